@@ -1,0 +1,84 @@
+//! Chunk arithmetic: how a file of a given size falls into chunks.
+
+use crate::limits::CHUNK_BYTES;
+
+/// Which chunk of a file, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChunkIndex(pub u64);
+
+/// Which file of a session: the sender counts them from 0 in the order of its offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(pub u64);
+
+/// The chunks of a file of `size` bytes. Every chunk but the last has [`CHUNK_BYTES`] bytes; an empty
+/// file has one empty chunk, so that every file has something to send and to hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    size: u64,
+}
+
+impl Layout {
+    pub fn new(size: u64) -> Layout {
+        Layout { size }
+    }
+
+    /// Bytes in the file.
+    pub fn size(self) -> u64 {
+        self.size
+    }
+
+    /// Chunks in the file, at least 1.
+    pub fn chunks(self) -> u64 {
+        self.size.div_ceil(CHUNK_BYTES as u64).max(1)
+    }
+
+    /// Whether the whole file is one chunk, which travels in one frame together with its hash.
+    pub fn is_single(self) -> bool {
+        self.size <= CHUNK_BYTES as u64
+    }
+
+    /// Bytes in chunk `index`; `None` where the file has no such chunk.
+    pub fn len_of(self, index: ChunkIndex) -> Option<usize> {
+        if index.0 >= self.chunks() {
+            return None;
+        }
+        let rest = self.size - index.0 * CHUNK_BYTES as u64;
+        Some(rest.min(CHUNK_BYTES as u64) as usize)
+    }
+
+    /// Where chunk `index` begins, in bytes; `None` where the file has no such chunk.
+    pub fn offset_of(self, index: ChunkIndex) -> Option<u64> {
+        (index.0 < self.chunks()).then(|| index.0 * CHUNK_BYTES as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    const C: u64 = CHUNK_BYTES as u64;
+
+    #[test]
+    fn lengths_add_up_to_the_size() {
+        for size in [0, 1, C - 1, C, C + 1, 5 * C - 1, 5 * C, 5 * C + 1] {
+            let layout = Layout::new(size);
+            let lens = (0..layout.chunks()).map(|i| layout.len_of(ChunkIndex(i)).unwrap() as u64);
+            assert_eq!(lens.sum::<u64>(), size);
+            assert_eq!(layout.len_of(ChunkIndex(layout.chunks())), None);
+            assert_eq!(layout.offset_of(ChunkIndex(layout.chunks())), None);
+        }
+    }
+
+    #[test]
+    fn no_index_overflows_at_the_largest_size() {
+        let layout = Layout::new(u64::MAX);
+        let last = ChunkIndex(layout.chunks() - 1);
+        assert_eq!(layout.offset_of(last).unwrap() + (layout.len_of(last).unwrap() as u64 - 1), u64::MAX - 1);
+        assert_eq!(layout.len_of(ChunkIndex(u64::MAX)), None);
+    }
+
+    #[test]
+    fn only_up_to_one_chunk_is_single() {
+        assert!(Layout::new(0).is_single() && Layout::new(C).is_single());
+        assert!(!Layout::new(C + 1).is_single());
+    }
+}

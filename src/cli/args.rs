@@ -1,0 +1,88 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand, value_parser};
+
+use super::exit;
+use crate::limits::CONNECTIONS_MAX;
+
+/// Moves files between machines on a local network, and proves that they arrived.
+///
+/// On the machine that gets the files: `lanx recv DIR`. On the other: `lanx send FILE HOST`, where HOST is an address
+/// that recv shows.
+#[derive(Parser, Debug)]
+#[command(name = "lanx", version, after_help = exit::HELP, arg_required_else_help = true)]
+pub struct Args {
+    /// Print nothing but errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more; twice for much more. RUST_LOG chooses in detail.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Args {
+    pub fn verbosity(&self) -> u8 {
+        self.verbose
+    }
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    Send(SendArgs),
+    Recv(RecvArgs),
+}
+
+/// Send files to a machine that runs `lanx recv`.
+#[derive(clap::Args, Debug)]
+#[command(
+    override_usage = "lanx send [OPTIONS] PATH... HOST[:PORT]",
+    after_help = SEND_EXAMPLES
+)]
+pub struct SendArgs {
+    /// The files to send, and last the machine to send them to: a name, an IPv4 or an IPv6 address.
+    #[arg(required = true, num_args = 2.., value_names = ["PATH", "HOST[:PORT]"])]
+    pub paths_and_host: Vec<OsString>,
+    /// Data connections, 1 to 16 [default: 4, or 8 where the round trip is long].
+    #[arg(short, long, value_name = "N", value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
+    pub connections: Option<u8>,
+}
+
+const SEND_EXAMPLES: &str = "\
+Examples:
+  lanx send disk.img 192.168.1.20
+  lanx send a.iso b.iso nas:9000
+  lanx send notes.txt fe80::1%eth0
+";
+
+/// Receive files into a folder, until Ctrl-C.
+#[derive(clap::Args, Debug)]
+#[command(after_help = RECV_EXAMPLES)]
+pub struct RecvArgs {
+    /// Where files arrive; made if only its last part is missing.
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// Where to listen; port 0 picks a free one [default: [::]:7269, which takes IPv4 as well].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// End after the first transfer, with its result as exit code.
+    #[arg(long)]
+    pub once: bool,
+    /// Replace existing files that differ. Without it they are left alone and the new ones refused.
+    #[arg(long, conflicts_with = "rename")]
+    pub overwrite: bool,
+    /// Keep existing files that differ, and store the new ones as 'name (1).ext'.
+    #[arg(long)]
+    pub rename: bool,
+}
+
+const RECV_EXAMPLES: &str = "\
+Examples:
+  lanx recv ~/Downloads
+  lanx recv --once --listen 127.0.0.1:0 /srv/in
+";

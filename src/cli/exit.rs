@@ -1,0 +1,48 @@
+//! Exit codes.
+
+use std::process::ExitCode;
+
+use crate::session::End;
+
+/// What the program ends with. The help shows the same list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Success = 0,
+    Other = 1,
+    Usage = 2,
+    Unreachable = 3,
+    SomeFailed = 5,
+    Verification = 6,
+    Storage = 7,
+    Interrupted = 130,
+}
+
+/// The list for `--help`.
+pub const HELP: &str = "\
+Exit codes:
+  0    every file verified and in place
+  1    anything else
+  2    wrong command line
+  3    the other machine could not be reached, or was lost
+  5    some files were refused, skipped or failed
+  6    verification failed: what arrived is not what was sent
+  7    the receiver could not store (space, permission, I/O)
+  130  interrupted";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// For a session that did not come to its end; `None` for one that did.
+    pub fn of_broken(end: &End) -> Option<Exit> {
+        match end {
+            End::Complete => None,
+            End::PeerLeft(_) | End::Lost(_) | End::Silent(_) => Some(Exit::Unreachable),
+            End::Misbehaved(_) | End::Exhausted(_) => Some(Exit::Other),
+            End::Stopped => Some(Exit::Interrupted),
+        }
+    }
+}

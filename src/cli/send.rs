@@ -1,0 +1,135 @@
+//! `lanx send`.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::anyhow;
+
+use super::args::SendArgs;
+use super::exit::Exit;
+use super::progress::Bar;
+use super::tally::Tally;
+use super::{Failure, output, signals, units};
+use crate::name::Escaped;
+use crate::session::{End, FileReport, FileStatus, Observer, Progress};
+use crate::source::{self, Source};
+use crate::transport::tcp::address::Peer;
+use crate::transport::tcp::{SendError, SendOutcome, SendRequest, send};
+
+/// Tells the user about each file and counts it.
+struct Reporter {
+    tally: Tally,
+    quiet: bool,
+}
+
+impl Observer for Reporter {
+    fn file(&self, report: &FileReport) {
+        self.tally.add(report);
+        let (name, hash) = (&report.name, report.hash.unwrap_or_else(|| blake3::Hash::from_bytes([0; 32])));
+        match &report.status {
+            FileStatus::Failed(failure) => output::error(&failure.text),
+            _ if self.quiet => {}
+            FileStatus::Stored => output::line(format_args!("{hash}  {name}")),
+            FileStatus::Identical => output::line(format_args!("{hash}  {name} (already there)")),
+            FileStatus::Renamed(new) => output::line(format_args!("{hash}  {name} (stored as {new})")),
+        }
+    }
+}
+
+pub fn run(args: &SendArgs, quiet: bool) -> Result<Exit, Failure> {
+    let (peer, paths) = split(&args.paths_and_host)?;
+    check_names(&paths)?;
+    let reporter = Arc::new(Reporter { tally: Tally::default(), quiet });
+    let mut sources = Vec::new();
+    for path in &paths {
+        match Source::inspect(path) {
+            Ok(source) => sources.push(source),
+            Err(error) => {
+                output::error(&error);
+                reporter.tally.add_failed();
+            }
+        }
+    }
+    if sources.is_empty() {
+        return Ok(reporter.tally.counts().exit());
+    }
+    let total = sources.iter().map(Source::size).fold(0, u64::saturating_add);
+    let progress = Arc::new(Progress::default());
+    let started = Instant::now();
+    let request = SendRequest { peer: peer.clone(), sources, connections: args.connections };
+    let bar = Bar::follow(progress.clone(), Some(total), String::new(), quiet);
+    let result = signals::runtime()?.block_on(async {
+        signals::survive_file_size_limit();
+        send(request, reporter.clone(), progress.clone(), signals::interrupted()).await
+    });
+    drop(bar);
+    let outcome = result.map_err(|error| match error {
+        SendError::Stopped => Failure::new(Exit::Interrupted, error),
+        SendError::Thread(_) => Failure::new(Exit::Other, error),
+        _ => Failure::new(Exit::Unreachable, error),
+    })?;
+    let counts = reporter.tally.counts();
+    let written = Progress::get(&progress.written);
+    if let Some(exit) = Exit::of_broken(&outcome.end) {
+        let error = broken(&peer, &outcome, written + Progress::get(&progress.kept), total);
+        return Err(Failure::new(exit, error));
+    }
+    if !quiet {
+        output::line(counts.summary(written, started.elapsed(), Some(outcome.connections)));
+    }
+    Ok(counts.exit())
+}
+
+/// What to tell of a session that did not come to its end.
+fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: u64) -> anyhow::Error {
+    let SendOutcome { end, addr, .. } = outcome;
+    let progress = format!("{} of {} had arrived", units::bytes(arrived), units::bytes(total));
+    let again = "run the same command again to go on";
+    match end {
+        End::Stopped => anyhow!("interrupted; {progress}; {again}"),
+        End::PeerLeft(text) => anyhow!("{peer} gave up: {text}; {progress}; {again}"),
+        End::Lost(reason) => anyhow!("lost {peer} ({addr}): {reason}; {progress}; {again}"),
+        End::Silent(time) => {
+            let seconds = time.as_secs();
+            anyhow!(
+                "{peer} ({addr}) has said nothing for {seconds} s; is it frozen or unplugged? {progress}; {again}"
+            )
+        }
+        end => anyhow!("sending to {peer} ({addr}) failed: {end}; {progress}"),
+    }
+}
+
+/// The last argument is the host, what stands before are the paths.
+fn split(arguments: &[OsString]) -> Result<(Peer, Vec<PathBuf>), Failure> {
+    let usage = |error: anyhow::Error| Failure { exit: Exit::Usage, error };
+    let (host, paths) = arguments
+        .split_last()
+        .filter(|(_, paths)| !paths.is_empty())
+        .ok_or_else(|| usage(anyhow!("give a file and a host: lanx send FILE HOST")))?;
+    let shown = Escaped::path(Path::new(host)).to_string();
+    let peer = host
+        .to_str()
+        .ok_or_else(|| usage(anyhow!("the last argument is the host, and '{shown}' is none")))?
+        .parse()
+        .map_err(|error| usage(anyhow!("the last argument is the host, and '{shown}' is none: {error}")))?;
+    Ok((peer, paths.iter().map(PathBuf::from).collect()))
+}
+
+/// Two paths that would arrive under one name are a mistake: one would replace the other.
+fn check_names(paths: &[PathBuf]) -> Result<(), Failure> {
+    let mut seen: HashMap<OsString, &Path> = HashMap::new();
+    for path in paths {
+        let Ok(name) = source::file_name(path) else { continue };
+        if let Some(first) = seen.insert(name, path) {
+            let (first, second) = (Escaped::path(first), Escaped::path(path));
+            let error = anyhow!(
+                "{first} and {second} have the same file name; send them one after the other, or rename one"
+            );
+            return Err(Failure { exit: Exit::Usage, error });
+        }
+    }
+    Ok(())
+}

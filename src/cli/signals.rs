@@ -1,0 +1,52 @@
+//! Ctrl-C and its relatives, and the runtime that hears them.
+
+use std::future::pending;
+use std::process;
+
+use anyhow::anyhow;
+use rustix::process::Signal;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::exit::Exit;
+use super::{Failure, output};
+
+/// The runtime that control connections run on. One thread: the chunks have threads of their own.
+pub fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Other, anyhow!("cannot start: {error}")))
+}
+
+/// Completes at the first SIGINT or SIGTERM. A second one ends the program at once.
+pub async fn interrupted() {
+    tokio::select! {
+        () = heard(SignalKind::interrupt()) => {}
+        () = heard(SignalKind::terminate()) => {}
+    }
+    tokio::spawn(async {
+        tokio::select! {
+            () = heard(SignalKind::interrupt()) => {}
+            () = heard(SignalKind::terminate()) => {}
+        }
+        process::exit(Exit::Interrupted as i32);
+    });
+}
+
+async fn heard(kind: SignalKind) {
+    match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(error) => {
+            output::error(format_args!("cannot watch for signals ({error}); Ctrl-C will not end cleanly"));
+            pending().await
+        }
+    }
+}
+
+/// Lets a write past the user's file size limit fail with an error instead of ending the program.
+pub fn survive_file_size_limit() {
+    if let Err(error) = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())) {
+        tracing::debug!("SIGXFSZ keeps its default: {error}");
+    }
+}

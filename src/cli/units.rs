@@ -1,0 +1,90 @@
+//! Sizes, rates and durations as people read them.
+
+use std::time::Duration;
+
+/// `1 file`, `2 files`.
+pub fn count(n: u64, what: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{s}")
+}
+
+fn scaled(value: f64, base: f64, units: &[&str]) -> String {
+    let mut value = value;
+    let mut unit = 0;
+    // 999.95 would be printed as 1000.0 of the smaller unit.
+    while value >= base - 0.05 && unit + 1 < units.len() {
+        value /= base;
+        unit += 1;
+    }
+    let digits = match (unit, value) {
+        (0, _) => 0,
+        (_, v) if v < 9.995 => 2,
+        _ => 1,
+    };
+    format!("{value:.digits$} {}", units[unit])
+}
+
+/// Bytes in powers of 1024: `4.00 GiB`.
+pub fn bytes(n: u64) -> String {
+    scaled(n as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"])
+}
+
+/// Bytes a second in powers of 1000, as networks count: `2.22 GB/s`.
+pub fn rate(bytes: u64, time: Duration) -> String {
+    scaled(per_second(bytes, time), 1000.0, &["B/s", "kB/s", "MB/s", "GB/s"])
+}
+
+/// Bits a second: `17.8 Gbit/s`.
+pub fn bit_rate(bytes: u64, time: Duration) -> String {
+    scaled(8.0 * per_second(bytes, time), 1000.0, &["bit/s", "kbit/s", "Mbit/s", "Gbit/s"])
+}
+
+fn per_second(bytes: u64, time: Duration) -> f64 {
+    bytes as f64 / time.as_secs_f64().max(1e-6)
+}
+
+/// `0.012 s`, `3.45 s`, `2 min 5 s`, `3 h 7 min`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{:.3} s", time.as_secs_f64()),
+        1..60 => format!("{:.2} s", time.as_secs_f64()),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_well_at_every_scale() {
+        for (n, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.00 KiB"),
+            (10 * 1024, "10.0 KiB"),
+            ((1 << 20) - 1, "1.00 MiB"),
+            (4 << 30, "4.00 GiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
+            assert_eq!(bytes(n), text);
+        }
+    }
+
+    #[test]
+    fn rates_count_in_thousands_and_survive_no_time_at_all() {
+        assert_eq!(rate(2_220_000_000, Duration::from_secs(1)), "2.22 GB/s");
+        assert_eq!(bit_rate(125_000_000, Duration::from_secs(1)), "1.00 Gbit/s");
+        assert_eq!(rate(0, Duration::ZERO), "0 B/s");
+    }
+
+    #[test]
+    fn plurals_and_durations() {
+        assert_eq!((count(0, "file"), count(1, "file")), ("0 files".into(), "1 file".into()));
+        assert_eq!(duration(Duration::from_millis(12)), "0.012 s");
+        assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
+        assert_eq!(duration(Duration::from_secs(11_220)), "3 h 7 min");
+    }
+}

@@ -1,0 +1,173 @@
+//! Every number that bounds or tunes lanx, with its unit and its reason, and what must hold between them.
+//!
+//! Nothing here is a secret or a setting: changing one of the wire limits changes the protocol
+//! (see [`crate::protocol::VERSION`]).
+
+use std::time::Duration;
+
+// ---- chunks -----------------------------------------------------------------------------------
+
+/// Bytes in a chunk. 256 KiB fits the L2 cache of one core from read to write, is a whole BLAKE3
+/// subtree of 2^8 leaves, and is large enough that a system call per chunk costs nothing.
+pub const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Bytes in one BLAKE3 leaf (BLAKE3 specification, section 2.1), which BLAKE3 calls a chunk.
+pub const BLAKE3_LEAF_BYTES: usize = 1024;
+
+/// The largest file that is offered or accepted, in bytes. Its chunk bitmap takes 32 MiB when full,
+/// and it is beyond what ext4 (16 TiB) stores.
+pub const FILE_BYTES_MAX: u64 = 64 << 40;
+
+// ---- the wire ---------------------------------------------------------------------------------
+
+/// Bytes in the body of one control message. The largest is a batch of chaining values.
+pub const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// Bytes in a file name: what Linux, macOS and Windows file systems take for one component.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Bytes of a file name on the wire. More than any file system here takes, so that a name that is too long is
+/// refused like any other bad name and the other files still arrive.
+pub const WIRE_NAME_BYTES_MAX: usize = 1024;
+
+/// Bytes of explanatory text in a control message.
+pub const TEXT_BYTES_MAX: usize = 1024;
+
+/// Chaining values in one message: 4 MiB of file, so that the first differing chunk is known soon.
+pub const VALUES_PER_MESSAGE_MAX: usize = 16;
+
+/// Data connections in one session.
+pub const CONNECTIONS_MAX: u8 = 16;
+
+/// Data connections where the user does not say: enough to keep two busy cores on each side fed.
+pub const CONNECTIONS_DEFAULT: u8 = 4;
+
+/// Data connections where the user does not say and the round trip is long: each connection has its own
+/// congestion window, and loss halves only one of them.
+pub const CONNECTIONS_LONG_PATH: u8 = 8;
+
+/// From this round trip on, a path counts as long.
+pub const LONG_PATH_ROUND_TRIP: Duration = Duration::from_millis(5);
+
+// ---- names and part files ------------------------------------------------------------------------
+
+/// Bytes of a refused name that an error shows: enough to recognise it, and a bound on what a peer can print.
+pub const SHOWN_NAME_BYTES_MAX: usize = 80;
+
+/// Part files tried for one name before giving up. Each one in the way is a transfer of the same name that
+/// runs right now, or something foreign; a hundred of either is a fault to report, not to work around.
+pub const PARTS_PER_NAME_MAX: u32 = 100;
+
+/// Times that one part file is opened anew because its name changed hands between opening and locking.
+/// Each loss means that somebody else made progress, so a handful is plenty.
+pub const PART_RACES_MAX: u32 = 8;
+
+/// Hex digits of the name's BLAKE3 in a part name that had to be shortened: 64 bits, so that two long names
+/// with the same beginning get different part files.
+pub const PART_HASH_HEX_DIGITS: usize = 16;
+
+/// Highest number that `--rename` puts behind a name: `photo (10000).jpg`. It bounds the search.
+pub const RENAME_NUMBER_MAX: u32 = 10_000;
+
+/// Longest ending in bytes, without its dot, that counts as a file type when a number is put before it.
+/// `.torrent` and `.properties` are types, the rest of a sentence behind a full stop is not.
+pub const EXTENSION_BYTES_MAX: usize = 16;
+
+// ---- what may be under way at once -------------------------------------------------------------
+
+/// Files of one session that were offered and have no outcome yet. Bounds memory at both ends, and is deep
+/// enough that small files never wait for a round trip.
+pub const FILES_IN_FLIGHT_MAX: usize = 4096;
+
+/// Files of more than one chunk that are offered at once: each holds a descriptor and a part file at the receiver.
+pub const LARGE_FILES_IN_FLIGHT_MAX: usize = 16;
+
+/// Failed files of one session whose late chunks the receiver still discards quietly.
+pub const FAILED_FILES_MAX: usize = 65_536;
+
+/// Chaining values that a receiver has announced for one file and has no verdict on: 1 GiB of file, 160 KiB of memory.
+pub const VALUES_IN_FLIGHT_MAX: usize = 4096;
+
+/// Stretches of missing chunks that a receiver names for one file. A part file that is more torn than this has its
+/// further holes compared like data.
+pub const MISSING_PER_FILE_MAX: usize = 1024;
+
+/// Stretches of chunks that wait to be sent at once.
+pub const RUNS_QUEUED_MAX: usize = FILES_IN_FLIGHT_MAX + LARGE_FILES_IN_FLIGHT_MAX * MISSING_PER_FILE_MAX;
+
+/// Control messages that wait between a session's threads and its control connection.
+pub const OUTBOX_MESSAGES_MAX: usize = 1024;
+
+/// Messages of one session that were read and wait for its thread.
+pub const MESSAGES_HEARD_MAX: usize = 64;
+
+/// Sessions that one receiver serves at once.
+pub const SESSIONS_MAX: usize = 256;
+
+/// Connections that have not yet said who they are, all together.
+pub const STRANGERS_MAX: usize = 512;
+
+/// Threads that compare what is there with what is offered, at each end of a session.
+pub const COMPARERS_MAX: usize = 4;
+
+/// Stack of a worker thread. Its chunk buffer is on the heap; BLAKE3 and the system calls need a few KiB.
+pub const WORKER_STACK_BYTES: usize = 256 * 1024;
+
+// ---- sockets and buffers ------------------------------------------------------------------------
+
+/// The TCP port where the user does not say.
+pub const PORT_DEFAULT: u16 = 7269;
+
+/// Connections that wait in the kernel to be accepted.
+pub const LISTEN_BACKLOG: i32 = 1024;
+
+/// Socket buffer asked for on data connections, where the kernel grants it: the bandwidth-delay
+/// product of 10 Gbit/s at 3 ms.
+pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+
+/// The `BufWriter` and `BufReader` of a data connection. Smaller than a chunk, so that a chunk passes straight
+/// through; large enough that small files share a system call.
+pub const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
+
+// ---- time ---------------------------------------------------------------------------------------
+
+/// How long one address may take to accept a connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long after one address the next of the same name is tried beside it (RFC 8305, section 5: 250 ms).
+pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
+
+/// How long a peer may take to say who it is.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often each side says something on the control connection, be it only that it lives.
+pub const BEAT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// After how much silence on the control connection a peer counts as lost.
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often the receiver reports what it has written.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a side may take to say goodbye before it is left.
+pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+const _: () = {
+    assert!(CHUNK_BYTES.is_power_of_two() && CHUNK_BYTES > BLAKE3_LEAF_BYTES);
+    assert!(CONNECTION_BUFFER_BYTES < CHUNK_BYTES);
+    assert!(VALUES_PER_MESSAGE_MAX * 32 + 64 <= MESSAGE_BYTES_MAX);
+    assert!(NAME_BYTES_MAX < WIRE_NAME_BYTES_MAX);
+    assert!(WIRE_NAME_BYTES_MAX + TEXT_BYTES_MAX + 64 <= MESSAGE_BYTES_MAX);
+    assert!(VALUES_PER_MESSAGE_MAX <= VALUES_IN_FLIGHT_MAX);
+    assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_LONG_PATH && CONNECTIONS_LONG_PATH <= CONNECTIONS_MAX);
+    assert!(LARGE_FILES_IN_FLIGHT_MAX <= FILES_IN_FLIGHT_MAX);
+    // Offsets of the last chunk must not wrap, and `off_t` is signed.
+    assert!(FILE_BYTES_MAX < i64::MAX as u64 - CHUNK_BYTES as u64);
+    // A shortened part name (`.`, `~`, digest, `.100.lanx-part`) must leave most of the name readable.
+    assert!(PART_HASH_HEX_DIGITS + 32 < NAME_BYTES_MAX / 2);
+    assert!(PART_HASH_HEX_DIGITS.is_multiple_of(2) && PART_HASH_HEX_DIGITS <= 64);
+    // A double ending (`.tar.` and a type) and ` (10000)` must leave room for a stem.
+    assert!(2 * EXTENSION_BYTES_MAX + 16 < NAME_BYTES_MAX / 2);
+    assert!(SHOWN_NAME_BYTES_MAX <= NAME_BYTES_MAX);
+    assert!(BEAT_INTERVAL.as_millis() * 3 < SILENCE_TIMEOUT.as_millis());
+};

@@ -1,0 +1,256 @@
+//! The only door for a foreign file name, and the one place where foreign text is made fit to be shown.
+//!
+//! A [`Name`] is one path component that is safe to hand to the kernel beneath a directory handle. It keeps its
+//! bytes as they came: an odd name is still the user's name. What is odd about it is dealt with where it is
+//! shown, by [`Escaped`].
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::limits::{NAME_BYTES_MAX, SHOWN_NAME_BYTES_MAX};
+
+/// How the name of a part file begins: hidden from a plain `ls`.
+pub(crate) const PART_PREFIX: &[u8] = b".";
+/// How the name of a part file ends.
+pub(crate) const PART_SUFFIX: &[u8] = b".lanx-part";
+
+/// One path component, 1 to 255 bytes long: not `.` or `..`, without `/` and NUL, and not a part file's name.
+/// Anything else a Unix file name may hold is kept byte for byte. [`Display`](fmt::Display) is escaped.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Box<[u8]>);
+
+impl Name {
+    /// Takes a name that came over the wire.
+    ///
+    /// # Errors
+    /// [`BadName`] when the bytes are no single path component or look like a part file.
+    pub fn from_wire(bytes: &[u8]) -> Result<Self, BadName> {
+        match fault(bytes) {
+            None => Ok(Self(bytes.into())),
+            Some(fault) => Err(BadName { fault, shown: shown(bytes) }),
+        }
+    }
+
+    /// Takes a name found on this machine, under the same rules: what cannot be received is not sent either.
+    ///
+    /// # Errors
+    /// [`BadName`] as for [`Name::from_wire`].
+    pub fn from_local(name: &OsStr) -> Result<Self, BadName> {
+        Self::from_wire(name.as_bytes())
+    }
+
+    /// The bytes as they came.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The name for use in a local path.
+    #[must_use]
+    pub fn as_os_str(&self) -> &OsStr {
+        OsStr::from_bytes(&self.0)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Escaped(&self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({self})")
+    }
+}
+
+/// A name that was refused, and why. The name inside is escaped and cut short, so the message is fit to print.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the file name \"{shown}\" {fault}; rename the file on the sending side")]
+pub struct BadName {
+    fault: NameFault,
+    shown: String,
+}
+
+impl BadName {
+    /// What is wrong with the name.
+    #[must_use]
+    pub fn fault(&self) -> NameFault {
+        self.fault
+    }
+}
+
+/// What can be wrong with a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NameFault {
+    /// No bytes at all.
+    #[error("is empty, one to {NAME_BYTES_MAX} bytes were expected")]
+    Empty,
+    /// `.` or `..`.
+    #[error("means a directory, a file's own name was expected")]
+    Dots,
+    /// Holds a `/`.
+    #[error("contains '/', a single name without directories was expected")]
+    Slash,
+    /// Holds a NUL byte.
+    #[error("contains a NUL byte, which no file name can hold")]
+    Nul,
+    /// Longer than a file name may be.
+    #[error("is {bytes} bytes long, at most {NAME_BYTES_MAX} are possible")]
+    TooLong {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// Looks like one of lanx's own part files.
+    #[error("looks like one of lanx's own part files, which nobody else may address")]
+    PartFile,
+}
+
+fn fault(name: &[u8]) -> Option<NameFault> {
+    if name.is_empty() {
+        return Some(NameFault::Empty);
+    }
+    // Length first: every later look at the name is then bounded.
+    if name.len() > NAME_BYTES_MAX {
+        return Some(NameFault::TooLong { bytes: name.len() });
+    }
+    if name == b"." || name == b".." {
+        return Some(NameFault::Dots);
+    }
+    if name.contains(&b'/') {
+        return Some(NameFault::Slash);
+    }
+    if name.contains(&0) {
+        return Some(NameFault::Nul);
+    }
+    looks_like_part(name).then_some(NameFault::PartFile)
+}
+
+/// Whether some file system could take this name for a part file's. Not only the exact bytes count: APFS and
+/// FAT ignore case, FAT drops dots and spaces at the end, and HFS+ skips invisible characters when it compares.
+pub(crate) fn looks_like_part(name: &[u8]) -> bool {
+    let visible: String = String::from_utf8_lossy(name).chars().filter(|&c| !is_unsafe_to_show(c)).collect();
+    let plain = visible.trim_end_matches(['.', ' ']).as_bytes();
+    let Some(tail) = plain.len().checked_sub(PART_SUFFIX.len()).and_then(|at| plain.get(at..)) else {
+        return false;
+    };
+    plain.starts_with(PART_PREFIX) && tail.eq_ignore_ascii_case(PART_SUFFIX)
+}
+
+/// The longest beginning of `name` within `max_bytes` that does not cut a character in two. Text that is not
+/// UTF-8 is cut at the byte, as it has no characters.
+pub(crate) fn shorten(name: &[u8], max_bytes: usize) -> &[u8] {
+    let Some(cut) = name.get(..max_bytes) else {
+        return name;
+    };
+    let cut = match std::str::from_utf8(name) {
+        Ok(text) => (0..=max_bytes).rev().find(|&at| text.is_char_boundary(at)).and_then(|at| name.get(..at)),
+        Err(_) => Some(cut),
+    };
+    cut.unwrap_or_default()
+}
+
+fn shown(name: &[u8]) -> String {
+    let part = shorten(name, SHOWN_NAME_BYTES_MAX);
+    let more = if part.len() < name.len() { "..." } else { "" };
+    format!("{}{more}", Escaped(part))
+}
+
+/// Foreign bytes, shown so that they can do nothing to a terminal, a log or a page.
+///
+/// UTF-8 text stays readable. Control characters, line and paragraph separators, characters that are invisible
+/// or turn the direction of writing, and bytes that are not UTF-8 are shown by their code: `\n`, `\x1b`,
+/// `\u{202e}`, `\xff`. A backslash is doubled, so different bytes never look the same. Quotation marks are
+/// left alone: text for JSON still goes through a JSON writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl<'a> Escaped<'a> {
+    /// A path of this machine.
+    #[must_use]
+    pub fn path(path: &'a Path) -> Self {
+        Self::from(path)
+    }
+}
+
+impl<'a> From<&'a Path> for Escaped<'a> {
+    fn from(path: &'a Path) -> Self {
+        Self(path.as_os_str().as_bytes())
+    }
+}
+
+impl<'a> From<&'a OsStr> for Escaped<'a> {
+    fn from(text: &'a OsStr) -> Self {
+        Self(text.as_bytes())
+    }
+}
+
+impl<'a> From<&'a str> for Escaped<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(text.as_bytes())
+    }
+}
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show(self.0, "\\\\", f)
+    }
+}
+
+/// Foreign text that is a sentence, perhaps with escaped names in it: shown like [`Escaped`], but backslashes are left
+/// as they are, so that escaping twice changes nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Sentence<'a>(pub &'a [u8]);
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show(self.0, "\\", f)
+    }
+}
+
+fn show(bytes: &[u8], backslash: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    use fmt::Write;
+    for piece in bytes.utf8_chunks() {
+        for c in piece.valid().chars() {
+            match c {
+                '\\' => f.write_str(backslash)?,
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                c if c.is_ascii_control() => write!(f, "\\x{:02x}", u32::from(c))?,
+                c if is_unsafe_to_show(c) => write!(f, "\\u{{{:x}}}", u32::from(c))?,
+                c => f.write_char(c)?,
+            }
+        }
+        for byte in piece.invalid() {
+            write!(f, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Foreign text or bytes as a string that is fit to be shown; see [`Escaped`].
+#[must_use]
+pub fn escape(text: impl AsRef<[u8]>) -> String {
+    Escaped(text.as_ref()).to_string()
+}
+
+/// Control characters (C0, DEL, C1) and the characters that change or hide what stands around them: those with
+/// `Bidi_Control` or `Default_Ignorable_Code_Point` in the Unicode Character Database, the separators U+2028 and
+/// U+2029, and the interlinear marks. Variation selectors are left, as emoji need them.
+fn is_unsafe_to_show(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180e}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e00ff}')
+}
+
+#[cfg(test)]
+mod tests;

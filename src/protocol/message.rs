@@ -1,0 +1,362 @@
+//! Messages on the control connection. Each travels as a 32-bit length of what follows, a tag byte, and its fields
+//! in the order in which they stand here. The two directions have their own tags: what only a
+//! sender may say cannot be parsed from a receiver.
+
+use super::codec::{DecodeError, Reader, Writer};
+use super::text::Text;
+use crate::chunk::{ChunkIndex, FileId};
+use crate::limits::{CONNECTIONS_MAX, TEXT_BYTES_MAX, VALUES_PER_MESSAGE_MAX, WIRE_NAME_BYTES_MAX};
+use crate::tree::{ChunkValue, Hash};
+
+/// Names a session: whoever opens a data connection says which one it belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SessionId(pub [u8; 16]);
+
+/// What a file has besides its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Permission bits as in `st_mode`; the receiver takes no others than `0o777`.
+    pub mode: u32,
+    /// Modification time in seconds since 1970-01-01 UTC, negative before.
+    pub mtime_seconds: i64,
+    /// Nanoseconds of the modification time, below 10^9.
+    pub mtime_nanos: u32,
+}
+
+/// A file that the sender would like to leave with the receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    pub file: FileId,
+    pub size: u64,
+    pub metadata: Metadata,
+    /// Unchecked: only [`crate::name::Name`] makes a name of it.
+    pub name: Vec<u8>,
+}
+
+/// Whose doing it is that a file did not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The receiver would have to overwrite something, or may not use that name.
+    Refused,
+    /// The receiver could not store it.
+    Storage,
+    /// The sender could not read it, or it changed meanwhile.
+    Source,
+    /// What arrived is not what was sent.
+    Verification,
+}
+
+/// Why a file did not arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub cause: Cause,
+    pub text: Text,
+}
+
+/// What became of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Verified, and there under its name.
+    Stored,
+    /// Verified, and there under this other name.
+    Renamed(Vec<u8>),
+    /// The receiver had it already.
+    Identical,
+    Failed(Failure),
+}
+
+/// What a receiver has that may be, in part, what is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// A part file: chunks that differ are sent.
+    Part,
+    /// The file under the final name: one chunk that differs decides that it is another file.
+    Existing,
+}
+
+/// What a sender says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SenderMessage {
+    /// First of all: how many data connections are wanted at most.
+    Hello { connections: u8 },
+    /// A file to send. Files are counted from 0.
+    Offer(Offer),
+    /// The receiver's value of this chunk is right; it need not be sent.
+    Keep { file: FileId, chunk: ChunkIndex },
+    /// The existing file is another one.
+    Differs { file: FileId },
+    /// Every chunk has been read and the source did not change meanwhile: this is the hash of the file.
+    Root { file: FileId, hash: Hash },
+    /// The file will not come.
+    Withdraw { file: FileId, failure: Failure },
+    /// Everything has been offered: so many files.
+    Finish { files: u64 },
+    /// Still here.
+    Beat,
+    /// The sender gives up the session.
+    Leave { text: Text },
+}
+
+/// What a receiver says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReceiverMessage {
+    /// First of all: the session's name and how many data connections it may have.
+    Welcome { session: SessionId, connections: u8 },
+    /// Send the whole file.
+    Send { file: FileId },
+    /// Something is there: what is missing and the values of what is not follow, each chunk once.
+    Compare { file: FileId, against: Against },
+    /// These chunks are not there.
+    Missing { file: FileId, first: ChunkIndex, count: u64 },
+    /// The values of these chunks.
+    Values { file: FileId, first: ChunkIndex, values: Vec<ChunkValue> },
+    /// A file is done with.
+    Outcome { file: FileId, outcome: Outcome },
+    /// So many bytes have been written, and so many were there already. Also says: still here.
+    Progress { written: u64, kept: u64 },
+    /// The receiver gives up the session.
+    Leave { text: Text },
+    /// Every file has its outcome.
+    Bye,
+}
+
+fn file(r: &mut Reader) -> Result<FileId, DecodeError> {
+    r.u64("a file").map(FileId)
+}
+
+fn chunk(r: &mut Reader) -> Result<ChunkIndex, DecodeError> {
+    r.u64("a chunk index").map(ChunkIndex)
+}
+
+fn connections(r: &mut Reader) -> Result<u8, DecodeError> {
+    match r.u8("a number of connections")? {
+        n @ 1..=CONNECTIONS_MAX => Ok(n),
+        n => Err(DecodeError::BadValue {
+            what: "a number of connections",
+            why: format!("{n} is not between 1 and {CONNECTIONS_MAX}"),
+        }),
+    }
+}
+
+fn text(r: &mut Reader) -> Result<Text, DecodeError> {
+    let bytes = r.string(TEXT_BYTES_MAX, "a text")?;
+    Ok(Text::from_foreign(bytes))
+}
+
+fn put_text(w: &mut Writer, text: &Text) {
+    w.string(text.truncated(TEXT_BYTES_MAX).as_bytes(), TEXT_BYTES_MAX);
+}
+
+impl Offer {
+    fn put(&self, w: &mut Writer) {
+        let Metadata { mode, mtime_seconds, mtime_nanos } = self.metadata;
+        w.u64(self.file.0).u64(self.size).u32(mode).i64(mtime_seconds).u32(mtime_nanos);
+        w.string(&self.name, WIRE_NAME_BYTES_MAX);
+    }
+
+    fn take(r: &mut Reader) -> Result<Offer, DecodeError> {
+        let (file, size) = (file(r)?, r.u64("a size")?);
+        let metadata = Metadata {
+            mode: r.u32("a mode")?,
+            mtime_seconds: r.i64("a time")?,
+            mtime_nanos: r.u32("a time")?,
+        };
+        if metadata.mtime_nanos >= 1_000_000_000 {
+            let why = format!("{} nanoseconds are more than a second", metadata.mtime_nanos);
+            return Err(DecodeError::BadValue { what: "a time", why });
+        }
+        let name = r.string(WIRE_NAME_BYTES_MAX, "a name")?.to_vec();
+        Ok(Offer { file, size, metadata, name })
+    }
+}
+
+impl Failure {
+    pub fn new(cause: Cause, text: impl Into<Text>) -> Failure {
+        Failure { cause, text: text.into() }
+    }
+
+    fn put(&self, w: &mut Writer) {
+        w.u8(match self.cause {
+            Cause::Refused => 1,
+            Cause::Storage => 2,
+            Cause::Source => 3,
+            Cause::Verification => 4,
+        });
+        put_text(w, &self.text);
+    }
+
+    fn take(r: &mut Reader) -> Result<Failure, DecodeError> {
+        let cause = match r.u8("a cause")? {
+            1 => Cause::Refused,
+            2 => Cause::Storage,
+            3 => Cause::Source,
+            4 => Cause::Verification,
+            tag => return Err(DecodeError::UnknownTag { what: "a cause", tag }),
+        };
+        Ok(Failure { cause, text: text(r)? })
+    }
+}
+
+impl Outcome {
+    fn put(&self, w: &mut Writer) {
+        match self {
+            Outcome::Stored => drop(w.u8(1)),
+            Outcome::Renamed(name) => drop(w.u8(2).string(name, WIRE_NAME_BYTES_MAX)),
+            Outcome::Identical => drop(w.u8(3)),
+            Outcome::Failed(failure) => failure.put(w.u8(4)),
+        }
+    }
+
+    fn take(r: &mut Reader) -> Result<Outcome, DecodeError> {
+        Ok(match r.u8("an outcome")? {
+            1 => Outcome::Stored,
+            2 => Outcome::Renamed(r.string(WIRE_NAME_BYTES_MAX, "a name")?.to_vec()),
+            3 => Outcome::Identical,
+            4 => Outcome::Failed(Failure::take(r)?),
+            tag => return Err(DecodeError::UnknownTag { what: "an outcome", tag }),
+        })
+    }
+}
+
+/// A message that can cross the control connection.
+pub trait Message: Sized {
+    /// Appends the tag and the fields.
+    fn put(&self, to: &mut Vec<u8>);
+
+    /// Reads a whole message: its tag and fields and nothing more.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for anything that [`Message::put`] would not have written.
+    fn take(bytes: &[u8]) -> Result<Self, DecodeError>;
+}
+
+impl Message for SenderMessage {
+    fn put(&self, to: &mut Vec<u8>) {
+        let mut w = Writer(to);
+        match self {
+            Self::Hello { connections } => drop(w.u8(1).u8(*connections)),
+            Self::Offer(offer) => offer.put(w.u8(2)),
+            Self::Keep { file, chunk } => drop(w.u8(3).u64(file.0).u64(chunk.0)),
+            Self::Differs { file } => drop(w.u8(4).u64(file.0)),
+            Self::Root { file, hash } => drop(w.u8(5).u64(file.0).bytes(hash.as_bytes())),
+            Self::Withdraw { file, failure } => failure.put(w.u8(6).u64(file.0)),
+            Self::Finish { files } => drop(w.u8(7).u64(*files)),
+            Self::Beat => drop(w.u8(8)),
+            Self::Leave { text } => put_text(w.u8(9), text),
+        }
+    }
+
+    fn take(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let message = match r.u8("a message")? {
+            1 => Self::Hello { connections: connections(&mut r)? },
+            2 => Self::Offer(Offer::take(&mut r)?),
+            3 => Self::Keep { file: file(&mut r)?, chunk: chunk(&mut r)? },
+            4 => Self::Differs { file: file(&mut r)? },
+            5 => Self::Root { file: file(&mut r)?, hash: Hash::from_bytes(r.array("a hash")?) },
+            6 => Self::Withdraw { file: file(&mut r)?, failure: Failure::take(&mut r)? },
+            7 => Self::Finish { files: r.u64("a number of files")? },
+            8 => Self::Beat,
+            9 => Self::Leave { text: text(&mut r)? },
+            tag => return Err(DecodeError::UnknownTag { what: "a sender's message", tag }),
+        };
+        r.end()?;
+        Ok(message)
+    }
+}
+
+impl Message for ReceiverMessage {
+    fn put(&self, to: &mut Vec<u8>) {
+        let mut w = Writer(to);
+        match self {
+            Self::Welcome { session, connections } => drop(w.u8(1).bytes(&session.0).u8(*connections)),
+            Self::Send { file } => drop(w.u8(2).u64(file.0)),
+            Self::Compare { file, against } => {
+                w.u8(3).u64(file.0).u8(match against {
+                    Against::Part => 1,
+                    Against::Existing => 2,
+                });
+            }
+            Self::Missing { file, first, count } => drop(w.u8(4).u64(file.0).u64(first.0).u64(*count)),
+            Self::Values { file, first, values } => {
+                w.u8(5).u64(file.0).u64(first.0).u8(values.len() as u8);
+                w.bytes(values.as_flattened());
+            }
+            Self::Outcome { file, outcome } => outcome.put(w.u8(6).u64(file.0)),
+            Self::Progress { written, kept } => drop(w.u8(7).u64(*written).u64(*kept)),
+            Self::Leave { text } => put_text(w.u8(8), text),
+            Self::Bye => drop(w.u8(9)),
+        }
+    }
+
+    fn take(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let message = match r.u8("a message")? {
+            1 => {
+                Self::Welcome { session: SessionId(r.array("a session")?), connections: connections(&mut r)? }
+            }
+            2 => Self::Send { file: file(&mut r)? },
+            3 => Self::Compare { file: file(&mut r)?, against: against(&mut r)? },
+            4 => Self::Missing {
+                file: file(&mut r)?,
+                first: chunk(&mut r)?,
+                count: r.u64("a number of chunks")?,
+            },
+            5 => Self::Values { file: file(&mut r)?, first: chunk(&mut r)?, values: values(&mut r)? },
+            6 => Self::Outcome { file: file(&mut r)?, outcome: Outcome::take(&mut r)? },
+            7 => Self::Progress { written: r.u64("a number of bytes")?, kept: r.u64("a number of bytes")? },
+            8 => Self::Leave { text: text(&mut r)? },
+            9 => Self::Bye,
+            tag => return Err(DecodeError::UnknownTag { what: "a receiver's message", tag }),
+        };
+        r.end()?;
+        Ok(message)
+    }
+}
+
+fn against(r: &mut Reader) -> Result<Against, DecodeError> {
+    match r.u8("a comparison")? {
+        1 => Ok(Against::Part),
+        2 => Ok(Against::Existing),
+        tag => Err(DecodeError::UnknownTag { what: "a comparison", tag }),
+    }
+}
+
+fn values(r: &mut Reader) -> Result<Vec<ChunkValue>, DecodeError> {
+    let count = usize::from(r.u8("a number of values")?);
+    if count == 0 || count > VALUES_PER_MESSAGE_MAX {
+        let why = format!("{count} is not between 1 and {VALUES_PER_MESSAGE_MAX}");
+        return Err(DecodeError::BadValue { what: "a number of values", why });
+    }
+    (0..count).map(|_| r.array("a chaining value")).collect()
+}
+
+/// Appends a message as it travels: behind its length.
+pub fn put_framed(message: &impl Message, to: &mut Vec<u8>) {
+    let at = to.len();
+    to.extend_from_slice(&[0; 4]);
+    message.put(to);
+    let len = (to.len() - at - 4) as u32;
+    to[at..at + 4].copy_from_slice(&len.to_le_bytes());
+}
+
+/// The first whole message in `bytes` and how many bytes it takes there; `None` while there is less than one.
+///
+/// # Errors
+/// [`DecodeError`] as soon as the length is seen to be past the limit, or the message is malformed.
+pub fn take_framed<M: Message>(bytes: &[u8]) -> Result<Option<(M, usize)>, DecodeError> {
+    let Some((len, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    let len = u32::from_le_bytes(*len) as usize;
+    if len > crate::limits::MESSAGE_BYTES_MAX {
+        let limit = crate::limits::MESSAGE_BYTES_MAX as u64;
+        return Err(DecodeError::TooLong { what: "a message", got: len as u64, limit });
+    }
+    match rest.get(..len) {
+        Some(body) => Ok(Some((M::take(body)?, len + 4))),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

@@ -1,0 +1,174 @@
+//! Each message pinned to literal bytes, and the decoder fed what no honest peer would send.
+
+use super::*;
+use proptest::prelude::*;
+use std::fmt::Debug;
+
+fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
+    let file = FileId(0x0201);
+    let metadata = Metadata { mode: 0o644, mtime_seconds: -2, mtime_nanos: 3 };
+    let offer = Offer { file, size: 0x0504_0302, metadata, name: b"a\n\xff".to_vec() };
+    let failure = Failure::new(Cause::Source, "no");
+    vec![
+        (SenderMessage::Hello { connections: 4 }, b"\x02\0\0\0\x01\x04"),
+        (
+            SenderMessage::Offer(offer),
+            b"\x26\0\0\0\x02\x01\x02\0\0\0\0\0\0\x02\x03\x04\x05\0\0\0\0\xa4\x01\0\0\
+              \xfe\xff\xff\xff\xff\xff\xff\xff\x03\0\0\0\x03\0a\n\xff",
+        ),
+        (
+            SenderMessage::Keep { file, chunk: ChunkIndex(9) },
+            b"\x11\0\0\0\x03\x01\x02\0\0\0\0\0\0\x09\0\0\0\0\0\0\0",
+        ),
+        (SenderMessage::Differs { file }, b"\x09\0\0\0\x04\x01\x02\0\0\0\0\0\0"),
+        (
+            SenderMessage::Root { file, hash: Hash::from_bytes([7; 32]) },
+            b"\x29\0\0\0\x05\x01\x02\0\0\0\0\0\0\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\
+              \x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07",
+        ),
+        (SenderMessage::Withdraw { file, failure }, b"\x0e\0\0\0\x06\x01\x02\0\0\0\0\0\0\x03\x02\0no"),
+        (SenderMessage::Finish { files: 2 }, b"\x09\0\0\0\x07\x02\0\0\0\0\0\0\0"),
+        (SenderMessage::Beat, b"\x01\0\0\0\x08"),
+        (SenderMessage::Leave { text: "bye".into() }, b"\x06\0\0\0\x09\x03\0bye"),
+    ]
+}
+
+fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
+    let file = FileId(0x0201);
+    let failed = Outcome::Failed(Failure::new(Cause::Storage, "full"));
+    let outcome = |outcome| ReceiverMessage::Outcome { file, outcome };
+    vec![
+        (
+            ReceiverMessage::Welcome { session: SessionId(*b"0123456789abcdef"), connections: 16 },
+            b"\x12\0\0\0\x010123456789abcdef\x10",
+        ),
+        (ReceiverMessage::Send { file }, b"\x09\0\0\0\x02\x01\x02\0\0\0\0\0\0"),
+        (
+            ReceiverMessage::Compare { file, against: Against::Existing },
+            b"\x0a\0\0\0\x03\x01\x02\0\0\0\0\0\0\x02",
+        ),
+        (
+            ReceiverMessage::Missing { file, first: ChunkIndex(1), count: 2 },
+            b"\x19\0\0\0\x04\x01\x02\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0",
+        ),
+        (
+            ReceiverMessage::Values { file, first: ChunkIndex(1), values: vec![[5; 32]] },
+            b"\x32\0\0\0\x05\x01\x02\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\
+              \x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05\x05",
+        ),
+        (outcome(Outcome::Stored), b"\x0a\0\0\0\x06\x01\x02\0\0\0\0\0\0\x01"),
+        (outcome(Outcome::Renamed(b"b".to_vec())), b"\x0d\0\0\0\x06\x01\x02\0\0\0\0\0\0\x02\x01\0b"),
+        (outcome(Outcome::Identical), b"\x0a\0\0\0\x06\x01\x02\0\0\0\0\0\0\x03"),
+        (outcome(failed), b"\x11\0\0\0\x06\x01\x02\0\0\0\0\0\0\x04\x02\x04\0full"),
+        (
+            ReceiverMessage::Progress { written: 1, kept: 2 },
+            b"\x11\0\0\0\x07\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0",
+        ),
+        (ReceiverMessage::Leave { text: "x".into() }, b"\x04\0\0\0\x08\x01\0x"),
+        (ReceiverMessage::Bye, b"\x01\0\0\0\x09"),
+    ]
+}
+
+fn check_all<M: Message + PartialEq + Debug>(messages: Vec<(M, &'static [u8])>) {
+    for (message, bytes) in messages {
+        let mut written = Vec::new();
+        put_framed(&message, &mut written);
+        assert_eq!(written, bytes, "{message:?}");
+        let body = &bytes[4..];
+        for cut in 0..body.len() {
+            let got = M::take(&body[..cut]);
+            assert!(matches!(got, Err(DecodeError::Truncated { .. })), "{message:?} cut at {cut}: {got:?}");
+        }
+        for cut in 0..bytes.len() {
+            assert_eq!(take_framed::<M>(&bytes[..cut]), Ok(None), "{message:?} framed, cut at {cut}");
+        }
+        let longer = [body, &[0]].concat();
+        assert_eq!(M::take(&longer), Err(DecodeError::Trailing { extra: 1 }), "{message:?}");
+        let followed = [bytes, b"rest"].concat();
+        assert_eq!(take_framed(&followed), Ok(Some((message, bytes.len()))));
+    }
+}
+
+#[test]
+fn every_message_is_these_bytes_and_no_others() {
+    check_all(sender_messages());
+    check_all(receiver_messages());
+}
+
+#[test]
+fn a_length_past_the_limit_is_refused_before_the_rest_is_there() {
+    let limit = crate::limits::MESSAGE_BYTES_MAX as u32;
+    assert_eq!(take_framed::<SenderMessage>(&limit.to_le_bytes()), Ok(None));
+    for len in [limit + 1, u32::MAX] {
+        assert!(matches!(
+            take_framed::<SenderMessage>(&len.to_le_bytes()),
+            Err(DecodeError::TooLong { what: "a message", .. })
+        ));
+    }
+}
+
+#[test]
+fn each_length_at_limit_plus_one_is_refused() {
+    let with = |prefix: &[u8], len: u16| [prefix, &len.to_le_bytes(), &vec![b'x'; len.into()]].concat();
+    let text = TEXT_BYTES_MAX as u16;
+    assert!(SenderMessage::take(&with(b"\x09", text)).is_ok());
+    assert!(matches!(SenderMessage::take(&with(b"\x09", text + 1)), Err(DecodeError::TooLong { .. })));
+    let offer = [&[2][..], &[0; 32]].concat();
+    let name = WIRE_NAME_BYTES_MAX as u16;
+    assert!(SenderMessage::take(&with(&offer, name)).is_ok());
+    assert!(matches!(SenderMessage::take(&with(&offer, name + 1)), Err(DecodeError::TooLong { .. })));
+    for (count, good) in
+        [(0, false), (1, true), (VALUES_PER_MESSAGE_MAX, true), (VALUES_PER_MESSAGE_MAX + 1, false)]
+    {
+        let bytes = [&[5][..], &[0; 16], &[count as u8], &vec![0; 32 * count]].concat();
+        assert_eq!(ReceiverMessage::take(&bytes).is_ok(), good, "{count} values");
+    }
+    for (connections, good) in [(0, false), (1, true), (CONNECTIONS_MAX, true), (CONNECTIONS_MAX + 1, false)]
+    {
+        assert_eq!(SenderMessage::take(&[1, connections]).is_ok(), good, "{connections} connections");
+    }
+}
+
+#[test]
+fn unknown_tags_are_refused() {
+    for tag in (0..=255).filter(|t| !(1..=9).contains(t)) {
+        assert!(matches!(SenderMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
+        assert!(matches!(ReceiverMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
+    }
+    let outcome = |tail: &[u8]| ReceiverMessage::take(&[&[6, 0, 0, 0, 0, 0, 0, 0, 0][..], tail].concat());
+    assert!(matches!(outcome(&[0]), Err(DecodeError::UnknownTag { what: "an outcome", .. })));
+    assert!(matches!(outcome(&[4, 5, 0, 0]), Err(DecodeError::UnknownTag { what: "a cause", .. })));
+    let compare = |tag| ReceiverMessage::take(&[3, 0, 0, 0, 0, 0, 0, 0, 0, tag]);
+    assert!(matches!(compare(3), Err(DecodeError::UnknownTag { what: "a comparison", .. })));
+}
+
+#[test]
+fn a_time_of_more_than_a_second_of_nanoseconds_is_refused() {
+    let mut bytes = [&[2][..], &[0; 34]].concat();
+    bytes[29..33].copy_from_slice(&999_999_999u32.to_le_bytes());
+    assert!(SenderMessage::take(&bytes).is_ok());
+    bytes[29..33].copy_from_slice(&1_000_000_000u32.to_le_bytes());
+    assert!(matches!(SenderMessage::take(&bytes), Err(DecodeError::BadValue { what: "a time", .. })));
+}
+
+proptest! {
+    /// Whatever is accepted is exactly what would have been written: there are no two spellings of a message.
+    #[test]
+    fn anything_that_decodes_encodes_to_the_same_bytes(mut bytes in prop::collection::vec(any::<u8>(), 1..80), tag in 0u8..11) {
+        bytes[0] = tag;
+        let mut again = Vec::new();
+        if let Ok(message) = ReceiverMessage::take(&bytes) {
+            message.put(&mut again);
+            if !matches!(message, ReceiverMessage::Leave { .. } | ReceiverMessage::Outcome { .. }) {
+                prop_assert_eq!(&again, &bytes);
+            }
+        }
+        again.clear();
+        if let Ok(message) = SenderMessage::take(&bytes) {
+            message.put(&mut again);
+            if !matches!(message, SenderMessage::Leave { .. } | SenderMessage::Withdraw { .. }) {
+                prop_assert_eq!(&again, &bytes);
+            }
+        }
+    }
+}

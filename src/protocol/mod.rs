@@ -1,0 +1,16 @@
+//! What travels between a sender and a receiver, as bytes. No I/O and no clock.
+//!
+//! `PROTOCOL.md` tells the whole conversation; the layouts stand beside the types they belong to:
+//! [`preface`] (the first bytes of every connection), [`message`] (the control connection) and
+//! [`frame`] (data connections). All integers are little-endian.
+
+mod codec;
+pub mod frame;
+pub mod message;
+pub mod preface;
+pub mod text;
+
+pub use codec::DecodeError;
+
+/// The version of everything in this room. Two programs whose versions differ do not talk to each other.
+pub const VERSION: u16 = 1;

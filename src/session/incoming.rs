@@ -1,0 +1,176 @@
+//! A file that arrives in pieces: which chunks are there, what they hash to, and when that is all of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{Outbox, PeerMisbehaved};
+use crate::chunk::{ChunkIndex, FileId, Layout};
+use crate::limits::VALUES_IN_FLIGHT_MAX;
+use crate::name::Name;
+use crate::protocol::message::{Metadata, Offer, ReceiverMessage};
+use crate::sink::{ExistingFile, Part};
+use crate::tree::{ChunkValue, Hash, Tree};
+
+/// What was offered, once its name was found to be one.
+#[derive(Clone)]
+pub struct Offered {
+    pub id: FileId,
+    pub name: Name,
+    pub layout: Layout,
+    pub metadata: Metadata,
+}
+
+impl Offered {
+    pub fn new(offer: &Offer, name: Name) -> Offered {
+        Offered { id: offer.file, name, layout: Layout::new(offer.size), metadata: offer.metadata }
+    }
+}
+
+/// What the chunks of a file are, at the receiver.
+#[derive(Clone)]
+pub enum Bytes {
+    /// A file under the final name that may be the offered one.
+    Existing(Arc<ExistingFile>),
+    /// A part file that chunks are written into.
+    Part(Arc<Part>),
+}
+
+/// A file whose every chunk is accounted for.
+pub struct Settled {
+    pub bytes: Bytes,
+    /// The hash of what is here.
+    pub ours: Hash,
+    /// The hash of what was sent.
+    pub theirs: Hash,
+}
+
+/// A file under way that takes more than one frame, or none because it is compared with an existing one.
+pub struct Incoming {
+    pub offered: Offered,
+    /// One bit for each chunk that was written or kept, so that no chunk is ever written twice and nothing is
+    /// written any more once all of them are there. Pages that are never touched take no memory.
+    claimed: Vec<AtomicU64>,
+    state: Mutex<State>,
+    room: Condvar,
+}
+
+struct State {
+    /// `None` once the file is over.
+    bytes: Option<Bytes>,
+    tree: Tree,
+    /// Values that the sender knows and has not judged.
+    announced: HashMap<u64, ChunkValue>,
+    theirs: Option<Hash>,
+}
+
+impl State {
+    fn settle(&mut self) -> Option<Settled> {
+        let (ours, theirs) = (self.tree.root()?, self.theirs?);
+        Some(Settled { bytes: self.bytes.take()?, ours, theirs })
+    }
+}
+
+impl Incoming {
+    pub fn new(offered: Offered, bytes: Bytes) -> Incoming {
+        let words = offered.layout.chunks().div_ceil(64) as usize;
+        let state = State {
+            bytes: Some(bytes),
+            tree: Tree::new(offered.layout),
+            announced: HashMap::new(),
+            theirs: None,
+        };
+        Incoming {
+            claimed: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            offered,
+            state: Mutex::new(state),
+            room: Condvar::new(),
+        }
+    }
+
+    fn wrong_chunk(&self, index: ChunkIndex) -> PeerMisbehaved {
+        PeerMisbehaved::WrongChunk { file: self.offered.id.0, chunk: index.0 }
+    }
+
+    /// The part file that chunks go into. The caller gives it back (drops it) before it calls [`Incoming::stored`].
+    pub fn part(&self) -> Option<Arc<Part>> {
+        match &self.state.lock().bytes {
+            Some(Bytes::Part(part)) => Some(part.clone()),
+            _ => None,
+        }
+    }
+
+    /// Takes chunk `index` for the caller alone.
+    pub fn claim(&self, index: ChunkIndex) -> Result<(), PeerMisbehaved> {
+        let wrong = || self.wrong_chunk(index);
+        self.offered.layout.len_of(index).ok_or_else(wrong)?;
+        let word = usize::try_from(index.0 / 64).ok().and_then(|w| self.claimed.get(w)).ok_or_else(wrong)?;
+        let bit = 1 << (index.0 % 64);
+        match word.fetch_or(bit, Ordering::Relaxed) & bit {
+            0 => Ok(()),
+            _ => Err(wrong()),
+        }
+    }
+
+    /// A claimed chunk was written.
+    pub fn stored(&self, index: ChunkIndex, value: ChunkValue) -> Result<Option<Settled>, PeerMisbehaved> {
+        let mut state = self.state.lock();
+        if state.announced.remove(&index.0).is_some() {
+            self.room.notify_all();
+        }
+        state.tree.insert(index, value).map_err(|_| self.wrong_chunk(index))?;
+        Ok(state.settle())
+    }
+
+    /// The sender says that our value of this chunk is right.
+    pub fn keep(&self, index: ChunkIndex) -> Result<Option<Settled>, PeerMisbehaved> {
+        let mut state = self.state.lock();
+        if state.bytes.is_none() {
+            return Ok(None);
+        }
+        let value = state.announced.remove(&index.0).ok_or_else(|| self.wrong_chunk(index))?;
+        self.room.notify_all();
+        self.claim(index)?;
+        state.tree.insert(index, value).map_err(|_| self.wrong_chunk(index))?;
+        Ok(state.settle())
+    }
+
+    /// The sender's hash of the file.
+    pub fn root(&self, hash: Hash) -> Result<Option<Settled>, PeerMisbehaved> {
+        let mut state = self.state.lock();
+        if state.theirs.replace(hash).is_some() {
+            let got = "a second hash of a file";
+            return Err(PeerMisbehaved::Unexpected { got, expected: "one hash for each file" });
+        }
+        Ok(state.settle())
+    }
+
+    /// Ends it early; hands out what it held, the first time.
+    pub fn end(&self) -> Option<Bytes> {
+        let bytes = self.state.lock().bytes.take();
+        self.room.notify_all();
+        bytes
+    }
+
+    // ---- for the comparing threads ----
+
+    /// What is to be compared, once there is room for more values; `None` when the file is over.
+    pub fn bytes_when_room(&self) -> Option<Bytes> {
+        let mut state = self.state.lock();
+        while state.bytes.is_some() && state.announced.len() >= VALUES_IN_FLIGHT_MAX {
+            self.room.wait(&mut state);
+        }
+        state.bytes.clone()
+    }
+
+    /// Tells the sender the values of chunks. Under the lock, so that nothing of this file is said after it ended.
+    pub fn announce(&self, first: ChunkIndex, values: Vec<ChunkValue>, outbox: &Outbox<ReceiverMessage>) {
+        let mut state = self.state.lock();
+        if state.bytes.is_some() {
+            state.announced.extend((first.0..).zip(values.iter().copied()));
+            outbox.send(ReceiverMessage::Values { file: self.offered.id, first, values });
+        }
+    }
+}

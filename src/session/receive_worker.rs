@@ -1,0 +1,116 @@
+//! The receiver's chunk path: read, check, hash, write. One thread runs this for each data connection.
+//!
+//! Nothing is believed before it was checked against what was agreed: the file must be under way, the chunk must be
+//! one of its chunks that nobody has written, and the length must be that chunk's. As at the sender there is no
+//! channel, no allocation, and no lock held across I/O in the loop over chunks.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use super::framing::FrameReader;
+use super::incoming::{Incoming, Offered};
+use super::receiving::{Receiving, Target, storage_failure};
+use super::{End, PeerMisbehaved, Progress};
+use crate::limits::CHUNK_BYTES;
+use crate::protocol::frame::{HASH_BYTES, Header, Kind};
+use crate::sink::{Part, SinkError};
+use crate::tree::{Hash, chunk_value};
+
+/// Receives chunks from `stream` until it ends between two frames.
+///
+/// # Errors
+/// [`End::Lost`] where the stream fails or ends inside a frame, [`End::Misbehaved`] where the sender breaks the
+/// protocol. What the disk refuses fails only the file.
+pub fn receive_chunks<R: Read>(session: &Receiving, stream: R) -> Result<(), End> {
+    let mut worker =
+        Worker { session, reader: FrameReader::new(stream), buffer: vec![0; CHUNK_BYTES], current: None };
+    while let Some(header) = worker.reader.header()? {
+        match header.kind {
+            Kind::Whole => worker.receive_whole(&header)?,
+            Kind::Chunk => worker.receive_chunk(&header)?,
+        }
+    }
+    Ok(())
+}
+
+struct Worker<'a, R: Read> {
+    session: &'a Receiving,
+    reader: FrameReader<R>,
+    buffer: Vec<u8>,
+    /// The file of the last chunk: most often also that of the next.
+    current: Option<Arc<Incoming>>,
+}
+
+impl<R: Read> Worker<'_, R> {
+    fn receive_chunk(&mut self, header: &Header) -> Result<(), End> {
+        let incoming = match self.current.take().filter(|incoming| incoming.offered.id == header.file) {
+            Some(incoming) => incoming,
+            None => match self.session.target(header.file)? {
+                Target::Incoming(incoming) => incoming,
+                Target::Failed => return self.reader.payload(&mut self.buffer[..header.content_bytes]),
+            },
+        };
+        self.receive_part_of(&incoming, header)?;
+        self.current = Some(incoming);
+        Ok(())
+    }
+
+    fn receive_part_of(&mut self, incoming: &Incoming, header: &Header) -> Result<(), End> {
+        let Offered { id, layout, .. } = incoming.offered;
+        let wrong = PeerMisbehaved::WrongChunk { file: id.0, chunk: header.chunk.0 };
+        let expected = layout.len_of(header.chunk).filter(|_| !layout.is_single()).ok_or(wrong)?;
+        check_length(header, expected as u64)?;
+        let content = &mut self.buffer[..expected];
+        self.reader.payload(content)?;
+        let Some(part) = incoming.part() else { return Ok(()) };
+        incoming.claim(header.chunk)?;
+        let value = chunk_value(layout, header.chunk, content);
+        let offset = layout.offset_of(header.chunk).unwrap_or_default();
+        let written = part.write_at(content, offset);
+        drop(part);
+        if let Err(error) = written {
+            return Ok(self.session.fail_incoming(incoming, storage_failure(&error))?);
+        }
+        Progress::add(&self.session.progress.written, expected as u64);
+        let settled = incoming.stored(header.chunk, value)?;
+        self.session.settle(&incoming.offered, settled)
+    }
+
+    fn receive_whole(&mut self, header: &Header) -> Result<(), End> {
+        let offered = self.session.take_single(header.file)?;
+        check_length(header, offered.layout.size())?;
+        let mut theirs = [0; HASH_BYTES];
+        self.reader.payload(&mut theirs)?;
+        let content = &mut self.buffer[..header.content_bytes];
+        self.reader.payload(content)?;
+        let ours = chunk_value(offered.layout, header.chunk, content);
+        match store_whole(self.session, &offered, content) {
+            Ok(part) => {
+                Progress::add(&self.session.progress.written, offered.layout.size());
+                self.session.publish(&offered, part, Hash::from_bytes(ours), Hash::from_bytes(theirs));
+            }
+            Err(error) => self.session.fail(&offered, storage_failure(&error)),
+        }
+        Ok(())
+    }
+}
+
+fn store_whole(session: &Receiving, offered: &Offered, content: &[u8]) -> Result<Part, SinkError> {
+    let part = session.sink.part(&offered.name, offered.layout.size())?;
+    match part.write_at(content, 0) {
+        Ok(()) => Ok(part),
+        Err(error) => {
+            // The first error is the one that tells the user something.
+            let _ = part.discard();
+            Err(error)
+        }
+    }
+}
+
+fn check_length(header: &Header, expected: u64) -> Result<(), PeerMisbehaved> {
+    let got = header.content_bytes as u64;
+    if got == expected {
+        return Ok(());
+    }
+    Err(PeerMisbehaved::WrongLength { file: header.file.0, got, expected })
+}

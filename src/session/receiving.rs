@@ -1,0 +1,385 @@
+//! The receiver's side of a session: what it makes of each offer, and when a file is published.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::incoming::{Bytes, Incoming, Offered, Settled};
+use super::receiving_compare::{self, CompareQueue};
+use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
+use crate::chunk::{FileId, Layout};
+use crate::limits::{FAILED_FILES_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
+use crate::name::Name;
+use crate::protocol::message::{Against, Cause, Failure, Offer, Outcome, ReceiverMessage, SenderMessage};
+use crate::sink::{Existing, Found, Part, Sink, SinkError, SinkErrorKind};
+use crate::tree::Hash;
+
+/// The receiver's side of a session, shared by its threads.
+pub struct Receiving {
+    pub(super) sink: Arc<Sink>,
+    files: Mutex<Files>,
+    pub(super) compare: CompareQueue,
+    pub(super) outbox: Outbox<ReceiverMessage>,
+    observer: Arc<dyn Observer>,
+    pub progress: Arc<Progress>,
+    pub ending: Ending,
+}
+
+#[derive(Default)]
+struct Files {
+    offered: u64,
+    /// Files that arrive whole in one frame.
+    singles: HashMap<FileId, Offered>,
+    /// Files that arrive in pieces.
+    incoming: HashMap<FileId, Arc<Incoming>>,
+    /// Files that failed while the sender was still sending them: their late chunks are discarded.
+    failed: HashSet<FileId>,
+    /// Files without an outcome.
+    open: usize,
+    large: usize,
+    finished: bool,
+    closed: bool,
+}
+
+/// What a data connection's chunk belongs to.
+pub(super) enum Target {
+    Incoming(Arc<Incoming>),
+    /// Too late; to be discarded.
+    Failed,
+}
+
+impl Receiving {
+    pub fn new(
+        sink: Arc<Sink>,
+        outbox: Outbox<ReceiverMessage>,
+        observer: Arc<dyn Observer>,
+        progress: Arc<Progress>,
+    ) -> Receiving {
+        Receiving {
+            sink,
+            files: Mutex::default(),
+            compare: CompareQueue::default(),
+            outbox,
+            observer,
+            progress,
+            ending: Ending::default(),
+        }
+    }
+
+    /// Hears what the sender says. Looks at files and makes them, so it may take as long as the disk does.
+    ///
+    /// # Errors
+    /// The [`End`] of the session: [`End::PeerLeft`] or [`End::Misbehaved`].
+    pub fn handle(self: &Arc<Self>, message: SenderMessage) -> Result<(), End> {
+        match message {
+            SenderMessage::Hello { .. } => {
+                Err(PeerMisbehaved::Unexpected { got: "a second hello", expected: "an offer" }.into())
+            }
+            SenderMessage::Offer(offer) => self.offer(&offer),
+            SenderMessage::Keep { file, chunk } => {
+                let Target::Incoming(incoming) = self.target(file)? else { return Ok(()) };
+                let kept = incoming.offered.layout.len_of(chunk).unwrap_or_default();
+                let settled = incoming.keep(chunk)?;
+                Progress::add(&self.progress.kept, kept as u64);
+                self.settle(&incoming.offered, settled)
+            }
+            SenderMessage::Differs { file } => self.differs(file),
+            SenderMessage::Root { file, hash } => {
+                let Target::Incoming(incoming) = self.target(file)? else { return Ok(()) };
+                let settled = incoming.root(hash)?;
+                self.settle(&incoming.offered, settled)
+            }
+            SenderMessage::Withdraw { file, failure } => self.withdraw(file, failure),
+            SenderMessage::Finish { files } => self.finish(files),
+            SenderMessage::Beat => Ok(()),
+            SenderMessage::Leave { text } => Err(End::PeerLeft(text)),
+        }
+    }
+
+    /// Whether anything was offered: whether this was a transfer at all.
+    pub fn had_offers(&self) -> bool {
+        let files = self.files.lock();
+        files.offered > 0 || files.finished
+    }
+
+    /// Ends all that is under way. What was received of each file stays in its part file.
+    pub fn close(&self) {
+        let mut files = self.files.lock();
+        files.closed = true;
+        files.singles.clear();
+        let incoming = std::mem::take(&mut files.incoming);
+        drop(files);
+        for file in incoming.values() {
+            file.end();
+        }
+        self.compare.close();
+    }
+
+    fn offer(self: &Arc<Self>, offer: &Offer) -> Result<(), End> {
+        let large = !Layout::new(offer.size).is_single();
+        self.count_offer(offer, large)?;
+        let name = match Name::from_wire(&offer.name) {
+            Ok(name) => name,
+            Err(bad) => {
+                let failure = Failure::new(Cause::Refused, bad.to_string());
+                let outcome = Outcome::Failed(failure);
+                self.say_outcome(offer.file, large, outcome);
+                return Ok(());
+            }
+        };
+        let offered = Offered::new(offer, name);
+        if offer.size > FILE_BYTES_MAX {
+            let text =
+                format!("{}: {} bytes are more than lanx stores in one file", offered.name, offer.size);
+            self.fail(&offered, Failure::new(Cause::Storage, text));
+            return Ok(());
+        }
+        match self.sink.look(&offered.name, offer.size) {
+            Ok(Found::SameSize(existing)) => {
+                let bytes = Bytes::Existing(Arc::new(existing));
+                self.start_comparing(offered, bytes, Against::Existing);
+            }
+            Ok(Found::Different) if self.sink.existing() == Existing::Refuse => {
+                self.refuse_existing(&offered)
+            }
+            Ok(Found::Nothing | Found::Different) => self.start_receiving(offered),
+            Err(error) => self.fail(&offered, storage_failure(&error)),
+        }
+        Ok(())
+    }
+
+    fn count_offer(&self, offer: &Offer, large: bool) -> Result<(), PeerMisbehaved> {
+        let mut files = self.files.lock();
+        if files.finished || offer.file.0 != files.offered {
+            let expected = "each file to be offered once, in order, before the end";
+            return Err(PeerMisbehaved::Unexpected { got: "an offer", expected });
+        }
+        if files.open >= FILES_IN_FLIGHT_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "files at once", limit: FILES_IN_FLIGHT_MAX });
+        }
+        if large && files.large >= LARGE_FILES_IN_FLIGHT_MAX {
+            return Err(PeerMisbehaved::TooMany {
+                what: "large files at once",
+                limit: LARGE_FILES_IN_FLIGHT_MAX,
+            });
+        }
+        files.offered += 1;
+        files.open += 1;
+        files.large += usize::from(large);
+        drop(files);
+        Progress::add(&self.progress.offered, offer.size.min(FILE_BYTES_MAX));
+        Ok(())
+    }
+
+    fn start_receiving(self: &Arc<Self>, offered: Offered) {
+        if offered.layout.is_single() {
+            let file = offered.id;
+            self.files.lock().singles.insert(file, offered);
+            self.outbox.send(ReceiverMessage::Send { file });
+            return;
+        }
+        match self.sink.part(&offered.name, offered.layout.size()) {
+            Ok(part) if part.is_fresh() => {
+                let file = offered.id;
+                self.insert(Arc::new(Incoming::new(offered, Bytes::Part(Arc::new(part)))));
+                self.outbox.send(ReceiverMessage::Send { file });
+            }
+            Ok(part) => self.start_comparing(offered, Bytes::Part(Arc::new(part)), Against::Part),
+            Err(error) => self.fail(&offered, storage_failure(&error)),
+        }
+    }
+
+    fn start_comparing(self: &Arc<Self>, offered: Offered, bytes: Bytes, against: Against) {
+        let file = offered.id;
+        let incoming = Arc::new(Incoming::new(offered, bytes.clone()));
+        self.insert(incoming.clone());
+        self.outbox.send(ReceiverMessage::Compare { file, against });
+        receiving_compare::start(self, incoming, &bytes);
+    }
+
+    fn insert(&self, incoming: Arc<Incoming>) {
+        let mut files = self.files.lock();
+        if !files.closed {
+            files.incoming.insert(incoming.offered.id, incoming);
+        }
+    }
+
+    fn differs(self: &Arc<Self>, file: FileId) -> Result<(), End> {
+        let Target::Incoming(incoming) = self.target(file)? else { return Ok(()) };
+        match incoming.end() {
+            Some(Bytes::Existing(_)) => {}
+            _ => {
+                let got = "'it differs' of a part file";
+                return Err(PeerMisbehaved::Unexpected { got, expected: "the chunks that differ" }.into());
+            }
+        }
+        self.files.lock().incoming.remove(&file);
+        let offered = incoming.offered.clone();
+        match self.sink.existing() {
+            Existing::Refuse => self.refuse_existing(&offered),
+            Existing::Overwrite | Existing::Rename => self.start_receiving(offered),
+        }
+        Ok(())
+    }
+
+    fn withdraw(&self, file: FileId, failure: Failure) -> Result<(), End> {
+        let single = self.files.lock().singles.remove(&file);
+        if let Some(offered) = single {
+            self.fail(&offered, failure);
+            return Ok(());
+        }
+        if let Target::Incoming(incoming) = self.target(file)? {
+            self.fail_incoming(&incoming, failure)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&self, count: u64) -> Result<(), End> {
+        let mut files = self.files.lock();
+        if files.finished || count != files.offered {
+            let expected = "one end that counts the files that were offered";
+            return Err(PeerMisbehaved::Unexpected { got: "an end of the offers", expected }.into());
+        }
+        files.finished = true;
+        if files.open == 0 {
+            self.ending.decide(End::Complete);
+        }
+        Ok(())
+    }
+
+    // ---- for the workers ----
+
+    pub(super) fn target(&self, file: FileId) -> Result<Target, PeerMisbehaved> {
+        let files = self.files.lock();
+        match files.incoming.get(&file) {
+            Some(incoming) => Ok(Target::Incoming(incoming.clone())),
+            None if files.failed.contains(&file) => Ok(Target::Failed),
+            None => Err(PeerMisbehaved::UnknownFile(file.0)),
+        }
+    }
+
+    /// Takes the file that arrives whole in one frame, for the caller alone.
+    pub(super) fn take_single(&self, file: FileId) -> Result<Offered, PeerMisbehaved> {
+        self.files.lock().singles.remove(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))
+    }
+
+    /// Publishes a file whose chunks are all there, if it is the file that was sent.
+    pub(super) fn settle(&self, offered: &Offered, settled: Option<Settled>) -> Result<(), End> {
+        let Some(Settled { bytes, ours, theirs }) = settled else { return Ok(()) };
+        self.files.lock().incoming.remove(&offered.id);
+        let part = match bytes {
+            Bytes::Existing(_) if ours == theirs => {
+                self.succeed(offered, ours, FileStatus::Identical);
+                return Ok(());
+            }
+            Bytes::Existing(_) => {
+                let got = "a hash that the chunks it agreed to do not have";
+                return Err(PeerMisbehaved::Unexpected { got, expected: "their hash" }.into());
+            }
+            Bytes::Part(part) => part,
+        };
+        // Every chunk was claimed and written, so nobody holds the part any more but a comparing thread whose
+        // chunks the sender sent without waiting for their values.
+        let Some(part) = Arc::into_inner(part) else {
+            let expected = "none before its value was announced or it was asked for";
+            return Err(PeerMisbehaved::Unexpected { got: "a chunk", expected }.into());
+        };
+        self.publish(offered, part, ours, theirs);
+        Ok(())
+    }
+
+    /// Gives a complete part file its name, if it is the file that was sent; otherwise removes it.
+    pub(super) fn publish(&self, offered: &Offered, part: Part, ours: Hash, theirs: Hash) {
+        if ours != theirs {
+            let text = format!(
+                "{}: what arrived is not what was sent (BLAKE3 {ours} here, {theirs} there); nothing was kept, \
+                 send it again",
+                offered.name
+            );
+            self.discard(part);
+            self.fail(offered, Failure::new(Cause::Verification, text));
+            return;
+        }
+        match part.publish(&offered.metadata, self.sink.existing()) {
+            Ok(published) if published.renamed => {
+                self.succeed(offered, ours, FileStatus::Renamed(published.name));
+            }
+            Ok(_) => self.succeed(offered, ours, FileStatus::Stored),
+            Err(error) => self.fail(offered, storage_failure(&error)),
+        }
+    }
+
+    /// A file under way failed. Its part file goes: the failure is a verdict, not an interruption.
+    pub(super) fn fail_incoming(&self, incoming: &Incoming, failure: Failure) -> Result<(), PeerMisbehaved> {
+        let Some(bytes) = incoming.end() else { return Ok(()) };
+        let id = incoming.offered.id;
+        let mut files = self.files.lock();
+        if files.failed.len() >= FAILED_FILES_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "failed files", limit: FAILED_FILES_MAX });
+        }
+        files.incoming.remove(&id);
+        files.failed.insert(id);
+        drop(files);
+        if let Bytes::Part(part) = bytes
+            && let Some(part) = Arc::into_inner(part)
+        {
+            self.discard(part);
+        }
+        self.fail(&incoming.offered, failure);
+        Ok(())
+    }
+
+    fn discard(&self, part: Part) {
+        if let Err(error) = part.discard() {
+            tracing::warn!("{error}");
+        }
+    }
+
+    fn refuse_existing(&self, offered: &Offered) {
+        let text = format!(
+            "{}: the receiver has another file of this name; it replaces it with `lanx recv --overwrite`, \
+             or keeps both with `--rename`",
+            offered.name
+        );
+        self.fail(offered, Failure::new(Cause::Refused, text));
+    }
+
+    fn succeed(&self, offered: &Offered, hash: Hash, status: FileStatus) {
+        let outcome = match &status {
+            FileStatus::Renamed(name) => Outcome::Renamed(name.as_bytes().to_vec()),
+            FileStatus::Identical => Outcome::Identical,
+            _ => Outcome::Stored,
+        };
+        self.report(offered, Some(hash), status, outcome);
+    }
+
+    pub(super) fn fail(&self, offered: &Offered, failure: Failure) {
+        self.report(offered, None, FileStatus::Failed(failure.clone()), Outcome::Failed(failure));
+    }
+
+    fn report(&self, offered: &Offered, hash: Option<Hash>, status: FileStatus, outcome: Outcome) {
+        let size = offered.layout.size();
+        self.observer.file(&FileReport { name: offered.name.clone(), size, hash, status });
+        self.say_outcome(offered.id, !offered.layout.is_single(), outcome);
+    }
+
+    fn say_outcome(&self, file: FileId, large: bool, outcome: Outcome) {
+        self.outbox.send(ReceiverMessage::Outcome { file, outcome });
+        Progress::add(&self.progress.files_done, 1);
+        let mut files = self.files.lock();
+        files.open -= 1;
+        files.large -= usize::from(large);
+        if files.open == 0 && files.finished {
+            self.ending.decide(End::Complete);
+        }
+    }
+}
+
+pub(super) fn storage_failure(error: &SinkError) -> Failure {
+    let cause = match error.kind() {
+        SinkErrorKind::Policy => Cause::Refused,
+        SinkErrorKind::Storage => Cause::Storage,
+    };
+    Failure::new(cause, error.to_string())
+}

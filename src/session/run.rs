@@ -1,0 +1,115 @@
+//! Stretches of chunks that wait to be sent, and how they are dealt.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::chunk::{ChunkIndex, FileId, Layout};
+use crate::protocol::message::{Against, Failure};
+use crate::source::{OpenSource, Source, SourceError};
+use crate::tree::{ChunkValue, Hash, Tree};
+
+/// A file that was offered and has no outcome yet.
+pub struct Outgoing {
+    pub id: FileId,
+    pub source: Source,
+    pub layout: Layout,
+    /// Opened by the first worker that needs it.
+    open: OnceLock<Result<OpenSource, SourceError>>,
+    /// Known once every chunk was read and the source had not changed.
+    pub root: OnceLock<Hash>,
+    /// Why we gave it up, if we did.
+    pub withdrawn: OnceLock<Failure>,
+}
+
+impl Outgoing {
+    pub fn new(id: FileId, source: Source) -> Outgoing {
+        let layout = Layout::new(source.size());
+        Outgoing {
+            id,
+            source,
+            layout,
+            open: OnceLock::new(),
+            root: OnceLock::new(),
+            withdrawn: OnceLock::new(),
+        }
+    }
+
+    pub fn open(&self) -> Result<&OpenSource, &SourceError> {
+        self.open.get_or_init(|| self.source.open()).as_ref()
+    }
+}
+
+/// One try at sending a file. There is a second one where an existing file turned out to be another.
+pub struct Attempt {
+    pub file: Arc<Outgoing>,
+    pub against: Against,
+    pub tree: Mutex<Tree>,
+    /// Set when nothing more is to be sent of it; chunks under way may still finish.
+    pub over: AtomicBool,
+}
+
+impl Attempt {
+    pub fn new(file: Arc<Outgoing>, against: Against) -> Attempt {
+        let tree = Mutex::new(Tree::new(file.layout));
+        Attempt { file, against, tree, over: AtomicBool::new(false) }
+    }
+
+    /// Ends the attempt. Returns false where it had ended before.
+    pub fn end(&self) -> bool {
+        !self.over.swap(true, Ordering::Relaxed)
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+}
+
+/// Chunks `first..end` of a file, dealt one by one from an atomic cursor to whichever connection asks next.
+/// While connections keep pace each gets every n-th chunk; a slow one takes fewer turns.
+pub struct Run {
+    pub attempt: Arc<Attempt>,
+    first: u64,
+    end: u64,
+    cursor: AtomicU64,
+    /// The receiver's values of these chunks, where it has something there.
+    values: Vec<ChunkValue>,
+}
+
+impl Run {
+    /// Chunks that the receiver does not have.
+    pub fn missing(attempt: Arc<Attempt>, first: ChunkIndex, count: u64) -> Run {
+        Run {
+            attempt,
+            first: first.0,
+            end: first.0 + count,
+            cursor: AtomicU64::new(first.0),
+            values: Vec::new(),
+        }
+    }
+
+    /// Chunks of which the receiver has something with these values.
+    pub fn to_compare(attempt: Arc<Attempt>, first: ChunkIndex, values: Vec<ChunkValue>) -> Run {
+        let end = first.0 + values.len() as u64;
+        Run { attempt, first: first.0, end, cursor: AtomicU64::new(first.0), values }
+    }
+
+    /// The next chunk, for one worker alone; `None` once all are dealt or the attempt is over.
+    pub fn deal(&self) -> Option<ChunkIndex> {
+        if self.is_exhausted() {
+            return None;
+        }
+        let index = self.cursor.fetch_add(1, Ordering::Relaxed);
+        (index < self.end).then_some(ChunkIndex(index))
+    }
+
+    pub fn is_exhausted(&self) -> bool {
+        self.attempt.is_over() || self.cursor.load(Ordering::Relaxed) >= self.end
+    }
+
+    /// The receiver's value of a chunk of this run.
+    pub fn value(&self, index: ChunkIndex) -> Option<&ChunkValue> {
+        self.values.get(usize::try_from(index.0.checked_sub(self.first)?).ok()?)
+    }
+}

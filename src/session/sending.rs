@@ -1,0 +1,361 @@
+//! The sender's side of a session: what it offers, what is asked of it, and what its workers do next.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::run::{Attempt, Outgoing, Run};
+use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
+use crate::chunk::{ChunkIndex, FileId};
+use crate::limits::{
+    COMPARERS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, RUNS_QUEUED_MAX, VALUES_IN_FLIGHT_MAX,
+    VALUES_PER_MESSAGE_MAX,
+};
+use crate::name::Name;
+use crate::protocol::message::{Against, Cause, Failure, Offer, Outcome, ReceiverMessage, SenderMessage};
+use crate::source::{Source, SourceError};
+use crate::tree::ChunkValue;
+
+/// Chaining values queued at once: what an honest receiver announces for every large file under way.
+const VALUES_QUEUED_MAX: usize = LARGE_FILES_IN_FLIGHT_MAX
+    * (VALUES_IN_FLIGHT_MAX + COMPARERS_MAX * VALUES_PER_MESSAGE_MAX)
+    + FILES_IN_FLIGHT_MAX;
+
+/// Which work a thread takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lanes {
+    /// Chunks to send, and where there are none, chunks to compare.
+    All,
+    /// Chunks to compare.
+    Compare,
+}
+
+/// The sender's side of a session, shared by its threads.
+pub struct Sending {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    outbox: Outbox<SenderMessage>,
+    observer: Arc<dyn Observer>,
+    pub progress: Arc<Progress>,
+    pub ending: Ending,
+}
+
+#[derive(Default)]
+struct Queue {
+    send: VecDeque<Arc<Run>>,
+    compare: VecDeque<Arc<Run>>,
+    files: HashMap<FileId, Entry>,
+    offered: u64,
+    large: usize,
+    finished: bool,
+    closed: bool,
+}
+
+struct Entry {
+    file: Arc<Outgoing>,
+    attempt: Option<Arc<Attempt>>,
+}
+
+impl Queue {
+    /// The first run with chunks left to deal.
+    fn front(&mut self, lanes: Lanes) -> Option<Arc<Run>> {
+        fn live(lane: &mut VecDeque<Arc<Run>>) -> Option<Arc<Run>> {
+            while lane.front()?.is_exhausted() {
+                lane.pop_front();
+            }
+            lane.front().cloned()
+        }
+        let to_send = if lanes == Lanes::All { live(&mut self.send) } else { None };
+        to_send.or_else(|| live(&mut self.compare))
+    }
+
+    fn has_room_for(&self, large: bool) -> bool {
+        self.files.len() < FILES_IN_FLIGHT_MAX && !(large && self.large >= LARGE_FILES_IN_FLIGHT_MAX)
+    }
+}
+
+impl Sending {
+    pub fn new(
+        outbox: Outbox<SenderMessage>,
+        observer: Arc<dyn Observer>,
+        progress: Arc<Progress>,
+    ) -> Sending {
+        Sending {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            outbox,
+            observer,
+            progress,
+            ending: Ending::default(),
+        }
+    }
+
+    /// Offers a file; waits while as many as may be are under way. Returns false once the session is closed.
+    pub fn offer(&self, source: Source) -> bool {
+        let mut queue = self.queue.lock();
+        let file = Outgoing::new(FileId(queue.offered), source);
+        let large = !file.layout.is_single();
+        while !queue.closed && !queue.has_room_for(large) {
+            self.changed.wait(&mut queue);
+        }
+        if queue.closed {
+            return false;
+        }
+        let offer = Offer {
+            file: file.id,
+            size: file.layout.size(),
+            metadata: file.source.metadata(),
+            name: file.source.name().as_bytes().to_vec(),
+        };
+        queue.offered += 1;
+        queue.large += usize::from(large);
+        queue.files.insert(file.id, Entry { file: Arc::new(file), attempt: None });
+        drop(queue);
+        Progress::add(&self.progress.offered, offer.size);
+        self.outbox.send(SenderMessage::Offer(offer));
+        true
+    }
+
+    /// Everything has been offered.
+    pub fn finish(&self) {
+        let mut queue = self.queue.lock();
+        queue.finished = true;
+        let files = queue.offered;
+        drop(queue);
+        self.outbox.send(SenderMessage::Finish { files });
+    }
+
+    /// Sends every thread of this session home.
+    pub fn close(&self) {
+        self.queue.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Hears what the receiver says.
+    ///
+    /// # Errors
+    /// The [`End`] of the session: [`End::Complete`] when all is said, [`End::PeerLeft`], or [`End::Misbehaved`].
+    pub fn handle(&self, message: ReceiverMessage) -> Result<(), End> {
+        match message {
+            ReceiverMessage::Welcome { .. } => {
+                Err(PeerMisbehaved::Unexpected { got: "a second welcome", expected: "an answer" }.into())
+            }
+            ReceiverMessage::Send { file } => {
+                let attempt = self.begin(file, Against::Part)?;
+                let chunks = attempt.file.layout.chunks();
+                self.enqueue_missing(attempt, ChunkIndex(0), chunks)
+            }
+            ReceiverMessage::Compare { file, against } => Ok(self.begin(file, against).map(drop)?),
+            ReceiverMessage::Missing { file, first, count } => {
+                let Some(attempt) = self.announced(file, first, count)? else { return Ok(()) };
+                self.enqueue_missing(attempt, first, count)
+            }
+            ReceiverMessage::Values { file, first, values } => {
+                let Some(attempt) = self.announced(file, first, values.len() as u64)? else { return Ok(()) };
+                self.enqueue_compare(attempt, first, values)
+            }
+            ReceiverMessage::Outcome { file, outcome } => self.outcome(file, outcome),
+            ReceiverMessage::Progress { written, kept } => {
+                self.progress.written.store(written, Ordering::Relaxed);
+                self.progress.kept.store(kept, Ordering::Relaxed);
+                Ok(())
+            }
+            ReceiverMessage::Leave { text } => Err(End::PeerLeft(text)),
+            ReceiverMessage::Bye => {
+                let queue = self.queue.lock();
+                if queue.finished && queue.files.is_empty() {
+                    return Err(End::Complete);
+                }
+                Err(PeerMisbehaved::Unexpected { got: "a goodbye", expected: "the outcome of each file" }
+                    .into())
+            }
+        }
+    }
+
+    fn begin(&self, file: FileId, against: Against) -> Result<Arc<Attempt>, PeerMisbehaved> {
+        let mut queue = self.queue.lock();
+        let entry = queue.files.get_mut(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
+        if entry.attempt.as_ref().is_some_and(|a| !a.is_over() || a.against == Against::Part) {
+            return Err(PeerMisbehaved::Unexpected {
+                got: "a second answer",
+                expected: "one for each offer",
+            });
+        }
+        let attempt = Arc::new(Attempt::new(entry.file.clone(), against));
+        entry.attempt = Some(attempt.clone());
+        Ok(attempt)
+    }
+
+    /// The attempt that chunks are announced for; `None` where they no longer matter.
+    fn announced(
+        &self,
+        file: FileId,
+        first: ChunkIndex,
+        count: u64,
+    ) -> Result<Option<Arc<Attempt>>, PeerMisbehaved> {
+        let queue = self.queue.lock();
+        let entry = queue.files.get(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
+        let end = first.0.checked_add(count);
+        if count == 0 || end.is_none_or(|end| end > entry.file.layout.chunks()) {
+            return Err(PeerMisbehaved::WrongChunk { file: file.0, chunk: first.0 });
+        }
+        match &entry.attempt {
+            Some(attempt) => Ok((!attempt.is_over()).then(|| attempt.clone())),
+            None => Err(PeerMisbehaved::Unexpected { got: "chunks", expected: "an answer to the offer" }),
+        }
+    }
+
+    fn enqueue_missing(&self, attempt: Arc<Attempt>, first: ChunkIndex, count: u64) -> Result<(), End> {
+        if attempt.against == Against::Existing {
+            let got = "missing chunks of an existing file";
+            return Err(PeerMisbehaved::Unexpected { got, expected: "their values" }.into());
+        }
+        let mut queue = self.queue.lock();
+        if queue.send.len() >= RUNS_QUEUED_MAX + VALUES_QUEUED_MAX {
+            return Err(
+                PeerMisbehaved::TooMany { what: "stretches of chunks", limit: RUNS_QUEUED_MAX }.into()
+            );
+        }
+        queue.send.push_back(Arc::new(Run::missing(attempt, first, count)));
+        drop(queue);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn enqueue_compare(
+        &self,
+        attempt: Arc<Attempt>,
+        first: ChunkIndex,
+        values: Vec<ChunkValue>,
+    ) -> Result<(), End> {
+        let mut queue = self.queue.lock();
+        if queue.compare.len() >= VALUES_QUEUED_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "values", limit: VALUES_QUEUED_MAX }.into());
+        }
+        queue.compare.push_back(Arc::new(Run::to_compare(attempt, first, values)));
+        drop(queue);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn outcome(&self, file: FileId, outcome: Outcome) -> Result<(), End> {
+        let mut queue = self.queue.lock();
+        let entry = queue.files.remove(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
+        queue.large -= usize::from(!entry.file.layout.is_single());
+        drop(queue);
+        self.changed.notify_all();
+        if let Some(attempt) = &entry.attempt {
+            attempt.end();
+        }
+        let report = report(&entry.file, outcome)?;
+        Progress::add(&self.progress.files_done, 1);
+        self.observer.file(&report);
+        Ok(())
+    }
+
+    // ---- for the workers ----
+
+    /// The next chunk of `held`, which is exchanged for the next run with work in `lanes` where it has none.
+    /// Calls `idle` before waiting, so that nothing lies unflushed meanwhile. `None` once the session is closed.
+    pub(super) fn next(
+        &self,
+        held: &mut Option<Arc<Run>>,
+        lanes: Lanes,
+        mut idle: impl FnMut() -> io::Result<()>,
+    ) -> io::Result<Option<ChunkIndex>> {
+        loop {
+            if let Some(index) = held.as_ref().and_then(|run| run.deal()) {
+                return Ok(Some(index));
+            }
+            *held = None;
+            let mut queue = self.queue.lock();
+            let mut flushed = false;
+            *held = loop {
+                if queue.closed {
+                    return Ok(None);
+                }
+                if let Some(run) = queue.front(lanes) {
+                    break Some(run);
+                }
+                if flushed {
+                    self.changed.wait(&mut queue);
+                } else {
+                    drop(queue);
+                    idle()?;
+                    flushed = true;
+                    queue = self.queue.lock();
+                }
+            };
+        }
+    }
+
+    /// A chunk that a comparing thread found to differ.
+    pub(super) fn resend(&self, attempt: &Arc<Attempt>, index: ChunkIndex) {
+        self.queue.lock().send.push_back(Arc::new(Run::missing(attempt.clone(), index, 1)));
+        self.changed.notify_all();
+    }
+
+    pub(super) fn differs(&self, attempt: &Attempt) {
+        if attempt.end() {
+            self.outbox.send(SenderMessage::Differs { file: attempt.file.id });
+        }
+    }
+
+    pub(super) fn withdraw(&self, attempt: &Attempt, error: &SourceError) {
+        let failure = Failure::new(Cause::Source, error.to_string());
+        if attempt.end() && attempt.file.withdrawn.set(failure.clone()).is_ok() {
+            self.outbox.send(SenderMessage::Withdraw { file: attempt.file.id, failure });
+        }
+    }
+
+    pub(super) fn keep(&self, attempt: &Attempt, chunk: ChunkIndex) {
+        self.outbox.send(SenderMessage::Keep { file: attempt.file.id, chunk });
+    }
+
+    /// Takes in the value of a chunk that was read; after the last one tells the receiver the hash of the file,
+    /// unless it went with the chunk.
+    pub(super) fn hashed(
+        &self,
+        attempt: &Attempt,
+        chunk: ChunkIndex,
+        value: ChunkValue,
+        told: bool,
+    ) -> Result<(), End> {
+        let file = &attempt.file;
+        let root = attempt.tree.lock().insert(chunk, value);
+        // A chunk comes here twice only if the receiver announced it twice.
+        let root = root.map_err(|_| PeerMisbehaved::WrongChunk { file: file.id.0, chunk: chunk.0 })?;
+        let (Some(hash), false) = (root, told) else { return Ok(()) };
+        if let Ok(source) = file.open()
+            && let Err(error) = source.check_unchanged()
+        {
+            self.withdraw(attempt, &error);
+            return Ok(());
+        }
+        if file.root.set(hash).is_ok() {
+            self.outbox.send(SenderMessage::Root { file: file.id, hash });
+        }
+        Ok(())
+    }
+}
+
+fn report(file: &Outgoing, outcome: Outcome) -> Result<FileReport, PeerMisbehaved> {
+    let hash = file.root.get().copied();
+    let status = match (outcome, file.withdrawn.get()) {
+        (Outcome::Failed(_), Some(ours)) => FileStatus::Failed(ours.clone()),
+        (Outcome::Failed(theirs), None) => FileStatus::Failed(theirs),
+        _ if hash.is_none() => {
+            let got = "a success";
+            return Err(PeerMisbehaved::Unexpected { got, expected: "none before the file's hash" });
+        }
+        (Outcome::Stored, _) => FileStatus::Stored,
+        (Outcome::Identical, _) => FileStatus::Identical,
+        (Outcome::Renamed(name), _) => FileStatus::Renamed(Name::from_wire(&name).map_err(|_| {
+            PeerMisbehaved::Unexpected { got: "a new name that is none", expected: "a file name" }
+        })?),
+    };
+    Ok(FileReport { name: file.source.name().clone(), size: file.layout.size(), hash, status })
+}

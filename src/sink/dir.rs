@@ -1,0 +1,179 @@
+//! One directory, held open: everything lanx does to the destination goes through a handle like this, relative
+//! to it and never through a symlink, so that nothing swapped meanwhile can lead anywhere else.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::error::{FileKind, SinkError};
+
+/// A directory handle and the path it is shown by.
+#[derive(Debug)]
+pub(super) struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+    /// Whether the kernel itself keeps opens beneath the handle (openat2).
+    beneath: bool,
+    /// Whether preallocating here costs a write of every page; asked once, when first needed.
+    pub(super) prealloc_is_costly: OnceLock<bool>,
+}
+
+impl Dir {
+    /// Opens DIR, and makes it (mode 0777 less the umask) when only its last part is missing. DIR itself may be
+    /// a symlink: it is the user's own word.
+    pub(super) fn open_root(path: &Path) -> Result<Self, SinkError> {
+        let fd = match open_directory(path) {
+            Err(Errno::NOENT) => make_and_open(path)?,
+            Err(errno) => return Err(not_opened(path, errno)),
+            Ok(fd) => fd,
+        };
+        let beneath = probe_openat2(fd.as_fd());
+        let dir = Self { fd, path: path.to_owned(), beneath, prealloc_is_costly: OnceLock::new() };
+        dir.check_writable()?;
+        Ok(dir)
+    }
+
+    /// Asks the kernel whether files can be made here, so that a wrong DIR is told at the start and not after
+    /// the first offer. It knows read-only mounts as well.
+    fn check_writable(&self) -> Result<(), SinkError> {
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        match rustix::fs::accessat(&self.fd, ".", wanted, AtFlags::EACCESS) {
+            // No way to ask with the effective user (old kernel, other IDs): the first write will tell.
+            Ok(()) | Err(Errno::NOSYS | Errno::INVAL) => Ok(()),
+            Err(errno) => Err(SinkError::system("write to", self.path.clone(), errno)),
+        }
+    }
+
+    /// The path of `name` in this directory as the user knows it.
+    pub(super) fn path_of(&self, name: &[u8]) -> PathBuf {
+        self.path.join(std::ffi::OsStr::from_bytes(name))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Opens `name` beneath the handle: no symlink is followed, and a FIFO cannot make it wait.
+    pub(super) fn open(&self, name: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        retry_on_intr(|| match self.beneath {
+            true => open_beneath(self.fd(), name, flags, mode),
+            false => rustix::fs::openat(&self.fd, name, flags, mode),
+        })
+    }
+
+    /// What stands under `name`, a symlink being itself; `None` for nothing.
+    pub(super) fn stat(&self, name: &[u8]) -> Result<Option<Stat>, Errno> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Whether `name` is the file that `stat` was taken from.
+    pub(super) fn is_still(&self, name: &[u8], stat: &Stat) -> Result<bool, Errno> {
+        let there = self.stat(name)?;
+        Ok(there.is_some_and(|there| there.st_dev == stat.st_dev && there.st_ino == stat.st_ino))
+    }
+
+    pub(super) fn unlink(&self, name: &[u8]) -> Result<(), Errno> {
+        rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())
+    }
+
+    /// Renames over whatever file stands at `to`.
+    pub(super) fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+        rustix::fs::renameat(&self.fd, from, &self.fd, to)
+    }
+
+    /// Renames unless something stands at `to` (`EXIST`), in one step of the kernel.
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    pub(super) fn rename_new(&self, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        rustix::fs::renameat_with(&self.fd, from, &self.fd, to, flags)
+    }
+
+    /// Renames unless something stands at `to`: not to be had here, so the caller falls back to a link.
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    pub(super) fn rename_new(&self, _from: &[u8], _to: &[u8]) -> Result<(), Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    /// Gives `from` the second name `to`, unless something stands there (`EXIST`).
+    pub(super) fn link(&self, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+        rustix::fs::linkat(&self.fd, from, &self.fd, to, AtFlags::empty())
+    }
+
+    /// The same directory through the portable calls only, to test those where openat2 exists.
+    #[cfg(test)]
+    pub(super) fn without_openat2(mut self) -> Self {
+        self.beneath = false;
+        self
+    }
+}
+
+/// Whether an error says that the file system (or a sandbox) does not know the call, rather than that it failed.
+pub(super) fn is_unsupported(errno: Errno) -> bool {
+    // One number on Linux, two on macOS, so no pattern can list both.
+    errno == Errno::OPNOTSUPP || errno == Errno::NOTSUP || matches!(errno, Errno::NOSYS | Errno::INVAL)
+}
+
+/// What kind of thing a stat describes.
+pub(super) fn kind_of(stat: &Stat) -> FileKind {
+    FileType::from_raw_mode(stat.st_mode).into()
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
+}
+
+fn make_and_open(path: &Path) -> Result<OwnedFd, SinkError> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o777)) {
+        // EXIST: somebody made it a moment ago, or it is a dangling symlink, which opening will tell.
+        Ok(()) | Err(Errno::EXIST) => open_directory(path).map_err(|errno| not_opened(path, errno)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Err(SinkError::NoParent { path: path.into() }),
+        Err(errno) => Err(SinkError::system("make the directory", path.into(), errno)),
+    }
+}
+
+/// Says what stands in DIR's place when it cannot be opened as a directory.
+fn not_opened(path: &Path, errno: Errno) -> SinkError {
+    let path = path.to_owned();
+    match (errno, rustix::fs::stat(&path), rustix::fs::lstat(&path)) {
+        (Errno::NOTDIR, Ok(stat), _) | (Errno::NOENT, Err(Errno::NOENT), Ok(stat)) => {
+            let what = kind_of(&stat);
+            SinkError::NotADirectory { path, what }
+        }
+        (Errno::NOTDIR, Err(Errno::NOTDIR), _) => SinkError::NoParent { path },
+        _ => SinkError::system("open the directory", path, errno),
+    }
+}
+
+/// Opens with the kernel's own promise that the path stays beneath `dir` and meets no symlink.
+#[cfg(target_os = "linux")]
+fn open_beneath(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    use rustix::fs::ResolveFlags;
+    let fence = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(dir, name, flags, mode, fence)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_beneath(_dir: BorrowedFd<'_>, _name: &[u8], _flags: OFlags, _mode: Mode) -> Result<OwnedFd, Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// Whether openat2 works here: only Linux has it, kernels before 5.6 lack it, and containers' filters may deny
+/// it. One harmless call finds out for good.
+fn probe_openat2(dir: BorrowedFd<'_>) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| open_beneath(dir, b".", flags, Mode::empty())).is_ok()
+}

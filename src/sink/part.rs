@@ -1,0 +1,312 @@
+//! A part file: where a file waits, locked, until it is complete and verified.
+//!
+//! It is called `.{name}.lanx-part`, or `.{name}.{n}.lanx-part` when others hold the ones before. Its bytes are
+//! never believed: they only save sending what a comparison shows to be right. So the worst that a wrong part
+//! file (or two names that share one, as `a` with n = 1 and `a.1` do) can cause is a comparison for nothing.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, RawMode, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::bytes::{DataExtents, read_exact_at, write_all_at};
+use super::dir::{Dir, is_unsupported, kind_of};
+use super::error::{FileKind, SinkError};
+use super::space;
+use crate::limits::{
+    FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_RACES_MAX, PARTS_PER_NAME_MAX,
+};
+use crate::name::{Name, PART_PREFIX, PART_SUFFIX, shorten};
+
+/// Nobody else reads or writes a file that is not complete.
+const PART_MODE: RawMode = 0o600;
+
+/// A part file that this value alone holds, by an exclusive lock, until it is published, discarded or dropped.
+///
+/// Threads share it by reference. Dropping it keeps the file, so that the transfer can be resumed, except a
+/// part that was empty and into which nothing was written.
+#[derive(Debug)]
+pub struct Part {
+    pub(super) dir: Arc<Dir>,
+    pub(super) file: OwnedFd,
+    pub(super) name: Name,
+    pub(super) part_name: Vec<u8>,
+    pub(super) size: u64,
+    existing_len: u64,
+    written: AtomicBool,
+    /// Published or discarded: the part name is none of our business any more.
+    pub(super) settled: AtomicBool,
+}
+
+impl Part {
+    /// Opens or makes the part file for `name`, and makes room for `size` bytes.
+    pub(super) fn open(dir: &Arc<Dir>, name: &Name, size: u64) -> Result<Self, SinkError> {
+        let target = dir.path_of(name.as_bytes());
+        if size > FILE_BYTES_MAX {
+            return Err(SinkError::TooLarge { path: target, size });
+        }
+        for number in 0..PARTS_PER_NAME_MAX {
+            let part_name = part_file_name(name, number);
+            let Some(locked) =
+                lock(dir, &part_name).map_err(|refused| not_opened(dir, &target, size, refused))?
+            else {
+                continue;
+            };
+            let part = Self {
+                dir: Arc::clone(dir),
+                file: locked.file,
+                name: name.clone(),
+                part_name,
+                size,
+                existing_len: space::length(&locked.stat).min(size),
+                written: AtomicBool::new(false),
+                settled: AtomicBool::new(false),
+            };
+            part.prepare(locked.stat, &target)?;
+            return Ok(part);
+        }
+        Err(SinkError::PartsBusy { path: target, tried: PARTS_PER_NAME_MAX })
+    }
+
+    /// Cuts off what a longer file left behind, hides the bytes again if an earlier publishing had opened them
+    /// to others, and makes room.
+    fn prepare(&self, mut stat: Stat, target: &Path) -> Result<(), SinkError> {
+        if Mode::from_raw_mode(stat.st_mode).bits() & 0o777 != PART_MODE {
+            self.set_part_mode();
+        }
+        if space::length(&stat) > self.size {
+            stat = retry_on_intr(|| rustix::fs::ftruncate(&self.file, self.size))
+                .and_then(|()| rustix::fs::fstat(&self.file))
+                .map_err(|errno| SinkError::system("shorten", self.part_path(), errno))?;
+        }
+        space::reserve(&self.dir, self.file.as_fd(), &stat, self.size, target)
+    }
+
+    /// Best effort: a file system without modes has nothing to hide.
+    pub(super) fn set_part_mode(&self) {
+        if let Err(errno) = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(PART_MODE)) {
+            tracing::debug!(part = %crate::name::Escaped(&self.part_name), %errno, "could not set the mode of a part file");
+        }
+    }
+
+    /// Bytes that were in the part file when it was opened, at most [`size`](Self::size). They prove nothing;
+    /// where space was taken ahead they include ranges never written, see [`data_extents`](Self::data_extents).
+    #[must_use]
+    pub fn existing_len(&self) -> u64 {
+        self.existing_len
+    }
+
+    /// Whether there is nothing to compare with.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.existing_len == 0
+    }
+
+    /// The agreed size of the file in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The name it was opened for.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The final path as the user knows it.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.dir.path_of(self.name.as_bytes())
+    }
+
+    /// The path of the part file itself, to tell the user where an unfinished file waits.
+    #[must_use]
+    pub fn part_path(&self) -> PathBuf {
+        self.dir.path_of(&self.part_name)
+    }
+
+    /// Writes all of `buf` at `offset`, in bytes. Many threads may write at once, best to ranges that do not
+    /// overlap. After an error the part is still good for further writes and for resuming.
+    ///
+    /// # Errors
+    /// [`SinkError::OutOfRange`] outside of the agreed size, before anything is written;
+    /// [`SinkError::NoSpace`] when the disk or the quota is full; otherwise what the system said.
+    pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<(), SinkError> {
+        let bytes = buf.len() as u64;
+        if offset.checked_add(bytes).is_none_or(|end| end > self.size) {
+            return Err(SinkError::OutOfRange { path: self.path(), offset, bytes, size: self.size });
+        }
+        let result = write_all_at(self.file.as_fd(), buf, offset);
+        let done = result.map_or_else(|(done, _)| done, |()| buf.len());
+        // Looking first keeps the threads from passing the cache line around.
+        if done > 0 && !self.written.load(Ordering::Relaxed) {
+            self.written.store(true, Ordering::Relaxed);
+        }
+        result
+            .map_err(|(_, errno)| space::refused("write", self.file.as_fd(), self.size, &self.path(), errno))
+    }
+
+    /// Fills `buf` from `offset`, in bytes.
+    ///
+    /// # Errors
+    /// [`SinkError::UnexpectedEnd`] when the part is shorter, otherwise what the system said.
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SinkError> {
+        read_exact_at(self.file.as_fd(), buf, offset, || self.part_path())
+    }
+
+    /// The ranges within the agreed size that may hold data: a chunk outside of them is surely missing.
+    #[must_use]
+    pub fn data_extents(&self) -> DataExtents<'_> {
+        DataExtents::new(self.file.as_fd(), self.size)
+    }
+
+    /// Removes the part file, unless its name belongs to another file by now. Threads that still write to it
+    /// write into nothing.
+    ///
+    /// # Errors
+    /// What the system said when it could not be removed.
+    pub fn discard(&self) -> Result<(), SinkError> {
+        self.settled.store(true, Ordering::Relaxed);
+        self.remove().map_err(|errno| SinkError::system("remove", self.part_path(), errno))
+    }
+
+    fn remove(&self) -> Result<(), Errno> {
+        let stat = rustix::fs::fstat(&self.file)?;
+        if self.dir.is_still(&self.part_name, &stat)? {
+            self.dir.unlink(&self.part_name)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if *self.settled.get_mut() || self.existing_len > 0 || *self.written.get_mut() {
+            return;
+        }
+        if let Err(errno) = self.remove() {
+            tracing::debug!(part = %crate::name::Escaped(&self.part_name), %errno, "could not remove an empty part file");
+        }
+    }
+}
+
+/// An open part file under our lock.
+struct Locked {
+    file: OwnedFd,
+    stat: Stat,
+}
+
+/// What one attempt at a part name came to.
+enum Attempt {
+    Ours(Locked),
+    /// In use by another transfer, or nothing that we would write into.
+    NotForUs,
+    /// It changed hands between opening and locking.
+    Lost,
+}
+
+/// What was tried, and what the system said.
+type Refused = (&'static str, Errno);
+
+const MAKING: &str = "make a part file for";
+
+fn not_opened(dir: &Dir, target: &Path, size: u64, refused: Refused) -> SinkError {
+    match refused {
+        // FAT's answer to a name with a character it cannot store.
+        (MAKING, Errno::INVAL) => {
+            SinkError::NameUnstorable { path: target.to_owned(), cause: Errno::INVAL.into() }
+        }
+        (action, errno) => space::refused(action, dir.fd(), size, target, errno),
+    }
+}
+
+fn lock(dir: &Dir, part_name: &[u8]) -> Result<Option<Locked>, Refused> {
+    for _ in 0..PART_RACES_MAX {
+        match attempt(dir, part_name)? {
+            Attempt::Ours(locked) => return Ok(Some(locked)),
+            Attempt::NotForUs => return Ok(None),
+            Attempt::Lost => {}
+        }
+    }
+    Ok(None)
+}
+
+fn attempt(dir: &Dir, part_name: &[u8]) -> Result<Attempt, Refused> {
+    // A new one first: most files are new, and then one call does it.
+    let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+    match dir.open(part_name, new, Mode::from_raw_mode(PART_MODE)) {
+        Ok(file) => claim(dir, part_name, file, true),
+        Err(Errno::EXIST | Errno::LOOP) => attempt_existing(dir, part_name),
+        Err(errno) => Err((MAKING, errno)),
+    }
+}
+
+fn attempt_existing(dir: &Dir, part_name: &[u8]) -> Result<Attempt, Refused> {
+    // Looked at before it is opened, as opening a device can have effects of its own.
+    match dir.stat(part_name) {
+        Ok(Some(stat)) if is_our_kind(&stat, false) => {}
+        Ok(Some(_)) => return Ok(Attempt::NotForUs),
+        Ok(None) => return Ok(Attempt::Lost),
+        Err(errno) => return Err(("look at the part file for", errno)),
+    }
+    match dir.open(part_name, OFlags::RDWR, Mode::empty()) {
+        Ok(file) => claim(dir, part_name, file, false),
+        Err(Errno::NOENT) => Ok(Attempt::Lost),
+        Err(Errno::LOOP | Errno::ACCESS | Errno::PERM | Errno::NXIO | Errno::ISDIR) => Ok(Attempt::NotForUs),
+        Err(errno) => Err(("open the part file for", errno)),
+    }
+}
+
+/// Locks an open part file, then looks whether it is still the one its name stands for: until the lock was
+/// ours, its former holder could publish or remove it.
+fn claim(dir: &Dir, part_name: &[u8], file: OwnedFd, is_new: bool) -> Result<Attempt, Refused> {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(Attempt::NotForUs),
+        // Without locks nobody can know whether an old part is in use, but one just made is surely free, and
+        // everybody else here leaves it alone for the same reason.
+        Err(errno) if is_unsupported(errno) || errno == Errno::NOLCK => {
+            if !is_new {
+                return Ok(Attempt::NotForUs);
+            }
+        }
+        Err(errno) => return Err(("lock the part file for", errno)),
+    }
+    let stat = rustix::fs::fstat(&file).map_err(|errno| ("look at the part file for", errno))?;
+    let still_there = dir.is_still(part_name, &stat).map_err(|errno| ("look at the part file for", errno))?;
+    Ok(match (still_there, is_our_kind(&stat, is_new)) {
+        (false, _) => Attempt::Lost,
+        (true, false) => Attempt::NotForUs,
+        (true, true) => Attempt::Ours(Locked { file, stat }),
+    })
+}
+
+/// Whether a file is one that lanx would make: regular, with one name, and ours. A new file is ours whatever
+/// owner the file system shows: some show the one they were mounted for.
+fn is_our_kind(stat: &Stat, is_new: bool) -> bool {
+    kind_of(stat) == FileKind::Regular
+        && stat.st_nlink <= 1
+        && (is_new || stat.st_uid == rustix::process::geteuid().as_raw())
+}
+
+/// The name of the part file: `.{name}.lanx-part`, `.{name}.{number}.lanx-part`, or where that is too long
+/// `.{beginning of name}~{BLAKE3 of name, 16 hex digits}.{number}.lanx-part`.
+pub(super) fn part_file_name(name: &Name, number: u32) -> Vec<u8> {
+    let number = match number {
+        0 => String::new(),
+        number => format!(".{number}"),
+    };
+    let frame = PART_PREFIX.len() + number.len() + PART_SUFFIX.len();
+    let full = name.as_bytes();
+    if full.len() + frame <= NAME_BYTES_MAX {
+        return [PART_PREFIX, full, number.as_bytes(), PART_SUFFIX].concat();
+    }
+    let digest = blake3::hash(full).to_hex();
+    let digest: String = digest.chars().take(PART_HASH_HEX_DIGITS).collect();
+    let room = NAME_BYTES_MAX.saturating_sub(frame + 1 + digest.len());
+    [PART_PREFIX, shorten(full, room), b"~", digest.as_bytes(), number.as_bytes(), PART_SUFFIX].concat()
+}

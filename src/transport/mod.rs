@@ -1,0 +1,5 @@
+//! How a session is carried from one machine to the other.
+//!
+//! [`tcp`] is the pool: one control connection and up to 16 data connections, all to one port.
+
+pub mod tcp;

@@ -1,0 +1,134 @@
+//! Where a receiver is, as a user writes it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use crate::limits::PORT_DEFAULT;
+
+/// `HOST[:PORT]`: a name, an IPv4 or an IPv6 address. An IPv6 address with a port stands in brackets; without one it
+/// may. A link-local address has its zone: `fe80::1%eth0`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub host: String,
+    pub port: u16,
+}
+
+/// What is wrong with a `HOST[:PORT]`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPeer {
+    #[error("HOST is empty; it is a name or an address, as in `lanx send FILE 192.168.1.20`")]
+    Empty,
+    #[error("'{0}' is not a port; a port is a number from 1 to 65535")]
+    Port(String),
+    #[error("'{0}' is not an IPv6 address; a name or IPv4 address has at most one ':', before its port")]
+    Ipv6(String),
+    #[error("'{0}' lacks its ']'; an IPv6 address with a port is written [::1]:{PORT_DEFAULT}")]
+    Bracket(String),
+    #[error("'{0}' is not a host name")]
+    Name(String),
+}
+
+impl FromStr for Peer {
+    type Err = BadPeer;
+
+    fn from_str(text: &str) -> Result<Peer, BadPeer> {
+        if let Some(rest) = text.strip_prefix('[') {
+            let (host, port) = rest.split_once(']').ok_or_else(|| BadPeer::Bracket(text.into()))?;
+            check_ipv6(host)?;
+            let port = match port.strip_prefix(':') {
+                Some(port) => parse_port(port)?,
+                None if port.is_empty() => PORT_DEFAULT,
+                None => return Err(BadPeer::Port(port.into())),
+            };
+            return Ok(Peer { host: host.into(), port });
+        }
+        match text.split_once(':') {
+            Some((_, rest)) if rest.contains(':') => {
+                check_ipv6(text)?;
+                Ok(Peer { host: text.into(), port: PORT_DEFAULT })
+            }
+            Some((host, port)) => Ok(Peer { host: check_name(host)?, port: parse_port(port)? }),
+            None => Ok(Peer { host: check_name(text)?, port: PORT_DEFAULT }),
+        }
+    }
+}
+
+fn check_name(host: &str) -> Result<String, BadPeer> {
+    if host.is_empty() {
+        return Err(BadPeer::Empty);
+    }
+    if host.contains(['/', '\\', '@']) || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(BadPeer::Name(host.into()));
+    }
+    Ok(host.into())
+}
+
+fn check_ipv6(host: &str) -> Result<(), BadPeer> {
+    let address = host.split_once('%').map_or(host, |(address, _zone)| address);
+    address.parse::<Ipv6Addr>().map(drop).map_err(|_| BadPeer::Ipv6(host.into()))
+}
+
+fn parse_port(port: &str) -> Result<u16, BadPeer> {
+    match port.parse() {
+        Ok(0) | Err(_) => Err(BadPeer::Port(port.into())),
+        Ok(port) => Ok(port),
+    }
+}
+
+impl fmt::Display for Peer {
+    /// As it was written, without the port where that is the usual one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.port, self.host.contains(':')) {
+            (PORT_DEFAULT, _) => f.write_str(&self.host),
+            (port, true) => write!(f, "[{}]:{port}", self.host),
+            (port, false) => write!(f, "{}:{port}", self.host),
+        }
+    }
+}
+
+/// How another machine would name this one: an address of ours, with the port where it is not the usual one.
+pub fn as_typed(ip: IpAddr, port: u16) -> String {
+    Peer { host: ip.to_string(), port }.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_every_way_to_write_a_host() {
+        for (text, host, port) in [
+            ("nas", "nas", 7269),
+            ("nas.local:80", "nas.local", 80),
+            ("10.0.0.1", "10.0.0.1", 7269),
+            ("10.0.0.1:9", "10.0.0.1", 9),
+            ("::1", "::1", 7269),
+            ("fd77::2", "fd77::2", 7269),
+            ("[::1]", "::1", 7269),
+            ("[::1]:65535", "::1", 65535),
+            ("fe80::1%eth0", "fe80::1%eth0", 7269),
+            ("[fe80::1%3]:8000", "fe80::1%3", 8000),
+        ] {
+            assert_eq!(text.parse(), Ok(Peer { host: host.into(), port }), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_host() {
+        for text in [
+            "", ":1", "a:0", "a:", "a:65536", "a:x", "a:b:c", "[::1", "[::1]x", "[nas]:1", "./file", "a b",
+            "u@h",
+        ] {
+            assert!(text.parse::<Peer>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn is_shown_as_it_would_be_typed() {
+        for text in ["nas", "nas:80", "10.0.0.1:9", "::1", "[::1]:9", "fe80::1%eth0", "[fe80::1%3]:8000"] {
+            assert_eq!(text.parse::<Peer>().unwrap().to_string(), text);
+        }
+        assert_eq!("[::1]:7269".parse::<Peer>().unwrap().to_string(), "::1");
+    }
+}

@@ -1,0 +1,176 @@
+//! The control connection: messages in both directions, each direction by itself, so that neither side can wait
+//! for the other to read first.
+
+use std::future::Future;
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::limits::{BEAT_INTERVAL, GOODBYE_TIMEOUT, MESSAGE_BYTES_MAX, PROGRESS_INTERVAL, SILENCE_TIMEOUT};
+use crate::protocol::message::{Message, put_framed, take_framed};
+use crate::session::{End, Ending, OutboxReader, PeerMisbehaved};
+
+/// Reads messages from a stream.
+pub struct MessageReader<R> {
+    stream: R,
+    buffer: Vec<u8>,
+}
+
+impl<R: AsyncRead + Unpin> MessageReader<R> {
+    pub fn new(stream: R) -> Self {
+        MessageReader { stream, buffer: Vec::with_capacity(2 * MESSAGE_BYTES_MAX) }
+    }
+
+    /// The next message. Cancelling it loses nothing.
+    ///
+    /// # Errors
+    /// [`End::Lost`] where the stream ends or fails, [`End::Silent`] where nothing comes for `patience`,
+    /// [`End::Misbehaved`] for what is no message.
+    pub async fn next<M: Message>(&mut self, patience: Duration) -> Result<M, End> {
+        loop {
+            let taken = take_framed(&self.buffer)
+                .map_err(|error| PeerMisbehaved::Malformed { what: "a message", error })?;
+            if let Some((message, len)) = taken {
+                self.buffer.drain(..len);
+                return Ok(message);
+            }
+            self.buffer.reserve(MESSAGE_BYTES_MAX);
+            match timeout(patience, self.stream.read_buf(&mut self.buffer)).await {
+                Err(_) => return Err(End::Silent(patience)),
+                Ok(Err(error)) => return Err(lost(&error)),
+                Ok(Ok(0)) => return Err(End::Lost("the other side closed it".into())),
+                Ok(Ok(_)) => {}
+            }
+        }
+    }
+}
+
+fn lost(error: &io::Error) -> End {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            End::Lost("the other side closed it".into())
+        }
+        _ => End::Lost(error.to_string()),
+    }
+}
+
+/// Writes messages to a stream; what was begun can always be finished.
+pub struct MessageWriter<W> {
+    stream: W,
+    buffer: Vec<u8>,
+    written: usize,
+}
+
+impl<W: AsyncWrite + Unpin> MessageWriter<W> {
+    pub fn new(stream: W) -> Self {
+        MessageWriter { stream, buffer: Vec::new(), written: 0 }
+    }
+
+    pub fn put(&mut self, message: &impl Message) {
+        put_framed(message, &mut self.buffer);
+    }
+
+    /// Writes all that was put. Cancelled, it goes on where it stopped the next time.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        while self.written < self.buffer.len() {
+            match self.stream.write(&self.buffer[self.written..]).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                n => self.written += n,
+            }
+        }
+        self.buffer.clear();
+        self.written = 0;
+        self.stream.flush().await
+    }
+}
+
+/// Carries a session's messages until its end is decided, by either side or by the network, then says goodbye:
+/// what still waits in the outbox, and `last` words that depend on the end. Returns the end.
+///
+/// `beat` is what a side says by itself: that it lives, and how far it has come. It is asked every
+/// [`PROGRESS_INTERVAL`] and must answer where its argument says that it is due.
+pub async fn converse<R, W, In, Out, Heard>(
+    mut reader: MessageReader<R>,
+    mut writer: MessageWriter<W>,
+    outbox: &OutboxReader<Out>,
+    ending: &Ending,
+    mut hear: impl FnMut(In) -> Heard,
+    beat: impl FnMut(bool) -> Option<Out>,
+    last: impl FnOnce(&End) -> Option<Out>,
+) -> End
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+    In: Message,
+    Out: Message,
+    Heard: Future<Output = Result<(), End>>,
+{
+    let hearing = async {
+        loop {
+            match reader.next(SILENCE_TIMEOUT).await {
+                Ok(message) => {
+                    if let Err(end) = hear(message).await {
+                        return end;
+                    }
+                }
+                Err(end) => return end,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = ending.wait() => {}
+        end = hearing => ending.decide(end),
+        error = speak(&mut writer, outbox, beat) => ending.decide(lost(&error)),
+    }
+    let end = ending.wait().await.clone();
+    let _ = timeout(GOODBYE_TIMEOUT, goodbye(&mut reader, &mut writer, outbox, last(&end))).await;
+    end
+}
+
+async fn speak<W: AsyncWrite + Unpin, Out: Message>(
+    writer: &mut MessageWriter<W>,
+    outbox: &OutboxReader<Out>,
+    mut beat: impl FnMut(bool) -> Option<Out>,
+) -> io::Error {
+    let mut tick = interval(PROGRESS_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut spoke = Instant::now();
+    loop {
+        tokio::select! {
+            () = outbox.take_all(&mut writer.buffer) => {}
+            _ = tick.tick() => {
+                if let Some(message) = beat(spoke.elapsed() >= BEAT_INTERVAL) {
+                    writer.put(&message);
+                }
+            }
+        }
+        if !writer.buffer.is_empty() {
+            spoke = Instant::now();
+            if let Err(error) = writer.flush().await {
+                return error;
+            }
+        }
+    }
+}
+
+/// Closes our direction and waits for the other side to close its own: closing a socket with unread bytes in it
+/// would destroy what the other side has not read yet.
+async fn goodbye<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, Out: Message>(
+    reader: &mut MessageReader<R>,
+    writer: &mut MessageWriter<W>,
+    outbox: &OutboxReader<Out>,
+    last: Option<Out>,
+) -> io::Result<()> {
+    outbox.take_rest(&mut writer.buffer);
+    if let Some(message) = last {
+        writer.put(&message);
+    }
+    writer.flush().await?;
+    writer.stream.shutdown().await?;
+    let mut unread = [0; 1024];
+    while reader.stream.read(&mut unread).await? > 0 {}
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! The TCP pool.
+//!
+//! Everything goes to one port. The first connection of a session is its control connection, which tokio drives;
+//! the receiver answers it with the session's name. With that name the sender opens its data connections, each of
+//! which belongs to one blocking thread at either end. Their streams run one way only, from sender to receiver.
+
+pub mod address;
+pub mod connect;
+mod control;
+mod hosting;
+pub mod listen;
+mod receive;
+mod send;
+mod tune;
+
+pub use receive::{Receptionist, ServeError, SessionWatch, serve};
+pub use send::{SendError, SendOutcome, SendRequest, send};
