@@ -7,6 +7,7 @@
 //! - [`name`]: the only door for a foreign file name, and for foreign text
 //! - [`protocol`]: what travels, as bytes
 //! - [`source`], [`sink`]: the files to send, and the folder they arrive in
+//! - [`trust`]: who one is, who may come in, and how two machines meet
 //! - [`session`]: what to say next, given what was heard
 //! - [`transport`]: how it is carried: TCP
 //! - [`cli`]: arguments, progress, reports, exit codes: the only room that prints
@@ -21,3 +22,4 @@ pub mod sink;
 pub mod source;
 pub mod transport;
 pub mod tree;
+pub mod trust;

@@ -36,6 +36,7 @@ impl Args {
 pub enum Command {
     Send(SendArgs),
     Recv(RecvArgs),
+    Trust(TrustArgs),
 }
 
 /// Send files to a machine that runs `lanx recv`.
@@ -51,6 +52,9 @@ pub struct SendArgs {
     /// Data connections, 1 to 16 [default: 4, or 8 where the round trip is long].
     #[arg(short, long, value_name = "N", value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub connections: Option<u8>,
+    /// Read the receiver's code from the first line of FILE. Otherwise from LANX_CODE, or asked for in a terminal.
+    #[arg(long, value_name = "FILE")]
+    pub code_file: Option<PathBuf>,
 }
 
 const SEND_EXAMPLES: &str = "\
@@ -79,10 +83,47 @@ pub struct RecvArgs {
     /// Keep existing files that differ, and store the new ones as 'name (1).ext'.
     #[arg(long)]
     pub rename: bool,
+    /// Let in machines that know the code in the first line of FILE: any text of 8 characters or more. Otherwise that of
+    /// LANX_CODE, or in a terminal one made up for this run.
+    #[arg(long, value_name = "FILE")]
+    pub code_file: Option<PathBuf>,
+    /// Let everybody in who can reach this port. For networks where nobody else is.
+    #[arg(long)]
+    pub open: bool,
 }
 
 const RECV_EXAMPLES: &str = "\
 Examples:
   lanx recv ~/Downloads
   lanx recv --once --listen 127.0.0.1:0 /srv/in
+";
+
+/// List the machines that this one knows, or change the list.
+#[derive(clap::Args, Debug)]
+#[command(after_help = TRUST_EXAMPLES)]
+pub struct TrustArgs {
+    #[command(subcommand)]
+    pub action: Option<TrustAction>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum TrustAction {
+    /// Give a paired machine a name.
+    Name {
+        /// Its name until now, or its key, or the beginning of that.
+        machine: String,
+        name: String,
+    },
+    /// Forget a paired machine, or the key of a host.
+    Remove {
+        /// A paired machine's name or key, or a host as `HOST[:PORT]`.
+        machine: String,
+    },
+}
+
+const TRUST_EXAMPLES: &str = "\
+Examples:
+  lanx trust
+  lanx trust name SHA256:8fJq2m workstation
+  lanx trust remove nas:7269
 ";

@@ -11,6 +11,7 @@ pub enum Exit {
     Other = 1,
     Usage = 2,
     Unreachable = 3,
+    NotLetIn = 4,
     SomeFailed = 5,
     Verification = 6,
     Storage = 7,
@@ -24,6 +25,7 @@ Exit codes:
   1    anything else
   2    wrong command line
   3    the other machine could not be reached, or was lost
+  4    not let in: not paired, a wrong code, or a changed key
   5    some files were refused, skipped or failed
   6    verification failed: what arrived is not what was sent
   7    the receiver could not store (space, permission, I/O)
@@ -41,6 +43,7 @@ impl Exit {
         match end {
             End::Complete => None,
             End::PeerLeft(_) | End::Lost(_) | End::Silent(_) => Some(Exit::Unreachable),
+            End::Forged(_) => Some(Exit::Verification),
             End::Misbehaved(_) | End::Exhausted(_) => Some(Exit::Other),
             End::Stopped => Some(Exit::Interrupted),
         }

@@ -2,6 +2,7 @@
 
 mod args;
 mod exit;
+mod introduction;
 mod logging;
 mod output;
 mod progress;
@@ -9,6 +10,7 @@ mod recv;
 mod send;
 mod signals;
 mod tally;
+mod trust;
 mod units;
 
 use std::process::ExitCode;
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
     let result = match args.command {
         Command::Send(ref send) => send::run(send, args.quiet),
         Command::Recv(ref recv) => recv::run(recv, args.quiet),
+        Command::Trust(ref trust) => trust::run(trust),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -25,6 +25,11 @@ pub fn line(text: impl std::fmt::Display) {
     });
 }
 
+/// A line to know, to stderr: neither a result nor an error.
+pub fn note(text: impl std::fmt::Display) {
+    error(text);
+}
+
 /// A line of error, to stderr.
 pub fn error(text: impl std::fmt::Display) {
     above_progress(|| {

@@ -1,5 +1,6 @@
 //! `lanx recv`.
 
+use std::cell::Cell;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -12,20 +13,50 @@ use super::args::RecvArgs;
 use super::exit::Exit;
 use super::progress::Bar;
 use super::tally::Tally;
-use super::{Failure, output, signals};
-use crate::limits::PORT_DEFAULT;
+use super::{Failure, introduction, output, signals};
+use crate::limits::{PORT_DEFAULT, REFUSALS_SHOWN_MAX, REFUSALS_WINDOW};
 use crate::name::Escaped;
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
 use crate::sink::{Existing, Sink};
 use crate::transport::tcp::address::as_typed;
 use crate::transport::tcp::listen::{listen, listen_everywhere, reachable_addresses};
 use crate::transport::tcp::{Receptionist, SessionWatch, serve};
+use crate::trust::code::Code;
+use crate::trust::fingerprint::Fingerprint;
+use crate::trust::house::House;
 
 /// Stands at the door and tells the user who comes.
 struct Doorman {
     quiet: bool,
+    /// Whether the code is on the screen.
+    shows_code: bool,
+    refusals: Mutex<Refusals>,
     /// How the last transfer ended, for `--once`.
     result: Arc<Mutex<Option<Exit>>>,
+}
+
+/// Tells of those who were sent away, but not of each of a flood.
+#[derive(Default)]
+struct Refusals {
+    /// When the current second began, and how many it has seen.
+    since: Option<Instant>,
+    seen: u32,
+}
+
+impl Refusals {
+    fn tell(&mut self, now: Instant, text: std::fmt::Arguments<'_>) {
+        if self.since.is_none_or(|since| now.duration_since(since) >= REFUSALS_WINDOW) {
+            let hidden = self.seen.saturating_sub(REFUSALS_SHOWN_MAX);
+            if hidden > 0 {
+                tracing::warn!("sent {hidden} more away");
+            }
+            *self = Refusals { since: Some(now), seen: 0 };
+        }
+        self.seen += 1;
+        if self.seen <= REFUSALS_SHOWN_MAX {
+            tracing::warn!("{text}");
+        }
+    }
 }
 
 /// Tells the user how one session goes.
@@ -40,8 +71,7 @@ struct Watch {
 }
 
 impl Receptionist for Doorman {
-    fn started(&self, peer: SocketAddr, progress: Arc<Progress>) -> Arc<dyn SessionWatch> {
-        let peer = peer.ip().to_canonical();
+    fn started(&self, peer: IpAddr, progress: Arc<Progress>) -> Arc<dyn SessionWatch> {
         let bar = Bar::follow(progress.clone(), None, format!("{peer}  "), self.quiet);
         Arc::new(Watch {
             peer,
@@ -54,8 +84,23 @@ impl Receptionist for Doorman {
         })
     }
 
-    fn refused(&self, peer: SocketAddr, why: &str) {
-        tracing::warn!("sent {} away: {why}", peer.ip().to_canonical());
+    fn refused(&self, peer: IpAddr, why: &str) {
+        self.refusals.lock().tell(Instant::now(), format_args!("sent {peer} away: {why}"));
+    }
+
+    fn paired(&self, peer: IpAddr, key: &Fingerprint) {
+        if !self.quiet {
+            output::line(format_args!("paired with {peer} ({key}); from now on it needs no code"));
+        }
+    }
+
+    fn new_code(&self, code: &Code) {
+        if self.shows_code {
+            output::line(format_args!(
+                "three wrong codes were tried, so there is a new one: {}",
+                code.reveal()
+            ));
+        }
     }
 }
 
@@ -95,6 +140,7 @@ pub fn run(args: &RecvArgs, quiet: bool) -> Result<Exit, Failure> {
         (_, true) => Existing::Rename,
         _ => Existing::Refuse,
     };
+    let (house, shows_code) = introduction::house(args.code_file.as_deref(), args.open)?;
     let sink = Sink::open(&args.dir, existing).map_err(|error| Failure::new(Exit::Storage, error))?;
     let listener = match args.listen {
         Some(addr) => listen(addr),
@@ -105,21 +151,31 @@ pub fn run(args: &RecvArgs, quiet: bool) -> Result<Exit, Failure> {
     if !quiet {
         output::line(invitation(sink.path(), bound));
     }
-    let doorman = Arc::new(Doorman { quiet, result: Arc::default() });
-    let stopped = signals::runtime()?.block_on(async {
+    tell_who_may_come(&house, shows_code);
+    let doorman = Arc::new(Doorman { quiet, shows_code, refusals: Mutex::default(), result: Arc::default() });
+    signals::allow_many_files();
+    let stopped = Cell::new(false);
+    let served = signals::runtime()?.block_on(async {
         signals::survive_file_size_limit();
-        let stopped = Arc::new(Mutex::new(false));
         let stop = async {
             signals::interrupted().await;
-            *stopped.lock() = true;
+            stopped.set(true);
         };
-        serve(listener, Arc::new(sink), args.once, doorman.clone(), stop).await?;
-        Ok(*stopped.lock())
+        serve(listener, Arc::new(sink), house, args.once, doorman.clone(), stop).await
     });
-    let stopped =
-        stopped.map_err(|error: crate::transport::tcp::ServeError| Failure::new(Exit::Other, error))?;
+    served.map_err(|error| Failure::new(Exit::Other, error))?;
     let result = *doorman.result.lock();
-    Ok(if stopped { Exit::Interrupted } else { result.unwrap_or(Exit::Success) })
+    Ok(if stopped.get() { Exit::Interrupted } else { result.unwrap_or(Exit::Success) })
+}
+
+/// What a user must know about the door, also with --quiet: that it is open, and the code.
+fn tell_who_may_come(house: &House, shows_code: bool) {
+    if house.open {
+        output::error("--open: everybody who can reach this port may leave files here");
+    }
+    if let (true, Some(book)) = (shows_code, &house.book) {
+        output::line(format_args!("code for machines that were never here: {}", book.code().reveal()));
+    }
 }
 
 /// Where we listen, and what to type on the other machine.

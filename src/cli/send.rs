@@ -10,6 +10,7 @@ use anyhow::anyhow;
 
 use super::args::SendArgs;
 use super::exit::Exit;
+use super::introduction::Introduction;
 use super::progress::Bar;
 use super::tally::Tally;
 use super::{Failure, output, signals, units};
@@ -17,7 +18,7 @@ use crate::name::Escaped;
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
 use crate::source::{self, Source};
 use crate::transport::tcp::address::Peer;
-use crate::transport::tcp::{SendError, SendOutcome, SendRequest, send};
+use crate::transport::tcp::{SendError, SendOutcome, send, wanted_connections};
 
 /// Tells the user about each file and counts it.
 struct Reporter {
@@ -56,20 +57,29 @@ pub fn run(args: &SendArgs, quiet: bool) -> Result<Exit, Failure> {
     if sources.is_empty() {
         return Ok(reporter.tally.counts().exit());
     }
-    let total = sources.iter().map(Source::size).fold(0, u64::saturating_add);
+    let mut introduction = Introduction::new(args.code_file.as_deref())?;
     let progress = Arc::new(Progress::default());
-    let started = Instant::now();
-    let request = SendRequest { peer: peer.clone(), sources, connections: args.connections };
-    let bar = Bar::follow(progress.clone(), Some(total), String::new(), quiet);
-    let result = signals::runtime()?.block_on(async {
+    let total = sources.iter().map(Source::size).fold(0, u64::saturating_add);
+    let (outcome, time) = signals::runtime()?.block_on(async {
         signals::survive_file_size_limit();
-        send(request, reporter.clone(), progress.clone(), signals::interrupted()).await
-    });
-    drop(bar);
-    let outcome = result.map_err(|error| match error {
-        SendError::Stopped => Failure::new(Exit::Interrupted, error),
-        SendError::Thread(_) => Failure::new(Exit::Other, error),
-        _ => Failure::new(Exit::Unreachable, error),
+        let stop = signals::interrupted();
+        tokio::pin!(stop);
+        let wanted = |round_trip| wanted_connections(&sources, args.connections, round_trip);
+        let link = tokio::select! {
+            link = introduction.enter(&peer, wanted, quiet) => link?,
+            () = &mut stop => {
+                return Err(Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent")));
+            }
+        };
+        let started = Instant::now();
+        let bar = Bar::follow(progress.clone(), Some(total), String::new(), quiet);
+        let result = send(link, sources, reporter.clone(), progress.clone(), stop).await;
+        drop(bar);
+        match result {
+            Ok(outcome) => Ok((outcome, started.elapsed())),
+            Err(error @ SendError::Thread(_)) => Err(Failure::new(Exit::Other, error)),
+            Err(error @ SendError::Data { .. }) => Err(Failure::new(Exit::Unreachable, error)),
+        }
     })?;
     let counts = reporter.tally.counts();
     let written = Progress::get(&progress.written);
@@ -78,7 +88,7 @@ pub fn run(args: &SendArgs, quiet: bool) -> Result<Exit, Failure> {
         return Err(Failure::new(exit, error));
     }
     if !quiet {
-        output::line(counts.summary(written, started.elapsed(), Some(outcome.connections)));
+        output::line(counts.summary(written, time, Some(outcome.connections)));
     }
     Ok(counts.exit())
 }

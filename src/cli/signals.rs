@@ -4,7 +4,7 @@ use std::future::pending;
 use std::process;
 
 use anyhow::anyhow;
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -48,5 +48,15 @@ async fn heard(kind: SignalKind) {
 pub fn survive_file_size_limit() {
     if let Err(error) = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())) {
         tracing::debug!("SIGXFSZ keeps its default: {error}");
+    }
+}
+
+/// Raises the soft limit of open files to the hard one: every session and every stranger takes some, and the usual
+/// soft limit of 1024 is for programs that use select(2).
+pub fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!("the limit of open files stays at {:?}: {error}", limit.current);
     }
 }

@@ -3,9 +3,14 @@
 //! sender may say cannot be parsed from a receiver.
 
 use super::codec::{DecodeError, Reader, Writer};
+pub use super::greeting::{Barred, Hello, PakeMessage, PakeProof};
+use super::greeting::{cipher, connections};
+pub use super::outcome::{Cause, Failure, Outcome};
+use super::outcome::{put_text, text};
+use super::seal::Cipher;
 use super::text::Text;
 use crate::chunk::{ChunkIndex, FileId};
-use crate::limits::{CONNECTIONS_MAX, TEXT_BYTES_MAX, VALUES_PER_MESSAGE_MAX, WIRE_NAME_BYTES_MAX};
+use crate::limits::{MESSAGE_BYTES_MAX, VALUES_PER_MESSAGE_MAX, WIRE_NAME_BYTES_MAX};
 use crate::tree::{ChunkValue, Hash};
 
 /// Names a session: whoever opens a data connection says which one it belongs to.
@@ -33,38 +38,6 @@ pub struct Offer {
     pub name: Vec<u8>,
 }
 
-/// Whose doing it is that a file did not arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// The receiver would have to overwrite something, or may not use that name.
-    Refused,
-    /// The receiver could not store it.
-    Storage,
-    /// The sender could not read it, or it changed meanwhile.
-    Source,
-    /// What arrived is not what was sent.
-    Verification,
-}
-
-/// Why a file did not arrive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    pub cause: Cause,
-    pub text: Text,
-}
-
-/// What became of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Verified, and there under its name.
-    Stored,
-    /// Verified, and there under this other name.
-    Renamed(Vec<u8>),
-    /// The receiver had it already.
-    Identical,
-    Failed(Failure),
-}
-
 /// What a receiver has that may be, in part, what is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Against {
@@ -77,8 +50,8 @@ pub enum Against {
 /// What a sender says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SenderMessage {
-    /// First of all: how many data connections are wanted at most.
-    Hello { connections: u8 },
+    /// First of all.
+    Hello(Hello),
     /// A file to send. Files are counted from 0.
     Offer(Offer),
     /// The receiver's value of this chunk is right; it need not be sent.
@@ -95,13 +68,17 @@ pub enum SenderMessage {
     Beat,
     /// The sender gives up the session.
     Leave { text: Text },
+    /// The sender's SPAKE2 message, when a code is wanted.
+    Pake { message: PakeMessage },
+    /// The sender's proof that it knows the code.
+    Proof { proof: PakeProof },
 }
 
 /// What a receiver says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReceiverMessage {
-    /// First of all: the session's name and how many data connections it may have.
-    Welcome { session: SessionId, connections: u8 },
+    /// Come in: the session's name, how many data connections it may have, and how their frames are sealed.
+    Welcome { session: SessionId, connections: u8, cipher: Cipher },
     /// Send the whole file.
     Send { file: FileId },
     /// Something is there: what is missing and the values of what is not follow, each chunk once.
@@ -118,6 +95,14 @@ pub enum ReceiverMessage {
     Leave { text: Text },
     /// Every file has its outcome.
     Bye,
+    /// You are not known here: prove the code.
+    CodeWanted,
+    /// The receiver's SPAKE2 message.
+    Pake { message: PakeMessage },
+    /// The receiver's proof that it knows the code. The welcome follows.
+    Proof { proof: PakeProof },
+    /// You may not come in.
+    Barred(Barred),
 }
 
 fn file(r: &mut Reader) -> Result<FileId, DecodeError> {
@@ -126,25 +111,6 @@ fn file(r: &mut Reader) -> Result<FileId, DecodeError> {
 
 fn chunk(r: &mut Reader) -> Result<ChunkIndex, DecodeError> {
     r.u64("a chunk index").map(ChunkIndex)
-}
-
-fn connections(r: &mut Reader) -> Result<u8, DecodeError> {
-    match r.u8("a number of connections")? {
-        n @ 1..=CONNECTIONS_MAX => Ok(n),
-        n => Err(DecodeError::BadValue {
-            what: "a number of connections",
-            why: format!("{n} is not between 1 and {CONNECTIONS_MAX}"),
-        }),
-    }
-}
-
-fn text(r: &mut Reader) -> Result<Text, DecodeError> {
-    let bytes = r.string(TEXT_BYTES_MAX, "a text")?;
-    Ok(Text::from_foreign(bytes))
-}
-
-fn put_text(w: &mut Writer, text: &Text) {
-    w.string(text.truncated(TEXT_BYTES_MAX).as_bytes(), TEXT_BYTES_MAX);
 }
 
 impl Offer {
@@ -170,54 +136,6 @@ impl Offer {
     }
 }
 
-impl Failure {
-    pub fn new(cause: Cause, text: impl Into<Text>) -> Failure {
-        Failure { cause, text: text.into() }
-    }
-
-    fn put(&self, w: &mut Writer) {
-        w.u8(match self.cause {
-            Cause::Refused => 1,
-            Cause::Storage => 2,
-            Cause::Source => 3,
-            Cause::Verification => 4,
-        });
-        put_text(w, &self.text);
-    }
-
-    fn take(r: &mut Reader) -> Result<Failure, DecodeError> {
-        let cause = match r.u8("a cause")? {
-            1 => Cause::Refused,
-            2 => Cause::Storage,
-            3 => Cause::Source,
-            4 => Cause::Verification,
-            tag => return Err(DecodeError::UnknownTag { what: "a cause", tag }),
-        };
-        Ok(Failure { cause, text: text(r)? })
-    }
-}
-
-impl Outcome {
-    fn put(&self, w: &mut Writer) {
-        match self {
-            Outcome::Stored => drop(w.u8(1)),
-            Outcome::Renamed(name) => drop(w.u8(2).string(name, WIRE_NAME_BYTES_MAX)),
-            Outcome::Identical => drop(w.u8(3)),
-            Outcome::Failed(failure) => failure.put(w.u8(4)),
-        }
-    }
-
-    fn take(r: &mut Reader) -> Result<Outcome, DecodeError> {
-        Ok(match r.u8("an outcome")? {
-            1 => Outcome::Stored,
-            2 => Outcome::Renamed(r.string(WIRE_NAME_BYTES_MAX, "a name")?.to_vec()),
-            3 => Outcome::Identical,
-            4 => Outcome::Failed(Failure::take(r)?),
-            tag => return Err(DecodeError::UnknownTag { what: "an outcome", tag }),
-        })
-    }
-}
-
 /// A message that can cross the control connection.
 pub trait Message: Sized {
     /// Appends the tag and the fields.
@@ -234,7 +152,7 @@ impl Message for SenderMessage {
     fn put(&self, to: &mut Vec<u8>) {
         let mut w = Writer(to);
         match self {
-            Self::Hello { connections } => drop(w.u8(1).u8(*connections)),
+            Self::Hello(hello) => hello.put(w.u8(1)),
             Self::Offer(offer) => offer.put(w.u8(2)),
             Self::Keep { file, chunk } => drop(w.u8(3).u64(file.0).u64(chunk.0)),
             Self::Differs { file } => drop(w.u8(4).u64(file.0)),
@@ -243,13 +161,15 @@ impl Message for SenderMessage {
             Self::Finish { files } => drop(w.u8(7).u64(*files)),
             Self::Beat => drop(w.u8(8)),
             Self::Leave { text } => put_text(w.u8(9), text),
+            Self::Pake { message } => drop(w.u8(10).bytes(message)),
+            Self::Proof { proof } => drop(w.u8(11).bytes(proof)),
         }
     }
 
     fn take(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let message = match r.u8("a message")? {
-            1 => Self::Hello { connections: connections(&mut r)? },
+            1 => Self::Hello(Hello::take(&mut r)?),
             2 => Self::Offer(Offer::take(&mut r)?),
             3 => Self::Keep { file: file(&mut r)?, chunk: chunk(&mut r)? },
             4 => Self::Differs { file: file(&mut r)? },
@@ -258,6 +178,8 @@ impl Message for SenderMessage {
             7 => Self::Finish { files: r.u64("a number of files")? },
             8 => Self::Beat,
             9 => Self::Leave { text: text(&mut r)? },
+            10 => Self::Pake { message: r.array("a SPAKE2 message")? },
+            11 => Self::Proof { proof: r.array("a proof")? },
             tag => return Err(DecodeError::UnknownTag { what: "a sender's message", tag }),
         };
         r.end()?;
@@ -269,7 +191,9 @@ impl Message for ReceiverMessage {
     fn put(&self, to: &mut Vec<u8>) {
         let mut w = Writer(to);
         match self {
-            Self::Welcome { session, connections } => drop(w.u8(1).bytes(&session.0).u8(*connections)),
+            Self::Welcome { session, connections, cipher } => {
+                w.u8(1).bytes(&session.0).u8(*connections).u8(cipher.to_byte());
+            }
             Self::Send { file } => drop(w.u8(2).u64(file.0)),
             Self::Compare { file, against } => {
                 w.u8(3).u64(file.0).u8(match against {
@@ -286,6 +210,10 @@ impl Message for ReceiverMessage {
             Self::Progress { written, kept } => drop(w.u8(7).u64(*written).u64(*kept)),
             Self::Leave { text } => put_text(w.u8(8), text),
             Self::Bye => drop(w.u8(9)),
+            Self::CodeWanted => drop(w.u8(10)),
+            Self::Pake { message } => drop(w.u8(11).bytes(message)),
+            Self::Proof { proof } => drop(w.u8(12).bytes(proof)),
+            Self::Barred(barred) => barred.put(w.u8(13)),
         }
     }
 
@@ -293,7 +221,8 @@ impl Message for ReceiverMessage {
         let mut r = Reader::new(bytes);
         let message = match r.u8("a message")? {
             1 => {
-                Self::Welcome { session: SessionId(r.array("a session")?), connections: connections(&mut r)? }
+                let (session, connections) = (SessionId(r.array("a session")?), connections(&mut r)?);
+                Self::Welcome { session, connections, cipher: cipher(&mut r)? }
             }
             2 => Self::Send { file: file(&mut r)? },
             3 => Self::Compare { file: file(&mut r)?, against: against(&mut r)? },
@@ -307,6 +236,10 @@ impl Message for ReceiverMessage {
             7 => Self::Progress { written: r.u64("a number of bytes")?, kept: r.u64("a number of bytes")? },
             8 => Self::Leave { text: text(&mut r)? },
             9 => Self::Bye,
+            10 => Self::CodeWanted,
+            11 => Self::Pake { message: r.array("a SPAKE2 message")? },
+            12 => Self::Proof { proof: r.array("a proof")? },
+            13 => Self::Barred(Barred::take(&mut r)?),
             tag => return Err(DecodeError::UnknownTag { what: "a receiver's message", tag }),
         };
         r.end()?;
@@ -347,8 +280,8 @@ pub fn put_framed(message: &impl Message, to: &mut Vec<u8>) {
 pub fn take_framed<M: Message>(bytes: &[u8]) -> Result<Option<(M, usize)>, DecodeError> {
     let Some((len, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     let len = u32::from_le_bytes(*len) as usize;
-    if len > crate::limits::MESSAGE_BYTES_MAX {
-        let limit = crate::limits::MESSAGE_BYTES_MAX as u64;
+    if len > MESSAGE_BYTES_MAX {
+        let limit = MESSAGE_BYTES_MAX as u64;
         return Err(DecodeError::TooLong { what: "a message", got: len as u64, limit });
     }
     match rest.get(..len) {

@@ -1,6 +1,7 @@
 //! Each message pinned to literal bytes, and the decoder fed what no honest peer would send.
 
 use super::*;
+use crate::limits::{CONNECTIONS_MAX, TEXT_BYTES_MAX};
 use proptest::prelude::*;
 use std::fmt::Debug;
 
@@ -10,7 +11,15 @@ fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
     let offer = Offer { file, size: 0x0504_0302, metadata, name: b"a\n\xff".to_vec() };
     let failure = Failure::new(Cause::Source, "no");
     vec![
-        (SenderMessage::Hello { connections: 4 }, b"\x02\0\0\0\x01\x04"),
+        (
+            SenderMessage::Hello(Hello {
+                connections: 4,
+                cipher: Cipher::ChaCha20Poly1305,
+                prove: true,
+                name: "pc".into(),
+            }),
+            b"\x08\0\0\0\x01\x04\x02\x01\x02\0pc",
+        ),
         (
             SenderMessage::Offer(offer),
             b"\x26\0\0\0\x02\x01\x02\0\0\0\0\0\0\x02\x03\x04\x05\0\0\0\0\xa4\x01\0\0\
@@ -30,6 +39,14 @@ fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
         (SenderMessage::Finish { files: 2 }, b"\x09\0\0\0\x07\x02\0\0\0\0\0\0\0"),
         (SenderMessage::Beat, b"\x01\0\0\0\x08"),
         (SenderMessage::Leave { text: "bye".into() }, b"\x06\0\0\0\x09\x03\0bye"),
+        (
+            SenderMessage::Pake { message: *b"A23456789-123456789-123456789-123" },
+            b"\x22\0\0\0\x0aA23456789-123456789-123456789-123",
+        ),
+        (
+            SenderMessage::Proof { proof: *b"123456789-123456789-123456789-12" },
+            b"\x21\0\0\0\x0b123456789-123456789-123456789-12",
+        ),
     ]
 }
 
@@ -39,8 +56,12 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
     let outcome = |outcome| ReceiverMessage::Outcome { file, outcome };
     vec![
         (
-            ReceiverMessage::Welcome { session: SessionId(*b"0123456789abcdef"), connections: 16 },
-            b"\x12\0\0\0\x010123456789abcdef\x10",
+            ReceiverMessage::Welcome {
+                session: SessionId(*b"0123456789abcdef"),
+                connections: 16,
+                cipher: Cipher::Aes256Gcm,
+            },
+            b"\x13\0\0\0\x010123456789abcdef\x10\x01",
         ),
         (ReceiverMessage::Send { file }, b"\x09\0\0\0\x02\x01\x02\0\0\0\0\0\0"),
         (
@@ -66,6 +87,18 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
         ),
         (ReceiverMessage::Leave { text: "x".into() }, b"\x04\0\0\0\x08\x01\0x"),
         (ReceiverMessage::Bye, b"\x01\0\0\0\x09"),
+        (ReceiverMessage::CodeWanted, b"\x01\0\0\0\x0a"),
+        (
+            ReceiverMessage::Pake { message: *b"B23456789-123456789-123456789-123" },
+            b"\x22\0\0\0\x0bB23456789-123456789-123456789-123",
+        ),
+        (
+            ReceiverMessage::Proof { proof: *b"123456789-123456789-123456789-12" },
+            b"\x21\0\0\0\x0c123456789-123456789-123456789-12",
+        ),
+        (ReceiverMessage::Barred(Barred::NoCode), b"\x02\0\0\0\x0d\x01"),
+        (ReceiverMessage::Barred(Barred::WrongCode), b"\x02\0\0\0\x0d\x02"),
+        (ReceiverMessage::Barred(Barred::Later { seconds: 3 }), b"\x06\0\0\0\x0d\x03\x03\0\0\0"),
     ]
 }
 
@@ -125,16 +158,23 @@ fn each_length_at_limit_plus_one_is_refused() {
     }
     for (connections, good) in [(0, false), (1, true), (CONNECTIONS_MAX, true), (CONNECTIONS_MAX + 1, false)]
     {
-        assert_eq!(SenderMessage::take(&[1, connections]).is_ok(), good, "{connections} connections");
+        let hello = [1, connections, 1, 0, 0, 0];
+        assert_eq!(SenderMessage::take(&hello).is_ok(), good, "{connections} connections");
     }
 }
 
 #[test]
 fn unknown_tags_are_refused() {
-    for tag in (0..=255).filter(|t| !(1..=9).contains(t)) {
+    for tag in (0..=255).filter(|t| !(1..=11).contains(t)) {
         assert!(matches!(SenderMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
+    }
+    for tag in (0..=255).filter(|t| !(1..=13).contains(t)) {
         assert!(matches!(ReceiverMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
+    for hello in [[1, 1, 3, 0, 0, 0], [1, 1, 1, 2, 0, 0]] {
+        assert!(matches!(SenderMessage::take(&hello), Err(DecodeError::UnknownTag { .. })), "{hello:?}");
+    }
+    assert!(matches!(ReceiverMessage::take(&[13, 4]), Err(DecodeError::UnknownTag { what: "a reason", .. })));
     let outcome = |tail: &[u8]| ReceiverMessage::take(&[&[6, 0, 0, 0, 0, 0, 0, 0, 0][..], tail].concat());
     assert!(matches!(outcome(&[0]), Err(DecodeError::UnknownTag { what: "an outcome", .. })));
     assert!(matches!(outcome(&[4, 5, 0, 0]), Err(DecodeError::UnknownTag { what: "a cause", .. })));
@@ -154,7 +194,7 @@ fn a_time_of_more_than_a_second_of_nanoseconds_is_refused() {
 proptest! {
     /// Whatever is accepted is exactly what would have been written: there are no two spellings of a message.
     #[test]
-    fn anything_that_decodes_encodes_to_the_same_bytes(mut bytes in prop::collection::vec(any::<u8>(), 1..80), tag in 0u8..11) {
+    fn anything_that_decodes_encodes_to_the_same_bytes(mut bytes in prop::collection::vec(any::<u8>(), 1..80), tag in 0u8..15) {
         bytes[0] = tag;
         let mut again = Vec::new();
         if let Ok(message) = ReceiverMessage::take(&bytes) {
@@ -166,7 +206,7 @@ proptest! {
         again.clear();
         if let Ok(message) = SenderMessage::take(&bytes) {
             message.put(&mut again);
-            if !matches!(message, SenderMessage::Leave { .. } | SenderMessage::Withdraw { .. }) {
+            if !matches!(message, SenderMessage::Hello(_) | SenderMessage::Leave { .. } | SenderMessage::Withdraw { .. }) {
                 prop_assert_eq!(&again, &bytes);
             }
         }

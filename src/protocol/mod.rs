@@ -6,11 +6,18 @@
 
 mod codec;
 pub mod frame;
+mod greeting;
 pub mod message;
+mod outcome;
 pub mod preface;
+pub mod seal;
 pub mod text;
 
 pub use codec::DecodeError;
 
 /// The version of everything in this room. Two programs whose versions differ do not talk to each other.
 pub const VERSION: u16 = 1;
+
+/// What both sides agree to speak inside TLS (RFC 7301). It binds the version in the clear preface to the handshake: nobody
+/// in between can make two programs believe that they speak another.
+pub const ALPN: &[u8] = b"lanx/1";

@@ -12,7 +12,8 @@
 //! that any two versions can tell each other apart.
 //!
 //! A data connection goes on with the session it belongs to (16 bytes) and its number there (u32), counted from
-//! 0 and below the number of connections that the receiver granted.
+//! 0 and below the number of connections that the receiver granted. The tag of a frame without payload that has
+//! these 28 bytes as its header follows: it proves that the sender knows the session (see [`super::seal`]).
 
 use super::VERSION;
 use super::codec::DecodeError;
@@ -45,6 +46,14 @@ impl Belonging {
         let mut bytes = [0; BELONGING_BYTES];
         bytes[..16].copy_from_slice(&self.session.0);
         bytes[16..].copy_from_slice(&self.connection.to_le_bytes());
+        bytes
+    }
+
+    /// The preface and this: what the first frame of a data connection has as its header.
+    pub fn hello(self) -> [u8; PREFACE_BYTES + BELONGING_BYTES] {
+        let mut bytes = [0; PREFACE_BYTES + BELONGING_BYTES];
+        bytes[..PREFACE_BYTES].copy_from_slice(&Role::Data.encode());
+        bytes[PREFACE_BYTES..].copy_from_slice(&self.encode());
         bytes
     }
 

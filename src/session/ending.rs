@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::protocol::DecodeError;
+use crate::protocol::seal::SealError;
 use crate::protocol::text::Text;
 
 /// The other side did what the protocol forbids. Says what was expected and what came.
@@ -37,6 +38,9 @@ pub enum End {
     /// The peer broke the protocol.
     #[error("the other side broke the protocol: {0}")]
     Misbehaved(#[from] PeerMisbehaved),
+    /// A frame is not what was sealed: somebody on the way changes what is sent, or the peer is faulty.
+    #[error("a data connection was tampered with: {0}")]
+    Forged(SealError),
     /// The network, or the peer's process, is gone.
     #[error("the connection was lost: {0}")]
     Lost(String),

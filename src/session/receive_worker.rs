@@ -1,4 +1,4 @@
-//! The receiver's chunk path: read, check, hash, write. One thread runs this for each data connection.
+//! The receiver's chunk path: read, open, check, hash, write. One thread runs this for each data connection.
 //!
 //! Nothing is believed before it was checked against what was agreed: the file must be under way, the chunk must be
 //! one of its chunks that nobody has written, and the length must be that chunk's. As at the sender there is no
@@ -7,12 +7,12 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use super::framing::FrameReader;
+use super::framing::{ChunkBuffer, FrameReader};
 use super::incoming::{Incoming, Offered};
 use super::receiving::{Receiving, Target, storage_failure};
 use super::{End, PeerMisbehaved, Progress};
-use crate::limits::CHUNK_BYTES;
 use crate::protocol::frame::{HASH_BYTES, Header, Kind};
+use crate::protocol::seal::Opener;
 use crate::sink::{Part, SinkError};
 use crate::tree::{Hash, chunk_value};
 
@@ -21,9 +21,9 @@ use crate::tree::{Hash, chunk_value};
 /// # Errors
 /// [`End::Lost`] where the stream fails or ends inside a frame, [`End::Misbehaved`] where the sender breaks the
 /// protocol. What the disk refuses fails only the file.
-pub fn receive_chunks<R: Read>(session: &Receiving, stream: R) -> Result<(), End> {
-    let mut worker =
-        Worker { session, reader: FrameReader::new(stream), buffer: vec![0; CHUNK_BYTES], current: None };
+pub fn receive_chunks<R: Read>(session: &Receiving, stream: R, opener: Opener) -> Result<(), End> {
+    let reader = FrameReader::new(stream, opener);
+    let mut worker = Worker { session, reader, buffer: ChunkBuffer::new(), current: None };
     while let Some(header) = worker.reader.header()? {
         match header.kind {
             Kind::Whole => worker.receive_whole(&header)?,
@@ -36,18 +36,21 @@ pub fn receive_chunks<R: Read>(session: &Receiving, stream: R) -> Result<(), End
 struct Worker<'a, R: Read> {
     session: &'a Receiving,
     reader: FrameReader<R>,
-    buffer: Vec<u8>,
+    buffer: ChunkBuffer,
     /// The file of the last chunk: most often also that of the next.
     current: Option<Arc<Incoming>>,
 }
 
 impl<R: Read> Worker<'_, R> {
     fn receive_chunk(&mut self, header: &Header) -> Result<(), End> {
+        // The decoder has bounded the length by that of a chunk; everything else waits until the frame is known to be
+        // the sender's.
+        self.reader.payload(self.buffer.content(header.content_bytes))?;
         let incoming = match self.current.take().filter(|incoming| incoming.offered.id == header.file) {
             Some(incoming) => incoming,
             None => match self.session.target(header.file)? {
                 Target::Incoming(incoming) => incoming,
-                Target::Failed => return self.reader.payload(&mut self.buffer[..header.content_bytes]),
+                Target::Failed => return Ok(()),
             },
         };
         self.receive_part_of(&incoming, header)?;
@@ -60,8 +63,7 @@ impl<R: Read> Worker<'_, R> {
         let wrong = PeerMisbehaved::WrongChunk { file: id.0, chunk: header.chunk.0 };
         let expected = layout.len_of(header.chunk).filter(|_| !layout.is_single()).ok_or(wrong)?;
         check_length(header, expected as u64)?;
-        let content = &mut self.buffer[..expected];
-        self.reader.payload(content)?;
+        let content = self.buffer.content(expected);
         let Some(part) = incoming.part() else { return Ok(()) };
         incoming.claim(header.chunk)?;
         let value = chunk_value(layout, header.chunk, content);
@@ -77,12 +79,11 @@ impl<R: Read> Worker<'_, R> {
     }
 
     fn receive_whole(&mut self, header: &Header) -> Result<(), End> {
+        self.reader.payload(self.buffer.whole(header.content_bytes, &[0; HASH_BYTES]))?;
         let offered = self.session.take_single(header.file)?;
         check_length(header, offered.layout.size())?;
-        let mut theirs = [0; HASH_BYTES];
-        self.reader.payload(&mut theirs)?;
-        let content = &mut self.buffer[..header.content_bytes];
-        self.reader.payload(content)?;
+        let theirs = self.buffer.hash();
+        let content = self.buffer.content(header.content_bytes);
         let ours = chunk_value(offered.layout, header.chunk, content);
         match store_whole(self.session, &offered, content) {
             Ok(part) => {

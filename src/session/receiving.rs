@@ -73,8 +73,9 @@ impl Receiving {
     /// The [`End`] of the session: [`End::PeerLeft`] or [`End::Misbehaved`].
     pub fn handle(self: &Arc<Self>, message: SenderMessage) -> Result<(), End> {
         match message {
-            SenderMessage::Hello { .. } => {
-                Err(PeerMisbehaved::Unexpected { got: "a second hello", expected: "an offer" }.into())
+            SenderMessage::Hello(_) | SenderMessage::Pake { .. } | SenderMessage::Proof { .. } => {
+                let got = "a part of the greeting";
+                Err(PeerMisbehaved::Unexpected { got, expected: "an offer" }.into())
             }
             SenderMessage::Offer(offer) => self.offer(&offer),
             SenderMessage::Keep { file, chunk } => {

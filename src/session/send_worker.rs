@@ -1,4 +1,4 @@
-//! The sender's chunk path: read, hash, write. One thread runs this for each data connection.
+//! The sender's chunk path: read, hash, seal, write. One thread runs this for each data connection.
 //!
 //! A thread owns its buffer, which stays in its core's cache from the read to the write. In the loop there is no
 //! channel, no allocation, and no lock held across I/O.
@@ -7,29 +7,29 @@ use std::io::Write;
 use std::sync::Arc;
 
 use super::End;
-use super::framing::FrameWriter;
+use super::framing::{ChunkBuffer, FrameWriter, lost};
 use super::run::Run;
 use super::sending::{Lanes, Sending};
 use crate::chunk::ChunkIndex;
-use crate::limits::CHUNK_BYTES;
 use crate::protocol::frame::{Header, Kind};
 use crate::protocol::message::Against;
+use crate::protocol::seal::Sealer;
 use crate::tree::{ChunkValue, Hash, chunk_value};
 
 /// Sends chunks over `stream` until the session is closed.
 ///
 /// # Errors
 /// [`End::Lost`] where the stream fails, [`End::Misbehaved`] where the receiver asked for a chunk twice.
-pub fn send_chunks<W: Write>(sending: &Sending, stream: W) -> Result<(), End> {
-    let mut writer = FrameWriter::new(stream);
-    let mut buffer = vec![0; CHUNK_BYTES];
+pub fn send_chunks<W: Write>(sending: &Sending, stream: W, sealer: Sealer) -> Result<(), End> {
+    let mut writer = FrameWriter::new(stream, sealer);
+    let mut buffer = ChunkBuffer::new();
     let mut held = None;
-    while let Some(index) = sending.next(&mut held, Lanes::All, || writer.flush()).map_err(lost)? {
+    while let Some(index) = sending.next(&mut held, Lanes::All, || writer.flush()).map_err(|e| lost(&e))? {
         if let Some(run) = &held {
             send_chunk(sending, run, index, &mut buffer, &mut writer)?;
         }
     }
-    writer.flush().map_err(lost)
+    writer.flush().map_err(|e| lost(&e))
 }
 
 /// Compares chunks until the session is closed, so that comparing goes on while every connection is busy sending.
@@ -37,9 +37,9 @@ pub fn send_chunks<W: Write>(sending: &Sending, stream: W) -> Result<(), End> {
 /// # Errors
 /// [`End::Misbehaved`] where the receiver announced a chunk twice.
 pub fn compare_chunks(sending: &Sending) -> Result<(), End> {
-    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut buffer = ChunkBuffer::new();
     let mut held = None;
-    while let Some(index) = sending.next(&mut held, Lanes::Compare, || Ok(())).map_err(lost)? {
+    while let Some(index) = sending.next(&mut held, Lanes::Compare, || Ok(())).map_err(|e| lost(&e))? {
         let Some(run) = &held else { continue };
         let Some(value) = read(sending, run, index, &mut buffer) else { continue };
         match verdict(run, index, &value) {
@@ -69,7 +69,7 @@ fn send_chunk<W: Write>(
     sending: &Sending,
     run: &Arc<Run>,
     index: ChunkIndex,
-    buffer: &mut [u8],
+    buffer: &mut ChunkBuffer,
     writer: &mut FrameWriter<W>,
 ) -> Result<(), End> {
     let Some(value) = read(sending, run, index, buffer) else { return Ok(()) };
@@ -83,7 +83,6 @@ fn send_chunk<W: Write>(
     }
     let file = &run.attempt.file;
     let content_bytes = file.layout.len_of(index).unwrap_or_default();
-    let content = &buffer[..content_bytes];
     let whole = file.layout.is_single();
     let kind = if whole { Kind::Whole } else { Kind::Chunk };
     let header = Header { kind, file: file.id, chunk: index, content_bytes };
@@ -96,9 +95,9 @@ fn send_chunk<W: Write>(
             return Ok(());
         }
         let _ = file.root.set(Hash::from_bytes(value));
-        writer.write(&header, &value, content).map_err(lost)?;
+        writer.write(&header, buffer.whole(content_bytes, &value))?;
     } else {
-        writer.write(&header, content, &[]).map_err(lost)?;
+        writer.write(&header, buffer.content(content_bytes))?;
     }
     sending.hashed(&run.attempt, index, value, whole)
 }
@@ -109,9 +108,9 @@ fn keep(sending: &Sending, run: &Run, index: ChunkIndex, value: ChunkValue) -> R
 }
 
 /// Reads a chunk into `buffer` and hashes it. Where the source cannot be read the file is withdrawn.
-fn read(sending: &Sending, run: &Run, index: ChunkIndex, buffer: &mut [u8]) -> Option<ChunkValue> {
+fn read(sending: &Sending, run: &Run, index: ChunkIndex, buffer: &mut ChunkBuffer) -> Option<ChunkValue> {
     let file = &run.attempt.file;
-    let content = &mut buffer[..file.layout.len_of(index)?];
+    let content = buffer.content(file.layout.len_of(index)?);
     let failed = match file.open() {
         Ok(source) => match source.read_chunk(file.layout, index, content) {
             Ok(()) => return Some(chunk_value(file.layout, index, content)),
@@ -124,8 +123,4 @@ fn read(sending: &Sending, run: &Run, index: ChunkIndex, buffer: &mut [u8]) -> O
     };
     sending.withdraw(&run.attempt, &failed);
     None
-}
-
-fn lost(error: std::io::Error) -> End {
-    End::Lost(format!("a data connection failed: {error}"))
 }

@@ -140,8 +140,13 @@ impl Sending {
     /// The [`End`] of the session: [`End::Complete`] when all is said, [`End::PeerLeft`], or [`End::Misbehaved`].
     pub fn handle(&self, message: ReceiverMessage) -> Result<(), End> {
         match message {
-            ReceiverMessage::Welcome { .. } => {
-                Err(PeerMisbehaved::Unexpected { got: "a second welcome", expected: "an answer" }.into())
+            ReceiverMessage::Welcome { .. }
+            | ReceiverMessage::CodeWanted
+            | ReceiverMessage::Pake { .. }
+            | ReceiverMessage::Proof { .. }
+            | ReceiverMessage::Barred(_) => {
+                let got = "a part of the greeting";
+                Err(PeerMisbehaved::Unexpected { got, expected: "an answer" }.into())
             }
             ReceiverMessage::Send { file } => {
                 let attempt = self.begin(file, Against::Part)?;

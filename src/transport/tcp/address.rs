@@ -14,6 +14,14 @@ pub struct Peer {
     pub port: u16,
 }
 
+impl Peer {
+    /// Host and port in one spelling, by which its key is remembered.
+    pub fn address(&self) -> String {
+        let host = self.host.to_lowercase();
+        if host.contains(':') { format!("[{host}]:{}", self.port) } else { format!("{host}:{}", self.port) }
+    }
+}
+
 /// What is wrong with a `HOST[:PORT]`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadPeer {

@@ -49,7 +49,7 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
 
 fn lost(error: &io::Error) -> End {
     match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
             End::Lost("the other side closed it".into())
         }
         _ => End::Lost(error.to_string()),
@@ -83,6 +83,12 @@ impl<W: AsyncWrite + Unpin> MessageWriter<W> {
         self.buffer.clear();
         self.written = 0;
         self.stream.flush().await
+    }
+
+    /// Writes all that was put and ends our direction of the stream.
+    pub async fn close(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        self.stream.shutdown().await
     }
 }
 
@@ -168,8 +174,7 @@ async fn goodbye<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, Out: Message>(
     if let Some(message) = last {
         writer.put(&message);
     }
-    writer.flush().await?;
-    writer.stream.shutdown().await?;
+    writer.close().await?;
     let mut unread = [0; 1024];
     while reader.stream.read(&mut unread).await? > 0 {}
     Ok(())

@@ -1,6 +1,5 @@
 //! One session at the receiver: its control connection, the thread that looks at files, and its data connections.
 
-use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,33 +8,27 @@ use std::thread::{self, JoinHandle};
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::control::{MessageReader, MessageWriter, converse};
+use super::admit::{Guest, Refusal};
+use super::control::converse;
 use super::tune;
-use crate::limits::{
-    GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, MESSAGES_HEARD_MAX, SESSIONS_MAX, WORKER_STACK_BYTES,
-};
+use crate::limits::{GOODBYE_TIMEOUT, MESSAGES_HEARD_MAX, WORKER_STACK_BYTES};
 use crate::protocol::message::{ReceiverMessage, SenderMessage, SessionId};
-use crate::protocol::preface::PrefaceError;
+use crate::protocol::preface::Belonging;
+use crate::protocol::seal::{Cipher, SECRET_BYTES, SessionSecret, Tag};
 use crate::session::receive_worker::receive_chunks;
 use crate::session::receiving::Receiving;
 use crate::session::{End, OutboxReader};
 
-/// Somebody who said hello on a control connection.
-pub(super) struct Guest {
-    pub reader: MessageReader<OwnedReadHalf>,
-    pub writer: MessageWriter<OwnedWriteHalf>,
-    /// Data connections that are wanted.
-    pub connections: u8,
-}
-
 /// A session and its data connections.
 pub(super) struct Session {
     pub receiving: Arc<Receiving>,
+    id: SessionId,
     granted: u8,
+    cipher: Cipher,
+    secret: SessionSecret,
     data: Mutex<DataConnections>,
 }
 
@@ -48,44 +41,38 @@ struct DataConnections {
     closed: bool,
 }
 
-/// Why a connection was sent away before it belonged to a session.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
-    #[error("it said nothing for {} s", HANDSHAKE_TIMEOUT.as_secs())]
-    Mute,
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Preface(#[from] PrefaceError),
-    #[error("{0}")]
-    End(#[from] End),
-    #[error("it named a session that is not here, or a data connection it was not granted")]
-    NoSuchSession,
-    #[error("{SESSIONS_MAX} transfers are under way already")]
-    Busy,
-}
-
 impl Session {
-    pub fn new(receiving: Arc<Receiving>, granted: u8) -> Session {
-        Session { receiving, granted, data: Mutex::default() }
+    pub fn new(receiving: Arc<Receiving>, id: SessionId, guest: &mut Guest) -> Session {
+        let Guest { connections, cipher, ref mut secret, .. } = *guest;
+        let secret = std::mem::replace(secret, SessionSecret::new([0; SECRET_BYTES]));
+        Session { receiving, id, granted: connections, cipher, secret, data: Mutex::default() }
     }
 
-    /// Takes in a data connection and gives it a thread.
-    pub fn join(&self, stream: TcpStream, number: u32) -> Result<(), Refusal> {
+    /// Takes in a data connection that proves that it belongs here, and gives it a thread.
+    ///
+    /// A number that was taken is never taken again, also when its connection is gone: its keys would be used twice,
+    /// and whoever recorded the connection could play it once more.
+    pub fn join(&self, stream: TcpStream, belonging: Belonging, proof: &Tag) -> Result<(), Refusal> {
+        if belonging.connection >= self.granted.into() {
+            return Err(Refusal::NoSuchSession);
+        }
+        let keys = self.secret.data_keys(self.cipher, &self.id.0, belonging.connection)?;
+        let (_, mut opener) = keys.for_receiver();
+        opener.check_proof(&belonging.hello(), proof)?;
         tune::data(&SockRef::from(&stream))?;
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
         let handle = stream.try_clone()?;
         let mut data = self.data.lock();
-        let bit = 1u32.checked_shl(number).unwrap_or(0);
-        if number >= self.granted.into() || data.taken & bit != 0 || data.closed {
+        let bit = 1u32.checked_shl(belonging.connection).unwrap_or(0);
+        if data.taken & bit != 0 || data.closed {
             return Err(Refusal::NoSuchSession);
         }
         data.taken |= bit;
         let receiving = self.receiving.clone();
         let builder = thread::Builder::new().name("receive".into()).stack_size(WORKER_STACK_BYTES);
         data.threads.push(builder.spawn(move || {
-            if let Err(end) = receive_chunks(&receiving, stream) {
+            if let Err(end) = receive_chunks(&receiving, stream, opener) {
                 receiving.ending.decide(end);
             }
         })?);
@@ -94,9 +81,10 @@ impl Session {
     }
 
     /// Carries the session from its welcome to its end.
-    pub async fn run(&self, guest: Guest, id: SessionId, outbox: &OutboxReader<ReceiverMessage>) -> End {
-        let Guest { reader, mut writer, connections } = guest;
-        writer.put(&ReceiverMessage::Welcome { session: id, connections });
+    pub async fn run(&self, guest: Guest, outbox: &OutboxReader<ReceiverMessage>) -> End {
+        let Guest { reader, mut writer, .. } = guest;
+        let Session { id: session, granted: connections, cipher, .. } = *self;
+        writer.put(&ReceiverMessage::Welcome { session, connections, cipher });
         // Looking at files and making them may take as long as the disk does, so it has a thread of its own.
         let (heard, mut to_hear) = mpsc::channel(MESSAGES_HEARD_MAX);
         let receiving = self.receiving.clone();

@@ -1,12 +1,14 @@
 //! The TCP pool.
 //!
 //! Everything goes to one port. The first connection of a session is its control connection, which tokio drives;
-//! the receiver answers it with the session's name. With that name the sender opens its data connections, each of
+//! the receiver answers it with the session's name. With that name, and keys from that connection's TLS, the sender opens its data connections, each of
 //! which belongs to one blocking thread at either end. Their streams run one way only, from sender to receiver.
 
 pub mod address;
+mod admit;
 pub mod connect;
 mod control;
+pub mod enter;
 mod hosting;
 pub mod listen;
 mod receive;
@@ -14,4 +16,4 @@ mod send;
 mod tune;
 
 pub use receive::{Receptionist, ServeError, SessionWatch, serve};
-pub use send::{SendError, SendOutcome, SendRequest, send};
+pub use send::{SendError, SendOutcome, send, wanted_connections};

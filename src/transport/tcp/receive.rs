@@ -1,35 +1,43 @@
 //! The receiver: one port for everyone, and for each session a thread that looks at files and one for each of its
 //! data connections.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::control::{MessageReader, MessageWriter};
-use super::hosting::{Guest, Refusal, Session};
+use super::admit::{Guest, Refusal, admit};
+use super::hosting::Session;
 use super::tune;
 use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, SESSIONS_MAX, STRANGERS_MAX};
-use crate::protocol::message::{SenderMessage, SessionId};
+use crate::protocol::message::SessionId;
 use crate::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, PrefaceError, Role, Status};
+use crate::protocol::seal::TAG_BYTES;
 use crate::session::receiving::Receiving;
-use crate::session::{End, Observer, PeerMisbehaved, Progress, outbox};
+use crate::session::{End, Observer, Progress, outbox};
 use crate::sink::Sink;
+use crate::trust::code::Code;
+use crate::trust::fingerprint::Fingerprint;
+use crate::trust::house::House;
 
 /// Who is told what goes on at the receiver.
 pub trait Receptionist: Send + Sync {
     /// A session began; whoever is returned hears how it goes on.
-    fn started(&self, peer: SocketAddr, progress: Arc<Progress>) -> Arc<dyn SessionWatch>;
+    fn started(&self, peer: IpAddr, progress: Arc<Progress>) -> Arc<dyn SessionWatch>;
     /// Somebody was sent away.
-    fn refused(&self, peer: SocketAddr, why: &str);
+    fn refused(&self, peer: IpAddr, why: &str);
+    /// Somebody proved the code.
+    fn paired(&self, peer: IpAddr, key: &Fingerprint);
+    /// The code was guessed at too often; this one holds from now on.
+    fn new_code(&self, code: &Code);
 }
 
 /// Who is told how one session goes.
@@ -52,6 +60,7 @@ pub enum ServeError {
 pub async fn serve(
     listener: std::net::TcpListener,
     sink: Arc<Sink>,
+    house: House,
     once: bool,
     receptionist: Arc<dyn Receptionist>,
     stop: impl Future<Output = ()>,
@@ -60,9 +69,10 @@ pub async fn serve(
     let (over, mut first_over) = mpsc::channel(1);
     let reception = Arc::new(Reception {
         sink,
+        house,
         receptionist,
         sessions: Mutex::default(),
-        strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
+        strangers: Mutex::default(),
         over,
     });
     let mut guests = JoinSet::new();
@@ -71,9 +81,10 @@ pub async fn serve(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, addr)) => reception.clone().admit(stream, addr, &mut guests),
-                // Most often too many open files: one of them will be closed.
+                // Most often too many open files, and strangers have most of them.
                 Err(error) => {
                     tracing::warn!("cannot accept a connection: {error}");
+                    reception.strangers.lock().send_oldest_away();
                     sleep(PROGRESS_INTERVAL).await;
                 }
             },
@@ -91,49 +102,69 @@ pub async fn serve(
 /// What the connections to one port have in common.
 struct Reception {
     sink: Arc<Sink>,
+    house: House,
     receptionist: Arc<dyn Receptionist>,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
-    strangers: Arc<Semaphore>,
+    strangers: Mutex<Strangers>,
     /// Told each time a transfer is over.
     over: mpsc::Sender<()>,
 }
 
+/// Connections that have not shown yet that they belong here. When there are too many, the one that has taken longest has to
+/// go: those who belong are through in milliseconds, so a flood of others cannot keep them out.
+#[derive(Default)]
+struct Strangers {
+    came: u64,
+    waiting: BTreeMap<u64, AbortHandle>,
+}
+
+impl Strangers {
+    fn send_oldest_away(&mut self) {
+        if let Some((_, oldest)) = self.waiting.pop_first() {
+            oldest.abort();
+        }
+    }
+}
+
 impl Reception {
     fn admit(self: Arc<Self>, stream: TcpStream, addr: SocketAddr, guests: &mut JoinSet<()>) {
-        // Whoever comes when every place is taken is sent away at once: waiting would only hide that it is full.
-        let Ok(place) = self.strangers.clone().try_acquire_owned() else {
-            return self.receptionist.refused(addr, "too many connections have not said what they want");
-        };
-        guests.spawn(async move {
-            let result = match timeout(HANDSHAKE_TIMEOUT, self.meet(stream)).await {
-                Ok(Ok(Some(guest))) => {
-                    drop(place);
-                    self.host(guest, addr).await;
-                    Ok(())
+        let mut strangers = self.strangers.lock();
+        if strangers.waiting.len() >= STRANGERS_MAX {
+            strangers.send_oldest_away();
+        }
+        let number = strangers.came;
+        strangers.came += 1;
+        let reception = self.clone();
+        let task = guests.spawn(async move {
+            let met = timeout(HANDSHAKE_TIMEOUT, reception.meet(stream, addr)).await;
+            // From here on it is a guest, or gone.
+            reception.strangers.lock().waiting.remove(&number);
+            match met.unwrap_or(Err(Refusal::Mute)) {
+                Ok(Some(guest)) => reception.host(guest, addr).await,
+                Ok(None) => {}
+                Err(refusal) if refusal.is_ordinary() => tracing::info!("{} left: {refusal}", addr.ip()),
+                Err(refusal) => {
+                    reception.receptionist.refused(addr.ip().to_canonical(), &refusal.to_string())
                 }
-                Ok(Ok(None)) => Ok(()),
-                Ok(Err(refusal)) => Err(refusal),
-                Err(_) => Err(Refusal::Mute),
-            };
-            if let Err(refusal) = result {
-                self.receptionist.refused(addr, &refusal.to_string());
             }
         });
+        strangers.waiting.insert(number, task);
     }
 
     /// Hears what a connection is for. A data connection is handed to its session; a control connection becomes a
     /// guest.
-    async fn meet(&self, mut stream: TcpStream) -> Result<Option<Guest>, Refusal> {
+    async fn meet(&self, mut stream: TcpStream, addr: SocketAddr) -> Result<Option<Guest>, Refusal> {
         let mut preface = [0; PREFACE_BYTES];
         stream.read_exact(&mut preface).await?;
         match Role::decode(preface) {
             Ok(Role::Control) => {}
             Ok(Role::Data) => {
-                let mut belonging = [0; BELONGING_BYTES];
+                let (mut belonging, mut proof) = ([0; BELONGING_BYTES], [0; TAG_BYTES]);
                 stream.read_exact(&mut belonging).await?;
+                stream.read_exact(&mut proof).await?;
                 let belonging = Belonging::decode(belonging);
                 let session = self.sessions.lock().get(&belonging.session).cloned();
-                session.ok_or(Refusal::NoSuchSession)?.join(stream, belonging.connection)?;
+                session.ok_or(Refusal::NoSuchSession)?.join(stream, belonging, &proof)?;
                 return Ok(None);
             }
             Err(error) => {
@@ -149,32 +180,23 @@ impl Reception {
             return Err(Refusal::Busy);
         }
         stream.write_all(&Status::Welcome.encode()).await?;
-        let (read_half, write_half) = stream.into_split();
-        let mut reader = MessageReader::new(read_half);
-        match reader.next(HANDSHAKE_TIMEOUT).await? {
-            SenderMessage::Hello { connections } => {
-                Ok(Some(Guest { reader, writer: MessageWriter::new(write_half), connections }))
-            }
-            _ => {
-                Err(End::from(PeerMisbehaved::Unexpected { got: "another message", expected: "a hello" })
-                    .into())
-            }
-        }
+        admit(&self.house, stream, addr, &*self.receptionist).await.map(Some)
     }
 
     /// Serves one session from its welcome to its end.
-    async fn host(&self, guest: Guest, addr: SocketAddr) {
+    async fn host(&self, mut guest: Guest, addr: SocketAddr) {
+        let ip = addr.ip().to_canonical();
         let progress = Arc::new(Progress::default());
-        let watch = self.receptionist.started(addr, progress.clone());
+        let watch = self.receptionist.started(ip, progress.clone());
         let id = match new_session_id() {
             Ok(id) => id,
-            Err(error) => return self.receptionist.refused(addr, &format!("no random numbers: {error}")),
+            Err(error) => return self.receptionist.refused(ip, &format!("no random numbers: {error}")),
         };
         let (outbox, outbox_reader) = outbox();
         let receiving = Arc::new(Receiving::new(self.sink.clone(), outbox, watch.clone(), progress));
-        let session = Arc::new(Session::new(receiving, guest.connections));
+        let session = Arc::new(Session::new(receiving, id, &mut guest));
         self.sessions.lock().insert(id, session.clone());
-        let end = session.run(guest, id, &outbox_reader).await;
+        let end = session.run(guest, &outbox_reader).await;
         self.sessions.lock().remove(&id);
         drop(outbox_reader);
         session.dismiss().await;
@@ -182,7 +204,7 @@ impl Reception {
             watch.ended(&end);
             let _ = self.over.try_send(());
         } else {
-            self.receptionist.refused(addr, &format!("it offered nothing: {end}"));
+            tracing::info!("{ip} offered nothing: {end}");
         }
     }
 }
@@ -192,7 +214,7 @@ async fn send_away(mut stream: TcpStream, status: Status) -> io::Result<()> {
     stream.shutdown().await
 }
 
-/// A name that nobody guesses: whoever knows it may open data connections.
+/// The name of a session. Not a secret: whoever opens a data connection has to prove more.
 fn new_session_id() -> Result<SessionId, getrandom::Error> {
     let mut id = [0; 16];
     getrandom::fill(&mut id)?;

@@ -7,31 +7,23 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-use super::address::Peer;
-use super::connect::{self, ConnectError, Connected};
-use super::control::{MessageReader, MessageWriter, converse};
+use super::connect;
+use super::control::converse;
+use super::enter::Link;
 use crate::chunk::Layout;
 use crate::limits::{
-    CONNECT_TIMEOUT, CONNECTIONS_DEFAULT, CONNECTIONS_LONG_PATH, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT,
-    LONG_PATH_ROUND_TRIP, WORKER_STACK_BYTES,
+    CONNECT_TIMEOUT, CONNECTIONS_DEFAULT, CONNECTIONS_LONG_PATH, GOODBYE_TIMEOUT, LONG_PATH_ROUND_TRIP,
+    WORKER_STACK_BYTES,
 };
-use crate::protocol::message::{ReceiverMessage, SenderMessage, SessionId};
-use crate::protocol::preface::{Belonging, Role};
+use crate::protocol::message::{SenderMessage, SessionId};
+use crate::protocol::preface::Belonging;
+use crate::protocol::seal::{Cipher, SessionSecret};
 use crate::session::send_worker::{compare_chunks, send_chunks};
 use crate::session::sending::Sending;
-use crate::session::{End, Observer, PeerMisbehaved, Progress, outbox};
+use crate::session::{End, Observer, Progress, outbox};
 use crate::source::Source;
-
-/// What to send, and where.
-pub struct SendRequest {
-    pub peer: Peer,
-    pub sources: Vec<Source>,
-    /// Data connections; chosen by the path where the user does not say.
-    pub connections: Option<u8>,
-}
 
 /// How a sending went as a whole. What became of each file the observer has heard.
 #[derive(Debug)]
@@ -41,46 +33,48 @@ pub struct SendOutcome {
     pub connections: u8,
 }
 
-/// Why nothing could be sent.
+/// Why nothing could be sent over a session that was agreed to.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error("{addr} ended the handshake: {end}")]
-    Handshake { addr: SocketAddr, end: End },
     #[error(
-        "cannot open a data connection to {addr}: {source}; the control connection worked, so something between the machines may limit connections: try `-c 1`"
+        "cannot open a data connection to {addr}: {source}; the control connection worked, so something between the machines \
+         may limit connections: try `-c 1`"
     )]
     Data { addr: SocketAddr, source: io::Error },
     #[error("this machine cannot start a thread: {0}; close something and try again")]
     Thread(io::Error),
-    #[error("interrupted before anything was sent")]
-    Stopped,
+}
+
+/// How many data connections a transfer of `sources` asks for: as many as the user says, otherwise as the path asks
+/// for; never more than there are chunks.
+pub fn wanted_connections(sources: &[Source], asked: Option<u8>, round_trip: Duration) -> u8 {
+    let by_path =
+        if round_trip >= LONG_PATH_ROUND_TRIP { CONNECTIONS_LONG_PATH } else { CONNECTIONS_DEFAULT };
+    let most = asked.unwrap_or(by_path);
+    let chunks =
+        sources.iter().map(|source| Layout::new(source.size()).chunks()).fold(0, u64::saturating_add);
+    u8::try_from(chunks).unwrap_or(most).clamp(1, most)
 }
 
 /// Sends the files and waits for the outcome of each. `stop` ends the session early.
 ///
 /// # Errors
-/// [`SendError`] where no session came about. A session that breaks is a [`SendOutcome`] like one that completes.
+/// [`SendError`] where no data connection came about. A session that breaks is a [`SendOutcome`] like one that completes.
 pub async fn send(
-    request: SendRequest,
+    link: Link,
+    sources: Vec<Source>,
     observer: Arc<dyn Observer>,
     progress: Arc<Progress>,
     stop: impl Future<Output = ()>,
 ) -> Result<SendOutcome, SendError> {
-    tokio::pin!(stop);
-    let Established { reader, writer, addr, session, connections } = tokio::select! {
-        established = establish(&request) => established?,
-        () = &mut stop => return Err(SendError::Stopped),
-    };
-
+    let Link { reader, writer, secret, session, cipher, connections, addr, .. } = link;
+    let keys = Keys { secret, session, cipher };
     let (outbox, outbox_reader) = outbox();
     let sending = Arc::new(Sending::new(outbox, observer, progress));
     let mut crew = Crew::new(sending.clone());
-    crew.start_offering(request.sources)?;
+    crew.start_offering(sources)?;
     for number in 0..connections {
-        let belonging = Belonging { session, connection: number.into() };
-        if let Err(source) = crew.open_connection(addr, belonging).await {
+        if let Err(source) = crew.open_connection(addr, &keys, number.into()).await {
             if number == 0 {
                 return Err(SendError::Data { addr, source });
             }
@@ -90,7 +84,6 @@ pub async fn send(
         }
     }
     crew.start_comparing()?;
-
     let end = {
         let hear = |message| std::future::ready(sending.handle(message));
         let beat = |due: bool| due.then_some(SenderMessage::Beat);
@@ -98,7 +91,7 @@ pub async fn send(
         tokio::pin!(talk);
         tokio::select! {
             end = &mut talk => end,
-            () = &mut stop => {
+            () = stop => {
                 sending.ending.decide(End::Stopped);
                 talk.await
             }
@@ -111,25 +104,6 @@ pub async fn send(
     Ok(SendOutcome { end, addr, connections })
 }
 
-/// A session that the receiver has agreed to.
-struct Established {
-    reader: MessageReader<OwnedReadHalf>,
-    writer: MessageWriter<OwnedWriteHalf>,
-    addr: SocketAddr,
-    session: SessionId,
-    connections: u8,
-}
-
-async fn establish(request: &SendRequest) -> Result<Established, SendError> {
-    let Connected { stream, addr, round_trip } = connect::control(&request.peer).await?;
-    let wanted = wanted_connections(request, round_trip);
-    let (read_half, write_half) = stream.into_split();
-    let (mut reader, mut writer) = (MessageReader::new(read_half), MessageWriter::new(write_half));
-    let (session, granted) =
-        greet(&mut reader, &mut writer, wanted).await.map_err(|end| SendError::Handshake { addr, end })?;
-    Ok(Established { reader, writer, addr, session, connections: granted.min(wanted) })
-}
-
 fn last_words(end: &End) -> Option<SenderMessage> {
     match end {
         End::Complete | End::PeerLeft(_) => None,
@@ -138,28 +112,11 @@ fn last_words(end: &End) -> Option<SenderMessage> {
     }
 }
 
-/// As many as the user says, otherwise as the path asks for; never more than there are chunks.
-fn wanted_connections(request: &SendRequest, round_trip: Duration) -> u8 {
-    let by_path =
-        if round_trip >= LONG_PATH_ROUND_TRIP { CONNECTIONS_LONG_PATH } else { CONNECTIONS_DEFAULT };
-    let most = request.connections.unwrap_or(by_path);
-    let chunks =
-        request.sources.iter().map(|source| Layout::new(source.size()).chunks()).fold(0, u64::saturating_add);
-    u8::try_from(chunks).unwrap_or(most).clamp(1, most)
-}
-
-async fn greet(
-    reader: &mut MessageReader<OwnedReadHalf>,
-    writer: &mut MessageWriter<OwnedWriteHalf>,
-    connections: u8,
-) -> Result<(SessionId, u8), End> {
-    writer.put(&SenderMessage::Hello { connections });
-    writer.flush().await.map_err(|e| End::Lost(e.to_string()))?;
-    match reader.next(HANDSHAKE_TIMEOUT).await? {
-        ReceiverMessage::Welcome { session, connections } => Ok((session, connections)),
-        ReceiverMessage::Leave { text } => Err(End::PeerLeft(text)),
-        _ => Err(PeerMisbehaved::Unexpected { got: "another message", expected: "a welcome" }.into()),
-    }
+/// What data connections take their keys from.
+struct Keys {
+    secret: SessionSecret,
+    session: SessionId,
+    cipher: Cipher,
 }
 
 /// The threads of a session, and the streams that hold them up.
@@ -197,15 +154,21 @@ impl Crew {
         })
     }
 
-    async fn open_connection(&mut self, addr: SocketAddr, belonging: Belonging) -> io::Result<()> {
+    /// Opens data connection `number`, which is never used again in this session: its keys are its own.
+    async fn open_connection(&mut self, addr: SocketAddr, keys: &Keys, number: u32) -> io::Result<()> {
+        let data_keys =
+            keys.secret.data_keys(keys.cipher, &keys.session.0, number).map_err(io::Error::other)?;
+        let (mut sealer, _) = data_keys.for_sender();
+        let belonging = Belonging { session: keys.session, connection: number };
+        let hello = belonging.hello();
+        let proof = sealer.prove(&hello).map_err(io::Error::other)?;
         let mut stream = connect::data(addr).await?;
-        let preface = [&Role::Data.encode()[..], &belonging.encode()].concat();
-        timeout(CONNECT_TIMEOUT, stream.write_all(&preface)).await??;
+        timeout(CONNECT_TIMEOUT, stream.write_all(&[&hello[..], &proof].concat())).await??;
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
         let handle = stream.try_clone()?;
         self.spawn("send", move |sending| {
-            if let Err(end) = send_chunks(sending, stream) {
+            if let Err(end) = send_chunks(sending, stream, sealer) {
                 sending.ending.decide(end);
             }
         })

@@ -1,0 +1,170 @@
+//! Who we are and what code we know: from the configuration folder, the environment, a file, or a person.
+
+use std::env;
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use tokio::sync::oneshot;
+
+use super::exit::Exit;
+use super::{Failure, output};
+use crate::limits::CODE_TEXT_MAX_BYTES;
+use crate::transport::tcp::address::Peer;
+use crate::transport::tcp::enter::{Acquaintance, EnterError, Link, enter};
+use crate::trust::code::Code;
+use crate::trust::config_dir::ConfigDir;
+use crate::trust::guesses::GuessBook;
+use crate::trust::house::{House, Visitor};
+use crate::trust::identity::Identity;
+use crate::trust::peer_store::PeerStore;
+
+/// Where a code may stand in the environment.
+const CODE_VARIABLE: &str = "LANX_CODE";
+
+fn other(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::new(Exit::Other, error)
+}
+
+/// Our identity, made if this is the first time, and what we remember of others.
+pub fn ourselves() -> Result<(Identity, PeerStore), Failure> {
+    let folder = ConfigDir::open(|name| env::var_os(name)).map_err(other)?;
+    let identity = Identity::load_or_create(&folder).map_err(other)?;
+    Ok((identity, PeerStore::new(&folder)))
+}
+
+/// The code that the user gave in a file or in the environment. The file wins: it was named for this very run.
+fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
+    if let Some(path) = file {
+        return Code::from_file(path).map(Some).map_err(other);
+    }
+    let Some(text) = env::var_os(CODE_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let text = text.to_str().ok_or_else(|| other(anyhow!("{CODE_VARIABLE} is not UTF-8 text")))?;
+    let code = Code::from_text(text).map_err(|error| other(anyhow!("{CODE_VARIABLE}: {error}")))?;
+    Ok(Some(code))
+}
+
+/// The receiver's door, and whether its code is to be shown. Without a code from the user, and without a terminal to
+/// show one on, none is offered: nobody could know it.
+pub fn house(code_file: Option<&Path>, open: bool) -> Result<(House, bool), Failure> {
+    let (identity, store) = ourselves()?;
+    let (book, shown) = match given_code(code_file)? {
+        Some(code) => (Some(GuessBook::fixed(code)), false),
+        None if !open && io::stdout().is_terminal() => (Some(GuessBook::generated().map_err(other)?), true),
+        None => (None, false),
+    };
+    let house = House::new(&identity, store, open, book).map_err(other)?;
+    Ok((house, shown))
+}
+
+/// A sender's way to be let in.
+pub struct Introduction {
+    visitor: Visitor,
+    name: String,
+}
+
+impl Introduction {
+    pub fn new(code_file: Option<&Path>) -> Result<Introduction, Failure> {
+        let (identity, store) = ourselves()?;
+        let mut visitor = Visitor::new(&identity, store, given_code(code_file)?).map_err(other)?;
+        // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
+        visitor.trust_first_sight = !can_ask();
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Ok(Introduction { visitor, name })
+    }
+
+    /// Connects and is let in; asks the user where there is something to ask and somebody to ask.
+    pub async fn enter(
+        &mut self,
+        peer: &Peer,
+        wanted: impl Fn(Duration) -> u8,
+        quiet: bool,
+    ) -> Result<Link, Failure> {
+        loop {
+            match enter(peer, &self.visitor, &self.name, &wanted).await {
+                Ok(link) => {
+                    tell(peer, &link, quiet);
+                    return Ok(link);
+                }
+                // The connection is closed while the user thinks: a receiver does not wait for strangers.
+                Err(EnterError::CodeWanted { .. }) if can_ask() => {
+                    let question = format!("{peer} was never sent to from here. The code that it shows: ");
+                    let code = Code::from_text(&ask(question).await?);
+                    self.visitor.code = Some(code.map_err(|error| Failure::new(Exit::NotLetIn, error))?);
+                }
+                Err(EnterError::CodeWanted { peer }) => {
+                    return Err(Failure::new(Exit::NotLetIn, EnterError::NoCode { peer }));
+                }
+                Err(error @ EnterError::FirstSight { .. }) if can_ask() => {
+                    output::error(&error);
+                    let answer = ask("Send to it, and remember its key? [y/N] ".into()).await?;
+                    if !matches!(answer.trim(), "y" | "Y" | "yes") {
+                        return Err(Failure::new(Exit::NotLetIn, anyhow!("nothing was sent")));
+                    }
+                    self.visitor.trust_first_sight = true;
+                }
+                Err(error) => return Err(Failure::new(exit(&error), error)),
+            }
+        }
+    }
+}
+
+fn exit(error: &EnterError) -> Exit {
+    match error {
+        EnterError::Connect(_) | EnterError::Handshake { .. } | EnterError::Tls { .. } => Exit::Unreachable,
+        EnterError::Store(_) => Exit::Other,
+        EnterError::KeyChanged { .. }
+        | EnterError::CodeWanted { .. }
+        | EnterError::FirstSight { .. }
+        | EnterError::NoCode { .. }
+        | EnterError::WrongCode { .. }
+        | EnterError::Impostor { .. }
+        | EnterError::Later { .. }
+        | EnterError::Pairing(_) => Exit::NotLetIn,
+    }
+}
+
+fn tell(peer: &Peer, link: &Link, quiet: bool) {
+    let key = link.receiver;
+    match link.acquaintance {
+        _ if quiet => {}
+        Acquaintance::Old => {}
+        Acquaintance::Paired => {
+            output::note(format_args!("paired with {peer} ({key}); from now on it needs no code"))
+        }
+        Acquaintance::FirstSight => output::note(format_args!(
+            "{peer} lets everybody in and was never seen before; its key {key} is remembered from now on"
+        )),
+    }
+}
+
+/// Whether there is a person who sees a question and can answer it.
+fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks on the terminal. A thread of its own waits for the answer, so that Ctrl-C is still heard; where the answer never
+/// comes, it ends with the program.
+async fn ask(question: String) -> Result<String, Failure> {
+    let (answered, answer) = oneshot::channel();
+    let wait = move || {
+        let _ = write!(io::stderr(), "{question}").and_then(|()| io::stderr().flush());
+        let mut line = String::new();
+        let result = io::stdin().lock().take(LINE_BYTES_MAX).read_line(&mut line).map(|_| line);
+        let _ = answered.send(result);
+    };
+    thread::Builder::new().name("ask".into()).spawn(wait).map_err(other)?;
+    match answer.await {
+        Ok(Ok(line)) if line.is_empty() => {
+            Err(Failure::new(Exit::NotLetIn, anyhow!("no answer; nothing was sent")))
+        }
+        Ok(Ok(line)) => Ok(line),
+        Ok(Err(error)) => Err(other(anyhow!("cannot read from the terminal: {error}"))),
+        Err(_) => Err(other(anyhow!("cannot read from the terminal"))),
+    }
+}
+
+/// Bytes of an answer that are read: a code and its line end, and enough more to see that it is too long.
+const LINE_BYTES_MAX: u64 = 2 * CODE_TEXT_MAX_BYTES as u64;

@@ -1,0 +1,89 @@
+//! What sender and receiver say to each other before a session begins; [`crate::trust`] tells the whole conversation.
+
+use super::codec::{DecodeError, Reader, Writer};
+use super::seal::Cipher;
+use super::text::Text;
+use crate::limits::{CONNECTIONS_MAX, PEER_NAME_MAX_CHARS};
+
+/// A SPAKE2 message; see [`crate::trust::pairing`].
+pub type PakeMessage = [u8; 33];
+
+/// A proof of the code; see [`crate::trust::pairing`].
+pub type PakeProof = [u8; 32];
+
+/// How a sender introduces itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Data connections that are wanted at most.
+    pub connections: u8,
+    /// The cipher that is fast here.
+    pub cipher: Cipher,
+    /// Whether the receiver is to prove the code even if it would let the sender in without: the sender has one, and
+    /// does not know the receiver.
+    pub prove: bool,
+    /// What the sender's machine calls itself; for people, and believed by nobody.
+    pub name: Text,
+}
+
+/// Why a sender may not come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barred {
+    /// The receiver does not know it and offers no code.
+    NoCode,
+    /// The code is not the receiver's.
+    WrongCode,
+    /// Too many wrong codes: try again after so many seconds.
+    Later { seconds: u32 },
+}
+
+impl Hello {
+    pub(super) fn put(&self, w: &mut Writer) {
+        w.u8(self.connections).u8(self.cipher.to_byte()).u8(self.prove.into());
+        w.string(self.name.truncated(PEER_NAME_MAX_CHARS).as_bytes(), PEER_NAME_MAX_CHARS);
+    }
+
+    pub(super) fn take(r: &mut Reader) -> Result<Hello, DecodeError> {
+        let (connections, cipher) = (connections(r)?, cipher(r)?);
+        let prove = match r.u8("a wish for proof")? {
+            0 => false,
+            1 => true,
+            tag => return Err(DecodeError::UnknownTag { what: "a wish for proof", tag }),
+        };
+        let name = Text::from_foreign(r.string(PEER_NAME_MAX_CHARS, "a machine's name")?);
+        Ok(Hello { connections, cipher, prove, name })
+    }
+}
+
+impl Barred {
+    pub(super) fn put(self, w: &mut Writer) {
+        match self {
+            Barred::NoCode => drop(w.u8(1)),
+            Barred::WrongCode => drop(w.u8(2)),
+            Barred::Later { seconds } => drop(w.u8(3).u32(seconds)),
+        }
+    }
+
+    pub(super) fn take(r: &mut Reader) -> Result<Barred, DecodeError> {
+        match r.u8("a reason")? {
+            1 => Ok(Barred::NoCode),
+            2 => Ok(Barred::WrongCode),
+            3 => Ok(Barred::Later { seconds: r.u32("a time to wait")? }),
+            tag => Err(DecodeError::UnknownTag { what: "a reason", tag }),
+        }
+    }
+}
+
+pub(super) fn cipher(r: &mut Reader) -> Result<Cipher, DecodeError> {
+    let byte = r.u8("a cipher")?;
+    Cipher::try_from(byte).map_err(|_| DecodeError::UnknownTag { what: "a cipher", tag: byte })
+}
+
+pub(super) fn connections(r: &mut Reader) -> Result<u8, DecodeError> {
+    match r.u8("a number of connections")? {
+        n @ 1..=CONNECTIONS_MAX => Ok(n),
+        n => Err(DecodeError::BadValue {
+            what: "a number of connections",
+            why: format!("{n} is not between 1 and {CONNECTIONS_MAX}"),
+        }),
+    }
+}

@@ -1,0 +1,251 @@
+//! A sender's way in: reach the receiver, see who it is, and be let in by it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{ReadHalf, WriteHalf, split};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::address::Peer;
+use super::connect::{self, ConnectError, Connected};
+use super::control::{MessageReader, MessageWriter};
+use crate::limits::HANDSHAKE_TIMEOUT;
+use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId};
+use crate::protocol::seal::{Cipher, SessionSecret};
+use crate::session::{End, PeerMisbehaved};
+use crate::trust::fingerprint::Fingerprint;
+use crate::trust::house::{Standing, Visitor};
+use crate::trust::pairing::{ChannelBinding, Initiator, PairingError, Setting};
+use crate::trust::peer_store::PeerStoreError;
+use crate::trust::tls;
+
+pub(super) type Reader = MessageReader<ReadHalf<TlsStream<TcpStream>>>;
+pub(super) type Writer = MessageWriter<WriteHalf<TlsStream<TcpStream>>>;
+
+/// A session that the receiver has agreed to.
+pub struct Link {
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+    pub(super) secret: SessionSecret,
+    pub(super) session: SessionId,
+    pub(super) cipher: Cipher,
+    pub(super) connections: u8,
+    pub addr: SocketAddr,
+    pub receiver: Fingerprint,
+    pub acquaintance: Acquaintance,
+}
+
+/// How sender and receiver came to trust each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acquaintance {
+    /// They did before.
+    Old,
+    /// The code was proved just now.
+    Paired,
+    /// The receiver lets everybody in, and its key was seen for the first time.
+    FirstSight,
+}
+
+/// Why a sender did not get in. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum EnterError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("{addr} ended the handshake: {end}")]
+    Handshake { addr: SocketAddr, end: End },
+    #[error("the encrypted connection to {addr} failed: {reason}")]
+    Tls { addr: SocketAddr, reason: String },
+    #[error(transparent)]
+    Store(#[from] PeerStoreError),
+    #[error(
+        "THE KEY OF {peer} HAS CHANGED. It was {was} and is {now}. Either lanx was set up anew there, or somebody is \
+         pretending to be that machine. If you know why it changed, `lanx trust remove {address}` and send again; nothing was sent"
+    )]
+    KeyChanged { peer: Peer, address: String, was: Fingerprint, now: Fingerprint },
+    #[error("{peer} does not know this machine and wants the code that it shows")]
+    CodeWanted { peer: Peer },
+    #[error("{peer} lets everybody in and was never seen before; its key is {key}")]
+    FirstSight { peer: Peer, key: Fingerprint },
+    #[error(
+        "{peer} does not know this machine and offers no code to let it in. Ways out: start `lanx recv` there in a terminal and \
+         send from one; or give both sides the same code with LANX_CODE or --code-file; or copy your identity there (docs: SECURITY.md)"
+    )]
+    NoCode { peer: Peer },
+    #[error("{peer} has another code than the one given; look at its screen and try again")]
+    WrongCode { peer: Peer },
+    #[error(
+        "{peer} could not prove that it knows the code: it is not the machine you think it is, or somebody in between \
+         changes what is sent; nothing was sent"
+    )]
+    Impostor { peer: Peer },
+    #[error("{peer} has heard too many wrong codes; try again in {seconds} s")]
+    Later { peer: Peer, seconds: u32 },
+    #[error(transparent)]
+    Pairing(PairingError),
+}
+
+/// Connects to `peer` and is let in. `wanted` says how many data connections to ask for, given the round trip.
+///
+/// # Errors
+/// [`EnterError`]. With [`EnterError::CodeWanted`] and [`EnterError::FirstSight`] the user can decide and try again.
+pub async fn enter(
+    peer: &Peer,
+    visitor: &Visitor,
+    name: &str,
+    wanted: impl FnOnce(Duration) -> u8,
+) -> Result<Link, EnterError> {
+    let Connected { stream, addr, round_trip } = connect::control(peer).await?;
+    let failed = |reason: String| EnterError::Tls { addr, reason };
+    let connector = TlsConnector::from(visitor.tls.clone());
+    let stream = timeout(HANDSHAKE_TIMEOUT, connector.connect(tls::unused_server_name(), stream))
+        .await
+        .map_err(|_| ConnectError::Mute { addr })?
+        .map_err(|error| failed(tls_reason(&error)))?;
+    let connection = stream.get_ref().1;
+    let receiver = tls::established_peer(connection).map_err(|e| failed(e.to_string()))?;
+    let binding = tls::channel_binding(connection).map_err(|e| failed(e.to_string()))?;
+    let secret = tls::session_secret(connection).map_err(|e| failed(e.to_string()))?;
+    let address = peer.address();
+    let standing = visitor.standing(&address, &receiver)?;
+    if let Standing::Changed { was } = standing {
+        return Err(EnterError::KeyChanged { peer: peer.clone(), address, was, now: receiver });
+    }
+    let (read_half, write_half) = split(stream);
+    let mut greeting = Greeting {
+        peer,
+        addr,
+        visitor,
+        receiver,
+        binding,
+        standing,
+        reader: MessageReader::new(read_half),
+        writer: MessageWriter::new(write_half),
+    };
+    let (session, connections, cipher, acquaintance) = greeting.run(name, wanted(round_trip)).await?;
+    if standing != Standing::Known || acquaintance == Acquaintance::Paired {
+        remember(visitor, address, receiver).await;
+    }
+    let Greeting { reader, writer, .. } = greeting;
+    Ok(Link { reader, writer, secret, session, cipher, connections, addr, receiver, acquaintance })
+}
+
+fn tls_reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            "the other side hung up; it may be too busy with others, try again".into()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// A transfer goes on without it: the next one asks again.
+async fn remember(visitor: &Visitor, address: String, receiver: Fingerprint) {
+    let store = visitor.store.clone();
+    let stored = tokio::task::spawn_blocking(move || store.remember_host(&address, receiver)).await;
+    match stored {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("could not remember the receiver's key: {error}"),
+        Err(error) => tracing::warn!("could not remember the receiver's key: {error}"),
+    }
+}
+
+type Welcome = (SessionId, u8, Cipher, Acquaintance);
+
+/// The conversation from the hello to the welcome.
+struct Greeting<'a> {
+    peer: &'a Peer,
+    addr: SocketAddr,
+    visitor: &'a Visitor,
+    receiver: Fingerprint,
+    binding: ChannelBinding,
+    standing: Standing,
+    reader: Reader,
+    writer: Writer,
+}
+
+impl Greeting<'_> {
+    async fn run(&mut self, name: &str, connections: u8) -> Result<Welcome, EnterError> {
+        // Whoever has a code wants to know that it speaks to the machine that has the same one.
+        let prove = self.standing == Standing::Unknown && self.visitor.code.is_some();
+        let hello = Hello { connections, cipher: Cipher::preferred(), prove, name: name.into() };
+        self.say(&SenderMessage::Hello(hello)).await?;
+        let mut acquaintance = Acquaintance::Old;
+        let mut heard = self.hear().await?;
+        if heard == ReceiverMessage::CodeWanted {
+            self.pair().await?;
+            acquaintance = Acquaintance::Paired;
+            heard = self.hear().await?;
+        } else if prove && matches!(heard, ReceiverMessage::Welcome { .. }) {
+            return Err(EnterError::Impostor { peer: self.peer.clone() });
+        }
+        let ReceiverMessage::Welcome { session, connections, cipher } = heard else {
+            return Err(self.unexpected(heard, "a welcome"));
+        };
+        if acquaintance == Acquaintance::Old && self.standing == Standing::Unknown {
+            if !self.visitor.trust_first_sight {
+                return Err(EnterError::FirstSight { peer: self.peer.clone(), key: self.receiver });
+            }
+            acquaintance = Acquaintance::FirstSight;
+        }
+        Ok((session, connections, cipher, acquaintance))
+    }
+
+    async fn pair(&mut self) -> Result<(), EnterError> {
+        let Some(code) = &self.visitor.code else {
+            return Err(EnterError::CodeWanted { peer: self.peer.clone() });
+        };
+        let setting = Setting { sender: self.visitor.own, receiver: self.receiver, binding: &self.binding };
+        let (initiator, message) = Initiator::start(code, setting).map_err(EnterError::Pairing)?;
+        say(&mut self.writer, self.addr, &SenderMessage::Pake { message }).await?;
+        let message = match hear(&mut self.reader, self.addr).await? {
+            ReceiverMessage::Pake { message } => message,
+            other => return Err(self.unexpected(other, "a SPAKE2 message")),
+        };
+        let (confirming, proof) = initiator.confirm(&message).map_err(EnterError::Pairing)?;
+        say(&mut self.writer, self.addr, &SenderMessage::Proof { proof }).await?;
+        let proof = match hear(&mut self.reader, self.addr).await? {
+            ReceiverMessage::Proof { proof } => proof,
+            other => return Err(self.unexpected(other, "a proof")),
+        };
+        confirming.finish(&proof).map_err(|_| EnterError::Impostor { peer: self.peer.clone() })
+    }
+
+    fn unexpected(&self, message: ReceiverMessage, expected: &'static str) -> EnterError {
+        let peer = self.peer.clone();
+        match message {
+            ReceiverMessage::Barred(Barred::NoCode) => EnterError::NoCode { peer },
+            ReceiverMessage::Barred(Barred::WrongCode) => EnterError::WrongCode { peer },
+            ReceiverMessage::Barred(Barred::Later { seconds }) => EnterError::Later { peer, seconds },
+            ReceiverMessage::Leave { text } => {
+                EnterError::Handshake { addr: self.addr, end: End::PeerLeft(text) }
+            }
+            _ => {
+                let end = PeerMisbehaved::Unexpected { got: "another message", expected }.into();
+                EnterError::Handshake { addr: self.addr, end }
+            }
+        }
+    }
+
+    async fn say(&mut self, message: &SenderMessage) -> Result<(), EnterError> {
+        say(&mut self.writer, self.addr, message).await
+    }
+
+    async fn hear(&mut self) -> Result<ReceiverMessage, EnterError> {
+        hear(&mut self.reader, self.addr).await
+    }
+}
+
+async fn say(writer: &mut Writer, addr: SocketAddr, message: &SenderMessage) -> Result<(), EnterError> {
+    writer.put(message);
+    let flushed =
+        timeout(HANDSHAKE_TIMEOUT, writer.flush()).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
+    flushed.map_err(|error| EnterError::Handshake { addr, end: End::Lost(error.to_string()) })
+}
+
+async fn hear(reader: &mut Reader, addr: SocketAddr) -> Result<ReceiverMessage, EnterError> {
+    reader.next(HANDSHAKE_TIMEOUT).await.map_err(|end| EnterError::Handshake { addr, end })
+}

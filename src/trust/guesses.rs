@@ -1,0 +1,313 @@
+//! Counting guesses at a receiver's code.
+//!
+//! Every attempt to pair carries the *generation* it began in, and a wrong guess that uses up a code's allowance
+//! ends the generation. An attempt of an older generation never succeeds, even with the right code, so guessing on
+//! many connections at once gains nothing over guessing one after another.
+//!
+//! - A generated code is replaced after three wrong guesses. Guessing 45 bits three at a time, with a new code
+//!   each time, succeeds in one of 10^13 rounds.
+//! - A fixed code cannot be replaced, so from the third wrong guess on each one ends the generation.
+//! - Either way everybody then waits, first a second and twice as long each time up to five minutes. Without that,
+//!   a guesser with many addresses would replace a generated code faster than its owner can type it.
+//! - Besides, each address (each /64 of IPv6, which one machine has for itself) waits after its own wrong guesses.
+//!   That table is bounded and forgets the oldest; the counts above do not depend on it.
+//!
+//! A right guess does *not* replace the code: like the PIN of a meeting it lets further machines in for as long as
+//! the receiver runs. Nor does it forgive the wrong guesses of others.
+//!
+//! An attempt that is dropped without a verdict counts as nothing. Until the receiver has answered a confirmation
+//! the guesser has seen one SPAKE2 message, which is equally likely under every code (a uniform point), and it
+//! has to commit to a guess before it hears more. What hanging up costs the receiver is bounded by the number of
+//! attempts in flight.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::code::{Code, CodeError};
+use crate::limits;
+
+/// The receiver's code and what has been guessed at it. Cheap to clone; clones share one book.
+#[derive(Debug, Clone)]
+pub struct GuessBook(Arc<Mutex<State>>);
+
+/// One guess that may be made. Decide it with [`Attempt::right`] or [`Attempt::wrong`].
+#[derive(Debug)]
+pub struct Attempt {
+    book: GuessBook,
+    code: Arc<Code>,
+    generation: u64,
+    guesser: Guesser,
+}
+
+/// No guess may be made now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}; try again in {} s", wait.as_secs_f64().ceil())]
+pub struct Wait {
+    /// For how long at least.
+    pub wait: Duration,
+    /// Because of what.
+    pub reason: WaitReason,
+}
+
+/// Why a guess has to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WaitReason {
+    /// This address guessed wrong.
+    #[error("too many wrong codes from this address")]
+    Address,
+    /// Several guesses were wrong, from wherever.
+    #[error("too many wrong codes")]
+    Everybody,
+    /// Too many attempts are under way.
+    #[error("too many machines are pairing at this moment")]
+    Busy,
+}
+
+/// What a wrong guess led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AfterWrong {
+    /// It was counted.
+    Counted,
+    /// The code was replaced: show this one. Everybody waits for `pause`.
+    NewCode {
+        /// The code that holds from now on.
+        code: Arc<Code>,
+        /// How long nobody may guess.
+        pause: Duration,
+    },
+    /// The code stays, and everybody waits.
+    Paused(Duration),
+}
+
+/// The code that an attempt began with no longer holds: the guess is refused whether it was right or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the code was guessed at by somebody else in the same moment and no longer holds; pair again with the code on the screen"
+)]
+pub struct Outdated;
+
+#[derive(Debug)]
+struct State {
+    code: Arc<Code>,
+    generated: bool,
+    generation: u64,
+    /// Wrong guesses since the generation's code was new, or since the last quiet hour.
+    wrong: u32,
+    /// Pauses of everybody so far, for the length of the next.
+    pauses: u32,
+    paused_until: Option<Instant>,
+    last_wrong: Option<Instant>,
+    guessers: Vec<Record>,
+    in_flight: Vec<Guesser>,
+}
+
+/// What one address has done.
+#[derive(Debug)]
+struct Record {
+    guesser: Guesser,
+    wrong: u32,
+    last_wrong: Instant,
+    until: Instant,
+}
+
+/// An IPv4 address, or the network half of an IPv6 one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Guesser(IpAddr);
+
+impl Guesser {
+    fn new(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let network = address.to_bits() & (u128::MAX << 64);
+                Self(IpAddr::V6(Ipv6Addr::from_bits(network)))
+            }
+            v4 => Self(v4),
+        }
+    }
+}
+
+impl GuessBook {
+    /// With a code that is drawn now and replaced after wrong guesses.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn generated() -> Result<Self, CodeError> {
+        Ok(Self::new(Code::generate()?, true))
+    }
+
+    /// With a code that the user chose and that stays.
+    pub fn fixed(code: Code) -> Self {
+        Self::new(code, false)
+    }
+
+    fn new(code: Code, generated: bool) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            code: Arc::new(code),
+            generated,
+            generation: 0,
+            wrong: 0,
+            pauses: 0,
+            paused_until: None,
+            last_wrong: None,
+            guessers: Vec::new(),
+            in_flight: Vec::new(),
+        })))
+    }
+
+    /// The code that holds now.
+    pub fn code(&self) -> Arc<Code> {
+        Arc::clone(&self.state().code)
+    }
+
+    /// Lets `address` make one guess, if it is time. Call it when the sender's SPAKE2 message has come, and bound
+    /// the time until its confirmation.
+    ///
+    /// # Errors
+    /// The address or everybody has to wait, or too many attempts are in flight.
+    pub fn offer(&self, address: IpAddr, now: Instant) -> Result<Attempt, Wait> {
+        let guesser = Guesser::new(address);
+        let mut state = self.state();
+        state.forget(now);
+        state.check_pauses(guesser, now)?;
+        let own = state.in_flight.iter().filter(|other| **other == guesser).count();
+        if state.in_flight.len() >= limits::GUESSES_IN_FLIGHT_MAX
+            || own >= limits::GUESSES_IN_FLIGHT_PER_ADDRESS_MAX
+        {
+            let wait = Duration::from_secs(limits::GUESS_BUSY_SECONDS);
+            return Err(Wait { wait, reason: WaitReason::Busy });
+        }
+        state.in_flight.push(guesser);
+        Ok(Attempt {
+            book: self.clone(),
+            code: Arc::clone(&state.code),
+            generation: state.generation,
+            guesser,
+        })
+    }
+
+    /// A thread that panicked while holding the lock left counts that are at worst one off; refusing everybody
+    /// from then on would be worse.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attempt {
+    /// The code to verify the guess against.
+    pub fn code(&self) -> &Code {
+        &self.code
+    }
+
+    /// The confirmation was right. Call it before answering: only `Ok` means that the peer may be let in.
+    ///
+    /// # Errors
+    /// The code was used up meanwhile, so the guess does not count.
+    pub fn right(self) -> Result<(), Outdated> {
+        let mut state = self.book.state();
+        if state.generation != self.generation {
+            return Err(Outdated);
+        }
+        state.guessers.retain(|record| record.guesser != self.guesser);
+        Ok(())
+    }
+
+    /// The confirmation was wrong, or had the wrong shape.
+    pub fn wrong(self, now: Instant) -> AfterWrong {
+        let mut state = self.book.state();
+        state.slow_down(self.guesser, now);
+        if state.generation != self.generation {
+            // It could not have succeeded, so the code that holds now has not been guessed at.
+            return AfterWrong::Counted;
+        }
+        state.wrong = state.wrong.saturating_add(1);
+        state.last_wrong = Some(now);
+        if state.wrong < limits::GUESSES_PER_CODE {
+            return AfterWrong::Counted;
+        }
+        state.end_generation(now)
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut state = self.book.state();
+        if let Some(place) = state.in_flight.iter().position(|other| *other == self.guesser) {
+            state.in_flight.swap_remove(place);
+        }
+    }
+}
+
+impl State {
+    fn check_pauses(&self, guesser: Guesser, now: Instant) -> Result<(), Wait> {
+        let left = |until: Instant| Some(until.saturating_duration_since(now)).filter(|wait| !wait.is_zero());
+        if let Some(wait) = self.paused_until.and_then(left) {
+            return Err(Wait { wait, reason: WaitReason::Everybody });
+        }
+        let record = self.guessers.iter().find(|record| record.guesser == guesser);
+        if let Some(wait) = record.and_then(|record| left(record.until)) {
+            return Err(Wait { wait, reason: WaitReason::Address });
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, now: Instant) {
+        let quiet =
+            |last: Instant| now.saturating_duration_since(last).as_secs() >= limits::GUESS_FORGET_SECONDS;
+        self.guessers.retain(|record| !quiet(record.last_wrong));
+        if self.last_wrong.is_some_and(quiet) {
+            self.last_wrong = None;
+            self.pauses = 0;
+            // The code itself has been guessed at, however long ago: only a fixed one, whose count does not end,
+            // starts over.
+            if !self.generated {
+                self.wrong = 0;
+            }
+        }
+    }
+
+    fn slow_down(&mut self, guesser: Guesser, now: Instant) {
+        let known = self.guessers.iter().position(|record| record.guesser == guesser);
+        let wrong = match known.map(|place| self.guessers.swap_remove(place)) {
+            Some(record) => record.wrong.saturating_add(1),
+            None => 1,
+        };
+        if self.guessers.len() >= limits::GUESSERS_MAX {
+            let places = self.guessers.iter().enumerate();
+            if let Some((oldest, _)) = places.min_by_key(|(_, record)| record.last_wrong) {
+                self.guessers.swap_remove(oldest);
+            }
+        }
+        let until = now + pause(wrong, limits::GUESS_ADDRESS_PAUSE_MAX_SECONDS);
+        self.guessers.push(Record { guesser, wrong, last_wrong: now, until });
+    }
+
+    fn end_generation(&mut self, now: Instant) -> AfterWrong {
+        self.generation += 1;
+        self.pauses = self.pauses.saturating_add(1);
+        let pause = pause(self.pauses, limits::GUESS_EVERYBODY_PAUSE_MAX_SECONDS);
+        self.paused_until = Some(now + pause);
+        if !self.generated {
+            return AfterWrong::Paused(pause);
+        }
+        match Code::generate() {
+            Ok(code) => {
+                self.code = Arc::new(code);
+                self.wrong = 0;
+                AfterWrong::NewCode { code: Arc::clone(&self.code), pause }
+            }
+            // No random numbers: the code stays, used up, so that each further wrong guess pauses everybody.
+            Err(_) => AfterWrong::Paused(pause),
+        }
+    }
+}
+
+/// The pause after the `nth` event: it doubles each time, up to `max` seconds.
+fn pause(nth: u32, max: u64) -> Duration {
+    let doublings = nth.saturating_sub(1).min(32);
+    Duration::from_secs((limits::GUESS_PAUSE_FIRST_SECONDS << doublings).min(max))
+}
+
+#[cfg(test)]
+#[path = "guesses_tests.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+//! What a receiver needs to decide who may come in, and a sender to decide where it may go.
+
+use std::sync::Arc;
+
+use rustls::{ClientConfig, ServerConfig};
+
+use super::code::Code;
+use super::fingerprint::Fingerprint;
+use super::guesses::GuessBook;
+use super::identity::Identity;
+use super::peer_store::{PeerStore, PeerStoreError};
+use super::peers::HostKey;
+use super::tls::{self, TlsError};
+
+/// A receiver's door.
+pub struct House {
+    pub tls: Arc<ServerConfig>,
+    /// Our own key: whoever has it is us.
+    pub own: Fingerprint,
+    pub store: PeerStore,
+    /// Everybody may come in.
+    pub open: bool,
+    /// The code that lets strangers in, where one is offered.
+    pub book: Option<GuessBook>,
+}
+
+impl House {
+    /// # Errors
+    /// [`TlsError`] where the identity cannot be used.
+    pub fn new(
+        identity: &Identity,
+        store: PeerStore,
+        open: bool,
+        book: Option<GuessBook>,
+    ) -> Result<House, TlsError> {
+        Ok(House { tls: tls::server_config(identity)?, own: identity.fingerprint(), store, open, book })
+    }
+
+    /// Whether the holder of this key comes in without a code.
+    ///
+    /// # Errors
+    /// [`PeerStoreError`] where nobody can tell who was paired.
+    pub fn lets_in(&self, peer: &Fingerprint) -> Result<bool, PeerStoreError> {
+        Ok(self.open || *peer == self.own || self.store.load()?.is_paired(peer))
+    }
+}
+
+/// A sender on its way.
+pub struct Visitor {
+    pub tls: Arc<ClientConfig>,
+    pub own: Fingerprint,
+    pub store: PeerStore,
+    /// What to prove to a receiver that does not know us.
+    pub code: Option<Code>,
+    /// Whether a receiver that lets everybody in may be trusted the first time it is seen.
+    pub trust_first_sight: bool,
+}
+
+/// What a sender knows of a receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has our own key, or the one it had before.
+    Known,
+    /// It has a key that we know from another address.
+    KnownElsewhere,
+    Unknown,
+    /// It had another key before.
+    Changed {
+        was: Fingerprint,
+    },
+}
+
+impl Visitor {
+    /// # Errors
+    /// [`TlsError`] where the identity cannot be used.
+    pub fn new(identity: &Identity, store: PeerStore, code: Option<Code>) -> Result<Visitor, TlsError> {
+        let tls = tls::client_config(identity)?;
+        Ok(Visitor { tls, own: identity.fingerprint(), store, code, trust_first_sight: false })
+    }
+
+    /// What we know of the receiver at `address` that has this key.
+    ///
+    /// # Errors
+    /// [`PeerStoreError`] where what we knew cannot be read.
+    pub fn standing(&self, address: &str, key: &Fingerprint) -> Result<Standing, PeerStoreError> {
+        if *key == self.own {
+            return Ok(Standing::Known);
+        }
+        let peers = self.store.load()?;
+        Ok(match peers.host(address, key) {
+            HostKey::Same => Standing::Known,
+            HostKey::Changed { was } => Standing::Changed { was },
+            HostKey::Unknown if peers.hosts().iter().any(|host| host.fingerprint == *key) => {
+                Standing::KnownElsewhere
+            }
+            HostKey::Unknown => Standing::Unknown,
+        })
+    }
+}

@@ -1,0 +1,362 @@
+//! What is remembered of other machines: two lists that never mix.
+//!
+//! - *Allowed senders* may write to the receivers of this user. A key gets there by proving a code to a receiver.
+//! - *Known hosts* are receivers to which this user has sent, and the key each one had. They may do nothing here;
+//!   the list notices when another machine answers at the address.
+//!
+//! This module is the content; [`super::peer_store`] keeps it on disk.
+
+use serde::{Deserialize, Serialize};
+
+use super::fingerprint::{Fingerprint, PREFIX};
+use crate::limits;
+
+/// The version of the file that this program reads and writes.
+const FORMAT: u32 = 1;
+
+/// A sender that may write to this user's receivers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Its key.
+    pub fingerprint: Fingerprint,
+    /// What it is called here. No two have the same.
+    pub name: String,
+    /// When it was first paired, in seconds since 1970 UTC.
+    pub paired_unix_seconds: u64,
+    /// Where it last came from, for the eye only.
+    pub last_address: String,
+}
+
+/// A receiver that this user has sent to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownHost {
+    /// `host:port` as the user typed it, in small letters.
+    pub address: String,
+    /// The key it had.
+    pub fingerprint: Fingerprint,
+}
+
+/// Everything remembered, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peers {
+    format: u32,
+    #[serde(default, rename = "allowed_sender", skip_serializing_if = "Vec::is_empty")]
+    senders: Vec<Peer>,
+    #[serde(default, rename = "known_host", skip_serializing_if = "Vec::is_empty")]
+    hosts: Vec<KnownHost>,
+}
+
+/// What is known of the machine that answered at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostKey {
+    /// Nothing was ever sent there.
+    Unknown,
+    /// It has the key it had before.
+    Same,
+    /// It has another key than before: another machine, a new identity, or somebody in between.
+    Changed {
+        /// The key it had.
+        was: Fingerprint,
+    },
+}
+
+/// Why a list cannot be changed, or is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeersError {
+    /// Nothing matches.
+    #[error("no paired machine has the name or fingerprint {0:?}; `lanx trust` lists them")]
+    NoSuchPeer(String),
+    /// Several match.
+    #[error("{wanted:?} stands for more than one paired machine: {}; give a whole fingerprint", matches.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        wanted: String,
+        /// The first few that match.
+        matches: Vec<String>,
+    },
+    /// Two machines cannot have one name.
+    #[error("the name {0:?} is taken by another paired machine; choose another")]
+    NameTaken(String),
+    /// A name that would not show well.
+    #[error(
+        "expected a name of 1 to {max} letters, digits, spaces or -_.@, got {0:?}",
+        max = limits::PEER_NAME_MAX_CHARS
+    )]
+    BadName(String),
+    /// No `host:port`.
+    #[error(
+        "expected an address like host:port of at most {max} visible characters, got {0:?}",
+        max = limits::HOST_ADDRESS_MAX_BYTES
+    )]
+    BadAddress(String),
+    /// A list has reached its bound.
+    #[error("{what} are remembered up to {max}, and that many are; remove one first")]
+    Full {
+        /// `paired machines` or `known hosts`.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+    },
+    /// A file of a later lanx.
+    #[error("expected format {FORMAT}, got {0}; it was written by another version of lanx")]
+    Format(u32),
+    /// The same thing stands in a list twice.
+    #[error("{0:?} stands there twice")]
+    Twice(String),
+    /// No TOML, or not this TOML.
+    #[error("{0}")]
+    Toml(String),
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self { format: FORMAT, senders: Vec::new(), hosts: Vec::new() }
+    }
+}
+
+impl Peers {
+    /// Reads the text of the file.
+    ///
+    /// # Errors
+    /// Anything in it is unknown, missing, out of bounds or there twice. Half of such a list is never used: an
+    /// entry that was lost could be the warning about a changed key.
+    pub fn from_toml(text: &str) -> Result<Self, PeersError> {
+        let peers: Self = toml::from_str(text).map_err(|error| PeersError::Toml(error.to_string()))?;
+        if peers.format != FORMAT {
+            return Err(PeersError::Format(peers.format));
+        }
+        // Going through the same doors as new entries checks every rule that holds for them.
+        let mut checked = Self::default();
+        for peer in &peers.senders {
+            check_name(&peer.name)?;
+            let last = clean_address(&peer.last_address)?;
+            let new = Peer { last_address: last, ..peer.clone() };
+            if checked.senders.iter().any(|old| old.name == new.name) {
+                return Err(PeersError::Twice(new.name));
+            }
+            if checked.is_paired(&new.fingerprint) {
+                return Err(PeersError::Twice(new.fingerprint.to_string()));
+            }
+            checked.push_sender(new)?;
+        }
+        for host in &peers.hosts {
+            if checked.host_at(&clean_address(&host.address)?).is_some() {
+                return Err(PeersError::Twice(host.address.clone()));
+            }
+            checked.remember_host(&host.address, host.fingerprint)?;
+        }
+        Ok(checked)
+    }
+
+    /// The text of the file.
+    ///
+    /// # Errors
+    /// TOML cannot express it.
+    pub fn to_toml(&self) -> Result<String, PeersError> {
+        let body = toml::to_string(self).map_err(|error| PeersError::Toml(error.to_string()))?;
+        Ok(format!(
+            "# Written by lanx. allowed_sender: machines that may send to this user.\n\
+             # known_host: receivers that this user has sent to; they may do nothing here.\n{body}"
+        ))
+    }
+
+    /// The senders that may write to this user's receivers, in the order of pairing.
+    pub fn senders(&self) -> &[Peer] {
+        &self.senders
+    }
+
+    /// The receivers that this user has sent to.
+    pub fn hosts(&self) -> &[KnownHost] {
+        &self.hosts
+    }
+
+    /// Whether this key may write to this user's receivers. Known hosts may not.
+    pub fn is_paired(&self, fingerprint: &Fingerprint) -> bool {
+        self.senders.iter().any(|peer| peer.fingerprint == *fingerprint)
+    }
+
+    /// What is known of the machine that answered at `address` with `fingerprint`.
+    pub fn host(&self, address: &str, fingerprint: &Fingerprint) -> HostKey {
+        match self.host_at(&address.to_lowercase()).map(|host| host.fingerprint) {
+            None => HostKey::Unknown,
+            Some(known) if known == *fingerprint => HostKey::Same,
+            Some(was) => HostKey::Changed { was },
+        }
+    }
+
+    /// Lets a sender in from now on. One that is in already keeps its name and date, and gets its new address.
+    /// `name` is what the sender calls itself: characters that do not belong in a name become `_`, and a name that
+    /// is taken gets a number.
+    ///
+    /// # Errors
+    /// The list is full, or the address is none.
+    pub fn remember_peer(
+        &mut self,
+        fingerprint: Fingerprint,
+        name: &str,
+        address: &str,
+        now_unix_seconds: u64,
+    ) -> Result<(), PeersError> {
+        let last_address = clean_address(address)?;
+        if let Some(peer) = self.senders.iter_mut().find(|peer| peer.fingerprint == fingerprint) {
+            peer.last_address = last_address;
+            return Ok(());
+        }
+        let name = self.free_name(&clean_name(name));
+        let paired_unix_seconds = now_unix_seconds;
+        self.push_sender(Peer { fingerprint, name, paired_unix_seconds, last_address })
+    }
+
+    /// Calls a sender `name` from now on. `wanted` is as in [`Self::remove_peer`].
+    ///
+    /// # Errors
+    /// None or several match, or the name is taken or no name.
+    pub fn rename_peer(&mut self, wanted: &str, name: &str) -> Result<Peer, PeersError> {
+        let name = name.trim();
+        check_name(name)?;
+        let place = self.find(wanted)?;
+        let taken = self.senders.iter().enumerate();
+        if taken.clone().any(|(other, peer)| other != place && peer.name == name) {
+            return Err(PeersError::NameTaken(name.to_owned()));
+        }
+        let peer = self.senders.get_mut(place);
+        let peer = peer.ok_or_else(|| PeersError::NoSuchPeer(shortened(wanted)))?;
+        peer.name = name.to_owned();
+        Ok(peer.clone())
+    }
+
+    /// Stops letting a sender in. `wanted` is its name, its fingerprint, or the beginning of its fingerprint (with
+    /// or without `SHA256:`) of at least [`limits::FINGERPRINT_PREFIX_MIN_CHARS`] characters.
+    ///
+    /// # Errors
+    /// None or several match.
+    pub fn remove_peer(&mut self, wanted: &str) -> Result<Peer, PeersError> {
+        let place = self.find(wanted)?;
+        Ok(self.senders.remove(place))
+    }
+
+    /// Pins the key of the receiver at `address`, in place of an earlier one.
+    ///
+    /// # Errors
+    /// The list is full, or the address is none.
+    pub fn remember_host(&mut self, address: &str, fingerprint: Fingerprint) -> Result<(), PeersError> {
+        let address = clean_address(address)?;
+        if let Some(host) = self.hosts.iter_mut().find(|host| host.address == address) {
+            host.fingerprint = fingerprint;
+            return Ok(());
+        }
+        if self.hosts.len() >= limits::KNOWN_HOSTS_MAX {
+            let max = limits::KNOWN_HOSTS_MAX;
+            return Err(PeersError::Full { what: "known hosts", max });
+        }
+        self.hosts.push(KnownHost { address, fingerprint });
+        Ok(())
+    }
+
+    /// Unpins the key of the receiver at `address`. Says whether there was one.
+    pub fn forget_host(&mut self, address: &str) -> bool {
+        let before = self.hosts.len();
+        let address = address.to_lowercase();
+        self.hosts.retain(|host| host.address != address);
+        self.hosts.len() != before
+    }
+
+    fn host_at(&self, address: &str) -> Option<&KnownHost> {
+        self.hosts.iter().find(|host| host.address == address)
+    }
+
+    fn push_sender(&mut self, peer: Peer) -> Result<(), PeersError> {
+        if self.senders.len() >= limits::PEERS_MAX {
+            let max = limits::PEERS_MAX;
+            return Err(PeersError::Full { what: "paired machines", max });
+        }
+        self.senders.push(peer);
+        Ok(())
+    }
+
+    /// The one sender that `wanted` stands for. A whole fingerprint is never ambiguous, whatever names others
+    /// have given themselves.
+    fn find(&self, wanted: &str) -> Result<usize, PeersError> {
+        let whole = wanted.parse::<Fingerprint>().ok();
+        let digest = wanted.strip_prefix(PREFIX).unwrap_or(wanted);
+        let long_enough = digest.len() >= limits::FINGERPRINT_PREFIX_MIN_CHARS;
+        let is_meant = |peer: &Peer| match whole {
+            Some(fingerprint) => peer.fingerprint == fingerprint,
+            None => {
+                let text = peer.fingerprint.to_string();
+                let own_digest = text.strip_prefix(PREFIX).unwrap_or(&text);
+                peer.name == wanted || (long_enough && own_digest.starts_with(digest))
+            }
+        };
+        let meant: Vec<(usize, &Peer)> =
+            self.senders.iter().enumerate().filter(|(_, peer)| is_meant(peer)).collect();
+        match meant.as_slice() {
+            [] => Err(PeersError::NoSuchPeer(shortened(wanted))),
+            [(place, _)] => Ok(*place),
+            several => {
+                let show = |(_, peer): &(usize, &Peer)| format!("{} ({})", peer.name, peer.fingerprint);
+                let matches = several.iter().take(4).map(show).collect();
+                Err(PeersError::Ambiguous { wanted: shortened(wanted), matches })
+            }
+        }
+    }
+
+    /// `name`, or with the first number that makes it free.
+    fn free_name(&self, name: &str) -> String {
+        let taken = |name: &str| self.senders.iter().any(|peer| peer.name == name);
+        let numbered = |number: usize| {
+            let ending = format!("-{number}");
+            let room = limits::PEER_NAME_MAX_CHARS - ending.len();
+            name.chars().take(room).chain(ending.chars()).collect::<String>()
+        };
+        // One more than there are names is always enough.
+        std::iter::once(name.to_owned())
+            .chain((2..self.senders.len() + 3).map(numbered))
+            .find(|name| !taken(name))
+            .unwrap_or_else(|| numbered(self.senders.len() + 3))
+    }
+}
+
+fn belongs_in_a_name(character: char) -> bool {
+    character.is_alphanumeric() || matches!(character, '-' | '_' | '.' | '@' | ' ')
+}
+
+fn check_name(name: &str) -> Result<(), PeersError> {
+    let chars = name.chars().count();
+    let good = (1..=limits::PEER_NAME_MAX_CHARS).contains(&chars)
+        && name.trim() == name
+        && name.chars().all(belongs_in_a_name);
+    if good { Ok(()) } else { Err(PeersError::BadName(shortened(name))) }
+}
+
+/// A name that shows safely, whatever the peer said.
+fn clean_name(name: &str) -> String {
+    let safe = |character| {
+        if belongs_in_a_name(character) { character } else { '_' }
+    };
+    let clean: String = name.trim().chars().take(limits::PEER_NAME_MAX_CHARS).map(safe).collect();
+    match clean.trim() {
+        "" => "unnamed".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Names of machines have no case (RFC 4343), so addresses are kept in small letters.
+fn clean_address(address: &str) -> Result<String, PeersError> {
+    let address = address.to_lowercase();
+    let visible = |character: char| !character.is_whitespace() && !character.is_control();
+    let good = (1..=limits::HOST_ADDRESS_MAX_BYTES).contains(&address.len()) && address.chars().all(visible);
+    if good { Ok(address) } else { Err(PeersError::BadAddress(shortened(&address))) }
+}
+
+/// What a message repeats of a text that may be of any length.
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+#[path = "peers_tests.rs"]
+mod tests;
