@@ -48,12 +48,14 @@ pub struct Attempt {
     pub tree: Mutex<Tree>,
     /// Set when nothing more is to be sent of it; chunks under way may still finish.
     pub over: AtomicBool,
+    /// Held while a verdict is queued, so that none follows the one that ends the attempt.
+    pub verdicts: Mutex<()>,
 }
 
 impl Attempt {
     pub fn new(file: Arc<Outgoing>, against: Against) -> Attempt {
         let tree = Mutex::new(Tree::new(file.layout));
-        Attempt { file, against, tree, over: AtomicBool::new(false) }
+        Attempt { file, against, tree, over: AtomicBool::new(false), verdicts: Mutex::default() }
     }
 
     /// Ends the attempt. Returns false where it had ended before.

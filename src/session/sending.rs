@@ -299,6 +299,7 @@ impl Sending {
     }
 
     pub(super) fn differs(&self, attempt: &Attempt) {
+        let _verdict = attempt.verdicts.lock();
         if attempt.end() {
             self.outbox.send(SenderMessage::Differs { file: attempt.file.id });
         }
@@ -311,8 +312,12 @@ impl Sending {
         }
     }
 
+    /// Not said any more once the attempt is over: the receiver has forgotten the file then, or takes it anew.
     pub(super) fn keep(&self, attempt: &Attempt, chunk: ChunkIndex) {
-        self.outbox.send(SenderMessage::Keep { file: attempt.file.id, chunk });
+        let _verdict = attempt.verdicts.lock();
+        if !attempt.is_over() {
+            self.outbox.send(SenderMessage::Keep { file: attempt.file.id, chunk });
+        }
     }
 
     /// Takes in the value of a chunk that was read; after the last one tells the receiver the hash of the file,
