@@ -24,7 +24,7 @@ use crate::transport::tcp::{Receptionist, SessionWatch, serve};
 /// Stands at the door and tells the user who comes.
 struct Doorman {
     quiet: bool,
-    /// How the last transfer ended, for `--once`.
+    /// How the first transfer ended, for `--once`.
     result: Arc<Mutex<Option<Exit>>>,
 }
 
@@ -77,7 +77,8 @@ impl SessionWatch for Watch {
         drop(self.bar.lock().take());
         let counts = self.tally.counts();
         let exit = Exit::of_broken(end);
-        *self.result.lock() = Some(exit.unwrap_or_else(|| counts.exit()));
+        // Those that `--once` interrupts end later and do not count.
+        self.result.lock().get_or_insert(exit.unwrap_or_else(|| counts.exit()));
         let crossed = Progress::get(&self.progress.written);
         let summary = counts.summary(crossed, self.started.elapsed(), None);
         if exit.is_some() {
