@@ -15,7 +15,8 @@ pub struct Outgoing {
     pub id: FileId,
     pub source: Source,
     pub layout: Layout,
-    /// Opened by the first worker that needs it.
+    /// Opened by the first worker that needs it, where the file takes more than one chunk: few of those are under
+    /// way, and many of the others, more than a process may have open.
     open: OnceLock<Result<OpenSource, SourceError>>,
     /// Known once every chunk was read and the source had not changed.
     pub root: OnceLock<Hash>,

@@ -334,7 +334,9 @@ impl Sending {
         // A chunk comes here twice only if the receiver announced it twice.
         let root = root.map_err(|_| PeerMisbehaved::WrongChunk { file: file.id.0, chunk: chunk.0 })?;
         let (Some(hash), false) = (root, told) else { return Ok(()) };
-        if let Ok(source) = file.open()
+        // A file of one chunk was checked when it was read.
+        if !file.layout.is_single()
+            && let Ok(source) = file.open()
             && let Err(error) = source.check_unchanged()
         {
             self.withdraw(attempt, &error);
