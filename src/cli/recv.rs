@@ -31,7 +31,7 @@ struct Doorman {
     /// Whether the code is on the screen.
     shows_code: bool,
     refusals: Mutex<Refusals>,
-    /// How the last transfer ended, for `--once`.
+    /// How the first transfer ended, for `--once`.
     result: Arc<Mutex<Option<Exit>>>,
 }
 
@@ -122,7 +122,8 @@ impl SessionWatch for Watch {
         drop(self.bar.lock().take());
         let counts = self.tally.counts();
         let exit = Exit::of_broken(end);
-        *self.result.lock() = Some(exit.unwrap_or_else(|| counts.exit()));
+        // Those that `--once` interrupts end later and do not count.
+        self.result.lock().get_or_insert(exit.unwrap_or_else(|| counts.exit()));
         let crossed = Progress::get(&self.progress.written);
         let summary = counts.summary(crossed, self.started.elapsed(), None);
         if exit.is_some() {

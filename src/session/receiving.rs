@@ -243,10 +243,20 @@ impl Receiving {
             return Err(PeerMisbehaved::Unexpected { got: "an end of the offers", expected }.into());
         }
         files.finished = true;
-        if files.open == 0 {
-            self.ending.decide(End::Complete);
+        let complete = files.open == 0;
+        drop(files);
+        if complete {
+            self.complete();
         }
         Ok(())
+    }
+
+    /// Every file has its outcome. The sender's summary counts the bytes that it heard of, so it hears of all.
+    fn complete(&self) {
+        let Progress { written, kept, .. } = &*self.progress;
+        let (written, kept) = (Progress::get(written), Progress::get(kept));
+        self.outbox.send(ReceiverMessage::Progress { written, kept });
+        self.ending.decide(End::Complete);
     }
 
     // ---- for the workers ----
@@ -371,8 +381,10 @@ impl Receiving {
         let mut files = self.files.lock();
         files.open -= 1;
         files.large -= usize::from(large);
-        if files.open == 0 && files.finished {
-            self.ending.decide(End::Complete);
+        let complete = files.open == 0 && files.finished;
+        drop(files);
+        if complete {
+            self.complete();
         }
     }
 }

@@ -15,7 +15,8 @@ pub struct Outgoing {
     pub id: FileId,
     pub source: Source,
     pub layout: Layout,
-    /// Opened by the first worker that needs it.
+    /// Opened by the first worker that needs it, where the file takes more than one chunk: few of those are under
+    /// way, and many of the others, more than a process may have open.
     open: OnceLock<Result<OpenSource, SourceError>>,
     /// Known once every chunk was read and the source had not changed.
     pub root: OnceLock<Hash>,
@@ -48,12 +49,14 @@ pub struct Attempt {
     pub tree: Mutex<Tree>,
     /// Set when nothing more is to be sent of it; chunks under way may still finish.
     pub over: AtomicBool,
+    /// Held while a verdict is queued, so that none follows the one that ends the attempt.
+    pub verdicts: Mutex<()>,
 }
 
 impl Attempt {
     pub fn new(file: Arc<Outgoing>, against: Against) -> Attempt {
         let tree = Mutex::new(Tree::new(file.layout));
-        Attempt { file, against, tree, over: AtomicBool::new(false) }
+        Attempt { file, against, tree, over: AtomicBool::new(false), verdicts: Mutex::default() }
     }
 
     /// Ends the attempt. Returns false where it had ended before.

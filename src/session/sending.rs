@@ -304,6 +304,7 @@ impl Sending {
     }
 
     pub(super) fn differs(&self, attempt: &Attempt) {
+        let _verdict = attempt.verdicts.lock();
         if attempt.end() {
             self.outbox.send(SenderMessage::Differs { file: attempt.file.id });
         }
@@ -316,8 +317,12 @@ impl Sending {
         }
     }
 
+    /// Not said any more once the attempt is over: the receiver has forgotten the file then, or takes it anew.
     pub(super) fn keep(&self, attempt: &Attempt, chunk: ChunkIndex) {
-        self.outbox.send(SenderMessage::Keep { file: attempt.file.id, chunk });
+        let _verdict = attempt.verdicts.lock();
+        if !attempt.is_over() {
+            self.outbox.send(SenderMessage::Keep { file: attempt.file.id, chunk });
+        }
     }
 
     /// Takes in the value of a chunk that was read; after the last one tells the receiver the hash of the file,
@@ -334,7 +339,9 @@ impl Sending {
         // A chunk comes here twice only if the receiver announced it twice.
         let root = root.map_err(|_| PeerMisbehaved::WrongChunk { file: file.id.0, chunk: chunk.0 })?;
         let (Some(hash), false) = (root, told) else { return Ok(()) };
-        if let Ok(source) = file.open()
+        // A file of one chunk was checked when it was read.
+        if !file.layout.is_single()
+            && let Ok(source) = file.open()
             && let Err(error) = source.check_unchanged()
         {
             self.withdraw(attempt, &error);

@@ -131,6 +131,16 @@ impl Source {
         open.check_unchanged()?;
         Ok(open)
     }
+
+    /// Fills `buf` with all of a file of one chunk, and leaves nothing open.
+    ///
+    /// # Errors
+    /// As [`Source::open`], and [`SourceError::Changed`] where it changed until it was read.
+    pub fn read_whole(&self, layout: Layout, buf: &mut [u8]) -> Result<(), SourceError> {
+        let open = self.open()?;
+        open.read_chunk(layout, ChunkIndex(0), buf)?;
+        open.check_unchanged()
+    }
 }
 
 /// An open source. Reads at offsets, so that any number of threads share it.
