@@ -93,9 +93,15 @@ impl Receiving {
             }
             SenderMessage::Withdraw { file, failure } => self.withdraw(file, failure),
             SenderMessage::Finish { files } => self.finish(files),
-            SenderMessage::Beat => Ok(()),
+            // Those about connections are for whoever has the connections.
+            SenderMessage::Beat | SenderMessage::HangUp { .. } => Ok(()),
             SenderMessage::Leave { text } => Err(End::PeerLeft(text)),
         }
+    }
+
+    /// Tells the sender something about its connections.
+    pub fn say(&self, message: ReceiverMessage) {
+        self.outbox.send(message);
     }
 
     /// Whether anything was offered: whether this was a transfer at all.
