@@ -16,12 +16,19 @@ use crate::protocol::frame::{HASH_BYTES, Header, Kind};
 use crate::sink::{Part, SinkError};
 use crate::tree::{Hash, chunk_value};
 
-/// Receives chunks from `stream` until it ends between two frames.
+/// Receives chunks from `stream` until it ends, and returns what that means for a session that is not over yet: a
+/// sender keeps its connections until it has heard the outcome of every file.
 ///
-/// # Errors
-/// [`End::Lost`] where the stream fails or ends inside a frame, [`End::Misbehaved`] where the sender breaks the
-/// protocol. What the disk refuses fails only the file.
-pub fn receive_chunks<R: Read>(session: &Receiving, stream: R) -> Result<(), End> {
+/// [`End::Lost`] where the stream fails or ends, [`End::Misbehaved`] where the sender breaks the protocol. What the disk
+/// refuses fails only the file.
+pub fn receive_chunks<R: Read>(session: &Receiving, stream: R) -> End {
+    match receive_until_end(session, stream) {
+        Ok(()) => End::Lost("a data connection was closed before all was sent".into()),
+        Err(end) => end,
+    }
+}
+
+fn receive_until_end<R: Read>(session: &Receiving, stream: R) -> Result<(), End> {
     let mut worker =
         Worker { session, reader: FrameReader::new(stream), buffer: vec![0; CHUNK_BYTES], current: None };
     while let Some(header) = worker.reader.header()? {

@@ -85,9 +85,8 @@ impl Session {
         let receiving = self.receiving.clone();
         let builder = thread::Builder::new().name("receive".into()).stack_size(WORKER_STACK_BYTES);
         data.threads.push(builder.spawn(move || {
-            if let Err(end) = receive_chunks(&receiving, stream) {
-                receiving.ending.decide(end);
-            }
+            let end = receive_chunks(&receiving, stream);
+            receiving.ending.decide(end);
         })?);
         data.streams.push(handle);
         Ok(())
