@@ -189,6 +189,15 @@ fn a_data_connection_may_break_between_two_frames() {
 }
 
 #[test]
+fn a_data_connection_may_break_before_the_receiver_knows_whose_it_is() {
+    for at in [0, 7, 8, 27] {
+        assert!(survives_cut(&[], 1000, Kind::Data, 0, at));
+        assert!(survives_cut(&["-c", "1"], LARGE, Kind::Data, 0, at));
+        survives_cut(&[], LARGE, Kind::Data, 2, at);
+    }
+}
+
+#[test]
 fn a_network_that_goes_silent_is_noticed_by_both_sides_in_bounded_time() {
     let scene = Scene::new();
     let receiver = scene.receiver();

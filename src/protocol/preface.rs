@@ -12,7 +12,8 @@
 //! that any two versions can tell each other apart.
 //!
 //! A data connection goes on with the session it belongs to (16 bytes) and its number there (u32), counted from
-//! 0 and below the number of connections that the receiver granted.
+//! 0 and below the number of connections that the receiver granted. The receiver answers with the byte
+//! [`JOINED`], and nothing is sent over it before: from then on both sides know when it breaks.
 
 use super::VERSION;
 use super::codec::DecodeError;
@@ -36,6 +37,9 @@ pub struct Belonging {
     pub session: SessionId,
     pub connection: u32,
 }
+
+/// The receiver's word that a data connection belongs to its session now; all that it ever says on one.
+pub const JOINED: u8 = 1;
 
 /// Bytes in a [`Belonging`].
 pub const BELONGING_BYTES: usize = 20;

@@ -1,6 +1,6 @@
 //! One session at the receiver: its control connection, the thread that looks at files, and its data connections.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ use crate::limits::{
     GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, MESSAGES_HEARD_MAX, SESSIONS_MAX, WORKER_STACK_BYTES,
 };
 use crate::protocol::message::{ReceiverMessage, SenderMessage, SessionId};
-use crate::protocol::preface::PrefaceError;
+use crate::protocol::preface::{JOINED, PrefaceError};
 use crate::session::receive_worker::receive_chunks;
 use crate::session::receiving::Receiving;
 use crate::session::{End, OutboxReader};
@@ -85,7 +85,10 @@ impl Session {
         let receiving = self.receiving.clone();
         let builder = thread::Builder::new().name("receive".into()).stack_size(WORKER_STACK_BYTES);
         data.threads.push(builder.spawn(move || {
-            let end = receive_chunks(&receiving, stream);
+            let end = match (&stream).write_all(&[JOINED]) {
+                Ok(()) => receive_chunks(&receiving, stream),
+                Err(error) => End::Lost(format!("a data connection failed: {error}")),
+            };
             receiving.ending.decide(end);
         })?);
         data.streams.push(handle);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
@@ -19,7 +19,7 @@ use crate::limits::{
     LONG_PATH_ROUND_TRIP, WORKER_STACK_BYTES,
 };
 use crate::protocol::message::{ReceiverMessage, SenderMessage, SessionId};
-use crate::protocol::preface::{Belonging, Role};
+use crate::protocol::preface::{Belonging, JOINED, Role};
 use crate::session::send_worker::{compare_chunks, send_chunks};
 use crate::session::sending::Sending;
 use crate::session::{End, Observer, PeerMisbehaved, Progress, outbox};
@@ -200,7 +200,15 @@ impl Crew {
     async fn open_connection(&mut self, addr: SocketAddr, belonging: Belonging) -> io::Result<()> {
         let mut stream = connect::data(addr).await?;
         let preface = [&Role::Data.encode()[..], &belonging.encode()].concat();
-        timeout(CONNECT_TIMEOUT, stream.write_all(&preface)).await??;
+        let mut answer = [0];
+        let join = async {
+            stream.write_all(&preface).await?;
+            stream.read_exact(&mut answer).await
+        };
+        timeout(CONNECT_TIMEOUT, join).await??;
+        if answer != [JOINED] {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the receiver's answer to it is unknown"));
+        }
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
         let handle = stream.try_clone()?;
