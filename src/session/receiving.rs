@@ -38,6 +38,8 @@ struct Files {
     /// Files without an outcome.
     open: usize,
     large: usize,
+    /// Files whose outcome is not queued for the sender yet.
+    untold: usize,
     finished: bool,
     closed: bool,
 }
@@ -173,6 +175,7 @@ impl Receiving {
         }
         files.offered += 1;
         files.open += 1;
+        files.untold += 1;
         files.large += usize::from(large);
         drop(files);
         Progress::add(&self.progress.offered, offer.size.min(FILE_BYTES_MAX));
@@ -249,7 +252,7 @@ impl Receiving {
             return Err(PeerMisbehaved::Unexpected { got: "an end of the offers", expected }.into());
         }
         files.finished = true;
-        let complete = files.open == 0;
+        let complete = files.untold == 0;
         drop(files);
         if complete {
             self.complete();
@@ -381,12 +384,16 @@ impl Receiving {
     }
 
     fn say_outcome(&self, file: FileId, large: bool, outcome: Outcome) {
+        let mut files = self.files.lock();
+        // Before the sender hears of it: it offers the next one at once.
+        files.open -= 1;
+        files.large -= usize::from(large);
+        drop(files);
         self.outbox.send(ReceiverMessage::Outcome { file, outcome });
         Progress::add(&self.progress.files_done, 1);
         let mut files = self.files.lock();
-        files.open -= 1;
-        files.large -= usize::from(large);
-        let complete = files.open == 0 && files.finished;
+        files.untold -= 1;
+        let complete = files.untold == 0 && files.finished;
         drop(files);
         if complete {
             self.complete();

@@ -173,8 +173,8 @@ async fn run(
     let mut end = {
         let hear = |message| std::future::ready(sending.handle(message));
         let beat = |due: bool| Vec::from_iter(due.then_some(SenderMessage::Beat));
-        let talk =
-            converse(reader, writer, &outbox_reader, &sending.ending, patience, hear, beat, last_words);
+        let talk = Talk { reader, writer, outbox: &outbox_reader, ending: &sending.ending, patience };
+        let talk = converse(talk, hear, beat, last_words);
         tokio::pin!(talk);
         tokio::select! {
             end = &mut talk => end,
