@@ -114,6 +114,12 @@ pub const STRANGERS_MAX: usize = 512;
 /// Threads that compare what is there with what is offered, at each end of a session.
 pub const COMPARERS_MAX: usize = 4;
 
+/// With `--sync`: bytes of one file after which their way to the device is begun, so that little is left at the end.
+pub const WRITE_BACK_BYTES: u64 = 64 << 20;
+
+/// Complete files that wait for the device together.
+pub const FINISH_BATCH_FILES: usize = 256;
+
 /// Stack of a worker thread. Its chunk buffer is on the heap; BLAKE3 and the system calls need a few KiB.
 pub const WORKER_STACK_BYTES: usize = 256 * 1024;
 

@@ -109,6 +109,15 @@ pub struct RecvArgs {
     /// Keep existing files that differ, and store the new ones as 'name (1).ext'.
     #[arg(long)]
     pub rename: bool,
+    /// Answer only when data and names are on the device, so that they survive a power cut.
+    #[arg(long)]
+    pub sync: bool,
+    /// Check each file as it arrives, or also as it is read back from the device.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Verify::Arrival)]
+    pub verify: Verify,
+    /// List the part files of interrupted transfers in DIR and remove those that are not in use.
+    #[arg(long, conflicts_with_all = ["once", "listen", "open", "sync"])]
+    pub clean: bool,
     /// Let in machines that know the code in the first line of FILE: any text of 8 characters or more. Otherwise that of
     /// LANX_CODE, or in a terminal one made up for this run.
     #[arg(long, value_name = "FILE")]
@@ -118,6 +127,15 @@ pub struct RecvArgs {
     pub open: bool,
     #[command(flatten)]
     pub patience: PatienceArgs,
+}
+
+/// When a file is checked.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// As it arrives
+    Arrival,
+    /// As it arrives, and once more as it is read back from the device
+    Reread,
 }
 
 const RECV_EXAMPLES: &str = "\

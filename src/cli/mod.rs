@@ -1,6 +1,7 @@
 //! What a person or a script sees: arguments, progress, reports, exit codes. The only room that prints.
 
 mod args;
+mod clean;
 mod exit;
 mod introduction;
 mod logging;

@@ -11,7 +11,19 @@ use super::output;
 use crate::limits::{PROGRESS_INTERVAL, WORKER_STACK_BYTES};
 use crate::session::Progress;
 
-const TEMPLATE: &str = "{prefix}{bar:24} {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  eta {eta}";
+const TEMPLATE: &str = "{prefix}{msg} {bar:20} {percent:>3}%  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  eta {eta}";
+
+/// What the bytes do that were counted last: cross the network, or turn out to be there already.
+fn doing(progress: &Progress, kept_before: &mut u64, written_before: &mut u64) -> &'static str {
+    let (kept, written) = (Progress::get(&progress.kept), Progress::get(&progress.written));
+    let compares = kept != std::mem::replace(kept_before, kept);
+    let sends = written != std::mem::replace(written_before, written);
+    match (compares, sends) {
+        (true, true) => "comparing and sending",
+        (true, false) => "comparing",
+        _ => "sending",
+    }
+}
 
 /// A bar that follows a session until it is dropped. There is none where stderr is no terminal.
 pub struct Bar {
@@ -31,9 +43,11 @@ impl Bar {
         bar.set_prefix(prefix);
         let (stop, stopped) = bounded::<()>(0);
         let follow = move || {
+            let (mut kept, mut written) = (0, 0);
             // Ends when the other end of the channel is dropped.
             while stopped.recv_timeout(PROGRESS_INTERVAL).is_err_and(|e| e.is_timeout()) {
                 bar.set_length(total.unwrap_or_else(|| Progress::get(&progress.offered)));
+                bar.set_message(doing(&progress, &mut kept, &mut written));
                 bar.set_position(progress.arrived());
             }
             bar.finish_and_clear();

@@ -9,14 +9,15 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::args::RecvArgs;
+use super::args::{RecvArgs, Verify};
+use super::clean::clean;
 use super::exit::Exit;
 use super::progress::Bar;
 use super::tally::Tally;
 use super::{Failure, introduction, output, signals};
 use crate::limits::{PORT_DEFAULT, REFUSALS_SHOWN_MAX, REFUSALS_WINDOW};
 use crate::name::Escaped;
-use crate::session::{End, FileReport, FileStatus, Observer, Progress};
+use crate::session::{Diligence, End, FileReport, FileStatus, Observer, Progress};
 use crate::sink::{Existing, Sink};
 use crate::transport::tcp::address::as_typed;
 use crate::transport::tcp::listen::{listen, listen_everywhere, reachable_addresses};
@@ -145,6 +146,9 @@ pub fn run(args: &RecvArgs, quiet: bool) -> Result<Exit, Failure> {
         (_, true) => Existing::Rename,
         _ => Existing::Refuse,
     };
+    if args.clean {
+        return clean(&args.dir);
+    }
     let (house, shows_code) = introduction::house(args.code_file.as_deref(), args.open)?;
     let sink = Sink::open(&args.dir, existing).map_err(|error| Failure::new(Exit::Storage, error))?;
     let listener = match args.listen {
@@ -170,6 +174,7 @@ pub fn run(args: &RecvArgs, quiet: bool) -> Result<Exit, Failure> {
             once: args.once,
             patience: args.patience.timeout(),
             retry_for: args.patience.retry_for(),
+            diligence: Diligence { sync: args.sync, reread: args.verify == Verify::Reread },
         };
         serve(listener, Arc::new(sink), house, options, doorman.clone(), stop).await
     });

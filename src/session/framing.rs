@@ -256,10 +256,7 @@ mod tests {
                 bytes[at] ^= 1 << bit;
                 // A length may also promise more than there is.
                 let result = opened(&bytes, 0);
-                assert!(
-                    matches!(result, Err(End::Forged(_) | End::Lost(_))),
-                    "byte {at} bit {bit}"
-                );
+                assert!(matches!(result, Err(End::Forged(_) | End::Lost(_))), "byte {at} bit {bit}");
             }
         }
     }

@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{Outbox, PeerMisbehaved};
 use crate::chunk::{ChunkIndex, FileId, Layout};
-use crate::limits::VALUES_IN_FLIGHT_MAX;
+use crate::limits::{VALUES_IN_FLIGHT_MAX, WRITE_BACK_BYTES};
 use crate::name::Name;
 use crate::protocol::message::{Metadata, Offer, ReceiverMessage};
 use crate::sink::{ExistingFile, Part};
@@ -53,6 +53,8 @@ pub struct Incoming {
     /// One bit for each chunk that was written or kept, so that no chunk is ever written twice and nothing is
     /// written any more once all of them are there. Pages that are never touched take no memory.
     claimed: Vec<AtomicU64>,
+    /// Bytes written, to know when it is time to write them back.
+    written: AtomicU64,
     state: Mutex<State>,
     room: Condvar,
 }
@@ -83,6 +85,7 @@ impl Incoming {
             theirs: None,
         };
         Incoming {
+            written: AtomicU64::new(0),
             claimed: (0..words).map(|_| AtomicU64::new(0)).collect(),
             offered,
             state: Mutex::new(state),
@@ -94,7 +97,7 @@ impl Incoming {
         PeerMisbehaved::WrongChunk { file: self.offered.id.0, chunk: index.0 }
     }
 
-    /// The part file that chunks go into. The caller gives it back (drops it) before it calls [`Incoming::stored`].
+    /// The part file that chunks go into.
     pub fn part(&self) -> Option<Arc<Part>> {
         match &self.state.lock().bytes {
             Some(Bytes::Part(part)) => Some(part.clone()),
@@ -112,6 +115,12 @@ impl Incoming {
             0 => Ok(()),
             _ => Err(wrong()),
         }
+    }
+
+    /// Notes that `bytes` more were written; true each time that makes another [`WRITE_BACK_BYTES`].
+    pub fn write_back_is_due(&self, bytes: u64) -> bool {
+        let before = self.written.fetch_add(bytes, Ordering::Relaxed);
+        before / WRITE_BACK_BYTES != (before + bytes) / WRITE_BACK_BYTES
     }
 
     /// A claimed chunk was written.

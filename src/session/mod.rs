@@ -6,6 +6,7 @@
 //! byte stream a transport hands them.
 
 pub mod ending;
+mod finishing;
 pub mod framing;
 mod incoming;
 pub mod line;
@@ -25,6 +26,7 @@ use crate::protocol::message::Failure;
 use crate::tree::Hash;
 
 pub use ending::{End, Ending, PeerMisbehaved};
+pub use finishing::Diligence;
 pub use outbox::{Outbox, OutboxReader, outbox};
 
 /// What became of one file, for whoever tells the user.

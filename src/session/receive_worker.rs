@@ -8,6 +8,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::finishing::Finisher;
 use super::framing::{ChunkBuffer, FrameReader};
 use super::incoming::{Incoming, Offered};
 use super::receiving::{Receiving, Target, storage_failure};
@@ -23,7 +24,7 @@ use crate::tree::{Hash, chunk_value};
 /// [`End::Lost`] where the stream fails or ends inside a frame, [`End::Misbehaved`] where the sender breaks the
 /// protocol. What the disk refuses fails only the file.
 pub fn receive_chunks<R: Read>(
-    session: &Receiving,
+    session: &Arc<Receiving>,
     stream: R,
     opener: Opener,
     frames: &AtomicU64,
@@ -41,7 +42,7 @@ pub fn receive_chunks<R: Read>(
 }
 
 struct Worker<'a, R: Read> {
-    session: &'a Receiving,
+    session: &'a Arc<Receiving>,
     reader: FrameReader<R>,
     buffer: ChunkBuffer,
     /// The file of the last chunk: most often also that of the next.
@@ -76,7 +77,9 @@ impl<R: Read> Worker<'_, R> {
         let value = chunk_value(layout, header.chunk, content);
         let offset = layout.offset_of(header.chunk).unwrap_or_default();
         let written = part.write_at(content, offset);
-        drop(part);
+        if self.session.diligence.sync && incoming.write_back_is_due(expected as u64) {
+            Finisher::write_back(self.session, part);
+        }
         if let Err(error) = written {
             return Ok(self.session.fail_incoming(incoming, storage_failure(&error))?);
         }
@@ -95,7 +98,12 @@ impl<R: Read> Worker<'_, R> {
         match store_whole(self.session, &offered, content) {
             Ok(part) => {
                 Progress::add(&self.session.progress.written, offered.layout.size());
-                self.session.publish(&offered, part, Hash::from_bytes(ours), Hash::from_bytes(theirs));
+                self.session.publish(
+                    &offered,
+                    Arc::new(part),
+                    Hash::from_bytes(ours),
+                    Hash::from_bytes(theirs),
+                );
             }
             Err(error) => self.session.fail(&offered, storage_failure(&error)),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::finishing::{Diligence, Finished, Finisher};
 use super::incoming::{Bytes, Incoming, Offered, Settled};
 use super::receiving_compare::{self, CompareQueue};
 use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
@@ -12,14 +13,16 @@ use crate::chunk::{FileId, Layout};
 use crate::limits::{FAILED_FILES_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
 use crate::name::Name;
 use crate::protocol::message::{Against, Cause, Failure, Offer, Outcome, ReceiverMessage, SenderMessage};
-use crate::sink::{Existing, Found, Part, Sink, SinkError, SinkErrorKind};
+use crate::sink::{Existing, Found, Part, Published, Sink, SinkError, SinkErrorKind};
 use crate::tree::Hash;
 
 /// The receiver's side of a session, shared by its threads.
 pub struct Receiving {
     pub(super) sink: Arc<Sink>,
     files: Mutex<Files>,
+    pub(super) diligence: Diligence,
     pub(super) compare: CompareQueue,
+    pub(super) finisher: Finisher,
     pub(super) outbox: Outbox<ReceiverMessage>,
     observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
@@ -54,6 +57,7 @@ pub(super) enum Target {
 impl Receiving {
     pub fn new(
         sink: Arc<Sink>,
+        diligence: Diligence,
         outbox: Outbox<ReceiverMessage>,
         observer: Arc<dyn Observer>,
         progress: Arc<Progress>,
@@ -61,7 +65,9 @@ impl Receiving {
         Receiving {
             sink,
             files: Mutex::default(),
+            diligence,
             compare: CompareQueue::default(),
+            finisher: Finisher::default(),
             outbox,
             observer,
             progress,
@@ -123,6 +129,7 @@ impl Receiving {
             file.end();
         }
         self.compare.close();
+        self.finisher.close();
     }
 
     fn offer(self: &Arc<Self>, offer: &Offer) -> Result<(), End> {
@@ -285,7 +292,7 @@ impl Receiving {
     }
 
     /// Publishes a file whose chunks are all there, if it is the file that was sent.
-    pub(super) fn settle(&self, offered: &Offered, settled: Option<Settled>) -> Result<(), End> {
+    pub(super) fn settle(self: &Arc<Self>, offered: &Offered, settled: Option<Settled>) -> Result<(), End> {
         let Some(Settled { bytes, ours, theirs }) = settled else { return Ok(()) };
         self.files.lock().incoming.remove(&offered.id);
         let part = match bytes {
@@ -299,35 +306,43 @@ impl Receiving {
             }
             Bytes::Part(part) => part,
         };
-        // Every chunk was claimed and written, so nobody holds the part any more but a comparing thread whose
-        // chunks the sender sent without waiting for their values.
-        let Some(part) = Arc::into_inner(part) else {
-            let expected = "none before its value was announced or it was asked for";
-            return Err(PeerMisbehaved::Unexpected { got: "a chunk", expected }.into());
-        };
         self.publish(offered, part, ours, theirs);
         Ok(())
     }
 
     /// Gives a complete part file its name, if it is the file that was sent; otherwise removes it.
-    pub(super) fn publish(&self, offered: &Offered, part: Part, ours: Hash, theirs: Hash) {
+    pub(super) fn publish(self: &Arc<Self>, offered: &Offered, part: Arc<Part>, ours: Hash, theirs: Hash) {
         if ours != theirs {
-            let text = format!(
-                "{}: what arrived is not what was sent (BLAKE3 {ours} here, {theirs} there); nothing was kept, \
-                 send it again",
-                offered.name
-            );
-            self.discard(&part);
-            self.fail(offered, Failure::new(Cause::Verification, text));
-            return;
+            self.fail_verification(offered, &part, ours, theirs);
+        } else if self.diligence.takes_time() {
+            Finisher::finish(self, Finished { offered: offered.clone(), part, hash: ours });
+        } else {
+            self.published(offered, ours, part.publish(&offered.metadata, self.sink.existing()));
         }
-        match part.publish(&offered.metadata, self.sink.existing()) {
+    }
+
+    /// Tells how publishing a verified file went.
+    pub(super) fn published(&self, offered: &Offered, hash: Hash, result: Result<Published, SinkError>) {
+        match result {
             Ok(published) if published.renamed => {
-                self.succeed(offered, ours, FileStatus::Renamed(published.name));
+                self.succeed(offered, hash, FileStatus::Renamed(published.name));
             }
-            Ok(_) => self.succeed(offered, ours, FileStatus::Stored),
+            Ok(_) => self.succeed(offered, hash, FileStatus::Stored),
             Err(error) => self.fail(offered, storage_failure(&error)),
         }
+    }
+
+    pub(super) fn fail_verification(&self, offered: &Offered, part: &Part, ours: Hash, theirs: Hash) {
+        let text = format!(
+            "{}: what arrived is not what was sent (BLAKE3 {ours} here, {theirs} there); nothing was kept, send it again",
+            offered.name
+        );
+        self.discard(part);
+        self.fail(offered, Failure::new(Cause::Verification, text));
+    }
+
+    pub(super) fn fail_storage(&self, offered: &Offered, text: String) {
+        self.fail(offered, Failure::new(Cause::Storage, text));
     }
 
     /// A file under way failed. Its part file goes: the failure is a verdict, not an interruption.

@@ -168,8 +168,6 @@ fn compare_batch(
         }
         values.push(chunk_value(layout, index, content));
     }
-    // Given back before the sender can answer: whoever writes the last chunk takes the part file for itself.
-    drop(bytes);
     incoming.announce(first, values, &session.outbox);
     Ok(())
 }

@@ -9,7 +9,9 @@
 //! Everything is safe to use from many threads at once, and several processes may share a directory.
 
 mod bytes;
+mod clean;
 mod dir;
+mod durable;
 mod error;
 mod look;
 mod part;
@@ -25,6 +27,7 @@ use crate::name::Name;
 use dir::Dir;
 
 pub use bytes::DataExtents;
+pub use clean::{Removal, StalePart};
 pub use error::{FileKind, SinkError, SinkErrorKind, SpaceLimit};
 pub use look::{ExistingFile, Found};
 pub use part::Part;

@@ -37,7 +37,16 @@ impl Part {
     /// [`Existing::Overwrite`] when a directory has it, [`SinkError::NoFreeName`] with [`Existing::Rename`];
     /// [`SinkError::WrongLength`] and [`SinkError::Swapped`] when somebody else had a hand in the part file;
     /// otherwise what the system said.
-    pub fn publish(self, metadata: &Metadata, existing: Existing) -> Result<Published, SinkError> {
+    pub fn publish(&self, metadata: &Metadata, existing: Existing) -> Result<Published, SinkError> {
+        self.dress(metadata);
+        self.publish_dressed(existing)
+    }
+
+    /// The same for a part that has its mode and time already (see [`Part::dress`]).
+    ///
+    /// # Errors
+    /// See [`Part::publish`].
+    pub fn publish_dressed(&self, existing: Existing) -> Result<Published, SinkError> {
         let stat = rustix::fs::fstat(&self.file)
             .map_err(|errno| SinkError::system("look at", self.part_path(), errno))?;
         if length(&stat) != self.size {
@@ -47,7 +56,6 @@ impl Part {
                 actual: length(&stat),
             });
         }
-        self.apply(metadata);
         let moved = self.check_unchanged(&stat).and_then(|()| match existing {
             Existing::Refuse => self.move_new(),
             Existing::Overwrite => self.move_over(),
@@ -61,8 +69,8 @@ impl Part {
         moved
     }
 
-    /// Sets mode and time.
-    fn apply(&self, metadata: &Metadata) {
+    /// Sets mode and time, as far as the file system knows them; what it refuses is only a warning.
+    pub fn dress(&self, metadata: &Metadata) {
         // Only the nine permission bits, which fit whatever width the system gives a mode: no sender makes
         // anything setuid here.
         let mode = Mode::from_raw_mode((metadata.mode & 0o777) as RawMode);

@@ -24,7 +24,7 @@ use crate::protocol::message::SessionId;
 use crate::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, PrefaceError, Role, Status};
 use crate::protocol::seal::TAG_BYTES;
 use crate::session::receiving::Receiving;
-use crate::session::{End, Observer, Progress, outbox};
+use crate::session::{Diligence, End, Observer, Progress, outbox};
 use crate::sink::Sink;
 use crate::trust::code::Code;
 use crate::trust::fingerprint::Fingerprint;
@@ -64,6 +64,8 @@ pub struct ServeOptions {
     pub patience: Duration,
     /// With `once`: how long a sender that was lost may take to come back.
     pub retry_for: Duration,
+    /// What must have happened to a file before its sender hears that it arrived.
+    pub diligence: Diligence,
 }
 
 /// Receives into `sink` until `stop`, or with `once` until the first transfer is over.
@@ -88,6 +90,7 @@ pub async fn serve(
         strangers: Mutex::default(),
         passages,
         patience: options.patience,
+        diligence: options.diligence,
     });
     let mut guests = JoinSet::new();
     // With `once`: until when a lost sender is waited for.
@@ -144,6 +147,7 @@ struct Reception {
     strangers: Mutex<Strangers>,
     passages: mpsc::UnboundedSender<Passage>,
     patience: Duration,
+    diligence: Diligence,
 }
 
 /// Connections that have not shown yet that they belong here. When there are too many, the one that has taken longest has to
@@ -231,7 +235,8 @@ impl Reception {
         let progress = Arc::new(Progress::default());
         let watch = self.receptionist.started(ip, progress.clone());
         let (outbox, outbox_reader) = outbox();
-        let receiving = Arc::new(Receiving::new(self.sink.clone(), outbox, watch.clone(), progress));
+        let receiving =
+            Arc::new(Receiving::new(self.sink.clone(), self.diligence, outbox, watch.clone(), progress));
         let session = Arc::new(Session::new(receiving, id, &mut guest));
         self.sessions.lock().insert(id, session.clone());
         let end = session.run(guest, &outbox_reader, self.patience).await;

@@ -1,0 +1,46 @@
+//! `lanx recv --clean`.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::anyhow;
+
+use super::exit::Exit;
+use super::{Failure, output, units};
+use crate::name::Escaped;
+use crate::sink::{Existing, Removal, Sink};
+
+/// Lists the part files in `dir` and removes those that no transfer uses.
+pub fn clean(dir: &Path) -> Result<Exit, Failure> {
+    let failed = |error| Failure::new(Exit::Storage, error);
+    // A folder that is not there has no part files, and must not be made for the answer.
+    if let Err(error) = std::fs::metadata(dir) {
+        return Err(Failure::new(Exit::Other, anyhow!("{}: {error}", Escaped::path(dir))));
+    }
+    let sink = Sink::open(dir, Existing::Refuse).map_err(failed)?;
+    let now = SystemTime::now();
+    let (mut removed, mut bytes, mut exit) = (0, 0, Exit::Success);
+    for part in sink.part_files().map_err(failed)? {
+        let age = now.duration_since(part.modified).unwrap_or_default();
+        let (path, size, age) = (Escaped::path(&part.path), units::bytes(part.bytes), units::duration(age));
+        match sink.remove_part(&part) {
+            Ok(Removal::Removed) => {
+                removed += 1;
+                bytes += part.bytes;
+                output::line(format_args!("removed {path}: {size}, last written {age} ago"));
+            }
+            Ok(Removal::InUse) => output::line(format_args!("left {path}: {size}, a transfer is using it")),
+            Ok(Removal::Gone) => {}
+            Err(error) => {
+                output::error(&error);
+                exit = Exit::Storage;
+            }
+        }
+    }
+    output::line(format_args!(
+        "{} removed, {} freed",
+        units::count(removed, "part file"),
+        units::bytes(bytes)
+    ));
+    Ok(exit)
+}

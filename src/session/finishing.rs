@@ -1,0 +1,159 @@
+//! The last step of files that are to be on the device before the sender hears of them, or to be read back from it.
+//!
+//! Such a step takes as long as the device does, so a thread of its own does it while the workers go on receiving;
+//! files that are complete meanwhile are finished together, with one wait for all of them.
+
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use parking_lot::Mutex;
+
+use super::End;
+use super::incoming::Offered;
+use super::receiving::Receiving;
+use crate::limits::{FINISH_BATCH_FILES, WORKER_STACK_BYTES};
+use crate::sink::{Part, SinkError};
+use crate::tree::Hash;
+
+/// What must have happened to a file before the sender hears that it arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Diligence {
+    /// Data, name and folder are on the device.
+    pub sync: bool,
+    /// It was read back from the device and had the right hash.
+    pub reread: bool,
+}
+
+impl Diligence {
+    /// Whether there is anything to wait for.
+    pub fn takes_time(self) -> bool {
+        self.sync || self.reread
+    }
+}
+
+/// A file whose bytes are all there, and right as they came.
+pub(super) struct Finished {
+    pub offered: Offered,
+    pub part: Arc<Part>,
+    pub hash: Hash,
+}
+
+/// The threads that wait for the device. Started by the first file that needs them.
+#[derive(Default)]
+pub(super) struct Finisher {
+    queue: Mutex<Option<Sender<Finished>>>,
+    flush: Mutex<Option<Sender<Arc<Part>>>>,
+}
+
+impl Finisher {
+    /// Finishes a file in its turn.
+    pub fn finish(session: &Arc<Receiving>, finished: Finished) {
+        let mut queue = session.finisher.queue.lock();
+        let sender = match &*queue {
+            Some(sender) => sender,
+            None => {
+                let (sender, receiver) = unbounded();
+                start(session, "finish", move |session| finish_all(session, &receiver));
+                queue.insert(sender)
+            }
+        };
+        // Refused only where no thread could be started, which ends the session.
+        let _ = sender.send(finished);
+    }
+
+    /// Starts to write back what has been written of a file, unless that is going on already.
+    pub fn write_back(session: &Arc<Receiving>, part: Arc<Part>) {
+        let mut flush = session.finisher.flush.lock();
+        let sender = match &*flush {
+            Some(sender) => sender,
+            None => {
+                let (sender, receiver) = bounded(1);
+                start(session, "flush", move |_| flush_all(&receiver));
+                flush.insert(sender)
+            }
+        };
+        let _ = sender.try_send(part);
+    }
+
+    /// Lets the threads end when they have done what they have.
+    pub fn close(&self) {
+        *self.queue.lock() = None;
+        *self.flush.lock() = None;
+    }
+}
+
+fn start(session: &Arc<Receiving>, name: &str, work: impl FnOnce(&Receiving) + Send + 'static) {
+    let own = session.clone();
+    let builder = thread::Builder::new().name(name.into()).stack_size(WORKER_STACK_BYTES);
+    if let Err(error) = builder.spawn(move || work(&own)) {
+        session.ending.decide(End::Exhausted(error.to_string()));
+    }
+}
+
+fn flush_all(parts: &Receiver<Arc<Part>>) {
+    for part in parts {
+        if let Err(error) = part.sync_data() {
+            // The last sync of the file meets the same error, and tells the sender.
+            tracing::debug!("{error}");
+        }
+    }
+}
+
+fn finish_all(session: &Receiving, queue: &Receiver<Finished>) {
+    while let Ok(first) = queue.recv() {
+        let batch: Vec<Finished> =
+            std::iter::once(first).chain(queue.try_iter().take(FINISH_BATCH_FILES - 1)).collect();
+        finish_batch(session, batch);
+    }
+}
+
+fn finish_batch(session: &Receiving, batch: Vec<Finished>) {
+    let metadata = |finished: &Finished| finished.part.dress(&finished.offered.metadata);
+    batch.iter().for_each(metadata);
+    let together = sync_together(session, &batch);
+    let mut published = Vec::with_capacity(batch.len());
+    for finished in batch {
+        match ready(session, &finished, &together) {
+            Ok(hash) if hash == finished.hash => {
+                let result = finished.part.publish_dressed(session.sink.existing());
+                published.push((finished, result));
+            }
+            Ok(hash) => session.fail_verification(&finished.offered, &finished.part, hash, finished.hash),
+            Err(text) => session.fail_storage(&finished.offered, text),
+        }
+    }
+    let names = if session.diligence.sync { session.sink.sync_names() } else { Ok(()) };
+    for (finished, result) in published {
+        match (result, &names) {
+            (Ok(_), Err(error)) => session.fail_storage(&finished.offered, error.to_string()),
+            (result, _) => session.published(&finished.offered, finished.hash, result),
+        }
+    }
+}
+
+/// Syncs many files with one wait where the system can; `None` where each is to be synced by itself.
+fn sync_together(session: &Receiving, batch: &[Finished]) -> Option<Result<(), String>> {
+    if batch.len() < 2 {
+        return None;
+    }
+    #[cfg(target_os = "linux")]
+    return Some(session.sink.sync_everything().map_err(|error| error.to_string()));
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// Syncs a file, unless that was done, and reads it back if it is to be. Returns the hash of what is there.
+fn ready(
+    session: &Receiving,
+    finished: &Finished,
+    together: &Option<Result<(), String>>,
+) -> Result<Hash, String> {
+    let text = |error: SinkError| error.to_string();
+    match together {
+        Some(Ok(())) => {}
+        Some(Err(error)) => return Err(error.clone()),
+        None => finished.part.sync().map_err(text)?,
+    }
+    if session.diligence.reread { finished.part.reread().map_err(text) } else { Ok(finished.hash) }
+}
