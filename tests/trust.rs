@@ -18,6 +18,8 @@ use std::time::Duration;
 use common::peer::{HandSender, identity};
 use common::*;
 use lanx::protocol::message::{Barred, ReceiverMessage};
+use lanx::trust::config_dir::ConfigDir;
+use lanx::trust::peer_store::PeerStore;
 
 /// Far longer than a refusal takes, and shorter than any wait in the program.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -225,6 +227,10 @@ fn a_changed_key_is_refused_loudly_until_the_user_removes_the_old_one() {
     assert_arrived(&[&file], &scene.dst);
 }
 
+fn peer_store(scene: &Scene, who: &str) -> PeerStore {
+    PeerStore::new(&ConfigDir::at(&scene.path(who)).unwrap())
+}
+
 fn trust(scene: &Scene, who: &str, words: &[&str]) -> Output {
     let mut command = scene.lanx_as(who);
     command.arg("trust").args(words);
@@ -253,6 +259,26 @@ fn trust_lists_names_and_removes_and_a_removed_machine_is_not_let_in_any_more() 
     scene.send_by("alice", None, &file, receiver.addr).expect_complaint(4, &["LANX_CODE"]);
     assert_nothing_arrived(&scene);
     assert!(!trust(&scene, "bob", &[]).out().contains(&alice));
+}
+
+#[test]
+fn of_a_machine_that_is_also_a_known_host_first_that_it_is_let_in_is_removed() {
+    let scene = Scene::new();
+    scene.pair("alice", "bob");
+    let alice = identity(&scene.path("alice")).fingerprint().to_string();
+    trust(&scene, "bob", &["name", &alice, "127.0.0.1"]).expect_success();
+    let file = letter(&scene);
+    let port = lanx::limits::PORT_DEFAULT;
+    // What bob remembers of a receiver at that address and the usual port.
+    let store = peer_store(&scene, "bob");
+    store.remember_host(&format!("127.0.0.1:{port}"), identity(&scene.path("carol")).fingerprint()).unwrap();
+
+    trust(&scene, "bob", &["remove", "127.0.0.1"]).expect_success().expect_out(&["may not send"]);
+    let receiver = scene.receiver_of("bob", &[], None);
+    scene.send_by("alice", None, &file, receiver.addr).expect_code(4);
+    trust(&scene, "bob", &[]).expect_out(&["no machine is paired", &format!("127.0.0.1:{port}")]);
+    trust(&scene, "bob", &["remove", "127.0.0.1"]).expect_success().expect_out(&["is forgotten"]);
+    trust(&scene, "bob", &["remove", "127.0.0.1"]).expect_complaint(1, &["127.0.0.1"]);
 }
 
 #[test]
