@@ -1,13 +1,11 @@
 //! `lanx trust`: whom this machine knows.
 
-use anyhow::anyhow;
-
 use super::args::{TrustAction, TrustArgs};
 use super::exit::Exit;
 use super::{Failure, introduction, output};
 use crate::transport::tcp::address::Peer;
-use crate::trust::peer_store::PeerStore;
-use crate::trust::peers::Peers;
+use crate::trust::peer_store::{PeerStore, PeerStoreError};
+use crate::trust::peers::{Peers, PeersError};
 
 pub fn run(args: &TrustArgs) -> Result<Exit, Failure> {
     let (identity, store) = introduction::ourselves()?;
@@ -45,15 +43,20 @@ fn list(peers: &Peers) {
     }
 }
 
-/// Forgets a host of that address, otherwise the paired machine of that name or key.
+/// Forgets the paired machine of that name or key, otherwise the host of that address. A machine often has one name as
+/// both; then what lets it in here has to go first, and a host with its port is never a machine's name.
 fn remove(store: &PeerStore, machine: &str) -> anyhow::Result<String> {
-    if let Ok(peer) = machine.parse::<Peer>()
-        && store.forget_host(&peer.address())?
-    {
-        return Ok(format!("the key of {} is forgotten; the next transfer to it pairs anew", peer.address()));
-    }
-    match store.remove_peer(machine) {
-        Ok(peer) => Ok(format!("{} ({}) may not send to this machine any more", peer.name, peer.fingerprint)),
-        Err(error) => Err(anyhow!("{error}")),
+    let no_peer = match store.remove_peer(machine) {
+        Ok(peer) => {
+            return Ok(format!("{} ({}) may not send to this machine any more", peer.name, peer.fingerprint));
+        }
+        Err(error @ PeerStoreError::Refused(PeersError::NoSuchPeer(_))) => error,
+        Err(error) => return Err(error.into()),
+    };
+    match machine.parse::<Peer>() {
+        Ok(peer) if store.forget_host(&peer.address())? => {
+            Ok(format!("the key of {} is forgotten; the next transfer to it pairs anew", peer.address()))
+        }
+        _ => Err(no_peer.into()),
     }
 }

@@ -59,8 +59,10 @@ pub struct Visitor {
 /// What a sender knows of a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It has our own key, or the one it had before.
+    /// It has the key it had before.
     Known,
+    /// It has our own key, which nobody else can have, and was not met at this address before.
+    Ourselves,
     /// It has a key that we know from another address.
     KnownElsewhere,
     Unknown,
@@ -83,12 +85,14 @@ impl Visitor {
     /// # Errors
     /// [`PeerStoreError`] where what we knew cannot be read.
     pub fn standing(&self, address: &str, key: &Fingerprint) -> Result<Standing, PeerStoreError> {
-        if *key == self.own {
-            return Ok(Standing::Known);
-        }
         let peers = self.store.load()?;
+        let ours = *key == self.own;
         Ok(match peers.host(address, key) {
             HostKey::Same => Standing::Known,
+            // Nobody can pose as us, so this is no reason to warn, nor to forget whoever else is met there.
+            HostKey::Changed { .. } if ours => Standing::Known,
+            // Remembered like any other key, so that another one is noticed here the next time.
+            HostKey::Unknown if ours => Standing::Ourselves,
             HostKey::Changed { was } => Standing::Changed { was },
             HostKey::Unknown if peers.hosts().iter().any(|host| host.fingerprint == *key) => {
                 Standing::KnownElsewhere

@@ -124,7 +124,7 @@ impl Peers {
     /// Anything in it is unknown, missing, out of bounds or there twice. Half of such a list is never used: an
     /// entry that was lost could be the warning about a changed key.
     pub fn from_toml(text: &str) -> Result<Self, PeersError> {
-        let peers: Self = toml::from_str(text).map_err(|error| PeersError::Toml(error.to_string()))?;
+        let peers: Self = toml::from_str(text).map_err(|error| not_understood(text, &error))?;
         if peers.format != FORMAT {
             return Err(PeersError::Format(peers.format));
         }
@@ -318,6 +318,12 @@ impl Peers {
             .find(|name| !taken(name))
             .unwrap_or_else(|| numbered(self.senders.len() + 3))
     }
+}
+
+/// In one line: an error of the parser quotes the text and points at it.
+fn not_understood(text: &str, error: &toml::de::Error) -> PeersError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    PeersError::Toml(format!("line {}: {}", 1 + before.matches('\n').count(), error.message()))
 }
 
 fn belongs_in_a_name(character: char) -> bool {

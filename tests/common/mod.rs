@@ -6,16 +6,23 @@
 #![allow(dead_code, unused_imports, reason = "each test crate uses a part of it")]
 
 mod files;
+pub mod peer;
+mod people;
 mod process;
 mod receiver;
 mod relay;
 mod scene;
+mod tap;
+mod terminal;
 
 pub use files::*;
+pub use people::*;
 pub use process::*;
 pub use receiver::*;
 pub use relay::*;
 pub use scene::*;
+pub use tap::*;
+pub use terminal::*;
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -191,8 +191,10 @@ struct Greeting<'a> {
 
 impl Greeting<'_> {
     async fn run(&mut self, errand: &Errand<'_>, connections: u8) -> Result<Welcome, EnterError> {
-        // Whoever has a code wants to know that it speaks to the machine that has the same one.
-        let prove = self.standing == Standing::Unknown && self.visitor.code.is_some();
+        // Whoever has a code wants to know that it speaks to the machine that has the same one, and not to another one that
+        // it happens to know as well.
+        let stranger = matches!(self.standing, Standing::Unknown | Standing::KnownElsewhere);
+        let prove = stranger && self.visitor.code.is_some();
         let Errand { name, resumes, .. } = *errand;
         let hello = Hello { connections, cipher: Cipher::preferred(), prove, resumes, name: name.into() };
         self.say(&SenderMessage::Hello(hello)).await?;

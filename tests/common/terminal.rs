@@ -1,0 +1,110 @@
+//! The program with a person in front of it: a terminal that shows what it says and in which a test types.
+
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use super::{PATIENCE, wait_until};
+
+/// A program on a terminal of its own, which `script` of util-linux makes: a pseudo-terminal that controls the
+/// program's session, so that Ctrl-C typed here is a signal there.
+pub struct Terminal {
+    child: Child,
+    keys: Option<ChildStdin>,
+    screen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    /// Runs a command on a terminal.
+    pub fn run(command: &Command) -> Terminal {
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let line: Vec<String> = words.map(|word| quoted(word.to_str().unwrap())).collect();
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--flush", "--command", &line.join(" "), "/dev/null"]);
+        script.current_dir(command.get_current_dir().unwrap());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => script.env(name, value),
+                None => script.env_remove(name),
+            };
+        }
+        script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            script.spawn().unwrap_or_else(|e| panic!("these tests need `script` of util-linux: {e}"));
+        let keys = child.stdin.take();
+        let mut shown = child.stdout.take().unwrap();
+        let screen: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let all = screen.clone();
+        thread::spawn(move || {
+            let mut some = [0; 4096];
+            while let Ok(n @ 1..) = shown.read(&mut some) {
+                all.lock().unwrap().extend_from_slice(&some[..n]);
+            }
+        });
+        Terminal { child, keys, screen }
+    }
+
+    /// All that was ever shown.
+    pub fn screen(&self) -> String {
+        String::from_utf8_lossy(&self.screen.lock().unwrap()).replace('\r', "")
+    }
+
+    #[track_caller]
+    pub fn wait_for(&self, words: &str) {
+        let started = Instant::now();
+        while !self.screen().contains(words) {
+            assert!(started.elapsed() < PATIENCE, "{words:?} was never shown, only:\n{}", self.screen());
+            thread::yield_now();
+        }
+    }
+
+    /// The rest of the line that follows `words`, once it is complete.
+    #[track_caller]
+    pub fn wait_for_line(&self, words: &str) -> String {
+        self.wait_for(words);
+        let mut found = None;
+        wait_until("the line is complete", PATIENCE, || {
+            let screen = self.screen();
+            let rest = screen.split_once(words).map(|(_, rest)| rest);
+            found = rest.and_then(|rest| rest.split_once('\n')).map(|(line, _)| line.trim().to_owned());
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    pub fn type_keys(&mut self, keys: &str) {
+        let to = self.keys.as_mut().unwrap();
+        to.write_all(keys.as_bytes()).and_then(|()| to.flush()).unwrap();
+    }
+
+    pub fn press_ctrl_c(&mut self) {
+        self.type_keys("\x03");
+    }
+
+    /// Waits until the program ends; its exit code, where a signal did not end it, and all that was shown.
+    #[track_caller]
+    pub fn finish(mut self) -> (Option<i32>, String) {
+        let mut status = None;
+        wait_until("the program on the terminal ends", PATIENCE, || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        (status.unwrap().code(), self.screen())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Hangs up, upon which `script` ends its program.
+        drop(self.keys.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// As one word of a shell's command line.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
