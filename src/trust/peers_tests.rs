@@ -190,6 +190,19 @@ fn both_lists_are_bounded_and_full_ones_fit_into_the_file() {
 }
 
 #[test]
+fn this_machine_at_many_ports_pushes_out_no_other_host() {
+    let mut peers = Peers::default();
+    peers.remember_host("nas:7269", key(1)).unwrap();
+    for port in 0..2 * limits::KNOWN_HOSTS_MAX {
+        peers.remember_host(&format!("127.0.0.1:{port}"), key(2)).unwrap();
+    }
+    assert_eq!(peers.hosts().len(), limits::KNOWN_HOSTS_MAX);
+    assert_eq!(peers.host("nas:7269", &key(1)), HostKey::Same);
+    let last = format!("127.0.0.1:{}", 2 * limits::KNOWN_HOSTS_MAX - 1);
+    assert_eq!(peers.host(&last, &key(2)), HostKey::Same);
+}
+
+#[test]
 fn addresses_that_are_empty_too_long_or_unprintable_are_refused() {
     let mut peers = Peers::default();
     let long = "h".repeat(limits::HOST_ADDRESS_MAX_BYTES + 1);

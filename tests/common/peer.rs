@@ -191,7 +191,7 @@ impl HandSender {
     /// Says hello and hears the answer.
     pub fn hello(&mut self, connections: u8) -> io::Result<ReceiverMessage> {
         let cipher = Cipher::preferred();
-        let hello = Hello { connections, cipher, prove: false, name: "by hand".into() };
+        let hello = Hello { connections, cipher, prove: false, resumes: None, name: "by hand".into() };
         self.talk.say(&SenderMessage::Hello(hello))?;
         self.hear()
     }
