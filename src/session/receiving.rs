@@ -308,7 +308,7 @@ impl Receiving {
                  send it again",
                 offered.name
             );
-            self.discard(part);
+            self.discard(&part);
             self.fail(offered, Failure::new(Cause::Verification, text));
             return;
         }
@@ -332,16 +332,15 @@ impl Receiving {
         files.incoming.remove(&id);
         files.failed.insert(id);
         drop(files);
-        if let Bytes::Part(part) = bytes
-            && let Some(part) = Arc::into_inner(part)
-        {
-            self.discard(part);
+        // A worker may be writing to it at this moment: then it writes into nothing.
+        if let Bytes::Part(part) = bytes {
+            self.discard(&part);
         }
         self.fail(&incoming.offered, failure);
         Ok(())
     }
 
-    fn discard(&self, part: Part) {
+    fn discard(&self, part: &Part) {
         if let Err(error) = part.discard() {
             tracing::warn!("{error}");
         }

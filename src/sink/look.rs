@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -10,6 +11,7 @@ use super::bytes::read_exact_at;
 use super::dir::{Dir, kind_of};
 use super::error::{FileKind, SinkError};
 use super::space::length;
+use crate::limits::CHUNK_BYTES;
 use crate::name::Name;
 
 /// What [`look`](super::Sink::look) found at a final name.
@@ -23,11 +25,14 @@ pub enum Found {
     Different,
 }
 
-/// A regular file that stood at the final name, open for reading.
+/// A regular file that stood at the final name.
 #[derive(Debug)]
 pub struct ExistingFile {
-    fd: OwnedFd,
-    path: PathBuf,
+    /// `None` for a file of at most one chunk, which is opened for its one read: thousands of those may wait to be
+    /// compared, more than a process may have open.
+    fd: Option<OwnedFd>,
+    dir: Arc<Dir>,
+    name: Name,
     size: u64,
 }
 
@@ -35,9 +40,24 @@ impl ExistingFile {
     /// Fills `buf` from `offset`, in bytes. May be called by many threads at once.
     ///
     /// # Errors
-    /// [`SinkError::UnexpectedEnd`] when the file got shorter meanwhile, otherwise what the system said.
+    /// [`SinkError::UnexpectedEnd`] when the file has another length by now, otherwise what the system said.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SinkError> {
-        read_exact_at(self.fd.as_fd(), buf, offset, || self.path.clone())
+        let read = |fd: &OwnedFd, buf: &mut [u8]| read_exact_at(fd.as_fd(), buf, offset, || self.path());
+        match &self.fd {
+            Some(fd) => read(fd, buf),
+            None => read(&self.open_again(offset, buf.len())?, buf),
+        }
+    }
+
+    /// Whatever file stands there now will do, as only its bytes count: if it has the length that was found.
+    fn open_again(&self, offset: u64, wanted: usize) -> Result<OwnedFd, SinkError> {
+        let failed = |errno| SinkError::system("open", self.path(), errno);
+        let fd = self.dir.open(self.name.as_bytes(), OFlags::RDONLY, Mode::empty()).map_err(failed)?;
+        let stat = rustix::fs::fstat(&fd).map_err(failed)?;
+        match without_opening(&stat, self.size, &self.path())? {
+            None => Ok(fd),
+            Some(_) => Err(SinkError::UnexpectedEnd { path: self.path(), offset, wanted, got: 0 }),
+        }
     }
 
     /// Its size in bytes when it was opened.
@@ -48,12 +68,12 @@ impl ExistingFile {
 
     /// Its path as the user knows it.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn path(&self) -> PathBuf {
+        self.dir.path_of(self.name.as_bytes())
     }
 }
 
-pub(super) fn look(dir: &Dir, name: &Name, size: u64) -> Result<Found, SinkError> {
+pub(super) fn look(dir: &Arc<Dir>, name: &Name, size: u64) -> Result<Found, SinkError> {
     let path = dir.path_of(name.as_bytes());
     let stat = match dir.stat(name.as_bytes()) {
         Ok(Some(stat)) => stat,
@@ -75,7 +95,10 @@ pub(super) fn look(dir: &Dir, name: &Name, size: u64) -> Result<Found, SinkError
     let stat = rustix::fs::fstat(&fd).map_err(|errno| SinkError::system("look at", path.clone(), errno))?;
     Ok(match without_opening(&stat, size, &path)? {
         Some(found) => found,
-        None => Found::SameSize(ExistingFile { fd, path, size }),
+        None => {
+            let fd = (size > CHUNK_BYTES as u64).then_some(fd);
+            Found::SameSize(ExistingFile { fd, dir: Arc::clone(dir), name: name.clone(), size })
+        }
     })
 }
 

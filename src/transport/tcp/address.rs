@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::limits::PORT_DEFAULT;
+use crate::name::escape;
 
 /// `HOST[:PORT]`: a name, an IPv4 or an IPv6 address. An IPv6 address with a port stands in brackets; without one it
 /// may. A link-local address has its zone: `fe80::1%eth0`.
@@ -41,6 +42,11 @@ impl FromStr for Peer {
     type Err = BadPeer;
 
     fn from_str(text: &str) -> Result<Peer, BadPeer> {
+        // A host is shown in many a message, and none has what would have to be escaped there.
+        let shown = escape(text);
+        if shown != text {
+            return Err(BadPeer::Name(shown));
+        }
         if let Some(rest) = text.strip_prefix('[') {
             let (host, port) = rest.split_once(']').ok_or_else(|| BadPeer::Bracket(text.into()))?;
             check_ipv6(host)?;
@@ -66,7 +72,7 @@ fn check_name(host: &str) -> Result<String, BadPeer> {
     if host.is_empty() {
         return Err(BadPeer::Empty);
     }
-    if host.contains(['/', '\\', '@']) || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
+    if host.contains(['/', '@']) || host.contains(char::is_whitespace) {
         return Err(BadPeer::Name(host.into()));
     }
     Ok(host.into())
@@ -125,8 +131,24 @@ mod tests {
     #[test]
     fn refuses_what_is_no_host() {
         for text in [
-            "", ":1", "a:0", "a:", "a:65536", "a:x", "a:b:c", "[::1", "[::1]x", "[nas]:1", "./file", "a b",
+            "",
+            ":1",
+            "a:0",
+            "a:",
+            "a:65536",
+            "a:x",
+            "a:b:c",
+            "[::1",
+            "[::1]x",
+            "[nas]:1",
+            "./file",
+            "a b",
             "u@h",
+            "a\\b",
+            "a\x1b[31m",
+            "a\u{202e}b",
+            "fe80::1%\x07",
+            "nas:\x07",
         ] {
             assert!(text.parse::<Peer>().is_err(), "{text}");
         }

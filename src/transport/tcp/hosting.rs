@@ -102,8 +102,14 @@ impl Session {
         }
         let hear = |message: SenderMessage| {
             let heard = heard.clone();
-            // A thread that no longer listens has decided the end.
-            async move { heard.send(message).await.or(Ok(())) }
+            async move {
+                match message {
+                    // The connection closes right behind it, and that must not look like a loss.
+                    SenderMessage::Leave { text } => Err(End::PeerLeft(text)),
+                    // A thread that no longer listens has decided the end.
+                    message => heard.send(message).await.or(Ok(())),
+                }
+            }
         };
         let mut told = (0, 0);
         let beat = |due: bool| {

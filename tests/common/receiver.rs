@@ -1,0 +1,55 @@
+//! `lanx recv` in a process of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use super::{PATIENCE, Process, Scene, wait_until};
+
+/// A running receiver. It is killed when this is dropped.
+pub struct Receiver {
+    pub process: Process,
+    /// Where it listens, as it says itself.
+    pub addr: SocketAddr,
+}
+
+impl Receiver {
+    pub fn start(scene: &Scene, listen: &str, flags: &[&str], dir: &Path) -> Receiver {
+        Receiver::start_as(scene.lanx(), listen, flags, dir)
+    }
+
+    /// Starts it by a command that takes the program's arguments, and waits until it listens.
+    pub fn start_as(mut command: Command, listen: &str, flags: &[&str], dir: &Path) -> Receiver {
+        command.args(["recv", "--listen", listen]).args(flags).arg(dir);
+        let mut process = Process::spawn(command);
+        let mut addr = None;
+        wait_until("the receiver listens", PATIENCE, || {
+            addr = listening_on(&process.stdout.text());
+            addr.is_some() || !process.is_running()
+        });
+        let addr = addr.or_else(|| listening_on(&process.stdout.text()));
+        let addr = addr.unwrap_or_else(|| panic!("a receiver did not start: {}", process.story()));
+        Receiver { process, addr }
+    }
+
+    /// Waits until its standard error holds `words`.
+    #[track_caller]
+    pub fn wait_for_stderr(&self, words: &str) {
+        let what = format!("the receiver says {words:?}");
+        wait_until(&what, PATIENCE, || self.process.stderr.text().contains(words));
+    }
+
+    /// Waits until its standard output holds `words`.
+    #[track_caller]
+    pub fn wait_for_stdout(&self, words: &str) {
+        let what = format!("the receiver says {words:?}");
+        wait_until(&what, PATIENCE, || self.process.stdout.text().contains(words));
+    }
+}
+
+/// The address in the line `listening on ADDR`, once that line is complete.
+fn listening_on(stdout: &str) -> Option<SocketAddr> {
+    let (_, rest) = stdout.split_once("listening on ")?;
+    let (addr, _) = rest.split_once('\n')?;
+    addr.trim().parse().ok()
+}

@@ -1,0 +1,152 @@
+//! How a receiver is found, how long it serves, and what it says.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends at the first surprise"
+)]
+
+mod common;
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+
+use common::*;
+
+#[test]
+fn ipv6_is_as_good_as_ipv4() {
+    let scene = Scene::new();
+    let file = make(&scene.src, "six", 2 * CHUNK + 1);
+    let receiver = Receiver::start(&scene, "[::1]:0", &[], &scene.dst);
+    assert!(receiver.addr.is_ipv6());
+    scene.send(&[&file], receiver.addr).expect_success();
+    assert_arrived(&[&file], &scene.dst);
+}
+
+#[test]
+fn a_receiver_on_every_address_takes_ipv4_ipv6_and_names() {
+    let scene = Scene::new();
+    let receiver = Receiver::start(&scene, "[::]:0", &[], &scene.dst);
+    let port = receiver.addr.port();
+    for (number, host) in ["127.0.0.1", "[::1]", "localhost"].into_iter().enumerate() {
+        let file = make(&scene.src, format!("file {number}"), CHUNK + number);
+        scene.send(&[&file], format!("{host}:{port}")).expect_success();
+        assert_arrived(&[&file], &scene.dst);
+    }
+}
+
+#[test]
+fn a_name_whose_first_address_refuses_is_tried_at_its_next() {
+    let scene = Scene::new();
+    let file = make(&scene.src, "file", 100);
+    // `localhost` is ::1 and 127.0.0.1 on most machines, and nobody listens on the former here.
+    let receiver = scene.receiver();
+    scene.send(&[&file], format!("localhost:{}", receiver.addr.port())).expect_success();
+    assert_arrived(&[&file], &scene.dst);
+}
+
+#[test]
+fn once_ends_with_the_result_of_the_first_transfer() {
+    let scene = Scene::new();
+    let file = make(&scene.src, "file", 1000);
+    for (size, code) in [(1000, 0), (1001, 5)] {
+        make(&scene.src, "file", size);
+        let receiver = scene.receiver_with(&["--once"]);
+        assert_eq!(scene.send(&[&file], receiver.addr).code, Some(code));
+        assert_eq!(receiver.process.finish(PATIENCE).code, Some(code));
+    }
+}
+
+#[test]
+fn once_is_not_used_up_by_somebody_who_sends_nothing() {
+    let scene = Scene::new();
+    let file = make(&scene.src, "file", 1000);
+    let receiver = scene.receiver_with(&["--once"]);
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"lan", b""] {
+        let mut stranger = TcpStream::connect(receiver.addr).unwrap();
+        stranger.write_all(bytes).unwrap();
+    }
+    scene.send(&[&file], receiver.addr).expect_success();
+    assert_eq!(receiver.process.finish(PATIENCE).code, Some(0));
+    assert_arrived(&[&file], &scene.dst);
+}
+
+#[test]
+fn once_ends_with_the_first_result_although_another_transfer_is_under_way() {
+    let scene = Scene::new();
+    let (slow, quick) = (make(&scene.src, "slow", 16 * CHUNK), make(&scene.src, "quick", 10));
+    let receiver = scene.receiver_with(&["--once"]);
+    let relay = Relay::holding_after(receiver.addr, CHUNK as u64);
+    let held = scene.start_send(&[], &[&slow], relay.addr);
+    relay.wait_until_held();
+    scene.send(&[&quick], receiver.addr).expect_success();
+    assert_eq!(receiver.process.finish(PATIENCE).code, Some(0));
+    held.finish(PATIENCE).expect_complaint(3, &["the receiver was stopped"]);
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn quiet_prints_nothing_on_success_and_errors_all_the_same() {
+    let scene = Scene::new();
+    let file = make(&scene.src, "file", CHUNK + 1);
+    let addr = free_port();
+    let mut command = scene.lanx();
+    command.args(["recv", "--once", "-q", "--listen", &addr.to_string()]).arg(&scene.dst);
+    let receiver = Process::spawn(command);
+    // A quiet receiver does not say when it is ready, so the sender tries until it is.
+    let mut sent = None;
+    wait_until("the quiet receiver serves", PATIENCE, || {
+        let output = scene.send_with(&["-q"], &[&file], addr);
+        let refused = output.code == Some(3);
+        sent = Some(output);
+        !refused
+    });
+    let sent = sent.unwrap();
+    sent.expect_success();
+    assert_eq!(sent.out(), "");
+    let received = receiver.finish(PATIENCE);
+    received.expect_success();
+    assert_eq!(received.out(), "");
+    assert_arrived(&[&file], &scene.dst);
+
+    let failed = scene.run(["send", "-q", "missing", "127.0.0.1"]);
+    failed.expect_complaint(5, &["missing"]);
+}
+
+#[test]
+fn the_receiver_shows_the_very_command_for_the_other_machine() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let command = format!("lanx send FILE {}", receiver.addr);
+    receiver.wait_for_stdout(&command);
+    let file = make(&scene.src, "FILE", 10);
+    let typed: Vec<&str> = command.split(' ').skip(1).collect();
+    scene.run(typed).expect_success();
+    assert_arrived(&[&file], &scene.dst);
+}
+
+#[test]
+fn a_missing_folder_is_made_where_only_its_last_part_is_missing() {
+    let scene = Scene::new();
+    let file = make(&scene.src, "file", 10);
+    let dir = scene.dst.join("new folder");
+    let receiver = Receiver::start(&scene, "127.0.0.1:0", &[], &dir);
+    scene.send(&[&file], receiver.addr).expect_success();
+    assert_arrived(&[&file], &dir);
+}
+
+#[test]
+fn the_folder_is_the_current_one_where_none_is_given() {
+    let scene = Scene::new();
+    let file = make(&scene.src, "file", 10);
+    let mut command = scene.lanx();
+    command.current_dir(&scene.dst);
+    let receiver = Receiver::start_as(command, "127.0.0.1:0", &[], ".".as_ref());
+    scene.send(&[&file], receiver.addr).expect_success();
+    assert_arrived(&[&file], &scene.dst);
+}
