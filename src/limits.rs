@@ -39,6 +39,10 @@ pub const VALUES_PER_MESSAGE_MAX: usize = 16;
 /// Data connections in one session.
 pub const CONNECTIONS_MAX: u8 = 16;
 
+/// Numbers that the data connections of one session may use up. Those that die are replaced, and a number is never
+/// used twice; a network that kills this many in one session is not worth going on with.
+pub const CONNECTION_NUMBERS_MAX: u32 = 65_536;
+
 /// Data connections where the user does not say: enough to keep two busy cores on each side fed.
 pub const CONNECTIONS_DEFAULT: u8 = 4;
 
@@ -95,8 +99,8 @@ pub const MISSING_PER_FILE_MAX: usize = 1024;
 /// Stretches of chunks that wait to be sent at once.
 pub const RUNS_QUEUED_MAX: usize = FILES_IN_FLIGHT_MAX + LARGE_FILES_IN_FLIGHT_MAX * MISSING_PER_FILE_MAX;
 
-/// Control messages that wait between a session's threads and its control connection.
-pub const OUTBOX_MESSAGES_MAX: usize = 1024;
+/// Control messages that are written together: at most 4 MiB of them, most often a few KiB.
+pub const OUTBOX_BATCH_MESSAGES: usize = 1024;
 
 /// Messages of one session that were read and wait for its thread.
 pub const MESSAGES_HEARD_MAX: usize = 64;
@@ -149,8 +153,24 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often each side says something on the control connection, be it only that it lives.
 pub const BEAT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// After how much silence on the control connection a peer counts as lost.
+/// After how much silence a peer counts as lost, where the user does not say.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The shortest that a user may say: a peer speaks every [`BEAT_INTERVAL`].
+pub const SILENCE_TIMEOUT_MIN: Duration = Duration::from_secs(5);
+
+/// For how long a lost receiver is looked for again, where the user does not say.
+pub const RETRY_FOR: Duration = Duration::from_secs(60);
+
+/// Pause before the first try after a loss; it doubles up to [`RETRY_PAUSE_MAX`], and a random part of it is left out, so
+/// that many senders do not come back in the same moment.
+pub const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(100);
+
+/// See [`RETRY_PAUSE_FIRST`].
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How often a sender looks for data connections that are stuck.
+pub const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the receiver reports what it has written.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -279,5 +299,8 @@ const _: () = {
     // A double ending (`.tar.` and a type) and ` (10000)` must leave room for a stem.
     assert!(2 * EXTENSION_BYTES_MAX + 16 < NAME_BYTES_MAX / 2);
     assert!(SHOWN_NAME_BYTES_MAX <= NAME_BYTES_MAX);
-    assert!(BEAT_INTERVAL.as_millis() * 3 < SILENCE_TIMEOUT.as_millis());
+    assert!(BEAT_INTERVAL.as_millis() * 2 < SILENCE_TIMEOUT_MIN.as_millis());
+    assert!(SILENCE_TIMEOUT_MIN.as_millis() <= SILENCE_TIMEOUT.as_millis());
+    assert!(RETRY_PAUSE_FIRST.as_millis() < RETRY_PAUSE_MAX.as_millis());
+    assert!((CONNECTIONS_MAX as u32) < CONNECTION_NUMBERS_MAX);
 };

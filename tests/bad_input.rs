@@ -66,11 +66,13 @@ fn unprivileged(scene: &Scene) -> Command {
     let program = scene.path("lanx");
     fs::copy(env!("CARGO_BIN_EXE_lanx"), &program).unwrap();
     fs::set_permissions(scene.path(""), Permissions::from_mode(0o755)).unwrap();
-    for name in ["config", "home", "src", "dst"] {
+    for name in ["home", "src", "dst"] {
         chown(scene.path(name), Some(NOBODY_ID), Some(NOBODY_ID)).unwrap();
     }
     let mut command = Command::new(program);
     scene.isolate(&mut command);
+    // An identity belongs to one user.
+    command.env("LANX_CONFIG_DIR", scene.path("home"));
     command.uid(NOBODY_ID).gid(NOBODY_ID);
     command
 }
@@ -81,7 +83,7 @@ fn a_file_that_may_not_be_read_is_named_and_the_others_arrive() {
     let (secret, open) = (make(&scene.src, "secret", 10), make(&scene.src, "open", 10));
     fs::set_permissions(&secret, Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(&open, Permissions::from_mode(0o644)).unwrap();
-    let receiver = scene.receiver();
+    let receiver = scene.receiver_with(&["--open"]);
     let mut command = unprivileged(&scene);
     command.args(["send", "secret", "open", &receiver.addr.to_string()]);
     let output = Process::spawn(command).finish(PATIENCE);

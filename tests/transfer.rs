@@ -178,6 +178,20 @@ fn two_senders_of_one_name_do_not_mix_their_bytes() {
 }
 
 #[test]
+fn more_large_files_than_may_be_under_way_at_once_arrive_in_one_call() {
+    // Many times over, as each outcome lets the next file in and the two sides must agree on when.
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let files: Vec<PathBuf> =
+        (0..60).map(|n| make(&scene.src, format!("large {n:02}"), CHUNK + 1 + n)).collect();
+    for _ in 0..30 {
+        scene.send(&files, receiver.addr).expect_success().expect_out(&["60 files", ", verified"]);
+        assert_arrived(&files, &scene.dst);
+        files.iter().for_each(|file| fs::remove_file(scene.dst.join(file.file_name().unwrap())).unwrap());
+    }
+}
+
+#[test]
 fn hundreds_of_small_files_arrive_in_one_call_with_few_descriptors() {
     let scene = Scene::new();
     let receiver = scene.receiver();

@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, value_parser};
 
 use super::exit;
-use crate::limits::CONNECTIONS_MAX;
+use crate::limits::{CONNECTIONS_MAX, RETRY_FOR, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
 
 /// Moves files between machines on a local network, and proves that they arrived.
 ///
@@ -55,6 +56,31 @@ pub struct SendArgs {
     /// Read the receiver's code from the first line of FILE. Otherwise from LANX_CODE, or asked for in a terminal.
     #[arg(long, value_name = "FILE")]
     pub code_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub patience: PatienceArgs,
+}
+
+/// How long to wait for the other side.
+#[derive(clap::Args, Debug)]
+pub struct PatienceArgs {
+    /// Give up a peer that has said nothing for so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = SILENCE_TIMEOUT.as_secs(),
+        value_parser = value_parser!(u64).range(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
+    timeout: u64,
+    /// After a lost connection look for the peer again for so many seconds; 0 never.
+    #[arg(long, value_name = "SECONDS", default_value_t = RETRY_FOR.as_secs(),
+        value_parser = value_parser!(u64).range(0..=86_400 * 365))]
+    retry_for: u64,
+}
+
+impl PatienceArgs {
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+
+    pub fn retry_for(&self) -> Duration {
+        Duration::from_secs(self.retry_for)
+    }
 }
 
 const SEND_EXAMPLES: &str = "\
@@ -90,6 +116,8 @@ pub struct RecvArgs {
     /// Let everybody in who can reach this port. For networks where nobody else is.
     #[arg(long)]
     pub open: bool,
+    #[command(flatten)]
+    pub patience: PatienceArgs,
 }
 
 const RECV_EXAMPLES: &str = "\

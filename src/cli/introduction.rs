@@ -12,8 +12,9 @@ use tokio::sync::oneshot;
 use super::exit::Exit;
 use super::{Failure, output};
 use crate::limits::CODE_TEXT_MAX_BYTES;
+use crate::protocol::message::SessionId;
 use crate::transport::tcp::address::Peer;
-use crate::transport::tcp::enter::{Acquaintance, EnterError, Link, enter};
+use crate::transport::tcp::enter::{Acquaintance, EnterError, Errand, Link, enter};
 use crate::trust::code::Code;
 use crate::trust::config_dir::ConfigDir;
 use crate::trust::guesses::GuessBook;
@@ -63,16 +64,28 @@ pub fn house(code_file: Option<&Path>, open: bool) -> Result<(House, bool), Fail
 pub struct Introduction {
     visitor: Visitor,
     name: String,
+    patience: Duration,
 }
 
 impl Introduction {
-    pub fn new(code_file: Option<&Path>) -> Result<Introduction, Failure> {
+    pub fn new(code_file: Option<&Path>, patience: Duration) -> Result<Introduction, Failure> {
         let (identity, store) = ourselves()?;
         let mut visitor = Visitor::new(&identity, store, given_code(code_file)?).map_err(other)?;
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
         visitor.trust_first_sight = !can_ask();
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Ok(Introduction { visitor, name })
+        Ok(Introduction { visitor, name, patience })
+    }
+
+    /// Connects and is let in, without asking anybody.
+    pub async fn try_to_enter(
+        &self,
+        peer: &Peer,
+        resumes: Option<SessionId>,
+        wanted: impl FnOnce(Duration) -> u8,
+    ) -> Result<Link, EnterError> {
+        let errand = Errand { name: &self.name, resumes, patience: self.patience };
+        enter(peer, &self.visitor, &errand, wanted).await
     }
 
     /// Connects and is let in; asks the user where there is something to ask and somebody to ask.
@@ -83,7 +96,7 @@ impl Introduction {
         quiet: bool,
     ) -> Result<Link, Failure> {
         loop {
-            match enter(peer, &self.visitor, &self.name, &wanted).await {
+            match self.try_to_enter(peer, None, &wanted).await {
                 Ok(link) => {
                     tell(peer, &link, quiet);
                     return Ok(link);
@@ -111,7 +124,8 @@ impl Introduction {
     }
 }
 
-fn exit(error: &EnterError) -> Exit {
+/// The exit code for a sender that did not get in.
+pub fn exit(error: &EnterError) -> Exit {
     match error {
         EnterError::Connect(_) | EnterError::Handshake { .. } | EnterError::Tls { .. } => Exit::Unreachable,
         EnterError::Store(_) => Exit::Other,

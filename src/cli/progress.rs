@@ -34,7 +34,7 @@ impl Bar {
             // Ends when the other end of the channel is dropped.
             while stopped.recv_timeout(PROGRESS_INTERVAL).is_err_and(|e| e.is_timeout()) {
                 bar.set_length(total.unwrap_or_else(|| Progress::get(&progress.offered)));
-                bar.set_position(Progress::get(&progress.written) + Progress::get(&progress.kept));
+                bar.set_position(progress.arrived());
             }
             bar.finish_and_clear();
             output::bars().remove(&bar);

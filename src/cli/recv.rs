@@ -20,7 +20,7 @@ use crate::session::{End, FileReport, FileStatus, Observer, Progress};
 use crate::sink::{Existing, Sink};
 use crate::transport::tcp::address::as_typed;
 use crate::transport::tcp::listen::{listen, listen_everywhere, reachable_addresses};
-use crate::transport::tcp::{Receptionist, SessionWatch, serve};
+use crate::transport::tcp::{Receptionist, ServeOptions, SessionWatch, serve};
 use crate::trust::code::Code;
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::house::House;
@@ -122,8 +122,12 @@ impl SessionWatch for Watch {
         drop(self.bar.lock().take());
         let counts = self.tally.counts();
         let exit = Exit::of_broken(end);
-        // Those that `--once` interrupts end later and do not count.
-        self.result.lock().get_or_insert(exit.unwrap_or_else(|| counts.exit()));
+        // Those that `--once` interrupts end later and do not count; one that came back after a loss does.
+        let mut result = self.result.lock();
+        if result.is_none_or(|earlier| earlier == Exit::Unreachable) {
+            *result = Some(exit.unwrap_or_else(|| counts.exit()));
+        }
+        drop(result);
         let crossed = Progress::get(&self.progress.written);
         let summary = counts.summary(crossed, self.started.elapsed(), None);
         if exit.is_some() {
@@ -162,7 +166,12 @@ pub fn run(args: &RecvArgs, quiet: bool) -> Result<Exit, Failure> {
             signals::interrupted().await;
             stopped.set(true);
         };
-        serve(listener, Arc::new(sink), house, args.once, doorman.clone(), stop).await
+        let options = ServeOptions {
+            once: args.once,
+            patience: args.patience.timeout(),
+            retry_for: args.patience.retry_for(),
+        };
+        serve(listener, Arc::new(sink), house, options, doorman.clone(), stop).await
     });
     served.map_err(|error| Failure::new(Exit::Other, error))?;
     let result = *doorman.result.lock();

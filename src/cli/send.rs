@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
 use super::args::SendArgs;
 use super::exit::Exit;
-use super::introduction::Introduction;
+use super::introduction::{self, Introduction};
 use super::progress::Bar;
 use super::tally::Tally;
 use super::{Failure, output, signals, units};
@@ -18,10 +18,11 @@ use crate::name::Escaped;
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
 use crate::source::{self, Source};
 use crate::transport::tcp::address::Peer;
-use crate::transport::tcp::{SendError, SendOutcome, send, wanted_connections};
+use crate::transport::tcp::{SendError, SendOutcome, Transfer, send, wanted_connections};
 
 /// Tells the user about each file and counts it.
 struct Reporter {
+    peer: Peer,
     tally: Tally,
     quiet: bool,
 }
@@ -38,12 +39,17 @@ impl Observer for Reporter {
             FileStatus::Renamed(new) => output::line(format_args!("{hash}  {name} (stored as {new})")),
         }
     }
+
+    fn lost(&self, end: &End, retry_for: Duration) {
+        let seconds = retry_for.as_secs();
+        output::note(format_args!("lost {}: {end}; looking for it for up to {seconds} s", self.peer));
+    }
 }
 
 pub fn run(args: &SendArgs, quiet: bool) -> Result<Exit, Failure> {
     let (peer, paths) = split(&args.paths_and_host)?;
     check_names(&paths)?;
-    let reporter = Arc::new(Reporter { tally: Tally::default(), quiet });
+    let reporter = Arc::new(Reporter { peer: peer.clone(), tally: Tally::default(), quiet });
     let mut sources = Vec::new();
     for path in &paths {
         match Source::inspect(path) {
@@ -57,7 +63,7 @@ pub fn run(args: &SendArgs, quiet: bool) -> Result<Exit, Failure> {
     if sources.is_empty() {
         return Ok(reporter.tally.counts().exit());
     }
-    let mut introduction = Introduction::new(args.code_file.as_deref())?;
+    let mut introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout())?;
     let progress = Arc::new(Progress::default());
     let total = sources.iter().map(Source::size).fold(0, u64::saturating_add);
     let (outcome, time) = signals::runtime()?.block_on(async {
@@ -73,18 +79,26 @@ pub fn run(args: &SendArgs, quiet: bool) -> Result<Exit, Failure> {
         };
         let started = Instant::now();
         let bar = Bar::follow(progress.clone(), Some(total), String::new(), quiet);
-        let result = send(link, sources, reporter.clone(), progress.clone(), stop).await;
+        let transfer = Transfer {
+            sources: sources.clone(),
+            observer: reporter.clone(),
+            progress: progress.clone(),
+            patience: args.patience.timeout(),
+            retry_for: args.patience.retry_for(),
+        };
+        let again = async |session| introduction.try_to_enter(&peer, Some(session), wanted).await;
+        let result = send(link, transfer, again, stop).await;
         drop(bar);
         match result {
             Ok(outcome) => Ok((outcome, started.elapsed())),
+            Err(SendError::Enter(error)) => Err(Failure::new(introduction::exit(&error), error)),
             Err(error @ SendError::Thread(_)) => Err(Failure::new(Exit::Other, error)),
-            Err(error @ SendError::Data { .. }) => Err(Failure::new(Exit::Unreachable, error)),
         }
     })?;
     let counts = reporter.tally.counts();
-    let written = Progress::get(&progress.written);
+    let written = progress.crossed();
     if let Some(exit) = Exit::of_broken(&outcome.end) {
-        let error = broken(&peer, &outcome, written + Progress::get(&progress.kept), total);
+        let error = broken(&peer, &outcome, progress.arrived(), total);
         return Err(Failure::new(exit, error));
     }
     if !quiet {

@@ -1,6 +1,7 @@
 //! What sender and receiver say to each other before a session begins; [`crate::trust`] tells the whole conversation.
 
 use super::codec::{DecodeError, Reader, Writer};
+use super::message::SessionId;
 use super::seal::Cipher;
 use super::text::Text;
 use crate::limits::{CONNECTIONS_MAX, PEER_NAME_MAX_CHARS};
@@ -21,6 +22,9 @@ pub struct Hello {
     /// Whether the receiver is to prove the code even if it would let the sender in without: the sender has one, and
     /// does not know the receiver.
     pub prove: bool,
+    /// The session that this one goes on with, after its control connection was lost. The receiver ends that one first,
+    /// so that its part files are free.
+    pub resumes: Option<SessionId>,
     /// What the sender's machine calls itself; for people, and believed by nobody.
     pub name: Text,
 }
@@ -39,18 +43,30 @@ pub enum Barred {
 impl Hello {
     pub(super) fn put(&self, w: &mut Writer) {
         w.u8(self.connections).u8(self.cipher.to_byte()).u8(self.prove.into());
+        match self.resumes {
+            None => w.u8(0),
+            Some(session) => w.u8(1).bytes(&session.0),
+        };
         w.string(self.name.truncated(PEER_NAME_MAX_CHARS).as_bytes(), PEER_NAME_MAX_CHARS);
     }
 
     pub(super) fn take(r: &mut Reader) -> Result<Hello, DecodeError> {
         let (connections, cipher) = (connections(r)?, cipher(r)?);
-        let prove = match r.u8("a wish for proof")? {
-            0 => false,
-            1 => true,
-            tag => return Err(DecodeError::UnknownTag { what: "a wish for proof", tag }),
+        let prove = flag(r, "a wish for proof")?;
+        let resumes = match flag(r, "a session to resume")? {
+            false => None,
+            true => Some(SessionId(r.array("a session to resume")?)),
         };
         let name = Text::from_foreign(r.string(PEER_NAME_MAX_CHARS, "a machine's name")?);
-        Ok(Hello { connections, cipher, prove, name })
+        Ok(Hello { connections, cipher, prove, resumes, name })
+    }
+}
+
+fn flag(r: &mut Reader, what: &'static str) -> Result<bool, DecodeError> {
+    match r.u8(what)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        tag => Err(DecodeError::UnknownTag { what, tag }),
     }
 }
 

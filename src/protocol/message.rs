@@ -72,6 +72,8 @@ pub enum SenderMessage {
     Pake { message: PakeMessage },
     /// The sender's proof that it knows the code.
     Proof { proof: PakeProof },
+    /// A data connection is dead: how far did it come?
+    HangUp { connection: u32 },
 }
 
 /// What a receiver says.
@@ -103,6 +105,10 @@ pub enum ReceiverMessage {
     Proof { proof: PakeProof },
     /// You may not come in.
     Barred(Barred),
+    /// So many frames of a data connection have been taken in: they will not be asked for again.
+    Confirmed { connection: u32, frames: u64 },
+    /// A data connection has ended, and so many of its frames have been taken in.
+    HungUp { connection: u32, frames: u64 },
 }
 
 fn file(r: &mut Reader) -> Result<FileId, DecodeError> {
@@ -163,6 +169,7 @@ impl Message for SenderMessage {
             Self::Leave { text } => put_text(w.u8(9), text),
             Self::Pake { message } => drop(w.u8(10).bytes(message)),
             Self::Proof { proof } => drop(w.u8(11).bytes(proof)),
+            Self::HangUp { connection } => drop(w.u8(12).u32(*connection)),
         }
     }
 
@@ -180,6 +187,7 @@ impl Message for SenderMessage {
             9 => Self::Leave { text: text(&mut r)? },
             10 => Self::Pake { message: r.array("a SPAKE2 message")? },
             11 => Self::Proof { proof: r.array("a proof")? },
+            12 => Self::HangUp { connection: r.u32("a connection")? },
             tag => return Err(DecodeError::UnknownTag { what: "a sender's message", tag }),
         };
         r.end()?;
@@ -214,6 +222,8 @@ impl Message for ReceiverMessage {
             Self::Pake { message } => drop(w.u8(11).bytes(message)),
             Self::Proof { proof } => drop(w.u8(12).bytes(proof)),
             Self::Barred(barred) => barred.put(w.u8(13)),
+            Self::Confirmed { connection, frames } => drop(w.u8(14).u32(*connection).u64(*frames)),
+            Self::HungUp { connection, frames } => drop(w.u8(15).u32(*connection).u64(*frames)),
         }
     }
 
@@ -240,6 +250,10 @@ impl Message for ReceiverMessage {
             11 => Self::Pake { message: r.array("a SPAKE2 message")? },
             12 => Self::Proof { proof: r.array("a proof")? },
             13 => Self::Barred(Barred::take(&mut r)?),
+            14 => {
+                Self::Confirmed { connection: r.u32("a connection")?, frames: r.u64("a number of frames")? }
+            }
+            15 => Self::HungUp { connection: r.u32("a connection")?, frames: r.u64("a number of frames")? },
             tag => return Err(DecodeError::UnknownTag { what: "a receiver's message", tag }),
         };
         r.end()?;

@@ -8,6 +8,7 @@
 pub mod ending;
 pub mod framing;
 mod incoming;
+pub mod line;
 pub mod outbox;
 pub mod receive_worker;
 pub mod receiving;
@@ -17,6 +18,7 @@ pub mod send_worker;
 pub mod sending;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::name::Name;
 use crate::protocol::message::Failure;
@@ -51,19 +53,27 @@ pub enum FileStatus {
 /// Hears of each file as it ends. Called from worker threads: it must be quick.
 pub trait Observer: Send + Sync {
     fn file(&self, report: &FileReport);
+    /// The receiver was lost, and is looked for again for so long.
+    fn lost(&self, _end: &End, _retry_for: Duration) {}
 }
 
-/// How far a session has come. Bytes are counted where the receiver has written them.
+/// How far a transfer has come, over all its sessions. Bytes are counted where the receiver has written them.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Bytes in the files offered so far.
     pub offered: AtomicU64,
-    /// Bytes that crossed the network and were written.
+    /// Bytes that crossed the network and were written, in this session.
     pub written: AtomicU64,
-    /// Bytes that were at the receiver already and proved to be right.
+    /// Bytes that were at the receiver already and proved to be right, in this session.
     pub kept: AtomicU64,
     /// Files that have an outcome.
     pub files_done: AtomicU64,
+    /// Bytes in the files that have an outcome.
+    pub bytes_done: AtomicU64,
+    /// Bytes that crossed the network in sessions that were lost.
+    pub written_before: AtomicU64,
+    /// Bytes in the files that had an outcome when this session began.
+    pub done_before: AtomicU64,
 }
 
 impl Progress {
@@ -74,5 +84,23 @@ impl Progress {
     /// Reads one of the counters.
     pub fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that crossed the network and were written, in all sessions.
+    pub fn crossed(&self) -> u64 {
+        Progress::get(&self.written_before) + Progress::get(&self.written)
+    }
+
+    /// Bytes that are where they belong.
+    pub fn arrived(&self) -> u64 {
+        Progress::get(&self.done_before) + Progress::get(&self.written) + Progress::get(&self.kept)
+    }
+
+    /// A session was lost; the next one counts from 0, and offers again what has no outcome.
+    pub(crate) fn begin_again(&self) {
+        let written = self.written.swap(0, Ordering::Relaxed);
+        Progress::add(&self.written_before, written);
+        self.kept.store(0, Ordering::Relaxed);
+        self.done_before.store(Progress::get(&self.bytes_done), Ordering::Relaxed);
     }
 }

@@ -1,11 +1,16 @@
 //! From a session's threads to its control connection: messages, never chunks.
+//!
+//! The queue has no bound of its own, so that nobody who speaks can be made to wait by a peer that does not read, least of
+//! all the task that reads from it. What may stand in it is bounded by what may be under way: files
+//! ([`crate::limits::FILES_IN_FLIGHT_MAX`]), their values ([`crate::limits::VALUES_IN_FLIGHT_MAX`]), stretches of missing
+//! chunks, and connection numbers.
 
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::Notify;
 
-use crate::limits::OUTBOX_MESSAGES_MAX;
+use crate::limits::OUTBOX_BATCH_MESSAGES;
 use crate::protocol::message::{Message, put_framed};
 
 /// Where a session's threads put what is to be said. Clones share one queue.
@@ -20,9 +25,9 @@ pub struct OutboxReader<M> {
     filled: Arc<Notify>,
 }
 
-/// A queue of at most [`OUTBOX_MESSAGES_MAX`] messages.
+/// A queue and its reader.
 pub fn outbox<M>() -> (Outbox<M>, OutboxReader<M>) {
-    let (sender, receiver) = crossbeam_channel::bounded(OUTBOX_MESSAGES_MAX);
+    let (sender, receiver) = crossbeam_channel::unbounded();
     let filled = Arc::new(Notify::new());
     (Outbox { queue: sender, filled: filled.clone() }, OutboxReader { queue: receiver, filled })
 }
@@ -34,7 +39,7 @@ impl<M> Clone for Outbox<M> {
 }
 
 impl<M> Outbox<M> {
-    /// Queues a message; waits while the queue is full. Once the control connection is gone there is nobody left
+    /// Queues a message. Once the control connection is gone there is nobody left
     /// to tell, and the message is dropped: the session's [`Ending`](super::Ending) says why.
     pub fn send(&self, message: M) {
         if self.queue.send(message).is_ok() {
@@ -56,9 +61,9 @@ impl<M: Message> OutboxReader<M> {
         }
     }
 
-    /// Appends the messages that are there now, at most one queue full.
+    /// Appends the messages that are there now, at most one batch.
     pub fn take_rest(&self, to: &mut Vec<u8>) {
-        for message in self.queue.try_iter().take(OUTBOX_MESSAGES_MAX) {
+        for message in self.queue.try_iter().take(OUTBOX_BATCH_MESSAGES) {
             put_framed(&message, to);
         }
     }

@@ -6,6 +6,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::framing::{ChunkBuffer, FrameReader};
 use super::incoming::{Incoming, Offered};
@@ -16,12 +17,17 @@ use crate::protocol::seal::Opener;
 use crate::sink::{Part, SinkError};
 use crate::tree::{Hash, chunk_value};
 
-/// Receives chunks from `stream` until it ends between two frames.
+/// Receives chunks from `stream` until it ends between two frames, and counts in `frames` those that were taken in.
 ///
 /// # Errors
 /// [`End::Lost`] where the stream fails or ends inside a frame, [`End::Misbehaved`] where the sender breaks the
 /// protocol. What the disk refuses fails only the file.
-pub fn receive_chunks<R: Read>(session: &Receiving, stream: R, opener: Opener) -> Result<(), End> {
+pub fn receive_chunks<R: Read>(
+    session: &Receiving,
+    stream: R,
+    opener: Opener,
+    frames: &AtomicU64,
+) -> Result<(), End> {
     let reader = FrameReader::new(stream, opener);
     let mut worker = Worker { session, reader, buffer: ChunkBuffer::new(), current: None };
     while let Some(header) = worker.reader.header()? {
@@ -29,6 +35,7 @@ pub fn receive_chunks<R: Read>(session: &Receiving, stream: R, opener: Opener) -
             Kind::Whole => worker.receive_whole(&header)?,
             Kind::Chunk => worker.receive_chunk(&header)?,
         }
+        frames.fetch_add(1, Ordering::Release);
     }
     Ok(())
 }

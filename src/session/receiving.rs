@@ -38,6 +38,8 @@ struct Files {
     /// Files without an outcome.
     open: usize,
     large: usize,
+    /// Files whose outcome is not queued for the sender yet.
+    untold: usize,
     finished: bool,
     closed: bool,
 }
@@ -93,9 +95,15 @@ impl Receiving {
             }
             SenderMessage::Withdraw { file, failure } => self.withdraw(file, failure),
             SenderMessage::Finish { files } => self.finish(files),
-            SenderMessage::Beat => Ok(()),
+            // Those about connections are for whoever has the connections.
+            SenderMessage::Beat | SenderMessage::HangUp { .. } => Ok(()),
             SenderMessage::Leave { text } => Err(End::PeerLeft(text)),
         }
+    }
+
+    /// Tells the sender something about its connections.
+    pub fn say(&self, message: ReceiverMessage) {
+        self.outbox.send(message);
     }
 
     /// Whether anything was offered: whether this was a transfer at all.
@@ -167,6 +175,7 @@ impl Receiving {
         }
         files.offered += 1;
         files.open += 1;
+        files.untold += 1;
         files.large += usize::from(large);
         drop(files);
         Progress::add(&self.progress.offered, offer.size.min(FILE_BYTES_MAX));
@@ -243,7 +252,7 @@ impl Receiving {
             return Err(PeerMisbehaved::Unexpected { got: "an end of the offers", expected }.into());
         }
         files.finished = true;
-        let complete = files.open == 0;
+        let complete = files.untold == 0;
         drop(files);
         if complete {
             self.complete();
@@ -375,12 +384,16 @@ impl Receiving {
     }
 
     fn say_outcome(&self, file: FileId, large: bool, outcome: Outcome) {
+        let mut files = self.files.lock();
+        // Before the sender hears of it: it offers the next one at once.
+        files.open -= 1;
+        files.large -= usize::from(large);
+        drop(files);
         self.outbox.send(ReceiverMessage::Outcome { file, outcome });
         Progress::add(&self.progress.files_done, 1);
         let mut files = self.files.lock();
-        files.open -= 1;
-        files.large -= usize::from(large);
-        let complete = files.open == 0 && files.finished;
+        files.untold -= 1;
+        let complete = files.untold == 0 && files.finished;
         drop(files);
         if complete {
             self.complete();

@@ -78,6 +78,8 @@ pub struct Run {
     cursor: AtomicU64,
     /// The receiver's values of these chunks, where it has something there.
     values: Vec<ChunkValue>,
+    /// Whether they were read before, and only their way to the receiver was lost.
+    pub again: bool,
 }
 
 impl Run {
@@ -89,13 +91,19 @@ impl Run {
             end: first.0 + count,
             cursor: AtomicU64::new(first.0),
             values: Vec::new(),
+            again: false,
         }
+    }
+
+    /// A chunk that was read and hashed, and did not arrive.
+    pub fn again(attempt: Arc<Attempt>, chunk: ChunkIndex) -> Run {
+        Run { again: true, ..Run::missing(attempt, chunk, 1) }
     }
 
     /// Chunks of which the receiver has something with these values.
     pub fn to_compare(attempt: Arc<Attempt>, first: ChunkIndex, values: Vec<ChunkValue>) -> Run {
         let end = first.0 + values.len() as u64;
-        Run { attempt, first: first.0, end, cursor: AtomicU64::new(first.0), values }
+        Run { attempt, first: first.0, end, cursor: AtomicU64::new(first.0), values, again: false }
     }
 
     /// The next chunk, for one worker alone; `None` once all are dealt or the attempt is over.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::End;
 use super::framing::{ChunkBuffer, FrameWriter, lost};
-use super::run::Run;
+use super::line::Line;
+use super::run::{Attempt, Run};
 use super::sending::{Lanes, Sending};
 use crate::chunk::ChunkIndex;
 use crate::protocol::frame::{Header, Kind};
@@ -16,20 +17,20 @@ use crate::protocol::message::Against;
 use crate::protocol::seal::Sealer;
 use crate::tree::{ChunkValue, Hash, chunk_value};
 
-/// Sends chunks over `stream` until the session is closed.
+/// Sends chunks over `stream` until the session is closed or the connection is.
 ///
 /// # Errors
 /// [`End::Lost`] where the stream fails, [`End::Misbehaved`] where the receiver asked for a chunk twice.
-pub fn send_chunks<W: Write>(sending: &Sending, stream: W, sealer: Sealer) -> Result<(), End> {
-    let mut writer = FrameWriter::new(stream, sealer);
-    let mut buffer = ChunkBuffer::new();
+pub fn send_chunks<W: Write>(sending: &Sending, line: &Line, stream: W, sealer: Sealer) -> Result<(), End> {
+    let writer = FrameWriter::new(stream, sealer);
+    let mut worker = Worker { sending, line, writer, buffer: ChunkBuffer::new() };
     let mut held = None;
-    while let Some(index) = sending.next(&mut held, Lanes::All, || writer.flush()).map_err(|e| lost(&e))? {
+    while let Some(index) = worker.next(&mut held)? {
         if let Some(run) = &held {
-            send_chunk(sending, run, index, &mut buffer, &mut writer)?;
+            worker.send(run, index)?;
         }
     }
-    writer.flush().map_err(|e| lost(&e))
+    worker.writer.flush().map_err(|e| lost(&e))
 }
 
 /// Compares chunks until the session is closed, so that comparing goes on while every connection is busy sending.
@@ -39,7 +40,7 @@ pub fn send_chunks<W: Write>(sending: &Sending, stream: W, sealer: Sealer) -> Re
 pub fn compare_chunks(sending: &Sending) -> Result<(), End> {
     let mut buffer = ChunkBuffer::new();
     let mut held = None;
-    while let Some(index) = sending.next(&mut held, Lanes::Compare, || Ok(())).map_err(|e| lost(&e))? {
+    while let Some(index) = sending.next(&mut held, Lanes::Compare, None, || Ok(())).map_err(|e| lost(&e))? {
         let Some(run) = &held else { continue };
         let Some(value) = read(sending, run, index, &mut buffer) else { continue };
         match verdict(run, index, &value) {
@@ -65,34 +66,55 @@ fn verdict(run: &Run, index: ChunkIndex, value: &ChunkValue) -> Verdict {
     }
 }
 
-fn send_chunk<W: Write>(
-    sending: &Sending,
-    run: &Arc<Run>,
-    index: ChunkIndex,
-    buffer: &mut ChunkBuffer,
-    writer: &mut FrameWriter<W>,
-) -> Result<(), End> {
-    let Some(value) = read(sending, run, index, buffer) else { return Ok(()) };
-    match verdict(run, index, &value) {
-        Verdict::Keep => return keep(sending, run, index, value),
-        Verdict::OtherFile => {
-            sending.differs(&run.attempt);
+struct Worker<'a, W: Write> {
+    sending: &'a Sending,
+    line: &'a Line,
+    writer: FrameWriter<W>,
+    buffer: ChunkBuffer,
+}
+
+impl<W: Write> Worker<'_, W> {
+    fn next(&mut self, held: &mut Option<Arc<Run>>) -> Result<Option<ChunkIndex>, End> {
+        let Worker { sending, line, writer, .. } = self;
+        sending.next(held, Lanes::All, Some(line), || writer.flush()).map_err(|e| lost(&e))
+    }
+
+    fn send(&mut self, run: &Arc<Run>, index: ChunkIndex) -> Result<(), End> {
+        let attempt = &run.attempt;
+        let Some(value) = read(self.sending, run, index, &mut self.buffer) else { return Ok(()) };
+        match verdict(run, index, &value) {
+            Verdict::Keep => return keep(self.sending, run, index, value),
+            Verdict::OtherFile => {
+                self.sending.differs(attempt);
+                return Ok(());
+            }
+            Verdict::Send => {}
+        }
+        let whole = attempt.file.layout.is_single();
+        if whole {
+            let _ = attempt.file.root.set(Hash::from_bytes(value));
+        }
+        // Before it is written: should the connection die under it, it is dealt again as one that was hashed.
+        if !run.again {
+            self.sending.hashed(attempt, index, value, whole)?;
+        }
+        if !self.line.note(attempt, index) {
+            self.sending.deal_again(attempt, index);
             return Ok(());
         }
-        Verdict::Send => {}
+        self.write(attempt, index, &value)
     }
-    let file = &run.attempt.file;
-    let content_bytes = file.layout.len_of(index).unwrap_or_default();
-    let whole = file.layout.is_single();
-    let kind = if whole { Kind::Whole } else { Kind::Chunk };
-    let header = Header { kind, file: file.id, chunk: index, content_bytes };
-    if whole {
-        let _ = file.root.set(Hash::from_bytes(value));
-        writer.write(&header, buffer.whole(content_bytes, &value))?;
-    } else {
-        writer.write(&header, buffer.content(content_bytes))?;
+
+    fn write(&mut self, attempt: &Attempt, index: ChunkIndex, value: &ChunkValue) -> Result<(), End> {
+        let file = &attempt.file;
+        let content_bytes = file.layout.len_of(index).unwrap_or_default();
+        let (kind, payload) = if file.layout.is_single() {
+            (Kind::Whole, self.buffer.whole(content_bytes, value))
+        } else {
+            (Kind::Chunk, self.buffer.content(content_bytes))
+        };
+        self.writer.write(&Header { kind, file: file.id, chunk: index, content_bytes }, payload)
     }
-    sending.hashed(&run.attempt, index, value, whole)
 }
 
 fn keep(sending: &Sending, run: &Run, index: ChunkIndex, value: ChunkValue) -> Result<(), End> {
@@ -114,7 +136,11 @@ fn read(sending: &Sending, run: &Run, index: ChunkIndex, buffer: &mut ChunkBuffe
         };
     }
     let failed = match file.open() {
-        Ok(source) => match source.read_chunk(file.layout, index, content) {
+        // What is read again must be what was read before.
+        Ok(source) => match source.read_chunk(file.layout, index, content).and_then(|()| match run.again {
+            true => source.check_unchanged(),
+            false => Ok(()),
+        }) {
             Ok(()) => return Some(chunk_value(file.layout, index, content)),
             Err(error) => error,
         },

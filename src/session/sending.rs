@@ -4,12 +4,15 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
 
+use super::line::Line;
 use super::run::{Attempt, Outgoing, Run};
 use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
-use crate::chunk::{ChunkIndex, FileId};
+use crate::chunk::{ChunkIndex, FileId, Layout};
 use crate::limits::{
     COMPARERS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, RUNS_QUEUED_MAX, VALUES_IN_FLIGHT_MAX,
     VALUES_PER_MESSAGE_MAX,
@@ -37,6 +40,10 @@ pub enum Lanes {
 pub struct Sending {
     queue: Mutex<Queue>,
     changed: Condvar,
+    /// The data connections that have not ended, by number.
+    lines: Mutex<HashMap<u32, Arc<Line>>>,
+    /// Told when one of them has ended.
+    pub line_ended: Notify,
     outbox: Outbox<SenderMessage>,
     observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
@@ -86,6 +93,8 @@ impl Sending {
         Sending {
             queue: Mutex::default(),
             changed: Condvar::new(),
+            lines: Mutex::default(),
+            line_ended: Notify::new(),
             outbox,
             observer,
             progress,
@@ -93,17 +102,21 @@ impl Sending {
         }
     }
 
-    /// Offers a file; waits while as many as may be are under way. Returns false once the session is closed.
-    pub fn offer(&self, source: Source) -> bool {
+    /// Offers a file; waits while as many as may be are under way.
+    ///
+    /// # Errors
+    /// The file, once the session is closed.
+    #[allow(clippy::result_large_err, reason = "it is the caller's own file that comes back")]
+    pub fn offer(&self, source: Source) -> Result<(), Source> {
         let mut queue = self.queue.lock();
-        let file = Outgoing::new(FileId(queue.offered), source);
-        let large = !file.layout.is_single();
+        let large = !Layout::new(source.size()).is_single();
         while !queue.closed && !queue.has_room_for(large) {
             self.changed.wait(&mut queue);
         }
         if queue.closed {
-            return false;
+            return Err(source);
         }
+        let file = Outgoing::new(FileId(queue.offered), source);
         let offer = Offer {
             file: file.id,
             size: file.layout.size(),
@@ -116,7 +129,7 @@ impl Sending {
         drop(queue);
         Progress::add(&self.progress.offered, offer.size);
         self.outbox.send(SenderMessage::Offer(offer));
-        true
+        Ok(())
     }
 
     /// Everything has been offered.
@@ -128,10 +141,72 @@ impl Sending {
         self.outbox.send(SenderMessage::Finish { files });
     }
 
-    /// Sends every thread of this session home.
-    pub fn close(&self) {
-        self.queue.lock().closed = true;
+    /// Sends every thread of this session home. Returns the files that have no outcome, in the order of their offers.
+    pub fn close(&self) -> Vec<Source> {
+        let mut queue = self.queue.lock();
+        queue.closed = true;
+        let mut rest: Vec<(FileId, Entry)> = queue.files.drain().collect();
+        drop(queue);
         self.changed.notify_all();
+        rest.sort_by_key(|(id, _)| *id);
+        rest.into_iter().map(|(_, entry)| entry.file.source.clone()).collect()
+    }
+
+    /// Whether everything was offered and has its outcome, so that only the goodbye is missing.
+    pub fn is_done(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.finished && queue.files.is_empty()
+    }
+
+    // ---- for the data connections ----
+
+    pub fn add_line(&self, line: Arc<Line>) {
+        self.lines.lock().insert(line.number, line);
+    }
+
+    /// How many data connections have not ended.
+    pub fn lines(&self) -> usize {
+        self.lines.lock().len()
+    }
+
+    /// A worker could not go on: asks the receiver how far its connection came.
+    pub fn line_failed(&self, line: &Line) {
+        line.hang_up();
+        self.outbox.send(SenderMessage::HangUp { connection: line.number });
+    }
+
+    /// Gives up the data connections on which the receiver has owed an answer for `patience`: something on the way
+    /// swallows what is sent, or the receiver never took the connection.
+    pub fn give_up_stalled(&self, now: Instant, patience: Duration) {
+        let stalled: Vec<Arc<Line>> =
+            self.lines.lock().values().filter(|line| line.stalled(now) >= patience).cloned().collect();
+        for line in stalled.into_iter().filter(|line| !line.is_closed()) {
+            tracing::info!("data connection {} is stuck", line.number);
+            self.line_failed(&line);
+        }
+    }
+
+    /// Ends all data connections under their workers.
+    pub fn hang_up(&self) {
+        self.lines.lock().values().for_each(|line| line.hang_up());
+    }
+
+    fn line_confirmed(&self, connection: u32, frames: u64) -> Result<(), PeerMisbehaved> {
+        let line = self.lines.lock().get(&connection).cloned();
+        // It may be about one that was refused before it began.
+        line.map_or(Ok(()), |line| line.confirm(frames))
+    }
+
+    fn line_hung_up(&self, connection: u32, frames: u64) -> Result<(), PeerMisbehaved> {
+        let Some(line) = self.lines.lock().remove(&connection) else { return Ok(()) };
+        let lost = line.close(frames)?;
+        tracing::info!("data connection {connection} ended; {} chunks go another way", lost.len());
+        for (attempt, chunk) in lost {
+            self.deal_again(&attempt, chunk);
+        }
+        self.changed.notify_all();
+        self.line_ended.notify_one();
+        Ok(())
     }
 
     /// Hears what the receiver says.
@@ -168,6 +243,8 @@ impl Sending {
                 self.progress.kept.store(kept, Ordering::Relaxed);
                 Ok(())
             }
+            ReceiverMessage::Confirmed { connection, frames } => Ok(self.line_confirmed(connection, frames)?),
+            ReceiverMessage::HungUp { connection, frames } => Ok(self.line_hung_up(connection, frames)?),
             ReceiverMessage::Leave { text } => Err(End::PeerLeft(text)),
             ReceiverMessage::Bye => {
                 let queue = self.queue.lock();
@@ -257,6 +334,7 @@ impl Sending {
         }
         let report = report(&entry.file, outcome)?;
         Progress::add(&self.progress.files_done, 1);
+        Progress::add(&self.progress.bytes_done, report.size);
         self.observer.file(&report);
         Ok(())
     }
@@ -264,11 +342,13 @@ impl Sending {
     // ---- for the workers ----
 
     /// The next chunk of `held`, which is exchanged for the next run with work in `lanes` where it has none.
-    /// Calls `idle` before waiting, so that nothing lies unflushed meanwhile. `None` once the session is closed.
+    /// Calls `idle` before waiting, so that nothing lies unflushed meanwhile. `None` once the session, or the worker's
+    /// own connection, is closed.
     pub(super) fn next(
         &self,
         held: &mut Option<Arc<Run>>,
         lanes: Lanes,
+        line: Option<&Line>,
         mut idle: impl FnMut() -> io::Result<()>,
     ) -> io::Result<Option<ChunkIndex>> {
         loop {
@@ -279,7 +359,7 @@ impl Sending {
             let mut queue = self.queue.lock();
             let mut flushed = false;
             *held = loop {
-                if queue.closed {
+                if queue.closed || line.is_some_and(Line::is_closed) {
                     return Ok(None);
                 }
                 if let Some(run) = queue.front(lanes) {
@@ -301,6 +381,15 @@ impl Sending {
     pub(super) fn resend(&self, attempt: &Arc<Attempt>, index: ChunkIndex) {
         self.queue.lock().send.push_back(Arc::new(Run::missing(attempt.clone(), index, 1)));
         self.changed.notify_all();
+    }
+
+    /// A chunk that was hashed and did not arrive.
+    pub(super) fn deal_again(&self, attempt: &Arc<Attempt>, chunk: ChunkIndex) {
+        if !attempt.is_over() {
+            // In front: the receiver may wait for just this one to finish a file.
+            self.queue.lock().send.push_front(Arc::new(Run::again(attempt.clone(), chunk)));
+            self.changed.notify_all();
+        }
     }
 
     pub(super) fn differs(&self, attempt: &Attempt) {

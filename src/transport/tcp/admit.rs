@@ -11,7 +11,7 @@ use tokio_rustls::server::TlsStream;
 use super::control::{MessageReader, MessageWriter};
 use super::receive::Receptionist;
 use crate::limits::HANDSHAKE_TIMEOUT;
-use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage};
+use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId};
 use crate::protocol::preface::PrefaceError;
 use crate::protocol::seal::{Cipher, SealError, SessionSecret};
 use crate::session::{End, PeerMisbehaved};
@@ -30,6 +30,9 @@ pub(super) struct Guest {
     pub reader: Reader,
     pub writer: Writer,
     pub secret: SessionSecret,
+    pub peer: Fingerprint,
+    /// The session that this one goes on with.
+    pub resumes: Option<SessionId>,
     /// Data connections that are wanted.
     pub connections: u8,
     pub cipher: Cipher,
@@ -101,13 +104,13 @@ pub(super) async fn admit(
         reader: MessageReader::new(read_half),
         writer: MessageWriter::new(write_half),
     };
-    let Hello { connections, cipher, prove, name } = visit.hello().await?;
+    let Hello { connections, cipher, prove, resumes, name } = visit.hello().await?;
     if prove || !house.lets_in(&peer)? {
         visit.pair(&name.to_string()).await?;
     }
     // AES only where it is fast at both ends.
     let cipher = if cipher == Cipher::preferred() { cipher } else { Cipher::ChaCha20Poly1305 };
-    Ok(Guest { reader: visit.reader, writer: visit.writer, secret, connections, cipher })
+    Ok(Guest { reader: visit.reader, writer: visit.writer, secret, peer, resumes, connections, cipher })
 }
 
 struct Visit<'a> {

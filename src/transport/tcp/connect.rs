@@ -64,12 +64,12 @@ pub struct Connected {
 }
 
 /// Connects a control connection to the first address of `peer` that accepts one, and exchanges prefaces.
-pub async fn control(peer: &Peer) -> Result<Connected, ConnectError> {
+pub async fn control(peer: &Peer, patience: Duration) -> Result<Connected, ConnectError> {
     let addrs = resolve(peer).await?;
     let mut connected = first(peer, addrs).await?;
     let addr = connected.addr;
     let hung_up = |e: io::Error| ConnectError::HungUp { addr, reason: e.to_string() };
-    tune::control(&SockRef::from(&connected.stream)).map_err(hung_up)?;
+    tune::control(&SockRef::from(&connected.stream), patience).map_err(hung_up)?;
     let mut answer = [0; PREFACE_BYTES];
     let exchange = async {
         connected.stream.write_all(&Role::Control.encode()).await?;
@@ -90,9 +90,9 @@ pub async fn control(peer: &Peer) -> Result<Connected, ConnectError> {
 }
 
 /// Connects one data connection to where the control connection went.
-pub async fn data(addr: SocketAddr) -> io::Result<TcpStream> {
+pub async fn data(addr: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     let stream = connect_one(addr).await?;
-    tune::data(&SockRef::from(&stream))?;
+    tune::data(&SockRef::from(&stream), patience)?;
     Ok(stream)
 }
 

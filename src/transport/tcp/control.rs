@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::limits::{BEAT_INTERVAL, GOODBYE_TIMEOUT, MESSAGE_BYTES_MAX, PROGRESS_INTERVAL, SILENCE_TIMEOUT};
+use crate::limits::{BEAT_INTERVAL, GOODBYE_TIMEOUT, MESSAGE_BYTES_MAX, PROGRESS_INTERVAL};
 use crate::protocol::message::{Message, put_framed, take_framed};
 use crate::session::{End, Ending, OutboxReader, PeerMisbehaved};
 
@@ -92,18 +92,26 @@ impl<W: AsyncWrite + Unpin> MessageWriter<W> {
     }
 }
 
+/// One side of a session's control connection.
+pub struct Talk<'a, R, W, Out> {
+    pub reader: MessageReader<R>,
+    pub writer: MessageWriter<W>,
+    /// What the session's threads have to say.
+    pub outbox: &'a OutboxReader<Out>,
+    pub ending: &'a Ending,
+    /// How long a silent peer is waited for.
+    pub patience: Duration,
+}
+
 /// Carries a session's messages until its end is decided, by either side or by the network, then says goodbye:
 /// what still waits in the outbox, and `last` words that depend on the end. Returns the end.
 ///
 /// `beat` is what a side says by itself: that it lives, and how far it has come. It is asked every
 /// [`PROGRESS_INTERVAL`] and must answer where its argument says that it is due.
 pub async fn converse<R, W, In, Out, Heard>(
-    mut reader: MessageReader<R>,
-    mut writer: MessageWriter<W>,
-    outbox: &OutboxReader<Out>,
-    ending: &Ending,
+    talk: Talk<'_, R, W, Out>,
     mut hear: impl FnMut(In) -> Heard,
-    beat: impl FnMut(bool) -> Option<Out>,
+    beat: impl FnMut(bool) -> Vec<Out>,
     last: impl FnOnce(&End) -> Option<Out>,
 ) -> End
 where
@@ -113,9 +121,10 @@ where
     Out: Message,
     Heard: Future<Output = Result<(), End>>,
 {
+    let Talk { mut reader, mut writer, outbox, ending, patience } = talk;
     let hearing = async {
         loop {
-            match reader.next(SILENCE_TIMEOUT).await {
+            match reader.next(patience).await {
                 Ok(message) => {
                     if let Err(end) = hear(message).await {
                         return end;
@@ -132,14 +141,17 @@ where
         error = speak(&mut writer, outbox, beat) => ending.decide(lost(&error)),
     }
     let end = ending.wait().await.clone();
-    let _ = timeout(GOODBYE_TIMEOUT, goodbye(&mut reader, &mut writer, outbox, last(&end))).await;
+    // To one who is gone there is nothing to say.
+    if !matches!(end, End::Lost(_) | End::Silent(_)) {
+        let _ = timeout(GOODBYE_TIMEOUT, goodbye(&mut reader, &mut writer, outbox, last(&end))).await;
+    }
     end
 }
 
 async fn speak<W: AsyncWrite + Unpin, Out: Message>(
     writer: &mut MessageWriter<W>,
     outbox: &OutboxReader<Out>,
-    mut beat: impl FnMut(bool) -> Option<Out>,
+    mut beat: impl FnMut(bool) -> Vec<Out>,
 ) -> io::Error {
     let mut tick = interval(PROGRESS_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -148,7 +160,7 @@ async fn speak<W: AsyncWrite + Unpin, Out: Message>(
         tokio::select! {
             () = outbox.take_all(&mut writer.buffer) => {}
             _ = tick.tick() => {
-                if let Some(message) = beat(spoke.elapsed() >= BEAT_INTERVAL) {
+                for message in beat(spoke.elapsed() >= BEAT_INTERVAL) {
                     writer.put(&message);
                 }
             }

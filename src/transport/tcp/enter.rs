@@ -88,6 +88,28 @@ pub enum EnterError {
     Pairing(PairingError),
 }
 
+/// What a sender comes with, besides its identity.
+#[derive(Clone, Copy, Debug)]
+pub struct Errand<'a> {
+    /// What this machine calls itself.
+    pub name: &'a str,
+    /// The session that it goes on with.
+    pub resumes: Option<SessionId>,
+    /// How long a silent receiver is waited for.
+    pub patience: Duration,
+}
+
+impl EnterError {
+    /// Whether the same may succeed in a moment, with nobody doing anything about it.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            EnterError::Connect(error) => !matches!(error, ConnectError::OtherVersion { .. }),
+            EnterError::Handshake { .. } | EnterError::Tls { .. } | EnterError::Later { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 /// Connects to `peer` and is let in. `wanted` says how many data connections to ask for, given the round trip.
 ///
 /// # Errors
@@ -95,10 +117,10 @@ pub enum EnterError {
 pub async fn enter(
     peer: &Peer,
     visitor: &Visitor,
-    name: &str,
+    errand: &Errand<'_>,
     wanted: impl FnOnce(Duration) -> u8,
 ) -> Result<Link, EnterError> {
-    let Connected { stream, addr, round_trip } = connect::control(peer).await?;
+    let Connected { stream, addr, round_trip } = connect::control(peer, errand.patience).await?;
     let failed = |reason: String| EnterError::Tls { addr, reason };
     let connector = TlsConnector::from(visitor.tls.clone());
     let stream = timeout(HANDSHAKE_TIMEOUT, connector.connect(tls::unused_server_name(), stream))
@@ -125,7 +147,7 @@ pub async fn enter(
         reader: MessageReader::new(read_half),
         writer: MessageWriter::new(write_half),
     };
-    let (session, connections, cipher, acquaintance) = greeting.run(name, wanted(round_trip)).await?;
+    let (session, connections, cipher, acquaintance) = greeting.run(errand, wanted(round_trip)).await?;
     if standing != Standing::Known || acquaintance == Acquaintance::Paired {
         remember(visitor, address, receiver).await;
     }
@@ -168,10 +190,11 @@ struct Greeting<'a> {
 }
 
 impl Greeting<'_> {
-    async fn run(&mut self, name: &str, connections: u8) -> Result<Welcome, EnterError> {
+    async fn run(&mut self, errand: &Errand<'_>, connections: u8) -> Result<Welcome, EnterError> {
         // Whoever has a code wants to know that it speaks to the machine that has the same one.
         let prove = self.standing == Standing::Unknown && self.visitor.code.is_some();
-        let hello = Hello { connections, cipher: Cipher::preferred(), prove, name: name.into() };
+        let Errand { name, resumes, .. } = *errand;
+        let hello = Hello { connections, cipher: Cipher::preferred(), prove, resumes, name: name.into() };
         self.say(&SenderMessage::Hello(hello)).await?;
         let mut acquaintance = Acquaintance::Old;
         let mut heard = self.hear().await?;

@@ -1,26 +1,27 @@
 //! One session at the receiver: its control connection, the thread that looks at files, and its data connections.
 
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::admit::{Guest, Refusal};
-use super::control::converse;
+use super::control::{Talk, converse};
+use super::data_connections::DataConnections;
 use super::tune;
-use crate::limits::{GOODBYE_TIMEOUT, MESSAGES_HEARD_MAX, WORKER_STACK_BYTES};
+use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, MESSAGES_HEARD_MAX, WORKER_STACK_BYTES};
 use crate::protocol::message::{ReceiverMessage, SenderMessage, SessionId};
 use crate::protocol::preface::Belonging;
 use crate::protocol::seal::{Cipher, SECRET_BYTES, SessionSecret, Tag};
-use crate::session::receive_worker::receive_chunks;
 use crate::session::receiving::Receiving;
 use crate::session::{End, OutboxReader};
+use crate::trust::fingerprint::Fingerprint;
 
 /// A session and its data connections.
 pub(super) struct Session {
@@ -29,59 +30,56 @@ pub(super) struct Session {
     granted: u8,
     cipher: Cipher,
     secret: SessionSecret,
-    data: Mutex<DataConnections>,
-}
-
-#[derive(Default)]
-struct DataConnections {
-    /// One bit for each number that was taken.
-    taken: u32,
-    streams: Vec<std::net::TcpStream>,
-    threads: Vec<JoinHandle<()>>,
-    closed: bool,
+    /// Whose it is: nobody else may take it over.
+    pub peer: Fingerprint,
+    data: Arc<DataConnections>,
+    files: Mutex<Option<JoinHandle<()>>>,
+    gone: watch::Sender<bool>,
 }
 
 impl Session {
     pub fn new(receiving: Arc<Receiving>, id: SessionId, guest: &mut Guest) -> Session {
-        let Guest { connections, cipher, ref mut secret, .. } = *guest;
+        let Guest { connections, cipher, peer, ref mut secret, .. } = *guest;
         let secret = std::mem::replace(secret, SessionSecret::new([0; SECRET_BYTES]));
-        Session { receiving, id, granted: connections, cipher, secret, data: Mutex::default() }
+        Session {
+            receiving,
+            id,
+            granted: connections,
+            cipher,
+            secret,
+            peer,
+            data: Arc::default(),
+            files: Mutex::default(),
+            gone: watch::Sender::new(false),
+        }
     }
 
-    /// Takes in a data connection that proves that it belongs here, and gives it a thread.
-    ///
-    /// A number that was taken is never taken again, also when its connection is gone: its keys would be used twice,
-    /// and whoever recorded the connection could play it once more.
-    pub fn join(&self, stream: TcpStream, belonging: Belonging, proof: &Tag) -> Result<(), Refusal> {
-        if belonging.connection >= self.granted.into() {
-            return Err(Refusal::NoSuchSession);
-        }
+    /// Takes in a data connection that proves that it belongs here.
+    pub fn join(
+        &self,
+        stream: TcpStream,
+        belonging: Belonging,
+        proof: &Tag,
+        patience: Duration,
+    ) -> Result<(), Refusal> {
         let keys = self.secret.data_keys(self.cipher, &self.id.0, belonging.connection)?;
         let (_, mut opener) = keys.for_receiver();
         opener.check_proof(&belonging.hello(), proof)?;
-        tune::data(&SockRef::from(&stream))?;
+        tune::data(&SockRef::from(&stream), patience)?;
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
-        let handle = stream.try_clone()?;
-        let mut data = self.data.lock();
-        let bit = 1u32.checked_shl(belonging.connection).unwrap_or(0);
-        if data.taken & bit != 0 || data.closed {
-            return Err(Refusal::NoSuchSession);
-        }
-        data.taken |= bit;
-        let receiving = self.receiving.clone();
-        let builder = thread::Builder::new().name("receive".into()).stack_size(WORKER_STACK_BYTES);
-        data.threads.push(builder.spawn(move || {
-            if let Err(end) = receive_chunks(&receiving, stream, opener) {
-                receiving.ending.decide(end);
-            }
-        })?);
-        data.streams.push(handle);
-        Ok(())
+        self.data.start(&self.receiving, stream, belonging.connection, opener, self.granted)
+    }
+
+    /// Ends the session because its sender has come back, and waits until all that it held is free.
+    pub async fn make_way(&self) {
+        self.receiving.ending.decide(End::Lost("the sender lost the connection and came back".into()));
+        let mut gone = self.gone.subscribe();
+        let _ = timeout(HANDSHAKE_TIMEOUT, gone.wait_for(|gone| *gone)).await;
     }
 
     /// Carries the session from its welcome to its end.
-    pub async fn run(&self, guest: Guest, outbox: &OutboxReader<ReceiverMessage>) -> End {
+    pub async fn run(&self, guest: Guest, outbox: &OutboxReader<ReceiverMessage>, patience: Duration) -> End {
         let Guest { reader, mut writer, .. } = guest;
         let Session { id: session, granted: connections, cipher, .. } = *self;
         writer.put(&ReceiverMessage::Welcome { session, connections, cipher });
@@ -97,7 +95,7 @@ impl Session {
             }
         });
         match spawned {
-            Ok(thread) => self.data.lock().threads.push(thread),
+            Ok(thread) => *self.files.lock() = Some(thread),
             Err(error) => self.receiving.ending.decide(End::Exhausted(error.to_string())),
         }
         let hear = |message: SenderMessage| {
@@ -106,6 +104,10 @@ impl Session {
                 match message {
                     // The connection closes right behind it, and that must not look like a loss.
                     SenderMessage::Leave { text } => Err(End::PeerLeft(text)),
+                    SenderMessage::HangUp { connection } => {
+                        self.data.hang_up(&self.receiving, connection);
+                        Ok(())
+                    }
                     // A thread that no longer listens has decided the end.
                     message => heard.send(message).await.or(Ok(())),
                 }
@@ -115,25 +117,24 @@ impl Session {
         let beat = |due: bool| {
             let progress = &self.receiving.progress;
             let now = (progress.written.load(Ordering::Relaxed), progress.kept.load(Ordering::Relaxed));
-            let news = now != std::mem::replace(&mut told, now);
-            (news || due).then_some(ReceiverMessage::Progress { written: now.0, kept: now.1 })
+            let mut news = self.data.news();
+            if now != std::mem::replace(&mut told, now) || (due && news.is_empty()) {
+                news.push(ReceiverMessage::Progress { written: now.0, kept: now.1 });
+            }
+            news
         };
-        converse(reader, writer, outbox, &self.receiving.ending, hear, beat, last_words).await
+        let talk = Talk { reader, writer, outbox, ending: &self.receiving.ending, patience };
+        converse(talk, hear, beat, last_words).await
     }
 
     /// Sends every thread home and waits for them a little.
     pub async fn dismiss(&self) {
         self.receiving.close();
-        let threads = {
-            let mut data = self.data.lock();
-            data.closed = true;
-            for stream in &data.streams {
-                let _ = stream.shutdown(Shutdown::Both);
-            }
-            std::mem::take(&mut data.threads)
-        };
+        let mut threads = self.data.close();
+        threads.extend(self.files.lock().take());
         let join = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join())));
         let _ = timeout(GOODBYE_TIMEOUT, join).await;
+        self.gone.send_replace(true);
     }
 }
 

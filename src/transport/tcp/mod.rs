@@ -8,12 +8,14 @@ pub mod address;
 mod admit;
 pub mod connect;
 mod control;
+mod data_connections;
 pub mod enter;
 mod hosting;
 pub mod listen;
+mod pool;
 mod receive;
 mod send;
 mod tune;
 
-pub use receive::{Receptionist, ServeError, SessionWatch, serve};
-pub use send::{SendError, SendOutcome, send, wanted_connections};
+pub use receive::{Receptionist, ServeError, ServeOptions, SessionWatch, serve};
+pub use send::{SendError, SendOutcome, Transfer, send, wanted_connections};

@@ -2,9 +2,11 @@
 //! data connections.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use socket2::SockRef;
@@ -12,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::admit::{Guest, Refusal, admit};
 use super::hosting::Session;
@@ -53,6 +55,17 @@ pub enum ServeError {
     Accept(io::Error),
 }
 
+/// How to receive.
+#[derive(Clone, Copy, Debug)]
+pub struct ServeOptions {
+    /// Stop when the first transfer is over.
+    pub once: bool,
+    /// How long a silent sender is waited for.
+    pub patience: Duration,
+    /// With `once`: how long a sender that was lost may take to come back.
+    pub retry_for: Duration,
+}
+
 /// Receives into `sink` until `stop`, or with `once` until the first transfer is over.
 ///
 /// # Errors
@@ -61,21 +74,24 @@ pub async fn serve(
     listener: std::net::TcpListener,
     sink: Arc<Sink>,
     house: House,
-    once: bool,
+    options: ServeOptions,
     receptionist: Arc<dyn Receptionist>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let listener = TcpListener::from_std(listener).map_err(ServeError::Accept)?;
-    let (over, mut first_over) = mpsc::channel(1);
+    let (passages, mut passing) = mpsc::unbounded_channel();
     let reception = Arc::new(Reception {
         sink,
         house,
         receptionist,
         sessions: Mutex::default(),
         strangers: Mutex::default(),
-        over,
+        passages,
+        patience: options.patience,
     });
     let mut guests = JoinSet::new();
+    // With `once`: until when a lost sender is waited for.
+    let mut deadline = None;
     tokio::pin!(stop);
     loop {
         tokio::select! {
@@ -89,7 +105,12 @@ pub async fn serve(
                 }
             },
             Some(_) = guests.join_next() => {}
-            Some(()) = first_over.recv() => if once { break },
+            Some(passage) = passing.recv() => match passage {
+                Passage::Began => deadline = None,
+                Passage::Lost if !options.retry_for.is_zero() => deadline = Some(Instant::now() + options.retry_for),
+                Passage::Lost | Passage::Over => if options.once { break },
+            },
+            () = wait_until(deadline), if options.once => break,
             () = &mut stop => break,
         }
     }
@@ -99,6 +120,21 @@ pub async fn serve(
     Ok(())
 }
 
+async fn wait_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+/// What happens to sessions, as far as `once` has to know.
+enum Passage {
+    Began,
+    /// The network, or the sender's process, is gone; it may come back.
+    Lost,
+    Over,
+}
+
 /// What the connections to one port have in common.
 struct Reception {
     sink: Arc<Sink>,
@@ -106,8 +142,8 @@ struct Reception {
     receptionist: Arc<dyn Receptionist>,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
     strangers: Mutex<Strangers>,
-    /// Told each time a transfer is over.
-    over: mpsc::Sender<()>,
+    passages: mpsc::UnboundedSender<Passage>,
+    patience: Duration,
 }
 
 /// Connections that have not shown yet that they belong here. When there are too many, the one that has taken longest has to
@@ -164,7 +200,7 @@ impl Reception {
                 stream.read_exact(&mut proof).await?;
                 let belonging = Belonging::decode(belonging);
                 let session = self.sessions.lock().get(&belonging.session).cloned();
-                session.ok_or(Refusal::NoSuchSession)?.join(stream, belonging, &proof)?;
+                session.ok_or(Refusal::NoSuchSession)?.join(stream, belonging, &proof, self.patience)?;
                 return Ok(None);
             }
             Err(error) => {
@@ -174,7 +210,7 @@ impl Reception {
                 return Err(error.into());
             }
         }
-        tune::control(&SockRef::from(&stream))?;
+        tune::control(&SockRef::from(&stream), self.patience)?;
         if self.sessions.lock().len() >= SESSIONS_MAX {
             send_away(stream, Status::Busy).await?;
             return Err(Refusal::Busy);
@@ -186,25 +222,35 @@ impl Reception {
     /// Serves one session from its welcome to its end.
     async fn host(&self, mut guest: Guest, addr: SocketAddr) {
         let ip = addr.ip().to_canonical();
-        let progress = Arc::new(Progress::default());
-        let watch = self.receptionist.started(ip, progress.clone());
+        self.clear_the_way(&guest).await;
         let id = match new_session_id() {
             Ok(id) => id,
             Err(error) => return self.receptionist.refused(ip, &format!("no random numbers: {error}")),
         };
+        let _ = self.passages.send(Passage::Began);
+        let progress = Arc::new(Progress::default());
+        let watch = self.receptionist.started(ip, progress.clone());
         let (outbox, outbox_reader) = outbox();
         let receiving = Arc::new(Receiving::new(self.sink.clone(), outbox, watch.clone(), progress));
         let session = Arc::new(Session::new(receiving, id, &mut guest));
         self.sessions.lock().insert(id, session.clone());
-        let end = session.run(guest, &outbox_reader).await;
-        self.sessions.lock().remove(&id);
-        drop(outbox_reader);
+        let end = session.run(guest, &outbox_reader, self.patience).await;
         session.dismiss().await;
-        if session.receiving.had_offers() {
-            watch.ended(&end);
-            let _ = self.over.try_send(());
-        } else {
+        self.sessions.lock().remove(&id);
+        if !session.receiving.had_offers() {
             tracing::info!("{ip} offered nothing: {end}");
+            return;
+        }
+        watch.ended(&end);
+        let lost = matches!(end, End::Lost(_) | End::Silent(_));
+        let _ = self.passages.send(if lost { Passage::Lost } else { Passage::Over });
+    }
+
+    /// Ends the session that a sender goes on with, if it is still here and was its own.
+    async fn clear_the_way(&self, guest: &Guest) {
+        let session = guest.resumes.and_then(|id| self.sessions.lock().get(&id).cloned());
+        if let Some(session) = session.filter(|session| session.peer == guest.peer) {
+            session.make_way().await;
         }
     }
 }

@@ -1,29 +1,37 @@
-//! The sender: one control connection, a pool of data connections, and a thread for each.
+//! The sender: sessions, one after another until everything has its outcome.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
-use super::connect;
-use super::control::converse;
-use super::enter::Link;
+use super::control::{Talk, converse};
+use super::enter::{EnterError, Link};
+use super::pool::{Keys, Pool};
 use crate::chunk::Layout;
 use crate::limits::{
-    CONNECT_TIMEOUT, CONNECTIONS_DEFAULT, CONNECTIONS_LONG_PATH, GOODBYE_TIMEOUT, LONG_PATH_ROUND_TRIP,
+    CONNECTIONS_DEFAULT, CONNECTIONS_LONG_PATH, LONG_PATH_ROUND_TRIP, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
     WORKER_STACK_BYTES,
 };
 use crate::protocol::message::{SenderMessage, SessionId};
-use crate::protocol::preface::Belonging;
-use crate::protocol::seal::{Cipher, SessionSecret};
-use crate::session::send_worker::{compare_chunks, send_chunks};
+use crate::session::send_worker::compare_chunks;
 use crate::session::sending::Sending;
 use crate::session::{End, Observer, Progress, outbox};
 use crate::source::Source;
+
+/// What to send and how.
+pub struct Transfer {
+    pub sources: Vec<Source>,
+    pub observer: Arc<dyn Observer>,
+    pub progress: Arc<Progress>,
+    /// How long a silent receiver is waited for.
+    pub patience: Duration,
+    /// For how long a lost receiver is looked for.
+    pub retry_for: Duration,
+}
 
 /// How a sending went as a whole. What became of each file the observer has heard.
 #[derive(Debug)]
@@ -33,16 +41,14 @@ pub struct SendOutcome {
     pub connections: u8,
 }
 
-/// Why nothing could be sent over a session that was agreed to.
+/// Why nothing more could be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    #[error(
-        "cannot open a data connection to {addr}: {source}; the control connection worked, so something between the machines \
-         may limit connections: try `-c 1`"
-    )]
-    Data { addr: SocketAddr, source: io::Error },
     #[error("this machine cannot start a thread: {0}; close something and try again")]
     Thread(io::Error),
+    /// The receiver was lost and found again, and does not let us in any more.
+    #[error(transparent)]
+    Enter(#[from] EnterError),
 }
 
 /// How many data connections a transfer of `sources` asks for: as many as the user says, otherwise as the path asks
@@ -56,52 +62,138 @@ pub fn wanted_connections(sources: &[Source], asked: Option<u8>, round_trip: Dur
     u8::try_from(chunks).unwrap_or(most).clamp(1, most)
 }
 
-/// Sends the files and waits for the outcome of each. `stop` ends the session early.
+/// Sends the files and waits for the outcome of each. When the receiver is lost, `reenter` looks for it again and what
+/// has no outcome yet is offered once more: what arrived of it waits in part files. `stop` ends it all early.
 ///
 /// # Errors
-/// [`SendError`] where no data connection came about. A session that breaks is a [`SendOutcome`] like one that completes.
+/// [`SendError`] where this machine or the receiver refuses to go on. A session that breaks for good is a [`SendOutcome`]
+/// like one that completes.
 pub async fn send(
-    link: Link,
-    sources: Vec<Source>,
-    observer: Arc<dyn Observer>,
-    progress: Arc<Progress>,
+    mut link: Link,
+    transfer: Transfer,
+    mut reenter: impl AsyncFnMut(SessionId) -> Result<Link, EnterError>,
     stop: impl Future<Output = ()>,
 ) -> Result<SendOutcome, SendError> {
-    let Link { reader, writer, secret, session, cipher, connections, addr, .. } = link;
-    let keys = Keys { secret, session, cipher };
-    let (outbox, outbox_reader) = outbox();
-    let sending = Arc::new(Sending::new(outbox, observer, progress));
-    let mut crew = Crew::new(sending.clone());
-    crew.start_offering(sources)?;
-    for number in 0..connections {
-        if let Err(source) = crew.open_connection(addr, &keys, number.into()).await {
-            if number == 0 {
-                return Err(SendError::Data { addr, source });
+    let Transfer { mut sources, observer, progress, patience, retry_for } = transfer;
+    let mut clock = RetryClock::new(retry_for);
+    tokio::pin!(stop);
+    loop {
+        let session = link.session;
+        let ran = run(link, sources, &observer, &progress, patience, stop.as_mut()).await?;
+        sources = ran.rest;
+        let retry = matches!(ran.outcome.end, End::Lost(_) | End::Silent(_)) && !retry_for.is_zero();
+        if !retry {
+            return Ok(ran.outcome);
+        }
+        observer.lost(&ran.outcome.end, retry_for);
+        clock.lost(progress.arrived());
+        progress.begin_again();
+        link = loop {
+            let Some(pause) = clock.pause() else { return Ok(ran.outcome) };
+            let found = async {
+                sleep(pause).await;
+                reenter(session).await
+            };
+            let found = tokio::select! {
+                found = found => found,
+                () = &mut stop => return Ok(SendOutcome { end: End::Stopped, ..ran.outcome }),
+            };
+            match found {
+                Ok(link) => break link,
+                Err(error) if error.is_passing() => tracing::info!("{error}"),
+                Err(error) => return Err(error.into()),
             }
-            tracing::warn!(
-                "data connection {number} of {connections} failed ({source}); going on without it"
-            );
+        };
+    }
+}
+
+/// How long and how often a lost receiver is looked for.
+struct RetryClock {
+    retry_for: Duration,
+    /// Since when nothing has arrived, and how much had arrived by then.
+    since: Instant,
+    arrived: u64,
+    pause: Duration,
+}
+
+impl RetryClock {
+    fn new(retry_for: Duration) -> RetryClock {
+        RetryClock { retry_for, since: Instant::now(), arrived: 0, pause: RETRY_PAUSE_FIRST }
+    }
+
+    /// A session was lost. Only one that brought something starts the clock anew: otherwise a receiver that dies
+    /// each time would be looked for without end.
+    fn lost(&mut self, arrived: u64) {
+        if arrived > self.arrived || self.arrived == 0 {
+            *self = RetryClock { arrived, ..RetryClock::new(self.retry_for) };
         }
     }
-    crew.start_comparing()?;
-    let end = {
+
+    /// The pause before the next try; `None` once the time is up.
+    fn pause(&mut self) -> Option<Duration> {
+        if self.since.elapsed() >= self.retry_for {
+            return None;
+        }
+        let mut random = [0; 2];
+        // Without random numbers the pause is merely not spread.
+        let _ = getrandom::fill(&mut random);
+        let pause =
+            self.pause.mul_f64(0.5 + f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX) / 2.0);
+        self.pause = RETRY_PAUSE_MAX.min(2 * self.pause);
+        Some(pause.min(self.retry_for.saturating_sub(self.since.elapsed())))
+    }
+}
+
+/// How one session went.
+struct Ran {
+    outcome: SendOutcome,
+    /// What has no outcome.
+    rest: Vec<Source>,
+}
+
+/// Runs one session to its end.
+async fn run(
+    link: Link,
+    sources: Vec<Source>,
+    observer: &Arc<dyn Observer>,
+    progress: &Arc<Progress>,
+    patience: Duration,
+    stop: impl Future<Output = ()>,
+) -> Result<Ran, SendError> {
+    let Link { reader, writer, secret, session, cipher, connections, addr, .. } = link;
+    let (outbox, outbox_reader) = outbox();
+    let sending = Arc::new(Sending::new(outbox, observer.clone(), progress.clone()));
+    let offering = start_offering(&sending, sources)?;
+    let comparing = spawn(&sending, "compare", |sending| {
+        if let Err(end) = compare_chunks(sending) {
+            sending.ending.decide(end);
+        }
+    })?;
+    let pool = Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, connections, patience);
+    let mut end = {
         let hear = |message| std::future::ready(sending.handle(message));
-        let beat = |due: bool| due.then_some(SenderMessage::Beat);
-        let talk = converse(reader, writer, &outbox_reader, &sending.ending, hear, beat, last_words);
+        let beat = |due: bool| Vec::from_iter(due.then_some(SenderMessage::Beat));
+        let talk = Talk { reader, writer, outbox: &outbox_reader, ending: &sending.ending, patience };
+        let talk = converse(talk, hear, beat, last_words);
         tokio::pin!(talk);
         tokio::select! {
             end = &mut talk => end,
+            () = pool.keep() => End::Stopped,
             () = stop => {
                 sending.ending.decide(End::Stopped);
                 talk.await
             }
         }
     };
-    // Whoever waits for room in the outbox need not wait any longer.
-    drop(outbox_reader);
-    let connections = crew.streams.len() as u8;
-    crew.dismiss(&end).await;
-    Ok(SendOutcome { end, addr, connections })
+    // Only the goodbye was lost.
+    if sending.is_done() && matches!(end, End::Lost(_) | End::Silent(_)) {
+        end = End::Complete;
+    }
+    let connections = pool.len();
+    let mut rest = sending.close();
+    pool.dismiss(&end, vec![comparing]).await;
+    rest.extend(offering.join().unwrap_or_default());
+    Ok(Ran { outcome: SendOutcome { end, addr, connections }, rest })
 }
 
 fn last_words(end: &End) -> Option<SenderMessage> {
@@ -112,81 +204,29 @@ fn last_words(end: &End) -> Option<SenderMessage> {
     }
 }
 
-/// What data connections take their keys from.
-struct Keys {
-    secret: SessionSecret,
-    session: SessionId,
-    cipher: Cipher,
+fn spawn<T: Send + 'static>(
+    sending: &Arc<Sending>,
+    name: &str,
+    work: impl FnOnce(&Sending) -> T + Send + 'static,
+) -> Result<JoinHandle<T>, SendError> {
+    let sending = sending.clone();
+    let builder = thread::Builder::new().name(name.into()).stack_size(WORKER_STACK_BYTES);
+    builder.spawn(move || work(&sending)).map_err(SendError::Thread)
 }
 
-/// The threads of a session, and the streams that hold them up.
-struct Crew {
-    sending: Arc<Sending>,
-    threads: Vec<JoinHandle<()>>,
-    streams: Vec<TcpStream>,
-}
-
-impl Crew {
-    fn new(sending: Arc<Sending>) -> Crew {
-        Crew { sending, threads: Vec::new(), streams: Vec::new() }
-    }
-
-    fn spawn(&mut self, name: &str, work: impl FnOnce(&Sending) + Send + 'static) -> Result<(), SendError> {
-        let sending = self.sending.clone();
-        let builder = thread::Builder::new().name(name.into()).stack_size(WORKER_STACK_BYTES);
-        self.threads.push(builder.spawn(move || work(&sending)).map_err(SendError::Thread)?);
-        Ok(())
-    }
-
-    fn start_offering(&mut self, sources: Vec<Source>) -> Result<(), SendError> {
-        self.spawn("offer", move |sending| {
-            if sources.into_iter().all(|source| sending.offer(source)) {
-                sending.finish();
-            }
-        })
-    }
-
-    fn start_comparing(&mut self) -> Result<(), SendError> {
-        self.spawn("compare", |sending| {
-            if let Err(end) = compare_chunks(sending) {
-                sending.ending.decide(end);
-            }
-        })
-    }
-
-    /// Opens data connection `number`, which is never used again in this session: its keys are its own.
-    async fn open_connection(&mut self, addr: SocketAddr, keys: &Keys, number: u32) -> io::Result<()> {
-        let data_keys =
-            keys.secret.data_keys(keys.cipher, &keys.session.0, number).map_err(io::Error::other)?;
-        let (mut sealer, _) = data_keys.for_sender();
-        let belonging = Belonging { session: keys.session, connection: number };
-        let hello = belonging.hello();
-        let proof = sealer.prove(&hello).map_err(io::Error::other)?;
-        let mut stream = connect::data(addr).await?;
-        timeout(CONNECT_TIMEOUT, stream.write_all(&[&hello[..], &proof].concat())).await??;
-        let stream = stream.into_std()?;
-        stream.set_nonblocking(false)?;
-        let handle = stream.try_clone()?;
-        self.spawn("send", move |sending| {
-            if let Err(end) = send_chunks(sending, stream, sealer) {
-                sending.ending.decide(end);
-            }
-        })
-        .map_err(io::Error::other)?;
-        self.streams.push(handle);
-        Ok(())
-    }
-
-    /// Sends everybody home and waits for them a little.
-    async fn dismiss(self, end: &End) {
-        self.sending.close();
-        if *end != End::Complete {
-            for stream in &self.streams {
-                let _ = stream.shutdown(Shutdown::Both);
+/// Offers the files one after another; the thread ends with those that could not be offered any more.
+fn start_offering(
+    sending: &Arc<Sending>,
+    sources: Vec<Source>,
+) -> Result<JoinHandle<Vec<Source>>, SendError> {
+    spawn(sending, "offer", move |sending| {
+        let mut rest = sources.into_iter();
+        while let Some(source) = rest.next() {
+            if let Err(source) = sending.offer(source) {
+                return std::iter::once(source).chain(rest).collect();
             }
         }
-        let threads = self.threads;
-        let join = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join())));
-        let _ = timeout(GOODBYE_TIMEOUT, join).await;
-    }
+        sending.finish();
+        Vec::new()
+    })
 }

@@ -3,34 +3,35 @@
 use std::fs;
 use std::io;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::limits::{BEAT_INTERVAL, SILENCE_TIMEOUT, SOCKET_BUFFER_BYTES};
+use crate::limits::{BEAT_INTERVAL, SOCKET_BUFFER_BYTES};
 
 /// A connection that carries chunks.
 ///
 /// - Nagle stays on: only the last, small segment of a burst can wait, and the thread is about to write more.
 /// - Large buffers, where the kernel grants them: see [`large_buffers`].
-pub fn data(socket: &SockRef) -> io::Result<()> {
+pub fn data(socket: &SockRef, patience: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(false)?;
     large_buffers(socket)?;
-    bound_silence(socket)
+    bound_silence(socket, patience)
 }
 
 /// A connection that carries messages: each is small, and somebody waits for it.
-pub fn control(socket: &SockRef) -> io::Result<()> {
+pub fn control(socket: &SockRef, patience: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    bound_silence(socket)
+    bound_silence(socket, patience)
 }
 
 /// Bounds how long a dead peer goes unnoticed by the kernel: keepalive probes find one while nothing is sent, and
 /// TCP_USER_TIMEOUT one that no longer acknowledges what is sent.
-fn bound_silence(socket: &SockRef) -> io::Result<()> {
-    let keepalive = TcpKeepalive::new().with_time(SILENCE_TIMEOUT / 2).with_interval(BEAT_INTERVAL * 2);
+fn bound_silence(socket: &SockRef, patience: Duration) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new().with_time(patience / 2).with_interval(BEAT_INTERVAL * 2);
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(SILENCE_TIMEOUT))?;
+    socket.set_tcp_user_timeout(Some(patience))?;
     Ok(())
 }
 
@@ -77,13 +78,15 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
 
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     #[test]
     fn buffers_are_large_or_left_to_the_kernel() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let socket = SockRef::from(&stream);
         let before = (socket.recv_buffer_size().unwrap(), socket.send_buffer_size().unwrap());
-        data(&socket).unwrap();
+        data(&socket, PATIENCE).unwrap();
         let after = (socket.recv_buffer_size().unwrap(), socket.send_buffer_size().unwrap());
         let granted = |max: Option<usize>| max.is_none_or(|m| m >= SOCKET_BUFFER_BYTES);
         let check = |granted, before, after| match granted {
@@ -93,7 +96,7 @@ mod tests {
         check(granted(clamps().receive), before.0, after.0);
         check(granted(clamps().send), before.1, after.1);
         assert!(!stream.nodelay().unwrap());
-        control(&socket).unwrap();
+        control(&socket, PATIENCE).unwrap();
         assert!(stream.nodelay().unwrap());
     }
 }

@@ -1,0 +1,91 @@
+//! What one data connection has taken and the receiver has not confirmed: what must be dealt again if it dies.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::PeerMisbehaved;
+use super::run::Attempt;
+use crate::chunk::ChunkIndex;
+
+/// One data connection as the sender's side of a session sees it.
+pub struct Line {
+    pub number: u32,
+    /// Ends the connection under a worker that is writing to it.
+    hang_up: Box<dyn Fn() + Send + Sync>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Frames that the receiver has taken in.
+    confirmed: u64,
+    /// The frames after those, in the order in which they were written.
+    unconfirmed: VecDeque<(Arc<Attempt>, ChunkIndex)>,
+    /// Since when the receiver has owed an answer: that it has the connection, or a frame of it.
+    owed_since: Option<Instant>,
+    closed: bool,
+}
+
+impl Line {
+    pub fn new(number: u32, now: Instant, hang_up: impl Fn() + Send + Sync + 'static) -> Line {
+        let state = State { owed_since: Some(now), ..State::default() };
+        Line { number, hang_up: Box::new(hang_up), state: Mutex::new(state) }
+    }
+
+    /// Notes a frame that is about to be written. False once the connection has ended: it must go another way.
+    pub fn note(&self, attempt: &Arc<Attempt>, chunk: ChunkIndex) -> bool {
+        let mut state = self.state.lock();
+        if !state.closed {
+            state.unconfirmed.push_back((attempt.clone(), chunk));
+            if state.owed_since.is_none() {
+                state.owed_since = Some(Instant::now());
+            }
+        }
+        !state.closed
+    }
+
+    /// For how long the receiver has owed an answer about this connection.
+    pub fn stalled(&self, now: Instant) -> Duration {
+        let since = self.state.lock().owed_since;
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// The receiver has taken in the first `frames` frames; 0 says that it has the connection.
+    pub fn confirm(&self, frames: u64) -> Result<(), PeerMisbehaved> {
+        let mut state = self.state.lock();
+        let news = frames.checked_sub(state.confirmed).and_then(|n| usize::try_from(n).ok());
+        let news =
+            news.filter(|news| *news <= state.unconfirmed.len()).ok_or(PeerMisbehaved::Unexpected {
+                got: "a count of frames that were not sent",
+                expected: "how many of those that were",
+            })?;
+        state.unconfirmed.drain(..news);
+        state.confirmed = frames;
+        state.owed_since = (!state.unconfirmed.is_empty()).then(Instant::now);
+        Ok(())
+    }
+
+    /// The connection has ended after the receiver had taken in `frames` frames. Returns the others.
+    pub fn close(&self, frames: u64) -> Result<VecDeque<(Arc<Attempt>, ChunkIndex)>, PeerMisbehaved> {
+        self.confirm(frames)?;
+        let mut state = self.state.lock();
+        state.closed = true;
+        let lost = std::mem::take(&mut state.unconfirmed);
+        drop(state);
+        (self.hang_up)();
+        Ok(lost)
+    }
+
+    /// Ends the connection, whatever is on it.
+    pub fn hang_up(&self) {
+        self.state.lock().closed = true;
+        (self.hang_up)();
+    }
+}

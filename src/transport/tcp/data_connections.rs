@@ -1,0 +1,122 @@
+//! The data connections of one session at the receiver: who may open one, and how far each has come.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use parking_lot::Mutex;
+
+use super::admit::Refusal;
+use crate::limits::{CONNECTION_NUMBERS_MAX, WORKER_STACK_BYTES};
+use crate::protocol::message::ReceiverMessage;
+use crate::protocol::seal::Opener;
+use crate::session::End;
+use crate::session::receive_worker::receive_chunks;
+use crate::session::receiving::Receiving;
+
+/// The data connections of one session. Shared by its control connection and its threads.
+#[derive(Default)]
+pub(super) struct DataConnections {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The numbers that were used. None is used twice, also when its connection is gone: its keys would be used
+    /// twice, and whoever recorded the connection could play it once more.
+    used: HashSet<u32>,
+    live: HashMap<u32, Live>,
+    threads: Vec<JoinHandle<()>>,
+    closed: bool,
+}
+
+struct Live {
+    stream: TcpStream,
+    frames: Arc<AtomicU64>,
+    /// What the sender was told last; nothing until it was told that the connection is here.
+    told: Option<u64>,
+}
+
+impl DataConnections {
+    /// Gives a connection that has proved that it belongs here a thread. `granted` is how many may live at once.
+    pub fn start(
+        self: &Arc<Self>,
+        receiving: &Arc<Receiving>,
+        stream: TcpStream,
+        number: u32,
+        opener: Opener,
+        granted: u8,
+    ) -> Result<(), Refusal> {
+        let handle = stream.try_clone()?;
+        let frames = Arc::new(AtomicU64::new(0));
+        let mut state = self.state.lock();
+        let allowed = !state.closed && state.live.len() < granted.into() && number < CONNECTION_NUMBERS_MAX;
+        if !allowed || !state.used.insert(number) {
+            return Err(Refusal::NoSuchSession);
+        }
+        let (connections, receiving, counter) = (self.clone(), receiving.clone(), frames.clone());
+        let work = move || {
+            let result = receive_chunks(&receiving, &stream, opener, &counter);
+            connections.ended(&receiving, number, &counter, result);
+        };
+        let builder = thread::Builder::new().name("receive".into()).stack_size(WORKER_STACK_BYTES);
+        state.threads.retain(|thread| !thread.is_finished());
+        state.threads.push(builder.spawn(work)?);
+        state.live.insert(number, Live { stream: handle, frames, told: None });
+        Ok(())
+    }
+
+    /// A connection has ended. The network and whoever sits on it may end any; the sender deals the rest of its chunks
+    /// again. What the sender itself did wrong, or what this machine cannot do, ends the session.
+    fn ended(&self, receiving: &Receiving, number: u32, frames: &AtomicU64, result: Result<(), End>) {
+        match result {
+            Ok(()) => {}
+            Err(end @ End::Lost(_)) => tracing::debug!("data connection {number}: {end}"),
+            Err(end @ End::Forged(_)) => tracing::warn!("data connection {number}: {end}; it is closed"),
+            Err(end) => return receiving.ending.decide(end),
+        }
+        if let Some(live) = self.state.lock().live.remove(&number) {
+            let _ = live.stream.shutdown(Shutdown::Both);
+        }
+        receiving.say(ReceiverMessage::HungUp { connection: number, frames: frames.load(Ordering::Acquire) });
+    }
+
+    /// The sender gives a connection up, one that may not even have come here. Its thread says how far it came.
+    pub fn hang_up(&self, receiving: &Receiving, number: u32) {
+        let mut state = self.state.lock();
+        if let Some(live) = state.live.get(&number) {
+            let _ = live.stream.shutdown(Shutdown::Both);
+            return;
+        }
+        // Answered once: what ended by itself was told then.
+        let first = number < CONNECTION_NUMBERS_MAX && state.used.insert(number);
+        drop(state);
+        if first {
+            receiving.say(ReceiverMessage::HungUp { connection: number, frames: 0 });
+        }
+    }
+
+    /// What the sender has not been told of yet.
+    pub fn news(&self) -> Vec<ReceiverMessage> {
+        let mut news = Vec::new();
+        for (&connection, live) in &mut self.state.lock().live {
+            let frames = live.frames.load(Ordering::Acquire);
+            if live.told.replace(frames) != Some(frames) {
+                news.push(ReceiverMessage::Confirmed { connection, frames });
+            }
+        }
+        news
+    }
+
+    /// Ends all of them and hands out their threads.
+    pub fn close(&self) -> Vec<JoinHandle<()>> {
+        let mut state = self.state.lock();
+        state.closed = true;
+        for live in state.live.values() {
+            let _ = live.stream.shutdown(Shutdown::Both);
+        }
+        std::mem::take(&mut state.threads)
+    }
+}

@@ -1,0 +1,148 @@
+//! The sender's pool of data connections: each with a thread, each replaced when it dies.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{sleep, timeout};
+
+use super::connect;
+use crate::limits::{
+    CONNECT_TIMEOUT, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
+    STALL_CHECK_INTERVAL, WORKER_STACK_BYTES,
+};
+use crate::protocol::message::SessionId;
+use crate::protocol::preface::Belonging;
+use crate::protocol::seal::{Cipher, SessionSecret};
+use crate::session::End;
+use crate::session::line::Line;
+use crate::session::send_worker::send_chunks;
+use crate::session::sending::Sending;
+
+/// What data connections take their keys from.
+pub(super) struct Keys {
+    pub secret: SessionSecret,
+    pub session: SessionId,
+    pub cipher: Cipher,
+}
+
+/// The data connections of one session.
+pub(super) struct Pool {
+    sending: Arc<Sending>,
+    addr: SocketAddr,
+    keys: Keys,
+    wanted: u8,
+    patience: Duration,
+    /// Given out once each, so that no key is ever used twice.
+    next_number: Mutex<u32>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Pool {
+    pub fn new(sending: Arc<Sending>, addr: SocketAddr, keys: Keys, wanted: u8, patience: Duration) -> Pool {
+        let (next_number, threads) = (Mutex::default(), Mutex::default());
+        Pool { sending, addr, keys, wanted, patience, next_number, threads }
+    }
+
+    /// Opens connections and replaces those that die, for as long as it is polled. Where none can be had for as long as a
+    /// silent peer would be waited for, the session is lost.
+    pub async fn keep(&self) {
+        let mut without_any = Instant::now();
+        let mut pause = RETRY_PAUSE_FIRST;
+        loop {
+            if self.sending.lines() < self.wanted.into() {
+                match self.open().await {
+                    Ok(()) => {
+                        pause = RETRY_PAUSE_FIRST;
+                        continue;
+                    }
+                    Err(error) => {
+                        self.failed(&error, without_any);
+                        sleep(pause).await;
+                        pause = RETRY_PAUSE_MAX.min(2 * pause);
+                    }
+                }
+            } else {
+                // One that ended is replaced at once, one that is stuck must be looked for.
+                let _ = timeout(STALL_CHECK_INTERVAL, self.sending.line_ended.notified()).await;
+            }
+            self.sending.give_up_stalled(Instant::now(), self.patience);
+            if self.sending.lines() > 0 {
+                without_any = Instant::now();
+            }
+        }
+    }
+
+    fn failed(&self, error: &io::Error, without_any: Instant) {
+        let addr = self.addr;
+        if self.sending.lines() == 0 && without_any.elapsed() >= self.patience {
+            let reason = format!(
+                "no data connection to {addr} can be opened ({error}); the control connection works, so something \
+                 between the machines may limit connections: try `-c 1`"
+            );
+            self.sending.ending.decide(End::Lost(reason));
+        } else {
+            tracing::info!("cannot open a data connection to {addr}: {error}");
+        }
+    }
+
+    fn number(&self) -> io::Result<u32> {
+        let mut next = self.next_number.lock();
+        if *next >= CONNECTION_NUMBERS_MAX {
+            return Err(io::Error::other("too many of them have died"));
+        }
+        *next += 1;
+        Ok(*next - 1)
+    }
+
+    async fn open(&self) -> io::Result<()> {
+        let number = self.number()?;
+        let Keys { secret, session, cipher } = &self.keys;
+        let (mut sealer, _) =
+            secret.data_keys(*cipher, &session.0, number).map_err(io::Error::other)?.for_sender();
+        let hello = Belonging { session: *session, connection: number }.hello();
+        let proof = sealer.prove(&hello).map_err(io::Error::other)?;
+        let mut stream = connect::data(self.addr, self.patience).await?;
+        timeout(CONNECT_TIMEOUT, stream.write_all(&[&hello[..], &proof].concat())).await??;
+        let stream = stream.into_std()?;
+        stream.set_nonblocking(false)?;
+        let handle = stream.try_clone()?;
+        let line = Arc::new(Line::new(number, Instant::now(), move || drop(handle.shutdown(Shutdown::Both))));
+        let (sending, own) = (self.sending.clone(), line.clone());
+        let work = move || match send_chunks(&sending, &own, stream, sealer) {
+            Ok(()) => {}
+            // The network, or whoever sits on it, ended this connection; the receiver knows how far it came.
+            Err(End::Lost(reason)) => {
+                tracing::debug!("data connection {number}: {reason}");
+                sending.line_failed(&own);
+            }
+            Err(end) => sending.ending.decide(end),
+        };
+        let builder = thread::Builder::new().name("send".into()).stack_size(WORKER_STACK_BYTES);
+        let mut threads = self.threads.lock();
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(builder.spawn(work)?);
+        self.sending.add_line(line);
+        Ok(())
+    }
+
+    /// How many connections there are.
+    pub fn len(&self) -> u8 {
+        u8::try_from(self.sending.lines()).unwrap_or(u8::MAX)
+    }
+
+    /// Waits a little for the threads of a session that was closed. Where it did not come to its end, they may be
+    /// stuck in a connection, which ends under them.
+    pub async fn dismiss(&self, end: &End, others: Vec<JoinHandle<()>>) {
+        if *end != End::Complete {
+            self.sending.hang_up();
+        }
+        let threads: Vec<_> = self.threads.lock().drain(..).chain(others).collect();
+        let join = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join())));
+        let _ = timeout(GOODBYE_TIMEOUT, join).await;
+    }
+}

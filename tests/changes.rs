@@ -1,0 +1,112 @@
+//! A source that does not stay as it was: that file fails with the reason, and nothing else does.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends at the first surprise"
+)]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use common::*;
+
+/// More than all the buffers between the two disks hold, so that the end of it is not read while the relay holds.
+const LARGE: usize = 200 * CHUNK;
+
+/// Sends `file` and two more; lets `change` have it when the first bytes have crossed, and demands that it alone fails,
+/// with `reason`.
+fn fails_alone(reason: &str, change: impl Fn(&Path)) {
+    for connections in ["1", "4"] {
+        let scene = Scene::new();
+        let receiver = scene.receiver();
+        let file = make(&scene.src, "file", LARGE);
+        let others = [make(&scene.src, "small", 1000), make(&scene.src, "large", 3 * CHUNK + 1)];
+        let relay = Relay::holding_after(receiver.addr, 2 * CHUNK as u64);
+        let sender = scene.start_send(&["-c", connections], &[&file, &others[0], &others[1]], relay.addr);
+        relay.wait_until_held();
+        change(&file);
+        relay.release();
+        let output = sender.finish(PATIENCE);
+        let path = file.to_str().unwrap();
+        output.expect_complaint(5, &[path, "changed while it was being sent", reason, "send it again"]);
+        output.expect_out(&["2 files, ", "1 file failed"]);
+        assert_arrived(&others, &scene.dst);
+        assert_eq!(listing(&scene.dst), ["large", "small"], "over {connections} connections");
+        receiver.wait_for_stderr(reason);
+        scene.send(&[&file], receiver.addr).expect_success();
+        assert_arrived(&[&file], &scene.dst);
+    }
+}
+
+#[test]
+fn a_source_that_shrinks_fails_and_nothing_of_it_is_published() {
+    fails_alone("it shrank from 52428800 to 1000 bytes", |file| {
+        File::options().write(true).open(file).unwrap().set_len(1000).unwrap();
+    });
+}
+
+#[test]
+fn a_source_that_is_emptied_fails_and_nothing_of_it_is_published() {
+    fails_alone("it shrank from 52428800 to 0 bytes", |file| drop(File::create(file).unwrap()));
+}
+
+#[test]
+fn a_source_that_grows_fails_and_nothing_of_it_is_published() {
+    fails_alone("it grew from 52428800 to 52428804 bytes", |file| {
+        File::options().append(true).open(file).unwrap().write_all(b"more").unwrap();
+    });
+}
+
+#[test]
+fn a_source_that_is_written_into_fails_and_nothing_of_it_is_published() {
+    fails_alone("its modification time changed", |file| {
+        let file = File::options().write(true).open(file).unwrap();
+        file.write_all_at(b"other bytes", LARGE as u64 - 100).unwrap();
+    });
+}
+
+#[test]
+fn a_source_that_is_replaced_or_removed_while_it_is_sent_arrives_as_it_was() {
+    for replace in [true, false] {
+        let scene = Scene::new();
+        let receiver = scene.receiver();
+        let file = make(&scene.src, "file", LARGE);
+        let original = scene.path("original");
+        fs::hard_link(&file, &original).unwrap();
+        let relay = Relay::holding_after(receiver.addr, 2 * CHUNK as u64);
+        let sender = scene.start_send(&[], &[&file], relay.addr);
+        relay.wait_until_held();
+        match replace {
+            true => fs::rename(make(&scene.src, "other", LARGE), &file).unwrap(),
+            false => fs::remove_file(&file).unwrap(),
+        }
+        relay.release();
+        sender.finish(PATIENCE).expect_success();
+        assert_same(&original, &scene.dst.join("file"));
+    }
+}
+
+#[test]
+fn a_source_that_changes_before_it_is_opened_fails_too() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    // No more than sixteen large files are under way at once, so the last is not looked at while the relay holds.
+    let mut files: Vec<_> = (0..20).map(|n| make(&scene.src, format!("large {n:02}"), 30 * CHUNK)).collect();
+    let relay = Relay::holding_after(receiver.addr, 2 * CHUNK as u64);
+    let sender = scene.start_send(&[], &files, relay.addr);
+    relay.wait_until_held();
+    let last = files.pop().unwrap();
+    fs::rename(make(&scene.src, "other", 30 * CHUNK), &last).unwrap();
+    relay.release();
+    let output = sender.finish(PATIENCE);
+    output.expect_complaint(5, &[last.to_str().unwrap(), "another file took its place"]);
+    output.expect_out(&["19 files, ", "1 file failed"]);
+    assert_arrived(&files, &scene.dst);
+    assert_eq!(listing(&scene.dst).len(), 19);
+}
