@@ -170,7 +170,7 @@ pub const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(100);
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// How often a sender looks for data connections that are stuck.
-pub const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+pub const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often the receiver reports what it has written.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);

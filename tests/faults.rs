@@ -26,9 +26,9 @@ const LARGE: usize = 64 * CHUNK;
 const PROMPTLY: Duration = Duration::from_secs(15);
 
 /// Starts to send `file` and returns when some of it is at the receiver and nothing more comes through.
-fn send_half(scene: &Scene, receiver: &Receiver, file: &Path) -> (Relay, Process, u64) {
+fn send_half(scene: &Scene, receiver: &Receiver, file: &Path, flags: &[&str]) -> (Relay, Process, u64) {
     let relay = Relay::holding_after(receiver.addr, LARGE as u64 / 2);
-    let sender = scene.start_send(&[], &[file], relay.addr);
+    let sender = scene.start_send(flags, &[file], relay.addr);
     relay.wait_until_held();
     // Less what the four connections carry of chunks that are not whole yet.
     let arrived = LARGE as u64 / 2 - 5 * CHUNK as u64;
@@ -55,7 +55,7 @@ fn a_killed_sender_leaves_a_receiver_that_serves_and_a_file_that_can_be_resumed(
     let scene = Scene::new();
     let receiver = scene.receiver();
     let file = make(&scene.src, "file", LARGE);
-    let (_relay, mut sender, arrived) = send_half(&scene, &receiver, &file);
+    let (_relay, mut sender, arrived) = send_half(&scene, &receiver, &file, &[]);
     sender.kill();
     receiver.wait_for_stderr("from 127.0.0.1: ");
     resume(&scene, &receiver, &file, arrived);
@@ -66,7 +66,7 @@ fn a_killed_receiver_ends_the_sender_promptly_with_what_to_do() {
     let scene = Scene::new();
     let mut receiver = scene.receiver();
     let file = make(&scene.src, "file", LARGE);
-    let (relay, sender, arrived) = send_half(&scene, &receiver, &file);
+    let (relay, sender, arrived) = send_half(&scene, &receiver, &file, &["--retry-for", "0"]);
     receiver.process.kill();
     let relay_addr = relay.addr.to_string();
     sender.finish(PROMPTLY).expect_complaint(3, &[&relay_addr, "run the same command again"]);
@@ -79,7 +79,7 @@ fn an_interrupted_sender_says_how_far_it_came_and_the_receiver_goes_on() {
         let scene = Scene::new();
         let receiver = scene.receiver();
         let file = make(&scene.src, "file", LARGE);
-        let (_relay, sender, arrived) = send_half(&scene, &receiver, &file);
+        let (_relay, sender, arrived) = send_half(&scene, &receiver, &file, &[]);
         sender.signal(signal);
         let output = sender.finish(PROMPTLY);
         output
@@ -95,7 +95,7 @@ fn an_interrupted_receiver_tells_the_sender_and_keeps_what_arrived() {
         let scene = Scene::new();
         let receiver = scene.receiver();
         let file = make(&scene.src, "file", LARGE);
-        let (relay, sender, arrived) = send_half(&scene, &receiver, &file);
+        let (relay, sender, arrived) = send_half(&scene, &receiver, &file, &[]);
         receiver.process.signal(signal);
         receiver.process.finish(PROMPTLY).expect_complaint(130, &["from 127.0.0.1: interrupted"]);
         let relay_addr = relay.addr.to_string();
@@ -129,70 +129,75 @@ fn a_sender_can_be_interrupted_while_nobody_answers() {
     sender.finish(Duration::from_secs(8)).expect_complaint(130, &["interrupted before anything was sent"]);
 }
 
-/// Sends a file through a relay that cuts one connection: both sides must notice, nothing wrong may appear, and a
-/// second call must do. True where the first call failed.
-fn survives_cut(flags: &[&str], file_bytes: usize, kind: Kind, nth: usize, at: usize) -> bool {
+/// Sends a file through a relay that cuts one connection, and demands that it arrives all the same.
+fn survives_cut(flags: &[&str], file_bytes: usize, kind: Kind, nth: usize, at: usize) {
     let scene = Scene::new();
     let receiver = scene.receiver();
     let file = make(&scene.src, "file", file_bytes);
     let relay = Relay::with_fault(receiver.addr, Fault { kind, nth, at: at as u64, harm: Harm::Cut });
     let what = format!("{flags:?}: {kind:?} connection {nth} cut at byte {at}, file of {file_bytes}");
     let mut sender = scene.start_send(flags, &[&file], relay.addr);
-    wait_until(&format!("the sender gives up: {what}"), PROMPTLY, || !sender.is_running());
+    wait_until(&format!("the sender ends: {what}"), PROMPTLY, || !sender.is_running());
     let output = sender.finish(PATIENCE);
-    let failed = output.code == Some(3);
-    assert_harmless(&output.stderr, &what);
-    assert!(failed || output.code == Some(0), "{what}: {:?} {}", output.code, output.err());
-    if failed {
-        output.expect_complaint(3, &[]);
-        assert!(!scene.dst.join("file").exists(), "{what}");
-        scene.send(&[&file], receiver.addr).expect_success();
-    }
+    assert_eq!(output.code, Some(0), "{what}: {}", output.err());
     assert_arrived(&[&file], &scene.dst);
     assert_eq!(listing(&scene.dst), ["file"], "{what}");
-    failed
 }
 
 #[test]
-fn a_control_connection_may_break_anywhere_before_the_end() {
+fn a_control_connection_that_breaks_in_the_handshake_is_told_at_once() {
     for at in [0, 4, 8, 10, 20, 40] {
-        for size in [1000, LARGE] {
-            assert!(survives_cut(&[], size, Kind::Control, 0, at));
-        }
+        let scene = Scene::new();
+        let receiver = scene.receiver();
+        let file = make(&scene.src, "file", 1000);
+        let fault = Fault { kind: Kind::Control, nth: 0, at, harm: Harm::Cut };
+        let relay = Relay::with_fault(receiver.addr, fault);
+        scene.send(&[&file], relay.addr).expect_complaint(3, &[&relay.addr.to_string()]);
+        assert!(listing(&scene.dst).is_empty());
+        scene.send(&[&file], receiver.addr).expect_success();
+        assert_arrived(&[&file], &scene.dst);
     }
 }
 
 #[test]
-fn a_data_connection_may_break_in_a_chunk() {
-    for at in [40, 1000, CHUNK / 2, 3 * CHUNK + 77] {
-        assert!(survives_cut(&["-c", "1"], LARGE, Kind::Data, 0, at));
+fn a_transfer_outlives_the_loss_of_its_control_connection() {
+    // The TLS handshake, the hello and the first offer take less than 4000 bytes; beats and verdicts come behind it.
+    for at in [3500, 3600, 3700, 3800] {
+        survives_cut(&["-c", "2"], 4 * LARGE, Kind::Control, 0, at);
+    }
+}
+
+#[test]
+fn a_transfer_outlives_the_loss_of_a_data_connection_in_a_chunk() {
+    for at in [70, 1000, CHUNK / 2, 3 * CHUNK + 77] {
+        survives_cut(&["-c", "1"], LARGE, Kind::Data, 0, at);
         for nth in 0..4 {
-            // Where the other connections were quicker, this one may never have carried as much.
             survives_cut(&[], LARGE, Kind::Data, nth, at);
         }
     }
-    assert!(survives_cut(&[], 1000, Kind::Data, 0, 600));
+    survives_cut(&[], 1000, Kind::Data, 0, 600);
 }
 
 #[test]
-fn a_data_connection_may_break_between_two_frames() {
+fn a_transfer_outlives_the_loss_of_a_data_connection_between_two_frames() {
     use lanx::protocol::frame::HEADER_BYTES;
     use lanx::protocol::preface::{BELONGING_BYTES, PREFACE_BYTES};
-    let first_frame = PREFACE_BYTES + BELONGING_BYTES;
-    let second_frame = first_frame + HEADER_BYTES + CHUNK;
-    assert!(survives_cut(&[], 1000, Kind::Data, 0, first_frame));
-    assert!(survives_cut(&["-c", "1"], 2 * CHUNK, Kind::Data, 0, second_frame));
+    use lanx::protocol::seal::TAG_BYTES;
+    let first_frame = PREFACE_BYTES + BELONGING_BYTES + TAG_BYTES;
+    let second_frame = first_frame + HEADER_BYTES + CHUNK + TAG_BYTES;
+    survives_cut(&[], 1000, Kind::Data, 0, first_frame);
+    survives_cut(&["-c", "1"], 2 * CHUNK, Kind::Data, 0, second_frame);
     for at in [first_frame, second_frame] {
-        assert!(survives_cut(&["-c", "1"], LARGE, Kind::Data, 0, at));
+        survives_cut(&["-c", "1"], LARGE, Kind::Data, 0, at);
         survives_cut(&[], LARGE, Kind::Data, 3, at);
     }
 }
 
 #[test]
-fn a_data_connection_may_break_before_the_receiver_knows_whose_it_is() {
-    for at in [0, 7, 8, 27] {
-        assert!(survives_cut(&[], 1000, Kind::Data, 0, at));
-        assert!(survives_cut(&["-c", "1"], LARGE, Kind::Data, 0, at));
+fn a_transfer_outlives_a_data_connection_that_breaks_before_the_receiver_knows_whose_it_is() {
+    for at in [0, 7, 8, 27, 40] {
+        survives_cut(&[], 1000, Kind::Data, 0, at);
+        survives_cut(&["-c", "1"], LARGE, Kind::Data, 0, at);
         survives_cut(&[], LARGE, Kind::Data, 2, at);
     }
 }
@@ -200,16 +205,17 @@ fn a_data_connection_may_break_before_the_receiver_knows_whose_it_is() {
 #[test]
 fn a_network_that_goes_silent_is_noticed_by_both_sides_in_bounded_time() {
     let scene = Scene::new();
-    let receiver = scene.receiver();
+    let receiver = scene.receiver_with(&["--timeout", "5"]);
     let file = make(&scene.src, "file", LARGE);
-    let (relay, sender, arrived) = send_half(&scene, &receiver, &file);
+    let flags = ["--timeout", "5", "--retry-for", "0"];
+    let (relay, sender, arrived) = send_half(&scene, &receiver, &file, &flags);
     relay.freeze();
     let output = sender.finish(PATIENCE);
     output.expect_complaint(
         3,
-        &[&relay.addr.to_string(), "said nothing for 30 s", "run the same command again"],
+        &[&relay.addr.to_string(), "said nothing for 5 s", "run the same command again"],
     );
-    receiver.wait_for_stderr("said nothing for 30 s");
+    receiver.wait_for_stderr("said nothing for 5 s");
     resume(&scene, &receiver, &file, arrived);
 }
 
@@ -229,10 +235,9 @@ fn a_turned_bit_never_becomes_a_wrong_file() {
                 receiver.addr,
                 Fault { kind: Kind::Data, nth: 0, at, harm: Harm::Flip(bit) },
             );
-            let output = scene.start_send(&["-c", "1"], &[&file], relay.addr).finish(PROMPTLY);
-            assert!(matches!(output.code, Some(1 | 3 | 6)), "{what}: {:?} {}", output.code, output.err());
-            assert!(!scene.dst.join("file").exists(), "{what}");
-            scene.send(&[&file], receiver.addr).expect_success();
+            let flags = ["-c", "1", "--timeout", "5"];
+            let output = scene.start_send(&flags, &[&file], relay.addr).finish(PATIENCE);
+            assert_eq!(output.code, Some(0), "{what}: {}", output.err());
             assert_arrived(&[&file], &scene.dst);
             assert_eq!(listing(&scene.dst), ["file"], "{what}");
         }
@@ -244,7 +249,7 @@ fn strangers_do_not_disturb_a_transfer() {
     let scene = Scene::new();
     let receiver = scene.receiver();
     let file = make(&scene.src, "file", LARGE);
-    let (relay, sender, _) = send_half(&scene, &receiver, &file);
+    let (relay, sender, _) = send_half(&scene, &receiver, &file, &[]);
     let mut strangers = Vec::new();
     for n in 0..100 {
         let mut stranger = TcpStream::connect(receiver.addr).unwrap();

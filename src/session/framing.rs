@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, BufWriter, IoSlice, Read, Write};
 
-use super::{End, PeerMisbehaved};
+use super::End;
 use crate::limits::{CHUNK_BYTES, CONNECTION_BUFFER_BYTES};
 use crate::protocol::frame::{HASH_BYTES, HEADER_BYTES, Header};
 use crate::protocol::seal::{Opener, SealError, Sealer, TAG_BYTES};
@@ -97,7 +97,7 @@ impl<R: Read> FrameReader<R> {
     /// opened: good for finding out how much to read, and for nothing else.
     ///
     /// # Errors
-    /// [`End::Lost`] for a stream that fails or ends inside a header, [`End::Misbehaved`] for a header that cannot be.
+    /// [`End::Lost`] for a stream that fails or ends inside a header, [`End::Forged`] for a header that cannot be.
     pub fn header(&mut self) -> Result<Option<Header>, End> {
         let mut bytes = [0; HEADER_BYTES];
         let mut filled = 0;
@@ -111,8 +111,11 @@ impl<R: Read> FrameReader<R> {
             }
         }
         self.header = bytes;
-        let header = Header::decode(&bytes)
-            .map_err(|error| PeerMisbehaved::Malformed { what: "a frame header", error })?;
+        // Nobody has vouched for it yet, so the sender is not to blame for one that cannot be.
+        let header = Header::decode(&bytes).map_err(|error| {
+            tracing::debug!("a frame header {error}");
+            End::Forged(SealError::Forged)
+        })?;
         Ok(Some(header))
     }
 
@@ -254,7 +257,7 @@ mod tests {
                 // A length may also promise more than there is.
                 let result = opened(&bytes, 0);
                 assert!(
-                    matches!(result, Err(End::Forged(_) | End::Misbehaved(_) | End::Lost(_))),
+                    matches!(result, Err(End::Forged(_) | End::Lost(_))),
                     "byte {at} bit {bit}"
                 );
             }

@@ -10,11 +10,18 @@ use super::PeerMisbehaved;
 use super::run::Attempt;
 use crate::chunk::ChunkIndex;
 
+/// What carries a data connection.
+pub trait Wire: Send + Sync {
+    /// Ends it under a worker that is writing to it.
+    fn hang_up(&self);
+    /// Whether the other side has ended it. A worker finds out only when it writes.
+    fn is_dead(&self) -> bool;
+}
+
 /// One data connection as the sender's side of a session sees it.
 pub struct Line {
     pub number: u32,
-    /// Ends the connection under a worker that is writing to it.
-    hang_up: Box<dyn Fn() + Send + Sync>,
+    wire: Box<dyn Wire>,
     state: Mutex<State>,
 }
 
@@ -30,9 +37,9 @@ struct State {
 }
 
 impl Line {
-    pub fn new(number: u32, now: Instant, hang_up: impl Fn() + Send + Sync + 'static) -> Line {
+    pub fn new(number: u32, now: Instant, wire: Box<dyn Wire>) -> Line {
         let state = State { owed_since: Some(now), ..State::default() };
-        Line { number, hang_up: Box::new(hang_up), state: Mutex::new(state) }
+        Line { number, wire, state: Mutex::new(state) }
     }
 
     /// Notes a frame that is about to be written. False once the connection has ended: it must go another way.
@@ -47,10 +54,12 @@ impl Line {
         !state.closed
     }
 
-    /// For how long the receiver has owed an answer about this connection.
-    pub fn stalled(&self, now: Instant) -> Duration {
-        let since = self.state.lock().owed_since;
-        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    /// Whether the connection is of no more use, though nobody has said so: the other side has ended it, or the receiver
+    /// has owed an answer about it for `patience`.
+    pub fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
+        let State { owed_since, closed, .. } = *self.state.lock();
+        let owed = owed_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        !closed && (owed >= patience || self.wire.is_dead())
     }
 
     pub fn is_closed(&self) -> bool {
@@ -79,13 +88,13 @@ impl Line {
         state.closed = true;
         let lost = std::mem::take(&mut state.unconfirmed);
         drop(state);
-        (self.hang_up)();
+        self.wire.hang_up();
         Ok(lost)
     }
 
     /// Ends the connection, whatever is on it.
     pub fn hang_up(&self) {
         self.state.lock().closed = true;
-        (self.hang_up)();
+        self.wire.hang_up();
     }
 }

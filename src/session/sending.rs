@@ -175,14 +175,12 @@ impl Sending {
         self.outbox.send(SenderMessage::HangUp { connection: line.number });
     }
 
-    /// Gives up the data connections on which the receiver has owed an answer for `patience`: something on the way
-    /// swallows what is sent, or the receiver never took the connection.
-    pub fn give_up_stalled(&self, now: Instant, patience: Duration) {
-        let stalled: Vec<Arc<Line>> =
-            self.lines.lock().values().filter(|line| line.stalled(now) >= patience).cloned().collect();
-        for line in stalled.into_iter().filter(|line| !line.is_closed()) {
+    /// Gives up the data connections that are stuck (see [`Line::is_stuck`]).
+    pub fn give_up_stuck(&self, now: Instant, patience: Duration) {
+        let lines: Vec<Arc<Line>> = self.lines.lock().values().cloned().collect();
+        for line in lines.iter().filter(|line| line.is_stuck(now, patience)) {
             tracing::info!("data connection {} is stuck", line.number);
-            self.line_failed(&line);
+            self.line_failed(line);
         }
     }
 

@@ -1,12 +1,14 @@
 //! The sender's pool of data connections: each with a thread, each replaced when it dies.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
@@ -19,7 +21,7 @@ use crate::protocol::message::SessionId;
 use crate::protocol::preface::Belonging;
 use crate::protocol::seal::{Cipher, SessionSecret};
 use crate::session::End;
-use crate::session::line::Line;
+use crate::session::line::{Line, Wire};
 use crate::session::send_worker::send_chunks;
 use crate::session::sending::Sending;
 
@@ -28,6 +30,21 @@ pub(super) struct Keys {
     pub secret: SessionSecret,
     pub session: SessionId,
     pub cipher: Cipher,
+}
+
+/// A data connection's socket, beside the worker that writes to it.
+struct Socket(TcpStream);
+
+impl Wire for Socket {
+    fn hang_up(&self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+
+    /// The receiver sends nothing here, so there is something to read only when it has closed.
+    fn is_dead(&self) -> bool {
+        let peeked = recv(&self.0, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        !matches!(peeked, Err(Errno::AGAIN | Errno::INTR))
+    }
 }
 
 /// The data connections of one session.
@@ -70,7 +87,7 @@ impl Pool {
                 // One that ended is replaced at once, one that is stuck must be looked for.
                 let _ = timeout(STALL_CHECK_INTERVAL, self.sending.line_ended.notified()).await;
             }
-            self.sending.give_up_stalled(Instant::now(), self.patience);
+            self.sending.give_up_stuck(Instant::now(), self.patience);
             if self.sending.lines() > 0 {
                 without_any = Instant::now();
             }
@@ -111,7 +128,7 @@ impl Pool {
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
         let handle = stream.try_clone()?;
-        let line = Arc::new(Line::new(number, Instant::now(), move || drop(handle.shutdown(Shutdown::Both))));
+        let line = Arc::new(Line::new(number, Instant::now(), Box::new(Socket(handle))));
         let (sending, own) = (self.sending.clone(), line.clone());
         let work = move || match send_chunks(&sending, &own, stream, sealer) {
             Ok(()) => {}
