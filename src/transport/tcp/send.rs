@@ -78,9 +78,18 @@ pub async fn send(
     let sending = Arc::new(Sending::new(outbox, observer, progress));
     let mut crew = Crew::new(sending.clone());
     crew.start_offering(request.sources)?;
+    let mut stopped = false;
     for number in 0..connections {
         let belonging = Belonging { session, connection: number.into() };
-        if let Err(source) = crew.open_connection(addr, belonging).await {
+        let opened = tokio::select! {
+            opened = crew.open_connection(addr, belonging) => opened,
+            () = &mut stop => {
+                stopped = true;
+                sending.ending.decide(End::Stopped);
+                break;
+            }
+        };
+        if let Err(source) = opened {
             if number == 0 {
                 return Err(SendError::Data { addr, source });
             }
@@ -98,7 +107,7 @@ pub async fn send(
         tokio::pin!(talk);
         tokio::select! {
             end = &mut talk => end,
-            () = &mut stop => {
+            () = &mut stop, if !stopped => {
                 sending.ending.decide(End::Stopped);
                 talk.await
             }
