@@ -47,7 +47,7 @@ fn an_identical_file_is_left_alone_and_said_to_be_there() {
             "(all already there)",
         ]);
         assert_eq!(look(&there), before, "{size} bytes");
-        assert!(relay.carried() < 4096, "{} bytes crossed for a file that was there", relay.carried());
+        assert!(relay.carried() < 16_384, "{} bytes crossed for a file that was there", relay.carried());
         assert_eq!(listing(&scene.dst), ["photo.jpg"]);
     }
 }
@@ -217,7 +217,8 @@ fn a_symlink_in_the_way_is_never_followed() {
             let scene = Scene::new();
             let outside = scene.path("outside");
             if !dangling {
-                make(&scene.path(""), "outside", size);
+                // The very content that is sent: following the link would find it 'already there'.
+                make_of(&scene.path(""), "outside", &noise(7, size));
             }
             let before = (!dangling).then(|| look(&outside));
             let untouched = || match &before {

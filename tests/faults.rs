@@ -129,6 +129,19 @@ fn a_sender_can_be_interrupted_while_nobody_answers() {
     sender.finish(Duration::from_secs(8)).expect_complaint(130, &["interrupted before anything was sent"]);
 }
 
+#[test]
+fn a_sender_can_be_interrupted_while_its_connections_are_not_answered() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let file = make(&scene.src, "file", LARGE);
+    let relay = Relay::holding_after(receiver.addr, 0);
+    let sender = scene.start_send(&["-c", "16"], &[&file], relay.addr);
+    wait_until("the sender opens a data connection", PATIENCE, || relay.data_connections() > 0);
+    sender.signal(Signal::INT);
+    sender.finish(PROMPTLY).expect_complaint(130, &["interrupted"]);
+    receiver.wait_for_stderr("the sender was interrupted");
+}
+
 /// Sends a file through a relay that cuts one connection, and demands that it arrives all the same.
 fn survives_cut(flags: &[&str], file_bytes: usize, kind: Kind, nth: usize, at: usize) {
     let scene = Scene::new();

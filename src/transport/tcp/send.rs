@@ -110,22 +110,22 @@ pub async fn send(
 /// How long and how often a lost receiver is looked for.
 struct RetryClock {
     retry_for: Duration,
-    /// Since when nothing has arrived, and how much had arrived by then.
+    /// Since when nothing has arrived, and how much had arrived by then; nothing before the first loss.
     since: Instant,
-    arrived: u64,
+    arrived: Option<u64>,
     pause: Duration,
 }
 
 impl RetryClock {
     fn new(retry_for: Duration) -> RetryClock {
-        RetryClock { retry_for, since: Instant::now(), arrived: 0, pause: RETRY_PAUSE_FIRST }
+        RetryClock { retry_for, since: Instant::now(), arrived: None, pause: RETRY_PAUSE_FIRST }
     }
 
     /// A session was lost. Only one that brought something starts the clock anew: otherwise a receiver that dies
     /// each time would be looked for without end.
     fn lost(&mut self, arrived: u64) {
-        if arrived > self.arrived || self.arrived == 0 {
-            *self = RetryClock { arrived, ..RetryClock::new(self.retry_for) };
+        if self.arrived.is_none_or(|before| arrived > before) {
+            *self = RetryClock { arrived: Some(arrived), ..RetryClock::new(self.retry_for) };
         }
     }
 
