@@ -183,7 +183,7 @@ fn rename_finds_a_name_for_one_of_255_bytes() {
 }
 
 #[test]
-fn what_is_no_file_is_refused_and_untouched() {
+fn what_is_no_file_is_untouched_and_only_rename_finds_a_way_around_it() {
     for size in [10, 2 * CHUNK] {
         let scene = Scene::new();
         let dir = scene.dst.join("dir");
@@ -191,7 +191,7 @@ fn what_is_no_file_is_refused_and_untouched() {
         make(&dir, "inside", 3);
         make_fifo(&scene.dst.join("fifo"));
         let files = ["dir", "fifo"].map(|name| make(&scene.src, name, size));
-        for flags in [&[][..], &["--overwrite"], &["--rename"]] {
+        for flags in [&[][..], &["--overwrite"]] {
             let receiver = scene.receiver_with(flags);
             for file in &files {
                 let name = file.file_name().unwrap().to_str().unwrap();
@@ -202,6 +202,10 @@ fn what_is_no_file_is_refused_and_untouched() {
             let fifo = fs::symlink_metadata(scene.dst.join("fifo")).unwrap();
             assert!(fifo.file_type().is_fifo());
         }
+        let receiver = scene.receiver_with(&["--rename"]);
+        scene.send(&files, receiver.addr).expect_success();
+        assert_eq!(listing(&scene.dst), ["dir", "dir (1)", "fifo", "fifo (1)"]);
+        assert_eq!(listing(&dir), ["inside"]);
     }
 }
 

@@ -14,6 +14,7 @@ use super::{Failure, output};
 use crate::limits::CODE_TEXT_MAX_BYTES;
 use crate::protocol::message::SessionId;
 use crate::transport::tcp::address::Peer;
+use crate::transport::tcp::connect::ConnectError;
 use crate::transport::tcp::enter::{Acquaintance, EnterError, Errand, Link, enter};
 use crate::trust::code::Code;
 use crate::trust::config_dir::ConfigDir;
@@ -117,6 +118,12 @@ impl Introduction {
                         return Err(Failure::new(Exit::NotLetIn, anyhow!("nothing was sent")));
                     }
                     self.visitor.trust_first_sight = true;
+                }
+                Err(EnterError::Connect(ConnectError::Unknown { host, .. })) if Path::new(&host).exists() => {
+                    let error = anyhow!(
+                        "{host} is a file here and no host that can be found; the host comes last: lanx send FILE HOST"
+                    );
+                    return Err(Failure { exit: Exit::Usage, error });
                 }
                 Err(error) => return Err(Failure::new(exit(&error), error)),
             }

@@ -135,7 +135,8 @@ impl SessionWatch for Watch {
             let kept = "unfinished files wait for the same command to be run again";
             output::error(format_args!("from {}: {end}; {summary} before; {kept}", self.peer));
         } else if !self.quiet {
-            output::line(format_args!("from {}: {summary}", self.peer));
+            let name = counts.only_name().map_or(String::new(), |name| format!("{name}: "));
+            output::line(format_args!("from {}: {name}{summary}", self.peer));
         }
     }
 }
@@ -198,6 +199,9 @@ fn invitation(dir: &Path, bound: SocketAddr) -> String {
     let mut text = format!("receiving into {}\nlistening on {bound}", Escaped::path(dir));
     let addresses = reachable_addresses(bound);
     match addresses.len() {
+        _ if bound.ip().to_canonical().is_loopback() => {
+            text += "\non this machine, as no other can reach that address:"
+        }
         0 => text += "\nno other machine can reach this one: it has no network address",
         1 => text += "\non the other machine:",
         _ => text += "\non the other machine, whichever of these it can reach:",

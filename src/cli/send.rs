@@ -15,6 +15,7 @@ use super::progress::Bar;
 use super::tally::Tally;
 use super::{Failure, output, signals, units};
 use crate::name::Escaped;
+use crate::protocol::message::Cause;
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
 use crate::source::{self, Source};
 use crate::transport::tcp::address::Peer;
@@ -32,7 +33,9 @@ impl Observer for Reporter {
         self.tally.add(report);
         let (name, hash) = (&report.name, report.hash.unwrap_or_else(|| blake3::Hash::from_bytes([0; 32])));
         match &report.status {
-            FileStatus::Failed(failure) => output::error(&failure.text),
+            FileStatus::Failed(failure) if failure.cause == Cause::Source => output::error(&failure.text),
+            // Paths in it are those of the other machine.
+            FileStatus::Failed(failure) => output::error(format_args!("at {}: {}", self.peer, failure.text)),
             _ if self.quiet => {}
             FileStatus::Stored => output::line(format_args!("{hash}  {name}")),
             FileStatus::Identical => output::line(format_args!("{hash}  {name} (already there)")),

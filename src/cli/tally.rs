@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use super::exit::Exit;
 use super::units;
+use crate::name::Name;
 use crate::protocol::message::Cause;
 use crate::session::{FileReport, FileStatus};
 
@@ -24,6 +25,8 @@ pub struct Counts {
     /// Of those, the ones that were there before.
     pub identical: u64,
     pub failed: u64,
+    /// The name of the first that arrived.
+    first: Option<Name>,
     storage: bool,
     verification: bool,
 }
@@ -39,6 +42,10 @@ impl Tally {
             }
             status => {
                 counts.arrived += 1;
+                counts.first.get_or_insert_with(|| match status {
+                    FileStatus::Renamed(name) => name.clone(),
+                    _ => report.name.clone(),
+                });
                 counts.bytes += report.size;
                 counts.identical += u64::from(matches!(status, FileStatus::Identical));
             }
@@ -56,6 +63,11 @@ impl Tally {
 }
 
 impl Counts {
+    /// Which files arrived, for a line about all of them: the name of the only one, or nothing.
+    pub fn only_name(&self) -> Option<&Name> {
+        self.first.as_ref().filter(|_| self.arrived == 1)
+    }
+
     /// The exit code of a session that came to its end: the gravest cause wins.
     pub fn exit(&self) -> Exit {
         match self {
@@ -68,13 +80,18 @@ impl Counts {
 
     /// One line that says it all. `crossed` are the bytes that crossed the network.
     pub fn summary(&self, crossed: u64, time: Duration, connections: Option<u8>) -> String {
-        let mut text = format!("{}, {}", units::count(self.arrived, "file"), units::bytes(self.bytes));
+        let mut text = match self.arrived {
+            0 => "no file arrived".into(),
+            n => format!("{}, {}", units::count(n, "file"), units::bytes(self.bytes)),
+        };
         if self.identical > 0 {
             let all =
                 if self.identical == self.arrived { "all" } else { &units::count(self.identical, "file") };
             text += &format!(" ({all} already there)");
         }
-        text += &format!(" in {}", units::duration(time));
+        if self.arrived > 0 {
+            text += &format!(" in {}", units::duration(time));
+        }
         if crossed > 0 {
             text += &format!(": {} ({})", units::rate(crossed, time), units::bit_rate(crossed, time));
         }

@@ -95,7 +95,10 @@ impl Progress {
 
     /// Bytes that are where they belong.
     pub fn arrived(&self) -> u64 {
-        Progress::get(&self.done_before) + Progress::get(&self.written) + Progress::get(&self.kept)
+        let told =
+            Progress::get(&self.done_before) + Progress::get(&self.written) + Progress::get(&self.kept);
+        // The outcome of a file may be heard before the progress that it was part of.
+        told.max(Progress::get(&self.bytes_done))
     }
 
     /// A session was lost; the next one counts from 0, and offers again what has no outcome.

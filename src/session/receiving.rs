@@ -160,6 +160,10 @@ impl Receiving {
                 self.refuse_existing(&offered)
             }
             Ok(Found::Nothing | Found::Different) => self.start_receiving(offered),
+            // With a number behind it the name is free.
+            Err(SinkError::InTheWay { .. }) if self.sink.existing() == Existing::Rename => {
+                self.start_receiving(offered)
+            }
             Err(error) => self.fail(&offered, storage_failure(&error)),
         }
         Ok(())

@@ -66,7 +66,7 @@ pub enum SinkError {
         size: u64,
     },
     /// The file is longer than the file system, or any file system, can hold.
-    #[error("{} would be {} long, more than a file there can be; choose another file system or split the file", Escaped::from(.path.as_path()), Human(*.size))]
+    #[error("{} would be {} long, more than a file there can be (the file system or this user's limit, `ulimit -f`, is smaller); choose another file system or split the file", Escaped::from(.path.as_path()), Human(*.size))]
     TooLarge {
         /// The final path.
         path: PathBuf,
