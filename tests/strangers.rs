@@ -18,7 +18,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use common::peer::{HandSender, before_tls, client_hello, control_preface, data_hello, identity, raw};
+use common::peer::{HandSender, before_tls, client_hello, control_preface, data_hello, identity, offer, raw};
 use common::*;
 use lanx::protocol::message::SessionId;
 use lanx::trust::identity::Identity;
@@ -196,4 +196,18 @@ fn strangers_who_guess_at_the_code() {
 #[test]
 fn strangers_who_open_data_connections_of_sessions_that_they_make_up() {
     withstand(|stranger| stranger.says(&data_hello(SessionId([9; 16]), 0, &[7; 16])));
+}
+
+#[test]
+fn a_guest_who_asks_on_and_on_and_reads_no_answer_is_left_before_it_costs_much() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let mut guest = HandSender::enter(&identity(&scene.path("config")), receiver.addr, 1);
+    // Each offer is refused at once, so that none is under way any more when the next one comes.
+    let refused = (0..10_000_000).try_for_each(|file| guest.talk.say(&offer(file, "not/a/name", 5)));
+    assert!(refused.is_err(), "ten million questions were taken in");
+    receiver.wait_for_stderr("answers that it does not read");
+    let peak = peak_memory_kib(receiver.process.id());
+    eprintln!("{peak} KiB at most");
+    assert!(peak < MEMORY_MAX_KIB, "the receiver took {peak} KiB");
 }

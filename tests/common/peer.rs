@@ -201,9 +201,16 @@ impl HandSender {
 
     /// Says hello and hears the answer.
     pub fn hello(&mut self, connections: u8) -> io::Result<ReceiverMessage> {
-        let cipher = Cipher::preferred();
-        let hello = Hello { connections, cipher, prove: false, resumes: None, name: "by hand".into() };
-        self.talk.say(&SenderMessage::Hello(hello))?;
+        self.hello_again(connections, None)
+    }
+
+    /// The same, to go on with another session.
+    pub fn hello_again(
+        &mut self,
+        connections: u8,
+        resumes: Option<SessionId>,
+    ) -> io::Result<ReceiverMessage> {
+        self.talk.say(&hello(connections, resumes))?;
         self.hear()
     }
 
@@ -255,10 +262,8 @@ impl HandSender {
 
     /// Offers a file and waits until the receiver wants it.
     pub fn offer(&mut self, file: u64, name: &str, size: u64) {
-        let metadata = Metadata { mode: 0o644, mtime_seconds: 0, mtime_nanos: 0 };
+        self.talk.say(&offer(file, name, size)).unwrap();
         let file = FileId(file);
-        let offer = Offer { file, size, metadata, name: name.into() };
-        self.talk.say(&SenderMessage::Offer(offer)).unwrap();
         self.hear_until(|message| *message == ReceiverMessage::Send { file });
     }
 
@@ -276,6 +281,18 @@ impl HandSender {
         let (sealer, hello) = self.data_keys(number);
         (sealer, raw(None, self.receiver, &hello).unwrap())
     }
+}
+
+/// The first message of a sender.
+pub fn hello(connections: u8, resumes: Option<SessionId>) -> SenderMessage {
+    let cipher = Cipher::preferred();
+    SenderMessage::Hello(Hello { connections, cipher, prove: false, resumes, name: "by hand".into() })
+}
+
+/// The offer of a file.
+pub fn offer(file: u64, name: &str, size: u64) -> SenderMessage {
+    let metadata = Metadata { mode: 0o644, mtime_seconds: 0, mtime_nanos: 0 };
+    SenderMessage::Offer(Offer { file: FileId(file), size, metadata, name: name.into() })
 }
 
 /// The sealed frame of a file that is one chunk.
