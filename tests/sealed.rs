@@ -223,6 +223,28 @@ fn data_connections_past_those_that_were_granted_are_sent_away() {
 }
 
 #[test]
+fn a_session_is_ended_by_nobody_else_who_claims_to_go_on_with_it() {
+    let scene = Scene::new();
+    scene.pair("mallory", "config");
+    let receiver = scene.receiver();
+    let mut sender = guest(&scene, &receiver, 1);
+    sender.offer(0, "file", 5);
+    // Mallory may send here as well, and has read the session's name off the wire.
+    let mut mallory = HandSender::connect(None, &identity(&scene.path("mallory")), receiver.addr).unwrap();
+    let answer = mallory.hello_again(1, Some(sender.session)).unwrap();
+    assert!(matches!(answer, ReceiverMessage::Welcome { .. }), "{answer:?}");
+    assert_ne!(mallory.session, sender.session);
+    let (mut sealer, mut data) = sender.open_data(0);
+    data.write_all(&whole_frame(&mut sealer, 0, b"hello")).unwrap();
+    expect_stored(&mut sender, 0);
+    // Only the sender itself may; what it comes back from is gone without a word.
+    let mut again = HandSender::connect(None, &identity(&scene.path("config")), receiver.addr).unwrap();
+    again.hello_again(1, Some(sender.session)).unwrap();
+    while sender.hear().is_ok() {}
+    again.offer(0, "another", 5);
+}
+
+#[test]
 fn frames_of_another_connection_or_place_or_file_are_never_believed() {
     /// What is sent honestly before, and the forged frame.
     type Forge = fn(&HandSender) -> (Vec<u8>, Vec<u8>);
