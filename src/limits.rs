@@ -99,6 +99,13 @@ pub const MISSING_PER_FILE_MAX: usize = 1024;
 /// Stretches of chunks that wait to be sent at once.
 pub const RUNS_QUEUED_MAX: usize = FILES_IN_FLIGHT_MAX + LARGE_FILES_IN_FLIGHT_MAX * MISSING_PER_FILE_MAX;
 
+/// Control messages that wait for a peer to read them. One that reads never lets as many come together: at most four for
+/// each file under way, for each torn large file its holes and values besides, and a few about connections.
+pub const OUTBOX_MESSAGES_MAX: usize = 4 * FILES_IN_FLIGHT_MAX
+    + LARGE_FILES_IN_FLIGHT_MAX
+        * (2 * MISSING_PER_FILE_MAX + VALUES_IN_FLIGHT_MAX / VALUES_PER_MESSAGE_MAX + COMPARERS_MAX)
+    + 1024;
+
 /// Control messages that are written together: at most 4 MiB of them, most often a few KiB.
 pub const OUTBOX_BATCH_MESSAGES: usize = 1024;
 

@@ -1,16 +1,18 @@
 //! From a session's threads to its control connection: messages, never chunks.
 //!
-//! The queue has no bound of its own, so that nobody who speaks can be made to wait by a peer that does not read, least of
-//! all the task that reads from it. What may stand in it is bounded by what may be under way: files
+//! The queue makes nobody wait, so that nobody who speaks can be held up by a peer that does not read, least of all the
+//! task that reads from it. With an honest peer it is bounded by what may be under way: files
 //! ([`crate::limits::FILES_IN_FLIGHT_MAX`]), their values ([`crate::limits::VALUES_IN_FLIGHT_MAX`]), stretches of missing
-//! chunks, and connection numbers.
+//! chunks, and connection numbers. One that asks on and on without reading the answers is found out by
+//! [`OutboxReader::check`].
 
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::Notify;
 
-use crate::limits::OUTBOX_BATCH_MESSAGES;
+use super::PeerMisbehaved;
+use crate::limits::{OUTBOX_BATCH_MESSAGES, OUTBOX_MESSAGES_MAX};
 use crate::protocol::message::{Message, put_framed};
 
 /// Where a session's threads put what is to be said. Clones share one queue.
@@ -49,6 +51,20 @@ impl<M> Outbox<M> {
 }
 
 impl<M: Message> OutboxReader<M> {
+    /// Demands that the peer reads what it is told.
+    ///
+    /// # Errors
+    /// More than [`OUTBOX_MESSAGES_MAX`] messages wait for it.
+    pub fn check(&self) -> Result<(), PeerMisbehaved> {
+        match self.queue.len() {
+            0..=OUTBOX_MESSAGES_MAX => Ok(()),
+            _ => Err(PeerMisbehaved::TooMany {
+                what: "answers that it does not read",
+                limit: OUTBOX_MESSAGES_MAX,
+            }),
+        }
+    }
+
     /// Waits for messages and appends all that are there to `to`, each behind its length.
     /// Cancelling it loses nothing.
     pub async fn take_all(&self, to: &mut Vec<u8>) {

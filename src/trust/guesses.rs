@@ -117,13 +117,15 @@ struct Guesser(IpAddr);
 
 impl Guesser {
     fn new(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let network = address.to_bits() & (u128::MAX << 64);
-                Self(IpAddr::V6(Ipv6Addr::from_bits(network)))
-            }
-            v4 => Self(v4),
-        }
+        Self(network_of(address))
+    }
+}
+
+/// What one machine has for itself at least: an IPv4 address, or a /64 of IPv6 addresses.
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        v4 => v4,
     }
 }
 

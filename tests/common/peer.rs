@@ -154,8 +154,19 @@ pub fn before_tls(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream>
     let mut stream = raw(from, to, &control_preface())?;
     let mut status = [0; PREFACE_BYTES];
     stream.read_exact(&mut status)?;
-    assert_eq!(Status::decode(status), Ok(Status::Welcome));
-    Ok(stream)
+    match Status::decode(status) {
+        Ok(Status::Welcome) => Ok(stream),
+        other => Err(io::Error::other(format!("{other:?}"))),
+    }
+}
+
+/// The first flight of a TLS handshake.
+pub fn client_hello(id: &Identity) -> Vec<u8> {
+    let mut connection =
+        ClientConnection::new(tls::client_config(id).unwrap(), tls::unused_server_name()).unwrap();
+    let mut bytes = Vec::new();
+    connection.write_tls(&mut bytes).unwrap();
+    bytes
 }
 
 /// The first bytes of a data connection: preface, session, number and proof.
@@ -190,9 +201,16 @@ impl HandSender {
 
     /// Says hello and hears the answer.
     pub fn hello(&mut self, connections: u8) -> io::Result<ReceiverMessage> {
-        let cipher = Cipher::preferred();
-        let hello = Hello { connections, cipher, prove: false, resumes: None, name: "by hand".into() };
-        self.talk.say(&SenderMessage::Hello(hello))?;
+        self.hello_again(connections, None)
+    }
+
+    /// The same, to go on with another session.
+    pub fn hello_again(
+        &mut self,
+        connections: u8,
+        resumes: Option<SessionId>,
+    ) -> io::Result<ReceiverMessage> {
+        self.talk.say(&hello(connections, resumes))?;
         self.hear()
     }
 
@@ -217,27 +235,35 @@ impl HandSender {
 
     /// Guesses at the code once. The answer is the receiver's proof where it was right, or how it is barred.
     pub fn guess(from: Option<IpAddr>, id: &Identity, to: SocketAddr, code: &str) -> ReceiverMessage {
-        let mut sender = HandSender::connect(from, id, to).unwrap();
-        assert_eq!(sender.hello(1).unwrap(), ReceiverMessage::CodeWanted);
+        HandSender::try_to_guess(from, id, to, code).unwrap()
+    }
+
+    /// The same for whoever may be hung up on.
+    pub fn try_to_guess(
+        from: Option<IpAddr>,
+        id: &Identity,
+        to: SocketAddr,
+        code: &str,
+    ) -> io::Result<ReceiverMessage> {
+        let mut sender = HandSender::connect(from, id, to)?;
+        assert_eq!(sender.hello(1)?, ReceiverMessage::CodeWanted);
         let binding = std::mem::replace(&mut sender.talk.binding, ChannelBinding::new([0; 32]));
         let setting = Setting { sender: sender.talk.own, receiver: sender.talk.peer, binding: &binding };
         let (initiator, message) = Initiator::start(&Code::from_text(code).unwrap(), setting).unwrap();
-        sender.talk.say(&SenderMessage::Pake { message }).unwrap();
-        let answer = match sender.hear().unwrap() {
+        sender.talk.say(&SenderMessage::Pake { message })?;
+        let answer = match sender.hear()? {
             ReceiverMessage::Pake { message } => message,
-            other => return other,
+            other => return Ok(other),
         };
         let (_, proof) = initiator.confirm(&answer).unwrap();
-        sender.talk.say(&SenderMessage::Proof { proof }).unwrap();
-        sender.hear().unwrap()
+        sender.talk.say(&SenderMessage::Proof { proof })?;
+        sender.hear()
     }
 
     /// Offers a file and waits until the receiver wants it.
     pub fn offer(&mut self, file: u64, name: &str, size: u64) {
-        let metadata = Metadata { mode: 0o644, mtime_seconds: 0, mtime_nanos: 0 };
+        self.talk.say(&offer(file, name, size)).unwrap();
         let file = FileId(file);
-        let offer = Offer { file, size, metadata, name: name.into() };
-        self.talk.say(&SenderMessage::Offer(offer)).unwrap();
         self.hear_until(|message| *message == ReceiverMessage::Send { file });
     }
 
@@ -255,6 +281,18 @@ impl HandSender {
         let (sealer, hello) = self.data_keys(number);
         (sealer, raw(None, self.receiver, &hello).unwrap())
     }
+}
+
+/// The first message of a sender.
+pub fn hello(connections: u8, resumes: Option<SessionId>) -> SenderMessage {
+    let cipher = Cipher::preferred();
+    SenderMessage::Hello(Hello { connections, cipher, prove: false, resumes, name: "by hand".into() })
+}
+
+/// The offer of a file.
+pub fn offer(file: u64, name: &str, size: u64) -> SenderMessage {
+    let metadata = Metadata { mode: 0o644, mtime_seconds: 0, mtime_nanos: 0 };
+    SenderMessage::Offer(Offer { file: FileId(file), size, metadata, name: name.into() })
 }
 
 /// The sealed frame of a file that is one chunk.

@@ -64,6 +64,10 @@ impl Process {
         Process { command: shown, child, readers: vec![out, err], stdout, stderr }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).unwrap_or_else(|e| panic!("cannot send {signal:?}: {e}"));

@@ -93,6 +93,11 @@ impl Relay {
         relay
     }
 
+    /// From now on holds all data connections once they have carried `bytes` more.
+    pub fn hold_after(&self, bytes: u64) {
+        self.change(|state| state.allowance = bytes);
+    }
+
     pub fn with_fault(target: SocketAddr, fault: Fault) -> Relay {
         let relay = Relay::to(target);
         relay.change(|state| state.faults.push(fault));

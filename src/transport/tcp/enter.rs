@@ -71,7 +71,7 @@ pub enum EnterError {
     #[error("{peer} lets everybody in and was never seen before; its key is {key}")]
     FirstSight { peer: Peer, key: Fingerprint },
     #[error(
-        "{peer} does not know this machine and offers no code to let it in. Ways out: start `lanx recv` there in a terminal and \
+        "{peer} does not know this machine, and there is no code to prove to it. Ways out: start `lanx recv` there in a terminal and \
          send from one; or give both sides the same code with LANX_CODE or --code-file; or copy your identity there (docs: SECURITY.md)"
     )]
     NoCode { peer: Peer },

@@ -101,6 +101,7 @@ impl Session {
         let hear = |message: SenderMessage| {
             let heard = heard.clone();
             async move {
+                outbox.check()?;
                 match message {
                     // The connection closes right behind it, and that must not look like a loss.
                     SenderMessage::Leave { text } => Err(End::PeerLeft(text)),

@@ -15,6 +15,7 @@ pub mod listen;
 mod pool;
 mod receive;
 mod send;
+mod strangers;
 mod tune;
 
 pub use receive::{Receptionist, ServeError, ServeOptions, SessionWatch, serve};

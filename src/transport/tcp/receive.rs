@@ -1,7 +1,7 @@
 //! The receiver: one port for everyone, and for each session a thread that looks at files and one for each of its
 //! data connections.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,13 +13,14 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::admit::{Guest, Refusal, admit};
 use super::hosting::Session;
+use super::strangers::Strangers;
 use super::tune;
-use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, SESSIONS_MAX, STRANGERS_MAX};
+use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, SESSIONS_MAX};
 use crate::protocol::message::SessionId;
 use crate::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, PrefaceError, Role, Status};
 use crate::protocol::seal::TAG_BYTES;
@@ -103,7 +104,7 @@ pub async fn serve(
                 // Most often too many open files, and strangers have most of them.
                 Err(error) => {
                     tracing::warn!("cannot accept a connection: {error}");
-                    reception.strangers.lock().send_oldest_away();
+                    reception.strangers.lock().send_one_away();
                     sleep(PROGRESS_INTERVAL).await;
                 }
             },
@@ -150,35 +151,15 @@ struct Reception {
     diligence: Diligence,
 }
 
-/// Connections that have not shown yet that they belong here. When there are too many, the one that has taken longest has to
-/// go: those who belong are through in milliseconds, so a flood of others cannot keep them out.
-#[derive(Default)]
-struct Strangers {
-    came: u64,
-    waiting: BTreeMap<u64, AbortHandle>,
-}
-
-impl Strangers {
-    fn send_oldest_away(&mut self) {
-        if let Some((_, oldest)) = self.waiting.pop_first() {
-            oldest.abort();
-        }
-    }
-}
-
 impl Reception {
     fn admit(self: Arc<Self>, stream: TcpStream, addr: SocketAddr, guests: &mut JoinSet<()>) {
         let mut strangers = self.strangers.lock();
-        if strangers.waiting.len() >= STRANGERS_MAX {
-            strangers.send_oldest_away();
-        }
-        let number = strangers.came;
-        strangers.came += 1;
+        let number = strangers.announce();
         let reception = self.clone();
         let task = guests.spawn(async move {
             let met = timeout(HANDSHAKE_TIMEOUT, reception.meet(stream, addr)).await;
             // From here on it is a guest, or gone.
-            reception.strangers.lock().waiting.remove(&number);
+            reception.strangers.lock().settle(number);
             match met.unwrap_or(Err(Refusal::Mute)) {
                 Ok(Some(guest)) => reception.host(guest, addr).await,
                 Ok(None) => {}
@@ -188,7 +169,7 @@ impl Reception {
                 }
             }
         });
-        strangers.waiting.insert(number, task);
+        strangers.came_in(number, addr.ip(), task);
     }
 
     /// Hears what a connection is for. A data connection is handed to its session; a control connection becomes a
