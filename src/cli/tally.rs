@@ -92,7 +92,7 @@ impl Counts {
         if self.arrived > 0 {
             text += &format!(" in {}", units::duration(time));
         }
-        if crossed > 0 {
+        if crossed > 0 && self.arrived > 0 {
             text += &format!(": {} ({})", units::rate(crossed, time), units::bit_rate(crossed, time));
         }
         if let Some(n) = connections {
