@@ -99,6 +99,12 @@ pub const MISSING_PER_FILE_MAX: usize = 1024;
 /// Stretches of chunks that wait to be sent at once.
 pub const RUNS_QUEUED_MAX: usize = FILES_IN_FLIGHT_MAX + LARGE_FILES_IN_FLIGHT_MAX * MISSING_PER_FILE_MAX;
 
+/// Answers of a receiver that its sender may leave unheard while it offers more: for each file an answer, values, a
+/// second answer and an outcome, and for each large one its missing stretches and values. A sender that waits for outcomes
+/// as it must never comes near it.
+pub const ANSWERS_UNHEARD_MAX: usize =
+    4 * FILES_IN_FLIGHT_MAX + LARGE_FILES_IN_FLIGHT_MAX * (MISSING_PER_FILE_MAX + VALUES_IN_FLIGHT_MAX);
+
 /// Control messages that are written together: at most 4 MiB of them, most often a few KiB.
 pub const OUTBOX_BATCH_MESSAGES: usize = 1024;
 

@@ -3,7 +3,8 @@
 //! The queue has no bound of its own, so that nobody who speaks can be made to wait by a peer that does not read, least of
 //! all the task that reads from it. What may stand in it is bounded by what may be under way: files
 //! ([`crate::limits::FILES_IN_FLIGHT_MAX`]), their values ([`crate::limits::VALUES_IN_FLIGHT_MAX`]), stretches of missing
-//! chunks, and connection numbers.
+//! chunks, and connection numbers. A file is under way until its outcome was heard: a sender that offers more before is sent
+//! away (see [`crate::limits::ANSWERS_UNHEARD_MAX`]).
 
 use std::sync::Arc;
 
@@ -39,6 +40,11 @@ impl<M> Clone for Outbox<M> {
 }
 
 impl<M> Outbox<M> {
+    /// How many messages wait to be said.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Queues a message. Once the control connection is gone there is nobody left
     /// to tell, and the message is dropped: the session's [`Ending`](super::Ending) says why.
     pub fn send(&self, message: M) {

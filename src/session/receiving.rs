@@ -10,7 +10,9 @@ use super::incoming::{Bytes, Incoming, Offered, Settled};
 use super::receiving_compare::{self, CompareQueue};
 use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::chunk::{FileId, Layout};
-use crate::limits::{FAILED_FILES_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
+use crate::limits::{
+    ANSWERS_UNHEARD_MAX, FAILED_FILES_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX,
+};
 use crate::name::Name;
 use crate::protocol::message::{Against, Cause, Failure, Offer, Outcome, ReceiverMessage, SenderMessage};
 use crate::sink::{Existing, Found, Part, Published, Sink, SinkError, SinkErrorKind};
@@ -166,6 +168,10 @@ impl Receiving {
     }
 
     fn count_offer(&self, offer: &Offer, large: bool) -> Result<(), PeerMisbehaved> {
+        if self.outbox.len() > ANSWERS_UNHEARD_MAX {
+            let what = "answers that it does not hear";
+            return Err(PeerMisbehaved::TooMany { what, limit: ANSWERS_UNHEARD_MAX });
+        }
         let mut files = self.files.lock();
         if files.finished || offer.file.0 != files.offered {
             let expected = "each file to be offered once, in order, before the end";
