@@ -6,10 +6,13 @@
 #![allow(dead_code, unused_imports, reason = "each test crate uses a part of it")]
 
 mod files;
+pub mod hostile;
+pub mod peer;
 mod process;
 mod receiver;
 mod relay;
 mod scene;
+pub mod weather;
 
 pub use files::*;
 pub use process::*;
