@@ -1,6 +1,7 @@
 //! What is on the wire is sealed: nothing of it can be read, and nothing changed, repeated or made up is believed.
 
 #![allow(
+    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

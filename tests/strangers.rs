@@ -1,6 +1,7 @@
 //! A thousand connections of each hostile kind keep nobody out who belongs, and cost the receiver little.
 
 #![allow(
+    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -97,11 +97,15 @@ impl Incoming {
         PeerMisbehaved::WrongChunk { file: self.offered.id.0, chunk: index.0 }
     }
 
-    /// The part file that chunks go into.
-    pub fn part(&self) -> Option<Arc<Part>> {
+    /// The part file that chunks go into; `None` once the file is over.
+    pub fn part(&self) -> Result<Option<Arc<Part>>, PeerMisbehaved> {
         match &self.state.lock().bytes {
-            Some(Bytes::Part(part)) => Some(part.clone()),
-            _ => None,
+            Some(Bytes::Part(part)) => Ok(Some(part.clone())),
+            Some(Bytes::Existing(_)) => {
+                let got = "a chunk of a file that is only compared";
+                Err(PeerMisbehaved::Unexpected { got, expected: "a verdict on it" })
+            }
+            None => Ok(None),
         }
     }
 

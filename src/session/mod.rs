@@ -59,7 +59,8 @@ pub trait Observer: Send + Sync {
     fn lost(&self, _end: &End, _retry_for: Duration) {}
 }
 
-/// How far a transfer has come, over all its sessions. Bytes are counted where the receiver has written them.
+/// How far a transfer has come, over all its sessions. Bytes are counted where the receiver has written them; at the
+/// sender that is the receiver's word, so sums of them never wrap.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Bytes in the files offered so far.
@@ -90,13 +91,13 @@ impl Progress {
 
     /// Bytes that crossed the network and were written, in all sessions.
     pub fn crossed(&self) -> u64 {
-        Progress::get(&self.written_before) + Progress::get(&self.written)
+        Progress::get(&self.written_before).saturating_add(Progress::get(&self.written))
     }
 
     /// Bytes that are where they belong.
     pub fn arrived(&self) -> u64 {
-        let told =
-            Progress::get(&self.done_before) + Progress::get(&self.written) + Progress::get(&self.kept);
+        let here = Progress::get(&self.written).saturating_add(Progress::get(&self.kept));
+        let told = Progress::get(&self.done_before).saturating_add(here);
         // The outcome of a file may be heard before the progress that it was part of.
         told.max(Progress::get(&self.bytes_done))
     }

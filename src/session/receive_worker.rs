@@ -72,7 +72,7 @@ impl<R: Read> Worker<'_, R> {
         let expected = layout.len_of(header.chunk).filter(|_| !layout.is_single()).ok_or(wrong)?;
         check_length(header, expected as u64)?;
         let content = self.buffer.content(expected);
-        let Some(part) = incoming.part() else { return Ok(()) };
+        let Some(part) = incoming.part()? else { return Ok(()) };
         incoming.claim(header.chunk)?;
         let value = chunk_value(layout, header.chunk, content);
         let offset = layout.offset_of(header.chunk).unwrap_or_default();

@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports, reason = "each test crate uses a part of it")]
 
 mod files;
+pub mod hostile;
 pub mod peer;
 mod people;
 mod process;
@@ -14,6 +15,7 @@ mod relay;
 mod scene;
 mod tap;
 mod terminal;
+pub mod weather;
 
 pub use files::*;
 pub use people::*;

@@ -73,6 +73,15 @@ impl Process {
         kill_process(pid, signal).unwrap_or_else(|e| panic!("cannot send {signal:?}: {e}"));
     }
 
+    /// The most memory that it has used so far, in bytes (`VmHWM` of proc(5)).
+    /// 0 once it has ended.
+    pub fn memory_peak(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&path).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
+    }
+
     /// Ends it as a power cut would, and waits until it is gone.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -182,7 +182,14 @@ async fn goodbye<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, Out: Message>(
     outbox: &OutboxReader<Out>,
     last: Option<Out>,
 ) -> io::Result<()> {
-    outbox.take_rest(&mut writer.buffer);
+    // More may wait than one batch: outcomes that the other side must hear before the last words.
+    loop {
+        outbox.take_rest(&mut writer.buffer);
+        if writer.buffer.is_empty() {
+            break;
+        }
+        writer.flush().await?;
+    }
     if let Some(message) = last {
         writer.put(&message);
     }

@@ -1,0 +1,558 @@
+//! A sender that was let in and then breaks every rule: it is told which, nothing that it says becomes a wrong file or a
+//! file outside of DIR, and the receiver goes on serving others in bounded memory.
+
+#![allow(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends at the first surprise"
+)]
+
+mod common;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::ffi::OsStringExt;
+
+use common::hostile::{chunk, file, intruder, offer};
+use common::peer::{HandSender, chunk_frame, whole_frame};
+use common::*;
+use lanx::limits::{FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, NAME_BYTES_MAX};
+use lanx::protocol::frame::{HASH_BYTES, HEADER_BYTES, Header, Kind as FrameKind};
+use lanx::protocol::message::{
+    Cause, Failure, Hello, Outcome, ReceiverMessage, SenderMessage as Say, put_framed,
+};
+use lanx::protocol::seal::Cipher;
+
+/// The file that is under way when the misdeed is done: of three chunks, none of which was sent.
+const LARGE: u64 = 0;
+/// And one of five bytes that waits for its frame.
+const SMALL: u64 = 1;
+
+const LARGE_BYTES: u64 = 3 * CHUNK as u64;
+
+/// What is done wrong, how, and what the receiver says about it.
+type Misdeed = (&'static str, fn(&mut HandSender), &'static str);
+
+/// A sender with both files under way. The large one has a name of its own: what arrives of it stays in a part file.
+fn with_files_under_way(scene: &Scene, receiver: &Receiver, large: &str) -> HandSender {
+    let mut sender = intruder(scene, receiver);
+    sender.offer(LARGE, large, LARGE_BYTES);
+    sender.offer(SMALL, "small", 5);
+    sender
+}
+
+/// Commits each misdeed against one receiver, and demands that each is answered with its words, there and here.
+fn punished(misdeeds: &[Misdeed]) {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    for (what, commit, words) in misdeeds {
+        eprintln!("{what}");
+        let mut sender = with_files_under_way(&scene, &receiver, what);
+        commit(&mut sender);
+        let (_, reason) = sender.dismissal();
+        assert!(reason.contains("broke the protocol") && reason.contains(words), "{what}: {reason}");
+        drop(sender);
+        receiver.wait_for_stderr(words);
+    }
+    let published = |name: &OsString| !name.as_encoded_bytes().starts_with(b".");
+    let names: Vec<_> = listing(&scene.dst).into_iter().filter(published).collect();
+    assert!(names.is_empty(), "{names:?} came of it");
+    // It serves others, and what it holds is in nobody's way.
+    let files = [make(&scene.src, "large", LARGE_BYTES as usize), make(&scene.src, "small", 5)];
+    scene.send(&files, receiver.addr).expect_success();
+    assert_arrived(&files, &scene.dst);
+    assert_harmless(&receiver.process.stderr.bytes(), "the receiver");
+}
+
+fn bytes_of(message: &Say) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_framed(message, &mut bytes);
+    bytes
+}
+
+/// Sends frames over data connection 0, which the receiver may end in the middle.
+fn over_data(sender: &mut HandSender, frames: impl Fn(&mut lanx::protocol::seal::Sealer) -> Vec<u8>) {
+    let (mut sealer, mut stream) = sender.open_data(0);
+    let _ = stream.write_all(&frames(&mut sealer));
+    // Kept open: it is for the receiver to end it.
+    std::mem::forget(stream);
+}
+
+#[test]
+fn messages_in_the_wrong_state_end_the_session() {
+    let hello = |sender: &mut HandSender| {
+        let cipher = Cipher::preferred();
+        let hello = Hello { connections: 1, cipher, prove: false, resumes: None, name: "again".into() };
+        sender.blurt(&[Say::Hello(hello)]);
+    };
+    punished(&[
+        ("a second hello", hello, "a part of the greeting"),
+        ("a code", |s| s.blurt(&[Say::Pake { message: [1; 33] }]), "a part of the greeting"),
+        ("a proof", |s| s.blurt(&[Say::Proof { proof: [1; 32] }]), "a part of the greeting"),
+        ("an end that miscounts", |s| s.blurt(&[Say::Finish { files: 7 }]), "an end of the offers"),
+        (
+            "a second end",
+            |s| s.blurt(&[Say::Finish { files: 2 }, Say::Finish { files: 2 }]),
+            "an end of the offers",
+        ),
+        ("an offer after the end", |s| s.blurt(&[Say::Finish { files: 2 }, offer(2, "x", 1)]), "an offer"),
+    ]);
+}
+
+#[test]
+fn offers_out_of_order_or_past_a_limit_end_the_session() {
+    punished(&[
+        ("a file left out", |s| s.blurt(&[offer(3, "x", 1)]), "an offer"),
+        ("a file twice", |s| s.blurt(&[offer(1, "x", 1)]), "an offer"),
+        ("the last file there can be", |s| s.blurt(&[offer(u64::MAX, "x", 1)]), "an offer"),
+        (
+            "too many files",
+            |s| {
+                let all: Vec<_> =
+                    (2..FILES_IN_FLIGHT_MAX as u64 + 1).map(|n| offer(n, format!("f{n}"), 0)).collect();
+                s.blurt(&all);
+            },
+            "limit of 4096 files at once",
+        ),
+        (
+            "too many large files",
+            |s| {
+                let all: Vec<_> = (2..LARGE_FILES_IN_FLIGHT_MAX as u64 + 2)
+                    .map(|n| offer(n, format!("f{n}"), LARGE_BYTES))
+                    .collect();
+                s.blurt(&all);
+            },
+            "limit of 16 large files at once",
+        ),
+    ]);
+}
+
+#[test]
+fn words_about_files_and_chunks_that_are_not_agreed_end_the_session() {
+    punished(&[
+        (
+            "keep what was not announced",
+            |s| s.blurt(&[Say::Keep { file: file(LARGE), chunk: chunk(1) }]),
+            "chunk 1 of file 0",
+        ),
+        (
+            "keep past the end",
+            |s| s.blurt(&[Say::Keep { file: file(LARGE), chunk: chunk(u64::MAX) }]),
+            "of file 0",
+        ),
+        (
+            "keep a small file",
+            |s| s.blurt(&[Say::Keep { file: file(SMALL), chunk: chunk(0) }]),
+            "file 1, which is not",
+        ),
+        ("keep of an unknown file", |s| s.blurt(&[Say::Keep { file: file(99), chunk: chunk(0) }]), "file 99"),
+        (
+            "a part file differs",
+            |s| s.blurt(&[Say::Differs { file: file(LARGE) }]),
+            "'it differs' of a part file",
+        ),
+        ("an unknown file differs", |s| s.blurt(&[Say::Differs { file: file(98) }]), "file 98"),
+        (
+            "hash of an unknown file",
+            |s| s.blurt(&[Say::Root { file: file(97), hash: [0; 32].into() }]),
+            "file 97",
+        ),
+        (
+            "two hashes",
+            |s| {
+                let root = Say::Root { file: file(LARGE), hash: [0; 32].into() };
+                s.blurt(&[root.clone(), root]);
+            },
+            "a second hash",
+        ),
+        (
+            "withdraw an unknown file",
+            |s| s.blurt(&[Say::Withdraw { file: file(96), failure: Failure::new(Cause::Source, "x") }]),
+            "file 96",
+        ),
+    ]);
+}
+
+#[test]
+fn bytes_that_are_no_message_end_the_session() {
+    punished(&[
+        ("an unknown tag", |s| drop(s.talk.say_bytes(&[1, 0, 0, 0, 200])), "unknown tag 200"),
+        ("a receiver's message", |s| drop(s.talk.say_bytes(&[1, 0, 0, 0, 15])), "unknown tag 15"),
+        ("no message at all", |s| drop(s.talk.say_bytes(&[0; 4])), "ends in the middle"),
+        ("bytes behind a message", |s| drop(s.talk.say_bytes(&[2, 0, 0, 0, 8, 8])), "too many at its end"),
+        ("a length past the limit", |s| drop(s.talk.say_bytes(&[1, 16, 0, 0])), "at most 4096"),
+        ("the longest length", |s| drop(s.talk.say_bytes(&[0xff; 4])), "at most 4096"),
+        (
+            "a name past the limit of the wire",
+            |s| {
+                let mut bytes = bytes_of(&offer(2, [b'n'; 1024], 1));
+                // One byte more: in the length of the message, in that of the name, and at the end.
+                let at = bytes.len() - 1024 - 2;
+                bytes[at..at + 2].copy_from_slice(&1025u16.to_le_bytes());
+                let len = bytes.len() as u32 - 4 + 1;
+                bytes[..4].copy_from_slice(&len.to_le_bytes());
+                bytes.push(b'n');
+                let _ = s.talk.say_bytes(&bytes);
+            },
+            "at most 1024",
+        ),
+        (
+            "a time that cannot be",
+            |s| {
+                let mut bytes = bytes_of(&offer(2, "x", 1));
+                let nanos = bytes.len() - 1 - 2 - 4;
+                bytes[nanos..nanos + 4].copy_from_slice(&1_000_000_000u32.to_le_bytes());
+                let _ = s.talk.say_bytes(&bytes);
+            },
+            "more than a second",
+        ),
+    ]);
+}
+
+#[test]
+fn chunks_that_were_not_agreed_end_the_session_and_are_not_written() {
+    punished(&[
+        ("of an unknown file", |s| over_data(s, |k| chunk_frame(k, 95, 0, &[1; CHUNK])), "file 95"),
+        ("of a small file", |s| over_data(s, |k| chunk_frame(k, SMALL, 0, b"hello")), "file 1, which is not"),
+        ("after the end", |s| over_data(s, |k| chunk_frame(k, LARGE, 3, &[1; CHUNK])), "chunk 3 of file 0"),
+        (
+            "far after the end",
+            |s| over_data(s, |k| chunk_frame(k, LARGE, u64::MAX, &[1; CHUNK])),
+            "of file 0",
+        ),
+        (
+            "too short",
+            |s| over_data(s, |k| chunk_frame(k, LARGE, 0, &[1; 10])),
+            "10 bytes where file 0 has 262144",
+        ),
+        ("empty", |s| over_data(s, |k| chunk_frame(k, LARGE, 0, &[])), "0 bytes where file 0 has 262144"),
+        (
+            "twice",
+            |s| {
+                over_data(s, |k| {
+                    [chunk_frame(k, LARGE, 1, &[1; CHUNK]), chunk_frame(k, LARGE, 1, &[2; CHUNK])].concat()
+                })
+            },
+            "chunk 1 of file 0",
+        ),
+        (
+            "a large file in one frame",
+            |s| over_data(s, |k| whole_frame(k, LARGE, b"hello")),
+            "file 0, which is not",
+        ),
+        (
+            "a small file of another size",
+            |s| over_data(s, |k| whole_frame(k, SMALL, b"hell")),
+            "4 bytes where file 1 has 5",
+        ),
+        ("an unknown file in one frame", |s| over_data(s, |k| whole_frame(k, 94, b"")), "file 94"),
+    ]);
+}
+
+#[test]
+fn a_file_that_is_sent_after_its_outcome_is_unknown() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let mut sender = with_files_under_way(&scene, &receiver, "large");
+    over_data(&mut sender, |k| [whole_frame(k, SMALL, b"hello"), whole_frame(k, SMALL, b"HELLO")].concat());
+    let (heard, reason) = sender.dismissal();
+    assert!(reason.contains("file 1, which is not under way"), "{reason}");
+    let stored = ReceiverMessage::Outcome { file: file(SMALL), outcome: Outcome::Stored };
+    assert!(heard.contains(&stored), "{heard:?}");
+    assert_eq!(read(&scene.dst.join("small")), b"hello");
+}
+
+#[test]
+fn a_chunk_for_a_file_that_is_only_compared_ends_the_session_and_leaves_the_file_alone() {
+    let scene = Scene::new();
+    let receiver = scene.receiver_with(&["--overwrite"]);
+    let existing = make(&scene.dst, "large", LARGE_BYTES as usize);
+    let before = look(&existing);
+    let mut sender = intruder(&scene, &receiver);
+    sender.blurt(&[offer(LARGE, "large", LARGE_BYTES)]);
+    sender.hear_until(|message| matches!(message, ReceiverMessage::Compare { .. }));
+    over_data(&mut sender, |k| chunk_frame(k, LARGE, 0, &[1; CHUNK]));
+    let (_, reason) = sender.dismissal();
+    assert!(reason.contains("a chunk of a file that is only compared"), "{reason}");
+    assert_eq!(look(&existing), before);
+}
+
+#[test]
+fn hashes_that_lie_are_found_out_and_leave_nothing() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let mut sender = with_files_under_way(&scene, &receiver, "large");
+    over_data(&mut sender, |sealer| {
+        let chunks: Vec<u8> = (0..3).flat_map(|n| chunk_frame(sealer, LARGE, n, &[7; CHUNK])).collect();
+        let mut payload = [&[9; HASH_BYTES][..], b"hello"].concat();
+        let (kind, content_bytes) = (FrameKind::Whole, 5);
+        let header = Header { kind, file: file(SMALL), chunk: chunk(0), content_bytes }.encode();
+        let tag = sealer.seal(&header, &mut payload).unwrap();
+        assert_eq!(header.len(), HEADER_BYTES);
+        [chunks, header.to_vec(), payload, tag.to_vec()].concat()
+    });
+    sender.blurt(&[Say::Root { file: file(LARGE), hash: [9; 32].into() }]);
+    for _ in 0..2 {
+        let told = sender.hear_until(|message| matches!(message, ReceiverMessage::Outcome { .. }));
+        let ReceiverMessage::Outcome { outcome: Outcome::Failed(failure), .. } = told else {
+            panic!("{told:?}")
+        };
+        assert_eq!(failure.cause, Cause::Verification);
+        assert!(failure.text.to_string().contains("not what was sent"), "{failure:?}");
+    }
+    assert!(listing(&scene.dst).is_empty(), "{:?}", listing(&scene.dst));
+}
+
+/// A sender with one data connection, for files of one frame.
+struct Frames {
+    sender: HandSender,
+    sealer: lanx::protocol::seal::Sealer,
+    stream: TcpStream,
+}
+
+impl Frames {
+    fn of(sender: HandSender) -> Frames {
+        let (sealer, stream) = sender.open_data(0);
+        Frames { sender, sealer, stream }
+    }
+
+    /// The outcome of a file that was offered and, if it is wanted, sent.
+    fn outcome_of(&mut self, id: u64, name: &[u8], content: &[u8]) -> Outcome {
+        self.sender.blurt(&[offer(id, name, content.len() as u64)]);
+        loop {
+            match self.sender.hear().unwrap() {
+                ReceiverMessage::Outcome { outcome, .. } => return outcome,
+                ReceiverMessage::Send { .. } => {
+                    self.stream.write_all(&whole_frame(&mut self.sealer, id, content)).unwrap();
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn names_that_lead_elsewhere_are_refused_one_by_one_and_odd_ones_arrive_byte_for_byte() {
+    let long = [b'n'; NAME_BYTES_MAX + 1];
+    let longest = [b'n'; 1024];
+    let bad: &[&[u8]] = &[
+        b"",
+        b".",
+        b"..",
+        b"/",
+        b"/etc/passwd",
+        b"../up",
+        b"a/b",
+        b"./a",
+        b"a/",
+        b"a\0b",
+        b"\0",
+        &long,
+        &longest,
+        b".x.lanx-part",
+        b".X.LANX-PART",
+        b".x.lanx-part. ",
+        b".x.1.lanx-part",
+    ];
+    let odd: &[&[u8]] = &[
+        b"new\nline",
+        b"\x1b[31mred\x07",
+        "\u{202e}gpj.exe".as_bytes(),
+        b"\xff\xfe",
+        b"-rf",
+        b" ",
+        b"...",
+        b"~",
+        b"Case",
+        b"cASE",
+        "\u{e9}".as_bytes(),
+        "e\u{301}".as_bytes(),
+        b"C:\\x",
+        b"CON",
+        b"a.",
+        b"#",
+        &long[1..],
+    ];
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let mut frames = Frames::of(intruder(&scene, &receiver));
+    let mut id = 0;
+    assert_eq!(bad.len(), odd.len());
+    for (bad, odd) in bad.iter().zip(odd) {
+        let name = String::from_utf8_lossy(bad);
+        match frames.outcome_of(id, bad, b"x") {
+            Outcome::Failed(failure) => {
+                assert_eq!(failure.cause, Cause::Refused, "{name:?}");
+                assert_harmless(failure.text.to_string().as_bytes(), "the receiver");
+            }
+            other => panic!("{name:?} became {other:?}"),
+        }
+        // The other files of the session arrive all the same.
+        let outcome = frames.outcome_of(id + 1, odd, odd);
+        assert_eq!(outcome, Outcome::Stored, "{odd:?}");
+        id += 2;
+    }
+    let mut expected: Vec<OsString> = odd.iter().map(|name| OsString::from_vec(name.to_vec())).collect();
+    expected.sort();
+    assert_eq!(listing(&scene.dst), expected);
+    for name in &expected {
+        assert_eq!(read(&scene.dst.join(name)), name.as_encoded_bytes());
+    }
+    let around: Vec<_> = listing(&scene.path(""));
+    assert_eq!(around, ["config", "dst", "home", "src"], "something was written outside of DIR");
+    assert_harmless(&receiver.process.stderr.bytes(), "the receiver");
+    assert_harmless(&receiver.process.stdout.bytes(), "the receiver");
+}
+
+#[test]
+fn sizes_that_no_disk_has_are_refused_in_bounded_memory_and_the_session_goes_on() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let mut sender = intruder(&scene, &receiver);
+    let sizes = [u64::MAX, u64::MAX - 1, 1 << 63, FILE_BYTES_MAX + 1, FILE_BYTES_MAX, FILE_BYTES_MAX - 1];
+    for (id, size) in (0..).zip(sizes) {
+        sender.blurt(&[offer(id, "huge", size)]);
+        let told = sender.hear_until(|message| matches!(message, ReceiverMessage::Outcome { .. }));
+        let ReceiverMessage::Outcome { outcome: Outcome::Failed(failure), .. } = told else {
+            panic!("{told:?}")
+        };
+        assert_eq!(failure.cause, Cause::Storage, "{size}");
+        assert!(failure.text.to_string().contains("huge"), "{failure:?}");
+    }
+    assert_eq!(Frames::of(sender).outcome_of(6, b"small", b"hello"), Outcome::Stored);
+    assert_eq!(listing(&scene.dst), ["small"]);
+    let peak = receiver.process.memory_peak();
+    assert!(peak < 100 << 20, "{} MiB of memory", peak >> 20);
+}
+
+#[test]
+fn a_million_offers_of_nothing_that_nobody_hears_the_answers_of_take_bounded_memory() {
+    /// How the n-th file is called: one that cannot be, one that is refused as another is there, and one that is wanted.
+    type Naming = fn(u64) -> Vec<u8>;
+    let floods: [(&str, Naming); 3] = [
+        ("names that cannot be", |_| [b'/'; 1024].to_vec()),
+        ("names that are taken", |_| b"taken".to_vec()),
+        ("empty files", |n| format!("empty-{n}").into_bytes()),
+    ];
+    for (what, name) in floods {
+        let scene = Scene::new();
+        let receiver = scene.receiver();
+        make(&scene.dst, "taken", 10);
+        let mut sender = intruder(&scene, &receiver);
+        let before = receiver.process.memory_peak();
+        for n in 0..1000 {
+            let batch: Vec<u8> =
+                (n * 1000..(n + 1) * 1000).flat_map(|n| bytes_of(&offer(n, name(n), 0))).collect();
+            if sender.talk.say_bytes(&batch).is_err() {
+                break;
+            }
+        }
+        let grown = receiver.process.memory_peak() - before;
+        assert!(grown < 128 << 20, "{what}: {} MiB of memory more", grown >> 20);
+        // It does not read, so it need not hear of it.
+        receiver.wait_for_stderr("went past the limit of");
+        let file = make(&scene.src, "file", 10);
+        scene.send(&[&file], receiver.addr).expect_success();
+    }
+}
+
+#[test]
+fn a_sender_that_hears_late_hears_every_outcome_before_the_goodbye() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let mut sender = intruder(&scene, &receiver);
+    // Their answers are more than all buffers on the way hold.
+    let files = 60_000;
+    let mut bytes: Vec<u8> = (0..files).flat_map(|n| bytes_of(&offer(n, [b'/'; 1024], 0))).collect();
+    bytes.extend(bytes_of(&Say::Finish { files }));
+    sender.talk.say_bytes(&bytes).unwrap();
+    let mut outcomes = 0;
+    loop {
+        match sender.hear().unwrap() {
+            ReceiverMessage::Outcome { .. } => outcomes += 1,
+            ReceiverMessage::Bye => break,
+            _ => {}
+        }
+    }
+    assert_eq!(outcomes, files);
+}
+
+#[test]
+fn hanging_up_connections_that_never_were_disturbs_nobody() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let mut sender = intruder(&scene, &receiver);
+    for numbers in [1..30_000u32, 1..30_000, u32::MAX - 10_000..u32::MAX] {
+        let all: Vec<u8> = numbers.flat_map(|n| bytes_of(&Say::HangUp { connection: n })).collect();
+        sender.talk.say_bytes(&all).unwrap();
+    }
+    assert_eq!(Frames::of(sender).outcome_of(0, b"file", b"hello"), Outcome::Stored);
+    let peak = receiver.process.memory_peak();
+    assert!(peak < 100 << 20, "{} MiB of memory", peak >> 20);
+}
+
+#[test]
+fn whoever_stops_in_the_middle_of_a_message_or_frame_is_given_up_in_time() {
+    let scene = Scene::new();
+    let receiver = scene.receiver_with(&["--timeout", "5"]);
+    let mut sender = with_files_under_way(&scene, &receiver, "large");
+    let (mut sealer, mut stream) = sender.open_data(0);
+    let frame = chunk_frame(&mut sealer, LARGE, 0, &[1; CHUNK]);
+    stream.write_all(&frame[..CHUNK / 2]).unwrap();
+    sender.talk.say_bytes(&[40, 0, 0, 0, 2, 1, 1]).unwrap();
+    let file = make(&scene.src, "file", 1000);
+    scene.send(&[&file], receiver.addr).expect_success();
+    receiver.wait_for_stderr("said nothing for 5 s");
+    assert_arrived(&[&file], &scene.dst);
+}
+
+#[test]
+fn a_goodbye_in_the_middle_is_told_and_nothing_of_it_reaches_the_terminal_raw() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let mut sender = with_files_under_way(&scene, &receiver, "large");
+    let mut bytes = vec![0, 0, 0, 0, 9, 30, 0];
+    bytes.extend(b"\x1b]0;owned\x07\r\n\xe2\x80\xae\xff\x00 tired of it ...");
+    bytes.truncate(7 + 30);
+    bytes[0] = bytes.len() as u8 - 4;
+    // What is said behind it is not heard.
+    bytes.extend(bytes_of(&offer(2, "late", 0)));
+    sender.talk.say_bytes(&bytes).unwrap();
+    receiver.wait_for_stderr("tired of it");
+    assert_harmless(&receiver.process.stderr.bytes(), "the receiver");
+    assert!(!scene.dst.join("late").exists());
+    let file = make(&scene.src, "small", 5);
+    scene.send(&[&file], receiver.addr).expect_success();
+}
+
+#[test]
+fn two_files_of_one_name_in_one_session_never_mix() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let mut sender = intruder(&scene, &receiver);
+    sender.offer(0, "same", LARGE_BYTES);
+    sender.offer(1, "same", LARGE_BYTES);
+    let contents = [noise(1, LARGE_BYTES as usize), noise(2, LARGE_BYTES as usize)];
+    let (mut sealer, mut stream) = sender.open_data(0);
+    for index in 0..3 {
+        for (id, content) in (0..).zip(&contents) {
+            let content = &content[index * CHUNK..][..CHUNK];
+            stream.write_all(&chunk_frame(&mut sealer, id, index as u64, content)).unwrap();
+        }
+    }
+    let mut outcomes = Vec::new();
+    for (id, content) in (0..).zip(&contents) {
+        sender.blurt(&[Say::Root { file: file(id), hash: blake3::hash(content) }]);
+        let told = sender.hear_until(|message| matches!(message, ReceiverMessage::Outcome { .. }));
+        let ReceiverMessage::Outcome { outcome, .. } = told else { panic!("{told:?}") };
+        outcomes.push(outcome);
+    }
+    assert_eq!(outcomes[0], Outcome::Stored);
+    assert!(matches!(&outcomes[1], Outcome::Failed(f) if f.cause == Cause::Refused), "{:?}", outcomes[1]);
+    assert!(fs::read(scene.dst.join("same")).unwrap() == contents[0]);
+    assert_eq!(listing(&scene.dst), ["same"]);
+}
