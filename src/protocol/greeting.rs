@@ -1,10 +1,13 @@
 //! What sender and receiver say to each other before a session begins; [`crate::trust`] tells the whole conversation.
 
 use super::codec::{DecodeError, Reader, Writer};
-use super::message::SessionId;
 use super::seal::Cipher;
 use super::text::Text;
 use crate::limits::{CONNECTIONS_MAX, PEER_NAME_MAX_CHARS};
+
+/// Names a session: whoever opens a data connection says which one it belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SessionId(pub [u8; 16]);
 
 /// A SPAKE2 message; see [`crate::trust::pairing`].
 pub type PakeMessage = [u8; 33];

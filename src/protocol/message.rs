@@ -3,7 +3,7 @@
 //! sender may say cannot be parsed from a receiver.
 
 use super::codec::{DecodeError, Reader, Writer};
-pub use super::greeting::{Barred, Hello, PakeMessage, PakeProof};
+pub use super::greeting::{Barred, Hello, PakeMessage, PakeProof, SessionId};
 use super::greeting::{cipher, connections};
 pub use super::outcome::{Cause, Failure, Outcome};
 use super::outcome::{put_text, text};
@@ -12,10 +12,6 @@ use super::text::Text;
 use crate::chunk::{ChunkIndex, FileId};
 use crate::limits::{MESSAGE_BYTES_MAX, VALUES_PER_MESSAGE_MAX, WIRE_NAME_BYTES_MAX};
 use crate::tree::{ChunkValue, Hash};
-
-/// Names a session: whoever opens a data connection says which one it belongs to.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct SessionId(pub [u8; 16]);
 
 /// What a file has besides its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

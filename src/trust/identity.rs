@@ -12,9 +12,9 @@ use rustls::sign::CertifiedKey;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::config_dir::ConfigDir;
+use super::crypto::provider;
 use super::fingerprint::{Fingerprint, FingerprintError};
 use super::private_file::{self, Draft, FileError, Guard};
-use super::tls;
 use crate::limits;
 
 /// The file in the configuration folder: the private key and its certificate, both as PEM (RFC 7468). One file,
@@ -110,7 +110,7 @@ impl Identity {
         let key = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(Damage::Key)?;
         // rustls copies the key into aws-lc, which clears its own; these bytes would stay in freed memory.
         let mut key = PrivateKeyDer::Pkcs8(key);
-        let certified = CertifiedKey::from_der(vec![certificate], key.clone_key(), &tls::provider());
+        let certified = CertifiedKey::from_der(vec![certificate], key.clone_key(), &provider());
         key.zeroize();
         Ok(Self { certified: Arc::new(certified.map_err(Damage::Mismatch)?), fingerprint })
     }

@@ -27,6 +27,7 @@
 
 pub mod code;
 pub mod config_dir;
+mod crypto;
 pub mod fingerprint;
 pub mod guesses;
 pub mod house;

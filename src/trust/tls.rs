@@ -8,12 +8,11 @@
 //! handshake each time keeps the exporter (and with it the session secret) new.
 
 use std::net::Ipv4Addr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::aws_lc_rs::{self, kx_group};
-use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::crypto::verify_tls13_signature;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::SingleCertAndKey;
@@ -22,6 +21,7 @@ use rustls::{
     OtherError, PeerIncompatible, PeerMisbehaved, ServerConfig, SignatureScheme,
 };
 
+use super::crypto::provider;
 use super::fingerprint::{Fingerprint, FingerprintError};
 use super::identity::Identity;
 use super::pairing::ChannelBinding;
@@ -148,17 +148,6 @@ pub fn session_secret<Side>(connection: &ConnectionCommon<Side>) -> Result<Sessi
         .export_keying_material([0; SECRET_BYTES], SESSION_EXPORTER_LABEL, None)
         .map(SessionSecret::new)
         .map_err(TlsError::Exporter)
-}
-
-/// The cryptography of every connection: that of aws-lc, with key exchange by X25519 together with ML-KEM-768,
-/// so that what is recorded today stays closed to a quantum computer later, or by X25519 alone.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
-        let mut provider = aws_lc_rs::default_provider();
-        provider.kx_groups = vec![kx_group::X25519MLKEM768, kx_group::X25519];
-        Arc::new(provider)
-    });
-    Arc::clone(&PROVIDER)
 }
 
 /// Accepts any certificate with an Ed25519 key, and only handshakes signed with that very key.

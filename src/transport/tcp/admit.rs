@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::control::{MessageReader, MessageWriter};
-use super::receive::Receptionist;
+use super::watch::Receptionist;
 use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId};
 use crate::protocol::preface::PrefaceError;

@@ -17,6 +17,8 @@ mod receive;
 mod send;
 mod strangers;
 mod tune;
+mod watch;
 
-pub use receive::{Receptionist, ServeError, ServeOptions, SessionWatch, serve};
+pub use receive::{ServeError, ServeOptions, serve};
 pub use send::{SendError, SendOutcome, Transfer, send, wanted_connections};
+pub use watch::{Receptionist, SessionWatch};

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::future::pending;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,34 +20,15 @@ use super::admit::{Guest, Refusal, admit};
 use super::hosting::Session;
 use super::strangers::Strangers;
 use super::tune;
+use super::watch::Receptionist;
 use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, SESSIONS_MAX};
 use crate::protocol::message::SessionId;
 use crate::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, PrefaceError, Role, Status};
 use crate::protocol::seal::TAG_BYTES;
 use crate::session::receiving::Receiving;
-use crate::session::{Diligence, End, Observer, Progress, outbox};
+use crate::session::{Diligence, End, Progress, outbox};
 use crate::sink::Sink;
-use crate::trust::code::Code;
-use crate::trust::fingerprint::Fingerprint;
 use crate::trust::house::House;
-
-/// Who is told what goes on at the receiver.
-pub trait Receptionist: Send + Sync {
-    /// A session began; whoever is returned hears how it goes on.
-    fn started(&self, peer: IpAddr, progress: Arc<Progress>) -> Arc<dyn SessionWatch>;
-    /// Somebody was sent away.
-    fn refused(&self, peer: IpAddr, why: &str);
-    /// Somebody proved the code.
-    fn paired(&self, peer: IpAddr, key: &Fingerprint);
-    /// The code was guessed at too often; this one holds from now on.
-    fn new_code(&self, code: &Code);
-}
-
-/// Who is told how one session goes.
-pub trait SessionWatch: Observer {
-    /// The session is over. Not called for one in which nothing was offered.
-    fn ended(&self, end: &End);
-}
 
 /// Why the receiver stopped.
 #[derive(Debug, thiserror::Error)]
