@@ -1,0 +1,183 @@
+//! kill -9 of either side at a random moment, again and again, and the same command until it is done: the result is
+//! identical, nothing half is ever found under a final name, and what arrived is not sent a second time.
+//!
+//! `LANX_KILL_ROUNDS`, `LANX_KILL_MIB` and `LANX_KILL_FILES` say how much of it (`make kill-rounds`); `LANX_TEST_SEED`
+//! plays a failure again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends at the first surprise"
+)]
+
+mod common;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use common::weather::{Dice, seed};
+use common::*;
+
+/// Kills in one round; then it is left alone to complete.
+const KILLS_PER_ROUND: u64 = 2;
+
+/// A frame's header, tag and, for a whole file, its hash; and the first bytes of a connection.
+const OVERHEAD_PER_FRAME: u64 = 24 + 16 + 32;
+const OVERHEAD_PER_CONNECTION: u64 = 64;
+
+/// Longer than a transfer of the largest thing here.
+const LONG: Duration = Duration::from_secs(300);
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+/// What is sent, and its bytes, to compare with at any time.
+struct Cargo {
+    files: Vec<PathBuf>,
+    bytes: u64,
+}
+
+impl Cargo {
+    fn of(files: Vec<PathBuf>) -> Cargo {
+        let bytes = files.iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+        Cargo { files, bytes }
+    }
+
+    /// Chunks of all files.
+    fn frames(&self) -> u64 {
+        let chunks = |file: &PathBuf| fs::metadata(file).unwrap().len().div_ceil(CHUNK as u64).max(1);
+        self.files.iter().map(chunks).sum()
+    }
+
+    /// Demands that whatever has a final name is the whole file.
+    fn assert_nothing_half(&self, dst: &Path, story: &str) {
+        for file in &self.files {
+            let there = dst.join(file.file_name().unwrap());
+            assert!(!there.exists() || read(&there) == read(file), "{story}: {there:?} is not the file");
+        }
+    }
+
+    /// Bytes that must still cross: those of files that are not there, less the whole chunks in their part files.
+    fn missing(&self, dst: &Path) -> u64 {
+        let of_file = |file: &PathBuf| {
+            let name = file.file_name().and_then(OsStr::to_str).unwrap();
+            let size = fs::metadata(file).unwrap().len();
+            match fs::read(part_path(dst, name)) {
+                _ if dst.join(name).exists() => 0,
+                Ok(part) if size > CHUNK as u64 => {
+                    let whole = read(file);
+                    let pairs = whole.chunks(CHUNK).zip(part.chunks(CHUNK));
+                    size - pairs.filter(|(a, b)| a == b).map(|(a, _)| a.len() as u64).sum::<u64>()
+                }
+                _ => size,
+            }
+        };
+        self.files.iter().map(of_file).sum()
+    }
+}
+
+/// Looks at final names while a transfer runs: each either is not there or has its whole length. Ends with `done`.
+fn watch(cargo: &Cargo, dst: &Path, done: &AtomicBool, story: &str) {
+    while !done.load(Ordering::Relaxed) {
+        for file in &cargo.files {
+            if let Ok(there) = fs::metadata(dst.join(file.file_name().unwrap())) {
+                assert_eq!(there.len(), fs::metadata(file).unwrap().len(), "{story}: {file:?} is half there");
+            }
+        }
+        thread::yield_now();
+    }
+}
+
+/// One call of the command. With `kill_at` one side is killed once so many bytes have crossed; otherwise it must
+/// succeed. Returns how many crossed.
+fn call(scene: &Scene, cargo: &Cargo, kill_at: Option<(u64, bool)>, story: &str) -> u64 {
+    let mut receiver = scene.receiver();
+    let relay = Relay::to(receiver.addr);
+    let mut sender = scene.start_send(&["--retry-for", "0"], &cargo.files, relay.addr);
+    if let Some((at, kill_sender)) = kill_at {
+        wait_until(story, LONG, || relay.carried() >= at || !sender.is_running());
+        if kill_sender {
+            sender.kill();
+            receiver.process.signal(Signal::INT);
+            receiver.process.finish(LONG);
+        } else {
+            receiver.process.kill();
+        }
+        let _ = sender.finish(LONG);
+    } else {
+        let sent = sender.finish(LONG);
+        assert_eq!(sent.code, Some(0), "{story}: {}", sent.err());
+    }
+    relay.carried()
+}
+
+/// One round: some kills, then the call that completes. Demands that nothing crossed twice.
+fn round(scene: &Scene, cargo: &Cargo, dice: &mut Dice, story: &str) {
+    for name in listing(&scene.dst) {
+        fs::remove_file(scene.dst.join(name)).unwrap();
+    }
+    for kill in 0..=KILLS_PER_ROUND {
+        let missing = cargo.missing(&scene.dst);
+        let last = kill == KILLS_PER_ROUND;
+        // At any moment: before the first byte, in the middle, or as the last ones are on their way.
+        let kill_at = (!last).then(|| (dice.below(missing + 1), dice.below(2) == 0));
+        let story = format!("{story}, call {kill}, killed at {kill_at:?}");
+        let done = AtomicBool::new(false);
+        let crossed = thread::scope(|scope| {
+            let watching = scope.spawn(|| watch(cargo, &scene.dst, &done, &story));
+            let crossed = call(scene, cargo, kill_at, &story);
+            done.store(true, Ordering::Relaxed);
+            watching.join().unwrap();
+            crossed
+        });
+        cargo.assert_nothing_half(&scene.dst, &story);
+        // Whatever was in flight has been written or lost by now, so only what is missing may cross.
+        let most = missing + cargo.frames() * OVERHEAD_PER_FRAME + 16 * OVERHEAD_PER_CONNECTION;
+        assert!(crossed <= most, "{story}: {crossed} bytes crossed, {missing} were missing");
+    }
+    assert_arrived(&cargo.files, &scene.dst);
+    assert_eq!(listing(&scene.dst).len(), cargo.files.len(), "{story}: {:?}", listing(&scene.dst));
+}
+
+fn rounds(what: &str, scene: &Scene, files: Vec<PathBuf>) {
+    let cargo = Cargo::of(files);
+    let seed = seed();
+    let mut dice = Dice(seed);
+    for n in 0..setting("LANX_KILL_ROUNDS", 6) {
+        let story = format!("{what} of {} bytes, seed {seed}, round {n}", cargo.bytes);
+        round(scene, &cargo, &mut dice, &story);
+    }
+}
+
+#[test]
+fn a_large_file_survives_kills_of_either_side_at_any_moment() {
+    let scene = Scene::new();
+    let mib = setting("LANX_KILL_MIB", 48) as usize;
+    let file = make(&scene.src, "large", (mib << 20) + 12_345);
+    rounds("a file", &scene, vec![file]);
+}
+
+#[test]
+fn many_files_survive_kills_of_either_side_at_any_moment() {
+    let scene = Scene::new();
+    let mut dice = Dice(4);
+    let files = (0..setting("LANX_KILL_FILES", 200)).map(|n| {
+        // Most are small, some take a few chunks, some are empty.
+        let len = match n % 10 {
+            0 => 0,
+            1 => CHUNK as u64 + dice.below(4 * CHUNK as u64),
+            _ => dice.below(40_000),
+        };
+        make(&scene.src, format!("file-{n}"), len as usize)
+    });
+    let files = files.collect();
+    rounds("files", &scene, files);
+}
