@@ -14,9 +14,11 @@ pub mod outbox;
 pub mod receive_worker;
 pub mod receiving;
 mod receiving_compare;
+mod receiving_outcomes;
 mod run;
 pub mod send_worker;
 pub mod sending;
+mod sending_lines;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -5,46 +5,46 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::finishing::{Diligence, Finished, Finisher};
-use super::incoming::{Bytes, Incoming, Offered, Settled};
+use super::finishing::{Diligence, Finisher};
+use super::incoming::{Bytes, Incoming, Offered};
 use super::receiving_compare::{self, CompareQueue};
-use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
+use super::receiving_outcomes::storage_failure;
+use super::{End, Ending, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::chunk::{FileId, Layout};
-use crate::limits::{FAILED_FILES_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
+use crate::limits::{FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
 use crate::name::Name;
 use crate::protocol::message::{Against, Cause, Failure, Offer, Outcome, ReceiverMessage, SenderMessage};
-use crate::sink::{Existing, Found, Part, Published, Sink, SinkError, SinkErrorKind};
-use crate::tree::Hash;
+use crate::sink::{Existing, Found, Sink, SinkError};
 
 /// The receiver's side of a session, shared by its threads.
 pub struct Receiving {
     pub(super) sink: Arc<Sink>,
-    files: Mutex<Files>,
+    pub(super) files: Mutex<Files>,
     pub(super) diligence: Diligence,
     pub(super) compare: CompareQueue,
     pub(super) finisher: Finisher,
     pub(super) outbox: Outbox<ReceiverMessage>,
-    observer: Arc<dyn Observer>,
+    pub(super) observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
     pub ending: Ending,
 }
 
 #[derive(Default)]
-struct Files {
-    offered: u64,
+pub(super) struct Files {
+    pub(super) offered: u64,
     /// Files that arrive whole in one frame.
-    singles: HashMap<FileId, Offered>,
+    pub(super) singles: HashMap<FileId, Offered>,
     /// Files that arrive in pieces.
-    incoming: HashMap<FileId, Arc<Incoming>>,
+    pub(super) incoming: HashMap<FileId, Arc<Incoming>>,
     /// Files that failed while the sender was still sending them: their late chunks are discarded.
-    failed: HashSet<FileId>,
+    pub(super) failed: HashSet<FileId>,
     /// Files without an outcome.
-    open: usize,
-    large: usize,
+    pub(super) open: usize,
+    pub(super) large: usize,
     /// Files whose outcome is not queued for the sender yet.
-    untold: usize,
-    finished: bool,
-    closed: bool,
+    pub(super) untold: usize,
+    pub(super) finished: bool,
+    pub(super) closed: bool,
 }
 
 /// What a data connection's chunk belongs to.
@@ -273,14 +273,6 @@ impl Receiving {
         Ok(())
     }
 
-    /// Every file has its outcome. The sender's summary counts the bytes that it heard of, so it hears of all.
-    fn complete(&self) {
-        let Progress { written, kept, .. } = &*self.progress;
-        let (written, kept) = (Progress::get(written), Progress::get(kept));
-        self.outbox.send(ReceiverMessage::Progress { written, kept });
-        self.ending.decide(End::Complete);
-    }
-
     // ---- for the workers ----
 
     pub(super) fn target(&self, file: FileId) -> Result<Target, PeerMisbehaved> {
@@ -296,136 +288,4 @@ impl Receiving {
     pub(super) fn take_single(&self, file: FileId) -> Result<Offered, PeerMisbehaved> {
         self.files.lock().singles.remove(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))
     }
-
-    /// Publishes a file whose chunks are all there, if it is the file that was sent.
-    pub(super) fn settle(self: &Arc<Self>, offered: &Offered, settled: Option<Settled>) -> Result<(), End> {
-        let Some(Settled { bytes, ours, theirs }) = settled else { return Ok(()) };
-        self.files.lock().incoming.remove(&offered.id);
-        let part = match bytes {
-            Bytes::Existing(_) if ours == theirs => {
-                self.succeed(offered, ours, FileStatus::Identical);
-                return Ok(());
-            }
-            Bytes::Existing(_) => {
-                let got = "a hash that the chunks it agreed to do not have";
-                return Err(PeerMisbehaved::Unexpected { got, expected: "their hash" }.into());
-            }
-            Bytes::Part(part) => part,
-        };
-        self.publish(offered, part, ours, theirs);
-        Ok(())
-    }
-
-    /// Gives a complete part file its name, if it is the file that was sent; otherwise removes it.
-    pub(super) fn publish(self: &Arc<Self>, offered: &Offered, part: Arc<Part>, ours: Hash, theirs: Hash) {
-        if ours != theirs {
-            self.fail_verification(offered, &part, ours, theirs);
-        } else if self.diligence.takes_time() {
-            Finisher::finish(self, Finished { offered: offered.clone(), part, hash: ours });
-        } else {
-            self.published(offered, ours, part.publish(&offered.metadata, self.sink.existing()));
-        }
-    }
-
-    /// Tells how publishing a verified file went.
-    pub(super) fn published(&self, offered: &Offered, hash: Hash, result: Result<Published, SinkError>) {
-        match result {
-            Ok(published) if published.renamed => {
-                self.succeed(offered, hash, FileStatus::Renamed(published.name));
-            }
-            Ok(_) => self.succeed(offered, hash, FileStatus::Stored),
-            Err(error) => self.fail(offered, storage_failure(&error)),
-        }
-    }
-
-    pub(super) fn fail_verification(&self, offered: &Offered, part: &Part, ours: Hash, theirs: Hash) {
-        let text = format!(
-            "{}: what arrived is not what was sent (BLAKE3 {ours} here, {theirs} there); nothing was kept, send it again",
-            offered.name
-        );
-        self.discard(part);
-        self.fail(offered, Failure::new(Cause::Verification, text));
-    }
-
-    pub(super) fn fail_storage(&self, offered: &Offered, text: String) {
-        self.fail(offered, Failure::new(Cause::Storage, text));
-    }
-
-    /// A file under way failed. Its part file goes: the failure is a verdict, not an interruption.
-    pub(super) fn fail_incoming(&self, incoming: &Incoming, failure: Failure) -> Result<(), PeerMisbehaved> {
-        let Some(bytes) = incoming.end() else { return Ok(()) };
-        let id = incoming.offered.id;
-        let mut files = self.files.lock();
-        if files.failed.len() >= FAILED_FILES_MAX {
-            return Err(PeerMisbehaved::TooMany { what: "failed files", limit: FAILED_FILES_MAX });
-        }
-        files.incoming.remove(&id);
-        files.failed.insert(id);
-        drop(files);
-        // A worker may be writing to it at this moment: then it writes into nothing.
-        if let Bytes::Part(part) = bytes {
-            self.discard(&part);
-        }
-        self.fail(&incoming.offered, failure);
-        Ok(())
-    }
-
-    fn discard(&self, part: &Part) {
-        if let Err(error) = part.discard() {
-            tracing::warn!("{error}");
-        }
-    }
-
-    fn refuse_existing(&self, offered: &Offered) {
-        let text = format!(
-            "{}: the receiver has another file of this name; it replaces it with `lanx recv --overwrite`, \
-             or keeps both with `--rename`",
-            offered.name
-        );
-        self.fail(offered, Failure::new(Cause::Refused, text));
-    }
-
-    fn succeed(&self, offered: &Offered, hash: Hash, status: FileStatus) {
-        let outcome = match &status {
-            FileStatus::Renamed(name) => Outcome::Renamed(name.as_bytes().to_vec()),
-            FileStatus::Identical => Outcome::Identical,
-            _ => Outcome::Stored,
-        };
-        self.report(offered, Some(hash), status, outcome);
-    }
-
-    pub(super) fn fail(&self, offered: &Offered, failure: Failure) {
-        self.report(offered, None, FileStatus::Failed(failure.clone()), Outcome::Failed(failure));
-    }
-
-    fn report(&self, offered: &Offered, hash: Option<Hash>, status: FileStatus, outcome: Outcome) {
-        let size = offered.layout.size();
-        self.observer.file(&FileReport { name: offered.name.clone(), size, hash, status });
-        self.say_outcome(offered.id, !offered.layout.is_single(), outcome);
-    }
-
-    fn say_outcome(&self, file: FileId, large: bool, outcome: Outcome) {
-        let mut files = self.files.lock();
-        // Before the sender hears of it: it offers the next one at once.
-        files.open -= 1;
-        files.large -= usize::from(large);
-        drop(files);
-        self.outbox.send(ReceiverMessage::Outcome { file, outcome });
-        Progress::add(&self.progress.files_done, 1);
-        let mut files = self.files.lock();
-        files.untold -= 1;
-        let complete = files.untold == 0 && files.finished;
-        drop(files);
-        if complete {
-            self.complete();
-        }
-    }
-}
-
-pub(super) fn storage_failure(error: &SinkError) -> Failure {
-    let cause = match error.kind() {
-        SinkErrorKind::Policy => Cause::Refused,
-        SinkErrorKind::Storage => Cause::Storage,
-    };
-    Failure::new(cause, error.to_string())
 }

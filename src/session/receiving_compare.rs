@@ -10,7 +10,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::End;
 use super::incoming::{Bytes, Incoming};
-use super::receiving::{Receiving, storage_failure};
+use super::receiving::Receiving;
+use super::receiving_outcomes::storage_failure;
 use crate::chunk::{ChunkIndex, Layout};
 use crate::limits::{
     CHUNK_BYTES, COMPARERS_MAX, MISSING_PER_FILE_MAX, VALUES_PER_MESSAGE_MAX, WORKER_STACK_BYTES,

@@ -4,7 +4,6 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -39,12 +38,12 @@ pub enum Lanes {
 /// The sender's side of a session, shared by its threads.
 pub struct Sending {
     queue: Mutex<Queue>,
-    changed: Condvar,
+    pub(super) changed: Condvar,
     /// The data connections that have not ended, by number.
-    lines: Mutex<HashMap<u32, Arc<Line>>>,
+    pub(super) lines: Mutex<HashMap<u32, Arc<Line>>>,
     /// Told when one of them has ended.
     pub line_ended: Notify,
-    outbox: Outbox<SenderMessage>,
+    pub(super) outbox: Outbox<SenderMessage>,
     observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
     pub ending: Ending,
@@ -156,55 +155,6 @@ impl Sending {
     pub fn is_done(&self) -> bool {
         let queue = self.queue.lock();
         queue.finished && queue.files.is_empty()
-    }
-
-    // ---- for the data connections ----
-
-    pub fn add_line(&self, line: Arc<Line>) {
-        self.lines.lock().insert(line.number, line);
-    }
-
-    /// How many data connections have not ended.
-    pub fn lines(&self) -> usize {
-        self.lines.lock().len()
-    }
-
-    /// A worker could not go on: asks the receiver how far its connection came.
-    pub fn line_failed(&self, line: &Line) {
-        line.hang_up();
-        self.outbox.send(SenderMessage::HangUp { connection: line.number });
-    }
-
-    /// Gives up the data connections that are stuck (see [`Line::is_stuck`]).
-    pub fn give_up_stuck(&self, now: Instant, patience: Duration) {
-        let lines: Vec<Arc<Line>> = self.lines.lock().values().cloned().collect();
-        for line in lines.iter().filter(|line| line.is_stuck(now, patience)) {
-            tracing::info!("data connection {} is stuck", line.number);
-            self.line_failed(line);
-        }
-    }
-
-    /// Ends all data connections under their workers.
-    pub fn hang_up(&self) {
-        self.lines.lock().values().for_each(|line| line.hang_up());
-    }
-
-    fn line_confirmed(&self, connection: u32, frames: u64) -> Result<(), PeerMisbehaved> {
-        let line = self.lines.lock().get(&connection).cloned();
-        // It may be about one that was refused before it began.
-        line.map_or(Ok(()), |line| line.confirm(frames))
-    }
-
-    fn line_hung_up(&self, connection: u32, frames: u64) -> Result<(), PeerMisbehaved> {
-        let Some(line) = self.lines.lock().remove(&connection) else { return Ok(()) };
-        let lost = line.close(frames)?;
-        tracing::info!("data connection {connection} ended; {} chunks go another way", lost.len());
-        for (attempt, chunk) in lost {
-            self.deal_again(&attempt, chunk);
-        }
-        self.changed.notify_all();
-        self.line_ended.notify_one();
-        Ok(())
     }
 
     /// Hears what the receiver says.

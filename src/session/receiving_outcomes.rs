@@ -1,0 +1,155 @@
+//! What becomes of the files of a session at the receiver, and who is told.
+
+use std::sync::Arc;
+
+use super::finishing::{Finished, Finisher};
+use super::incoming::{Bytes, Incoming, Offered, Settled};
+use super::receiving::Receiving;
+use super::{End, FileReport, FileStatus, PeerMisbehaved, Progress};
+use crate::chunk::FileId;
+use crate::limits::FAILED_FILES_MAX;
+use crate::protocol::message::{Cause, Failure, Outcome, ReceiverMessage};
+use crate::sink::{Part, Published, SinkError, SinkErrorKind};
+use crate::tree::Hash;
+
+impl Receiving {
+    /// Publishes a file whose chunks are all there, if it is the file that was sent.
+    pub(super) fn settle(self: &Arc<Self>, offered: &Offered, settled: Option<Settled>) -> Result<(), End> {
+        let Some(Settled { bytes, ours, theirs }) = settled else { return Ok(()) };
+        self.files.lock().incoming.remove(&offered.id);
+        let part = match bytes {
+            Bytes::Existing(_) if ours == theirs => {
+                self.succeed(offered, ours, FileStatus::Identical);
+                return Ok(());
+            }
+            Bytes::Existing(_) => {
+                let got = "a hash that the chunks it agreed to do not have";
+                return Err(PeerMisbehaved::Unexpected { got, expected: "their hash" }.into());
+            }
+            Bytes::Part(part) => part,
+        };
+        self.publish(offered, part, ours, theirs);
+        Ok(())
+    }
+
+    /// Gives a complete part file its name, if it is the file that was sent; otherwise removes it.
+    pub(super) fn publish(self: &Arc<Self>, offered: &Offered, part: Arc<Part>, ours: Hash, theirs: Hash) {
+        if ours != theirs {
+            self.fail_verification(offered, &part, ours, theirs);
+        } else if self.diligence.takes_time() {
+            Finisher::finish(self, Finished { offered: offered.clone(), part, hash: ours });
+        } else {
+            self.published(offered, ours, part.publish(&offered.metadata, self.sink.existing()));
+        }
+    }
+
+    /// Tells how publishing a verified file went.
+    pub(super) fn published(&self, offered: &Offered, hash: Hash, result: Result<Published, SinkError>) {
+        match result {
+            Ok(published) if published.renamed => {
+                self.succeed(offered, hash, FileStatus::Renamed(published.name));
+            }
+            Ok(_) => self.succeed(offered, hash, FileStatus::Stored),
+            Err(error) => self.fail(offered, storage_failure(&error)),
+        }
+    }
+
+    pub(super) fn fail_verification(&self, offered: &Offered, part: &Part, ours: Hash, theirs: Hash) {
+        let text = format!(
+            "{}: what arrived is not what was sent (BLAKE3 {ours} here, {theirs} there); nothing was kept, send it again",
+            offered.name
+        );
+        self.discard(part);
+        self.fail(offered, Failure::new(Cause::Verification, text));
+    }
+
+    pub(super) fn fail_storage(&self, offered: &Offered, text: String) {
+        self.fail(offered, Failure::new(Cause::Storage, text));
+    }
+
+    /// A file under way failed. Its part file goes: the failure is a verdict, not an interruption.
+    pub(super) fn fail_incoming(&self, incoming: &Incoming, failure: Failure) -> Result<(), PeerMisbehaved> {
+        let Some(bytes) = incoming.end() else { return Ok(()) };
+        let id = incoming.offered.id;
+        let mut files = self.files.lock();
+        if files.failed.len() >= FAILED_FILES_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "failed files", limit: FAILED_FILES_MAX });
+        }
+        files.incoming.remove(&id);
+        files.failed.insert(id);
+        drop(files);
+        // A worker may be writing to it at this moment: then it writes into nothing.
+        if let Bytes::Part(part) = bytes {
+            self.discard(&part);
+        }
+        self.fail(&incoming.offered, failure);
+        Ok(())
+    }
+
+    fn discard(&self, part: &Part) {
+        if let Err(error) = part.discard() {
+            tracing::warn!("{error}");
+        }
+    }
+
+    pub(super) fn refuse_existing(&self, offered: &Offered) {
+        let text = format!(
+            "{}: the receiver has another file of this name; it replaces it with `lanx recv --overwrite`, \
+             or keeps both with `--rename`",
+            offered.name
+        );
+        self.fail(offered, Failure::new(Cause::Refused, text));
+    }
+
+    fn succeed(&self, offered: &Offered, hash: Hash, status: FileStatus) {
+        let outcome = match &status {
+            FileStatus::Renamed(name) => Outcome::Renamed(name.as_bytes().to_vec()),
+            FileStatus::Identical => Outcome::Identical,
+            _ => Outcome::Stored,
+        };
+        self.report(offered, Some(hash), status, outcome);
+    }
+
+    pub(super) fn fail(&self, offered: &Offered, failure: Failure) {
+        self.report(offered, None, FileStatus::Failed(failure.clone()), Outcome::Failed(failure));
+    }
+
+    fn report(&self, offered: &Offered, hash: Option<Hash>, status: FileStatus, outcome: Outcome) {
+        let size = offered.layout.size();
+        self.observer.file(&FileReport { name: offered.name.clone(), size, hash, status });
+        self.say_outcome(offered.id, !offered.layout.is_single(), outcome);
+    }
+
+    pub(super) fn say_outcome(&self, file: FileId, large: bool, outcome: Outcome) {
+        let mut files = self.files.lock();
+        // Before the sender hears of it: it offers the next one at once.
+        files.open -= 1;
+        files.large -= usize::from(large);
+        drop(files);
+        self.outbox.send(ReceiverMessage::Outcome { file, outcome });
+        Progress::add(&self.progress.files_done, 1);
+        let mut files = self.files.lock();
+        files.untold -= 1;
+        let complete = files.untold == 0 && files.finished;
+        drop(files);
+        if complete {
+            self.complete();
+        }
+    }
+
+    /// Every file has its outcome. The sender's summary counts the bytes that it heard of, so it hears of all.
+    pub(super) fn complete(&self) {
+        let Progress { written, kept, .. } = &*self.progress;
+        let (written, kept) = (Progress::get(written), Progress::get(kept));
+        self.outbox.send(ReceiverMessage::Progress { written, kept });
+        self.ending.decide(End::Complete);
+    }
+}
+
+pub(super) fn storage_failure(error: &SinkError) -> Failure {
+    let cause = match error.kind() {
+        SinkErrorKind::Policy => Cause::Refused,
+        SinkErrorKind::Storage => Cause::Storage,
+    };
+    Failure::new(cause, error.to_string())
+}

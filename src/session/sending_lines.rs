@@ -1,0 +1,59 @@
+//! The sender's data connections: which there are, and what happens to the chunks on one that ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::PeerMisbehaved;
+use super::line::Line;
+use super::sending::Sending;
+use crate::protocol::message::SenderMessage;
+
+impl Sending {
+    /// A data connection was opened.
+    pub fn add_line(&self, line: Arc<Line>) {
+        self.lines.lock().insert(line.number, line);
+    }
+
+    /// How many data connections have not ended.
+    pub fn lines(&self) -> usize {
+        self.lines.lock().len()
+    }
+
+    /// A worker could not go on: asks the receiver how far its connection came.
+    pub fn line_failed(&self, line: &Line) {
+        line.hang_up();
+        self.outbox.send(SenderMessage::HangUp { connection: line.number });
+    }
+
+    /// Gives up the data connections that are stuck (see [`Line::is_stuck`]).
+    pub fn give_up_stuck(&self, now: Instant, patience: Duration) {
+        let lines: Vec<Arc<Line>> = self.lines.lock().values().cloned().collect();
+        for line in lines.iter().filter(|line| line.is_stuck(now, patience)) {
+            tracing::info!("data connection {} is stuck", line.number);
+            self.line_failed(line);
+        }
+    }
+
+    /// Ends all data connections under their workers.
+    pub fn hang_up(&self) {
+        self.lines.lock().values().for_each(|line| line.hang_up());
+    }
+
+    pub(super) fn line_confirmed(&self, connection: u32, frames: u64) -> Result<(), PeerMisbehaved> {
+        let line = self.lines.lock().get(&connection).cloned();
+        // It may be about one that was refused before it began.
+        line.map_or(Ok(()), |line| line.confirm(frames))
+    }
+
+    pub(super) fn line_hung_up(&self, connection: u32, frames: u64) -> Result<(), PeerMisbehaved> {
+        let Some(line) = self.lines.lock().remove(&connection) else { return Ok(()) };
+        let lost = line.close(frames)?;
+        tracing::info!("data connection {connection} ended; {} chunks go another way", lost.len());
+        for (attempt, chunk) in lost {
+            self.deal_again(&attempt, chunk);
+        }
+        self.changed.notify_all();
+        self.line_ended.notify_one();
+        Ok(())
+    }
+}
