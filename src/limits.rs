@@ -118,6 +118,10 @@ pub const SESSIONS_MAX: usize = 256;
 /// Connections that have not yet said who they are, all together.
 pub const STRANGERS_MAX: usize = 512;
 
+/// Data connections in a row that were tampered with before they brought a single frame, after which a session ends. One may
+/// be a faulty network; so many are somebody who will not stop.
+pub const FORGED_IN_A_ROW_MAX: u32 = 8;
+
 /// Threads that compare what is there with what is offered, at each end of a session.
 pub const COMPARERS_MAX: usize = 4;
 

@@ -138,6 +138,21 @@ fn a_bit_flipped_anywhere_in_a_frame_counts_as_tampering_and_the_file_arrives_as
 }
 
 #[test]
+fn a_network_that_tampers_with_every_connection_ends_the_session_and_both_sides_say_so() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let relay = Relay::to(receiver.addr);
+    let (_, in_the_payload) = places_in_first_frame(3 * CHUNK)[4];
+    relay.flip_in_each_data_connection(in_the_payload);
+    let file = make(&scene.src, "file", 3 * CHUNK);
+    scene.send_with(&["-c", "1"], &[&file], relay.addr).expect_complaint(3, &[TAMPERED]);
+    receiver.wait_for_stderr(TAMPERED);
+    let (lines, tried) = (receiver.process.stderr.text().lines().count(), relay.data_connections());
+    assert!(lines < 20 && tried < 20, "{lines} lines about {tried} connections");
+    assert_nothing_was_written(&scene);
+}
+
+#[test]
 fn a_data_connection_with_a_guessed_session_is_sent_away() {
     let scene = Scene::new();
     let receiver = scene.receiver();

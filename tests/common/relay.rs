@@ -50,6 +50,8 @@ struct Shared {
 
 struct State {
     faults: Vec<Fault>,
+    /// The byte of each data connection of which a bit is turned.
+    flip_in_each: Option<u64>,
     met: [usize; 2],
     /// Bytes that data connections, all together, may still carry towards the receiver.
     allowance: u64,
@@ -65,6 +67,7 @@ impl Relay {
         let addr = listener.local_addr().unwrap();
         let state = State {
             faults: Vec::new(),
+            flip_in_each: None,
             met: [0; 2],
             allowance: u64::MAX,
             carried: 0,
@@ -96,6 +99,11 @@ impl Relay {
     /// From now on holds all data connections once they have carried `bytes` more.
     pub fn hold_after(&self, bytes: u64) {
         self.change(|state| state.allowance = bytes);
+    }
+
+    /// From now on turns a bit of byte `at` of each data connection.
+    pub fn flip_in_each_data_connection(&self, at: u64) {
+        self.change(|state| state.flip_in_each = Some(at));
     }
 
     pub fn with_fault(target: SocketAddr, fault: Fault) -> Relay {
@@ -225,7 +233,12 @@ impl Lane {
 
     /// Forwards these bytes, or what the faults leave of them; false where the connection was cut.
     fn forward(&mut self, bytes: &mut [u8]) -> io::Result<bool> {
-        let faults = self.shared.state.lock().unwrap().faults.clone();
+        let (mut faults, flip_in_each) = {
+            let state = self.shared.state.lock().unwrap();
+            (state.faults.clone(), state.flip_in_each)
+        };
+        let flip = |at| Fault { kind: Kind::Data, nth: self.nth, at, harm: Harm::Flip(0) };
+        faults.extend(flip_in_each.map(flip));
         let here = self.position..self.position + bytes.len() as u64;
         let mut cut = None;
         for fault in faults.iter().filter(|f| (f.kind, f.nth) == (self.kind, self.nth)) {

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use parking_lot::Mutex;
 
 use super::admit::Refusal;
-use crate::limits::{CONNECTION_NUMBERS_MAX, WORKER_STACK_BYTES};
+use crate::limits::{CONNECTION_NUMBERS_MAX, FORGED_IN_A_ROW_MAX, WORKER_STACK_BYTES};
 use crate::protocol::message::ReceiverMessage;
 use crate::protocol::seal::Opener;
 use crate::session::End;
@@ -29,6 +29,9 @@ struct State {
     used: HashSet<u32>,
     live: HashMap<u32, Live>,
     threads: Vec<JoinHandle<()>>,
+    /// Connections that were tampered with, and how many of those in a row had brought nothing.
+    forged: u32,
+    forged_in_a_row: u32,
     closed: bool,
 }
 
@@ -74,13 +77,31 @@ impl DataConnections {
         match result {
             Ok(()) => {}
             Err(end @ End::Lost(_)) => tracing::debug!("data connection {number}: {end}"),
-            Err(end @ End::Forged(_)) => tracing::warn!("data connection {number}: {end}; it is closed"),
+            Err(end @ End::Forged(_)) => {
+                if self.forged(number, frames.load(Ordering::Acquire), &end) >= FORGED_IN_A_ROW_MAX {
+                    return receiving.ending.decide(end);
+                }
+            }
             Err(end) => return receiving.ending.decide(end),
         }
         if let Some(live) = self.state.lock().live.remove(&number) {
             let _ = live.stream.shutdown(Shutdown::Both);
         }
         receiving.say(ReceiverMessage::HungUp { connection: number, frames: frames.load(Ordering::Acquire) });
+    }
+
+    /// Counts a connection that was tampered with. Returns how many there were in a row that had brought nothing.
+    fn forged(&self, number: u32, frames: u64, end: &End) -> u32 {
+        let mut state = self.state.lock();
+        state.forged = state.forged.saturating_add(1);
+        state.forged_in_a_row = if frames == 0 { state.forged_in_a_row + 1 } else { 0 };
+        // Whoever sits on the network decides how many there are, and must not fill the log.
+        if state.forged <= FORGED_IN_A_ROW_MAX {
+            tracing::warn!("data connection {number}: {end}; it is closed");
+        } else {
+            tracing::debug!("data connection {number}: {end}; it is closed");
+        }
+        state.forged_in_a_row
     }
 
     /// The sender gives a connection up, one that may not even have come here. Its thread says how far it came.
