@@ -41,7 +41,7 @@ impl<M> Clone for Outbox<M> {
 
 impl<M> Outbox<M> {
     /// How many messages wait to be said.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.queue.len()
     }
 

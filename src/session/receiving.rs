@@ -174,7 +174,7 @@ impl Receiving {
     }
 
     fn count_offer(&self, offer: &Offer, large: bool) -> Result<(), PeerMisbehaved> {
-        if self.outbox.len() > ANSWERS_UNHEARD_MAX {
+        if self.outbox.waiting() > ANSWERS_UNHEARD_MAX {
             let what = "answers that it does not hear";
             return Err(PeerMisbehaved::TooMany { what, limit: ANSWERS_UNHEARD_MAX });
         }
