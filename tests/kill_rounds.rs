@@ -8,6 +8,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
     reason = "a test ends at the first surprise"
 )]
 
@@ -154,6 +155,7 @@ fn rounds(what: &str, scene: &Scene, files: Vec<PathBuf>) {
     for n in 0..setting("LANX_KILL_ROUNDS", 6) {
         let story = format!("{what} of {} bytes, seed {seed}, round {n}", cargo.bytes);
         round(scene, &cargo, &mut dice, &story);
+        eprintln!("survived: {story}");
     }
 }
 

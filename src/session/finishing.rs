@@ -4,9 +4,10 @@
 //! files that are complete meanwhile are finished together, with one wait for all of them.
 
 use std::sync::Arc;
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::End;
@@ -44,20 +45,26 @@ pub(super) struct Finished {
 pub(super) struct Finisher {
     queue: Mutex<Option<Sender<Finished>>>,
     flush: Mutex<Option<Sender<Arc<Part>>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    closed: AtomicBool,
 }
 
 impl Finisher {
-    /// Finishes a file in its turn.
+    /// Finishes a file in its turn. Waits where a batch waits already: each file holds a descriptor.
     pub fn finish(session: &Arc<Receiving>, finished: Finished) {
         let mut queue = session.finisher.queue.lock();
+        if session.finisher.closed.load(Ordering::Relaxed) {
+            return;
+        }
         let sender = match &*queue {
-            Some(sender) => sender,
+            Some(sender) => sender.clone(),
             None => {
-                let (sender, receiver) = unbounded();
+                let (sender, receiver) = bounded(FINISH_BATCH_FILES);
                 start(session, "finish", move |session| finish_all(session, &receiver));
-                queue.insert(sender)
+                queue.insert(sender).clone()
             }
         };
+        drop(queue);
         // Refused only where no thread could be started, which ends the session.
         let _ = sender.send(finished);
     }
@@ -65,6 +72,9 @@ impl Finisher {
     /// Starts to write back what has been written of a file, unless that is going on already.
     pub fn write_back(session: &Arc<Receiving>, part: Arc<Part>) {
         let mut flush = session.finisher.flush.lock();
+        if session.finisher.closed.load(Ordering::Relaxed) {
+            return;
+        }
         let sender = match &*flush {
             Some(sender) => sender,
             None => {
@@ -76,18 +86,26 @@ impl Finisher {
         let _ = sender.try_send(part);
     }
 
-    /// Lets the threads end when they have done what they have.
+    /// Has the threads end, and publish nothing more: the session's next one may offer the same files at any moment, and
+    /// must neither find their part files in use nor their names taken meanwhile.
     pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         *self.queue.lock() = None;
         *self.flush.lock() = None;
+    }
+
+    /// The threads, to be waited for.
+    pub fn threads(&self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut *self.threads.lock())
     }
 }
 
 fn start(session: &Arc<Receiving>, name: &str, work: impl FnOnce(&Receiving) + Send + 'static) {
     let own = session.clone();
     let builder = thread::Builder::new().name(name.into()).stack_size(WORKER_STACK_BYTES);
-    if let Err(error) = builder.spawn(move || work(&own)) {
-        session.ending.decide(End::Exhausted(error.to_string()));
+    match builder.spawn(move || work(&own)) {
+        Ok(thread) => session.finisher.threads.lock().push(thread),
+        Err(error) => session.ending.decide(End::Exhausted(error.to_string())),
     }
 }
 
@@ -102,6 +120,9 @@ fn flush_all(parts: &Receiver<Arc<Part>>) {
 
 fn finish_all(session: &Receiving, queue: &Receiver<Finished>) {
     while let Ok(first) = queue.recv() {
+        if session.finisher.closed.load(Ordering::Relaxed) {
+            continue;
+        }
         let batch: Vec<Finished> =
             std::iter::once(first).chain(queue.try_iter().take(FINISH_BATCH_FILES - 1)).collect();
         finish_batch(session, batch);
@@ -114,7 +135,12 @@ fn finish_batch(session: &Receiving, batch: Vec<Finished>) {
     let together = sync_together(session, &batch);
     let mut published = Vec::with_capacity(batch.len());
     for finished in batch {
-        match ready(session, &finished, &together) {
+        let ready = ready(session, &finished, &together);
+        // Nobody hears of it any more; what was received waits in the part file.
+        if session.finisher.closed.load(Ordering::Relaxed) {
+            continue;
+        }
+        match ready {
             Ok(hash) if hash == finished.hash => {
                 let result = finished.part.publish_dressed(session.sink.existing());
                 published.push((finished, result));
@@ -157,3 +183,7 @@ fn ready(
     }
     if session.diligence.reread { finished.part.reread().map_err(text) } else { Ok(finished.hash) }
 }
+
+#[cfg(test)]
+#[path = "finishing_tests.rs"]
+mod tests;

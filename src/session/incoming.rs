@@ -187,3 +187,7 @@ impl Incoming {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "incoming_tests.rs"]
+mod tests;

@@ -98,3 +98,7 @@ impl Line {
         self.wire.hang_up();
     }
 }
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

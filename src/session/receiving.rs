@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
@@ -130,6 +131,11 @@ impl Receiving {
         }
         self.compare.close();
         self.finisher.close();
+    }
+
+    /// The threads that finish files and still hold some, to be waited for after [`Receiving::close`].
+    pub fn threads(&self) -> Vec<JoinHandle<()>> {
+        self.finisher.threads()
     }
 
     fn offer(self: &Arc<Self>, offer: &Offer) -> Result<(), End> {

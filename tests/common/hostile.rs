@@ -1,9 +1,13 @@
 //! What tests against a peer that breaks the rules have in common.
 
-use lanx::chunk::{ChunkIndex, FileId};
-use lanx::protocol::message::{Metadata, Offer, ReceiverMessage, SenderMessage};
+use std::io::Write;
+use std::net::TcpStream;
 
-use super::peer::{HandReceiver, HandSender, Talk, identity, welcome};
+use lanx::chunk::{ChunkIndex, FileId};
+use lanx::protocol::message::{Metadata, Offer, Outcome, ReceiverMessage, SenderMessage, put_framed};
+use lanx::protocol::seal::Sealer;
+
+use super::peer::{HandReceiver, HandSender, Talk, identity, welcome, whole_frame};
 use super::{Output, PATIENCE, Process, Receiver, Scene, make};
 
 /// What every offer here says besides its name and size.
@@ -95,6 +99,41 @@ impl Captive {
         drop(self.talk);
         self.sender.finish(PATIENCE)
     }
+}
+
+/// A sender with one data connection, for files of one frame.
+pub struct Frames {
+    pub sender: HandSender,
+    sealer: Sealer,
+    stream: TcpStream,
+}
+
+impl Frames {
+    pub fn of(sender: HandSender) -> Frames {
+        let (sealer, stream) = sender.open_data(0);
+        Frames { sender, sealer, stream }
+    }
+
+    /// The outcome of a file that was offered and, if it is wanted, sent.
+    pub fn outcome_of(&mut self, id: u64, name: &[u8], content: &[u8]) -> Outcome {
+        self.sender.blurt(&[offer(id, name, content.len() as u64)]);
+        loop {
+            match self.sender.hear().unwrap() {
+                ReceiverMessage::Outcome { outcome, .. } => return outcome,
+                ReceiverMessage::Send { .. } => {
+                    self.stream.write_all(&whole_frame(&mut self.sealer, id, content)).unwrap();
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A message as it travels.
+pub fn bytes_of(message: &SenderMessage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_framed(message, &mut bytes);
+    bytes
 }
 
 pub const fn chunk(n: u64) -> ChunkIndex {

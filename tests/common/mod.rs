@@ -4,6 +4,7 @@
 //! the message when one is missed.
 
 #![allow(dead_code, unused_imports, reason = "each test crate uses a part of it")]
+#![allow(clippy::print_stderr, reason = "what a failed test should show")]
 
 mod files;
 pub mod hostile;

@@ -133,6 +133,7 @@ impl Session {
         self.receiving.close();
         let mut threads = self.data.close();
         threads.extend(self.files.lock().take());
+        threads.extend(self.receiving.threads());
         let join = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join())));
         let _ = timeout(GOODBYE_TIMEOUT, join).await;
         self.gone.send_replace(true);

@@ -1,0 +1,68 @@
+use std::fs;
+
+use super::*;
+use crate::protocol::message::{Metadata, Offer, ReceiverMessage, SenderMessage};
+use crate::session::incoming::Offered;
+use crate::session::{FileReport, Observer, OutboxReader, Progress, outbox};
+use crate::sink::{Existing, Sink};
+
+struct Deaf;
+
+impl Observer for Deaf {
+    fn file(&self, _report: &FileReport) {}
+}
+
+fn session(dir: &std::path::Path) -> (Arc<Receiving>, OutboxReader<ReceiverMessage>) {
+    let sink = Arc::new(Sink::open(dir, Existing::Refuse).unwrap());
+    let (outbox, reader) = outbox();
+    let diligence = Diligence { sync: true, reread: true };
+    (Arc::new(Receiving::new(sink, diligence, outbox, Arc::new(Deaf), Arc::new(Progress::default()))), reader)
+}
+
+/// File `id` of a session, offered and received.
+fn received(session: &Arc<Receiving>, id: u64) -> Finished {
+    let metadata = Metadata { mode: 0o600, mtime_seconds: 0, mtime_nanos: 0 };
+    let name = format!("file-{id}").into_bytes();
+    let offer = Offer { file: crate::chunk::FileId(id), size: 5, metadata, name };
+    session.handle(SenderMessage::Offer(offer.clone())).unwrap();
+    let name = crate::name::Name::from_wire(&offer.name).unwrap();
+    let part = session.sink.part(&name, 5).unwrap();
+    part.write_at(b"hello", 0).unwrap();
+    Finished { offered: Offered::new(&offer, name), part: Arc::new(part), hash: blake3::hash(b"hello") }
+}
+
+fn join(session: &Receiving) {
+    session.threads().into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn more_files_than_a_batch_are_finished_and_none_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, _reader) = session(dir.path());
+    let files = 3 * FINISH_BATCH_FILES as u64;
+    for id in 0..files {
+        let finished = received(&session, id);
+        Finisher::finish(&session, finished);
+    }
+    // Ends its thread without telling it that the session is over.
+    *session.finisher.queue.lock() = None;
+    join(&session);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count() as u64, files);
+    assert!((0..files).all(|id| fs::read(dir.path().join(format!("file-{id}"))).unwrap() == b"hello"));
+}
+
+#[test]
+fn nothing_is_published_after_the_session_was_closed_and_what_arrived_stays_to_be_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, _reader) = session(dir.path());
+    let batch = vec![received(&session, 0), received(&session, 1)];
+    let late = received(&session, 2);
+    session.close();
+    finish_batch(&session, batch);
+    Finisher::finish(&session, late);
+    join(&session);
+    let mut names: Vec<_> =
+        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [".file-0.lanx-part", ".file-1.lanx-part", ".file-2.lanx-part"]);
+}

@@ -1,0 +1,129 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::session::outbox;
+use crate::sink::{Existing, Sink};
+
+const CHUNKS: u64 = 5;
+
+/// What may happen to a file under way, in any order and more than once.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// Our value of a chunk is announced.
+    Announce(u64),
+    /// The sender keeps it.
+    Keep(u64),
+    /// A chunk arrives.
+    Chunk(u64),
+    /// The sender says its hash.
+    Root,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    // One past the end is among them.
+    let event = prop_oneof![
+        (0..CHUNKS).prop_map(Event::Announce),
+        (0..=CHUNKS).prop_map(Event::Keep),
+        (0..=CHUNKS).prop_map(Event::Chunk),
+        Just(Event::Root),
+    ];
+    proptest::collection::vec(event, 0..60)
+}
+
+/// What must come of it, told in sets.
+#[derive(Default)]
+struct Model {
+    announced: BTreeMap<u64, ChunkValue>,
+    there: BTreeSet<u64>,
+    root: bool,
+    settled: bool,
+}
+
+impl Model {
+    /// Whether the event is right; afterwards `settled` says whether the file is complete.
+    fn happens(&mut self, event: Event) -> bool {
+        let right = match event {
+            Event::Announce(chunk) => {
+                if !self.settled {
+                    self.announced.insert(chunk, value(chunk));
+                }
+                true
+            }
+            Event::Keep(_) if self.settled => return true,
+            Event::Keep(chunk) => self.announced.remove(&chunk).is_some() && self.there.insert(chunk),
+            Event::Chunk(chunk) => {
+                chunk < CHUNKS && {
+                    let new = self.there.insert(chunk);
+                    if new {
+                        self.announced.remove(&chunk);
+                    }
+                    new
+                }
+            }
+            Event::Root => !std::mem::replace(&mut self.root, true),
+        };
+        self.settled |= right && self.root && self.there.len() as u64 == CHUNKS;
+        right
+    }
+}
+
+fn content(chunk: u64) -> Vec<u8> {
+    let layout = Layout::new(size());
+    vec![chunk as u8; layout.len_of(ChunkIndex(chunk)).unwrap()]
+}
+
+fn value(chunk: u64) -> ChunkValue {
+    crate::tree::chunk_value(Layout::new(size()), ChunkIndex(chunk), &content(chunk))
+}
+
+fn size() -> u64 {
+    (CHUNKS - 1) * crate::limits::CHUNK_BYTES as u64 + 9
+}
+
+fn root() -> Hash {
+    let all: Vec<u8> = (0..CHUNKS).flat_map(content).collect();
+    blake3::hash(&all)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn agrees_with_a_model_whatever_the_order(events in events()) {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = Sink::open(dir.path(), Existing::Refuse).unwrap();
+        let name = Name::from_wire(b"file").unwrap();
+        let part = sink.part(&name, size()).unwrap();
+        let metadata = Metadata { mode: 0o600, mtime_seconds: 0, mtime_nanos: 0 };
+        let offered = Offered { id: FileId(0), name, layout: Layout::new(size()), metadata };
+        let incoming = Incoming::new(offered, Bytes::Part(Arc::new(part)));
+        let (outbox, _reader) = outbox();
+        let mut model = Model::default();
+        for event in events {
+            let was_settled = model.settled;
+            let expected = model.happens(event);
+            let result = match event {
+                Event::Announce(chunk) => {
+                    incoming.announce(ChunkIndex(chunk), vec![value(chunk)], &outbox);
+                    Ok(None)
+                }
+                Event::Keep(chunk) => incoming.keep(ChunkIndex(chunk)),
+                Event::Chunk(chunk) => {
+                    incoming.claim(ChunkIndex(chunk)).and_then(|()| incoming.stored(ChunkIndex(chunk), value(chunk)))
+                }
+                Event::Root => incoming.root(root()),
+            };
+            prop_assert_eq!(result.is_ok(), expected, "{:?}: {:?}", event, result.err());
+            let settled = result.ok().flatten();
+            prop_assert_eq!(settled.is_some(), model.settled && !was_settled, "{:?}", event);
+            if let Some(settled) = settled {
+                prop_assert_eq!((settled.ours, settled.theirs), (root(), root()));
+            }
+            // Whoever breaks the rules is sent away: nothing that comes behind it counts.
+            if !expected {
+                break;
+            }
+        }
+    }
+}
