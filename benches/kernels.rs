@@ -8,7 +8,7 @@ use divan::{Bencher, black_box};
 use lanx::chunk::{ChunkIndex, FileId, Layout};
 use lanx::limits::CHUNK_BYTES;
 use lanx::protocol::frame::{Header, Kind};
-use lanx::protocol::message::{Message, Metadata, Offer, SenderMessage};
+use lanx::protocol::message::{Message, EntryKind, Metadata, Offer, SenderMessage};
 use lanx::tree::{ChunkValue, Tree, chunk_value};
 
 /// Chunks in a file of 16 GiB.
@@ -69,9 +69,9 @@ fn encode_and_decode_a_frame_header(bencher: Bencher) {
 fn put_and_take_an_offer(bencher: Bencher) {
     let offer = SenderMessage::Offer(Offer {
         file: FileId(3),
-        size: 4 << 30,
-        metadata: Metadata { mode: 0o644, mtime_seconds: 1_700_000_000, mtime_nanos: 1 },
-        name: b"holiday pictures 2025.tar.zst".to_vec(),
+        kind: EntryKind::File { size: 4 << 30, sparse: false },
+        metadata: Metadata { mode: 0o644, mtime_seconds: 1_700_000_000, mtime_nanos: 1, archive: None },
+        path: b"holiday pictures 2025.tar.zst".to_vec(),
     });
     let mut bytes = Vec::with_capacity(128);
     bencher.bench_local(|| {

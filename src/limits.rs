@@ -20,8 +20,11 @@ pub const FILE_BYTES_MAX: u64 = 64 << 40;
 
 // ---- the wire ---------------------------------------------------------------------------------
 
-/// Bytes in the body of one control message. The largest is a batch of chaining values.
-pub const MESSAGE_BYTES_MAX: usize = 4096;
+/// Bytes in the body of one control message. The largest is the offer of a file with a long path and many attributes.
+pub const MESSAGE_BYTES_MAX: usize = 20 * 1024;
+
+/// Bytes in the body of one message of the greeting: what a stranger may make us hold.
+pub const GREETING_BYTES_MAX: usize = 2048;
 
 /// Bytes in a file name: what Linux, macOS and Windows file systems take for one component.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -29,6 +32,23 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Bytes of a file name on the wire. More than any file system here takes, so that a name that is too long is
 /// refused like any other bad name and the other files still arrive.
 pub const WIRE_NAME_BYTES_MAX: usize = 1024;
+
+/// Bytes in a path beneath the destination. Linux takes 4096 with the NUL byte at the end (`PATH_MAX`), and the
+/// destination's own path stands before it.
+pub const PATH_BYTES_MAX: usize = 4095;
+
+/// Bytes of a path on the wire; see [`WIRE_NAME_BYTES_MAX`] for why they are more. What is longer still is not offered.
+pub const WIRE_PATH_BYTES_MAX: usize = PATH_BYTES_MAX + 1;
+
+/// Bytes in the target of a symbolic link: as long as a path (`PATH_MAX`).
+pub const LINK_TARGET_BYTES_MAX: usize = 4095;
+
+/// Bytes of a file's extended attributes, names and values together. ext4 stores about 4 KiB; each file under way may
+/// hold so many at both ends.
+pub const ATTRIBUTES_BYTES_MAX: usize = 8 * 1024;
+
+/// Extended attributes of one file: the shortest takes a prefix, a name and nothing else.
+pub const ATTRIBUTES_MAX: usize = 512;
 
 /// Bytes of explanatory text in a control message.
 pub const TEXT_BYTES_MAX: usize = 1024;
@@ -305,6 +325,11 @@ const _: () = {
     assert!(VALUES_PER_MESSAGE_MAX * 32 + 64 <= MESSAGE_BYTES_MAX);
     assert!(NAME_BYTES_MAX < WIRE_NAME_BYTES_MAX);
     assert!(WIRE_NAME_BYTES_MAX + TEXT_BYTES_MAX + 64 <= MESSAGE_BYTES_MAX);
+    assert!(
+        WIRE_PATH_BYTES_MAX + LINK_TARGET_BYTES_MAX + ATTRIBUTES_BYTES_MAX + 4 * ATTRIBUTES_MAX + 128
+            <= MESSAGE_BYTES_MAX
+    );
+    assert!(TEXT_BYTES_MAX + 64 <= GREETING_BYTES_MAX && GREETING_BYTES_MAX <= MESSAGE_BYTES_MAX);
     assert!(VALUES_PER_MESSAGE_MAX <= VALUES_IN_FLIGHT_MAX);
     assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_LONG_PATH && CONNECTIONS_LONG_PATH <= CONNECTIONS_MAX);
     assert!(LARGE_FILES_IN_FLIGHT_MAX <= FILES_IN_FLIGHT_MAX);

@@ -2,7 +2,9 @@
 //!
 //! A [`Name`] is one path component that is safe to hand to the kernel beneath a directory handle. It keeps its
 //! bytes as they came: an odd name is still the user's name. What is odd about it is dealt with where it is
-//! shown, by [`Escaped`].
+//! shown, by [`Escaped`]. A [`RelativePath`] is made of names.
+
+mod path;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -11,7 +13,8 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use crate::limits::{NAME_BYTES_MAX, SHOWN_NAME_BYTES_MAX};
+use crate::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX, SHOWN_NAME_BYTES_MAX};
+pub use path::RelativePath;
 
 /// How the name of a part file begins: hidden from a plain `ls`.
 pub(crate) const PART_PREFIX: &[u8] = b".";
@@ -31,7 +34,7 @@ impl Name {
     pub fn from_wire(bytes: &[u8]) -> Result<Self, BadName> {
         match fault(bytes) {
             None => Ok(Self(bytes.into())),
-            Some(fault) => Err(BadName { fault, shown: shown(bytes) }),
+            Some(fault) => Err(BadName { fault, shown: shown(bytes), within: None }),
         }
     }
 
@@ -70,10 +73,16 @@ impl fmt::Debug for Name {
 
 /// A name that was refused, and why. The name inside is escaped and cut short, so the message is fit to print.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the file name \"{shown}\" {fault}; rename the file on the sending side")]
+#[error("the file name \"{shown}\"{} {fault}; rename it on the sending side", in_path(.within))]
 pub struct BadName {
     fault: NameFault,
     shown: String,
+    /// The path that the name stands in.
+    within: Option<String>,
+}
+
+fn in_path(path: &Option<String>) -> String {
+    path.as_ref().map_or(String::new(), |path| format!(" in \"{path}\""))
 }
 
 impl BadName {
@@ -81,6 +90,10 @@ impl BadName {
     #[must_use]
     pub fn fault(&self) -> NameFault {
         self.fault
+    }
+
+    fn too_long_a_path(bytes: &[u8]) -> BadName {
+        BadName { fault: NameFault::PathTooLong { bytes: bytes.len() }, shown: shown(bytes), within: None }
     }
 }
 
@@ -103,6 +116,12 @@ pub enum NameFault {
     /// Longer than a file name may be.
     #[error("is {bytes} bytes long, at most {NAME_BYTES_MAX} are possible")]
     TooLong {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// In folders so deep that the whole path is longer than a path may be.
+    #[error("is {bytes} bytes long with its folders, at most {PATH_BYTES_MAX} are possible")]
+    PathTooLong {
         /// Its length in bytes.
         bytes: usize,
     },

@@ -75,7 +75,14 @@ fn over_data(sender: &mut HandSender, frames: impl Fn(&mut lanx::protocol::seal:
 fn messages_in_the_wrong_state_end_the_session() {
     let hello = |sender: &mut HandSender| {
         let cipher = Cipher::preferred();
-        let hello = Hello { connections: 1, cipher, prove: false, resumes: None, name: "again".into() };
+        let hello = Hello {
+            connections: 1,
+            cipher,
+            prove: false,
+            dry_run: false,
+            resumes: None,
+            name: "again".into(),
+        };
         sender.blurt(&[Say::Hello(hello)]);
     };
     punished(&[

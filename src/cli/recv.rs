@@ -112,7 +112,7 @@ impl Observer for Watch {
             (FileStatus::Failed(failure), _) => {
                 output::error(format_args!("from {}: {}", self.peer, failure.text))
             }
-            (status, Some(hash)) => tracing::info!("{hash}  {} {status:?}", report.name),
+            (status, Some(hash)) => tracing::info!("{hash}  {} {status:?}", report.path),
             (_, None) => {}
         }
     }

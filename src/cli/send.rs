@@ -31,13 +31,15 @@ struct Reporter {
 impl Observer for Reporter {
     fn file(&self, report: &FileReport) {
         self.tally.add(report);
-        let (name, hash) = (&report.name, report.hash.unwrap_or_else(|| blake3::Hash::from_bytes([0; 32])));
+        let (name, hash) = (&report.path, report.hash.unwrap_or_else(|| blake3::Hash::from_bytes([0; 32])));
         match &report.status {
             FileStatus::Failed(failure) if failure.cause == Cause::Source => output::error(&failure.text),
             // Paths in it are those of the other machine.
             FileStatus::Failed(failure) => output::error(format_args!("at {}: {}", self.peer, failure.text)),
             _ if self.quiet => {}
             FileStatus::Stored => output::line(format_args!("{hash}  {name}")),
+            FileStatus::Wanted => output::line(format_args!("would send {name}")),
+            FileStatus::Skipped(why) => output::line(format_args!("skipped {name}: {why}")),
             FileStatus::Identical => output::line(format_args!("{hash}  {name} (already there)")),
             FileStatus::Renamed(new) => output::line(format_args!("{hash}  {name} (stored as {new})")),
         }

@@ -44,7 +44,7 @@ impl Tally {
                 counts.arrived += 1;
                 counts.first.get_or_insert_with(|| match status {
                     FileStatus::Renamed(name) => name.clone(),
-                    _ => report.name.clone(),
+                    _ => report.path.name(),
                 });
                 counts.bytes += report.size;
                 counts.identical += u64::from(matches!(status, FileStatus::Identical));

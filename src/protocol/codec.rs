@@ -58,6 +58,15 @@ impl<'a> Reader<'a> {
         self.array(what).map(i64::from_le_bytes)
     }
 
+    /// 0 or 1.
+    pub fn flag(&mut self, what: &'static str) -> Result<bool, DecodeError> {
+        match self.u8(what)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            tag => Err(DecodeError::UnknownTag { what, tag }),
+        }
+    }
+
     /// A byte string behind a 16-bit length of at most `limit`.
     pub fn string(&mut self, limit: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let len = self.u16(what)?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! offset  bytes  field
-//! 0       1      kind: 1 chunk, 2 whole file
+//! 0       1      kind: 1 chunk, 2 whole file, 3 zeros
 //! 1       3      0
 //! 4       4      length of the payload in bytes, u32
 //! 8       8      file, u64
@@ -11,7 +11,8 @@
 //! ```
 //! The payload of a *chunk* is that chunk of a file of more than one chunk. The payload of a *whole file* is
 //! the BLAKE3 hash of the file (32 bytes) and then the file, which is at most one chunk: such a file
-//! needs no other message, so a small file can be published by the thread that received it.
+//! needs no other message, so a small file can be published by the thread that received it. *Zeros* stand for a chunk that
+//! holds nothing else, as the holes of a sparse file do; they have no payload.
 //! A connection ends between two frames.
 
 use super::codec::{DecodeError, Reader};
@@ -29,6 +30,7 @@ pub const HASH_BYTES: usize = 32;
 pub enum Kind {
     Chunk,
     Whole,
+    Zeros,
 }
 
 /// The header of a frame.
@@ -37,7 +39,7 @@ pub struct Header {
     pub kind: Kind,
     pub file: FileId,
     pub chunk: ChunkIndex,
-    /// Bytes of file content in the payload: for a whole file without its hash.
+    /// Bytes of file content in the payload: for a whole file without its hash, for zeros none.
     pub content_bytes: usize,
 }
 
@@ -46,6 +48,7 @@ impl Header {
         let (tag, extra) = match self.kind {
             Kind::Chunk => (1, 0),
             Kind::Whole => (2, HASH_BYTES),
+            Kind::Zeros => (3, 0),
         };
         let mut bytes = [0; HEADER_BYTES];
         bytes[0] = tag;
@@ -60,16 +63,17 @@ impl Header {
     /// too short to hold the hash, or a whole file that claims to be another chunk than the first.
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Header, DecodeError> {
         let mut r = Reader::new(bytes);
-        let (kind, extra) = match r.u8("a frame")? {
-            1 => (Kind::Chunk, 0),
-            2 => (Kind::Whole, HASH_BYTES),
+        let (kind, extra, most) = match r.u8("a frame")? {
+            1 => (Kind::Chunk, 0, CHUNK_BYTES),
+            2 => (Kind::Whole, HASH_BYTES, CHUNK_BYTES),
+            3 => (Kind::Zeros, 0, 0),
             tag => return Err(DecodeError::UnknownTag { what: "a frame", tag }),
         };
         if r.array::<3>("a frame")? != [0; 3] {
             return Err(DecodeError::BadValue { what: "reserved bytes", why: "they are not zero".into() });
         }
         let payload = r.u32("a frame")?;
-        let limit = CHUNK_BYTES + extra;
+        let limit = most + extra;
         if payload as usize > limit {
             return Err(DecodeError::TooLong { what: "a frame", got: payload.into(), limit: limit as u64 });
         }
@@ -105,6 +109,8 @@ mod tests {
     };
     const WHOLE: Header =
         Header { kind: Kind::Whole, file: FileId(7), chunk: ChunkIndex(0), content_bytes: 5 };
+    const ZEROS: Header =
+        Header { kind: Kind::Zeros, file: FileId(7), chunk: ChunkIndex(9), content_bytes: 0 };
 
     #[test]
     fn is_these_bytes() {
@@ -113,7 +119,8 @@ mod tests {
             *b"\x01\0\0\0\x00\x00\x04\x00\x02\x01\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\0\0"
         );
         assert_eq!(WHOLE.encode(), *b"\x02\0\0\0\x25\0\0\0\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
-        for header in [CHUNK, WHOLE] {
+        assert_eq!(ZEROS.encode(), *b"\x03\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0");
+        for header in [CHUNK, WHOLE, ZEROS] {
             assert_eq!(Header::decode(&header.encode()), Ok(header));
         }
     }
@@ -133,11 +140,13 @@ mod tests {
         assert!(with_length(2, most + 32).is_ok() && with_length(2, 32).is_ok());
         assert!(matches!(with_length(2, most + 33), Err(DecodeError::TooLong { .. })));
         assert!(matches!(with_length(2, 31), Err(DecodeError::BadValue { .. })));
+        assert!(with_length(3, 0).is_ok());
+        assert!(matches!(with_length(3, 1), Err(DecodeError::TooLong { .. })));
     }
 
     #[test]
     fn refuses_unknown_kinds_and_reserved_bytes() {
-        for tag in (0..=255u8).filter(|t| !matches!(t, 1 | 2)) {
+        for tag in (0..=255u8).filter(|t| !matches!(t, 1..=3)) {
             let mut bytes = CHUNK.encode();
             bytes[0] = tag;
             assert!(matches!(Header::decode(&bytes), Err(DecodeError::UnknownTag { .. })));

@@ -25,6 +25,8 @@ pub struct Hello {
     /// Whether the receiver is to prove the code even if it would let the sender in without: the sender has one, and
     /// does not know the receiver.
     pub prove: bool,
+    /// Nothing is to be stored: the sender only wants to know what would be.
+    pub dry_run: bool,
     /// The session that this one goes on with, after its control connection was lost. The receiver ends that one first,
     /// so that its part files are free.
     pub resumes: Option<SessionId>,
@@ -45,7 +47,7 @@ pub enum Barred {
 
 impl Hello {
     pub(super) fn put(&self, w: &mut Writer) {
-        w.u8(self.connections).u8(self.cipher.to_byte()).u8(self.prove.into());
+        w.u8(self.connections).u8(self.cipher.to_byte()).u8(self.prove.into()).u8(self.dry_run.into());
         match self.resumes {
             None => w.u8(0),
             Some(session) => w.u8(1).bytes(&session.0),
@@ -55,21 +57,13 @@ impl Hello {
 
     pub(super) fn take(r: &mut Reader) -> Result<Hello, DecodeError> {
         let (connections, cipher) = (connections(r)?, cipher(r)?);
-        let prove = flag(r, "a wish for proof")?;
-        let resumes = match flag(r, "a session to resume")? {
+        let (prove, dry_run) = (r.flag("a wish for proof")?, r.flag("a mark of a dry run")?);
+        let resumes = match r.flag("a session to resume")? {
             false => None,
             true => Some(SessionId(r.array("a session to resume")?)),
         };
         let name = Text::from_foreign(r.string(PEER_NAME_MAX_CHARS, "a machine's name")?);
-        Ok(Hello { connections, cipher, prove, resumes, name })
-    }
-}
-
-fn flag(r: &mut Reader, what: &'static str) -> Result<bool, DecodeError> {
-    match r.u8(what)? {
-        0 => Ok(false),
-        1 => Ok(true),
-        tag => Err(DecodeError::UnknownTag { what, tag }),
+        Ok(Hello { connections, cipher, prove, dry_run, resumes, name })
     }
 }
 

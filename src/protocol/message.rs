@@ -5,34 +5,14 @@
 use super::codec::{DecodeError, Reader, Writer};
 pub use super::greeting::{Barred, Hello, PakeMessage, PakeProof, SessionId};
 use super::greeting::{cipher, connections};
+pub use super::offer::{Archive, Attribute, EntryKind, Metadata, Offer};
 pub use super::outcome::{Cause, Failure, Outcome};
 use super::outcome::{put_text, text};
 use super::seal::Cipher;
 use super::text::Text;
 use crate::chunk::{ChunkIndex, FileId};
-use crate::limits::{MESSAGE_BYTES_MAX, VALUES_PER_MESSAGE_MAX, WIRE_NAME_BYTES_MAX};
+use crate::limits::{MESSAGE_BYTES_MAX, VALUES_PER_MESSAGE_MAX};
 use crate::tree::{ChunkValue, Hash};
-
-/// What a file has besides its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Metadata {
-    /// Permission bits as in `st_mode`; the receiver takes no others than `0o777`.
-    pub mode: u32,
-    /// Modification time in seconds since 1970-01-01 UTC, negative before.
-    pub mtime_seconds: i64,
-    /// Nanoseconds of the modification time, below 10^9.
-    pub mtime_nanos: u32,
-}
-
-/// A file that the sender would like to leave with the receiver.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    pub file: FileId,
-    pub size: u64,
-    pub metadata: Metadata,
-    /// Unchecked: only [`crate::name::Name`] makes a name of it.
-    pub name: Vec<u8>,
-}
 
 /// What a receiver has that may be, in part, what is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +28,7 @@ pub enum Against {
 pub enum SenderMessage {
     /// First of all.
     Hello(Hello),
-    /// A file to send. Files are counted from 0.
+    /// A file or another entry to send. They are counted from 0.
     Offer(Offer),
     /// The receiver's value of this chunk is right; it need not be sent.
     Keep { file: FileId, chunk: ChunkIndex },
@@ -113,29 +93,6 @@ fn file(r: &mut Reader) -> Result<FileId, DecodeError> {
 
 fn chunk(r: &mut Reader) -> Result<ChunkIndex, DecodeError> {
     r.u64("a chunk index").map(ChunkIndex)
-}
-
-impl Offer {
-    fn put(&self, w: &mut Writer) {
-        let Metadata { mode, mtime_seconds, mtime_nanos } = self.metadata;
-        w.u64(self.file.0).u64(self.size).u32(mode).i64(mtime_seconds).u32(mtime_nanos);
-        w.string(&self.name, WIRE_NAME_BYTES_MAX);
-    }
-
-    fn take(r: &mut Reader) -> Result<Offer, DecodeError> {
-        let (file, size) = (file(r)?, r.u64("a size")?);
-        let metadata = Metadata {
-            mode: r.u32("a mode")?,
-            mtime_seconds: r.i64("a time")?,
-            mtime_nanos: r.u32("a time")?,
-        };
-        if metadata.mtime_nanos >= 1_000_000_000 {
-            let why = format!("{} nanoseconds are more than a second", metadata.mtime_nanos);
-            return Err(DecodeError::BadValue { what: "a time", why });
-        }
-        let name = r.string(WIRE_NAME_BYTES_MAX, "a name")?.to_vec();
-        Ok(Offer { file, size, metadata, name })
-    }
 }
 
 /// A message that can cross the control connection.

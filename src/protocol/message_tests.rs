@@ -1,14 +1,25 @@
 //! Each message pinned to literal bytes, and the decoder fed what no honest peer would send.
 
 use super::*;
-use crate::limits::{CONNECTIONS_MAX, TEXT_BYTES_MAX};
+use crate::limits::{
+    ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, CONNECTIONS_MAX, LINK_TARGET_BYTES_MAX, TEXT_BYTES_MAX,
+    WIRE_PATH_BYTES_MAX,
+};
 use proptest::prelude::*;
 use std::fmt::Debug;
 
 fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
     let file = FileId(0x0201);
-    let metadata = Metadata { mode: 0o644, mtime_seconds: -2, mtime_nanos: 3 };
-    let offer = Offer { file, size: 0x0504_0302, metadata, name: b"a\n\xff".to_vec() };
+    let metadata = Metadata { mode: 0o644, mtime_seconds: -2, mtime_nanos: 3, archive: None };
+    let attributes = vec![Attribute { name: b"user.a".to_vec(), value: vec![0, 255] }];
+    let archive = Some(std::sync::Arc::new(Archive { uid: 1000, gid: 100, attributes }));
+    let archived = Metadata { mode: 0o755, archive, ..Metadata::default() };
+    let offer = Offer {
+        file,
+        kind: EntryKind::File { size: 0x0504_0302, sparse: true },
+        metadata,
+        path: b"a\n\xff".to_vec(),
+    };
     let failure = Failure::new(Cause::Source, "no");
     vec![
         (
@@ -16,25 +27,50 @@ fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
                 connections: 4,
                 cipher: Cipher::ChaCha20Poly1305,
                 prove: true,
+                dry_run: false,
                 resumes: None,
                 name: "pc".into(),
             }),
-            b"\x09\0\0\0\x01\x04\x02\x01\x00\x02\0pc",
+            b"\x0a\0\0\0\x01\x04\x02\x01\0\0\x02\0pc",
         ),
         (
             SenderMessage::Hello(Hello {
                 connections: 1,
                 cipher: Cipher::Aes256Gcm,
                 prove: false,
+                dry_run: true,
                 resumes: Some(SessionId(*b"0123456789abcdef")),
                 name: "".into(),
             }),
-            b"\x17\0\0\0\x01\x01\x01\x00\x010123456789abcdef\0\0",
+            b"\x18\0\0\0\x01\x01\x01\0\x01\x010123456789abcdef\0\0",
         ),
         (
             SenderMessage::Offer(offer),
-            b"\x26\0\0\0\x02\x01\x02\0\0\0\0\0\0\x02\x03\x04\x05\0\0\0\0\xa4\x01\0\0\
-              \xfe\xff\xff\xff\xff\xff\xff\xff\x03\0\0\0\x03\0a\n\xff",
+            b"\x29\0\0\0\x02\x01\x02\0\0\0\0\0\0\xa4\x01\0\0\xfe\xff\xff\xff\xff\xff\xff\xff\x03\0\0\0\0\
+              \x03\0a\n\xff\x01\x02\x03\x04\x05\0\0\0\0\x01",
+        ),
+        (
+            SenderMessage::Offer(Offer { file, kind: EntryKind::Folder, metadata: archived, path: b"".to_vec() }),
+            b"\x33\0\0\0\x02\x01\x02\0\0\0\0\0\0\xed\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\
+              \xe8\x03\0\0\x64\0\0\0\x01\0\x06\0user.a\x02\0\0\xff\0\0\x02",
+        ),
+        (
+            SenderMessage::Offer(Offer {
+                file,
+                kind: EntryKind::Symlink { target: b"../x".to_vec() },
+                metadata: Metadata::default(),
+                path: b"l".to_vec(),
+            }),
+            b"\x24\0\0\0\x02\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0l\x03\x04\0../x",
+        ),
+        (
+            SenderMessage::Offer(Offer {
+                file,
+                kind: EntryKind::HardLink { to: b"d/f".to_vec() },
+                metadata: Metadata::default(),
+                path: b"h".to_vec(),
+            }),
+            b"\x23\0\0\0\x02\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0h\x04\x03\0d/f",
         ),
         (
             SenderMessage::Keep { file, chunk: ChunkIndex(9) },
@@ -166,10 +202,30 @@ fn each_length_at_limit_plus_one_is_refused() {
     let text = TEXT_BYTES_MAX as u16;
     assert!(SenderMessage::take(&with(b"\x09", text)).is_ok());
     assert!(matches!(SenderMessage::take(&with(b"\x09", text + 1)), Err(DecodeError::TooLong { .. })));
-    let offer = [&[2][..], &[0; 32]].concat();
-    let name = WIRE_NAME_BYTES_MAX as u16;
-    assert!(SenderMessage::take(&with(&offer, name)).is_ok());
-    assert!(matches!(SenderMessage::take(&with(&offer, name + 1)), Err(DecodeError::TooLong { .. })));
+    let offer = [&[2][..], &[0; 25]].concat();
+    let path = |len: u16| SenderMessage::take(&[&with(&offer, len)[..], &[2]].concat());
+    assert!(path(WIRE_PATH_BYTES_MAX as u16).is_ok());
+    assert!(matches!(path(WIRE_PATH_BYTES_MAX as u16 + 1), Err(DecodeError::TooLong { .. })));
+    let link = [&offer[..], &[1, 0, b'l', 3]].concat();
+    let target = |len: u16| SenderMessage::take(&with(&link, len));
+    assert!(target(LINK_TARGET_BYTES_MAX as u16).is_ok());
+    assert!(matches!(target(LINK_TARGET_BYTES_MAX as u16 + 1), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(target(0), Err(DecodeError::BadValue { .. })));
+    let archive = [&[2][..], &[0; 24], &[1], &[0; 8]].concat();
+    let attributes = |count: u16, each: &[u8]| {
+        let list = each.repeat(count.into());
+        SenderMessage::take(&[&archive[..], &count.to_le_bytes(), &list, b"\x01\0a\x02"].concat())
+    };
+    assert!(attributes(ATTRIBUTES_MAX as u16, b"\x01\0x\0\0").is_ok());
+    assert!(matches!(
+        attributes(ATTRIBUTES_MAX as u16 + 1, b"\x01\0x\0\0"),
+        Err(DecodeError::TooLong { .. })
+    ));
+    let half = [&b"\x01\0x\xff\x0f"[..], &[0; ATTRIBUTES_BYTES_MAX / 2 - 1]].concat();
+    assert!(attributes(2, &half).is_ok());
+    assert!(matches!(attributes(3, &half), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(attributes(1, b"\x01\0\0\0\0"), Err(DecodeError::BadValue { .. })));
+    assert!(matches!(attributes(1, b"\0\0\0\0"), Err(DecodeError::BadValue { .. })));
     for (count, good) in
         [(0, false), (1, true), (VALUES_PER_MESSAGE_MAX, true), (VALUES_PER_MESSAGE_MAX + 1, false)]
     {
@@ -178,7 +234,7 @@ fn each_length_at_limit_plus_one_is_refused() {
     }
     for (connections, good) in [(0, false), (1, true), (CONNECTIONS_MAX, true), (CONNECTIONS_MAX + 1, false)]
     {
-        let hello = [1, connections, 1, 0, 0, 0, 0];
+        let hello = [1, connections, 1, 0, 0, 0, 0, 0];
         assert_eq!(SenderMessage::take(&hello).is_ok(), good, "{connections} connections");
     }
 }
@@ -191,7 +247,12 @@ fn unknown_tags_are_refused() {
     for tag in (0..=255).filter(|t| !(1..=15).contains(t)) {
         assert!(matches!(ReceiverMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
-    for hello in [[1, 1, 3, 0, 0, 0, 0], [1, 1, 1, 2, 0, 0, 0], [1, 1, 1, 0, 2, 0, 0]] {
+    for hello in [
+        [1, 1, 3, 0, 0, 0, 0, 0],
+        [1, 1, 1, 2, 0, 0, 0, 0],
+        [1, 1, 1, 0, 2, 0, 0, 0],
+        [1, 1, 1, 0, 0, 2, 0, 0],
+    ] {
         assert!(matches!(SenderMessage::take(&hello), Err(DecodeError::UnknownTag { .. })), "{hello:?}");
     }
     assert!(matches!(ReceiverMessage::take(&[13, 4]), Err(DecodeError::UnknownTag { what: "a reason", .. })));
@@ -204,10 +265,10 @@ fn unknown_tags_are_refused() {
 
 #[test]
 fn a_time_of_more_than_a_second_of_nanoseconds_is_refused() {
-    let mut bytes = [&[2][..], &[0; 34]].concat();
-    bytes[29..33].copy_from_slice(&999_999_999u32.to_le_bytes());
+    let mut bytes = [&[2][..], &[0; 27], &[2]].concat();
+    bytes[21..25].copy_from_slice(&999_999_999u32.to_le_bytes());
     assert!(SenderMessage::take(&bytes).is_ok());
-    bytes[29..33].copy_from_slice(&1_000_000_000u32.to_le_bytes());
+    bytes[21..25].copy_from_slice(&1_000_000_000u32.to_le_bytes());
     assert!(matches!(SenderMessage::take(&bytes), Err(DecodeError::BadValue { what: "a time", .. })));
 }
 

@@ -8,6 +8,7 @@ mod codec;
 pub mod frame;
 mod greeting;
 pub mod message;
+mod offer;
 mod outcome;
 pub mod preface;
 pub mod seal;

@@ -33,6 +33,8 @@ pub enum Outcome {
     Renamed(Vec<u8>),
     /// The receiver had it already.
     Identical,
+    /// The receiver would take it, had this not been a dry run.
+    Wanted,
     Failed(Failure),
 }
 
@@ -79,6 +81,7 @@ impl Outcome {
             Outcome::Renamed(name) => drop(w.u8(2).string(name, WIRE_NAME_BYTES_MAX)),
             Outcome::Identical => drop(w.u8(3)),
             Outcome::Failed(failure) => failure.put(w.u8(4)),
+            Outcome::Wanted => drop(w.u8(5)),
         }
     }
 
@@ -88,6 +91,7 @@ impl Outcome {
             2 => Outcome::Renamed(r.string(WIRE_NAME_BYTES_MAX, "a name")?.to_vec()),
             3 => Outcome::Identical,
             4 => Outcome::Failed(Failure::take(r)?),
+            5 => Outcome::Wanted,
             tag => return Err(DecodeError::UnknownTag { what: "an outcome", tag }),
         })
     }

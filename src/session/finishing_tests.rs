@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::protocol::message::{Metadata, Offer, ReceiverMessage, SenderMessage};
+use crate::protocol::message::{EntryKind, Metadata, Offer, ReceiverMessage, SenderMessage};
 use crate::session::incoming::Offered;
 use crate::session::{FileReport, Observer, OutboxReader, Progress, outbox};
 use crate::sink::{Existing, Sink};
@@ -21,14 +21,17 @@ fn session(dir: &std::path::Path) -> (Arc<Receiving>, OutboxReader<ReceiverMessa
 
 /// File `id` of a session, offered and received.
 fn received(session: &Arc<Receiving>, id: u64) -> Finished {
-    let metadata = Metadata { mode: 0o600, mtime_seconds: 0, mtime_nanos: 0 };
+    let metadata = Metadata { mode: 0o600, ..Metadata::default() };
     let name = format!("file-{id}").into_bytes();
-    let offer = Offer { file: crate::chunk::FileId(id), size: 5, metadata, name };
+    let kind = EntryKind::File { size: 5, sparse: false };
+    let offer = Offer { file: crate::chunk::FileId(id), kind, metadata, path: name };
     session.handle(SenderMessage::Offer(offer.clone())).unwrap();
-    let name = crate::name::Name::from_wire(&offer.name).unwrap();
-    let part = session.sink.part(&name, 5).unwrap();
+    let path = crate::name::RelativePath::from_wire(&offer.path).unwrap();
+    let part = session.sink.part(&path.name(), 5).unwrap();
     part.write_at(b"hello", 0).unwrap();
-    Finished { offered: Offered::new(&offer, name), part: Arc::new(part), hash: blake3::hash(b"hello") }
+    let layout = crate::chunk::Layout::new(5);
+    let offered = Offered { id: offer.file, path, layout, sparse: false, metadata: offer.metadata };
+    Finished { offered, part: Arc::new(part), hash: blake3::hash(b"hello") }
 }
 
 fn join(session: &Receiving) {

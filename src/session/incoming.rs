@@ -9,24 +9,20 @@ use parking_lot::{Condvar, Mutex};
 use super::{Outbox, PeerMisbehaved};
 use crate::chunk::{ChunkIndex, FileId, Layout};
 use crate::limits::{VALUES_IN_FLIGHT_MAX, WRITE_BACK_BYTES};
-use crate::name::Name;
-use crate::protocol::message::{Metadata, Offer, ReceiverMessage};
+use crate::name::RelativePath;
+use crate::protocol::message::{Metadata, ReceiverMessage};
 use crate::sink::{ExistingFile, Part};
 use crate::tree::{ChunkValue, Hash, Tree};
 
-/// What was offered, once its name was found to be one.
+/// A file that was offered, once its path was found to be one.
 #[derive(Clone)]
 pub struct Offered {
     pub id: FileId,
-    pub name: Name,
+    pub path: RelativePath,
     pub layout: Layout,
+    /// Whether it has holes that are to be kept.
+    pub sparse: bool,
     pub metadata: Metadata,
-}
-
-impl Offered {
-    pub fn new(offer: &Offer, name: Name) -> Offered {
-        Offered { id: offer.file, name, layout: Layout::new(offer.size), metadata: offer.metadata }
-    }
 }
 
 /// What the chunks of a file are, at the receiver.

@@ -93,10 +93,10 @@ proptest! {
     fn agrees_with_a_model_whatever_the_order(events in events()) {
         let dir = tempfile::tempdir().unwrap();
         let sink = Sink::open(dir.path(), Existing::Refuse).unwrap();
-        let name = Name::from_wire(b"file").unwrap();
-        let part = sink.part(&name, size()).unwrap();
-        let metadata = Metadata { mode: 0o600, mtime_seconds: 0, mtime_nanos: 0 };
-        let offered = Offered { id: FileId(0), name, layout: Layout::new(size()), metadata };
+        let path = RelativePath::from_wire(b"file").unwrap();
+        let part = sink.part(&path.name(), size()).unwrap();
+        let metadata = Metadata { mode: 0o600, ..Metadata::default() };
+        let offered = Offered { id: FileId(0), path, layout: Layout::new(size()), sparse: false, metadata };
         let incoming = Incoming::new(offered, Bytes::Part(Arc::new(part)));
         let (outbox, _reader) = outbox();
         let mut model = Model::default();

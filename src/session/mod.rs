@@ -23,7 +23,7 @@ mod sending_lines;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::name::Name;
+use crate::name::{Name, RelativePath};
 use crate::protocol::message::Failure;
 use crate::tree::Hash;
 
@@ -31,18 +31,29 @@ pub use ending::{End, Ending, PeerMisbehaved};
 pub use finishing::Diligence;
 pub use outbox::{Outbox, OutboxReader, outbox};
 
-/// What became of one file, for whoever tells the user.
+/// What became of one entry, for whoever tells the user.
 #[derive(Clone, Debug)]
 pub struct FileReport {
-    /// The name it was offered under.
-    pub name: Name,
+    /// The path it was offered under.
+    pub path: RelativePath,
+    pub kind: ReportKind,
+    /// Bytes in the file; 0 for what is no file.
     pub size: u64,
     /// The BLAKE3 hash of the whole file, where it was verified.
     pub hash: Option<Hash>,
     pub status: FileStatus,
 }
 
-/// How one file ended.
+/// What an entry is, for whoever counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportKind {
+    File,
+    Folder,
+    Symlink,
+    HardLink,
+}
+
+/// How one entry ended.
 #[derive(Clone, Debug)]
 pub enum FileStatus {
     /// Verified and there under its name.
@@ -51,6 +62,10 @@ pub enum FileStatus {
     Renamed(Name),
     /// It was there already.
     Identical,
+    /// It would have been stored, had this not been a dry run.
+    Wanted,
+    /// It is nothing that is sent: a pipe, a socket or a device.
+    Skipped(&'static str),
     Failed(Failure),
 }
 

@@ -36,6 +36,7 @@ pub fn receive_chunks<R: Read>(
         match header.kind {
             Kind::Whole => worker.receive_whole(&header)?,
             Kind::Chunk => worker.receive_chunk(&header)?,
+            Kind::Zeros => {}
         }
         frames.fetch_add(1, Ordering::Release);
     }
@@ -113,7 +114,7 @@ impl<R: Read> Worker<'_, R> {
 }
 
 fn store_whole(session: &Receiving, offered: &Offered, content: &[u8]) -> Result<Part, SinkError> {
-    let part = session.sink.part(&offered.name, offered.layout.size())?;
+    let part = session.sink.part(&offered.path.name(), offered.layout.size())?;
     match part.write_at(content, 0) {
         Ok(()) => Ok(part),
         Err(error) => {

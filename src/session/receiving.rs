@@ -13,8 +13,10 @@ use super::receiving_outcomes::storage_failure;
 use super::{End, Ending, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::chunk::{FileId, Layout};
 use crate::limits::{FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
-use crate::name::Name;
-use crate::protocol::message::{Against, Cause, Failure, Offer, Outcome, ReceiverMessage, SenderMessage};
+use crate::name::RelativePath;
+use crate::protocol::message::{
+    Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage,
+};
 use crate::sink::{Existing, Found, Sink, SinkError};
 
 /// The receiver's side of a session, shared by its threads.
@@ -139,10 +141,11 @@ impl Receiving {
     }
 
     fn offer(self: &Arc<Self>, offer: &Offer) -> Result<(), End> {
-        let large = !Layout::new(offer.size).is_single();
+        let layout = Layout::new(offer.kind.size());
+        let large = !layout.is_single();
         self.count_offer(offer, large)?;
-        let name = match Name::from_wire(&offer.name) {
-            Ok(name) => name,
+        let path = match RelativePath::from_wire(&offer.path) {
+            Ok(path) => path,
             Err(bad) => {
                 let failure = Failure::new(Cause::Refused, bad.to_string());
                 let outcome = Outcome::Failed(failure);
@@ -150,14 +153,17 @@ impl Receiving {
                 return Ok(());
             }
         };
-        let offered = Offered::new(offer, name);
-        if offer.size > FILE_BYTES_MAX {
-            let text =
-                format!("{}: {} bytes are more than lanx stores in one file", offered.name, offer.size);
+        let EntryKind::File { size, sparse } = offer.kind else {
+            let expected = "a regular file";
+            return Err(PeerMisbehaved::Unexpected { got: "another kind of entry", expected }.into());
+        };
+        let offered = Offered { id: offer.file, path, layout, sparse, metadata: offer.metadata.clone() };
+        if size > FILE_BYTES_MAX {
+            let text = format!("{}: {size} bytes are more than lanx stores in one file", offered.path);
             self.fail(&offered, Failure::new(Cause::Storage, text));
             return Ok(());
         }
-        match self.sink.look(&offered.name, offer.size) {
+        match self.sink.look(&offered.path.name(), size) {
             Ok(Found::SameSize(existing)) => {
                 let bytes = Bytes::Existing(Arc::new(existing));
                 self.start_comparing(offered, bytes, Against::Existing);
@@ -195,7 +201,7 @@ impl Receiving {
         files.untold += 1;
         files.large += usize::from(large);
         drop(files);
-        Progress::add(&self.progress.offered, offer.size.min(FILE_BYTES_MAX));
+        Progress::add(&self.progress.offered, offer.kind.size().min(FILE_BYTES_MAX));
         Ok(())
     }
 
@@ -206,7 +212,7 @@ impl Receiving {
             self.outbox.send(ReceiverMessage::Send { file });
             return;
         }
-        match self.sink.part(&offered.name, offered.layout.size()) {
+        match self.sink.part(&offered.path.name(), offered.layout.size()) {
             Ok(part) if part.is_fresh() => {
                 let file = offered.id;
                 self.insert(Arc::new(Incoming::new(offered, Bytes::Part(Arc::new(part)))));

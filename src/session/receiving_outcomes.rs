@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::finishing::{Finished, Finisher};
 use super::incoming::{Bytes, Incoming, Offered, Settled};
 use super::receiving::Receiving;
-use super::{End, FileReport, FileStatus, PeerMisbehaved, Progress};
+use super::{End, FileReport, FileStatus, PeerMisbehaved, Progress, ReportKind};
 use crate::chunk::FileId;
 use crate::limits::FAILED_FILES_MAX;
 use crate::protocol::message::{Cause, Failure, Outcome, ReceiverMessage};
@@ -57,7 +57,7 @@ impl Receiving {
     pub(super) fn fail_verification(&self, offered: &Offered, part: &Part, ours: Hash, theirs: Hash) {
         let text = format!(
             "{}: what arrived is not what was sent (BLAKE3 {ours} here, {theirs} there); nothing was kept, send it again",
-            offered.name
+            offered.path
         );
         self.discard(part);
         self.fail(offered, Failure::new(Cause::Verification, text));
@@ -96,7 +96,7 @@ impl Receiving {
         let text = format!(
             "{}: the receiver has another file of this name; it replaces it with `lanx recv --overwrite`, \
              or keeps both with `--rename`",
-            offered.name
+            offered.path
         );
         self.fail(offered, Failure::new(Cause::Refused, text));
     }
@@ -116,7 +116,13 @@ impl Receiving {
 
     fn report(&self, offered: &Offered, hash: Option<Hash>, status: FileStatus, outcome: Outcome) {
         let size = offered.layout.size();
-        self.observer.file(&FileReport { name: offered.name.clone(), size, hash, status });
+        self.observer.file(&FileReport {
+            path: offered.path.clone(),
+            kind: ReportKind::File,
+            size,
+            hash,
+            status,
+        });
         self.say_outcome(offered.id, !offered.layout.is_single(), outcome);
     }
 

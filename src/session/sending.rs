@@ -10,14 +10,16 @@ use tokio::sync::Notify;
 
 use super::line::Line;
 use super::run::{Attempt, Outgoing, Run};
-use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
+use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress, ReportKind};
 use crate::chunk::{ChunkIndex, FileId, Layout};
 use crate::limits::{
     COMPARERS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, RUNS_QUEUED_MAX, VALUES_IN_FLIGHT_MAX,
     VALUES_PER_MESSAGE_MAX,
 };
 use crate::name::Name;
-use crate::protocol::message::{Against, Cause, Failure, Offer, Outcome, ReceiverMessage, SenderMessage};
+use crate::protocol::message::{
+    Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage,
+};
 use crate::source::{Source, SourceError};
 use crate::tree::ChunkValue;
 
@@ -118,15 +120,15 @@ impl Sending {
         let file = Outgoing::new(FileId(queue.offered), source);
         let offer = Offer {
             file: file.id,
-            size: file.layout.size(),
+            kind: EntryKind::File { size: file.layout.size(), sparse: false },
             metadata: file.source.metadata(),
-            name: file.source.name().as_bytes().to_vec(),
+            path: file.source.name().as_bytes().to_vec(),
         };
         queue.offered += 1;
         queue.large += usize::from(large);
         queue.files.insert(file.id, Entry { file: Arc::new(file), attempt: None });
         drop(queue);
-        Progress::add(&self.progress.offered, offer.size);
+        Progress::add(&self.progress.offered, offer.kind.size());
         self.outbox.send(SenderMessage::Offer(offer));
         Ok(())
     }
@@ -402,9 +404,16 @@ fn report(file: &Outgoing, outcome: Outcome) -> Result<FileReport, PeerMisbehave
         }
         (Outcome::Stored, _) => FileStatus::Stored,
         (Outcome::Identical, _) => FileStatus::Identical,
+        (Outcome::Wanted, _) => FileStatus::Wanted,
         (Outcome::Renamed(name), _) => FileStatus::Renamed(Name::from_wire(&name).map_err(|_| {
             PeerMisbehaved::Unexpected { got: "a new name that is none", expected: "a file name" }
         })?),
     };
-    Ok(FileReport { name: file.source.name().clone(), size: file.layout.size(), hash, status })
+    Ok(FileReport {
+        path: file.source.name().clone().into(),
+        kind: ReportKind::File,
+        size: file.layout.size(),
+        hash,
+        status,
+    })
 }

@@ -115,6 +115,7 @@ impl Source {
                 .ok()
                 .filter(|n| *n < 1_000_000_000)
                 .unwrap_or(0),
+            archive: None,
         }
     }
 

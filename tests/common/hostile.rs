@@ -4,19 +4,22 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use lanx::chunk::{ChunkIndex, FileId};
-use lanx::protocol::message::{Metadata, Offer, Outcome, ReceiverMessage, SenderMessage, put_framed};
+use lanx::protocol::message::{
+    EntryKind, Metadata, Offer, Outcome, ReceiverMessage, SenderMessage, put_framed,
+};
 use lanx::protocol::seal::Sealer;
 
 use super::peer::{HandReceiver, HandSender, Talk, identity, welcome, whole_frame};
 use super::{Output, PATIENCE, Process, Receiver, Scene, make};
 
 /// What every offer here says besides its name and size.
-pub const METADATA: Metadata = Metadata { mode: 0o644, mtime_seconds: 1, mtime_nanos: 2 };
+pub const METADATA: Metadata = Metadata { mode: 0o644, mtime_seconds: 1, mtime_nanos: 2, archive: None };
 
 /// An offer of a file of `size` bytes.
 pub fn offer(file: u64, name: impl AsRef<[u8]>, size: u64) -> SenderMessage {
     let name = name.as_ref().to_vec();
-    SenderMessage::Offer(Offer { file: FileId(file), size, metadata: METADATA, name })
+    let kind = EntryKind::File { size, sparse: false };
+    SenderMessage::Offer(Offer { file: FileId(file), kind, metadata: METADATA, path: name })
 }
 
 /// The receiver's own user, sending by hand.

@@ -12,7 +12,8 @@ use lanx::chunk::{ChunkIndex, FileId, Layout};
 use lanx::limits::CHUNK_BYTES;
 use lanx::protocol::frame::{HASH_BYTES, HEADER_BYTES, Header, Kind as FrameKind};
 use lanx::protocol::message::{
-    Hello, Message, Metadata, Offer, ReceiverMessage, SenderMessage, SessionId, put_framed, take_framed,
+    EntryKind, Hello, Message, Metadata, Offer, ReceiverMessage, SenderMessage, SessionId, put_framed,
+    take_framed,
 };
 use lanx::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, Role, Status};
 use lanx::protocol::seal::{Cipher, Sealer, SessionSecret, TAG_BYTES};
@@ -286,13 +287,21 @@ impl HandSender {
 /// The first message of a sender.
 pub fn hello(connections: u8, resumes: Option<SessionId>) -> SenderMessage {
     let cipher = Cipher::preferred();
-    SenderMessage::Hello(Hello { connections, cipher, prove: false, resumes, name: "by hand".into() })
+    SenderMessage::Hello(Hello {
+        connections,
+        cipher,
+        prove: false,
+        dry_run: false,
+        resumes,
+        name: "by hand".into(),
+    })
 }
 
 /// The offer of a file.
 pub fn offer(file: u64, name: &str, size: u64) -> SenderMessage {
-    let metadata = Metadata { mode: 0o644, mtime_seconds: 0, mtime_nanos: 0 };
-    SenderMessage::Offer(Offer { file: FileId(file), size, metadata, name: name.into() })
+    let metadata = Metadata { mode: 0o644, ..Metadata::default() };
+    let kind = EntryKind::File { size, sparse: false };
+    SenderMessage::Offer(Offer { file: FileId(file), kind, metadata, path: name.into() })
 }
 
 /// The sealed frame of a file that is one chunk.

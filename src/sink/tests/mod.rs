@@ -19,7 +19,7 @@ fn name(text: impl AsRef<[u8]>) -> Name {
 }
 
 fn metadata() -> Metadata {
-    Metadata { mode: 0o640, mtime_seconds: 1_000_000_000, mtime_nanos: 5 }
+    Metadata { mode: 0o640, mtime_seconds: 1_000_000_000, mtime_nanos: 5, archive: None }
 }
 
 /// A sink in a folder of its own, which goes away with the value.

@@ -22,7 +22,7 @@ fn a_published_file_has_its_bytes_mode_and_time_and_no_part_is_left() {
 #[test]
 fn a_time_before_1970_keeps_its_nanoseconds() {
     let room = Room::new();
-    let meta = Metadata { mode: 0o600, mtime_seconds: -2, mtime_nanos: 999_999_999 };
+    let meta = Metadata { mode: 0o600, mtime_seconds: -2, mtime_nanos: 999_999_999, archive: None };
     room.filled("a", b"x").publish(&meta, Existing::Refuse).expect("published");
     let meta = fs::metadata(room.path("a")).expect("there");
     assert_eq!((meta.mtime(), meta.mtime_nsec()), (-2, 999_999_999));
@@ -31,7 +31,7 @@ fn a_time_before_1970_keeps_its_nanoseconds() {
 #[test]
 fn setuid_setgid_and_sticky_are_not_taken_over() {
     let room = Room::new();
-    let meta = Metadata { mode: 0o107_751, mtime_seconds: 0, mtime_nanos: 0 };
+    let meta = Metadata { mode: 0o107_751, mtime_seconds: 0, mtime_nanos: 0, archive: None };
     room.filled("a", b"x").publish(&meta, Existing::Refuse).expect("published");
     assert_eq!(fs::metadata(room.path("a")).expect("there").mode() & 0o7777, 0o751);
 }
@@ -40,7 +40,7 @@ fn setuid_setgid_and_sticky_are_not_taken_over() {
 fn times_that_the_file_system_cannot_hold_do_not_lose_the_file() {
     let room = Room::new();
     for (text, seconds) in [("past", i64::MIN), ("future", i64::MAX)] {
-        let meta = Metadata { mode: 0o600, mtime_seconds: seconds, mtime_nanos: 0 };
+        let meta = Metadata { mode: 0o600, mtime_seconds: seconds, mtime_nanos: 0, archive: None };
         room.filled(text, b"x").publish(&meta, Existing::Refuse).expect("published");
         assert_eq!(read(&room, text), "x");
     }

@@ -104,7 +104,7 @@ pub(super) async fn admit(
         reader: MessageReader::new(read_half),
         writer: MessageWriter::new(write_half),
     };
-    let Hello { connections, cipher, prove, resumes, name } = visit.hello().await?;
+    let Hello { connections, cipher, prove, resumes, name, .. } = visit.hello().await?;
     if prove || !house.lets_in(&peer)? {
         visit.pair(&name.to_string()).await?;
     }

@@ -196,7 +196,14 @@ impl Greeting<'_> {
         let stranger = matches!(self.standing, Standing::Unknown | Standing::KnownElsewhere);
         let prove = stranger && self.visitor.code.is_some();
         let Errand { name, resumes, .. } = *errand;
-        let hello = Hello { connections, cipher: Cipher::preferred(), prove, resumes, name: name.into() };
+        let hello = Hello {
+            connections,
+            cipher: Cipher::preferred(),
+            prove,
+            dry_run: false,
+            resumes,
+            name: name.into(),
+        };
         self.say(&SenderMessage::Hello(hello)).await?;
         let mut acquaintance = Acquaintance::Old;
         let mut heard = self.hear().await?;
