@@ -149,7 +149,8 @@ fn finish_batch(session: &Receiving, batch: Vec<Finished>) {
             Err(text) => session.fail_storage(&finished.offered, text),
         }
     }
-    let names = if session.diligence.sync { session.sink.sync_names() } else { Ok(()) };
+    let synced = published.iter().map(|(finished, _)| &*finished.part);
+    let names = if session.diligence.sync { session.sink.sync_names(synced) } else { Ok(()) };
     for (finished, result) in published {
         match (result, &names) {
             (Ok(_), Err(error)) => session.fail_storage(&finished.offered, error.to_string()),
@@ -164,7 +165,10 @@ fn sync_together(session: &Receiving, batch: &[Finished]) -> Option<Result<(), S
         return None;
     }
     #[cfg(target_os = "linux")]
-    return Some(session.sink.sync_everything().map_err(|error| error.to_string()));
+    return Some({
+        let parts = batch.iter().map(|finished| &*finished.part);
+        session.sink.sync_together(parts).map_err(|error| error.to_string())
+    });
     #[cfg(not(target_os = "linux"))]
     None
 }

@@ -27,7 +27,7 @@ fn received(session: &Arc<Receiving>, id: u64) -> Finished {
     let offer = Offer { file: crate::chunk::FileId(id), kind, metadata, path: name };
     session.handle(SenderMessage::Offer(offer.clone())).unwrap();
     let path = crate::name::RelativePath::from_wire(&offer.path).unwrap();
-    let part = session.sink.part(&path.name(), 5).unwrap();
+    let part = session.sink.part(&path, 5, false).unwrap();
     part.write_at(b"hello", 0).unwrap();
     let layout = crate::chunk::Layout::new(5);
     let offered = Offered { id: offer.file, path, layout, sparse: false, metadata: offer.metadata };

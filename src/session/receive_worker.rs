@@ -114,7 +114,7 @@ impl<R: Read> Worker<'_, R> {
 }
 
 fn store_whole(session: &Receiving, offered: &Offered, content: &[u8]) -> Result<Part, SinkError> {
-    let part = session.sink.part(&offered.path.name(), offered.layout.size())?;
+    let part = session.sink.part(&offered.path, offered.layout.size(), offered.sparse)?;
     match part.write_at(content, 0) {
         Ok(()) => Ok(part),
         Err(error) => {

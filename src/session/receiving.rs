@@ -163,7 +163,7 @@ impl Receiving {
             self.fail(&offered, Failure::new(Cause::Storage, text));
             return Ok(());
         }
-        match self.sink.look(&offered.path.name(), size) {
+        match self.sink.look(&offered.path, size) {
             Ok(Found::SameSize(existing)) => {
                 let bytes = Bytes::Existing(Arc::new(existing));
                 self.start_comparing(offered, bytes, Against::Existing);
@@ -212,7 +212,7 @@ impl Receiving {
             self.outbox.send(ReceiverMessage::Send { file });
             return;
         }
-        match self.sink.part(&offered.path.name(), offered.layout.size()) {
+        match self.sink.part(&offered.path, offered.layout.size(), offered.sparse) {
             Ok(part) if part.is_fresh() => {
                 let file = offered.id;
                 self.insert(Arc::new(Incoming::new(offered, Bytes::Part(Arc::new(part)))));
