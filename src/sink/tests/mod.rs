@@ -12,10 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
+use crate::name::Name;
 use crate::protocol::message::Metadata;
 
 fn name(text: impl AsRef<[u8]>) -> Name {
     Name::from_wire(text.as_ref()).expect("a legal name")
+}
+
+fn path(text: impl AsRef<[u8]>) -> RelativePath {
+    RelativePath::from_wire(text.as_ref()).expect("a legal path")
 }
 
 fn metadata() -> Metadata {
@@ -39,7 +44,8 @@ impl Room {
     fn portable() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = Dir::open_root(folder.path()).expect("a writable folder");
-        let sink = Sink { dir: Arc::new(dir.without_openat2()), existing: Existing::Refuse };
+        let folders = Arc::new(Folders::new(dir.without_openat2()));
+        let sink = Sink { folders, existing: Existing::Refuse };
         Self { folder, sink }
     }
 
@@ -55,7 +61,7 @@ impl Room {
 
     /// A part into which `bytes` were written whole.
     fn filled(&self, text: &str, bytes: &[u8]) -> Part {
-        let part = self.sink.part(&name(text), bytes.len() as u64).expect("a part");
+        let part = self.sink.part(&path(text), bytes.len() as u64, false).expect("a part");
         part.write_at(bytes, 0).expect("written");
         part
     }
