@@ -1,5 +1,10 @@
 mod bytes;
+mod clean;
+mod dress;
 mod error;
+mod folders;
+mod holes;
+mod links;
 mod look;
 mod numbering;
 mod open;
@@ -13,7 +18,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::name::Name;
-use crate::protocol::message::Metadata;
+use crate::protocol::message::{EntryKind, Metadata};
 
 fn name(text: impl AsRef<[u8]>) -> Name {
     Name::from_wire(text.as_ref()).expect("a legal name")
@@ -75,6 +80,42 @@ impl Room {
         all.sort();
         all
     }
+}
+
+impl Room {
+    /// Another sink in the same folder.
+    fn again(&self, existing: Existing) -> Sink {
+        Sink::open(self.folder.path(), existing).expect("opened again")
+    }
+
+    fn made(&self, text: &str) {
+        fs::create_dir_all(self.path(text)).expect("made");
+    }
+}
+
+fn entry(room: &Room, text: &str) -> fs::Metadata {
+    fs::symlink_metadata(room.path(text)).expect("there")
+}
+
+fn read_link(room: &Room, text: &str) -> Vec<u8> {
+    fs::read_link(room.path(text)).expect("a link").into_os_string().into_encoded_bytes()
+}
+
+/// Runs `test` as a user who is not root: as somebody else where the tests run as root, whom no mode keeps out.
+#[cfg(target_os = "linux")]
+fn as_a_user(test: impl FnOnce() + Send) {
+    use rustix::process::{Uid, geteuid};
+    std::thread::scope(|scope| {
+        let user = scope.spawn(|| {
+            if geteuid().is_root() {
+                // This thread alone, which ends with the test.
+                rustix::thread::set_thread_res_uid(None, Uid::from_raw(12345), None).expect("root may");
+                assert!(!geteuid().is_root());
+            }
+            test();
+        });
+        user.join().expect("the test");
+    });
 }
 
 fn make_fifo(path: &Path) {
