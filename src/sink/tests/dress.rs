@@ -6,7 +6,7 @@ use crate::protocol::message::{Archive, Attribute};
 fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
-        eprintln!("skipped: only root may");
+        skipped("only root may");
     }
     is_root
 }
@@ -121,7 +121,7 @@ fn attributes_arrive_and_those_refused_do_not_hurt() {
     for text in ["file", "folder"] {
         assert_eq!(entry(&room, text).mtime(), 1_000_000_000);
         if probe.is_err() {
-            eprintln!("skipped: this file system has no attributes");
+            skipped("this file system has no attributes");
             continue;
         }
         for (name, value) in odd.iter().take(3) {
@@ -161,7 +161,7 @@ fn an_access_control_list_and_the_mode_agree_as_they_did_at_the_sender() {
     publish(&room, "file", &wanted);
     room.sink.folder(Some(&path("folder")), &wanted).expect("made");
     if attribute(&room, "file", access).is_none() {
-        eprintln!("skipped: this file system has no access control lists");
+        skipped("this file system has no access control lists");
         return;
     }
     for text in ["file", "folder"] {

@@ -256,7 +256,7 @@ fn a_folder_of_ours_that_we_may_not_write_to_or_enter_is_opened_to_us() {
 #[test]
 fn a_folder_of_somebody_else_and_the_destination_itself_stay_closed() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can give a folder away");
+        skipped("only root can give a folder away");
         return;
     }
     for room in Room::both() {

@@ -150,7 +150,7 @@ fn a_hard_link_to_another_file_system_says_what_to_do() {
     };
     let device = |folder: &Path| fs::metadata(folder).expect("there").dev();
     if device(memory.path()) == device(disk.path()) {
-        eprintln!("skipped: one file system");
+        skipped("one file system");
         return;
     }
     fs::write(memory.path().join("a"), "x").expect("written");

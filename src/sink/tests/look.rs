@@ -97,7 +97,7 @@ fn an_open_does_not_wait_at_a_fifo_that_was_swapped_in_after_the_look() {
     use rustix::fs::{Mode, OFlags};
     for room in Room::both() {
         make_fifo(&room.path("a"));
-        let dir = Arc::clone(&room.sink.root());
+        let dir = Arc::clone(room.sink.root());
         let (done, waiting) = std::sync::mpsc::channel();
         std::thread::spawn(move || done.send(dir.open(b"a", OFlags::RDONLY, Mode::empty())));
         let opened = waiting.recv_timeout(std::time::Duration::from_secs(10));

@@ -101,6 +101,12 @@ fn read_link(room: &Room, text: &str) -> Vec<u8> {
     fs::read_link(room.path(text)).expect("a link").into_os_string().into_encoded_bytes()
 }
 
+/// Tells that a test, or the rest of it, proves nothing here.
+#[allow(clippy::print_stderr)]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 /// Runs `test` as a user who is not root: as somebody else where the tests run as root, whom no mode keeps out.
 #[cfg(target_os = "linux")]
 fn as_a_user(test: impl FnOnce() + Send) {

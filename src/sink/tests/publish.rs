@@ -204,10 +204,10 @@ fn the_fall_back_by_hard_link_moves_a_file_and_never_replaces_one() {
     let room = Room::new();
     fs::write(room.path("from"), "new").expect("written");
     fs::write(room.path("taken"), "old").expect("written");
-    let error = link_new(&room.sink.root(), b"from", b"taken").expect_err("taken");
+    let error = link_new(room.sink.root(), b"from", b"taken").expect_err("taken");
     assert_eq!(error, rustix::io::Errno::EXIST);
     assert_eq!(read(&room, "taken"), "old");
-    link_new(&room.sink.root(), b"from", b"free").expect("moved");
+    link_new(room.sink.root(), b"from", b"free").expect("moved");
     assert_eq!(room.listing(), ["free", "taken"]);
     assert_eq!(read(&room, "free"), "new");
 }
