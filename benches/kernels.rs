@@ -8,7 +8,7 @@ use divan::{Bencher, black_box};
 use lanx::chunk::{ChunkIndex, FileId, Layout};
 use lanx::limits::CHUNK_BYTES;
 use lanx::protocol::frame::{Header, Kind};
-use lanx::protocol::message::{Message, EntryKind, Metadata, Offer, SenderMessage};
+use lanx::protocol::message::{EntryKind, Message, Metadata, Offer, SenderMessage};
 use lanx::tree::{ChunkValue, Tree, chunk_value};
 
 /// Chunks in a file of 16 GiB.

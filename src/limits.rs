@@ -97,6 +97,23 @@ pub const RENAME_NUMBER_MAX: u32 = 10_000;
 /// `.torrent` and `.properties` are types, the rest of a sentence behind a full stop is not.
 pub const EXTENSION_BYTES_MAX: usize = 16;
 
+/// Bytes in a block of a file that can be a hole: the block of most file systems and the page of most machines.
+pub const HOLE_BLOCK_BYTES: usize = 4096;
+
+/// Zeros that are written at once where a file system knows no holes.
+pub const ZEROS_BYTES: usize = 64 * 1024;
+
+/// Folders of the destination that are kept open: those that the files under way most often share, and few beside the
+/// descriptors of the files themselves.
+pub const FOLDER_HANDLES_MAX: usize = 128;
+
+/// How long an open folder stands for its path before that is looked up again: long enough for thousands of small files,
+/// too short for anybody to be surprised where files arrive after a folder was moved.
+pub const FOLDER_HANDLE_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// Folders that are remembered as newly made, at 8 bytes each: those of all files under way, many times over.
+pub const FOLDERS_MADE_MAX: usize = 65_536;
+
 // ---- what may be under way at once -------------------------------------------------------------
 
 /// Files of one session that were offered and have no outcome yet. Bounds memory at both ends, and is deep
@@ -341,6 +358,7 @@ const _: () = {
     // A double ending (`.tar.` and a type) and ` (10000)` must leave room for a stem.
     assert!(2 * EXTENSION_BYTES_MAX + 16 < NAME_BYTES_MAX / 2);
     assert!(SHOWN_NAME_BYTES_MAX <= NAME_BYTES_MAX);
+    assert!(CHUNK_BYTES.is_multiple_of(HOLE_BLOCK_BYTES) && FILES_IN_FLIGHT_MAX < FOLDERS_MADE_MAX);
     assert!(BEAT_INTERVAL.as_millis() * 2 < SILENCE_TIMEOUT_MIN.as_millis());
     assert!(SILENCE_TIMEOUT_MIN.as_millis() <= SILENCE_TIMEOUT.as_millis());
     assert!(RETRY_PAUSE_FIRST.as_millis() < RETRY_PAUSE_MAX.as_millis());

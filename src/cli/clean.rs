@@ -10,7 +10,7 @@ use super::{Failure, output, units};
 use crate::name::Escaped;
 use crate::sink::{Existing, Removal, Sink};
 
-/// Lists the part files in `dir` and removes those that no transfer uses.
+/// Lists the part files in `dir` and the folders beneath, and removes those that no transfer uses.
 pub fn clean(dir: &Path) -> Result<Exit, Failure> {
     let failed = |error| Failure::new(Exit::Storage, error);
     // A folder that is not there has no part files, and must not be made for the answer.
@@ -20,7 +20,12 @@ pub fn clean(dir: &Path) -> Result<Exit, Failure> {
     let sink = Sink::open(dir, Existing::Refuse).map_err(failed)?;
     let now = SystemTime::now();
     let (mut removed, mut bytes, mut exit) = (0, 0, Exit::Success);
-    for part in sink.part_files().map_err(failed)? {
+    let found = sink.part_files().map_err(failed)?;
+    for error in found.unread {
+        output::error(&error);
+        exit = Exit::Storage;
+    }
+    for part in found.parts {
         let age = now.duration_since(part.modified).unwrap_or_default();
         let (path, size, age) = (Escaped::path(&part.path), units::bytes(part.bytes), units::duration(age));
         match sink.remove_part(&part) {

@@ -14,7 +14,7 @@ use super::incoming::Offered;
 use super::receiving::Receiving;
 use super::receiving_entries::Entry;
 use super::receiving_outcomes::storage_failure;
-use super::{End, FileStatus};
+use super::{End, FileStatus, ReportKind};
 use crate::limits::{FINISH_BATCH_FILES, WORKER_STACK_BYTES};
 use crate::sink::{Made, Part, Published, SinkError};
 use crate::tree::Hash;
@@ -148,23 +148,33 @@ fn finish_batch(session: &Receiving, batch: Vec<Finished>) {
     }
     files.iter().for_each(|complete| complete.part.dress(&complete.offered.metadata));
     let published = publish(session, files);
-    let names = match (session.diligence.sync, entries.is_empty()) {
-        (false, _) => Ok(()),
-        (true, true) => session.sink.sync_names(published.iter().map(|(complete, _)| &*complete.part)),
-        (true, false) => session.sink.sync_all_names(),
-    };
+    let names = sync_names(session, &published, &entries).map_err(|error| storage_failure(&error));
     for (complete, result) in published {
         match (result, &names) {
-            (Ok(_), Err(error)) => session.fail_storage(&complete.offered, error.to_string()),
+            (Ok(_), Err(failure)) => session.fail(&complete.offered, failure.clone()),
             (result, _) => session.published(&complete.offered, complete.hash, result),
         }
     }
     for (entry, made) in entries {
         match &names {
             Ok(()) => session.made(&entry, Ok(made)),
-            Err(error) => session.report_entry(&entry, FileStatus::Failed(storage_failure(error))),
+            Err(failure) => session.report_entry(&entry, FileStatus::Failed(failure.clone())),
         }
     }
+}
+
+/// Waits until the names in a batch are on the device, if that is wanted.
+fn sync_names(
+    session: &Receiving,
+    files: &[(Complete, Result<Published, SinkError>)],
+    entries: &[(Entry, Made)],
+) -> Result<(), SinkError> {
+    if !session.diligence.sync {
+        return Ok(());
+    }
+    session.sink.sync_names(files.iter().map(|(complete, _)| &*complete.part))?;
+    let entries = entries.iter().map(|(entry, _)| (&entry.path, entry.kind == ReportKind::Folder));
+    session.sink.sync_entries(entries)
 }
 
 /// Gives the files of a batch their names, each once it is on the device and, if it is to be, read back from there.
@@ -195,7 +205,10 @@ fn sync_together(session: &Receiving, batch: &[Complete]) -> Option<Result<(), S
         return None;
     }
     #[cfg(target_os = "linux")]
-    return Some(session.sink.sync_everything().map_err(|error| error.to_string()));
+    return Some({
+        let parts = batch.iter().map(|finished| &*finished.part);
+        session.sink.sync_together(parts).map_err(|error| error.to_string())
+    });
     #[cfg(not(target_os = "linux"))]
     None
 }

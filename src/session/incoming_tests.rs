@@ -94,7 +94,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let sink = Sink::open(dir.path(), Existing::Refuse).unwrap();
         let path = RelativePath::from_wire(b"file").unwrap();
-        let part = sink.part(&path.name(), size()).unwrap();
+        let part = sink.part(&path, size(), false).unwrap();
         let metadata = Metadata { mode: 0o600, ..Metadata::default() };
         let offered = Offered { id: FileId(0), path, layout: Layout::new(size()), sparse: false, metadata };
         let incoming = Incoming::new(offered, Bytes::Part(Arc::new(part)));

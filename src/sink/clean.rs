@@ -3,16 +3,21 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use rustix::fs::{Dir as Entries, FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{Dir as Entries, FileType, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::Sink;
-use super::error::SinkError;
+use super::dir::{Dir, kind_of};
+use super::error::{FileKind, SinkError};
+use super::folders::Manner;
+use crate::limits::PATH_BYTES_MAX;
 use crate::name::looks_like_part;
 
-/// A part file that lies in the destination.
+/// A part file that lies in the destination or beneath.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StalePart {
+    /// Where the folder is beneath the destination.
+    folder: Box<[u8]>,
     name: Vec<u8>,
     /// Where it is, as the user knows it.
     pub path: PathBuf,
@@ -32,35 +37,71 @@ pub enum Removal {
     Gone,
 }
 
+/// The part files that were found.
+#[derive(Debug, Default)]
+pub struct PartFiles {
+    /// In the order of their paths.
+    pub parts: Vec<StalePart>,
+    /// The folders that could not be looked through.
+    pub unread: Vec<SinkError>,
+}
+
 impl Sink {
-    /// The part files in the destination, in the order of their names.
+    /// The part files in the destination and all folders beneath, none of which is reached through a symlink.
     ///
     /// # Errors
-    /// The folder cannot be read.
-    pub fn part_files(&self) -> Result<Vec<StalePart>, SinkError> {
-        let failed = |errno| SinkError::system("read", self.path().into(), errno);
-        let mut parts = Vec::new();
-        for entry in Entries::read_from(self.dir.fd()).map_err(failed)? {
+    /// The destination itself cannot be read.
+    pub fn part_files(&self) -> Result<PartFiles, SinkError> {
+        let mut found = PartFiles::default();
+        let mut folders = vec![Vec::new()];
+        while let Some(below) = folders.pop() {
+            match self.look_through(&below, &mut folders, &mut found.parts) {
+                Ok(()) => {}
+                Err(error) if below.is_empty() => return Err(error),
+                // Removed meanwhile.
+                Err(error) if error.is_gone() => {}
+                Err(error) => found.unread.push(error),
+            }
+        }
+        found.parts.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    /// Notes the part files of one folder, and which folders are in it.
+    fn look_through(
+        &self,
+        below: &[u8],
+        folders: &mut Vec<Vec<u8>>,
+        parts: &mut Vec<StalePart>,
+    ) -> Result<(), SinkError> {
+        let Some(dir) = self.folders.find(below, Manner::Look)? else { return Ok(()) };
+        // Thousands of others will be looked through before it is needed again.
+        self.folders.forget(below);
+        let failed = |errno| SinkError::system("read", dir.path().into(), errno);
+        for entry in Entries::read_from(dir.fd()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();
-            if !looks_like_part(name) {
-                continue;
-            }
+            let is_part = looks_like_part(name);
+            let kind = match entry.file_type() {
+                kind @ (FileType::RegularFile | FileType::Directory) => kind,
+                FileType::Unknown => match dir.stat(name).map_err(failed)? {
+                    Some(stat) => FileType::from_raw_mode(stat.st_mode),
+                    None => continue,
+                },
+                _ => continue,
+            };
             // Only what lanx makes: a regular file. Others of such a name are somebody's own.
-            let Some(stat) = self.dir.stat(name).map_err(failed)? else { continue };
-            if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
-                continue;
+            if kind == FileType::RegularFile && is_part {
+                parts.extend(stale_part(&dir, name).map_err(failed)?);
+            } else if kind == FileType::Directory && !is_part && name != b"." && name != b".." {
+                let inner = if below.is_empty() { name.to_vec() } else { [below, b"/", name].concat() };
+                // Deeper than that nothing was received.
+                if inner.len() < PATH_BYTES_MAX {
+                    folders.push(inner);
+                }
             }
-            let age = u64::try_from(stat.st_mtime).unwrap_or(0);
-            parts.push(StalePart {
-                path: self.dir.path_of(name),
-                bytes: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
-                modified: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(age),
-                name: name.to_vec(),
-            });
         }
-        parts.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(parts)
+        Ok(())
     }
 
     /// Removes a part file, unless a transfer is using it.
@@ -69,7 +110,8 @@ impl Sink {
     /// What the system said when it could not be opened or removed.
     pub fn remove_part(&self, part: &StalePart) -> Result<Removal, SinkError> {
         let failed = |errno| SinkError::system("remove", part.path.clone(), errno);
-        let file = match self.dir.open(&part.name, OFlags::RDWR, Mode::empty()) {
+        let Some(dir) = self.folders.find(&part.folder, Manner::Look)? else { return Ok(Removal::Gone) };
+        let file = match dir.open(&part.name, OFlags::RDWR, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(Removal::Gone),
             Err(errno) => return Err(failed(errno)),
@@ -81,10 +123,25 @@ impl Sink {
         }
         // Until the lock was ours its holder may have published it.
         let stat = rustix::fs::fstat(&file).map_err(failed)?;
-        if !self.dir.is_still(&part.name, &stat).map_err(failed)? {
+        if !dir.is_still(&part.name, &stat).map_err(failed)? {
             return Ok(Removal::Gone);
         }
-        self.dir.unlink(&part.name).map_err(failed)?;
+        dir.unlink(&part.name).map_err(failed)?;
         Ok(Removal::Removed)
     }
+}
+
+fn stale_part(dir: &Dir, name: &[u8]) -> Result<Option<StalePart>, Errno> {
+    let Some(stat) = dir.stat(name)? else { return Ok(None) };
+    if kind_of(&stat) != FileKind::Regular {
+        return Ok(None);
+    }
+    let age = u64::try_from(stat.st_mtime).unwrap_or(0);
+    Ok(Some(StalePart {
+        path: dir.path_of(name),
+        bytes: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
+        modified: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(age),
+        folder: dir.below().into(),
+        name: name.to_vec(),
+    }))
 }

@@ -1,25 +1,40 @@
 //! One directory, held open: everything lanx does to the destination goes through a handle like this, relative
-//! to it and never through a symlink, so that nothing swapped meanwhile can lead anywhere else.
+//! to it and never through a symlink, so that nothing swapped meanwhile can lead anywhere else. How folders beneath
+//! the destination are found and made is in [`super::folders`].
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::AtomicU8;
+use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::error::{FileKind, SinkError};
+
+/// A folder just made is for nobody else's eyes until it gets the mode that the sender's has.
+const FOLDER_MODE: RawMode = 0o700;
 
 /// A directory handle and the path it is shown by.
 #[derive(Debug)]
 pub(super) struct Dir {
     fd: OwnedFd,
     path: PathBuf,
-    /// Whether the kernel itself keeps opens beneath the handle (openat2).
+    /// Where it is beneath the destination, with `/` between the names; empty for the destination itself.
+    below: Box<[u8]>,
+    place: Arc<Place>,
+}
+
+/// What is asked of the destination once, and taken to hold for the folders beneath it as well.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// Whether the kernel itself keeps opens beneath a handle (openat2).
     beneath: bool,
-    /// Whether preallocating here costs a write of every page; asked once, when first needed.
+    /// Whether preallocating here costs a write of every page; asked when first needed.
     pub(super) prealloc_is_costly: OnceLock<bool>,
+    /// Which kinds of metadata were refused here; the user is told of the first of each kind only.
+    pub(super) refused: AtomicU8,
 }
 
 impl Dir {
@@ -32,7 +47,8 @@ impl Dir {
             Ok(fd) => fd,
         };
         let beneath = probe_openat2(fd.as_fd());
-        let dir = Self { fd, path: path.to_owned(), beneath, prealloc_is_costly: OnceLock::new() };
+        let place = Arc::new(Place { beneath, ..Place::default() });
+        let dir = Self { fd, path: path.to_owned(), below: Box::default(), place };
         dir.check_writable()?;
         Ok(dir)
     }
@@ -57,6 +73,15 @@ impl Dir {
         &self.path
     }
 
+    /// Where it is beneath the destination; empty for the destination itself.
+    pub(super) fn below(&self) -> &[u8] {
+        &self.below
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -64,9 +89,74 @@ impl Dir {
     /// Opens `name` beneath the handle: no symlink is followed, and a FIFO cannot make it wait.
     pub(super) fn open(&self, name: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        retry_on_intr(|| match self.beneath {
-            true => open_beneath(self.fd(), name, flags, mode),
-            false => rustix::fs::openat(&self.fd, name, flags, mode),
+        let open = || {
+            retry_on_intr(|| match self.place.beneath {
+                true => open_beneath(self.fd(), name, flags, mode),
+                false => rustix::fs::openat(&self.fd, name, flags, mode),
+            })
+        };
+        if flags.contains(OFlags::CREATE) { self.writing(open) } else { open() }
+    }
+
+    /// Opens the folder at `below`, one or more names with `/` between them, in one step of the kernel where it can
+    /// keep that beneath the handle; `NOSYS` for several names where it cannot.
+    pub(super) fn open_folder(&self, below: &[u8]) -> Result<Dir, Errno> {
+        if !self.place.beneath && below.contains(&b'/') {
+            return Err(Errno::NOSYS);
+        }
+        let fd = self.open(below, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        let whole =
+            if self.below.is_empty() { below.into() } else { [&self.below, &b"/"[..], below].concat() };
+        Ok(Dir { fd, path: self.path_of(below), below: whole.into(), place: Arc::clone(&self.place) })
+    }
+
+    pub(super) fn make_folder(&self, name: &[u8]) -> Result<(), Errno> {
+        self.writing(|| rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(FOLDER_MODE)))
+    }
+
+    /// Does what needs to write to the directory. A folder of ours that may not be written to, as an earlier transfer
+    /// of a read-only folder left it, is opened to us for that: it gets its mode again when the transfer is through
+    /// with it. The destination itself is left as the user made it.
+    fn writing<T>(&self, act: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+        match act() {
+            Err(Errno::ACCESS) if self.admit_us() => act(),
+            result => result,
+        }
+    }
+
+    /// Lets us read, write and search a folder beneath the destination, if it is ours. Whether it does now.
+    pub(super) fn admit_us(&self) -> bool {
+        !self.below.is_empty()
+            && rustix::fs::fstat(&self.fd).is_ok_and(|stat| {
+                stat.st_uid == rustix::process::geteuid().as_raw()
+                    && rustix::fs::fchmod(&self.fd, with_access(&stat)).is_ok()
+            })
+    }
+
+    /// The same for the folder `name` in this one, which cannot even be opened.
+    #[cfg(target_os = "linux")]
+    pub(super) fn admit_us_to(&self, name: &[u8]) -> bool {
+        use std::os::fd::AsRawFd;
+        // A handle that asks for no access; only by the way of /proc its mode can be set.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(folder) = rustix::fs::openat(&self.fd, name, flags, Mode::empty()) else { return false };
+        rustix::fs::fstat(&folder).is_ok_and(|stat| {
+            let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+            stat.st_uid == rustix::process::geteuid().as_raw()
+                && rustix::fs::chmod(path, with_access(&stat)).is_ok()
+        })
+    }
+
+    /// The same for the folder `name` in this one, which cannot even be opened.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn admit_us_to(&self, name: &[u8]) -> bool {
+        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+        self.stat(name).is_ok_and(|stat| {
+            stat.is_some_and(|stat| {
+                kind_of(&stat) == FileKind::Directory
+                    && stat.st_uid == rustix::process::geteuid().as_raw()
+                    && rustix::fs::chmodat(&self.fd, name, with_access(&stat), nofollow).is_ok()
+            })
         })
     }
 
@@ -86,19 +176,19 @@ impl Dir {
     }
 
     pub(super) fn unlink(&self, name: &[u8]) -> Result<(), Errno> {
-        rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())
+        self.writing(|| rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()))
     }
 
     /// Renames over whatever file stands at `to`.
     pub(super) fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<(), Errno> {
-        rustix::fs::renameat(&self.fd, from, &self.fd, to)
+        self.writing(|| rustix::fs::renameat(&self.fd, from, &self.fd, to))
     }
 
     /// Renames unless something stands at `to` (`EXIST`), in one step of the kernel.
     #[cfg(any(target_os = "linux", target_os = "macos"))]
     pub(super) fn rename_new(&self, from: &[u8], to: &[u8]) -> Result<(), Errno> {
         let flags = rustix::fs::RenameFlags::NOREPLACE;
-        rustix::fs::renameat_with(&self.fd, from, &self.fd, to, flags)
+        self.writing(|| rustix::fs::renameat_with(&self.fd, from, &self.fd, to, flags))
     }
 
     /// Renames unless something stands at `to`: not to be had here, so the caller falls back to a link.
@@ -107,17 +197,26 @@ impl Dir {
         Err(Errno::NOSYS)
     }
 
-    /// Gives `from` the second name `to`, unless something stands there (`EXIST`).
-    pub(super) fn link(&self, from: &[u8], to: &[u8]) -> Result<(), Errno> {
-        rustix::fs::linkat(&self.fd, from, &self.fd, to, AtFlags::empty())
+    /// Gives the file `from` of `folder` the further name `to` here, unless something stands there (`EXIST`).
+    pub(super) fn link(&self, folder: &Dir, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+        self.writing(|| rustix::fs::linkat(&folder.fd, from, &self.fd, to, AtFlags::empty()))
+    }
+
+    /// Makes the symbolic link `name`, unless something stands there (`EXIST`).
+    pub(super) fn symlink(&self, target: &[u8], name: &[u8]) -> Result<(), Errno> {
+        self.writing(|| rustix::fs::symlinkat(target, &self.fd, name))
     }
 
     /// The same directory through the portable calls only, to test those where openat2 exists.
     #[cfg(test)]
-    pub(super) fn without_openat2(mut self) -> Self {
-        self.beneath = false;
-        self
+    pub(super) fn without_openat2(self) -> Self {
+        Self { place: Arc::default(), ..self }
     }
+}
+
+/// The mode of a directory with all access for its owner.
+fn with_access(stat: &Stat) -> Mode {
+    Mode::from_raw_mode(stat.st_mode) | Mode::RWXU
 }
 
 /// Whether an error says that the file system (or a sandbox) does not know the call, rather than that it failed.

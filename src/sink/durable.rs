@@ -1,14 +1,18 @@
 //! Making sure that what was written is on the device, and reading it back from there.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use blake3::{Hash, Hasher};
 use rustix::fs::{Advice, fadvise};
 
+use super::dir::Dir;
 use super::error::SinkError;
+use super::folders::{self, Manner};
 use super::part::Part;
 use super::{Sink, space};
 use crate::limits::CHUNK_BYTES;
+use crate::name::RelativePath;
 
 impl Part {
     /// Waits until the bytes written so far are on the device, so that little is left to do at the end.
@@ -56,22 +60,106 @@ impl Part {
 }
 
 impl Sink {
-    /// Waits until the names given in the destination so far are on the device.
+    /// Waits until the names that these parts got are on the device, and the folders that were made for them.
     ///
     /// # Errors
     /// What the device said.
-    pub fn sync_names(&self) -> Result<(), SinkError> {
-        rustix::fs::fsync(self.dir.fd()).map_err(|errno| SinkError::system("sync", self.path().into(), errno))
+    pub fn sync_names<'a>(&self, parts: impl IntoIterator<Item = &'a Part>) -> Result<(), SinkError> {
+        let mut folders: Vec<&Arc<Dir>> = Vec::new();
+        let parts: Vec<&Part> = parts.into_iter().collect();
+        for part in &parts {
+            if !folders.iter().any(|dir| dir.below() == part.dir.below()) {
+                folders.push(&part.dir);
+            }
+            if folders.len() > 1 && cfg!(target_os = "linux") {
+                return self.sync_together(parts);
+            }
+        }
+        folders.into_iter().try_for_each(|dir| self.sync_folder(dir))
     }
 
-    /// Waits until everything written to the destination's file system so far is on the device: for many small files
+    /// Waits until what was made by other means than parts is on the device: folders (those marked so) with their modes and
+    /// times, and the names of links.
+    ///
+    /// # Errors
+    /// What the device said.
+    pub fn sync_entries<'a>(
+        &self,
+        entries: impl IntoIterator<Item = (&'a RelativePath, bool)>,
+    ) -> Result<(), SinkError> {
+        let mut synced = Vec::new();
+        for (path, is_folder) in entries {
+            let path = path.as_bytes();
+            let below = if is_folder { path } else { folders::parent(path) };
+            let Some(dir) = self.folders.find(below, Manner::Look)? else {
+                return Err(SinkError::system("sync", self.root().path_of(below), rustix::io::Errno::NOENT));
+            };
+            self.sync_with_all(&dir, &mut synced)?;
+        }
+        Ok(())
+    }
+
+    /// Syncs the file system of a folder, unless that is among the `synced`: for many entries one wait instead of one each.
+    #[cfg(target_os = "linux")]
+    fn sync_with_all(&self, dir: &Arc<Dir>, synced: &mut Vec<u64>) -> Result<(), SinkError> {
+        let failed = |errno| SinkError::system("sync", dir.path().into(), errno);
+        let device = rustix::fs::fstat(dir.fd()).map_err(failed)?.st_dev;
+        if !synced.contains(&device) {
+            rustix::fs::syncfs(dir.fd()).map_err(failed)?;
+            synced.push(device);
+        }
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn sync_with_all(&self, dir: &Arc<Dir>, _synced: &mut Vec<u64>) -> Result<(), SinkError> {
+        self.sync_folder(dir)
+    }
+
+    /// Syncs a folder, and those it is in as far as their names for one another are new.
+    fn sync_folder(&self, dir: &Arc<Dir>) -> Result<(), SinkError> {
+        sync(dir)?;
+        let mut below = dir.below();
+        while !below.is_empty() && self.folders.take_unsynced(below) {
+            below = folders::parent(below);
+            // One that is gone took with it what is to be synced.
+            if let Some(dir) = self.folders.find(below, Manner::Look)? {
+                sync(&dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until everything written so far to the file systems of these parts is on the device: for many small files
     /// one wait instead of one each.
     ///
     /// # Errors
     /// What the device said.
     #[cfg(target_os = "linux")]
-    pub fn sync_everything(&self) -> Result<(), SinkError> {
-        rustix::fs::syncfs(self.dir.fd())
-            .map_err(|errno| SinkError::system("sync", self.path().into(), errno))
+    pub fn sync_together<'a>(&self, parts: impl IntoIterator<Item = &'a Part>) -> Result<(), SinkError> {
+        let mut devices = Vec::new();
+        for part in parts {
+            // A folder beneath the destination can be another file system.
+            let device = part.identity.0;
+            if !devices.contains(&device) {
+                rustix::fs::syncfs(&part.file)
+                    .map_err(|errno| SinkError::system("sync", self.path().into(), errno))?;
+                devices.push(device);
+            }
+        }
+        Ok(())
     }
+
+    /// As there is no such call here, each part and each folder by itself.
+    ///
+    /// # Errors
+    /// What the device said.
+    #[cfg(not(target_os = "linux"))]
+    pub fn sync_together<'a>(&self, parts: impl IntoIterator<Item = &'a Part>) -> Result<(), SinkError> {
+        parts.into_iter().try_for_each(Part::sync)
+    }
+}
+
+fn sync(dir: &Dir) -> Result<(), SinkError> {
+    rustix::fs::fsync(dir.fd()).map_err(|errno| SinkError::system("sync", dir.path().into(), errno))
 }

@@ -8,7 +8,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::name::Escaped;
+use crate::name::{BadName, Escaped};
 
 /// An error of the destination. `path` is always the path as the user knows it: DIR joined with the name.
 /// Messages are one line, escaped, and end with what to do next.
@@ -21,13 +21,25 @@ pub enum SinkError {
         /// The final path.
         path: PathBuf,
     },
-    /// Something that is no regular file stands where a file should go.
-    #[error("{} is {what}, a regular file was expected; move it away or choose another directory", Escaped::from(.path.as_path()))]
+    /// Something of another kind stands where an entry should go, or on the way there.
+    #[error("{} is {what}, {expected} was expected; move it away or choose another directory", Escaped::from(.path.as_path()))]
     InTheWay {
         /// The path of what stands there.
         path: PathBuf,
         /// What it is.
         what: FileKind,
+        /// What should be there: a directory where it stands on the way to an entry.
+        expected: FileKind,
+    },
+    /// A file cannot get a further name.
+    #[error("cannot make {} another name of {}: {fault}", Escaped::from(.path.as_path()), Escaped::from(.to.as_path()))]
+    NotLinked {
+        /// The further name.
+        path: PathBuf,
+        /// The file.
+        to: PathBuf,
+        /// Why, and what to do.
+        fault: LinkFault,
     },
     /// `--rename` tried every number.
     #[error("{} and its numbers up to ({tried}) are all taken; clear the directory or choose another one", Escaped::from(.path.as_path()))]
@@ -177,6 +189,7 @@ impl SinkError {
         match self {
             Self::Exists { .. }
             | Self::InTheWay { .. }
+            | Self::NotLinked { .. }
             | Self::NoFreeName { .. }
             | Self::PartsBusy { .. }
             | Self::NameUnstorable { .. }
@@ -207,6 +220,7 @@ impl SinkError {
         match self {
             Self::Exists { path }
             | Self::InTheWay { path, .. }
+            | Self::NotLinked { path, .. }
             | Self::NoFreeName { path, .. }
             | Self::PartsBusy { path, .. }
             | Self::NameUnstorable { path, .. }
@@ -225,6 +239,13 @@ impl SinkError {
         }
     }
 
+    /// Whether a file or folder that was there a moment ago is gone.
+    pub(super) fn is_gone(&self) -> bool {
+        let gone = |errno: Errno| Some(errno.raw_os_error());
+        matches!(self, Self::Io { cause, .. }
+            if [gone(Errno::NOENT), gone(Errno::STALE)].contains(&cause.raw_os_error()))
+    }
+
     /// Gives what the system said its type. `action` completes "cannot ... PATH".
     pub(super) fn system(action: &'static str, path: PathBuf, errno: Errno) -> Self {
         let cause = io::Error::from(errno);
@@ -235,6 +256,26 @@ impl SinkError {
             _ => Self::Io { path, action, cause },
         }
     }
+}
+
+/// Why a file cannot get a further name.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LinkFault {
+    /// No safe path was given for the file.
+    #[error("{0}")]
+    BadName(BadName),
+    /// There is no such file.
+    #[error("it is not there; send both together again")]
+    Missing,
+    /// It is something else.
+    #[error("it is {0}, a regular file was expected; move it away, then send both together again")]
+    Kind(FileKind),
+    /// The file system cannot do it.
+    #[error(
+        "the file system cannot do that ({0}); send without --archive, then each name gets a file of its own"
+    )]
+    Unsupported(io::Error),
 }
 
 /// What runs out when there is no space.

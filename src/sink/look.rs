@@ -8,11 +8,12 @@ use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::bytes::read_exact_at;
-use super::dir::{Dir, kind_of};
+use super::dir::kind_of;
 use super::error::{FileKind, SinkError};
+use super::folders::{self, Folders, Manner};
 use super::space::length;
 use crate::limits::CHUNK_BYTES;
-use crate::name::Name;
+use crate::name::RelativePath;
 
 /// What [`look`](super::Sink::look) found at a final name.
 #[derive(Debug)]
@@ -31,8 +32,9 @@ pub struct ExistingFile {
     /// `None` for a file of at most one chunk, which is opened for its one read: thousands of those may wait to be
     /// compared, more than a process may have open.
     fd: Option<OwnedFd>,
-    dir: Arc<Dir>,
-    name: Name,
+    /// And its folder is found again, for the same reason.
+    folders: Arc<Folders>,
+    path: RelativePath,
     size: u64,
 }
 
@@ -52,7 +54,9 @@ impl ExistingFile {
     /// Whatever file stands there now will do, as only its bytes count: if it has the length that was found.
     fn open_again(&self, offset: u64, wanted: usize) -> Result<OwnedFd, SinkError> {
         let failed = |errno| SinkError::system("open", self.path(), errno);
-        let fd = self.dir.open(self.name.as_bytes(), OFlags::RDONLY, Mode::empty()).map_err(failed)?;
+        let dir = self.folders.find(folders::parent(self.path.as_bytes()), Manner::Look)?;
+        let dir = dir.ok_or_else(|| failed(Errno::NOENT))?;
+        let fd = dir.open(self.path.name().as_bytes(), OFlags::RDONLY, Mode::empty()).map_err(failed)?;
         let stat = rustix::fs::fstat(&fd).map_err(failed)?;
         match without_opening(&stat, self.size, &self.path())? {
             None => Ok(fd),
@@ -69,11 +73,20 @@ impl ExistingFile {
     /// Its path as the user knows it.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.dir.path_of(self.name.as_bytes())
+        self.folders.root().path_of(self.path.as_bytes())
     }
 }
 
-pub(super) fn look(dir: &Arc<Dir>, name: &Name, size: u64) -> Result<Found, SinkError> {
+pub(super) fn look(folders: &Arc<Folders>, path: &RelativePath, size: u64) -> Result<Found, SinkError> {
+    let dir = match folders.find(folders::parent(path.as_bytes()), Manner::Look) {
+        Ok(Some(dir)) => dir,
+        Ok(None) => return Ok(Found::Nothing),
+        // A folder of ours may be closed even to us, until something is to be written there. Making the part file
+        // tells.
+        Err(SinkError::Permission { .. }) => return Ok(Found::Nothing),
+        Err(error) => return Err(error),
+    };
+    let (relative, name) = (path, path.name());
     let path = dir.path_of(name.as_bytes());
     let stat = match dir.stat(name.as_bytes()) {
         Ok(Some(stat)) => stat,
@@ -97,7 +110,7 @@ pub(super) fn look(dir: &Arc<Dir>, name: &Name, size: u64) -> Result<Found, Sink
         Some(found) => found,
         None => {
             let fd = (size > CHUNK_BYTES as u64).then_some(fd);
-            Found::SameSize(ExistingFile { fd, dir: Arc::clone(dir), name: name.clone(), size })
+            Found::SameSize(ExistingFile { fd, folders: Arc::clone(folders), path: relative.clone(), size })
         }
     })
 }
@@ -107,6 +120,6 @@ fn without_opening(stat: &Stat, size: u64, path: &Path) -> Result<Option<Found>,
     match kind_of(stat) {
         FileKind::Regular => Ok((length(stat) != size).then_some(Found::Different)),
         FileKind::Symlink => Ok(Some(Found::Different)),
-        what => Err(SinkError::InTheWay { path: path.to_owned(), what }),
+        what => Err(SinkError::InTheWay { path: path.to_owned(), what, expected: FileKind::Regular }),
     }
 }

@@ -4,16 +4,23 @@
 //! - [`Sink::open`] takes the directory handle; everything afterwards is relative to it and follows no symlink.
 //! - [`Sink::look`] says what stands at a final name.
 //! - [`Sink::part`] gives the locked part file to write into, new or left by an earlier transfer.
-//! - [`Part::publish`] sets mode and time and renames.
+//! - [`Part::publish`] sets mode, time and the like and renames.
+//! - [`Sink::symlink`] and [`Sink::hard_link`] make links, and [`Sink::folder`] makes and dresses folders.
 //!
 //! Everything is safe to use from many threads at once, and several processes may share a directory.
 
 mod bytes;
 mod clean;
 mod dir;
+mod dress;
 mod durable;
 mod error;
+mod folder;
+mod folders;
+mod hole;
+mod link;
 mod look;
+mod numbering;
 mod part;
 mod publish;
 mod space;
@@ -23,12 +30,14 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::name::Name;
+use crate::name::RelativePath;
 use dir::Dir;
+use folders::Folders;
 
 pub use bytes::DataExtents;
-pub use clean::{Removal, StalePart};
-pub use error::{FileKind, SinkError, SinkErrorKind, SpaceLimit};
+pub use clean::{PartFiles, Removal, StalePart};
+pub use error::{FileKind, LinkFault, SinkError, SinkErrorKind, SpaceLimit};
+pub use folder::Made;
 pub use look::{ExistingFile, Found};
 pub use part::Part;
 pub use publish::Published;
@@ -48,7 +57,7 @@ pub enum Existing {
 /// A directory that files are received into.
 #[derive(Debug)]
 pub struct Sink {
-    dir: Arc<Dir>,
+    folders: Arc<Folders>,
     existing: Existing,
 }
 
@@ -60,8 +69,8 @@ impl Sink {
     /// [`SinkError::NoParent`], [`SinkError::NotADirectory`], [`SinkError::Permission`] and
     /// [`SinkError::ReadOnly`] when it cannot be used, otherwise what the system said.
     pub fn open(dir: &Path, existing: Existing) -> Result<Self, SinkError> {
-        let dir = Arc::new(Dir::open_root(dir)?);
-        Ok(Self { dir, existing })
+        let folders = Arc::new(Folders::new(Dir::open_root(dir)?));
+        Ok(Self { folders, existing })
     }
 
     /// What this sink was told to do when a final name is taken.
@@ -73,25 +82,33 @@ impl Sink {
     /// The directory as the user wrote it.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        self.root().path()
     }
 
-    /// Looks at what stands under `name`, where a file of `size` bytes is to go.
+    fn root(&self) -> &Arc<Dir> {
+        self.folders.root()
+    }
+
+    /// Looks at what stands at `path`, where a file of `size` bytes is to go. Nothing does where a folder on the way is
+    /// missing.
     ///
     /// # Errors
-    /// [`SinkError::InTheWay`] when it is a directory, a FIFO, a device or the like (none of which is opened),
-    /// otherwise what the system said.
-    pub fn look(&self, name: &Name, size: u64) -> Result<Found, SinkError> {
-        look::look(&self.dir, name, size)
+    /// [`SinkError::InTheWay`] when it is a directory, a FIFO, a device or the like (none of which is opened), or when
+    /// something on the way is no directory; otherwise what the system said.
+    pub fn look(&self, path: &RelativePath, size: u64) -> Result<Found, SinkError> {
+        look::look(&self.folders, path, size)
     }
 
-    /// Opens the part file of `name`, or makes one, and makes room for `size` bytes. Nobody else gets the same
-    /// one before it is published, discarded or dropped.
+    /// Opens the part file for `path`, or makes one, and makes room for `size` bytes. Nobody else gets the same one
+    /// before it is published, discarded or dropped. Folders missing on the way are made, for our eyes only until
+    /// [`Sink::folder`] dresses them. In a `sparse` one zeros take no room.
     ///
     /// # Errors
     /// [`SinkError::TooLarge`], [`SinkError::NoSpace`], [`SinkError::PartsBusy`],
-    /// [`SinkError::NameUnstorable`], otherwise what the system said.
-    pub fn part(&self, name: &Name, size: u64) -> Result<Part, SinkError> {
-        Part::open(&self.dir, name, size)
+    /// [`SinkError::NameUnstorable`], [`SinkError::InTheWay`] for what stands on the way and is no directory; otherwise
+    /// what the system said.
+    pub fn part(&self, path: &RelativePath, size: u64, sparse: bool) -> Result<Part, SinkError> {
+        let name = path.name();
+        self.folders.within(folders::parent(path.as_bytes()), |dir| Part::open(dir, &name, size, sparse))
     }
 }

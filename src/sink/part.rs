@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, RawMode, Stat};
+use rustix::fs::{Dev, FlockOperation, Mode, OFlags, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::bytes::{DataExtents, read_exact_at, write_all_at};
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
-use super::space;
+use super::{hole, space};
 use crate::limits::{
-    FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_RACES_MAX, PARTS_PER_NAME_MAX,
+    FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_RACES_MAX, PARTS_PER_NAME_MAX, ZEROS_BYTES,
 };
 use crate::name::{Name, PART_PREFIX, PART_SUFFIX, shorten};
 
@@ -27,7 +27,7 @@ const PART_MODE: RawMode = 0o600;
 /// A part file that this value alone holds, by an exclusive lock, until it is published, discarded or dropped.
 ///
 /// Threads share it by reference. Dropping it keeps the file, so that the transfer can be resumed, except a
-/// part that was empty and into which nothing was written.
+/// part that was empty and into which nothing was written but holes.
 #[derive(Debug)]
 pub struct Part {
     pub(super) dir: Arc<Dir>,
@@ -35,6 +35,10 @@ pub struct Part {
     pub(super) name: Name,
     pub(super) part_name: Vec<u8>,
     pub(super) size: u64,
+    /// Device and inode of the file.
+    pub(super) identity: (Dev, u64),
+    /// What holds only zeros is to take no room.
+    sparse: bool,
     existing_len: u64,
     written: AtomicBool,
     /// Published or discarded: the part name is none of our business any more.
@@ -43,7 +47,7 @@ pub struct Part {
 
 impl Part {
     /// Opens or makes the part file for `name`, and makes room for `size` bytes.
-    pub(super) fn open(dir: &Arc<Dir>, name: &Name, size: u64) -> Result<Self, SinkError> {
+    pub(super) fn open(dir: &Arc<Dir>, name: &Name, size: u64, sparse: bool) -> Result<Self, SinkError> {
         let target = dir.path_of(name.as_bytes());
         if size > FILE_BYTES_MAX {
             return Err(SinkError::TooLarge { path: target, size });
@@ -61,6 +65,8 @@ impl Part {
                 name: name.clone(),
                 part_name,
                 size,
+                identity: (locked.stat.st_dev, locked.stat.st_ino),
+                sparse,
                 existing_len: space::length(&locked.stat).min(size),
                 written: AtomicBool::new(false),
                 settled: AtomicBool::new(false),
@@ -82,7 +88,10 @@ impl Part {
                 .and_then(|()| rustix::fs::fstat(&self.file))
                 .map_err(|errno| SinkError::system("shorten", self.part_path(), errno))?;
         }
-        space::reserve(&self.dir, self.file.as_fd(), &stat, self.size, target)
+        match self.sparse {
+            true => space::set_length(self.file.as_fd(), &stat, self.size, target),
+            false => space::reserve(&self.dir, self.file.as_fd(), &stat, self.size, target),
+        }
     }
 
     /// Best effort: a file system without modes has nothing to hide.
@@ -130,24 +139,84 @@ impl Part {
     }
 
     /// Writes all of `buf` at `offset`, in bytes. Many threads may write at once, best to ranges that do not
-    /// overlap. After an error the part is still good for further writes and for resuming.
+    /// overlap. After an error the part is still good for further writes and for resuming. In a sparse file whole
+    /// blocks of zeros become holes.
     ///
     /// # Errors
     /// [`SinkError::OutOfRange`] outside of the agreed size, before anything is written;
     /// [`SinkError::NoSpace`] when the disk or the quota is full; otherwise what the system said.
     pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<(), SinkError> {
-        let bytes = buf.len() as u64;
-        if offset.checked_add(bytes).is_none_or(|end| end > self.size) {
-            return Err(SinkError::OutOfRange { path: self.path(), offset, bytes, size: self.size });
+        let end = self.check_range(offset, buf.len() as u64)?;
+        if !self.sparse {
+            return self.write_data(buf, offset);
         }
+        for stretch in hole::stretches(buf, offset, end == self.size) {
+            let at = offset.saturating_add(stretch.range.start as u64);
+            match stretch.is_zeros {
+                true => self.clear(at, stretch.range.len() as u64)?,
+                false => self.write_data(buf.get(stretch.range).unwrap_or_default(), at)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `bytes` bytes from `offset` zeros: a hole in a sparse file, written zeros in any other.
+    ///
+    /// # Errors
+    /// As for [`Part::write_at`].
+    pub fn write_zeros(&self, offset: u64, bytes: u64) -> Result<(), SinkError> {
+        self.check_range(offset, bytes)?;
+        if self.sparse { self.clear(offset, bytes) } else { self.fill(offset, bytes) }
+    }
+
+    fn check_range(&self, offset: u64, bytes: u64) -> Result<u64, SinkError> {
+        match offset.checked_add(bytes) {
+            Some(end) if end <= self.size => Ok(end),
+            _ => Err(SinkError::OutOfRange { path: self.path(), offset, bytes, size: self.size }),
+        }
+    }
+
+    fn write_data(&self, buf: &[u8], offset: u64) -> Result<(), SinkError> {
         let result = write_all_at(self.file.as_fd(), buf, offset);
         let done = result.map_or_else(|(done, _)| done, |()| buf.len());
+        self.note_written(done);
+        result.map_err(|(_, errno)| self.not_written(errno))
+    }
+
+    /// Makes a hole. A new file is one, except where something was written; what an earlier transfer left may be data
+    /// or space taken ahead, and goes.
+    fn clear(&self, offset: u64, bytes: u64) -> Result<(), SinkError> {
+        let file = self.file.as_fd();
+        if bytes == 0 || (self.is_fresh() && hole::is_hole(file, offset, bytes)) {
+            return Ok(());
+        }
+        match hole::punch(file, offset, bytes) {
+            Ok(()) => Ok(()),
+            Err(errno) if is_unsupported(errno) || errno == Errno::PERM => self.fill(offset, bytes),
+            Err(errno) => Err(self.not_written(errno)),
+        }
+    }
+
+    fn fill(&self, mut offset: u64, mut bytes: u64) -> Result<(), SinkError> {
+        static ZEROS: [u8; ZEROS_BYTES] = [0; ZEROS_BYTES];
+        while bytes > 0 {
+            let now = bytes.min(ZEROS_BYTES as u64);
+            self.write_data(ZEROS.get(..now as usize).unwrap_or(&ZEROS), offset)?;
+            offset += now;
+            bytes -= now;
+        }
+        Ok(())
+    }
+
+    fn note_written(&self, bytes: usize) {
         // Looking first keeps the threads from passing the cache line around.
-        if done > 0 && !self.written.load(Ordering::Relaxed) {
+        if bytes > 0 && !self.written.load(Ordering::Relaxed) {
             self.written.store(true, Ordering::Relaxed);
         }
-        result
-            .map_err(|(_, errno)| space::refused("write", self.file.as_fd(), self.size, &self.path(), errno))
+    }
+
+    fn not_written(&self, errno: Errno) -> SinkError {
+        space::refused("write", self.file.as_fd(), self.size, &self.path(), errno)
     }
 
     /// Fills `buf` from `offset`, in bytes.

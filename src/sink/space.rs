@@ -27,7 +27,8 @@ fn occupied(stat: &Stat) -> u64 {
 
 /// Makes sure that `size` bytes fit into the part file `file`, described by `stat`, and gives it its length.
 ///
-/// A file of at most one chunk costs nothing here: its one write tells whether there is room.
+/// A file of at most one chunk costs nothing here: its one write tells whether there is room. (For a sparse file see
+/// [`set_length`].)
 pub(super) fn reserve(
     dir: &Dir,
     file: BorrowedFd<'_>,
@@ -47,6 +48,20 @@ pub(super) fn reserve(
         return Err(SinkError::NoSpace { path, needed, free, limit });
     }
     if preallocate(dir, file, stat, size, target)? {
+        return Ok(());
+    }
+    set_length(file, stat, size, target)
+}
+
+/// Gives a part file its length. For a sparse file that is all: how much of it will be taken nobody knows, and it may
+/// well be longer than the disk.
+pub(super) fn set_length(
+    file: BorrowedFd<'_>,
+    stat: &Stat,
+    size: u64,
+    target: &Path,
+) -> Result<(), SinkError> {
+    if length(stat) == size {
         return Ok(());
     }
     retry_on_intr(|| rustix::fs::ftruncate(file, size))
@@ -102,7 +117,7 @@ fn allocate(_file: BorrowedFd<'_>, _stat: &Stat, _size: u64) -> Result<(), Errno
 
 /// Whether preallocation here means zeroing memory: on tmpfs and ramfs the pages are the disk.
 fn is_costly(dir: &Dir) -> bool {
-    *dir.prealloc_is_costly.get_or_init(|| lives_in_memory(dir))
+    *dir.place().prealloc_is_costly.get_or_init(|| lives_in_memory(dir))
 }
 
 #[cfg(target_os = "linux")]

@@ -1,5 +1,5 @@
+use super::super::numbering::numbered;
 use super::super::part::part_file_name;
-use super::super::publish::numbered;
 use super::*;
 use crate::limits::{NAME_BYTES_MAX, PARTS_PER_NAME_MAX, RENAME_NUMBER_MAX};
 use crate::name::looks_like_part;
