@@ -37,15 +37,6 @@ fn a_missing_path_with_an_odd_name_is_named_harmlessly() {
 }
 
 #[test]
-fn a_directory_cannot_be_sent_yet_and_says_what_to_do() {
-    let scene = Scene::new();
-    fs::create_dir(scene.src.join("folder")).unwrap();
-    for path in ["folder", "folder/", "."] {
-        scene.send(&[path], NOBODY).expect_complaint(5, &[path, "directories yet", "tar"]);
-    }
-}
-
-#[test]
 fn what_is_no_file_cannot_be_sent() {
     let scene = Scene::new();
     let fifo = scene.src.join("fifo");

@@ -40,24 +40,47 @@ pub enum Command {
     Trust(TrustArgs),
 }
 
-/// Send files to a machine that runs `lanx recv`.
+/// Send files and folders to a machine that runs `lanx recv`.
 #[derive(clap::Args, Debug)]
 #[command(
     override_usage = "lanx send [OPTIONS] PATH... HOST[:PORT]",
     after_help = SEND_EXAMPLES
 )]
 pub struct SendArgs {
-    /// The files to send, and last the machine to send them to: a name, an IPv4 or an IPv6 address.
+    /// The files and folders to send, and last the machine to send them to: a name, an IPv4 or an IPv6 address. A folder
+    /// with a / behind it stands for what is in it.
     #[arg(required = true, num_args = 2.., value_names = ["PATH", "HOST[:PORT]"])]
     pub paths_and_host: Vec<OsString>,
     /// Data connections, 1 to 16 [default: 4, or 8 where the round trip is long].
     #[arg(short, long, value_name = "N", value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub connections: Option<u8>,
+    #[command(flatten)]
+    pub what: WhatArgs,
     /// Read the receiver's code from the first line of FILE. Otherwise from LANX_CODE, or asked for in a terminal.
     #[arg(long, value_name = "FILE")]
     pub code_file: Option<PathBuf>,
     #[command(flatten)]
     pub patience: PatienceArgs,
+}
+
+/// What of the named files and folders is sent.
+#[derive(clap::Args, Debug)]
+pub struct WhatArgs {
+    /// Take owners, extended attributes and hard links along. The receiver sets owners only as root.
+    #[arg(short, long)]
+    pub archive: bool,
+    /// Send what symbolic links point to. Without it links in folders arrive as links.
+    #[arg(short = 'L', long)]
+    pub follow: bool,
+    /// Leave out what fits GLOB, a pattern as in .gitignore, seen from each named folder. May be given several times.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Leave out what fits the patterns in FILE, which is written like .gitignore. May be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub exclude_from: Vec<PathBuf>,
+    /// Ask the receiver what it would take, and send nothing.
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 /// How long to wait for the other side.
@@ -88,6 +111,9 @@ Examples:
   lanx send disk.img 192.168.1.20
   lanx send a.iso b.iso nas:9000
   lanx send notes.txt fe80::1%eth0
+  lanx send photos nas              photos/... arrive as photos/...
+  lanx send photos/ nas             what is in photos arrives, without a folder of that name
+  lanx send --archive --exclude '*.o' --exclude target/ project nas
 ";
 
 /// Receive files into a folder, until Ctrl-C.

@@ -66,16 +66,21 @@ pub struct Introduction {
     visitor: Visitor,
     name: String,
     patience: Duration,
+    dry_run: bool,
 }
 
 impl Introduction {
-    pub fn new(code_file: Option<&Path>, patience: Duration) -> Result<Introduction, Failure> {
+    pub fn new(
+        code_file: Option<&Path>,
+        patience: Duration,
+        dry_run: bool,
+    ) -> Result<Introduction, Failure> {
         let (identity, store) = ourselves()?;
         let mut visitor = Visitor::new(&identity, store, given_code(code_file)?).map_err(other)?;
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
         visitor.trust_first_sight = !can_ask();
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Ok(Introduction { visitor, name, patience })
+        Ok(Introduction { visitor, name, patience, dry_run })
     }
 
     /// Connects and is let in, without asking anybody.
@@ -85,7 +90,7 @@ impl Introduction {
         resumes: Option<SessionId>,
         wanted: impl FnOnce(Duration) -> u8,
     ) -> Result<Link, EnterError> {
-        let errand = Errand { name: &self.name, resumes, patience: self.patience };
+        let errand = Errand { name: &self.name, resumes, dry_run: self.dry_run, patience: self.patience };
         enter(peer, &self.visitor, &errand, wanted).await
     }
 

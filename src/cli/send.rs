@@ -14,10 +14,10 @@ use super::introduction::{self, Introduction};
 use super::progress::Bar;
 use super::tally::Tally;
 use super::{Failure, output, signals, units};
-use crate::name::Escaped;
+use crate::name::{Escaped, Name};
 use crate::protocol::message::Cause;
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
-use crate::source::{self, Source};
+use crate::source::{Excludes, Feed, Options, Root, Trouble};
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::{SendError, SendOutcome, Transfer, send, wanted_connections};
 
@@ -26,22 +26,31 @@ struct Reporter {
     peer: Peer,
     tally: Tally,
     quiet: bool,
+    dry_run: bool,
 }
 
 impl Observer for Reporter {
     fn file(&self, report: &FileReport) {
         self.tally.add(report);
-        let (name, hash) = (&report.path, report.hash.unwrap_or_else(|| blake3::Hash::from_bytes([0; 32])));
+        let path = &report.path;
         match &report.status {
             FileStatus::Failed(failure) if failure.cause == Cause::Source => output::error(&failure.text),
             // Paths in it are those of the other machine.
             FileStatus::Failed(failure) => output::error(format_args!("at {}: {}", self.peer, failure.text)),
             _ if self.quiet => {}
-            FileStatus::Stored => output::line(format_args!("{hash}  {name}")),
-            FileStatus::Wanted => output::line(format_args!("would send {name}")),
-            FileStatus::Skipped(why) => output::line(format_args!("skipped {name}: {why}")),
-            FileStatus::Identical => output::line(format_args!("{hash}  {name} (already there)")),
-            FileStatus::Renamed(new) => output::line(format_args!("{hash}  {name} (stored as {new})")),
+            FileStatus::Wanted => output::line(format_args!("would be sent: {path}")),
+            FileStatus::Identical if self.dry_run => output::line(format_args!("already there: {path}")),
+            status => self.success(report, status),
+        }
+    }
+
+    fn unsent(&self, trouble: &Trouble) {
+        self.tally.add_trouble(trouble);
+        match trouble {
+            Trouble::Failed(error) => output::error(error),
+            Trouble::Skipped { path, what } => {
+                output::note(format_args!("{}: skipped, as it is {what}", Escaped::path(path)))
+            }
         }
     }
 
@@ -51,31 +60,52 @@ impl Observer for Reporter {
     }
 }
 
-pub fn run(args: &SendArgs, quiet: bool) -> Result<Exit, Failure> {
-    let (peer, paths) = split(&args.paths_and_host)?;
-    check_names(&paths)?;
-    let reporter = Arc::new(Reporter { peer: peer.clone(), tally: Tally::default(), quiet });
-    let mut sources = Vec::new();
-    for path in &paths {
-        match Source::inspect(path) {
-            Ok(source) => sources.push(source),
-            Err(error) => {
-                output::error(&error);
-                reporter.tally.add_failed();
-            }
+impl Reporter {
+    /// Files that the user named each get a line, as `b3sum` would print it; those in folders are too many for that.
+    fn success(&self, report: &FileReport, status: &FileStatus) {
+        let FileReport { path, hash: Some(hash), named, .. } = report else { return };
+        let what = match status {
+            FileStatus::Identical => " (already there)".into(),
+            FileStatus::Renamed(new) => format!(" (stored as {new})"),
+            _ => String::new(),
+        };
+        if *named {
+            output::line(format_args!("{hash}  {path}{what}"));
+        } else {
+            tracing::info!("{hash}  {path}{what}");
         }
     }
-    if sources.is_empty() {
+}
+
+pub fn run(args: &SendArgs, quiet: bool) -> Result<Exit, Failure> {
+    let (peer, paths) = split(&args.paths_and_host)?;
+    let dry_run = args.what.dry_run;
+    let excludes = Excludes::new(&args.what.exclude_from, &args.what.exclude)
+        .map_err(|error| Failure { exit: Exit::Usage, error: anyhow!("what to exclude: {error}") })?;
+    let options = Options { follow: args.what.follow, archive: args.what.archive, excludes };
+    let reporter = Arc::new(Reporter { peer: peer.clone(), tally: Tally::default(), quiet, dry_run });
+    let mut roots = Vec::new();
+    for path in &paths {
+        match Root::inspect(path) {
+            Ok(root) => roots.push(root),
+            Err(error) => reporter.unsent(&Trouble::Failed(error)),
+        }
+    }
+    check_names(&roots)?;
+    if roots.is_empty() {
         return Ok(reporter.tally.counts().exit());
     }
-    let mut introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout())?;
+    let total = roots.iter().map(Root::size).fold(0, u64::saturating_add);
+    let total = roots.iter().all(|root| !root.is_folder()).then_some(total);
+    let feed = Feed::new(roots, options);
+    let chunks = feed.chunks();
+    let mut introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), dry_run)?;
     let progress = Arc::new(Progress::default());
-    let total = sources.iter().map(Source::size).fold(0, u64::saturating_add);
     let (outcome, time) = signals::runtime()?.block_on(async {
         signals::survive_file_size_limit();
         let stop = signals::interrupted();
         tokio::pin!(stop);
-        let wanted = |round_trip| wanted_connections(&sources, args.connections, round_trip);
+        let wanted = |round_trip| wanted_connections(chunks, args.connections, round_trip);
         let link = tokio::select! {
             link = introduction.enter(&peer, wanted, quiet) => link?,
             () = &mut stop => {
@@ -83,9 +113,10 @@ pub fn run(args: &SendArgs, quiet: bool) -> Result<Exit, Failure> {
             }
         };
         let started = Instant::now();
-        let bar = Bar::follow(progress.clone(), Some(total), String::new(), quiet);
+        let bar = Bar::follow(progress.clone(), total, String::new(), quiet);
         let transfer = Transfer {
-            sources: sources.clone(),
+            feed,
+            dry_run,
             observer: reporter.clone(),
             progress: progress.clone(),
             patience: args.patience.timeout(),
@@ -97,12 +128,13 @@ pub fn run(args: &SendArgs, quiet: bool) -> Result<Exit, Failure> {
         match result {
             Ok(outcome) => Ok((outcome, started.elapsed())),
             Err(SendError::Enter(error)) => Err(Failure::new(introduction::exit(&error), error)),
-            Err(error @ SendError::Thread(_)) => Err(Failure::new(Exit::Other, error)),
+            Err(error @ (SendError::Thread(_) | SendError::Walk)) => Err(Failure::new(Exit::Other, error)),
         }
     })?;
     let counts = reporter.tally.counts();
     let written = progress.crossed();
     if let Some(exit) = Exit::of_broken(&outcome.end) {
+        let total = total.unwrap_or_else(|| Progress::get(&progress.offered));
         let error = broken(&peer, &outcome, progress.arrived(), total);
         return Err(Failure::new(exit, error));
     }
@@ -148,12 +180,12 @@ fn split(arguments: &[OsString]) -> Result<(Peer, Vec<PathBuf>), Failure> {
 }
 
 /// Two paths that would arrive under one name are a mistake: one would replace the other.
-fn check_names(paths: &[PathBuf]) -> Result<(), Failure> {
-    let mut seen: HashMap<OsString, &Path> = HashMap::new();
-    for path in paths {
-        let Ok(name) = source::file_name(path) else { continue };
-        if let Some(first) = seen.insert(name, path) {
-            let (first, second) = (Escaped::path(first), Escaped::path(path));
+fn check_names(roots: &[Root]) -> Result<(), Failure> {
+    let mut seen: HashMap<&Name, &Path> = HashMap::new();
+    for root in roots {
+        let Some(name) = &root.name else { continue };
+        if let Some(first) = seen.insert(name, root.path()) {
+            let (first, second) = (Escaped::path(first), Escaped::path(root.path()));
             let error = anyhow!(
                 "{first} and {second} have the same file name; send them one after the other, or rename one"
             );

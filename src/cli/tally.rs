@@ -8,7 +8,8 @@ use super::exit::Exit;
 use super::units;
 use crate::name::Name;
 use crate::protocol::message::Cause;
-use crate::session::{FileReport, FileStatus};
+use crate::session::{FileReport, FileStatus, ReportKind};
+use crate::source::Trouble;
 
 /// Counts files and bytes by what became of them.
 #[derive(Default)]
@@ -19,14 +20,21 @@ pub struct Tally {
 /// The counts at one moment.
 #[derive(Clone, Default, Debug)]
 pub struct Counts {
-    /// Files that are in place, under whatever name, and their bytes.
+    /// Files that are in place, under whatever name, and their bytes; in a dry run those that would be.
     pub arrived: u64,
     pub bytes: u64,
-    /// Of those, the ones that were there before.
+    /// Folders and links that are in place.
+    pub folders: u64,
+    pub links: u64,
+    /// Of all those, the files that were there before, and their bytes.
     pub identical: u64,
     pub failed: u64,
-    /// The name of the first that arrived.
+    /// Pipes, sockets and devices.
+    pub skipped: u64,
+    /// The only name or the first of several that arrived.
     first: Option<Name>,
+    /// Whether any of it was only wanted, for a dry run.
+    dry: bool,
     storage: bool,
     verification: bool,
 }
@@ -34,27 +42,41 @@ pub struct Counts {
 impl Tally {
     pub fn add(&self, report: &FileReport) {
         let mut counts = self.counts.lock();
-        match &report.status {
+        let FileReport { path, kind, size, status, .. } = report;
+        match status {
             FileStatus::Failed(failure) => {
                 counts.failed += 1;
                 counts.storage |= failure.cause == Cause::Storage;
                 counts.verification |= failure.cause == Cause::Verification;
+                return;
             }
-            status => {
+            FileStatus::Wanted => counts.dry = true,
+            FileStatus::Renamed(name) if path.parent().is_none() => {
+                counts.first.get_or_insert_with(|| name.clone());
+            }
+            _ => {}
+        }
+        if path.parent().is_none() {
+            counts.first.get_or_insert_with(|| path.name());
+        }
+        match kind {
+            ReportKind::File => {
                 counts.arrived += 1;
-                counts.first.get_or_insert_with(|| match status {
-                    FileStatus::Renamed(name) => name.clone(),
-                    _ => report.path.name(),
-                });
-                counts.bytes += report.size;
+                counts.bytes = counts.bytes.saturating_add(*size);
                 counts.identical += u64::from(matches!(status, FileStatus::Identical));
             }
+            ReportKind::Folder => counts.folders += 1,
+            ReportKind::Symlink | ReportKind::HardLink => counts.links += 1,
         }
     }
 
-    /// A file that could not even be offered.
-    pub fn add_failed(&self) {
-        self.counts.lock().failed += 1;
+    /// Something that could not even be offered.
+    pub fn add_trouble(&self, trouble: &Trouble) {
+        let mut counts = self.counts.lock();
+        match trouble {
+            Trouble::Failed(_) => counts.failed += 1,
+            Trouble::Skipped { .. } => counts.skipped += 1,
+        }
     }
 
     pub fn counts(&self) -> Counts {
@@ -63,9 +85,10 @@ impl Tally {
 }
 
 impl Counts {
-    /// Which files arrived, for a line about all of them: the name of the only one, or nothing.
+    /// What arrived, for a line about all of it: the name of the only file or folder at the top, or nothing.
     pub fn only_name(&self) -> Option<&Name> {
-        self.first.as_ref().filter(|_| self.arrived == 1)
+        let single = self.arrived + self.links == 1 && self.folders == 0;
+        self.first.as_ref().filter(|_| single)
     }
 
     /// The exit code of a session that came to its end: the gravest cause wins.
@@ -73,35 +96,49 @@ impl Counts {
         match self {
             Counts { verification: true, .. } => Exit::Verification,
             Counts { storage: true, .. } => Exit::Storage,
-            Counts { failed: 1.., .. } => Exit::SomeFailed,
+            Counts { failed: 1.., .. } | Counts { skipped: 1.., .. } => Exit::SomeFailed,
             _ => Exit::Success,
         }
     }
 
     /// One line that says it all. `crossed` are the bytes that crossed the network.
     pub fn summary(&self, crossed: u64, time: Duration, connections: Option<u8>) -> String {
-        let mut text = match self.arrived {
-            0 => "no file arrived".into(),
-            n => format!("{}, {}", units::count(n, "file"), units::bytes(self.bytes)),
-        };
+        let anything = self.arrived + self.folders + self.links > 0;
+        let mut text = if anything { self.what() } else { "no file arrived".into() };
         if self.identical > 0 {
             let all =
                 if self.identical == self.arrived { "all" } else { &units::count(self.identical, "file") };
             text += &format!(" ({all} already there)");
         }
-        if self.arrived > 0 {
+        if self.dry {
+            text = format!("dry run, nothing was stored: {text}");
+        } else if anything {
             text += &format!(" in {}", units::duration(time));
-        }
-        if crossed > 0 && self.arrived > 0 {
-            text += &format!(": {} ({})", units::rate(crossed, time), units::bit_rate(crossed, time));
+            if crossed > 0 {
+                text += &format!(": {} ({})", units::rate(crossed, time), units::bit_rate(crossed, time));
+            }
         }
         if let Some(n) = connections {
             text += &format!(" over {}", units::count(n.into(), "connection"));
         }
-        text += if self.arrived > 0 { ", verified" } else { "" };
+        text += if anything && !self.dry { ", verified" } else { "" };
         if self.failed > 0 {
             text += &format!("; {} failed", units::count(self.failed, "file"));
         }
+        if self.skipped > 0 {
+            text += &format!("; {} skipped", units::count(self.skipped, "special file"));
+        }
         text
+    }
+
+    /// `2 files, 1 folder, 3 links, 5 MiB`, without what there is none of.
+    fn what(&self) -> String {
+        let kinds = [(self.arrived, "file"), (self.folders, "folder"), (self.links, "link")];
+        let mut parts: Vec<String> =
+            kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| units::count(*n, what)).collect();
+        if self.arrived > 0 {
+            parts.push(units::bytes(self.bytes));
+        }
+        parts.join(", ")
     }
 }

@@ -11,7 +11,7 @@ use super::outcome::{put_text, text};
 use super::seal::Cipher;
 use super::text::Text;
 use crate::chunk::{ChunkIndex, FileId};
-use crate::limits::{MESSAGE_BYTES_MAX, VALUES_PER_MESSAGE_MAX};
+use crate::limits::VALUES_PER_MESSAGE_MAX;
 use crate::tree::{ChunkValue, Hash};
 
 /// What a receiver has that may be, in part, what is offered.
@@ -243,12 +243,12 @@ pub fn put_framed(message: &impl Message, to: &mut Vec<u8>) {
 /// The first whole message in `bytes` and how many bytes it takes there; `None` while there is less than one.
 ///
 /// # Errors
-/// [`DecodeError`] as soon as the length is seen to be past the limit, or the message is malformed.
-pub fn take_framed<M: Message>(bytes: &[u8]) -> Result<Option<(M, usize)>, DecodeError> {
+/// [`DecodeError`] as soon as the length is seen to be past `limit`, or the message is malformed.
+pub fn take_framed<M: Message>(bytes: &[u8], limit: usize) -> Result<Option<(M, usize)>, DecodeError> {
     let Some((len, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     let len = u32::from_le_bytes(*len) as usize;
-    if len > MESSAGE_BYTES_MAX {
-        let limit = MESSAGE_BYTES_MAX as u64;
+    if len > limit {
+        let limit = limit as u64;
         return Err(DecodeError::TooLong { what: "a message", got: len as u64, limit });
     }
     match rest.get(..len) {

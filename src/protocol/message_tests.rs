@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::{
-    ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, CONNECTIONS_MAX, LINK_TARGET_BYTES_MAX, TEXT_BYTES_MAX,
+    ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, CONNECTIONS_MAX, LINK_TARGET_BYTES_MAX, MESSAGE_BYTES_MAX, TEXT_BYTES_MAX,
     WIRE_PATH_BYTES_MAX,
 };
 use proptest::prelude::*;
@@ -169,12 +169,12 @@ fn check_all<M: Message + PartialEq + Debug>(messages: Vec<(M, &'static [u8])>) 
             assert!(matches!(got, Err(DecodeError::Truncated { .. })), "{message:?} cut at {cut}: {got:?}");
         }
         for cut in 0..bytes.len() {
-            assert_eq!(take_framed::<M>(&bytes[..cut]), Ok(None), "{message:?} framed, cut at {cut}");
+            assert_eq!(take_framed::<M>(&bytes[..cut], MESSAGE_BYTES_MAX), Ok(None), "{message:?} framed, cut at {cut}");
         }
         let longer = [body, &[0]].concat();
         assert_eq!(M::take(&longer), Err(DecodeError::Trailing { extra: 1 }), "{message:?}");
         let followed = [bytes, b"rest"].concat();
-        assert_eq!(take_framed(&followed), Ok(Some((message, bytes.len()))));
+        assert_eq!(take_framed(&followed, MESSAGE_BYTES_MAX), Ok(Some((message, bytes.len()))));
     }
 }
 
@@ -186,11 +186,11 @@ fn every_message_is_these_bytes_and_no_others() {
 
 #[test]
 fn a_length_past_the_limit_is_refused_before_the_rest_is_there() {
-    let limit = crate::limits::MESSAGE_BYTES_MAX as u32;
-    assert_eq!(take_framed::<SenderMessage>(&limit.to_le_bytes()), Ok(None));
+    let limit = MESSAGE_BYTES_MAX as u32;
+    assert_eq!(take_framed::<SenderMessage>(&limit.to_le_bytes(), MESSAGE_BYTES_MAX), Ok(None));
     for len in [limit + 1, u32::MAX] {
         assert!(matches!(
-            take_framed::<SenderMessage>(&len.to_le_bytes()),
+            take_framed::<SenderMessage>(&len.to_le_bytes(), MESSAGE_BYTES_MAX),
             Err(DecodeError::TooLong { what: "a message", .. })
         ));
     }

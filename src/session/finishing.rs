@@ -10,11 +10,13 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
-use super::End;
 use super::incoming::Offered;
 use super::receiving::Receiving;
+use super::receiving_entries::Entry;
+use super::receiving_outcomes::storage_failure;
+use super::{End, FileStatus, ReportKind};
 use crate::limits::{FINISH_BATCH_FILES, WORKER_STACK_BYTES};
-use crate::sink::{Part, SinkError};
+use crate::sink::{Made, Part, Published, SinkError};
 use crate::tree::Hash;
 
 /// What must have happened to a file before the sender hears that it arrived.
@@ -33,8 +35,15 @@ impl Diligence {
     }
 }
 
+/// What only has to be on the device.
+pub(super) enum Finished {
+    File(Complete),
+    /// A folder or a link, which is there already.
+    Entry { entry: Entry, made: Made },
+}
+
 /// A file whose bytes are all there, and right as they came.
-pub(super) struct Finished {
+pub(super) struct Complete {
     pub offered: Offered,
     pub part: Arc<Part>,
     pub hash: Hash,
@@ -130,37 +139,68 @@ fn finish_all(session: &Receiving, queue: &Receiver<Finished>) {
 }
 
 fn finish_batch(session: &Receiving, batch: Vec<Finished>) {
-    let metadata = |finished: &Finished| finished.part.dress(&finished.offered.metadata);
-    batch.iter().for_each(metadata);
+    let (mut files, mut entries) = (Vec::new(), Vec::new());
+    for finished in batch {
+        match finished {
+            Finished::File(complete) => files.push(complete),
+            Finished::Entry { entry, made } => entries.push((entry, made)),
+        }
+    }
+    files.iter().for_each(|complete| complete.part.dress(&complete.offered.metadata));
+    let published = publish(session, files);
+    let names = sync_names(session, &published, &entries).map_err(|error| storage_failure(&error));
+    for (complete, result) in published {
+        match (result, &names) {
+            (Ok(_), Err(failure)) => session.fail(&complete.offered, failure.clone()),
+            (result, _) => session.published(&complete.offered, complete.hash, result),
+        }
+    }
+    for (entry, made) in entries {
+        match &names {
+            Ok(()) => session.made(&entry, Ok(made)),
+            Err(failure) => session.report_entry(&entry, FileStatus::Failed(failure.clone())),
+        }
+    }
+}
+
+/// Waits until the names in a batch are on the device, if that is wanted.
+fn sync_names(
+    session: &Receiving,
+    files: &[(Complete, Result<Published, SinkError>)],
+    entries: &[(Entry, Made)],
+) -> Result<(), SinkError> {
+    if !session.diligence.sync {
+        return Ok(());
+    }
+    session.sink.sync_names(files.iter().map(|(complete, _)| &*complete.part))?;
+    let entries = entries.iter().map(|(entry, _)| (&entry.path, entry.kind == ReportKind::Folder));
+    session.sink.sync_entries(entries)
+}
+
+/// Gives the files of a batch their names, each once it is on the device and, if it is to be, read back from there.
+fn publish(session: &Receiving, batch: Vec<Complete>) -> Vec<(Complete, Result<Published, SinkError>)> {
     let together = sync_together(session, &batch);
     let mut published = Vec::with_capacity(batch.len());
-    for finished in batch {
-        let ready = ready(session, &finished, &together);
+    for complete in batch {
+        let ready = ready(session, &complete, &together);
         // Nobody hears of it any more; what was received waits in the part file.
         if session.finisher.closed.load(Ordering::Relaxed) {
             continue;
         }
         match ready {
-            Ok(hash) if hash == finished.hash => {
-                let result = finished.part.publish_dressed(session.sink.existing());
-                published.push((finished, result));
+            Ok(hash) if hash == complete.hash => {
+                let result = complete.part.publish_dressed(session.sink.existing());
+                published.push((complete, result));
             }
-            Ok(hash) => session.fail_verification(&finished.offered, &finished.part, hash, finished.hash),
-            Err(text) => session.fail_storage(&finished.offered, text),
+            Ok(hash) => session.fail_verification(&complete.offered, &complete.part, hash, complete.hash),
+            Err(text) => session.fail_storage(&complete.offered, text),
         }
     }
-    let synced = published.iter().map(|(finished, _)| &*finished.part);
-    let names = if session.diligence.sync { session.sink.sync_names(synced) } else { Ok(()) };
-    for (finished, result) in published {
-        match (result, &names) {
-            (Ok(_), Err(error)) => session.fail_storage(&finished.offered, error.to_string()),
-            (result, _) => session.published(&finished.offered, finished.hash, result),
-        }
-    }
+    published
 }
 
 /// Syncs many files with one wait where the system can; `None` where each is to be synced by itself.
-fn sync_together(session: &Receiving, batch: &[Finished]) -> Option<Result<(), String>> {
+fn sync_together(session: &Receiving, batch: &[Complete]) -> Option<Result<(), String>> {
     if batch.len() < 2 {
         return None;
     }
@@ -176,16 +216,16 @@ fn sync_together(session: &Receiving, batch: &[Finished]) -> Option<Result<(), S
 /// Syncs a file, unless that was done, and reads it back if it is to be. Returns the hash of what is there.
 fn ready(
     session: &Receiving,
-    finished: &Finished,
+    complete: &Complete,
     together: &Option<Result<(), String>>,
 ) -> Result<Hash, String> {
     let text = |error: SinkError| error.to_string();
     match together {
         Some(Ok(())) => {}
         Some(Err(error)) => return Err(error.clone()),
-        None => finished.part.sync().map_err(text)?,
+        None => complete.part.sync().map_err(text)?,
     }
-    if session.diligence.reread { finished.part.reread().map_err(text) } else { Ok(finished.hash) }
+    if session.diligence.reread { complete.part.reread().map_err(text) } else { Ok(complete.hash) }
 }
 
 #[cfg(test)]

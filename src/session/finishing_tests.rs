@@ -16,7 +16,7 @@ fn session(dir: &std::path::Path) -> (Arc<Receiving>, OutboxReader<ReceiverMessa
     let sink = Arc::new(Sink::open(dir, Existing::Refuse).unwrap());
     let (outbox, reader) = outbox();
     let diligence = Diligence { sync: true, reread: true };
-    (Arc::new(Receiving::new(sink, diligence, outbox, Arc::new(Deaf), Arc::new(Progress::default()))), reader)
+    (Arc::new(Receiving::new(sink, diligence, false, outbox, Arc::new(Deaf), Arc::new(Progress::default()))), reader)
 }
 
 /// File `id` of a session, offered and received.
@@ -31,7 +31,7 @@ fn received(session: &Arc<Receiving>, id: u64) -> Finished {
     part.write_at(b"hello", 0).unwrap();
     let layout = crate::chunk::Layout::new(5);
     let offered = Offered { id: offer.file, path, layout, sparse: false, metadata: offer.metadata };
-    Finished { offered, part: Arc::new(part), hash: blake3::hash(b"hello") }
+    Finished::File(Complete { offered, part: Arc::new(part), hash: blake3::hash(b"hello") })
 }
 
 fn join(session: &Receiving) {

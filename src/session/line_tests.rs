@@ -6,7 +6,7 @@ use super::*;
 use crate::chunk::FileId;
 use crate::protocol::message::Against;
 use crate::session::run::Outgoing;
-use crate::source::Source;
+use crate::source::{Feed, Excludes, Next, Options, Root};
 
 /// Notes whether it was ended.
 #[derive(Clone, Default)]
@@ -23,7 +23,10 @@ impl Wire for Wired {
 
 fn attempt() -> Arc<Attempt> {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let outgoing = Outgoing::new(FileId(0), Source::inspect(file.path()).unwrap());
+    let options = Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap() };
+    let mut feed = Feed::new(vec![Root::inspect(file.path()).unwrap()], options);
+    let Next::Item(item) = feed.next() else { panic!("no item") };
+    let outgoing = Outgoing::new(FileId(0), item);
     Arc::new(Attempt::new(Arc::new(outgoing), Against::Part))
 }
 

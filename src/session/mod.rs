@@ -14,17 +14,20 @@ pub mod outbox;
 pub mod receive_worker;
 pub mod receiving;
 mod receiving_compare;
+mod receiving_entries;
 mod receiving_outcomes;
 mod run;
 pub mod send_worker;
 pub mod sending;
 mod sending_lines;
+mod sending_offers;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::name::{Name, RelativePath};
-use crate::protocol::message::Failure;
+use crate::protocol::message::{Failure, Outcome};
+use crate::source::Trouble;
 use crate::tree::Hash;
 
 pub use ending::{End, Ending, PeerMisbehaved};
@@ -37,6 +40,8 @@ pub struct FileReport {
     /// The path it was offered under.
     pub path: RelativePath,
     pub kind: ReportKind,
+    /// Whether it was named by the sender's user, or stands at the top of the destination, rather than in a folder.
+    pub named: bool,
     /// Bytes in the file; 0 for what is no file.
     pub size: u64,
     /// The BLAKE3 hash of the whole file, where it was verified.
@@ -64,14 +69,27 @@ pub enum FileStatus {
     Identical,
     /// It would have been stored, had this not been a dry run.
     Wanted,
-    /// It is nothing that is sent: a pipe, a socket or a device.
-    Skipped(&'static str),
     Failed(Failure),
+}
+
+impl FileStatus {
+    /// As it travels.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            FileStatus::Stored => Outcome::Stored,
+            FileStatus::Renamed(name) => Outcome::Renamed(name.as_bytes().to_vec()),
+            FileStatus::Identical => Outcome::Identical,
+            FileStatus::Wanted => Outcome::Wanted,
+            FileStatus::Failed(failure) => Outcome::Failed(failure.clone()),
+        }
+    }
 }
 
 /// Hears of each file as it ends. Called from worker threads: it must be quick.
 pub trait Observer: Send + Sync {
     fn file(&self, report: &FileReport);
+    /// Something that the user named, or that is in a folder, is not even offered.
+    fn unsent(&self, _trouble: &Trouble) {}
     /// The receiver was lost, and is looked for again for so long.
     fn lost(&self, _end: &End, _retry_for: Duration) {}
 }

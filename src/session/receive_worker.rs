@@ -35,8 +35,7 @@ pub fn receive_chunks<R: Read>(
     while let Some(header) = worker.reader.header()? {
         match header.kind {
             Kind::Whole => worker.receive_whole(&header)?,
-            Kind::Chunk => worker.receive_chunk(&header)?,
-            Kind::Zeros => {}
+            Kind::Chunk | Kind::Zeros => worker.receive_chunk(&header)?,
         }
         frames.fetch_add(1, Ordering::Release);
     }
@@ -72,13 +71,21 @@ impl<R: Read> Worker<'_, R> {
         let Offered { id, layout, .. } = incoming.offered;
         let wrong = PeerMisbehaved::WrongChunk { file: id.0, chunk: header.chunk.0 };
         let expected = layout.len_of(header.chunk).filter(|_| !layout.is_single()).ok_or(wrong)?;
-        check_length(header, expected as u64)?;
+        let zeros = header.kind == Kind::Zeros;
         let content = self.buffer.content(expected);
+        if zeros {
+            content.fill(0);
+        } else {
+            check_length(header, expected as u64)?;
+        }
         let Some(part) = incoming.part()? else { return Ok(()) };
         incoming.claim(header.chunk)?;
         let value = chunk_value(layout, header.chunk, content);
         let offset = layout.offset_of(header.chunk).unwrap_or_default();
-        let written = part.write_at(content, offset);
+        let written = match zeros {
+            true => part.write_zeros(offset, expected as u64),
+            false => part.write_at(content, offset),
+        };
         if self.session.diligence.sync && incoming.write_back_is_due(expected as u64) {
             Finisher::write_back(self.session, part);
         }

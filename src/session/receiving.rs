@@ -10,7 +10,7 @@ use super::finishing::{Diligence, Finisher};
 use super::incoming::{Bytes, Incoming, Offered};
 use super::receiving_compare::{self, CompareQueue};
 use super::receiving_outcomes::storage_failure;
-use super::{End, Ending, Observer, Outbox, PeerMisbehaved, Progress};
+use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::chunk::{FileId, Layout};
 use crate::limits::{FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
 use crate::name::RelativePath;
@@ -24,6 +24,8 @@ pub struct Receiving {
     pub(super) sink: Arc<Sink>,
     pub(super) files: Mutex<Files>,
     pub(super) diligence: Diligence,
+    /// Nothing is to be stored.
+    pub(super) dry_run: bool,
     pub(super) compare: CompareQueue,
     pub(super) finisher: Finisher,
     pub(super) outbox: Outbox<ReceiverMessage>,
@@ -61,6 +63,7 @@ impl Receiving {
     pub fn new(
         sink: Arc<Sink>,
         diligence: Diligence,
+        dry_run: bool,
         outbox: Outbox<ReceiverMessage>,
         observer: Arc<dyn Observer>,
         progress: Arc<Progress>,
@@ -69,6 +72,7 @@ impl Receiving {
             sink,
             files: Mutex::default(),
             diligence,
+            dry_run,
             compare: CompareQueue::default(),
             finisher: Finisher::default(),
             outbox,
@@ -142,26 +146,35 @@ impl Receiving {
 
     fn offer(self: &Arc<Self>, offer: &Offer) -> Result<(), End> {
         let layout = Layout::new(offer.kind.size());
-        let large = !layout.is_single();
-        self.count_offer(offer, large)?;
+        self.count_offer(offer, !layout.is_single())?;
+        if offer.kind == EntryKind::Folder && offer.path.is_empty() {
+            self.dress_destination(offer);
+            return Ok(());
+        }
         let path = match RelativePath::from_wire(&offer.path) {
             Ok(path) => path,
             Err(bad) => {
                 let failure = Failure::new(Cause::Refused, bad.to_string());
-                let outcome = Outcome::Failed(failure);
-                self.say_outcome(offer.file, large, outcome);
+                self.say_outcome(offer.file, !layout.is_single(), Outcome::Failed(failure));
                 return Ok(());
             }
         };
-        let EntryKind::File { size, sparse } = offer.kind else {
-            let expected = "a regular file";
-            return Err(PeerMisbehaved::Unexpected { got: "another kind of entry", expected }.into());
-        };
-        let offered = Offered { id: offer.file, path, layout, sparse, metadata: offer.metadata.clone() };
+        match offer.kind {
+            EntryKind::File { sparse, .. } => {
+                let metadata = offer.metadata.clone();
+                self.offer_file(Offered { id: offer.file, path, layout, sparse, metadata });
+            }
+            _ => self.offer_entry(offer, path),
+        }
+        Ok(())
+    }
+
+    fn offer_file(self: &Arc<Self>, offered: Offered) {
+        let size = offered.layout.size();
         if size > FILE_BYTES_MAX {
             let text = format!("{}: {size} bytes are more than lanx stores in one file", offered.path);
             self.fail(&offered, Failure::new(Cause::Storage, text));
-            return Ok(());
+            return;
         }
         match self.sink.look(&offered.path, size) {
             Ok(Found::SameSize(existing)) => {
@@ -178,7 +191,6 @@ impl Receiving {
             }
             Err(error) => self.fail(&offered, storage_failure(&error)),
         }
-        Ok(())
     }
 
     fn count_offer(&self, offer: &Offer, large: bool) -> Result<(), PeerMisbehaved> {
@@ -206,6 +218,10 @@ impl Receiving {
     }
 
     fn start_receiving(self: &Arc<Self>, offered: Offered) {
+        if self.dry_run {
+            self.report(&offered, None, FileStatus::Wanted);
+            return;
+        }
         if offered.layout.is_single() {
             let file = offered.id;
             self.files.lock().singles.insert(file, offered);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::finishing::{Finished, Finisher};
+use super::finishing::{Complete, Finished, Finisher};
 use super::incoming::{Bytes, Incoming, Offered, Settled};
 use super::receiving::Receiving;
 use super::{End, FileReport, FileStatus, PeerMisbehaved, Progress, ReportKind};
@@ -19,7 +19,7 @@ impl Receiving {
         self.files.lock().incoming.remove(&offered.id);
         let part = match bytes {
             Bytes::Existing(_) if ours == theirs => {
-                self.succeed(offered, ours, FileStatus::Identical);
+                self.report(offered, Some(ours), FileStatus::Identical);
                 return Ok(());
             }
             Bytes::Existing(_) => {
@@ -37,7 +37,8 @@ impl Receiving {
         if ours != theirs {
             self.fail_verification(offered, &part, ours, theirs);
         } else if self.diligence.takes_time() {
-            Finisher::finish(self, Finished { offered: offered.clone(), part, hash: ours });
+            let complete = Complete { offered: offered.clone(), part, hash: ours };
+            Finisher::finish(self, Finished::File(complete));
         } else {
             self.published(offered, ours, part.publish(&offered.metadata, self.sink.existing()));
         }
@@ -47,9 +48,9 @@ impl Receiving {
     pub(super) fn published(&self, offered: &Offered, hash: Hash, result: Result<Published, SinkError>) {
         match result {
             Ok(published) if published.renamed => {
-                self.succeed(offered, hash, FileStatus::Renamed(published.name));
+                self.report(offered, Some(hash), FileStatus::Renamed(published.name));
             }
-            Ok(_) => self.succeed(offered, hash, FileStatus::Stored),
+            Ok(_) => self.report(offered, Some(hash), FileStatus::Stored),
             Err(error) => self.fail(offered, storage_failure(&error)),
         }
     }
@@ -101,28 +102,15 @@ impl Receiving {
         self.fail(offered, Failure::new(Cause::Refused, text));
     }
 
-    fn succeed(&self, offered: &Offered, hash: Hash, status: FileStatus) {
-        let outcome = match &status {
-            FileStatus::Renamed(name) => Outcome::Renamed(name.as_bytes().to_vec()),
-            FileStatus::Identical => Outcome::Identical,
-            _ => Outcome::Stored,
-        };
-        self.report(offered, Some(hash), status, outcome);
-    }
-
     pub(super) fn fail(&self, offered: &Offered, failure: Failure) {
-        self.report(offered, None, FileStatus::Failed(failure.clone()), Outcome::Failed(failure));
+        self.report(offered, None, FileStatus::Failed(failure));
     }
 
-    fn report(&self, offered: &Offered, hash: Option<Hash>, status: FileStatus, outcome: Outcome) {
-        let size = offered.layout.size();
-        self.observer.file(&FileReport {
-            path: offered.path.clone(),
-            kind: ReportKind::File,
-            size,
-            hash,
-            status,
-        });
+    pub(super) fn report(&self, offered: &Offered, hash: Option<Hash>, status: FileStatus) {
+        let outcome = status.outcome();
+        let (path, size) = (offered.path.clone(), offered.layout.size());
+        let named = path.parent().is_none();
+        self.observer.file(&FileReport { path, kind: ReportKind::File, named, size, hash, status });
         self.say_outcome(offered.id, !offered.layout.is_single(), outcome);
     }
 

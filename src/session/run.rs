@@ -7,13 +7,13 @@ use parking_lot::Mutex;
 
 use crate::chunk::{ChunkIndex, FileId, Layout};
 use crate::protocol::message::{Against, Failure};
-use crate::source::{OpenSource, Source, SourceError};
+use crate::source::{Item, OpenSource, Source, SourceError};
 use crate::tree::{ChunkValue, Hash, Tree};
 
-/// A file that was offered and has no outcome yet.
+/// What was offered and has no outcome yet.
 pub struct Outgoing {
     pub id: FileId,
-    pub source: Source,
+    pub item: Arc<Item>,
     pub layout: Layout,
     /// Opened by the first worker that needs it, where the file takes more than one chunk: few of those are under
     /// way, and many of the others, more than a process may have open.
@@ -25,11 +25,11 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    pub fn new(id: FileId, source: Source) -> Outgoing {
-        let layout = Layout::new(source.size());
+    pub fn new(id: FileId, item: Arc<Item>) -> Outgoing {
+        let layout = Layout::new(item.size());
         Outgoing {
             id,
-            source,
+            item,
             layout,
             open: OnceLock::new(),
             root: OnceLock::new(),
@@ -37,8 +37,14 @@ impl Outgoing {
         }
     }
 
-    pub fn open(&self) -> Result<&OpenSource, &SourceError> {
-        self.open.get_or_init(|| self.source.open()).as_ref()
+    /// The open `source`, which is the item's own.
+    pub fn open(&self, source: &Source) -> Result<&OpenSource, &SourceError> {
+        self.open.get_or_init(|| source.open()).as_ref()
+    }
+
+    /// Whether it takes more than one frame.
+    pub fn is_large(&self) -> bool {
+        !self.layout.is_single()
     }
 }
 

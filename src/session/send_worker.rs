@@ -15,6 +15,7 @@ use crate::chunk::ChunkIndex;
 use crate::protocol::frame::{Header, Kind};
 use crate::protocol::message::Against;
 use crate::protocol::seal::Sealer;
+use crate::source::{OpenSource, SourceError};
 use crate::tree::{ChunkValue, Hash, chunk_value};
 
 /// Sends chunks over `stream` until the session is closed or the connection is.
@@ -42,7 +43,7 @@ pub fn compare_chunks(sending: &Sending) -> Result<(), End> {
     let mut held = None;
     while let Some(index) = sending.next(&mut held, Lanes::Compare, None, || Ok(())).map_err(|e| lost(&e))? {
         let Some(run) = &held else { continue };
-        let Some(value) = read(sending, run, index, &mut buffer) else { continue };
+        let Some(Content { value, .. }) = read(sending, run, index, &mut buffer) else { continue };
         match verdict(run, index, &value) {
             Verdict::Keep => keep(sending, run, index, value)?,
             Verdict::Send => sending.resend(&run.attempt, index),
@@ -81,7 +82,8 @@ impl<W: Write> Worker<'_, W> {
 
     fn send(&mut self, run: &Arc<Run>, index: ChunkIndex) -> Result<(), End> {
         let attempt = &run.attempt;
-        let Some(value) = read(self.sending, run, index, &mut self.buffer) else { return Ok(()) };
+        let Some(content) = read(self.sending, run, index, &mut self.buffer) else { return Ok(()) };
+        let value = content.value;
         match verdict(run, index, &value) {
             Verdict::Keep => return keep(self.sending, run, index, value),
             Verdict::OtherFile => {
@@ -102,16 +104,18 @@ impl<W: Write> Worker<'_, W> {
             self.sending.deal_again(attempt, index);
             return Ok(());
         }
-        self.write(attempt, index, &value)
+        self.write(attempt, index, &content)
     }
 
-    fn write(&mut self, attempt: &Attempt, index: ChunkIndex, value: &ChunkValue) -> Result<(), End> {
+    fn write(&mut self, attempt: &Attempt, index: ChunkIndex, content: &Content) -> Result<(), End> {
         let file = &attempt.file;
-        let content_bytes = file.layout.len_of(index).unwrap_or_default();
-        let (kind, payload) = if file.layout.is_single() {
-            (Kind::Whole, self.buffer.whole(content_bytes, value))
+        let len = file.layout.len_of(index).unwrap_or_default();
+        let (kind, content_bytes, payload) = if file.layout.is_single() {
+            (Kind::Whole, len, self.buffer.whole(len, &content.value))
+        } else if content.hole {
+            (Kind::Zeros, 0, self.buffer.content(0))
         } else {
-            (Kind::Chunk, self.buffer.content(content_bytes))
+            (Kind::Chunk, len, self.buffer.content(len))
         };
         self.writer.write(&Header { kind, file: file.id, chunk: index, content_bytes }, payload)
     }
@@ -122,33 +126,60 @@ fn keep(sending: &Sending, run: &Run, index: ChunkIndex, value: ChunkValue) -> R
     sending.hashed(&run.attempt, index, value, false)
 }
 
+/// What one chunk holds, besides its bytes.
+struct Content {
+    value: ChunkValue,
+    /// Whether it lies in a hole of the file: nothing but zeros.
+    hole: bool,
+}
+
 /// Reads a chunk into `buffer` and hashes it. Where the source cannot be read the file is withdrawn.
-fn read(sending: &Sending, run: &Run, index: ChunkIndex, buffer: &mut ChunkBuffer) -> Option<ChunkValue> {
+fn read(sending: &Sending, run: &Run, index: ChunkIndex, buffer: &mut ChunkBuffer) -> Option<Content> {
     let file = &run.attempt.file;
+    let source = file.item.source()?;
     let content = buffer.content(file.layout.len_of(index)?);
     if file.layout.is_single() {
-        return match file.source.read_whole(file.layout, content) {
-            Ok(()) => Some(chunk_value(file.layout, index, content)),
+        return match source.read_whole(file.layout, content) {
+            Ok(()) => Some(Content { value: chunk_value(file.layout, index, content), hole: false }),
             Err(error) => {
                 sending.withdraw(&run.attempt, &error);
                 None
             }
         };
     }
-    let failed = match file.open() {
-        // What is read again must be what was read before.
-        Ok(source) => match source.read_chunk(file.layout, index, content).and_then(|()| match run.again {
-            true => source.check_unchanged(),
-            false => Ok(()),
-        }) {
-            Ok(()) => return Some(chunk_value(file.layout, index, content)),
-            Err(error) => error,
-        },
+    let open = match file.open(source) {
+        Ok(open) => open,
         Err(error) => {
             sending.withdraw(&run.attempt, error);
             return None;
         }
     };
-    sending.withdraw(&run.attempt, &failed);
-    None
+    match read_part(open, run, index, content) {
+        Ok(hole) => Some(Content { value: chunk_value(file.layout, index, content), hole }),
+        Err(error) => {
+            sending.withdraw(&run.attempt, &error);
+            None
+        }
+    }
+}
+
+/// Reads a chunk of a file that has several. Returns whether it lies in a hole.
+fn read_part(
+    open: &OpenSource,
+    run: &Run,
+    index: ChunkIndex,
+    content: &mut [u8],
+) -> Result<bool, SourceError> {
+    let layout = run.attempt.file.layout;
+    let hole = open.is_hole(layout, index);
+    if hole {
+        content.fill(0);
+    } else {
+        open.read_chunk(layout, index, content)?;
+    }
+    // What is read again must be what was read before.
+    if run.again {
+        open.check_unchanged()?;
+    }
+    Ok(hole)
 }

@@ -10,17 +10,14 @@ use tokio::sync::Notify;
 
 use super::line::Line;
 use super::run::{Attempt, Outgoing, Run};
-use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress, ReportKind};
-use crate::chunk::{ChunkIndex, FileId, Layout};
+use super::{End, Ending, Observer, Outbox, PeerMisbehaved, Progress};
+use crate::chunk::{ChunkIndex, FileId};
 use crate::limits::{
     COMPARERS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, RUNS_QUEUED_MAX, VALUES_IN_FLIGHT_MAX,
     VALUES_PER_MESSAGE_MAX,
 };
-use crate::name::Name;
-use crate::protocol::message::{
-    Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage,
-};
-use crate::source::{Source, SourceError};
+use crate::protocol::message::{Against, Cause, Failure, ReceiverMessage, SenderMessage};
+use crate::source::{Item, SourceError};
 use crate::tree::ChunkValue;
 
 /// Chaining values queued at once: what an honest receiver announces for every large file under way.
@@ -39,32 +36,34 @@ pub enum Lanes {
 
 /// The sender's side of a session, shared by its threads.
 pub struct Sending {
-    queue: Mutex<Queue>,
+    pub(super) queue: Mutex<Queue>,
     pub(super) changed: Condvar,
     /// The data connections that have not ended, by number.
     pub(super) lines: Mutex<HashMap<u32, Arc<Line>>>,
     /// Told when one of them has ended.
     pub line_ended: Notify,
     pub(super) outbox: Outbox<SenderMessage>,
-    observer: Arc<dyn Observer>,
+    pub(super) observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
+    /// Nothing is to be stored.
+    pub(super) dry_run: bool,
     pub ending: Ending,
 }
 
 #[derive(Default)]
-struct Queue {
+pub(super) struct Queue {
     send: VecDeque<Arc<Run>>,
     compare: VecDeque<Arc<Run>>,
-    files: HashMap<FileId, Entry>,
-    offered: u64,
-    large: usize,
-    finished: bool,
-    closed: bool,
+    pub(super) files: HashMap<FileId, Entry>,
+    pub(super) offered: u64,
+    pub(super) large: usize,
+    pub(super) finished: bool,
+    pub(super) closed: bool,
 }
 
-struct Entry {
-    file: Arc<Outgoing>,
-    attempt: Option<Arc<Attempt>>,
+pub(super) struct Entry {
+    pub(super) file: Arc<Outgoing>,
+    pub(super) attempt: Option<Arc<Attempt>>,
 }
 
 impl Queue {
@@ -80,7 +79,7 @@ impl Queue {
         to_send.or_else(|| live(&mut self.compare))
     }
 
-    fn has_room_for(&self, large: bool) -> bool {
+    pub(super) fn has_room_for(&self, large: bool) -> bool {
         self.files.len() < FILES_IN_FLIGHT_MAX && !(large && self.large >= LARGE_FILES_IN_FLIGHT_MAX)
     }
 }
@@ -90,6 +89,7 @@ impl Sending {
         outbox: Outbox<SenderMessage>,
         observer: Arc<dyn Observer>,
         progress: Arc<Progress>,
+        dry_run: bool,
     ) -> Sending {
         Sending {
             queue: Mutex::default(),
@@ -99,58 +99,20 @@ impl Sending {
             outbox,
             observer,
             progress,
+            dry_run,
             ending: Ending::default(),
         }
     }
 
-    /// Offers a file; waits while as many as may be are under way.
-    ///
-    /// # Errors
-    /// The file, once the session is closed.
-    #[allow(clippy::result_large_err, reason = "it is the caller's own file that comes back")]
-    pub fn offer(&self, source: Source) -> Result<(), Source> {
-        let mut queue = self.queue.lock();
-        let large = !Layout::new(source.size()).is_single();
-        while !queue.closed && !queue.has_room_for(large) {
-            self.changed.wait(&mut queue);
-        }
-        if queue.closed {
-            return Err(source);
-        }
-        let file = Outgoing::new(FileId(queue.offered), source);
-        let offer = Offer {
-            file: file.id,
-            kind: EntryKind::File { size: file.layout.size(), sparse: false },
-            metadata: file.source.metadata(),
-            path: file.source.name().as_bytes().to_vec(),
-        };
-        queue.offered += 1;
-        queue.large += usize::from(large);
-        queue.files.insert(file.id, Entry { file: Arc::new(file), attempt: None });
-        drop(queue);
-        Progress::add(&self.progress.offered, offer.kind.size());
-        self.outbox.send(SenderMessage::Offer(offer));
-        Ok(())
-    }
-
-    /// Everything has been offered.
-    pub fn finish(&self) {
-        let mut queue = self.queue.lock();
-        queue.finished = true;
-        let files = queue.offered;
-        drop(queue);
-        self.outbox.send(SenderMessage::Finish { files });
-    }
-
-    /// Sends every thread of this session home. Returns the files that have no outcome, in the order of their offers.
-    pub fn close(&self) -> Vec<Source> {
+    /// Sends every thread of this session home. Returns what has no outcome, in the order of the offers.
+    pub fn close(&self) -> Vec<Arc<Item>> {
         let mut queue = self.queue.lock();
         queue.closed = true;
         let mut rest: Vec<(FileId, Entry)> = queue.files.drain().collect();
         drop(queue);
         self.changed.notify_all();
         rest.sort_by_key(|(id, _)| *id);
-        rest.into_iter().map(|(_, entry)| entry.file.source.clone()).collect()
+        rest.into_iter().map(|(_, entry)| entry.file.item.clone()).collect()
     }
 
     /// Whether everything was offered and has its outcome, so that only the goodbye is missing.
@@ -210,6 +172,10 @@ impl Sending {
     fn begin(&self, file: FileId, against: Against) -> Result<Arc<Attempt>, PeerMisbehaved> {
         let mut queue = self.queue.lock();
         let entry = queue.files.get_mut(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
+        if entry.file.item.source().is_none() {
+            let got = "a wish for the bytes of what is no file";
+            return Err(PeerMisbehaved::Unexpected { got, expected: "its outcome" });
+        }
         if entry.attempt.as_ref().is_some_and(|a| !a.is_over() || a.against == Against::Part) {
             return Err(PeerMisbehaved::Unexpected {
                 got: "a second answer",
@@ -270,22 +236,6 @@ impl Sending {
         queue.compare.push_back(Arc::new(Run::to_compare(attempt, first, values)));
         drop(queue);
         self.changed.notify_all();
-        Ok(())
-    }
-
-    fn outcome(&self, file: FileId, outcome: Outcome) -> Result<(), End> {
-        let mut queue = self.queue.lock();
-        let entry = queue.files.remove(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
-        queue.large -= usize::from(!entry.file.layout.is_single());
-        drop(queue);
-        self.changed.notify_all();
-        if let Some(attempt) = &entry.attempt {
-            attempt.end();
-        }
-        let report = report(&entry.file, outcome)?;
-        Progress::add(&self.progress.files_done, 1);
-        Progress::add(&self.progress.bytes_done, report.size);
-        self.observer.file(&report);
         Ok(())
     }
 
@@ -379,9 +329,10 @@ impl Sending {
         let root = root.map_err(|_| PeerMisbehaved::WrongChunk { file: file.id.0, chunk: chunk.0 })?;
         let (Some(hash), false) = (root, told) else { return Ok(()) };
         // A file of one chunk was checked when it was read.
-        if !file.layout.is_single()
-            && let Ok(source) = file.open()
-            && let Err(error) = source.check_unchanged()
+        if file.is_large()
+            && let Some(source) = file.item.source()
+            && let Ok(open) = file.open(source)
+            && let Err(error) = open.check_unchanged()
         {
             self.withdraw(attempt, &error);
             return Ok(());
@@ -391,29 +342,4 @@ impl Sending {
         }
         Ok(())
     }
-}
-
-fn report(file: &Outgoing, outcome: Outcome) -> Result<FileReport, PeerMisbehaved> {
-    let hash = file.root.get().copied();
-    let status = match (outcome, file.withdrawn.get()) {
-        (Outcome::Failed(_), Some(ours)) => FileStatus::Failed(ours.clone()),
-        (Outcome::Failed(theirs), None) => FileStatus::Failed(theirs),
-        _ if hash.is_none() => {
-            let got = "a success";
-            return Err(PeerMisbehaved::Unexpected { got, expected: "none before the file's hash" });
-        }
-        (Outcome::Stored, _) => FileStatus::Stored,
-        (Outcome::Identical, _) => FileStatus::Identical,
-        (Outcome::Wanted, _) => FileStatus::Wanted,
-        (Outcome::Renamed(name), _) => FileStatus::Renamed(Name::from_wire(&name).map_err(|_| {
-            PeerMisbehaved::Unexpected { got: "a new name that is none", expected: "a file name" }
-        })?),
-    };
-    Ok(FileReport {
-        path: file.source.name().clone().into(),
-        kind: ReportKind::File,
-        size: file.layout.size(),
-        hash,
-        status,
-    })
 }

@@ -13,7 +13,6 @@ use super::part::Part;
 use super::{Sink, space};
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
-use crate::protocol::message::EntryKind;
 
 impl Part {
     /// Waits until the bytes written so far are on the device, so that little is left to do at the end.
@@ -79,21 +78,42 @@ impl Sink {
         folders.into_iter().try_for_each(|dir| self.sync_folder(dir))
     }
 
-    /// Waits until the entry at `path` that was made by other means than a part is on the device: a folder (`None`: the
-    /// destination itself) with its mode and time, or the name of a link.
+    /// Waits until what was made by other means than parts is on the device: folders (those marked so) with their modes and
+    /// times, and the names of links.
     ///
     /// # Errors
     /// What the device said.
-    pub fn sync_entry(&self, path: Option<&RelativePath>, kind: &EntryKind) -> Result<(), SinkError> {
-        let below = match (path, kind) {
-            (None, _) => &[],
-            (Some(path), EntryKind::Folder) => path.as_bytes(),
-            (Some(path), _) => folders::parent(path.as_bytes()),
-        };
-        match self.folders.find(below, Manner::Look)? {
-            Some(dir) => self.sync_folder(&dir),
-            None => Err(SinkError::system("sync", self.root().path_of(below), rustix::io::Errno::NOENT)),
+    pub fn sync_entries<'a>(
+        &self,
+        entries: impl IntoIterator<Item = (&'a RelativePath, bool)>,
+    ) -> Result<(), SinkError> {
+        let mut synced = Vec::new();
+        for (path, is_folder) in entries {
+            let path = path.as_bytes();
+            let below = if is_folder { path } else { folders::parent(path) };
+            let Some(dir) = self.folders.find(below, Manner::Look)? else {
+                return Err(SinkError::system("sync", self.root().path_of(below), rustix::io::Errno::NOENT));
+            };
+            self.sync_with_all(&dir, &mut synced)?;
         }
+        Ok(())
+    }
+
+    /// Syncs the file system of a folder, unless that is among the `synced`: for many entries one wait instead of one each.
+    #[cfg(target_os = "linux")]
+    fn sync_with_all(&self, dir: &Arc<Dir>, synced: &mut Vec<u64>) -> Result<(), SinkError> {
+        let failed = |errno| SinkError::system("sync", dir.path().into(), errno);
+        let device = rustix::fs::fstat(dir.fd()).map_err(failed)?.st_dev;
+        if !synced.contains(&device) {
+            rustix::fs::syncfs(dir.fd()).map_err(failed)?;
+            synced.push(device);
+        }
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn sync_with_all(&self, dir: &Arc<Dir>, _synced: &mut Vec<u64>) -> Result<(), SinkError> {
+        self.sync_folder(dir)
     }
 
     /// Syncs a folder, and those it is in as far as their names for one another are new.

@@ -1,9 +1,9 @@
 //! What can be wrong with a source.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::limits::FILE_BYTES_MAX;
+use crate::limits::{ATTRIBUTES_BYTES_MAX, FILE_BYTES_MAX};
 use crate::name::{BadName, Escaped};
 
 /// How a file differs from what was offered.
@@ -31,20 +31,20 @@ impl std::fmt::Display for Change {
 pub enum SourceError {
     #[error("{}: cannot {doing} it: {}", Escaped::path(path), io_text(source))]
     Io { path: PathBuf, doing: &'static str, source: io::Error },
-    #[error(
-        "{}: is a directory, and lanx cannot send directories yet; send the files in it, or a tar of it",
-        Escaped::path(path)
-    )]
-    Directory { path: PathBuf },
-    #[error(
-        "{}: is neither a file nor a link to one (a device, pipe or socket); only files can be sent",
-        Escaped::path(path)
-    )]
-    NotRegular { path: PathBuf },
+    #[error("{}: is {what}; only files can be sent, and folders with what is in them", Escaped::path(path))]
+    NotRegular { path: PathBuf, what: &'static str },
     #[error("{}: has {size} bytes; lanx sends files of up to {FILE_BYTES_MAX} bytes", Escaped::path(path))]
     TooLarge { path: PathBuf, size: u64 },
-    #[error("{}: does not end in a file name; name the file itself", Escaped::path(path))]
-    NoName { path: PathBuf },
+    #[error(
+        "{}: has more extended attributes than the {ATTRIBUTES_BYTES_MAX} bytes that lanx takes along; send it without --archive",
+        Escaped::path(path)
+    )]
+    TooManyAttributes { path: PathBuf },
+    #[error(
+        "{}: is a link to a folder that it is in itself; leave out --follow to send links as links",
+        Escaped::path(path)
+    )]
+    Loop { path: PathBuf },
     #[error("{}: {reason}; rename it to send it", Escaped::path(path))]
     BadName { path: PathBuf, reason: BadName },
     #[error(
@@ -52,6 +52,21 @@ pub enum SourceError {
         Escaped::path(path)
     )]
     Changed { path: PathBuf, change: Change },
+}
+
+impl SourceError {
+    /// The path that it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            SourceError::Io { path, .. }
+            | SourceError::NotRegular { path, .. }
+            | SourceError::TooLarge { path, .. }
+            | SourceError::TooManyAttributes { path }
+            | SourceError::Loop { path }
+            | SourceError::BadName { path, .. }
+            | SourceError::Changed { path, .. } => path,
+        }
+    }
 }
 
 /// What went wrong in words a user knows, and what to do about it.

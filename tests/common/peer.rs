@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lanx::chunk::{ChunkIndex, FileId, Layout};
-use lanx::limits::CHUNK_BYTES;
+use lanx::limits::{CHUNK_BYTES, MESSAGE_BYTES_MAX};
 use lanx::protocol::frame::{HASH_BYTES, HEADER_BYTES, Header, Kind as FrameKind};
 use lanx::protocol::message::{
     EntryKind, Hello, Message, Metadata, Offer, ReceiverMessage, SenderMessage, SessionId, put_framed,
@@ -99,7 +99,7 @@ impl Talk {
     /// The next message; an error where the other side hangs up first.
     pub fn hear<M: Message>(&mut self) -> io::Result<M> {
         loop {
-            if let Some((message, len)) = take_framed(&self.unread).unwrap() {
+            if let Some((message, len)) = take_framed(&self.unread, MESSAGE_BYTES_MAX).unwrap() {
                 self.unread.drain(..len);
                 return Ok(message);
             }

@@ -31,6 +31,8 @@ pub(super) struct Guest {
     pub writer: Writer,
     pub secret: SessionSecret,
     pub peer: Fingerprint,
+    /// Nothing is to be stored.
+    pub dry_run: bool,
     /// The session that this one goes on with.
     pub resumes: Option<SessionId>,
     /// Data connections that are wanted.
@@ -104,13 +106,13 @@ pub(super) async fn admit(
         reader: MessageReader::new(read_half),
         writer: MessageWriter::new(write_half),
     };
-    let Hello { connections, cipher, prove, resumes, name, .. } = visit.hello().await?;
+    let Hello { connections, cipher, prove, dry_run, resumes, name } = visit.hello().await?;
     if prove || !house.lets_in(&peer)? {
         visit.pair(&name.to_string()).await?;
     }
     // AES only where it is fast at both ends.
     let cipher = if cipher == Cipher::preferred() { cipher } else { Cipher::ChaCha20Poly1305 };
-    Ok(Guest { reader: visit.reader, writer: visit.writer, secret, peer, resumes, connections, cipher })
+    Ok(Guest { reader: visit.reader, writer: visit.writer, secret, peer, dry_run, resumes, connections, cipher })
 }
 
 struct Visit<'a> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::limits::{BEAT_INTERVAL, GOODBYE_TIMEOUT, MESSAGE_BYTES_MAX, PROGRESS_INTERVAL};
+use crate::limits::{BEAT_INTERVAL, GOODBYE_TIMEOUT, GREETING_BYTES_MAX, MESSAGE_BYTES_MAX, PROGRESS_INTERVAL};
 use crate::protocol::message::{Message, put_framed, take_framed};
 use crate::session::{End, Ending, OutboxReader, PeerMisbehaved};
 
@@ -16,11 +16,14 @@ use crate::session::{End, Ending, OutboxReader, PeerMisbehaved};
 pub struct MessageReader<R> {
     stream: R,
     buffer: Vec<u8>,
+    /// Bytes in a message at most.
+    limit: usize,
 }
 
 impl<R: AsyncRead + Unpin> MessageReader<R> {
+    /// For a greeting: the other side is a stranger, and costs little.
     pub fn new(stream: R) -> Self {
-        MessageReader { stream, buffer: Vec::with_capacity(2 * MESSAGE_BYTES_MAX) }
+        MessageReader { stream, buffer: Vec::new(), limit: GREETING_BYTES_MAX }
     }
 
     /// The next message. Cancelling it loses nothing.
@@ -30,13 +33,13 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
     /// [`End::Misbehaved`] for what is no message.
     pub async fn next<M: Message>(&mut self, patience: Duration) -> Result<M, End> {
         loop {
-            let taken = take_framed(&self.buffer)
+            let taken = take_framed(&self.buffer, self.limit)
                 .map_err(|error| PeerMisbehaved::Malformed { what: "a message", error })?;
             if let Some((message, len)) = taken {
                 self.buffer.drain(..len);
                 return Ok(message);
             }
-            self.buffer.reserve(MESSAGE_BYTES_MAX);
+            self.buffer.reserve(self.limit);
             match timeout(patience, self.stream.read_buf(&mut self.buffer)).await {
                 Err(_) => return Err(End::Silent(patience)),
                 Ok(Err(error)) => return Err(lost(&error)),
@@ -122,6 +125,7 @@ where
     Heard: Future<Output = Result<(), End>>,
 {
     let Talk { mut reader, mut writer, outbox, ending, patience } = talk;
+    reader.limit = MESSAGE_BYTES_MAX;
     let hearing = async {
         loop {
             match reader.next(patience).await {

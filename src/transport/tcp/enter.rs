@@ -95,6 +95,8 @@ pub struct Errand<'a> {
     pub name: &'a str,
     /// The session that it goes on with.
     pub resumes: Option<SessionId>,
+    /// Nothing is to be stored.
+    pub dry_run: bool,
     /// How long a silent receiver is waited for.
     pub patience: Duration,
 }
@@ -195,12 +197,12 @@ impl Greeting<'_> {
         // it happens to know as well.
         let stranger = matches!(self.standing, Standing::Unknown | Standing::KnownElsewhere);
         let prove = stranger && self.visitor.code.is_some();
-        let Errand { name, resumes, .. } = *errand;
+        let Errand { name, resumes, dry_run, .. } = *errand;
         let hello = Hello {
             connections,
             cipher: Cipher::preferred(),
             prove,
-            dry_run: false,
+            dry_run,
             resumes,
             name: name.into(),
         };

@@ -198,7 +198,8 @@ impl Reception {
         let watch = self.receptionist.started(ip, progress.clone());
         let (outbox, outbox_reader) = outbox();
         let receiving =
-            Arc::new(Receiving::new(self.sink.clone(), self.diligence, outbox, watch.clone(), progress));
+            Receiving::new(self.sink.clone(), self.diligence, guest.dry_run, outbox, watch.clone(), progress);
+        let receiving = Arc::new(receiving);
         let session = Arc::new(Session::new(receiving, id, &mut guest));
         self.sessions.lock().insert(id, session.clone());
         let end = session.run(guest, &outbox_reader, self.patience).await;

@@ -11,7 +11,6 @@ use tokio::time::sleep;
 use super::control::{Talk, converse};
 use super::enter::{EnterError, Link};
 use super::pool::{Keys, Pool};
-use crate::chunk::Layout;
 use crate::limits::{
     CONNECTIONS_DEFAULT, CONNECTIONS_LONG_PATH, LONG_PATH_ROUND_TRIP, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
     WORKER_STACK_BYTES,
@@ -20,11 +19,13 @@ use crate::protocol::message::{SenderMessage, SessionId};
 use crate::session::send_worker::compare_chunks;
 use crate::session::sending::Sending;
 use crate::session::{End, Observer, Progress, outbox};
-use crate::source::Source;
+use crate::source::{Feed, Next};
 
 /// What to send and how.
 pub struct Transfer {
-    pub sources: Vec<Source>,
+    pub feed: Feed,
+    /// Nothing is to be stored: the user only wants to know what would be.
+    pub dry_run: bool,
     pub observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
     /// How long a silent receiver is waited for.
@@ -46,20 +47,20 @@ pub struct SendOutcome {
 pub enum SendError {
     #[error("this machine cannot start a thread: {0}; close something and try again")]
     Thread(io::Error),
+    #[error("the walk through the folders ended by a fault of lanx; send again, and report it")]
+    Walk,
     /// The receiver was lost and found again, and does not let us in any more.
     #[error(transparent)]
     Enter(#[from] EnterError),
 }
 
-/// How many data connections a transfer of `sources` asks for: as many as the user says, otherwise as the path asks
-/// for; never more than there are chunks.
-pub fn wanted_connections(sources: &[Source], asked: Option<u8>, round_trip: Duration) -> u8 {
+/// How many data connections a transfer of so many chunks asks for: as many as the user says, otherwise as the path asks
+/// for; never more than there are chunks, where that is known.
+pub fn wanted_connections(chunks: Option<u64>, asked: Option<u8>, round_trip: Duration) -> u8 {
     let by_path =
         if round_trip >= LONG_PATH_ROUND_TRIP { CONNECTIONS_LONG_PATH } else { CONNECTIONS_DEFAULT };
     let most = asked.unwrap_or(by_path);
-    let chunks =
-        sources.iter().map(|source| Layout::new(source.size()).chunks()).fold(0, u64::saturating_add);
-    u8::try_from(chunks).unwrap_or(most).clamp(1, most)
+    chunks.and_then(|chunks| u8::try_from(chunks).ok()).unwrap_or(most).clamp(1, most)
 }
 
 /// Sends the files and waits for the outcome of each. When the receiver is lost, `reenter` looks for it again and what
@@ -74,20 +75,21 @@ pub async fn send(
     mut reenter: impl AsyncFnMut(SessionId) -> Result<Link, EnterError>,
     stop: impl Future<Output = ()>,
 ) -> Result<SendOutcome, SendError> {
-    let Transfer { mut sources, observer, progress, patience, retry_for } = transfer;
+    let Transfer { mut feed, dry_run, observer, progress, patience, retry_for } = transfer;
+    let how = How { observer, progress, patience, dry_run };
     let mut clock = RetryClock::new(retry_for);
     tokio::pin!(stop);
     loop {
         let session = link.session;
-        let ran = run(link, sources, &observer, &progress, patience, stop.as_mut()).await?;
-        sources = ran.rest;
+        let ran = run(link, feed, &how, stop.as_mut()).await?;
+        feed = ran.feed;
         let retry = matches!(ran.outcome.end, End::Lost(_) | End::Silent(_)) && !retry_for.is_zero();
         if !retry {
             return Ok(ran.outcome);
         }
-        observer.lost(&ran.outcome.end, retry_for);
-        clock.lost(progress.arrived());
-        progress.begin_again();
+        how.observer.lost(&ran.outcome.end, retry_for);
+        clock.lost(how.progress.arrived());
+        how.progress.begin_again();
         link = loop {
             let Some(pause) = clock.pause() else { return Ok(ran.outcome) };
             let found = async {
@@ -148,22 +150,29 @@ impl RetryClock {
 struct Ran {
     outcome: SendOutcome,
     /// What has no outcome.
-    rest: Vec<Source>,
+    feed: Feed,
+}
+
+/// What all sessions of a transfer have in common.
+struct How {
+    observer: Arc<dyn Observer>,
+    progress: Arc<Progress>,
+    patience: Duration,
+    dry_run: bool,
 }
 
 /// Runs one session to its end.
 async fn run(
     link: Link,
-    sources: Vec<Source>,
-    observer: &Arc<dyn Observer>,
-    progress: &Arc<Progress>,
-    patience: Duration,
+    feed: Feed,
+    how: &How,
     stop: impl Future<Output = ()>,
 ) -> Result<Ran, SendError> {
     let Link { reader, writer, secret, session, cipher, connections, addr, .. } = link;
     let (outbox, outbox_reader) = outbox();
-    let sending = Arc::new(Sending::new(outbox, observer.clone(), progress.clone()));
-    let offering = start_offering(&sending, sources)?;
+    let How { patience, dry_run, .. } = *how;
+    let sending = Arc::new(Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run));
+    let offering = start_offering(&sending, feed)?;
     let comparing = spawn(&sending, "compare", |sending| {
         if let Err(end) = compare_chunks(sending) {
             sending.ending.decide(end);
@@ -190,10 +199,12 @@ async fn run(
         end = End::Complete;
     }
     let connections = pool.len();
-    let mut rest = sending.close();
+    let rest = sending.close();
     pool.dismiss(&end, vec![comparing]).await;
-    rest.extend(offering.join().unwrap_or_default());
-    Ok(Ran { outcome: SendOutcome { end, addr, connections }, rest })
+    // It waits for nothing but the session.
+    let mut feed = offering.join().map_err(|_| SendError::Walk)?;
+    feed.again(rest);
+    Ok(Ran { outcome: SendOutcome { end, addr, connections }, feed })
 }
 
 fn last_words(end: &End) -> Option<SenderMessage> {
@@ -214,19 +225,24 @@ fn spawn<T: Send + 'static>(
     builder.spawn(move || work(&sending)).map_err(SendError::Thread)
 }
 
-/// Offers the files one after another; the thread ends with those that could not be offered any more.
-fn start_offering(
-    sending: &Arc<Sending>,
-    sources: Vec<Source>,
-) -> Result<JoinHandle<Vec<Source>>, SendError> {
+/// Offers one item after another; the thread ends with the feed, and what of it could not be offered any more.
+fn start_offering(sending: &Arc<Sending>, mut feed: Feed) -> Result<JoinHandle<Feed>, SendError> {
     spawn(sending, "offer", move |sending| {
-        let mut rest = sources.into_iter();
-        while let Some(source) = rest.next() {
-            if let Err(source) = sending.offer(source) {
-                return std::iter::once(source).chain(rest).collect();
+        while let Some(next) = sending.next_of(&mut feed) {
+            match next {
+                Next::Item(item) => {
+                    if let Err(item) = sending.offer(item) {
+                        feed.again(vec![item]);
+                    }
+                }
+                Next::Trouble(trouble) => sending.tell(&trouble),
+                Next::End => {
+                    sending.finish();
+                    break;
+                }
+                Next::Later => {}
             }
         }
-        sending.finish();
-        Vec::new()
+        feed
     })
 }

@@ -1,0 +1,165 @@
+//! A file to send: its bytes, and whether it stays as it was.
+
+use std::fs::{File, Metadata as FileMetadata, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{OFlags, SeekFrom};
+use rustix::io::Errno;
+
+use super::error::{Change, SourceError};
+use crate::chunk::{ChunkIndex, Layout};
+use crate::limits::FILE_BYTES_MAX;
+
+/// A regular file that can be offered.
+#[derive(Debug, Clone)]
+pub struct Source {
+    path: PathBuf,
+    stamp: Stamp,
+    sparse: bool,
+}
+
+/// What tells whether a file is still the same. The change time is left out on purpose: a backup that
+/// links the file, or a chmod, does not change what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    mtime_seconds: i64,
+    mtime_nanos: i64,
+}
+
+impl Stamp {
+    fn of(metadata: &FileMetadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            mtime_seconds: metadata.mtime(),
+            mtime_nanos: metadata.mtime_nsec(),
+        }
+    }
+
+    /// How `now` differs, if it does.
+    fn change_to(&self, now: &Stamp) -> Option<Change> {
+        if self == now {
+            return None;
+        }
+        Some(if (self.device, self.inode) != (now.device, now.inode) {
+            Change::Replaced
+        } else if now.size < self.size {
+            Change::Shrank { from: self.size, to: now.size }
+        } else if now.size > self.size {
+            Change::Grew { from: self.size, to: now.size }
+        } else {
+            Change::Modified
+        })
+    }
+}
+
+impl Source {
+    /// The regular file at `path`, which has this `metadata`.
+    ///
+    /// # Errors
+    /// [`SourceError::TooLarge`].
+    pub fn new(path: &Path, metadata: &FileMetadata) -> Result<Source, SourceError> {
+        if metadata.size() > FILE_BYTES_MAX {
+            return Err(SourceError::TooLarge { path: path.into(), size: metadata.size() });
+        }
+        // st_blocks counts 512 bytes on every Unix lanx runs on.
+        let sparse = metadata.blocks().saturating_mul(512) < metadata.size();
+        Ok(Source { path: path.into(), stamp: Stamp::of(metadata), sparse })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn size(&self) -> u64 {
+        self.stamp.size
+    }
+
+    /// Whether it takes less room than it is long.
+    pub fn is_sparse(&self) -> bool {
+        self.sparse
+    }
+
+    /// Opens the file, which must still be the one that was inspected.
+    ///
+    /// # Errors
+    /// [`SourceError::Io`] where it cannot be opened, [`SourceError::Changed`] where it is another one now.
+    pub fn open(&self) -> Result<OpenSource, SourceError> {
+        let io = |source| SourceError::Io { path: self.path.clone(), doing: "open", source };
+        // Not blocking: a FIFO that took the file's place would otherwise hold us for ever.
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path).map_err(io)?;
+        let open = OpenSource { path: self.path.clone(), file, stamp: self.stamp, sparse: self.sparse };
+        open.check_unchanged()?;
+        Ok(open)
+    }
+
+    /// Fills `buf` with all of a file of one chunk, and leaves nothing open.
+    ///
+    /// # Errors
+    /// As [`Source::open`], and [`SourceError::Changed`] where it changed until it was read.
+    pub fn read_whole(&self, layout: Layout, buf: &mut [u8]) -> Result<(), SourceError> {
+        let open = self.open()?;
+        open.read_chunk(layout, ChunkIndex(0), buf)?;
+        open.check_unchanged()
+    }
+}
+
+/// An open source. Reads at offsets, so that any number of threads share it.
+#[derive(Debug)]
+pub struct OpenSource {
+    path: PathBuf,
+    file: File,
+    stamp: Stamp,
+    sparse: bool,
+}
+
+impl OpenSource {
+    /// Fills `buf` with chunk `index`; `buf` has the length that `layout` gives it.
+    ///
+    /// # Errors
+    /// [`SourceError::Io`], or [`SourceError::Changed`] where the file ends before the chunk does.
+    pub fn read_chunk(&self, layout: Layout, index: ChunkIndex, buf: &mut [u8]) -> Result<(), SourceError> {
+        let offset = layout.offset_of(index).unwrap_or(layout.size());
+        match self.file.read_exact_at(buf, offset) {
+            Ok(()) => Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+                self.check_unchanged()?;
+                Err(SourceError::Io { path: self.path.clone(), doing: "read", source: e })
+            }
+            Err(source) => Err(SourceError::Io { path: self.path.clone(), doing: "read", source }),
+        }
+    }
+
+    /// Checks that the file is what it was when it was offered.
+    ///
+    /// # Errors
+    /// [`SourceError::Changed`] says how it differs.
+    pub fn check_unchanged(&self) -> Result<(), SourceError> {
+        let io = |source| SourceError::Io { path: self.path.clone(), doing: "look at", source };
+        let now = Stamp::of(&self.file.metadata().map_err(io)?);
+        match self.stamp.change_to(&now) {
+            None => Ok(()),
+            Some(change) => Err(SourceError::Changed { path: self.path.clone(), change }),
+        }
+    }
+
+    /// Whether chunk `index` lies in a hole, so that it is known to be zeros without being read.
+    pub fn is_hole(&self, layout: Layout, index: ChunkIndex) -> bool {
+        let (true, Some(start), Some(len)) = (self.sparse, layout.offset_of(index), layout.len_of(index)) else {
+            return false;
+        };
+        match rustix::fs::seek(&self.file, SeekFrom::Data(start)) {
+            Ok(data) => data >= start + len as u64,
+            // From here to the end there is none.
+            Err(Errno::NXIO) => true,
+            // A file system that does not know holes.
+            Err(_) => false,
+        }
+    }
+}

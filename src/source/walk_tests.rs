@@ -1,0 +1,200 @@
+//! The walk and the feed over real folders.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::protocol::message::EntryKind;
+
+fn options() -> Options {
+    Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap() }
+}
+
+fn feed(paths: &[&Path], options: Options) -> Feed {
+    Feed::new(paths.iter().map(|path| Root::inspect(path).unwrap()).collect(), options)
+}
+
+fn shown(item: &Item) -> String {
+    let path = item.path.as_ref().map_or(".".into(), ToString::to_string);
+    match item.kind() {
+        EntryKind::File { .. } => path,
+        EntryKind::Folder => format!("{path}/"),
+        EntryKind::Symlink { target } => format!("{path} -> {}", String::from_utf8_lossy(&target)),
+        EntryKind::HardLink { to } => format!("{path} = {}", String::from_utf8_lossy(&to)),
+    }
+}
+
+/// All that the feed has, each done before the next is asked for, in order.
+fn all(mut feed: Feed) -> Vec<String> {
+    let mut seen = Vec::new();
+    loop {
+        match feed.next() {
+            Next::Item(item) => {
+                seen.push(shown(&item));
+                item.done(item.path.as_ref());
+            }
+            Next::Trouble(trouble) => seen.push(match trouble {
+                Trouble::Failed(error) => error.to_string(),
+                Trouble::Skipped { path, what } => format!("{} is {what}", path.display()),
+            }),
+            Next::Later => panic!("nothing is under way"),
+            Next::End => return seen,
+        }
+    }
+}
+
+fn sorted(mut seen: Vec<String>) -> Vec<String> {
+    seen.sort();
+    seen
+}
+
+#[test]
+fn a_folder_comes_after_all_that_is_in_it_has_an_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("top");
+    fs::create_dir_all(top.join("in/deep")).unwrap();
+    fs::write(top.join("in/deep/file"), "x").unwrap();
+    let mut feed = feed(&[&top], options());
+    let Next::Item(file) = feed.next() else { panic!("no file") };
+    assert_eq!(shown(&file), "top/in/deep/file");
+    assert!(matches!(feed.next(), Next::Later));
+    file.done(file.path.as_ref());
+    for expected in ["top/in/deep/", "top/in/", "top/"] {
+        let Next::Item(folder) = feed.next() else { panic!("no {expected}") };
+        assert_eq!(shown(&folder), expected);
+        assert!(expected == "top/" || matches!(feed.next(), Next::Later));
+        folder.done(folder.path.as_ref());
+        folder.done(folder.path.as_ref());
+    }
+    assert!(matches!(feed.next(), Next::End));
+}
+
+#[test]
+fn what_a_session_left_over_comes_again_first_and_folders_still_wait_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("top");
+    fs::create_dir(&top).unwrap();
+    fs::write(top.join("a"), "x").unwrap();
+    fs::write(top.join("b"), "x").unwrap();
+    let mut feed = feed(&[&top], options());
+    let (Next::Item(first), Next::Item(second)) = (feed.next(), feed.next()) else { panic!("no files") };
+    first.done(first.path.as_ref());
+    feed.again(vec![second.clone()]);
+    let Next::Item(again) = feed.next() else { panic!("not again") };
+    assert!(Arc::ptr_eq(&again, &second));
+    assert!(matches!(feed.next(), Next::Later));
+    again.done(None);
+    assert!(matches!(feed.next(), Next::Item(item) if shown(&item) == "top/"));
+}
+
+#[test]
+fn a_slash_or_a_dot_at_the_end_sends_what_is_in_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    fs::write(dir.path().join("sub/file"), "x").unwrap();
+    let sub = dir.path().join("sub");
+    for ending in ["/", "/."] {
+        let contents = [sub.as_os_str().as_bytes(), ending.as_bytes()].concat();
+        let seen = all(feed(&[Path::new(OsStr::from_bytes(&contents))], options()));
+        assert_eq!(seen, ["file", "./"], "{ending}");
+    }
+    assert_eq!(all(feed(&[&sub], options())), ["sub/file", "sub/"]);
+    // A file with a dot at its end is none of these.
+    let file = dir.path().join("sub/odd.");
+    fs::write(&file, "x").unwrap();
+    assert_eq!(all(feed(&[&file], options())), ["odd."]);
+}
+
+#[test]
+fn links_stay_links_unless_they_are_to_be_followed_and_a_loop_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("top");
+    fs::create_dir(&top).unwrap();
+    fs::write(top.join("file"), "x").unwrap();
+    symlink("file", top.join("link")).unwrap();
+    symlink("nowhere", top.join("dangling")).unwrap();
+    symlink(".", top.join("loop")).unwrap();
+    let seen = sorted(all(feed(&[&top], options())));
+    assert_eq!(
+        seen,
+        ["top/", "top/dangling -> nowhere", "top/file", "top/link -> file", "top/loop -> ."].map(String::from)
+    );
+    let followed = sorted(all(feed(&[&top], Options { follow: true, ..options() })));
+    assert_eq!(followed.len(), 5, "{followed:?}");
+    assert!(followed[0].ends_with("top/dangling: cannot read it: there is no such file; check the path"));
+    assert!(followed[1].contains("top/loop: is a link to a folder that it is in itself"), "{followed:?}");
+    assert_eq!(followed[2..], ["top/", "top/file", "top/link"].map(String::from));
+}
+
+#[test]
+fn patterns_leave_out_files_and_whole_folders() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("top");
+    fs::create_dir_all(top.join("target/deep")).unwrap();
+    fs::create_dir_all(top.join("src")).unwrap();
+    for file in ["a.o", "keep.o", "src/b.o", "src/b.c", "target/deep/x", "src/target"] {
+        fs::write(top.join(file), "x").unwrap();
+    }
+    let list = dir.path().join("patterns");
+    fs::write(&list, "# objects\n*.o\n").unwrap();
+    let excludes = Excludes::new(&[list], &["!keep.o".into(), "/target/".into()]).unwrap();
+    let seen = sorted(all(feed(&[&top], Options { excludes, ..options() })));
+    assert_eq!(seen, ["top/", "top/keep.o", "top/src/", "top/src/b.c", "top/src/target"].map(String::from));
+    let missing = Excludes::new(&[dir.path().join("missing")], &[]).err().unwrap();
+    assert!(missing.contains("missing"), "{missing}");
+}
+
+#[test]
+fn further_names_wait_for_the_first_and_follow_it_where_it_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("top");
+    fs::create_dir(&top).unwrap();
+    fs::write(top.join("a"), "x").unwrap();
+    fs::hard_link(top.join("a"), top.join("b")).unwrap();
+    let archive = || Options { archive: true, ..options() };
+    // Without --archive they are two files.
+    assert_eq!(all(feed(&[&top], options())).len(), 3);
+    for (arrived, expected) in [(Some("top/c"), "link"), (None, "file")] {
+        let mut feed = feed(&[&top], archive());
+        let Next::Item(first) = feed.next() else { panic!("no first name") };
+        assert!(matches!(feed.next(), Next::Later));
+        let path = arrived.map(|path| crate::name::RelativePath::from_wire(path.as_bytes()).unwrap());
+        first.done(path.as_ref());
+        let Next::Item(second) = feed.next() else { panic!("no second name") };
+        match second.kind() {
+            EntryKind::HardLink { to } => assert_eq!((&to[..], expected), (&b"top/c"[..], "link")),
+            EntryKind::File { size, .. } => assert_eq!((size, expected), (1, "file")),
+            kind => panic!("{kind:?}"),
+        }
+        second.done(second.path.as_ref());
+        drop((first, second));
+        assert!(matches!(feed.next(), Next::Item(item) if shown(&item) == "top/"));
+    }
+}
+
+#[test]
+fn what_is_neither_file_nor_folder_nor_link_is_skipped_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let seen = all(feed(&[dir.path()], options()));
+    assert_eq!(seen[0], format!("{} is a socket", socket.display()));
+    let named = Root::inspect(&socket).err().unwrap().to_string();
+    assert!(named.contains("is a socket; only files can be sent"), "{named}");
+}
+
+#[test]
+fn names_are_kept_byte_for_byte_and_part_files_are_not_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("top");
+    fs::create_dir(&top).unwrap();
+    fs::write(top.join(OsStr::from_bytes(b"\xff\n-x")), "x").unwrap();
+    fs::write(top.join(".a.lanx-part"), "x").unwrap();
+    let seen = sorted(all(feed(&[&top], options())));
+    assert!(seen[0].contains(".a.lanx-part: the file name \".a.lanx-part\" looks like one of lanx's own"), "{seen:?}");
+    assert_eq!(seen[1..], ["top/", "top/\\xff\\n-x"].map(String::from));
+}
