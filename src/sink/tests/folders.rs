@@ -248,6 +248,9 @@ fn a_folder_of_ours_that_we_may_not_write_to_or_enter_is_opened_to_us() {
             let shut = Metadata { mode: 0o555, ..metadata() };
             room.sink.folder(Some(&path("read-only")), &shut).expect("dressed");
             assert_eq!(mode(&room, "read-only"), 0o555);
+            let dark = Metadata { mode: 0o300, ..metadata() };
+            room.sink.folder(Some(&path("sealed/inner")), &dark).expect("dressed");
+            room.sink.sync_entries([(&path("sealed/inner"), true)]).expect("synced by what it is in");
         });
     }
 }
@@ -285,9 +288,8 @@ fn names_are_synced_in_one_folder_and_in_many() {
     assert!(!room.sink.folders.take_unsynced(b"a/b") && !room.sink.folders.take_unsynced(b"a"));
     room.sink.sync_names(&parts).expect("synced");
     room.sink.sync_names([]).expect("nothing to do");
-    room.sink.sync_entry(Some(&path("c")), &EntryKind::Folder).expect("synced");
-    assert!(!room.sink.folders.take_unsynced(b"c"));
-    room.sink.sync_entry(None, &EntryKind::Folder).expect("synced");
-    let error = room.sink.sync_entry(Some(&path("no/a")), &EntryKind::Symlink { target: b"t".to_vec() });
+    let [link, folder, missing] = [path("link"), path("c"), path("no/a")];
+    room.sink.sync_entries([(&link, false), (&folder, true)]).expect("synced");
+    let error = room.sink.sync_entries([(&missing, false)]);
     assert!(matches!(error, Err(SinkError::Io { .. })), "{error:?}");
 }
