@@ -198,8 +198,8 @@ fn what_is_left_out_is_not_even_offered_and_special_files_are_counted() {
     output.expect_complaint(5, &["top/socket: skipped, as it is a socket"]);
     output.expect_out(&["1 file, 1 folder, ", "; 1 special file skipped"]);
     assert_eq!(listing(&scene.dst.join("top")), ["a.c"]);
-    let usage = scene.send_with(&["--exclude", "a[", ], &[&top], receiver.addr);
-    usage.expect_complaint(2, &["what to exclude: "]);
+    let usage = scene.send_with(&["--exclude-from", "no such file"], &[&top], receiver.addr);
+    usage.expect_complaint(2, &["what to exclude: no such file: "]);
 }
 
 #[test]
@@ -248,7 +248,10 @@ fn a_folder_and_a_file_of_one_name_are_refused_and_the_rest_arrives() {
     symlink(&scene.src, there.join("file")).unwrap();
     let receiver = scene.receiver_with(&["--overwrite"]);
     let output = scene.send(&[&top], receiver.addr);
-    output.expect_complaint(5, &["top/folder", "top/file"]);
+    output.expect_code(5);
+    for line in ["top/folder is a regular file, a directory was expected", "top/file is a symbolic link, a directory"] {
+        assert!(output.err().contains(line), "{}", output.story());
+    }
     assert_eq!(listing(&there), ["file", "fine", "folder"]);
     assert_eq!(fs::read(there.join("folder")).unwrap(), b"in the way");
     assert_eq!(listing(&scene.src), ["top"], "nothing went through the link");

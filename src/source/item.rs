@@ -38,6 +38,10 @@ impl Item {
         Item { path, what, metadata, named: false, within: Mutex::new(within), first: Mutex::default() }
     }
 
+    pub(super) fn named(self) -> Item {
+        Item { named: true, ..self }
+    }
+
     pub(super) fn with_further_names(self, first: Arc<FirstName>) -> Item {
         Item { first: Mutex::new(Some(first)), ..self }
     }

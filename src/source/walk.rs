@@ -197,7 +197,7 @@ impl Walk {
                 return None;
             }
             let step = self.leaf(&path, name.into(), &metadata, Within::default());
-            return step.map(|step| step.map(|item| Item { named: true, ..item }));
+            return step.map(|step| step.map(Item::named));
         }
         let entries = WalkDir::new(&path).follow_links(self.options.follow).min_depth(1).into_iter();
         let to = name.map(RelativePath::from);
