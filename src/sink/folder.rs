@@ -1,8 +1,7 @@
 //! Folders that arrive: made if they are missing, and dressed when everything in them is there.
 
-use std::os::fd::AsFd;
-
 use super::Sink;
+use super::dir::Dir;
 use super::dress::{self, Of};
 use super::error::SinkError;
 use super::folders::Manner;
@@ -38,13 +37,7 @@ impl Sink {
             dress::set_time(self.root(), metadata);
             return Ok(Made::Identical);
         };
-        let dir = self.folders.make(path.as_bytes())?;
-        let stat = rustix::fs::fstat(dir.fd())
-            .map_err(|errno| SinkError::system("look at", dir.path().into(), errno))?;
-        // Its width differs by system.
-        #[allow(clippy::useless_conversion)]
-        let of = Of::Folder { special: u32::from(stat.st_mode) };
-        dress::dress(&dir, dir.fd().as_fd(), metadata, of, &|| dir.path().into());
+        self.folders.within(path.as_bytes(), |dir| dress_folder(dir, metadata))?;
         // Nothing more is expected in there.
         self.folders.forget(path.as_bytes());
         let is_new = self.folders.take_undressed(path.as_bytes());
@@ -58,4 +51,14 @@ impl Sink {
             Err(error) => Err(error),
         }
     }
+}
+
+fn dress_folder(dir: &Dir, metadata: &Metadata) -> Result<(), SinkError> {
+    let stat = rustix::fs::fstat(dir.fd())
+        .map_err(|errno| SinkError::system("look at", dir.path().into(), errno))?;
+    // Its width differs by system.
+    #[allow(clippy::useless_conversion)]
+    let of = Of::Folder { special: u32::from(stat.st_mode) };
+    dress::dress(dir, dir.fd(), metadata, of, &|| dir.path().into());
+    Ok(())
 }

@@ -127,16 +127,17 @@ impl Folders {
     }
 
     /// Does something in the folder at `below`, which is made if it is missing; once more should it turn out that the
-    /// folder was removed meanwhile.
+    /// folder, or one on the way, was removed meanwhile.
     pub(super) fn within<T>(
         &self,
         below: &[u8],
         act: impl Fn(&Arc<Dir>) -> Result<T, SinkError>,
     ) -> Result<T, SinkError> {
-        match act(&self.make(below)?) {
+        let attempt = || act(&self.make(below)?);
+        match attempt() {
             Err(error) if error.is_gone() && !below.is_empty() => {
-                self.forget(below);
-                act(&self.make(below)?)
+                self.open.lock().retain(|held, _| !below.starts_with(held));
+                attempt()
             }
             result => result,
         }

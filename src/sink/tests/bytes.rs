@@ -7,7 +7,7 @@ const CHUNK: u64 = limits::CHUNK_BYTES as u64;
 fn many_threads_write_one_part_at_their_offsets() {
     let room = Room::new();
     let size = 8 * CHUNK;
-    let part = room.sink.part(&name("a"), size).expect("a part");
+    let part = room.sink.part(&path("a"), size, false).expect("a part");
     std::thread::scope(|scope| {
         for turn in 0..8u8 {
             let part = &part;
@@ -28,7 +28,7 @@ fn many_threads_write_one_part_at_their_offsets() {
 #[test]
 fn a_write_outside_of_the_agreed_size_is_refused_and_writes_nothing() {
     let room = Room::new();
-    let part = room.sink.part(&name("a"), 10).expect("a part");
+    let part = room.sink.part(&path("a"), 10, false).expect("a part");
     for (bytes, offset) in [(11, 0), (1, 10), (2, 9), (1, u64::MAX), (1, u64::MAX - 1)] {
         let error = part.write_at(&vec![1; bytes], offset).expect_err("outside");
         assert!(matches!(error, SinkError::OutOfRange { size: 10, .. }), "{error}");
@@ -54,7 +54,7 @@ fn a_part_is_read_back_exactly_and_its_end_is_an_error_of_its_own() {
 fn a_failing_write_names_the_file_and_keeps_a_part_that_has_bytes_but_not_an_empty_one() {
     for already in [0, 5] {
         let room = Room::new();
-        let mut part = room.sink.part(&name("a"), 10).expect("a part");
+        let mut part = room.sink.part(&path("a"), 10, false).expect("a part");
         part.write_at(&vec![1; already], 0).expect("written");
         let good = std::mem::replace(
             &mut part.file,
@@ -74,7 +74,7 @@ fn a_failing_write_names_the_file_and_keeps_a_part_that_has_bytes_but_not_an_emp
 fn extents_are_in_order_within_the_size_and_cover_all_data() {
     let room = Room::new();
     let size = 64 * CHUNK + 5;
-    let part = room.sink.part(&name("a"), size).expect("a part");
+    let part = room.sink.part(&path("a"), size, false).expect("a part");
     part.write_at(&[1; 100], 0).expect("written");
     part.write_at(&[1; 100], 20 * CHUNK + 7).expect("written");
     part.write_at(&[1], size - 1).expect("written");
@@ -91,7 +91,7 @@ fn extents_are_in_order_within_the_size_and_cover_all_data() {
 fn chunks_never_written_show_as_holes_on_the_common_file_systems() {
     let room = Room::new();
     let size = 64 * CHUNK;
-    let part = room.sink.part(&name("a"), size).expect("a part");
+    let part = room.sink.part(&path("a"), size, false).expect("a part");
     // ext4, xfs, btrfs, tmpfs: known to report holes, in preallocated ranges as well.
     let known = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
     let magic = rustix::fs::fstatfs(&part.file).expect("a file system").f_type as u32;
@@ -106,7 +106,7 @@ fn chunks_never_written_show_as_holes_on_the_common_file_systems() {
 #[test]
 fn an_empty_part_has_no_extents() {
     let room = Room::new();
-    let part = room.sink.part(&name("a"), 0).expect("a part");
+    let part = room.sink.part(&path("a"), 0, false).expect("a part");
     assert_eq!(part.data_extents().count(), 0);
 }
 

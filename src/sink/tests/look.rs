@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn nothing_same_size_and_different_are_told_apart() {
     for room in Room::both() {
-        let found = |size| room.sink.look(&name("a"), size).expect("looked");
+        let found = |size| room.sink.look(&path("a"), size).expect("looked");
         assert!(matches!(found(3), Found::Nothing));
         fs::write(room.path("a"), "abc").expect("written");
         assert!(matches!(found(2), Found::Different));
@@ -26,7 +26,7 @@ fn nothing_same_size_and_different_are_told_apart() {
 fn reading_past_the_end_of_an_existing_file_is_its_own_error() {
     let room = Room::new();
     fs::write(room.path("a"), "abc").expect("written");
-    let Ok(Found::SameSize(file)) = room.sink.look(&name("a"), 3) else {
+    let Ok(Found::SameSize(file)) = room.sink.look(&path("a"), 3) else {
         panic!("same size");
     };
     let error = file.read_at(&mut [0; 3], 2).expect_err("too far");
@@ -43,9 +43,9 @@ fn what_is_no_regular_file_is_named_and_never_opened() {
         for (text, kind) in
             [("dir", FileKind::Directory), ("fifo", FileKind::Fifo), ("sock", FileKind::Socket)]
         {
-            let error = room.sink.look(&name(text), 0).expect_err("in the way");
+            let error = room.sink.look(&path(text), 0).expect_err("in the way");
             assert!(
-                matches!(&error, SinkError::InTheWay { what, path } if *what == kind && *path == room.path(text)),
+                matches!(&error, SinkError::InTheWay { what, path, .. } if *what == kind && *path == room.path(text)),
                 "{error}"
             );
             assert_eq!(error.kind(), SinkErrorKind::Policy);
@@ -62,7 +62,7 @@ fn a_symlink_is_different_whatever_it_points_to() {
         symlink("nowhere", room.path("dangling")).expect("linked");
         symlink("loop", room.path("loop")).expect("linked");
         for text in ["good", "dangling", "loop"] {
-            let found = room.sink.look(&name(text), 3).expect("looked");
+            let found = room.sink.look(&path(text), 3).expect("looked");
             assert!(matches!(found, Found::Different), "{text}");
         }
     }
@@ -74,7 +74,7 @@ fn an_open_refuses_a_symlink_that_was_swapped_in_after_the_look() {
     for room in Room::both() {
         fs::write(room.path("target"), "abc").expect("written");
         symlink("target", room.path("a")).expect("linked");
-        let opened = room.sink.dir.open(b"a", OFlags::RDONLY, Mode::empty());
+        let opened = room.sink.root().open(b"a", OFlags::RDONLY, Mode::empty());
         assert_eq!(opened.expect_err("a symlink"), rustix::io::Errno::LOOP);
     }
 }
@@ -85,7 +85,7 @@ fn a_file_that_may_not_be_read_counts_as_different() {
     let room = Room::new();
     fs::write(room.path("a"), "abc").expect("written");
     fs::set_permissions(room.path("a"), fs::Permissions::from_mode(0o000)).expect("set");
-    match room.sink.look(&name("a"), 3).expect("looked") {
+    match room.sink.look(&path("a"), 3).expect("looked") {
         Found::Different => assert!(!rustix::process::geteuid().is_root()),
         Found::SameSize(_) => assert!(rustix::process::geteuid().is_root()),
         Found::Nothing => panic!("it is there"),
@@ -97,7 +97,7 @@ fn an_open_does_not_wait_at_a_fifo_that_was_swapped_in_after_the_look() {
     use rustix::fs::{Mode, OFlags};
     for room in Room::both() {
         make_fifo(&room.path("a"));
-        let dir = Arc::clone(&room.sink.dir);
+        let dir = Arc::clone(room.sink.root());
         let (done, waiting) = std::sync::mpsc::channel();
         std::thread::spawn(move || done.send(dir.open(b"a", OFlags::RDONLY, Mode::empty())));
         let opened = waiting.recv_timeout(std::time::Duration::from_secs(10));

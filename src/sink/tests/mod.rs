@@ -1,5 +1,10 @@
 mod bytes;
+mod clean;
+mod dress;
 mod error;
+mod folders;
+mod holes;
+mod links;
 mod look;
 mod numbering;
 mod open;
@@ -12,10 +17,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::protocol::message::Metadata;
+use crate::name::Name;
+use crate::protocol::message::{EntryKind, Metadata};
 
 fn name(text: impl AsRef<[u8]>) -> Name {
     Name::from_wire(text.as_ref()).expect("a legal name")
+}
+
+fn path(text: impl AsRef<[u8]>) -> RelativePath {
+    RelativePath::from_wire(text.as_ref()).expect("a legal path")
 }
 
 fn metadata() -> Metadata {
@@ -39,7 +49,8 @@ impl Room {
     fn portable() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = Dir::open_root(folder.path()).expect("a writable folder");
-        let sink = Sink { dir: Arc::new(dir.without_openat2()), existing: Existing::Refuse };
+        let folders = Arc::new(Folders::new(dir.without_openat2()));
+        let sink = Sink { folders, existing: Existing::Refuse };
         Self { folder, sink }
     }
 
@@ -55,7 +66,7 @@ impl Room {
 
     /// A part into which `bytes` were written whole.
     fn filled(&self, text: &str, bytes: &[u8]) -> Part {
-        let part = self.sink.part(&name(text), bytes.len() as u64).expect("a part");
+        let part = self.sink.part(&path(text), bytes.len() as u64, false).expect("a part");
         part.write_at(bytes, 0).expect("written");
         part
     }
@@ -69,6 +80,48 @@ impl Room {
         all.sort();
         all
     }
+}
+
+impl Room {
+    /// Another sink in the same folder.
+    fn again(&self, existing: Existing) -> Sink {
+        Sink::open(self.folder.path(), existing).expect("opened again")
+    }
+
+    fn made(&self, text: &str) {
+        fs::create_dir_all(self.path(text)).expect("made");
+    }
+}
+
+fn entry(room: &Room, text: &str) -> fs::Metadata {
+    fs::symlink_metadata(room.path(text)).expect("there")
+}
+
+fn read_link(room: &Room, text: &str) -> Vec<u8> {
+    fs::read_link(room.path(text)).expect("a link").into_os_string().into_encoded_bytes()
+}
+
+/// Tells that a test, or the rest of it, proves nothing here.
+#[allow(clippy::print_stderr)]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
+/// Runs `test` as a user who is not root: as somebody else where the tests run as root, whom no mode keeps out.
+#[cfg(target_os = "linux")]
+fn as_a_user(test: impl FnOnce() + Send) {
+    use rustix::process::{Uid, geteuid};
+    std::thread::scope(|scope| {
+        let user = scope.spawn(|| {
+            if geteuid().is_root() {
+                // This thread alone, which ends with the test.
+                rustix::thread::set_thread_res_uid(None, Uid::from_raw(12345), None).expect("root may");
+                assert!(!geteuid().is_root());
+            }
+            test();
+        });
+        user.join().expect("the test");
+    });
 }
 
 fn make_fifo(path: &Path) {

@@ -45,7 +45,7 @@ fn dir_may_be_a_symlink_to_a_directory_but_not_to_nothing() {
     let link = folder.path().join("link");
     symlink("real", &link).expect("linked");
     let sink = open(&link).expect("the user's own word");
-    let part = sink.part(&name("a"), 0).expect("a part");
+    let part = sink.part(&path("a"), 0, false).expect("a part");
     part.publish(&metadata(), Existing::Refuse).expect("published");
     assert!(folder.path().join("real/a").is_file());
 
@@ -79,7 +79,7 @@ fn a_directory_without_write_permission_is_told_when_opening() {
         // Root may write there, and then it must work.
         Ok(sink) => {
             assert!(rustix::process::geteuid().is_root());
-            sink.part(&name("a"), 0).expect("root may");
+            sink.part(&path("a"), 0, false).expect("root may");
         }
     }
 }
@@ -90,7 +90,7 @@ fn a_directory_without_write_permission_is_told_when_opening() {
 fn a_place_where_nothing_can_be_made_is_a_storage_error_that_names_it() {
     let error = match open(Path::new("/proc")) {
         Err(error) => error,
-        Ok(sink) => sink.part(&name("a"), 1).expect_err("nothing can be made there"),
+        Ok(sink) => sink.part(&path("a"), 1, false).expect_err("nothing can be made there"),
     };
     assert_eq!(error.kind(), SinkErrorKind::Storage);
     assert!(error.to_string().contains("/proc"), "{error}");
@@ -104,7 +104,7 @@ fn the_handle_stays_with_the_directory_when_its_path_is_swapped() {
         fs::rename(&dir, room.path("moved")).expect("moved");
         fs::create_dir(room.path("elsewhere")).expect("made");
         symlink("elsewhere", &dir).expect("linked");
-        let part = sink.part(&name("a"), 0).expect("a part");
+        let part = sink.part(&path("a"), 0, false).expect("a part");
         part.publish(&metadata(), Existing::Refuse).expect("published");
         assert!(room.path("moved/a").is_file());
         assert!(!room.path("elsewhere/a").exists());
@@ -116,7 +116,7 @@ fn the_kernels_own_fence_is_used_where_it_exists() {
     use rustix::fs::{Mode, OFlags};
     let [fenced, portable] = Room::both();
     fs::create_dir(fenced.path("sub")).expect("made");
-    let up = |room: &Room| room.sink.dir.open(b"..", OFlags::RDONLY, Mode::empty());
+    let up = |room: &Room| room.sink.root().open(b"..", OFlags::RDONLY, Mode::empty());
     if cfg!(target_os = "linux") {
         assert_eq!(up(&fenced).expect_err("fenced"), rustix::io::Errno::XDEV);
     }

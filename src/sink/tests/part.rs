@@ -8,7 +8,7 @@ const CHUNK: u64 = limits::CHUNK_BYTES as u64;
 #[test]
 fn a_new_part_is_fresh_private_and_hidden() {
     for room in Room::both() {
-        let part = room.sink.part(&name("a"), 5).expect("a part");
+        let part = room.sink.part(&path("a"), 5, false).expect("a part");
         assert!(part.is_fresh());
         assert_eq!((part.existing_len(), part.size()), (0, 5));
         assert_eq!(part.path(), room.path("a"));
@@ -23,7 +23,7 @@ fn a_dropped_part_with_bytes_waits_to_be_resumed() {
     for room in Room::both() {
         drop(room.filled("a", b"abc"));
         assert_eq!(room.listing(), [".a.lanx-part"]);
-        let part = room.sink.part(&name("a"), 9).expect("the same part");
+        let part = room.sink.part(&path("a"), 9, false).expect("the same part");
         assert!(!part.is_fresh());
         assert_eq!(part.existing_len(), 3);
         let mut bytes = [0; 3];
@@ -38,7 +38,7 @@ fn a_dropped_part_with_bytes_waits_to_be_resumed() {
 fn a_part_into_which_nothing_was_written_goes_with_its_value() {
     let room = Room::new();
     for size in [0, 1, 4 * CHUNK] {
-        let part = room.sink.part(&name("a"), size).expect("a part");
+        let part = room.sink.part(&path("a"), size, false).expect("a part");
         part.write_at(&[], 0).expect("nothing to write");
         assert_eq!(room.listing(), [".a.lanx-part"]);
         drop(part);
@@ -62,7 +62,7 @@ fn a_discarded_part_is_removed_but_nothing_that_took_its_name() {
 #[test]
 fn an_untouched_part_does_not_remove_what_took_its_name() {
     let room = Room::new();
-    let part = room.sink.part(&name("a"), 3).expect("a part");
+    let part = room.sink.part(&path("a"), 3, false).expect("a part");
     fs::remove_file(part.part_path()).expect("removed");
     fs::write(part.part_path(), "other").expect("written");
     drop(part);
@@ -73,7 +73,7 @@ fn an_untouched_part_does_not_remove_what_took_its_name() {
 fn a_stale_longer_part_is_cut_to_the_size() {
     let room = Room::new();
     drop(room.filled("a", b"abcdef"));
-    let part = room.sink.part(&name("a"), 4).expect("the part");
+    let part = room.sink.part(&path("a"), 4, false).expect("the part");
     assert_eq!(part.existing_len(), 4);
     assert_eq!(fs::read(part.part_path()).expect("there"), b"abcd");
     part.publish(&metadata(), Existing::Refuse).expect("exactly the size");
@@ -88,11 +88,11 @@ fn a_part_in_use_is_never_shared() {
     assert_eq!(second.part_path(), room.path(".a.1.lanx-part"));
     assert!(second.is_fresh());
     let other_sink = Sink::open(room.folder.path(), Existing::Refuse).expect("opened again");
-    let third = other_sink.part(&name("a"), 1).expect("a part");
+    let third = other_sink.part(&path("a"), 1, false).expect("a part");
     assert_eq!(third.part_path(), room.path(".a.2.lanx-part"));
     assert_eq!(fs::read(first.part_path()).expect("there"), b"first");
     drop(first);
-    let again = room.sink.part(&name("a"), 5).expect("free again");
+    let again = room.sink.part(&path("a"), 5, false).expect("free again");
     assert_eq!(again.part_path(), room.path(".a.lanx-part"));
 }
 
@@ -169,8 +169,8 @@ fn a_part_of_somebody_else_is_not_used() {
 fn parts_that_are_all_in_use_are_an_error_and_not_an_endless_search() {
     let room = Room::new();
     let held: Vec<Part> =
-        (0..PARTS_PER_NAME_MAX).map(|_| room.sink.part(&name("a"), 0).expect("a part")).collect();
-    let error = room.sink.part(&name("a"), 0).expect_err("one too many");
+        (0..PARTS_PER_NAME_MAX).map(|_| room.sink.part(&path("a"), 0, false).expect("a part")).collect();
+    let error = room.sink.part(&path("a"), 0, false).expect_err("one too many");
     assert!(matches!(error, SinkError::PartsBusy { .. }), "{error}");
     drop(held);
     assert_eq!(room.listing(), [""; 0]);
@@ -185,7 +185,7 @@ fn odd_and_long_names_get_a_part_and_arrive_byte_for_byte() {
         odd.extend([b"\xff\xfe".to_vec(), vec![0xff; 255]]);
     }
     for bytes in odd {
-        let part = room.sink.part(&name(&bytes), 1).expect("a part");
+        let part = room.sink.part(&path(&bytes), 1, false).expect("a part");
         part.write_at(b"x", 0).expect("written");
         let done = part.publish(&metadata(), Existing::Refuse).expect("published");
         assert_eq!(done.name.as_bytes(), bytes);
@@ -197,7 +197,7 @@ fn odd_and_long_names_get_a_part_and_arrive_byte_for_byte() {
 fn a_size_beyond_any_offset_is_refused_before_anything_is_made() {
     let room = Room::new();
     for size in [FILE_BYTES_MAX + 1, u64::MAX] {
-        let error = room.sink.part(&name("a"), size).expect_err("too large");
+        let error = room.sink.part(&path("a"), size, false).expect_err("too large");
         assert!(matches!(error, SinkError::TooLarge { .. }), "{error}");
     }
     assert_eq!(room.listing(), [""; 0]);
@@ -206,9 +206,9 @@ fn a_size_beyond_any_offset_is_refused_before_anything_is_made() {
 #[test]
 fn more_than_is_free_is_refused_at_once_and_leaves_nothing() {
     let room = Room::new();
-    let free = super::super::space::free_bytes(room.sink.dir.fd()).expect("a real file system");
+    let free = super::super::space::free_bytes(room.sink.root().fd()).expect("a real file system");
     for size in [FILE_BYTES_MAX, free.saturating_mul(2)] {
-        let error = room.sink.part(&name("a"), size).expect_err("no room");
+        let error = room.sink.part(&path("a"), size, false).expect_err("no room");
         assert!(error.is_no_space(), "{error}");
         assert!(
             matches!(error, SinkError::NoSpace { needed, free, .. } if needed == size && free < needed),
@@ -222,7 +222,7 @@ fn more_than_is_free_is_refused_at_once_and_leaves_nothing() {
 fn a_part_with_bytes_survives_a_resume_without_room() {
     let room = Room::new();
     drop(room.filled("a", b"abc"));
-    let error = room.sink.part(&name("a"), FILE_BYTES_MAX).expect_err("no room");
+    let error = room.sink.part(&path("a"), FILE_BYTES_MAX, false).expect_err("no room");
     assert!(error.is_no_space(), "{error}");
     assert_eq!(fs::read(room.path(".a.lanx-part")).expect("kept"), b"abc");
 }
@@ -231,9 +231,9 @@ fn a_part_with_bytes_survives_a_resume_without_room() {
 fn a_file_of_more_than_a_chunk_gets_its_length_at_once_and_a_small_one_does_not() {
     let room = Room::new();
     let length = |part: &Part| fs::metadata(part.part_path()).expect("there").len();
-    let small = room.sink.part(&name("small"), CHUNK).expect("a part");
+    let small = room.sink.part(&path("small"), CHUNK, false).expect("a part");
     assert_eq!(length(&small), 0);
-    let large = room.sink.part(&name("large"), CHUNK + 1).expect("a part");
+    let large = room.sink.part(&path("large"), CHUNK + 1, false).expect("a part");
     assert_eq!(length(&large), CHUNK + 1);
 }
 
@@ -246,7 +246,7 @@ fn space_is_taken_ahead_except_where_that_costs_memory() {
     for folder in folders {
         let sink = Sink::open(folder.path(), Existing::Refuse).expect("opened");
         let size = 16 * CHUNK;
-        let part = sink.part(&name("a"), size).expect("a part");
+        let part = sink.part(&path("a"), size, false).expect("a part");
         let meta = fs::metadata(part.part_path()).expect("there");
         assert_eq!(meta.len(), size);
         match rustix::fs::fstatfs(&part.file).expect("asked").f_type as u32 {
@@ -261,8 +261,8 @@ fn space_is_taken_ahead_except_where_that_costs_memory() {
 fn a_part_left_readable_to_others_is_private_again_when_resumed() {
     let room = Room::new();
     drop(room.filled("a", b"abc"));
-    let path = room.path(".a.lanx-part");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("set");
-    let _part = room.sink.part(&name("a"), 3).expect("resumed");
-    assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
+    let part = room.path(".a.lanx-part");
+    fs::set_permissions(&part, fs::Permissions::from_mode(0o644)).expect("set");
+    let _part = room.sink.part(&path("a"), 3, false).expect("resumed");
+    assert_eq!(fs::metadata(&part).expect("there").mode() & 0o777, 0o600);
 }

@@ -49,7 +49,7 @@ fn times_that_the_file_system_cannot_hold_do_not_lose_the_file() {
 #[test]
 fn an_empty_file_is_published() {
     let room = Room::new();
-    let part = room.sink.part(&name("a"), 0).expect("a part");
+    let part = room.sink.part(&path("a"), 0, false).expect("a part");
     part.publish(&metadata(), Existing::Refuse).expect("published");
     assert_eq!(fs::metadata(room.path("a")).expect("there").len(), 0);
 }
@@ -57,7 +57,7 @@ fn an_empty_file_is_published() {
 #[test]
 fn refuse_leaves_a_file_that_appeared_meanwhile_and_no_part() {
     let room = Room::new();
-    assert!(matches!(room.sink.look(&name("a"), 3), Ok(Found::Nothing)));
+    assert!(matches!(room.sink.look(&path("a"), 3), Ok(Found::Nothing)));
     let part = room.filled("a", b"new");
     fs::write(room.path("a"), "appeared").expect("written");
     let error = part.publish(&metadata(), Existing::Refuse).expect_err("taken");
@@ -187,7 +187,7 @@ fn a_part_that_got_a_second_name_or_lost_its_own_is_not_published() {
 #[test]
 fn a_part_of_the_wrong_length_is_not_published() {
     let room = Room::new();
-    let part = room.sink.part(&name("short"), 4).expect("a part");
+    let part = room.sink.part(&path("short"), 4, false).expect("a part");
     part.write_at(b"abc", 0).expect("written");
     let error = part.publish(&metadata(), Existing::Refuse);
     assert!(matches!(error, Err(SinkError::WrongLength { expected: 4, actual: 3, .. })), "{error:?}");
@@ -204,10 +204,10 @@ fn the_fall_back_by_hard_link_moves_a_file_and_never_replaces_one() {
     let room = Room::new();
     fs::write(room.path("from"), "new").expect("written");
     fs::write(room.path("taken"), "old").expect("written");
-    let error = link_new(&room.sink.dir, b"from", b"taken").expect_err("taken");
+    let error = link_new(room.sink.root(), b"from", b"taken").expect_err("taken");
     assert_eq!(error, rustix::io::Errno::EXIST);
     assert_eq!(read(&room, "taken"), "old");
-    link_new(&room.sink.dir, b"from", b"free").expect("moved");
+    link_new(room.sink.root(), b"from", b"free").expect("moved");
     assert_eq!(room.listing(), ["free", "taken"]);
     assert_eq!(read(&room, "free"), "new");
 }
@@ -216,7 +216,7 @@ fn the_fall_back_by_hard_link_moves_a_file_and_never_replaces_one() {
 fn a_whole_transfer_through_the_portable_calls_works() {
     let room = Room::portable();
     drop(room.filled("a", b"ab"));
-    let part = room.sink.part(&name("a"), 3).expect("resumed");
+    let part = room.sink.part(&path("a"), 3, false).expect("resumed");
     assert_eq!(part.existing_len(), 2);
     part.write_at(b"c", 2).expect("written");
     part.publish(&metadata(), Existing::Refuse).expect("published");

@@ -1,0 +1,55 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+#[test]
+fn part_files_are_found_in_all_folders_and_nothing_else_is() {
+    for room in Room::both() {
+        let outside = tempfile::tempdir().expect("a folder");
+        fs::write(outside.path().join(".x.lanx-part"), "theirs").expect("written");
+        symlink(outside.path(), room.path("out")).expect("linked");
+        symlink("a", room.path(".link.lanx-part")).expect("linked");
+        room.made(".folder.lanx-part");
+        let deep = vec!["d"; 200].join("/");
+        for text in ["a", "b/a", &format!("{deep}/a")] {
+            drop(room.filled(text, &[1; 10]));
+        }
+        room.made("sub");
+        fs::write(room.path("sub/file"), "x").expect("written");
+        let used = room.filled("sub/used", b"x");
+        let found = room.sink.part_files().expect("looked");
+        assert!(found.unread.is_empty());
+        let paths: Vec<_> = found.parts.iter().map(|part| part.path.clone()).collect();
+        let deep = format!("{deep}/.a.lanx-part");
+        let expected = [".a.lanx-part", "b/.a.lanx-part", &deep, "sub/.used.lanx-part"];
+        assert_eq!(paths, expected.map(|text| room.path(text)));
+        for part in &found.parts {
+            let expected = if part.path == used.part_path() { Removal::InUse } else { Removal::Removed };
+            assert_eq!(room.sink.remove_part(part).expect("tried"), expected);
+        }
+        assert_eq!(room.sink.remove_part(&found.parts[0]).expect("tried"), Removal::Gone);
+        assert_eq!(room.sink.part_files().expect("looked").parts.len(), 1);
+        assert!(outside.path().join(".x.lanx-part").exists());
+        drop(used);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_may_not_be_read_is_told_and_the_others_are_looked_through() {
+    use std::os::unix::fs::PermissionsExt;
+    let room = Room::new();
+    drop(room.filled("open/a", b"x"));
+    room.made("closed");
+    fs::set_permissions(room.path("closed"), fs::Permissions::from_mode(0o000)).expect("set");
+    if rustix::process::geteuid().is_root() {
+        for text in [".", "open", "open/.a.lanx-part"] {
+            std::os::unix::fs::chown(room.path(text), Some(12345), None).expect("root may");
+        }
+    }
+    as_a_user(|| {
+        let found = room.sink.part_files().expect("looked");
+        assert_eq!((found.parts.len(), found.unread.len()), (1, 1));
+        assert_eq!(found.unread[0].path(), room.path("closed"));
+    });
+}
