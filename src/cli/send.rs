@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,13 +12,16 @@ use anyhow::anyhow;
 use super::args::SendArgs;
 use super::exit::Exit;
 use super::introduction::{self, Introduction};
+use super::json::{File, Status, Sum};
+use super::output::Audience;
 use super::progress::Bar;
+use super::session_events::{SessionEvents, Ticker};
 use super::tally::Tally;
-use super::{Failure, output, signals, units};
+use super::{Failure, signals, units};
 use crate::name::Escaped;
 use crate::protocol::message::Cause;
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
-use crate::source::{self, Source};
+use crate::source::{self, Source, SourceError};
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::{SendError, SendOutcome, Transfer, send, wanted_connections};
 
@@ -25,89 +29,136 @@ use crate::transport::tcp::{SendError, SendOutcome, Transfer, send, wanted_conne
 struct Reporter {
     peer: Peer,
     tally: Tally,
-    quiet: bool,
+    audience: Audience,
+    events: Option<Arc<SessionEvents>>,
+}
+
+impl Reporter {
+    fn new(peer: &Peer, audience: Audience) -> Reporter {
+        let events = audience.json.then(|| Arc::new(SessionEvents::new(None, peer.to_string())));
+        Reporter { peer: peer.clone(), tally: Tally::default(), audience, events }
+    }
+
+    /// Those of the files that can be offered.
+    fn inspect(&self, paths: &[PathBuf]) -> Vec<Source> {
+        let inspected = paths.iter().map(|path| Source::inspect(path).map_err(|error| (path, error)));
+        inspected
+            .filter_map(|source| source.map_err(|(path, error)| self.not_offered(path, &error)).ok())
+            .collect()
+    }
+
+    fn not_offered(&self, path: &Path, error: &SourceError) {
+        let status = match error {
+            SourceError::NotRegular { .. } => Status::Skipped,
+            _ => Status::Failed,
+        };
+        match status {
+            Status::Skipped => self.tally.add_skipped(),
+            _ => self.tally.add_failed(),
+        }
+        self.audience.error(error);
+        if let Some(events) = &self.events {
+            events.file(File::not_offered(path.as_os_str().as_bytes(), status, error.to_string()));
+        }
+    }
+
+    /// Tells how it all went, and the exit code.
+    fn done(&self, crossed: u64, time: Duration, connections: u8) -> Exit {
+        let counts = self.tally.counts();
+        if let Some(events) = &self.events {
+            events.done(Sum::of(&counts, crossed, time, connections));
+        }
+        if connections > 0 {
+            self.audience.line(counts.summary(crossed, time, Some(connections)));
+        }
+        counts.exit()
+    }
 }
 
 impl Observer for Reporter {
     fn file(&self, report: &FileReport) {
         self.tally.add(report);
+        if let Some(events) = &self.events {
+            events.file(File::of(report));
+        }
         let (name, hash) = (&report.name, report.hash.unwrap_or_else(|| blake3::Hash::from_bytes([0; 32])));
+        let audience = self.audience;
         match &report.status {
-            FileStatus::Failed(failure) if failure.cause == Cause::Source => output::error(&failure.text),
+            FileStatus::Failed(failure) if failure.cause == Cause::Source => audience.error(&failure.text),
             // Paths in it are those of the other machine.
-            FileStatus::Failed(failure) => output::error(format_args!("at {}: {}", self.peer, failure.text)),
-            _ if self.quiet => {}
-            FileStatus::Stored => output::line(format_args!("{hash}  {name}")),
-            FileStatus::Identical => output::line(format_args!("{hash}  {name} (already there)")),
-            FileStatus::Renamed(new) => output::line(format_args!("{hash}  {name} (stored as {new})")),
+            FileStatus::Failed(failure) => audience.error(format_args!("at {}: {}", self.peer, failure.text)),
+            FileStatus::Stored => audience.line(format_args!("{hash}  {name}")),
+            FileStatus::Identical => audience.line(format_args!("{hash}  {name} (already there)")),
+            FileStatus::Renamed(new) => audience.line(format_args!("{hash}  {name} (stored as {new})")),
         }
     }
 
     fn lost(&self, end: &End, retry_for: Duration) {
+        if let Some(events) = &self.events {
+            events.lost(&end.to_string(), retry_for);
+        }
         let seconds = retry_for.as_secs();
-        output::note(format_args!("lost {}: {end}; looking for it for up to {seconds} s", self.peer));
+        self.audience.error(format_args!("lost {}: {end}; looking for it for up to {seconds} s", self.peer));
     }
 }
 
-pub fn run(args: &SendArgs, quiet: bool) -> Result<Exit, Failure> {
+pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     let (peer, paths) = split(&args.paths_and_host)?;
     check_names(&paths)?;
-    let reporter = Arc::new(Reporter { peer: peer.clone(), tally: Tally::default(), quiet });
-    let mut sources = Vec::new();
-    for path in &paths {
-        match Source::inspect(path) {
-            Ok(source) => sources.push(source),
-            Err(error) => {
-                output::error(&error);
-                reporter.tally.add_failed();
-            }
-        }
-    }
+    let reporter = Arc::new(Reporter::new(&peer, audience));
+    let sources = reporter.inspect(&paths);
     if sources.is_empty() {
-        return Ok(reporter.tally.counts().exit());
+        return Ok(reporter.done(0, Duration::ZERO, 0));
     }
-    let mut introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout())?;
+    let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout())?;
+    let sending = transfer(args, reporter.clone(), sources, introduction);
+    signals::runtime()?.block_on(sending).map_err(|failure| failure.about(&peer))
+}
+
+/// Sends to one receiver.
+async fn transfer(
+    args: &SendArgs,
+    reporter: Arc<Reporter>,
+    sources: Vec<Source>,
+    mut introduction: Introduction,
+) -> Result<Exit, Failure> {
+    let Reporter { peer, audience, events, .. } = &*reporter;
     let progress = Arc::new(Progress::default());
     let total = sources.iter().map(Source::size).fold(0, u64::saturating_add);
-    let (outcome, time) = signals::runtime()?.block_on(async {
-        signals::survive_file_size_limit();
-        let stop = signals::interrupted();
-        tokio::pin!(stop);
-        let wanted = |round_trip| wanted_connections(&sources, args.connections, round_trip);
-        let link = tokio::select! {
-            link = introduction.enter(&peer, wanted, quiet) => link?,
-            () = &mut stop => {
-                return Err(Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent")));
-            }
-        };
-        let started = Instant::now();
-        let bar = Bar::follow(progress.clone(), Some(total), String::new(), quiet);
-        let transfer = Transfer {
-            sources: sources.clone(),
-            observer: reporter.clone(),
-            progress: progress.clone(),
-            patience: args.patience.timeout(),
-            retry_for: args.patience.retry_for(),
-        };
-        let again = async |session| introduction.try_to_enter(&peer, Some(session), wanted).await;
-        let result = send(link, transfer, again, stop).await;
-        drop(bar);
-        match result {
-            Ok(outcome) => Ok((outcome, started.elapsed())),
-            Err(SendError::Enter(error)) => Err(Failure::new(introduction::exit(&error), error)),
-            Err(error @ SendError::Thread(_)) => Err(Failure::new(Exit::Other, error)),
+    signals::survive_file_size_limit();
+    let stop = signals::interrupted();
+    tokio::pin!(stop);
+    let wanted = |round_trip| wanted_connections(&sources, args.connections, round_trip);
+    let link = tokio::select! {
+        link = introduction.enter(peer, wanted, *audience) => link?,
+        () = &mut stop => {
+            return Err(Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent")));
         }
+    };
+    let started = Instant::now();
+    let ticker = events.as_ref().map(|events| {
+        events.start(Some(link.addr));
+        Ticker::follow(events.clone(), progress.clone(), Some(total))
+    });
+    let bar = Bar::follow(progress.clone(), Some(total), String::new(), audience.quiet);
+    let transfer = Transfer {
+        sources: sources.clone(),
+        observer: reporter.clone(),
+        progress: progress.clone(),
+        patience: args.patience.timeout(),
+        retry_for: args.patience.retry_for(),
+    };
+    let again = async |session| introduction.try_to_enter(peer, Some(session), wanted).await;
+    let result = send(link, transfer, again, stop).await;
+    drop((bar, ticker));
+    let outcome = result.map_err(|error| match error {
+        SendError::Enter(error) => Failure::new(introduction::exit(&error), error),
+        error @ SendError::Thread(_) => Failure::new(Exit::Other, error),
     })?;
-    let counts = reporter.tally.counts();
-    let written = progress.crossed();
     if let Some(exit) = Exit::of_broken(&outcome.end) {
-        let error = broken(&peer, &outcome, progress.arrived(), total);
-        return Err(Failure::new(exit, error));
+        return Err(Failure::new(exit, broken(peer, &outcome, progress.arrived(), total)));
     }
-    if !quiet {
-        output::line(counts.summary(written, time, Some(outcome.connections)));
-    }
-    Ok(counts.exit())
+    Ok(reporter.done(progress.crossed(), started.elapsed(), outcome.connections))
 }
 
 /// What to tell of a session that did not come to its end.
@@ -125,13 +176,13 @@ fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: u64) -> anyho
                 "{peer} ({addr}) has said nothing for {seconds} s; is it frozen or unplugged? {progress}; {again}"
             )
         }
-        end => anyhow!("sending to {peer} ({addr}) failed: {end}; {progress}"),
+        end => anyhow!("sending to {peer} ({addr}) failed: {end}; {progress}; {again}"),
     }
 }
 
 /// The last argument is the host, what stands before are the paths.
 fn split(arguments: &[OsString]) -> Result<(Peer, Vec<PathBuf>), Failure> {
-    let usage = |error: anyhow::Error| Failure { exit: Exit::Usage, error };
+    let usage = |error: anyhow::Error| Failure::new(Exit::Usage, error);
     let (host, paths) = arguments
         .split_last()
         .filter(|(_, paths)| !paths.is_empty())
@@ -155,7 +206,7 @@ fn check_names(paths: &[PathBuf]) -> Result<(), Failure> {
             let error = anyhow!(
                 "{first} and {second} have the same file name; send them one after the other, or rename one"
             );
-            return Err(Failure { exit: Exit::Usage, error });
+            return Err(Failure::new(Exit::Usage, error));
         }
     }
     Ok(())

@@ -25,6 +25,8 @@ pub struct Counts {
     /// Of those, the ones that were there before.
     pub identical: u64,
     pub failed: u64,
+    /// Those of a kind that is not sent.
+    pub skipped: u64,
     /// The name of the first that arrived.
     first: Option<Name>,
     storage: bool,
@@ -57,6 +59,11 @@ impl Tally {
         self.counts.lock().failed += 1;
     }
 
+    /// Something that is no file.
+    pub fn add_skipped(&self) {
+        self.counts.lock().skipped += 1;
+    }
+
     pub fn counts(&self) -> Counts {
         self.counts.lock().clone()
     }
@@ -73,7 +80,7 @@ impl Counts {
         match self {
             Counts { verification: true, .. } => Exit::Verification,
             Counts { storage: true, .. } => Exit::Storage,
-            Counts { failed: 1.., .. } => Exit::SomeFailed,
+            Counts { failed: 1.., .. } | Counts { skipped: 1.., .. } => Exit::SomeFailed,
             _ => Exit::Success,
         }
     }
@@ -101,6 +108,9 @@ impl Counts {
         text += if self.arrived > 0 { ", verified" } else { "" };
         if self.failed > 0 {
             text += &format!("; {} failed", units::count(self.failed, "file"));
+        }
+        if self.skipped > 0 {
+            text += &format!("; {} skipped, as only files are sent", self.skipped);
         }
         text
     }

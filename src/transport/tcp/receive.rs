@@ -195,7 +195,7 @@ impl Reception {
         };
         let _ = self.passages.send(Passage::Began);
         let progress = Arc::new(Progress::default());
-        let watch = self.receptionist.started(ip, progress.clone());
+        let watch = self.receptionist.started(ip, guest.connections, progress.clone());
         let (outbox, outbox_reader) = outbox();
         let receiving =
             Arc::new(Receiving::new(self.sink.clone(), self.diligence, outbox, watch.clone(), progress));
