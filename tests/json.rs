@@ -1,5 +1,12 @@
 //! `--json`: what a script is told, checked against the schema that is in docs/.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends at the first surprise"
+)]
+
 mod common;
 
 use std::ffi::OsStr;
@@ -157,7 +164,8 @@ fn names_of_any_bytes_come_back_whole() {
                 .map(|file| bytes_of(file, "path"))
                 .collect();
             let mut expected: Vec<Vec<u8>> = names.iter().map(|name| name.to_vec()).collect();
-            (found.sort(), expected.sort());
+            found.sort();
+            expected.sort();
             assert_eq!(found, expected);
         }
         for file in of_kind(&sent.events(), "file") {

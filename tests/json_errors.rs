@@ -1,5 +1,12 @@
 //! `--json`: how a script is told what went wrong.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends at the first surprise"
+)]
+
 mod common;
 
 use std::path::PathBuf;

@@ -1,5 +1,12 @@
 //! The scripts in docs/examples do what they say.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends at the first surprise"
+)]
+
 mod common;
 
 use std::ffi::OsStr;

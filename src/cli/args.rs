@@ -17,7 +17,7 @@ use crate::limits::{CONNECTIONS_MAX, RETRY_FOR, SILENCE_TIMEOUT, SILENCE_TIMEOUT
 #[derive(Parser, Debug)]
 #[command(name = "lanx", version, after_help = exit::HELP, arg_required_else_help = true)]
 pub struct Args {
-    /// Print nothing but errors.
+    /// Print nothing but errors; with --json not even those, where they are events.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Say more; twice for much more. RUST_LOG chooses in detail.
