@@ -134,3 +134,35 @@ fn a_receiver_that_dies_is_lost_and_then_an_error() {
     assert_eq!(kinds(&events), ["start", "lost", "error"]);
     assert_eq!(of_kind(&events, "lost")[0]["retry_for"], 1);
 }
+
+#[test]
+fn a_loss_that_is_made_good_does_not_turn_progress_back() {
+    let scene = Scene::new();
+    let mut receiver = scene.receiver_with(&["--json"]);
+    let size = 64 * CHUNK;
+    let file = make(&scene.src, "large", size);
+    let relay = Relay::holding_after(receiver.addr, (size / 2) as u64);
+    let sender = scene.start_send(&["--json"], &[&file], relay.addr);
+    relay.wait_until_held();
+    let before = sender.wait_for_event("progress", 1);
+    assert!(before["bytes"].as_u64().unwrap() > 0, "{before}");
+    receiver.process.kill();
+    sender.wait_for_event("lost", 1);
+    // The disk of the receiver is a new one: the session that follows begins with nothing, and stays so for now.
+    std::fs::remove_file(part_path(&scene.dst, "large")).unwrap();
+    relay.hold_after(0);
+    let again = Receiver::start(&scene, &receiver.addr.to_string(), &["--once", "--json"], &scene.dst);
+    let told = of_kind(&sender.events(), "progress").len();
+    sender.wait_for_event("progress", told + 2);
+    relay.release();
+    let (sent, received) = (sender.finish(PATIENCE), again.process.finish(PATIENCE));
+    assert_arrived(&[file], &scene.dst);
+    assert_eq!(kinds(&sent.expect_code(0).events()), ["start", "lost", "file", "done"]);
+    assert_eq!(kinds(&received.expect_code(0).events()), ["listening", "start", "file", "done"]);
+    let events = sent.events();
+    for pair in of_kind(&events, "progress").windows(2) {
+        for field in ["bytes", "total", "percent"] {
+            assert!(pair[0][field].as_f64() <= pair[1][field].as_f64(), "{field} ran back: {pair:?}");
+        }
+    }
+}
