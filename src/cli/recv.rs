@@ -202,20 +202,22 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
     };
     let listener = listener.map_err(|error| Failure::new(Exit::Other, error))?;
     let bound = listener.local_addr().map_err(|error| Failure::new(Exit::Other, error))?;
-    audience.line(invitation(sink.path(), bound));
-    if audience.json {
-        json::write(&Event::Listening { addr: bound, port: bound.port() });
-    }
-    tell_who_may_come(&house, shows_code, audience);
     let doorman = Arc::new(Doorman::new(audience, shows_code));
     signals::allow_many_files();
     let stopped = Cell::new(false);
     let served = signals::runtime()?.block_on(async {
         signals::survive_file_size_limit();
+        // Before anything is said: a script may answer the first line with a signal.
+        let interrupted = signals::interrupted();
         let stop = async {
-            signals::interrupted().await;
+            interrupted.await;
             stopped.set(true);
         };
+        audience.line(invitation(sink.path(), bound));
+        if audience.json {
+            json::write(&Event::Listening { addr: bound, port: bound.port() });
+        }
+        tell_who_may_come(&house, shows_code, audience);
         let options = ServeOptions {
             once: args.once,
             patience: args.patience.timeout(),
