@@ -28,9 +28,14 @@ pub struct Item {
 pub enum What {
     File(Source),
     Folder,
-    Symlink { target: Vec<u8> },
+    Symlink {
+        target: Vec<u8>,
+    },
     /// A further name of the file `to`. Should that not arrive, this one is sent as a file of its own.
-    HardLink { to: Arc<FirstName>, source: Source },
+    HardLink {
+        to: Arc<FirstName>,
+        source: Source,
+    },
 }
 
 impl Item {
@@ -163,7 +168,10 @@ struct First {
 
 impl FirstName {
     pub(super) fn new(path: RelativePath, ready: Sender<Item>) -> Arc<FirstName> {
-        Arc::new(FirstName { state: Mutex::new(First { path, arrived: false, waiting: Some(Vec::new()) }), ready })
+        Arc::new(FirstName {
+            state: Mutex::new(First { path, arrived: false, waiting: Some(Vec::new()) }),
+            ready,
+        })
     }
 
     /// Where the file is, or would have been.

@@ -285,9 +285,7 @@ fn names_are_synced_in_one_folder_and_in_many() {
     assert!(!room.sink.folders.take_unsynced(b"a/b") && !room.sink.folders.take_unsynced(b"a"));
     room.sink.sync_names(&parts).expect("synced");
     room.sink.sync_names([]).expect("nothing to do");
-    room.sink.sync_entry(Some(&path("c")), &EntryKind::Folder).expect("synced");
-    assert!(!room.sink.folders.take_unsynced(b"c"));
-    room.sink.sync_entry(None, &EntryKind::Folder).expect("synced");
-    let error = room.sink.sync_entry(Some(&path("no/a")), &EntryKind::Symlink { target: b"t".to_vec() });
+    room.sink.sync_entries([(&path("c"), true)]).expect("synced");
+    let error = room.sink.sync_entries([(&path("no/a"), false)]);
     assert!(matches!(error, Err(SinkError::Io { .. })), "{error:?}");
 }
