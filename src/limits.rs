@@ -229,6 +229,9 @@ pub const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// How often the receiver reports what it has written.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How often `--json` tells the progress of a session: what a script can act on, and a line each is cheap to keep.
+pub const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long a side may take to say goodbye before it is left.
 pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 

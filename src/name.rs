@@ -262,7 +262,7 @@ pub fn escape(text: impl AsRef<[u8]>) -> String {
 /// Control characters (C0, DEL, C1) and the characters that change or hide what stands around them: those with
 /// `Bidi_Control` or `Default_Ignorable_Code_Point` in the Unicode Character Database, the separators U+2028 and
 /// U+2029, and the interlinear marks. Variation selectors are left, as emoji need them.
-fn is_unsafe_to_show(c: char) -> bool {
+pub(crate) fn is_unsafe_to_show(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180e}'

@@ -17,7 +17,7 @@ use crate::limits::{CONNECTIONS_MAX, RETRY_FOR, SILENCE_TIMEOUT, SILENCE_TIMEOUT
 #[derive(Parser, Debug)]
 #[command(name = "lanx", version, after_help = exit::HELP, arg_required_else_help = true)]
 pub struct Args {
-    /// Print nothing but errors.
+    /// Print nothing but errors; with --json not even those, where they are events.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Say more; twice for much more. RUST_LOG chooses in detail.
@@ -31,6 +31,29 @@ impl Args {
     pub fn verbosity(&self) -> u8 {
         self.verbose
     }
+
+    /// Whether stdout is for a script.
+    pub fn json(&self) -> bool {
+        match &self.command {
+            Command::Send(send) => send.json,
+            Command::Recv(recv) => recv.json,
+            Command::Trust(_) => false,
+        }
+    }
+}
+
+/// Whether a command line that could not be understood asks for events.
+pub fn want_json(args: impl Iterator<Item = OsString>) -> bool {
+    args.take_while(|arg| arg != "--").any(|arg| arg == "--json")
+}
+
+/// What is wrong with a command line, as one line.
+pub fn complaint(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    // The usage follows behind an empty line.
+    let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let line = lines.collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).into()
 }
 
 #[derive(Subcommand, Debug)]
@@ -59,6 +82,9 @@ pub struct SendArgs {
     /// Read the receiver's code from the first line of FILE. Otherwise from LANX_CODE, or asked for in a terminal.
     #[arg(long, value_name = "FILE")]
     pub code_file: Option<PathBuf>,
+    /// Print one JSON object a line, for scripts; docs/json.md tells what they say.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub patience: PatienceArgs,
 }
@@ -114,6 +140,7 @@ Examples:
   lanx send photos nas              photos/... arrive as photos/...
   lanx send photos/ nas             what is in photos arrives, without a folder of that name
   lanx send --archive --exclude '*.o' --exclude target/ project nas
+  lanx send --json notes.txt nas | while read -r event; do ...; done
 ";
 
 /// Receive files into a folder, until Ctrl-C.
@@ -142,7 +169,7 @@ pub struct RecvArgs {
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Verify::Arrival)]
     pub verify: Verify,
     /// List the part files of interrupted transfers in DIR and remove those that are not in use.
-    #[arg(long, conflicts_with_all = ["once", "listen", "open", "sync"])]
+    #[arg(long, conflicts_with_all = ["once", "listen", "open", "sync", "json"])]
     pub clean: bool,
     /// Let in machines that know the code in the first line of FILE: any text of 8 characters or more. Otherwise that of
     /// LANX_CODE, or in a terminal one made up for this run.
@@ -151,6 +178,9 @@ pub struct RecvArgs {
     /// Let everybody in who can reach this port. For networks where nobody else is.
     #[arg(long)]
     pub open: bool,
+    /// Print one JSON object a line, for scripts; docs/json.md tells what they say. The first tells the port.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub patience: PatienceArgs,
 }
@@ -168,6 +198,7 @@ const RECV_EXAMPLES: &str = "\
 Examples:
   lanx recv ~/Downloads
   lanx recv --once --listen 127.0.0.1:0 /srv/in
+  lanx recv --once --json --listen '[::]:0' /srv/in
 ";
 
 /// List the machines that this one knows, or change the list.

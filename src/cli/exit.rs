@@ -33,11 +33,31 @@ Exit codes:
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 
 impl Exit {
+    /// As a number.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// What to do next, where nothing better is known than this code.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Exit::Success => "nothing is left to do",
+            Exit::Other => "run the same command with -v to see more",
+            Exit::Usage => "`lanx send --help` and `lanx recv --help` tell what can be given",
+            Exit::Unreachable => "check that `lanx recv` runs there and run the same command again to go on",
+            Exit::NotLetIn => "pair the two machines; the README tells how, also for scripts",
+            Exit::SomeFailed => "look at the reason of each file",
+            Exit::Verification => "run the same command again, and find out what changes data on the way",
+            Exit::Storage => "check the destination's space and permissions, then run the same command again",
+            Exit::Interrupted => "run the same command again to go on",
+        }
+    }
+
     /// For a session that did not come to its end; `None` for one that did.
     pub fn of_broken(end: &End) -> Option<Exit> {
         match end {

@@ -9,8 +9,10 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tokio::sync::oneshot;
 
+use super::Failure;
 use super::exit::Exit;
-use super::{Failure, output};
+use super::json::{self, By, Event, Whom};
+use super::output::{self, Audience};
 use crate::limits::CODE_TEXT_MAX_BYTES;
 use crate::protocol::message::SessionId;
 use crate::transport::tcp::address::Peer;
@@ -18,6 +20,7 @@ use crate::transport::tcp::connect::ConnectError;
 use crate::transport::tcp::enter::{Acquaintance, EnterError, Errand, Link, enter};
 use crate::trust::code::Code;
 use crate::trust::config_dir::ConfigDir;
+use crate::trust::fingerprint::Fingerprint;
 use crate::trust::guesses::GuessBook;
 use crate::trust::house::{House, Visitor};
 use crate::trust::identity::Identity;
@@ -50,11 +53,12 @@ fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
 
 /// The receiver's door, and whether its code is to be shown. Without a code from the user, and without a terminal to
 /// show one on, none is offered: nobody could know it.
-pub fn house(code_file: Option<&Path>, open: bool) -> Result<(House, bool), Failure> {
+pub fn house(code_file: Option<&Path>, open: bool, audience: Audience) -> Result<(House, bool), Failure> {
     let (identity, store) = ourselves()?;
+    let somebody_looks = if audience.json { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
     let (book, shown) = match given_code(code_file)? {
         Some(code) => (Some(GuessBook::fixed(code)), false),
-        None if !open && io::stdout().is_terminal() => (Some(GuessBook::generated().map_err(other)?), true),
+        None if !open && somebody_looks => (Some(GuessBook::generated().map_err(other)?), true),
         None => (None, false),
     };
     let house = House::new(&identity, store, open, book).map_err(other)?;
@@ -70,11 +74,7 @@ pub struct Introduction {
 }
 
 impl Introduction {
-    pub fn new(
-        code_file: Option<&Path>,
-        patience: Duration,
-        dry_run: bool,
-    ) -> Result<Introduction, Failure> {
+    pub fn new(code_file: Option<&Path>, patience: Duration, dry_run: bool) -> Result<Introduction, Failure> {
         let (identity, store) = ourselves()?;
         let mut visitor = Visitor::new(&identity, store, given_code(code_file)?).map_err(other)?;
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
@@ -99,12 +99,12 @@ impl Introduction {
         &mut self,
         peer: &Peer,
         wanted: impl Fn(Duration) -> u8,
-        quiet: bool,
+        audience: Audience,
     ) -> Result<Link, Failure> {
         loop {
             match self.try_to_enter(peer, None, &wanted).await {
                 Ok(link) => {
-                    tell(peer, &link, quiet);
+                    tell(peer, &link, audience);
                     return Ok(link);
                 }
                 // The connection is closed while the user thinks: a receiver does not wait for strangers.
@@ -120,7 +120,10 @@ impl Introduction {
                     output::error(&error);
                     let answer = ask("Send to it, and remember its key? [y/N] ".into()).await?;
                     if !matches!(answer.trim(), "y" | "Y" | "yes") {
-                        return Err(Failure::new(Exit::NotLetIn, anyhow!("nothing was sent")));
+                        return Err(Failure::new(
+                            Exit::NotLetIn,
+                            anyhow!("nothing was sent; to send there, answer y"),
+                        ));
                     }
                     self.visitor.trust_first_sight = true;
                 }
@@ -128,7 +131,7 @@ impl Introduction {
                     let error = anyhow!(
                         "{host} is a file here and no host that can be found; the host comes last: lanx send FILE HOST"
                     );
-                    return Err(Failure { exit: Exit::Usage, error });
+                    return Err(Failure::new(Exit::Usage, error));
                 }
                 Err(error) => return Err(Failure::new(exit(&error), error)),
             }
@@ -152,18 +155,30 @@ pub fn exit(error: &EnterError) -> Exit {
     }
 }
 
-fn tell(peer: &Peer, link: &Link, quiet: bool) {
+fn tell(peer: &Peer, link: &Link, audience: Audience) {
     let key = link.receiver;
-    match link.acquaintance {
-        _ if quiet => {}
-        Acquaintance::Old => {}
+    let by = match link.acquaintance {
+        Acquaintance::Old => return,
         Acquaintance::Paired => {
-            output::note(format_args!("paired with {peer} ({key}); from now on it needs no code"))
+            audience.note(format_args!("paired with {peer} ({key}); from now on it needs no code"));
+            By::Code
         }
-        Acquaintance::FirstSight => output::note(format_args!(
-            "{peer} lets everybody in and was never seen before; its key {key} is remembered from now on"
-        )),
+        Acquaintance::FirstSight => {
+            audience.note(format_args!(
+                "{peer} lets everybody in and was never seen before; its key {key} is remembered from now on"
+            ));
+            By::FirstSight
+        }
+    };
+    if audience.json {
+        tell_paired(&peer.to_string(), &key, by);
     }
+}
+
+/// Tells a script that the key of `peer` is known from now on.
+pub fn tell_paired(peer: &str, key: &Fingerprint, by: By) {
+    let whom = Whom { session: None, peer: Some(peer) };
+    json::write(&Event::Paired { whom, key: key.to_string(), by });
 }
 
 /// Whether there is a person who sees a question and can answer it.
@@ -183,9 +198,10 @@ async fn ask(question: String) -> Result<String, Failure> {
     };
     thread::Builder::new().name("ask".into()).spawn(wait).map_err(other)?;
     match answer.await {
-        Ok(Ok(line)) if line.is_empty() => {
-            Err(Failure::new(Exit::NotLetIn, anyhow!("no answer; nothing was sent")))
-        }
+        Ok(Ok(line)) if line.is_empty() => Err(Failure::new(
+            Exit::NotLetIn,
+            anyhow!("no answer, so nothing was sent; send again and answer"),
+        )),
         Ok(Ok(line)) => Ok(line),
         Ok(Err(error)) => Err(other(anyhow!("cannot read from the terminal: {error}"))),
         Err(_) => Err(other(anyhow!("cannot read from the terminal"))),

@@ -3,12 +3,15 @@
 mod args;
 mod clean;
 mod exit;
+mod failure;
 mod introduction;
+mod json;
 mod logging;
 mod output;
 mod progress;
 mod recv;
 mod send;
+mod session_events;
 mod signals;
 mod tally;
 mod trust;
@@ -20,19 +23,8 @@ use clap::Parser;
 
 use args::{Args, Command};
 use exit::Exit;
-
-/// An error that ends the program: a line for the user, and the exit code.
-#[derive(Debug)]
-struct Failure {
-    exit: Exit,
-    error: anyhow::Error,
-}
-
-impl Failure {
-    fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Failure {
-        Failure { exit, error: error.into() }
-    }
-}
+use failure::Failure;
+use output::Audience;
 
 /// Runs the program that the command line asks for.
 pub fn main() -> ExitCode {
@@ -41,22 +33,23 @@ pub fn main() -> ExitCode {
         // clap's own exit code is 2 for a wrong command line, 0 for --help and --version.
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            if exit == Exit::Usage && args::want_json(std::env::args_os()) {
+                json::error(None, None, exit, &args::complaint(&error), exit.hint());
+            }
             // Nobody is left to tell when the terminal is gone.
             let _ = error.print();
             return exit.into();
         }
     };
     logging::start(args.verbosity());
+    let audience = Audience { quiet: args.quiet, json: args.json() };
     let result = match args.command {
-        Command::Send(ref send) => send::run(send, args.quiet),
-        Command::Recv(ref recv) => recv::run(recv, args.quiet),
+        Command::Send(ref send) => send::run(send, audience),
+        Command::Recv(ref recv) => recv::run(recv, audience),
         Command::Trust(ref trust) => trust::run(trust),
     };
     match result {
         Ok(exit) => exit.into(),
-        Err(Failure { exit, error }) => {
-            output::error(&error);
-            exit.into()
-        }
+        Err(failure) => failure.tell(audience).into(),
     }
 }

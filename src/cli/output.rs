@@ -1,4 +1,5 @@
-//! Lines for a person: results to stdout, errors to stderr, none of them through a progress bar.
+//! Lines for a person: results to stdout, errors to stderr, none of them through a progress bar; with `--json` events
+//! to stdout instead.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -16,12 +17,49 @@ pub fn above_progress<T>(print: impl FnOnce() -> T) -> T {
     bars().suspend(print)
 }
 
+/// Who reads what the program says.
+#[derive(Clone, Copy, Debug)]
+pub struct Audience {
+    /// Nothing but errors is wanted.
+    pub quiet: bool,
+    /// Stdout is for events; an error that is one is not told to a person as well if `quiet`.
+    pub json: bool,
+}
+
+impl Audience {
+    /// A line of result for a person.
+    pub fn line(self, text: impl std::fmt::Display) {
+        if !self.quiet && !self.json {
+            line(text);
+        }
+    }
+
+    /// A line to know, neither a result nor an error.
+    pub fn note(self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            note(text);
+        }
+    }
+
+    /// An error that is told as an event, too, where there are events.
+    pub fn error(self, text: impl std::fmt::Display) {
+        if !(self.quiet && self.json) {
+            error(text);
+        }
+    }
+}
+
 /// A line of result, to stdout.
 pub fn line(text: impl std::fmt::Display) {
+    line_of(format!("{text}\n").as_bytes());
+}
+
+/// A line of bytes with its end, to stdout, in one write where the pipe takes it.
+pub fn line_of(bytes: &[u8]) {
     above_progress(|| {
         let mut out = io::stdout().lock();
         // Whoever read our output has left; the transfer does not depend on it.
-        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+        let _ = out.write_all(bytes).and_then(|()| out.flush());
     });
 }
 

@@ -5,15 +5,19 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::args::{RecvArgs, Verify};
 use super::clean::clean;
 use super::exit::Exit;
+use super::json::{self, By, Event, File, Sum};
+use super::output::Audience;
 use super::progress::Bar;
-use super::tally::Tally;
+use super::session_events::{SessionEvents, Ticker};
+use super::tally::{Counts, Tally};
 use super::{Failure, introduction, output, signals};
 use crate::limits::{PORT_DEFAULT, REFUSALS_SHOWN_MAX, REFUSALS_WINDOW};
 use crate::name::Escaped;
@@ -28,10 +32,12 @@ use crate::trust::house::House;
 
 /// Stands at the door and tells the user who comes.
 struct Doorman {
-    quiet: bool,
+    audience: Audience,
     /// Whether the code is on the screen.
     shows_code: bool,
     refusals: Mutex<Refusals>,
+    /// Sessions so far; a number for each.
+    sessions: AtomicU64,
     /// How the first transfer ended, for `--once`.
     result: Arc<Mutex<Option<Exit>>>,
 }
@@ -63,24 +69,44 @@ impl Refusals {
 /// Tells the user how one session goes.
 struct Watch {
     peer: IpAddr,
-    quiet: bool,
+    audience: Audience,
+    connections: u8,
     tally: Tally,
     started: Instant,
     progress: Arc<Progress>,
-    bar: Mutex<Option<Bar>>,
+    /// Dropped at the end of the session.
+    followers: Mutex<Option<(Bar, Option<Ticker>)>>,
+    events: Option<Arc<SessionEvents>>,
     result: Arc<Mutex<Option<Exit>>>,
 }
 
+impl Doorman {
+    fn new(audience: Audience, shows_code: bool) -> Doorman {
+        Doorman {
+            audience,
+            shows_code,
+            refusals: Mutex::default(),
+            sessions: AtomicU64::new(0),
+            result: Arc::default(),
+        }
+    }
+}
+
 impl Receptionist for Doorman {
-    fn started(&self, peer: IpAddr, progress: Arc<Progress>) -> Arc<dyn SessionWatch> {
-        let bar = Bar::follow(progress.clone(), None, format!("{peer}  "), self.quiet);
+    fn started(&self, peer: IpAddr, connections: u8, progress: Arc<Progress>) -> Arc<dyn SessionWatch> {
+        let number = 1 + self.sessions.fetch_add(1, Ordering::Relaxed);
+        let events = self.audience.json.then(|| Arc::new(SessionEvents::new(Some(number), peer.to_string())));
+        let bar = Bar::follow(progress.clone(), None, format!("{peer}  "), self.audience.quiet);
+        let ticker = events.clone().map(|events| Ticker::follow(events, progress.clone(), None));
         Arc::new(Watch {
             peer,
-            quiet: self.quiet,
+            audience: self.audience,
+            connections,
             tally: Tally::default(),
             started: Instant::now(),
             progress,
-            bar: Mutex::new(Some(bar)),
+            followers: Mutex::new(Some((bar, ticker))),
+            events,
             result: self.result.clone(),
         })
     }
@@ -90,17 +116,18 @@ impl Receptionist for Doorman {
     }
 
     fn paired(&self, peer: IpAddr, key: &Fingerprint) {
-        if !self.quiet {
-            output::line(format_args!("paired with {peer} ({key}); from now on it needs no code"));
+        self.audience.line(format_args!("paired with {peer} ({key}); from now on it needs no code"));
+        if self.audience.json {
+            introduction::tell_paired(&peer.to_string(), key, By::Code);
         }
     }
 
     fn new_code(&self, code: &Code) {
         if self.shows_code {
-            output::line(format_args!(
-                "three wrong codes were tried, so there is a new one: {}",
-                code.reveal()
-            ));
+            tell_code(
+                self.audience,
+                format_args!("three wrong codes were tried, so there is a new one: {}", code.reveal()),
+            );
         }
     }
 }
@@ -108,9 +135,13 @@ impl Receptionist for Doorman {
 impl Observer for Watch {
     fn file(&self, report: &FileReport) {
         self.tally.add(report);
+        if let Some(events) = &self.events {
+            events.start(None);
+            events.file(File::of(report));
+        }
         match (&report.status, report.hash) {
             (FileStatus::Failed(failure), _) => {
-                output::error(format_args!("from {}: {}", self.peer, failure.text))
+                self.audience.error(format_args!("from {}: {}", self.peer, failure.text))
             }
             (status, Some(hash)) => tracing::info!("{hash}  {} {status:?}", report.path),
             (_, None) => {}
@@ -120,7 +151,7 @@ impl Observer for Watch {
 
 impl SessionWatch for Watch {
     fn ended(&self, end: &End) {
-        drop(self.bar.lock().take());
+        drop(self.followers.lock().take());
         let counts = self.tally.counts();
         let exit = Exit::of_broken(end);
         // Those that `--once` interrupts end later and do not count; one that came back after a loss does.
@@ -129,19 +160,32 @@ impl SessionWatch for Watch {
             *result = Some(exit.unwrap_or_else(|| counts.exit()));
         }
         drop(result);
-        let crossed = Progress::get(&self.progress.written);
-        let summary = counts.summary(crossed, self.started.elapsed(), None);
-        if exit.is_some() {
-            let kept = "unfinished files wait for the same command to be run again";
-            output::error(format_args!("from {}: {end}; {summary} before; {kept}", self.peer));
-        } else if !self.quiet {
-            let name = counts.only_name().map_or(String::new(), |name| format!("{name}: "));
-            output::line(format_args!("from {}: {name}{summary}", self.peer));
-        }
+        self.tell_end(end, &counts, Progress::get(&self.progress.written), self.started.elapsed());
     }
 }
 
-pub fn run(args: &RecvArgs, quiet: bool) -> Result<Exit, Failure> {
+impl Watch {
+    fn tell_end(&self, end: &End, counts: &Counts, crossed: u64, time: Duration) {
+        let summary = counts.summary(crossed, time, None);
+        if let Some(events) = &self.events {
+            events.start(None);
+        }
+        let Some(exit) = Exit::of_broken(end) else {
+            if let Some(events) = &self.events {
+                events.done(Sum::of(counts, crossed, time, self.connections));
+            }
+            let name = counts.only_name().map_or(String::new(), |name| format!("{name}: "));
+            return self.audience.line(format_args!("from {}: {name}{summary}", self.peer));
+        };
+        let kept = "unfinished files wait for the same command to be run again";
+        if let Some(events) = &self.events {
+            events.error(exit, &format!("{end}; {summary} before"), kept);
+        }
+        self.audience.error(format_args!("from {}: {end}; {summary} before; {kept}", self.peer));
+    }
+}
+
+pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
     let existing = match (args.overwrite, args.rename) {
         (true, _) => Existing::Overwrite,
         (_, true) => Existing::Rename,
@@ -150,7 +194,7 @@ pub fn run(args: &RecvArgs, quiet: bool) -> Result<Exit, Failure> {
     if args.clean {
         return clean(&args.dir);
     }
-    let (house, shows_code) = introduction::house(args.code_file.as_deref(), args.open)?;
+    let (house, shows_code) = introduction::house(args.code_file.as_deref(), args.open, audience)?;
     let sink = Sink::open(&args.dir, existing).map_err(|error| Failure::new(Exit::Storage, error))?;
     let listener = match args.listen {
         Some(addr) => listen(addr),
@@ -158,19 +202,22 @@ pub fn run(args: &RecvArgs, quiet: bool) -> Result<Exit, Failure> {
     };
     let listener = listener.map_err(|error| Failure::new(Exit::Other, error))?;
     let bound = listener.local_addr().map_err(|error| Failure::new(Exit::Other, error))?;
-    if !quiet {
-        output::line(invitation(sink.path(), bound));
-    }
-    tell_who_may_come(&house, shows_code);
-    let doorman = Arc::new(Doorman { quiet, shows_code, refusals: Mutex::default(), result: Arc::default() });
+    let doorman = Arc::new(Doorman::new(audience, shows_code));
     signals::allow_many_files();
     let stopped = Cell::new(false);
     let served = signals::runtime()?.block_on(async {
         signals::survive_file_size_limit();
+        // Before anything is said: a script may answer the first line with a signal.
+        let interrupted = signals::interrupted();
         let stop = async {
-            signals::interrupted().await;
+            interrupted.await;
             stopped.set(true);
         };
+        audience.line(invitation(sink.path(), bound));
+        if audience.json {
+            json::write(&Event::Listening { addr: bound, port: bound.port() });
+        }
+        tell_who_may_come(&house, shows_code, audience);
         let options = ServeOptions {
             once: args.once,
             patience: args.patience.timeout(),
@@ -181,17 +228,29 @@ pub fn run(args: &RecvArgs, quiet: bool) -> Result<Exit, Failure> {
     });
     served.map_err(|error| Failure::new(Exit::Other, error))?;
     let result = *doorman.result.lock();
-    Ok(if stopped.get() { Exit::Interrupted } else { result.unwrap_or(Exit::Success) })
+    if !stopped.get() {
+        return Ok(result.unwrap_or(Exit::Success));
+    }
+    if audience.json {
+        json::error(None, None, Exit::Interrupted, "interrupted", "start it again to receive more");
+    }
+    Ok(Exit::Interrupted)
 }
 
 /// What a user must know about the door, also with --quiet: that it is open, and the code.
-fn tell_who_may_come(house: &House, shows_code: bool) {
+fn tell_who_may_come(house: &House, shows_code: bool, audience: Audience) {
     if house.open {
         output::error("--open: everybody who can reach this port may leave files here");
     }
     if let (true, Some(book)) = (shows_code, &house.book) {
-        output::line(format_args!("code for machines that were never here: {}", book.code().reveal()));
+        let code = book.code();
+        tell_code(audience, format_args!("code for machines that were never here: {}", code.reveal()));
     }
+}
+
+/// A code is for the person in front of the screen, also with --quiet, and never for a script's log.
+fn tell_code(audience: Audience, text: std::fmt::Arguments<'_>) {
+    if audience.json { output::note(text) } else { output::line(text) }
 }
 
 /// Where we listen, and what to type on the other machine.

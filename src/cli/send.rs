@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,13 +12,16 @@ use anyhow::anyhow;
 use super::args::SendArgs;
 use super::exit::Exit;
 use super::introduction::{self, Introduction};
+use super::json::{File, Status, Sum};
+use super::output::Audience;
 use super::progress::Bar;
+use super::session_events::{SessionEvents, Ticker};
 use super::tally::Tally;
-use super::{Failure, output, signals, units};
+use super::{Failure, signals, units};
 use crate::name::{Escaped, Name};
 use crate::protocol::message::Cause;
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
-use crate::source::{Excludes, Feed, Options, Root, Trouble};
+use crate::source::{Excludes, Feed, Options, Root, SourceError, Trouble};
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::{SendError, SendOutcome, Transfer, send, wanted_connections};
 
@@ -25,123 +29,162 @@ use crate::transport::tcp::{SendError, SendOutcome, Transfer, send, wanted_conne
 struct Reporter {
     peer: Peer,
     tally: Tally,
-    quiet: bool,
+    audience: Audience,
     dry_run: bool,
-}
-
-impl Observer for Reporter {
-    fn file(&self, report: &FileReport) {
-        self.tally.add(report);
-        let path = &report.path;
-        match &report.status {
-            FileStatus::Failed(failure) if failure.cause == Cause::Source => output::error(&failure.text),
-            // Paths in it are those of the other machine.
-            FileStatus::Failed(failure) => output::error(format_args!("at {}: {}", self.peer, failure.text)),
-            _ if self.quiet => {}
-            FileStatus::Wanted => output::line(format_args!("would be sent: {path}")),
-            FileStatus::Identical if self.dry_run => output::line(format_args!("already there: {path}")),
-            status => self.success(report, status),
-        }
-    }
-
-    fn unsent(&self, trouble: &Trouble) {
-        self.tally.add_trouble(trouble);
-        match trouble {
-            Trouble::Failed(error) => output::error(error),
-            Trouble::Skipped { path, what } => {
-                output::note(format_args!("{}: skipped, as it is {what}", Escaped::path(path)))
-            }
-        }
-    }
-
-    fn lost(&self, end: &End, retry_for: Duration) {
-        let seconds = retry_for.as_secs();
-        output::note(format_args!("lost {}: {end}; looking for it for up to {seconds} s", self.peer));
-    }
+    events: Option<Arc<SessionEvents>>,
 }
 
 impl Reporter {
+    fn new(peer: &Peer, audience: Audience, dry_run: bool) -> Reporter {
+        let events = audience.json.then(|| Arc::new(SessionEvents::new(None, peer.to_string())));
+        Reporter { peer: peer.clone(), tally: Tally::default(), audience, dry_run, events }
+    }
+
+    /// What can be offered of what the user named.
+    fn inspect(&self, paths: &[PathBuf]) -> Vec<Root> {
+        let told = |error| match error {
+            SourceError::NotRegular { path, what } => self.unsent(&Trouble::Skipped { path, what }),
+            error => self.unsent(&Trouble::Failed(error)),
+        };
+        paths.iter().filter_map(|path| Root::inspect(path).map_err(told).ok()).collect()
+    }
+
     /// Files that the user named each get a line, as `b3sum` would print it; those in folders are too many for that.
-    fn success(&self, report: &FileReport, status: &FileStatus) {
+    fn success(&self, report: &FileReport) {
         let FileReport { path, hash: Some(hash), named, .. } = report else { return };
-        let what = match status {
+        let what = match &report.status {
             FileStatus::Identical => " (already there)".into(),
             FileStatus::Renamed(new) => format!(" (stored as {new})"),
             _ => String::new(),
         };
         if *named {
-            output::line(format_args!("{hash}  {path}{what}"));
+            self.audience.line(format_args!("{hash}  {path}{what}"));
         } else {
             tracing::info!("{hash}  {path}{what}");
         }
     }
+
+    /// Tells how it all went, and the exit code.
+    fn done(&self, crossed: u64, time: Duration, connections: u8) -> Exit {
+        let counts = self.tally.counts();
+        if let Some(events) = &self.events {
+            events.done(Sum::of(&counts, crossed, time, connections));
+        }
+        if connections > 0 {
+            self.audience.line(counts.summary(crossed, time, Some(connections)));
+        }
+        counts.exit()
+    }
 }
 
-pub fn run(args: &SendArgs, quiet: bool) -> Result<Exit, Failure> {
-    let (peer, paths) = split(&args.paths_and_host)?;
-    let dry_run = args.what.dry_run;
-    let excludes = Excludes::new(&args.what.exclude_from, &args.what.exclude)
-        .map_err(|error| Failure { exit: Exit::Usage, error: anyhow!("what to exclude: {error}") })?;
-    let options = Options { follow: args.what.follow, archive: args.what.archive, excludes };
-    let reporter = Arc::new(Reporter { peer: peer.clone(), tally: Tally::default(), quiet, dry_run });
-    let mut roots = Vec::new();
-    for path in &paths {
-        match Root::inspect(path) {
-            Ok(root) => roots.push(root),
-            Err(error) => reporter.unsent(&Trouble::Failed(error)),
+impl Observer for Reporter {
+    fn file(&self, report: &FileReport) {
+        self.tally.add(report);
+        if let Some(events) = &self.events {
+            events.file(File::of(report));
+        }
+        let (audience, path) = (self.audience, &report.path);
+        match &report.status {
+            FileStatus::Failed(failure) if failure.cause == Cause::Source => audience.error(&failure.text),
+            // Paths in it are those of the other machine.
+            FileStatus::Failed(failure) => audience.error(format_args!("at {}: {}", self.peer, failure.text)),
+            FileStatus::Wanted => audience.line(format_args!("would be sent: {path}")),
+            FileStatus::Identical if self.dry_run => audience.line(format_args!("already there: {path}")),
+            _ => self.success(report),
         }
     }
+
+    fn unsent(&self, trouble: &Trouble) {
+        self.tally.add_trouble(trouble);
+        self.audience.error(trouble);
+        if let Some(events) = &self.events {
+            let status = match trouble {
+                Trouble::Failed(_) => Status::Failed,
+                Trouble::Skipped { .. } => Status::Skipped,
+            };
+            events.file(File::not_offered(
+                trouble.path().as_os_str().as_bytes(),
+                status,
+                trouble.to_string(),
+            ));
+        }
+    }
+
+    fn lost(&self, end: &End, retry_for: Duration) {
+        if let Some(events) = &self.events {
+            events.lost(&end.to_string(), retry_for);
+        }
+        let seconds = retry_for.as_secs();
+        self.audience.error(format_args!("lost {}: {end}; looking for it for up to {seconds} s", self.peer));
+    }
+}
+
+pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
+    let (peer, paths) = split(&args.paths_and_host)?;
+    let what = &args.what;
+    let excludes = Excludes::new(&what.exclude_from, &what.exclude)
+        .map_err(|error| Failure::new(Exit::Usage, anyhow!("what to exclude: {error}")))?;
+    let reporter = Arc::new(Reporter::new(&peer, audience, what.dry_run));
+    let roots = reporter.inspect(&paths);
     check_names(&roots)?;
     if roots.is_empty() {
-        return Ok(reporter.tally.counts().exit());
+        return Ok(reporter.done(0, Duration::ZERO, 0));
     }
-    let total = roots.iter().map(Root::size).fold(0, u64::saturating_add);
-    let total = roots.iter().all(|root| !root.is_folder()).then_some(total);
-    let feed = Feed::new(roots, options);
-    let chunks = feed.chunks();
-    let mut introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), dry_run)?;
+    let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
+    let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
+    let feed = Feed::new(roots, Options { follow: what.follow, archive: what.archive, excludes });
+    let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), what.dry_run)?;
+    let sending = transfer(args, reporter.clone(), feed, total, introduction);
+    signals::runtime()?.block_on(sending).map_err(|failure| failure.about(&peer))
+}
+
+/// Sends to one receiver. `total` is the size of all that is sent, where it is known.
+async fn transfer(
+    args: &SendArgs,
+    reporter: Arc<Reporter>,
+    feed: Feed,
+    total: Option<u64>,
+    mut introduction: Introduction,
+) -> Result<Exit, Failure> {
+    let Reporter { peer, audience, events, .. } = &*reporter;
     let progress = Arc::new(Progress::default());
-    let (outcome, time) = signals::runtime()?.block_on(async {
-        signals::survive_file_size_limit();
-        let stop = signals::interrupted();
-        tokio::pin!(stop);
-        let wanted = |round_trip| wanted_connections(chunks, args.connections, round_trip);
-        let link = tokio::select! {
-            link = introduction.enter(&peer, wanted, quiet) => link?,
-            () = &mut stop => {
-                return Err(Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent")));
-            }
-        };
-        let started = Instant::now();
-        let bar = Bar::follow(progress.clone(), total, String::new(), quiet);
-        let transfer = Transfer {
-            feed,
-            dry_run,
-            observer: reporter.clone(),
-            progress: progress.clone(),
-            patience: args.patience.timeout(),
-            retry_for: args.patience.retry_for(),
-        };
-        let again = async |session| introduction.try_to_enter(&peer, Some(session), wanted).await;
-        let result = send(link, transfer, again, stop).await;
-        drop(bar);
-        match result {
-            Ok(outcome) => Ok((outcome, started.elapsed())),
-            Err(SendError::Enter(error)) => Err(Failure::new(introduction::exit(&error), error)),
-            Err(error @ (SendError::Thread(_) | SendError::Walk)) => Err(Failure::new(Exit::Other, error)),
+    signals::survive_file_size_limit();
+    let stop = signals::interrupted();
+    tokio::pin!(stop);
+    let chunks = feed.chunks();
+    let wanted = |round_trip| wanted_connections(chunks, args.connections, round_trip);
+    let link = tokio::select! {
+        link = introduction.enter(peer, wanted, *audience) => link?,
+        () = &mut stop => {
+            return Err(Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent")));
         }
+    };
+    let started = Instant::now();
+    let ticker = events.as_ref().map(|events| {
+        events.start(Some(link.addr));
+        Ticker::follow(events.clone(), progress.clone(), total)
+    });
+    let bar = Bar::follow(progress.clone(), total, String::new(), audience.quiet);
+    let transfer = Transfer {
+        feed,
+        dry_run: args.what.dry_run,
+        observer: reporter.clone(),
+        progress: progress.clone(),
+        patience: args.patience.timeout(),
+        retry_for: args.patience.retry_for(),
+    };
+    let again = async |session| introduction.try_to_enter(peer, Some(session), wanted).await;
+    let result = send(link, transfer, again, stop).await;
+    drop((bar, ticker));
+    let outcome = result.map_err(|error| match error {
+        SendError::Enter(error) => Failure::new(introduction::exit(&error), error),
+        error @ (SendError::Thread(_) | SendError::Walk) => Failure::new(Exit::Other, error),
     })?;
-    let counts = reporter.tally.counts();
-    let written = progress.crossed();
     if let Some(exit) = Exit::of_broken(&outcome.end) {
         let total = total.unwrap_or_else(|| Progress::get(&progress.offered));
-        let error = broken(&peer, &outcome, progress.arrived(), total);
-        return Err(Failure::new(exit, error));
+        return Err(Failure::new(exit, broken(peer, &outcome, progress.arrived(), total)));
     }
-    if !quiet {
-        output::line(counts.summary(written, time, Some(outcome.connections)));
-    }
-    Ok(counts.exit())
+    Ok(reporter.done(progress.crossed(), started.elapsed(), outcome.connections))
 }
 
 /// What to tell of a session that did not come to its end.
@@ -159,13 +202,13 @@ fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: u64) -> anyho
                 "{peer} ({addr}) has said nothing for {seconds} s; is it frozen or unplugged? {progress}; {again}"
             )
         }
-        end => anyhow!("sending to {peer} ({addr}) failed: {end}; {progress}"),
+        end => anyhow!("sending to {peer} ({addr}) failed: {end}; {progress}; {again}"),
     }
 }
 
 /// The last argument is the host, what stands before are the paths.
 fn split(arguments: &[OsString]) -> Result<(Peer, Vec<PathBuf>), Failure> {
-    let usage = |error: anyhow::Error| Failure { exit: Exit::Usage, error };
+    let usage = |error: anyhow::Error| Failure::new(Exit::Usage, error);
     let (host, paths) = arguments
         .split_last()
         .filter(|(_, paths)| !paths.is_empty())
@@ -189,7 +232,7 @@ fn check_names(roots: &[Root]) -> Result<(), Failure> {
             let error = anyhow!(
                 "{first} and {second} have the same file name; send them one after the other, or rename one"
             );
-            return Err(Failure { exit: Exit::Usage, error });
+            return Err(Failure::new(Exit::Usage, error));
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::process;
 use anyhow::anyhow;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 use super::exit::Exit;
 use super::{Failure, output};
@@ -19,28 +19,37 @@ pub fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::new(Exit::Other, anyhow!("cannot start: {error}")))
 }
 
-/// Completes at the first SIGINT or SIGTERM. A second one ends the program at once.
-pub async fn interrupted() {
-    tokio::select! {
-        () = heard(SignalKind::interrupt()) => {}
-        () = heard(SignalKind::terminate()) => {}
+/// Completes at the first SIGINT or SIGTERM from this call on. A second one ends the program at once.
+pub fn interrupted() -> impl Future<Output = ()> {
+    let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(watch);
+    async move {
+        heard(&mut signals).await;
+        tokio::spawn(async move {
+            heard(&mut signals).await;
+            process::exit(Exit::Interrupted as i32);
+        });
     }
-    tokio::spawn(async {
-        tokio::select! {
-            () = heard(SignalKind::interrupt()) => {}
-            () = heard(SignalKind::terminate()) => {}
-        }
-        process::exit(Exit::Interrupted as i32);
-    });
 }
 
-async fn heard(kind: SignalKind) {
-    match signal(kind) {
-        Ok(mut signal) => drop(signal.recv().await),
-        Err(error) => {
+fn watch(kind: SignalKind) -> Option<Signals> {
+    signal(kind)
+        .inspect_err(|error| {
             output::error(format_args!("cannot watch for signals ({error}); Ctrl-C will not end cleanly"));
-            pending().await
-        }
+        })
+        .ok()
+}
+
+async fn heard([interrupt, terminate]: &mut [Option<Signals>; 2]) {
+    tokio::select! {
+        () = next(interrupt) => {}
+        () = next(terminate) => {}
+    }
+}
+
+async fn next(signals: &mut Option<Signals>) {
+    match signals {
+        Some(signals) => drop(signals.recv().await),
+        None => pending().await,
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Counts {
     /// Of all those, the files that were there before, and their bytes.
     pub identical: u64,
     pub failed: u64,
+    /// Of the failed ones, folders and links.
+    failed_others: u64,
     /// Pipes, sockets and devices.
     pub skipped: u64,
     /// The only name or the first of several that arrived.
@@ -46,6 +48,7 @@ impl Tally {
         match status {
             FileStatus::Failed(failure) => {
                 counts.failed += 1;
+                counts.failed_others += u64::from(*kind != ReportKind::File);
                 counts.storage |= failure.cause == Cause::Storage;
                 counts.verification |= failure.cause == Cause::Verification;
                 return;
@@ -122,11 +125,16 @@ impl Counts {
             text += &format!(" over {}", units::count(n.into(), "connection"));
         }
         text += if anything && !self.dry { ", verified" } else { "" };
-        if self.failed > 0 {
-            text += &format!("; {} failed", units::count(self.failed, "file"));
+        match (self.failed, self.failed_others) {
+            (0, _) => {}
+            (n, 0) => text += &format!("; {} failed", units::count(n, "file")),
+            (n, _) => text += &format!("; {n} failed, not all of them files"),
         }
         if self.skipped > 0 {
             text += &format!("; {} skipped", units::count(self.skipped, "special file"));
+        }
+        if self.skipped > 0 {
+            text += &format!("; {} skipped, as only files are sent", self.skipped);
         }
         text
     }

@@ -9,7 +9,7 @@ use crate::trust::peers::{Peers, PeersError};
 
 pub fn run(args: &TrustArgs) -> Result<Exit, Failure> {
     let (identity, store) = introduction::ourselves()?;
-    let other = |error: anyhow::Error| Failure { exit: Exit::Other, error };
+    let other = |error: anyhow::Error| Failure::new(Exit::Other, error);
     match &args.action {
         None => {
             let peers = store.load().map_err(|error| other(error.into()))?;

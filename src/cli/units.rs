@@ -39,7 +39,8 @@ pub fn bit_rate(bytes: u64, time: Duration) -> String {
     scaled(8.0 * per_second(bytes, time), 1000.0, &["bit/s", "kbit/s", "Mbit/s", "Gbit/s"])
 }
 
-fn per_second(bytes: u64, time: Duration) -> f64 {
+/// Bytes a second.
+pub fn per_second(bytes: u64, time: Duration) -> f64 {
     bytes as f64 / time.as_secs_f64().max(1e-6)
 }
 

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::limits::{
-    ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, CONNECTIONS_MAX, LINK_TARGET_BYTES_MAX, MESSAGE_BYTES_MAX, TEXT_BYTES_MAX,
-    WIRE_PATH_BYTES_MAX,
+    ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, CONNECTIONS_MAX, LINK_TARGET_BYTES_MAX, MESSAGE_BYTES_MAX,
+    TEXT_BYTES_MAX, WIRE_PATH_BYTES_MAX,
 };
 use proptest::prelude::*;
 use std::fmt::Debug;
@@ -169,7 +169,11 @@ fn check_all<M: Message + PartialEq + Debug>(messages: Vec<(M, &'static [u8])>) 
             assert!(matches!(got, Err(DecodeError::Truncated { .. })), "{message:?} cut at {cut}: {got:?}");
         }
         for cut in 0..bytes.len() {
-            assert_eq!(take_framed::<M>(&bytes[..cut], MESSAGE_BYTES_MAX), Ok(None), "{message:?} framed, cut at {cut}");
+            assert_eq!(
+                take_framed::<M>(&bytes[..cut], MESSAGE_BYTES_MAX),
+                Ok(None),
+                "{message:?} framed, cut at {cut}"
+            );
         }
         let longer = [body, &[0]].concat();
         assert_eq!(M::take(&longer), Err(DecodeError::Trailing { extra: 1 }), "{message:?}");

@@ -39,7 +39,10 @@ impl Diligence {
 pub(super) enum Finished {
     File(Complete),
     /// A folder or a link, which is there already.
-    Entry { entry: Entry, made: Made },
+    Entry {
+        entry: Entry,
+        made: Made,
+    },
 }
 
 /// A file whose bytes are all there, and right as they came.

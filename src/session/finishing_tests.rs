@@ -16,7 +16,17 @@ fn session(dir: &std::path::Path) -> (Arc<Receiving>, OutboxReader<ReceiverMessa
     let sink = Arc::new(Sink::open(dir, Existing::Refuse).unwrap());
     let (outbox, reader) = outbox();
     let diligence = Diligence { sync: true, reread: true };
-    (Arc::new(Receiving::new(sink, diligence, false, outbox, Arc::new(Deaf), Arc::new(Progress::default()))), reader)
+    (
+        Arc::new(Receiving::new(
+            sink,
+            diligence,
+            false,
+            outbox,
+            Arc::new(Deaf),
+            Arc::new(Progress::default()),
+        )),
+        reader,
+    )
 }
 
 /// File `id` of a session, offered and received.

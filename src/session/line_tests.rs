@@ -6,7 +6,7 @@ use super::*;
 use crate::chunk::FileId;
 use crate::protocol::message::Against;
 use crate::session::run::Outgoing;
-use crate::source::{Feed, Excludes, Next, Options, Root};
+use crate::source::{Excludes, Feed, Next, Options, Root};
 
 /// Notes whether it was ended.
 #[derive(Clone, Default)]

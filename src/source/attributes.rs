@@ -18,7 +18,11 @@ use crate::protocol::message::{Archive, Attribute};
 /// # Errors
 /// [`SourceError::Io`] for attributes that cannot be read, [`SourceError::TooManyAttributes`] for more than travel.
 pub(super) fn archive(path: &Path, metadata: &FileMetadata) -> Result<Arc<Archive>, SourceError> {
-    let io = |errno: Errno| SourceError::Io { path: path.into(), doing: "read the attributes of", source: errno.into() };
+    let io = |errno: Errno| SourceError::Io {
+        path: path.into(),
+        doing: "read the attributes of",
+        source: errno.into(),
+    };
     let attributes = match read(path, metadata.is_symlink()) {
         Ok(attributes) => attributes.ok_or_else(|| SourceError::TooManyAttributes { path: path.into() })?,
         // A file system without attributes has none.

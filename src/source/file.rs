@@ -151,7 +151,8 @@ impl OpenSource {
 
     /// Whether chunk `index` lies in a hole, so that it is known to be zeros without being read.
     pub fn is_hole(&self, layout: Layout, index: ChunkIndex) -> bool {
-        let (true, Some(start), Some(len)) = (self.sparse, layout.offset_of(index), layout.len_of(index)) else {
+        let (true, Some(start), Some(len)) = (self.sparse, layout.offset_of(index), layout.len_of(index))
+        else {
             return false;
         };
         match rustix::fs::seek(&self.file, SeekFrom::Data(start)) {

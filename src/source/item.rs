@@ -28,14 +28,23 @@ pub struct Item {
 pub enum What {
     File(Source),
     Folder,
-    Symlink { target: Vec<u8> },
+    Symlink {
+        target: Vec<u8>,
+    },
     /// A further name of the file `to`. Should that not arrive, this one is sent as a file of its own.
-    HardLink { to: Arc<FirstName>, source: Source },
+    HardLink {
+        to: Arc<FirstName>,
+        source: Source,
+    },
 }
 
 impl Item {
     pub(super) fn new(path: Option<RelativePath>, what: What, metadata: Metadata, within: Within) -> Item {
         Item { path, what, metadata, named: false, within: Mutex::new(within), first: Mutex::default() }
+    }
+
+    pub(super) fn named(self) -> Item {
+        Item { named: true, ..self }
     }
 
     pub(super) fn with_further_names(self, first: Arc<FirstName>) -> Item {
@@ -159,7 +168,10 @@ struct First {
 
 impl FirstName {
     pub(super) fn new(path: RelativePath, ready: Sender<Item>) -> Arc<FirstName> {
-        Arc::new(FirstName { state: Mutex::new(First { path, arrived: false, waiting: Some(Vec::new()) }), ready })
+        Arc::new(FirstName {
+            state: Mutex::new(First { path, arrived: false, waiting: Some(Vec::new()) }),
+            ready,
+        })
     }
 
     /// Where the file is, or would have been.

@@ -17,7 +17,7 @@ use super::attributes::archive;
 use super::error::SourceError;
 use super::file::Source;
 use super::item::{FirstName, Folder, Item, What, Within};
-use crate::name::{Name, RelativePath};
+use crate::name::{Escaped, Name, RelativePath};
 use crate::protocol::message::Metadata;
 
 /// What is left out: patterns as in `.gitignore`, seen from each folder that the user named.
@@ -79,7 +79,10 @@ impl Root {
         rustix::fs::access(path, rustix::fs::Access::READ_OK).map_err(|errno| io("read")(errno.into()))?;
         let bytes = path.as_os_str().as_bytes();
         let contents = is_folder
-            && (path.file_name().is_none() || bytes.ends_with(b"/") || bytes.ends_with(b"/.") || bytes == b".");
+            && (path.file_name().is_none()
+                || bytes.ends_with(b"/")
+                || bytes.ends_with(b"/.")
+                || bytes == b".");
         let name = match path.file_name() {
             Some(name) if !contents => Some(Name::from_local(name).map_err(|reason| bad_name(path, reason))?),
             _ => None,
@@ -117,10 +120,15 @@ fn bad_name(path: &Path, reason: crate::name::BadName) -> SourceError {
 }
 
 /// Something on the way that is not sent.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Trouble {
+    #[error(transparent)]
     Failed(SourceError),
     /// A pipe, a socket or a device.
+    #[error(
+        "{}: skipped, as it is {what}; only files can be sent, and folders with what is in them",
+        Escaped::path(path)
+    )]
     Skipped { path: PathBuf, what: &'static str },
 }
 
@@ -197,7 +205,7 @@ impl Walk {
                 return None;
             }
             let step = self.leaf(&path, name.into(), &metadata, Within::default());
-            return step.map(|step| step.map(|item| Item { named: true, ..item }));
+            return step.map(|step| step.map(Item::named));
         }
         let entries = WalkDir::new(&path).follow_links(self.options.follow).min_depth(1).into_iter();
         let to = name.map(RelativePath::from);

@@ -121,7 +121,8 @@ fn links_stay_links_unless_they_are_to_be_followed_and_a_loop_is_noticed() {
     let seen = sorted(all(feed(&[&top], options())));
     assert_eq!(
         seen,
-        ["top/", "top/dangling -> nowhere", "top/file", "top/link -> file", "top/loop -> ."].map(String::from)
+        ["top/", "top/dangling -> nowhere", "top/file", "top/link -> file", "top/loop -> ."]
+            .map(String::from)
     );
     let followed = sorted(all(feed(&[&top], Options { follow: true, ..options() })));
     assert_eq!(followed.len(), 5, "{followed:?}");
@@ -195,6 +196,9 @@ fn names_are_kept_byte_for_byte_and_part_files_are_not_sent() {
     fs::write(top.join(OsStr::from_bytes(b"\xff\n-x")), "x").unwrap();
     fs::write(top.join(".a.lanx-part"), "x").unwrap();
     let seen = sorted(all(feed(&[&top], options())));
-    assert!(seen[0].contains(".a.lanx-part: the file name \".a.lanx-part\" looks like one of lanx's own"), "{seen:?}");
+    assert!(
+        seen[0].contains(".a.lanx-part: the file name \".a.lanx-part\" looks like one of lanx's own"),
+        "{seen:?}"
+    );
     assert_eq!(seen[1..], ["top/", "top/\\xff\\n-x"].map(String::from));
 }

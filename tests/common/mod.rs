@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports, reason = "each test crate uses a part of it")]
 #![allow(clippy::print_stderr, reason = "what a failed test should show")]
 
+mod events;
 mod files;
 pub mod hostile;
 pub mod peer;
@@ -18,6 +19,7 @@ mod tap;
 mod terminal;
 pub mod weather;
 
+pub use events::*;
 pub use files::*;
 pub use people::*;
 pub use process::*;

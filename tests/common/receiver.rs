@@ -47,8 +47,12 @@ impl Receiver {
     }
 }
 
-/// The address in the line `listening on ADDR`, once that line is complete.
+/// The address in the line `listening on ADDR`, or in the event, once that line is complete.
 fn listening_on(stdout: &str) -> Option<SocketAddr> {
+    if stdout.starts_with('{') {
+        let (line, _) = stdout.split_once('\n')?;
+        return super::event(line)["addr"].as_str()?.parse().ok();
+    }
     let (_, rest) = stdout.split_once("listening on ")?;
     let (addr, _) = rest.split_once('\n')?;
     addr.trim().parse().ok()

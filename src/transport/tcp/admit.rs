@@ -45,6 +45,9 @@ pub(super) struct Guest {
 pub(super) enum Refusal {
     #[error("it said nothing for {} s", HANDSHAKE_TIMEOUT.as_secs())]
     Mute,
+    /// A look whether anybody is here, or a data connection that came as its session ended.
+    #[error("it hung up without a word")]
+    Silent,
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error(transparent)]
@@ -80,7 +83,7 @@ pub(super) enum Refusal {
 impl Refusal {
     /// Whether it is part of the ordinary course of things.
     pub fn is_ordinary(&self) -> bool {
-        matches!(self, Refusal::WentForCode(_))
+        matches!(self, Refusal::WentForCode(_) | Refusal::Silent)
     }
 }
 
@@ -112,7 +115,16 @@ pub(super) async fn admit(
     }
     // AES only where it is fast at both ends.
     let cipher = if cipher == Cipher::preferred() { cipher } else { Cipher::ChaCha20Poly1305 };
-    Ok(Guest { reader: visit.reader, writer: visit.writer, secret, peer, dry_run, resumes, connections, cipher })
+    Ok(Guest {
+        reader: visit.reader,
+        writer: visit.writer,
+        secret,
+        peer,
+        dry_run,
+        resumes,
+        connections,
+        cipher,
+    })
 }
 
 struct Visit<'a> {

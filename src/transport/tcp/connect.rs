@@ -21,7 +21,7 @@ use crate::protocol::preface::{PREFACE_BYTES, PrefaceError, Role, Status};
 pub enum ConnectError {
     #[error("cannot find {host}: {reason}; check the name, or use the address that `lanx recv` shows")]
     Unknown { host: String, reason: String },
-    #[error("cannot reach {peer}: {}", list(attempts))]
+    #[error("cannot reach {peer}: {}; {}", list(attempts), advice(attempts))]
     Unreachable { peer: Peer, attempts: Vec<(SocketAddr, io::Error)> },
     #[error("{addr} accepted the connection but said nothing for {} s; is it `lanx recv` that listens on this port?", HANDSHAKE_TIMEOUT.as_secs())]
     Mute { addr: SocketAddr },
@@ -38,20 +38,23 @@ pub enum ConnectError {
 }
 
 fn list(attempts: &[(SocketAddr, io::Error)]) -> String {
-    let texts: Vec<String> = attempts.iter().map(|(addr, e)| format!("{addr} {}", advice(e))).collect();
-    texts.join("; ")
+    let text = |error: &io::Error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => "refused the connection".into(),
+        io::ErrorKind::TimedOut => format!("did not answer within {} s", CONNECT_TIMEOUT.as_secs()),
+        _ => format!("failed: {error}"),
+    };
+    let texts: Vec<String> = attempts.iter().map(|(addr, error)| format!("{addr} {}", text(error))).collect();
+    texts.join(", ")
 }
 
-fn advice(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => {
-            "refused the connection (is `lanx recv` running there, on this port?)".into()
-        }
-        io::ErrorKind::TimedOut => format!(
-            "did not answer within {} s (is the address right, and does a firewall let the port in?)",
-            CONNECT_TIMEOUT.as_secs()
-        ),
-        _ => format!("failed: {error}"),
+/// What to look at, given how the addresses of one machine failed.
+fn advice(attempts: &[(SocketAddr, io::Error)]) -> &'static str {
+    let any = |kind| attempts.iter().any(|(_, error)| error.kind() == kind);
+    match (any(io::ErrorKind::ConnectionRefused), any(io::ErrorKind::TimedOut)) {
+        (true, false) => "is `lanx recv` running there, on this port?",
+        (true, true) => "is `lanx recv` running there, on this port, and does a firewall let the port in?",
+        (false, true) => "is the address right, and does a firewall let the port in?",
+        (false, false) => "is the address right, and is this machine on that network?",
     }
 }
 

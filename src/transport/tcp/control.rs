@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::limits::{BEAT_INTERVAL, GOODBYE_TIMEOUT, GREETING_BYTES_MAX, MESSAGE_BYTES_MAX, PROGRESS_INTERVAL};
+use crate::limits::{
+    BEAT_INTERVAL, GOODBYE_TIMEOUT, GREETING_BYTES_MAX, MESSAGE_BYTES_MAX, PROGRESS_INTERVAL,
+};
 use crate::protocol::message::{Message, put_framed, take_framed};
 use crate::session::{End, Ending, OutboxReader, PeerMisbehaved};
 

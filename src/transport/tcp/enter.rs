@@ -62,8 +62,8 @@ pub enum EnterError {
     #[error(transparent)]
     Store(#[from] PeerStoreError),
     #[error(
-        "THE KEY OF {peer} HAS CHANGED. It was {was} and is {now}. Either lanx was set up anew there, or somebody is \
-         pretending to be that machine. If you know why it changed, `lanx trust remove {address}` and send again; nothing was sent"
+        "THE KEY OF {peer} HAS CHANGED, and nothing was sent. It was {was} and is {now}. Either lanx was set up anew there, or somebody is \
+         pretending to be that machine; if you know why it changed, `lanx trust remove {address}` and send again"
     )]
     KeyChanged { peer: Peer, address: String, was: Fingerprint, now: Fingerprint },
     #[error("{peer} does not know this machine and wants the code that it shows")]
@@ -71,15 +71,15 @@ pub enum EnterError {
     #[error("{peer} lets everybody in and was never seen before; its key is {key}")]
     FirstSight { peer: Peer, key: Fingerprint },
     #[error(
-        "{peer} does not know this machine, and there is no code to prove to it. Ways out: start `lanx recv` there in a terminal and \
-         send from one; or give both sides the same code with LANX_CODE or --code-file; or copy your identity there (docs: SECURITY.md)"
+        "{peer} does not know this machine, and there is no code to prove to it; start `lanx recv` there in a terminal and \
+         send from one, or give both sides the same code with LANX_CODE or --code-file, or copy your identity there (docs: SECURITY.md)"
     )]
     NoCode { peer: Peer },
     #[error("{peer} has another code than the one given; look at its screen and try again")]
     WrongCode { peer: Peer },
     #[error(
         "{peer} could not prove that it knows the code: it is not the machine you think it is, or somebody in between \
-         changes what is sent; nothing was sent"
+         changes what is sent; nothing was sent, look at the address and the code before trying again"
     )]
     Impostor { peer: Peer },
     #[error("{peer} has heard too many wrong codes; try again in {seconds} s")]
@@ -198,14 +198,8 @@ impl Greeting<'_> {
         let stranger = matches!(self.standing, Standing::Unknown | Standing::KnownElsewhere);
         let prove = stranger && self.visitor.code.is_some();
         let Errand { name, resumes, dry_run, .. } = *errand;
-        let hello = Hello {
-            connections,
-            cipher: Cipher::preferred(),
-            prove,
-            dry_run,
-            resumes,
-            name: name.into(),
-        };
+        let hello =
+            Hello { connections, cipher: Cipher::preferred(), prove, dry_run, resumes, name: name.into() };
         self.say(&SenderMessage::Hello(hello)).await?;
         let mut acquaintance = Acquaintance::Old;
         let mut heard = self.hear().await?;

@@ -157,6 +157,9 @@ impl Reception {
     /// guest.
     async fn meet(&self, mut stream: TcpStream, addr: SocketAddr) -> Result<Option<Guest>, Refusal> {
         let mut preface = [0; PREFACE_BYTES];
+        if stream.peek(&mut preface[..1]).await? == 0 {
+            return Err(Refusal::Silent);
+        }
         stream.read_exact(&mut preface).await?;
         match Role::decode(preface) {
             Ok(Role::Control) => {}
@@ -195,7 +198,7 @@ impl Reception {
         };
         let _ = self.passages.send(Passage::Began);
         let progress = Arc::new(Progress::default());
-        let watch = self.receptionist.started(ip, progress.clone());
+        let watch = self.receptionist.started(ip, guest.connections, progress.clone());
         let (outbox, outbox_reader) = outbox();
         let receiving =
             Receiving::new(self.sink.clone(), self.diligence, guest.dry_run, outbox, watch.clone(), progress);

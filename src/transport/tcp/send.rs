@@ -162,12 +162,7 @@ struct How {
 }
 
 /// Runs one session to its end.
-async fn run(
-    link: Link,
-    feed: Feed,
-    how: &How,
-    stop: impl Future<Output = ()>,
-) -> Result<Ran, SendError> {
+async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) -> Result<Ran, SendError> {
     let Link { reader, writer, secret, session, cipher, connections, addr, .. } = link;
     let (outbox, outbox_reader) = outbox();
     let How { patience, dry_run, .. } = *how;

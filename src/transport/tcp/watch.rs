@@ -9,8 +9,8 @@ use crate::trust::fingerprint::Fingerprint;
 
 /// Who is told what goes on at the receiver.
 pub trait Receptionist: Send + Sync {
-    /// A session began; whoever is returned hears how it goes on.
-    fn started(&self, peer: IpAddr, progress: Arc<Progress>) -> Arc<dyn SessionWatch>;
+    /// A session of so many data connections began; whoever is returned hears how it goes on.
+    fn started(&self, peer: IpAddr, connections: u8, progress: Arc<Progress>) -> Arc<dyn SessionWatch>;
     /// Somebody was sent away.
     fn refused(&self, peer: IpAddr, why: &str);
     /// Somebody proved the code.

@@ -1,0 +1,361 @@
+//! Events for scripts: with `--json` one JSON object a line on stdout. What each field means stands in `docs/json.md`,
+//! its form in `docs/events.schema.json`. Nothing else writes them, and nothing below this room knows of them.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::SocketAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+
+use super::exit::Exit;
+use super::output;
+use super::tally::Counts;
+use crate::name::is_unsafe_to_show;
+use crate::protocol::message::Cause;
+use crate::session::{FileReport, FileStatus, ReportKind};
+
+/// Which session an event is about. Absent where it is about none.
+#[derive(Serialize, Clone, Copy, Default)]
+pub struct Whom<'a> {
+    /// At a receiver: numbers its sessions from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<u64>,
+    /// The other machine: at a sender as the user wrote it, at a receiver its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event<'a> {
+    /// The receiver takes connections here.
+    Listening { addr: SocketAddr, port: u16 },
+    /// The other machine's key is known from now on.
+    Paired {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        key: String,
+        by: By,
+    },
+    /// A session began.
+    Start {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        /// At a sender: the address of the receiver that was reached.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        addr: Option<SocketAddr>,
+    },
+    Progress {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        #[serde(flatten)]
+        reached: Reached,
+    },
+    File {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        #[serde(flatten)]
+        file: File<'a>,
+    },
+    /// The receiver was lost and is looked for.
+    Lost {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        message: &'a str,
+        retry_for: u64,
+    },
+    /// A session came to its end: every file has its outcome.
+    Done {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        #[serde(flatten)]
+        sum: Sum,
+    },
+    /// A session, or without `session` the program, ended before its end.
+    Error {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        code: u8,
+        message: &'a str,
+        hint: &'a str,
+    },
+}
+
+/// What a key is trusted for.
+#[derive(Serialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// Both machines proved that they know the code.
+    Code,
+    /// The receiver lets everybody in and was seen for the first time.
+    FirstSight,
+}
+
+/// How far a session has come. None of these ever runs backwards.
+#[derive(Serialize, Clone, Copy, Default)]
+pub struct Reached {
+    /// Files that have an outcome.
+    pub files: u64,
+    /// Bytes that are where they belong, in files that have an outcome or not.
+    pub bytes: u64,
+    /// Bytes in all files that are known of so far.
+    pub total: u64,
+    /// Of `total`, in steps of 0.1; below 100, as only the end of the session is the end.
+    pub percent: f64,
+}
+
+/// What became of one file.
+#[derive(Serialize)]
+pub struct File<'a> {
+    path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_bytes: Option<String>,
+    /// Absent where nobody could look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<Kind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blake3: Option<String>,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_path: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_path_bytes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
+}
+
+/// What it is.
+#[derive(Serialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    File,
+    Folder,
+    Symlink,
+    HardLink,
+}
+
+#[derive(Serialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It crossed the network, is verified, and has its name.
+    Sent,
+    /// It was there already.
+    Identical,
+    /// As sent, under another name, because its own was taken.
+    Renamed,
+    /// Only in a dry run: it would be sent.
+    Wanted,
+    /// It is of a kind that is not sent.
+    Skipped,
+    Failed,
+}
+
+/// All files of a session, added up.
+#[derive(Serialize)]
+pub struct Sum {
+    /// Files that are in place, and the bytes in them; those that were there before are among them.
+    files: u64,
+    bytes: u64,
+    /// Folders and links that are in place.
+    folders: u64,
+    links: u64,
+    /// Bytes that crossed the network.
+    sent_bytes: u64,
+    identical: u64,
+    failed: u64,
+    skipped: u64,
+    seconds: f64,
+    /// Bytes that crossed the network each second.
+    bytes_per_second: u64,
+    /// Data connections.
+    connections: u8,
+    /// The exit code of this session.
+    code: u8,
+}
+
+impl<'a> File<'a> {
+    pub fn of(report: &'a FileReport) -> File<'a> {
+        let failure = match &report.status {
+            FileStatus::Failed(failure) => Some(failure),
+            _ => None,
+        };
+        let status = match &report.status {
+            FileStatus::Stored => Status::Sent,
+            FileStatus::Identical => Status::Identical,
+            FileStatus::Renamed(_) => Status::Renamed,
+            FileStatus::Wanted => Status::Wanted,
+            FileStatus::Failed(_) => Status::Failed,
+        };
+        let (path, path_bytes) = lossless(report.path.as_bytes());
+        let (new_path, new_path_bytes) = match &report.status {
+            FileStatus::Renamed(new) => {
+                let new = report.path.with_name(new);
+                let (text, bytes) = lossless(new.as_bytes());
+                (Some(text.into_owned().into()), bytes)
+            }
+            _ => (None, None),
+        };
+        let kind = match report.kind {
+            ReportKind::File => Kind::File,
+            ReportKind::Folder => Kind::Folder,
+            ReportKind::Symlink => Kind::Symlink,
+            ReportKind::HardLink => Kind::HardLink,
+        };
+        File {
+            path,
+            path_bytes,
+            kind: Some(kind),
+            size: (report.kind == ReportKind::File).then_some(report.size),
+            blake3: report.hash.filter(|_| failure.is_none()).map(|hash| hash.to_string()),
+            status,
+            new_path,
+            new_path_bytes,
+            cause: failure.map(|failure| cause(failure.cause)),
+            reason: failure.map(|failure| failure.text.to_string().into()),
+        }
+    }
+
+    /// One that could not even be offered, under the path that the user gave.
+    pub fn not_offered(path: &'a [u8], status: Status, reason: String) -> File<'a> {
+        let (path, path_bytes) = lossless(path);
+        File {
+            path,
+            path_bytes,
+            kind: None,
+            size: None,
+            blake3: None,
+            status,
+            new_path: None,
+            new_path_bytes: None,
+            cause: Some(cause(Cause::Source)),
+            reason: Some(reason.into()),
+        }
+    }
+}
+
+fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Refused => "refused",
+        Cause::Storage => "storage",
+        Cause::Source => "source",
+        Cause::Verification => "verification",
+    }
+}
+
+impl Sum {
+    pub fn of(counts: &Counts, sent_bytes: u64, time: std::time::Duration, connections: u8) -> Sum {
+        Sum {
+            files: counts.arrived,
+            bytes: counts.bytes,
+            folders: counts.folders,
+            links: counts.links,
+            sent_bytes,
+            identical: counts.identical,
+            failed: counts.failed,
+            skipped: counts.skipped,
+            // A microsecond is more than a clock between two machines means.
+            seconds: (time.as_secs_f64() * 1e6).round() / 1e6,
+            bytes_per_second: super::units::per_second(sent_bytes, time) as u64,
+            connections,
+            code: counts.exit().code(),
+        }
+    }
+}
+
+/// A name as text, and in base64 as well where the text is not all of it: where it is not UTF-8. Each byte sequence that
+/// is not stands in the text as U+FFFD.
+fn lossless(name: &[u8]) -> (Cow<'_, str>, Option<String>) {
+    match String::from_utf8_lossy(name) {
+        text @ Cow::Borrowed(_) => (text, None),
+        text @ Cow::Owned(_) => (text, Some(STANDARD.encode(name))),
+    }
+}
+
+/// Escapes whatever could do something to a terminal or hide in it. JSON alone would let most of that pass; for who
+/// parses it, it is the same text.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
+        let mut rest = text;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_unsafe_to_show(*c)) {
+            let (plain, from) = rest.split_at(at);
+            out.write_all(plain.as_bytes())?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = &from[c.len_utf8()..];
+        }
+        out.write_all(rest.as_bytes())
+    }
+}
+
+fn encode(event: &Event) -> serde_json::Result<Vec<u8>> {
+    let mut line = Vec::with_capacity(256);
+    event.serialize(&mut Serializer::with_formatter(&mut line, Harmless))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Writes one event, and flushes it. A reader that has left misses it; the transfer does not depend on that.
+pub fn write(event: &Event) {
+    match encode(event) {
+        Ok(line) => output::line_of(&line),
+        Err(error) => tracing::error!("an event cannot be written as JSON: {error}"),
+    }
+}
+
+/// Writes what ended the session, or without one the program.
+pub fn error(session: Option<u64>, peer: Option<&str>, exit: Exit, message: &str, hint: &str) {
+    write(&Event::Error { whom: Whom { session, peer }, code: exit.code(), message, hint });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(path: &[u8]) -> String {
+        let file = File::not_offered(path, Status::Failed, "gone".into());
+        let event = Event::File { whom: Whom { session: None, peer: Some("nas") }, file };
+        String::from_utf8(encode(&event).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_line_of_a_receiver_that_listens_is_pinned() {
+        let addr = "127.0.0.1:40123".parse().unwrap();
+        let line = encode(&Event::Listening { addr, port: 40123 }).unwrap();
+        assert_eq!(line, b"{\"event\":\"listening\",\"addr\":\"127.0.0.1:40123\",\"port\":40123}\n");
+    }
+
+    #[test]
+    fn text_that_could_act_on_a_terminal_is_escaped_and_comes_back_whole() {
+        let name = "a\u{1b}[31m\u{9b}2J\u{202e}\u{e0041}\u{7f}\n\"\\ö😀";
+        let line = line(name.as_bytes());
+        assert!(line.contains(r#""a\u001b[31m\u009b2J\u202e\udb40\udc41\u007f\n\"\\ö😀""#), "{line}");
+        assert_eq!(line.matches('\n').count(), 1);
+        let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(parsed["path"], name);
+        assert_eq!(parsed.get("path_bytes"), None);
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_comes_back_whole_from_its_bytes() {
+        let name = b"caf\xe9\xff.txt";
+        let parsed: serde_json::Value = serde_json::from_str(&line(name)).unwrap();
+        assert_eq!(parsed["path"], "caf\u{fffd}\u{fffd}.txt");
+        assert_eq!(STANDARD.decode(parsed["path_bytes"].as_str().unwrap()).unwrap(), name);
+    }
+
+    #[test]
+    fn a_replacement_character_that_is_in_the_name_is_just_that() {
+        let parsed: serde_json::Value = serde_json::from_str(&line("\u{fffd}".as_bytes())).unwrap();
+        assert_eq!((&parsed["path"], parsed.get("path_bytes")), (&"\u{fffd}".into(), None));
+    }
+}
