@@ -19,7 +19,9 @@ use common::peer::{HandSender, chunk_frame, whole_frame};
 use common::*;
 use lanx::limits::{FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
 use lanx::protocol::frame::{HASH_BYTES, HEADER_BYTES, Header, Kind as FrameKind};
-use lanx::protocol::message::{Cause, Failure, Hello, Outcome, ReceiverMessage, SenderMessage as Say};
+use lanx::protocol::message::{
+    Cause, Failure, Hello, Outcome, ReceiverMessage, SenderMessage as Say, Wishes,
+};
 use lanx::protocol::seal::Cipher;
 
 /// The file that is under way when the misdeed is done: of three chunks, none of which was sent.
@@ -79,7 +81,7 @@ fn messages_in_the_wrong_state_end_the_session() {
             connections: 1,
             cipher,
             prove: false,
-            dry_run: false,
+            wishes: Wishes::default(),
             resumes: None,
             name: "again".into(),
         };

@@ -186,9 +186,9 @@ impl Watch {
 }
 
 pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
-    let existing = match (args.overwrite, args.rename) {
-        (true, _) => Existing::Overwrite,
+    let existing = match (args.overwrite || args.delta, args.rename) {
         (_, true) => Existing::Rename,
+        (true, _) => Existing::Overwrite,
         _ => Existing::Refuse,
     };
     if args.clean {
@@ -222,6 +222,7 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
             once: args.once,
             patience: args.patience.timeout(),
             retry_for: args.patience.retry_for(),
+            delta: args.delta,
             diligence: Diligence { sync: args.sync, reread: args.verify == Verify::Reread },
         };
         serve(listener, Arc::new(sink), house, options, doorman.clone(), stop).await

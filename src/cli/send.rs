@@ -19,7 +19,7 @@ use super::session_events::{SessionEvents, Ticker};
 use super::tally::Tally;
 use super::{Failure, signals, units};
 use crate::name::{Escaped, Name};
-use crate::protocol::message::Cause;
+use crate::protocol::message::{Cause, Wishes};
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
 use crate::source::{Excludes, Feed, Options, Root, SourceError, Trouble};
 use crate::transport::tcp::address::Peer;
@@ -133,7 +133,8 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
     let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
     let feed = Feed::new(roots, Options { follow: what.follow, archive: what.archive, excludes });
-    let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), what.dry_run)?;
+    let wishes = Wishes { dry_run: what.dry_run, delta: args.delta };
+    let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
     let sending = transfer(args, reporter.clone(), feed, total, introduction);
     signals::runtime()?.block_on(sending).map_err(|failure| failure.about(&peer))
 }

@@ -172,7 +172,7 @@ fn sync_names(
     files: &[(Complete, Result<Published, SinkError>)],
     entries: &[(Entry, Made)],
 ) -> Result<(), SinkError> {
-    if !session.diligence.sync {
+    if !session.terms.diligence.sync {
         return Ok(());
     }
     session.sink.sync_names(files.iter().map(|(complete, _)| &*complete.part))?;
@@ -228,7 +228,7 @@ fn ready(
         Some(Err(error)) => return Err(error.clone()),
         None => complete.part.sync().map_err(text)?,
     }
-    if session.diligence.reread { complete.part.reread().map_err(text) } else { Ok(complete.hash) }
+    if session.terms.diligence.reread { complete.part.reread().map_err(text) } else { Ok(complete.hash) }
 }
 
 #[cfg(test)]

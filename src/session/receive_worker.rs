@@ -86,7 +86,7 @@ impl<R: Read> Worker<'_, R> {
             true => part.write_zeros(offset, expected as u64),
             false => part.write_at(content, offset),
         };
-        if self.session.diligence.sync && incoming.write_back_is_due(expected as u64) {
+        if self.session.terms.diligence.sync && incoming.write_back_is_due(expected as u64) {
             Finisher::write_back(self.session, part);
         }
         if let Err(error) = written {

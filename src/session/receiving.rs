@@ -23,9 +23,7 @@ use crate::sink::{Existing, Found, Sink, SinkError};
 pub struct Receiving {
     pub(super) sink: Arc<Sink>,
     pub(super) files: Mutex<Files>,
-    pub(super) diligence: Diligence,
-    /// Nothing is to be stored.
-    pub(super) dry_run: bool,
+    pub(super) terms: Terms,
     pub(super) compare: CompareQueue,
     pub(super) finisher: Finisher,
     pub(super) outbox: Outbox<ReceiverMessage>,
@@ -52,6 +50,16 @@ pub(super) struct Files {
     pub(super) closed: bool,
 }
 
+/// How files are received in a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    pub diligence: Diligence,
+    /// Nothing is to be stored.
+    pub dry_run: bool,
+    /// Of a file that differs from an existing one only what differs is sent.
+    pub delta: bool,
+}
+
 /// What a data connection's chunk belongs to.
 pub(super) enum Target {
     Incoming(Arc<Incoming>),
@@ -62,8 +70,7 @@ pub(super) enum Target {
 impl Receiving {
     pub fn new(
         sink: Arc<Sink>,
-        diligence: Diligence,
-        dry_run: bool,
+        terms: Terms,
         outbox: Outbox<ReceiverMessage>,
         observer: Arc<dyn Observer>,
         progress: Arc<Progress>,
@@ -71,8 +78,7 @@ impl Receiving {
         Receiving {
             sink,
             files: Mutex::default(),
-            diligence,
-            dry_run,
+            terms,
             compare: CompareQueue::default(),
             finisher: Finisher::default(),
             outbox,
@@ -184,10 +190,11 @@ impl Receiving {
             Ok(Found::Different) if self.sink.existing() == Existing::Refuse => {
                 self.refuse_existing(&offered)
             }
-            Ok(Found::Nothing | Found::Different) => self.start_receiving(offered),
+            Ok(Found::Nothing) => self.start_receiving(offered, false),
+            Ok(Found::Different) => self.start_receiving(offered, true),
             // With a number behind it the name is free.
             Err(SinkError::InTheWay { .. }) if self.sink.existing() == Existing::Rename => {
-                self.start_receiving(offered)
+                self.start_receiving(offered, false)
             }
             Err(error) => self.fail(&offered, storage_failure(&error)),
         }
@@ -217,8 +224,9 @@ impl Receiving {
         Ok(())
     }
 
-    fn start_receiving(self: &Arc<Self>, offered: Offered) {
-        if self.dry_run {
+    /// `replaces`: whether a file of that name is there.
+    fn start_receiving(self: &Arc<Self>, offered: Offered, replaces: bool) {
+        if self.terms.dry_run {
             self.report(&offered, None, FileStatus::Wanted);
             return;
         }
@@ -228,7 +236,12 @@ impl Receiving {
             self.outbox.send(ReceiverMessage::Send { file });
             return;
         }
-        match self.sink.part(&offered.path, offered.layout.size(), offered.sparse) {
+        let (path, size) = (&offered.path, offered.layout.size());
+        let part = match replaces && self.terms.delta {
+            true => self.sink.part_from_existing(path, size, offered.sparse),
+            false => self.sink.part(path, size, offered.sparse),
+        };
+        match part {
             Ok(part) if part.is_fresh() => {
                 let file = offered.id;
                 self.insert(Arc::new(Incoming::new(offered, Bytes::Part(Arc::new(part)))));
@@ -269,7 +282,7 @@ impl Receiving {
         let offered = incoming.offered.clone();
         match self.sink.existing() {
             Existing::Refuse => self.refuse_existing(&offered),
-            Existing::Overwrite | Existing::Rename => self.start_receiving(offered),
+            Existing::Overwrite | Existing::Rename => self.start_receiving(offered, true),
         }
         Ok(())
     }

@@ -36,7 +36,7 @@ impl Receiving {
     pub(super) fn publish(self: &Arc<Self>, offered: &Offered, part: Arc<Part>, ours: Hash, theirs: Hash) {
         if ours != theirs {
             self.fail_verification(offered, &part, ours, theirs);
-        } else if self.diligence.takes_time() {
+        } else if self.terms.diligence.takes_time() {
             let complete = Complete { offered: offered.clone(), part, hash: ours };
             Finisher::finish(self, Finished::File(complete));
         } else {

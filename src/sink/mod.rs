@@ -11,6 +11,7 @@
 
 mod bytes;
 mod clean;
+mod delta;
 mod dir;
 mod dress;
 mod durable;
