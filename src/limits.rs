@@ -180,6 +180,9 @@ pub const REFUSALS_SHOWN_MAX: u32 = 3;
 /// See [`REFUSALS_SHOWN_MAX`].
 pub const REFUSALS_WINDOW: Duration = Duration::from_secs(10);
 
+/// Events that wait for whoever reads stdout: 16 MiB of them or so, and the files of most transfers.
+pub const EVENTS_WAITING_MAX: usize = 65_536;
+
 // ---- sockets and buffers ------------------------------------------------------------------------
 
 /// The TCP port where the user does not say.
@@ -237,6 +240,10 @@ pub const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a side may take to say goodbye before it is left.
 pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long, at the end of the program, whoever should read its events may read none of them. A script that only waits for
+/// the end must not wait for ever.
+pub const READER_PATIENCE: Duration = Duration::from_secs(10);
 
 // ---- trust ----------------------------------------------------------------------------------------
 
