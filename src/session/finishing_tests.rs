@@ -4,7 +4,7 @@ use super::*;
 use crate::protocol::message::{EntryKind, Metadata, Offer, ReceiverMessage, SenderMessage};
 use crate::session::incoming::Offered;
 use crate::session::{FileReport, Observer, OutboxReader, Progress, outbox};
-use crate::sink::{Existing, Sink};
+use crate::sink::{Destination, Existing, Sink};
 
 struct Deaf;
 
@@ -13,18 +13,11 @@ impl Observer for Deaf {
 }
 
 fn session(dir: &std::path::Path) -> (Arc<Receiving>, OutboxReader<ReceiverMessage>) {
-    let sink = Arc::new(Sink::open(dir, Existing::Refuse).unwrap());
+    let to = Arc::new(Destination::Folder(Sink::open(dir, Existing::Refuse).unwrap()));
     let (outbox, reader) = outbox();
     let diligence = Diligence { sync: true, reread: true };
     (
-        Arc::new(Receiving::new(
-            sink,
-            diligence,
-            false,
-            outbox,
-            Arc::new(Deaf),
-            Arc::new(Progress::default()),
-        )),
+        Arc::new(Receiving::new(to, diligence, false, outbox, Arc::new(Deaf), Arc::new(Progress::default()))),
         reader,
     )
 }
@@ -37,7 +30,7 @@ fn received(session: &Arc<Receiving>, id: u64) -> Finished {
     let offer = Offer { file: crate::chunk::FileId(id), kind, metadata, path: name };
     session.handle(SenderMessage::Offer(offer.clone())).unwrap();
     let path = crate::name::RelativePath::from_wire(&offer.path).unwrap();
-    let part = session.sink.part(&path, 5, false).unwrap();
+    let part = session.sink(&path).unwrap().part(&path, 5, false).unwrap();
     part.write_at(b"hello", 0).unwrap();
     let layout = crate::chunk::Layout::new(5);
     let offered = Offered { id: offer.file, path, layout, sparse: false, metadata: offer.metadata };

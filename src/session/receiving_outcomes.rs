@@ -40,7 +40,7 @@ impl Receiving {
             let complete = Complete { offered: offered.clone(), part, hash: ours };
             Finisher::finish(self, Finished::File(complete));
         } else {
-            self.published(offered, ours, part.publish(&offered.metadata, self.sink.existing()));
+            self.published(offered, ours, part.publish(&offered.metadata, self.to.existing()));
         }
     }
 

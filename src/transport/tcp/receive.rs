@@ -27,7 +27,7 @@ use crate::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, Prefac
 use crate::protocol::seal::TAG_BYTES;
 use crate::session::receiving::Receiving;
 use crate::session::{Diligence, End, Progress, outbox};
-use crate::sink::Sink;
+use crate::sink::Destination;
 use crate::trust::house::House;
 
 /// Why the receiver stopped.
@@ -50,13 +50,13 @@ pub struct ServeOptions {
     pub diligence: Diligence,
 }
 
-/// Receives into `sink` until `stop`, or with `once` until the first transfer is over.
+/// Receives into `to` until `stop`, or with `once` until the first transfer is over.
 ///
 /// # Errors
 /// [`ServeError`] where the listener cannot be used. What goes wrong with one peer is told to the receptionist only.
 pub async fn serve(
     listener: std::net::TcpListener,
-    sink: Arc<Sink>,
+    to: Arc<Destination>,
     house: House,
     options: ServeOptions,
     receptionist: Arc<dyn Receptionist>,
@@ -65,7 +65,7 @@ pub async fn serve(
     let listener = TcpListener::from_std(listener).map_err(ServeError::Accept)?;
     let (passages, mut passing) = mpsc::unbounded_channel();
     let reception = Arc::new(Reception {
-        sink,
+        to,
         house,
         receptionist,
         sessions: Mutex::default(),
@@ -122,7 +122,7 @@ enum Passage {
 
 /// What the connections to one port have in common.
 struct Reception {
-    sink: Arc<Sink>,
+    to: Arc<Destination>,
     house: House,
     receptionist: Arc<dyn Receptionist>,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
@@ -180,7 +180,7 @@ impl Reception {
             }
         }
         tune::control(&SockRef::from(&stream), self.patience)?;
-        if self.sessions.lock().len() >= SESSIONS_MAX {
+        if self.is_full() {
             send_away(stream, Status::Busy).await?;
             return Err(Refusal::Busy);
         }
@@ -192,6 +192,10 @@ impl Reception {
     async fn host(&self, mut guest: Guest, addr: SocketAddr) {
         let ip = addr.ip().to_canonical();
         self.clear_the_way(&guest).await;
+        // Another one may have come in since it was let in.
+        if self.is_full() {
+            return self.receptionist.refused(ip, &Refusal::Busy.to_string());
+        }
         let id = match new_session_id() {
             Ok(id) => id,
             Err(error) => return self.receptionist.refused(ip, &format!("no random numbers: {error}")),
@@ -201,7 +205,7 @@ impl Reception {
         let watch = self.receptionist.started(ip, guest.connections, progress.clone());
         let (outbox, outbox_reader) = outbox();
         let receiving =
-            Receiving::new(self.sink.clone(), self.diligence, guest.dry_run, outbox, watch.clone(), progress);
+            Receiving::new(self.to.clone(), self.diligence, guest.dry_run, outbox, watch.clone(), progress);
         let receiving = Arc::new(receiving);
         let session = Arc::new(Session::new(receiving, id, &mut guest));
         self.sessions.lock().insert(id, session.clone());
@@ -215,6 +219,12 @@ impl Reception {
         watch.ended(&end);
         let lost = matches!(end, End::Lost(_) | End::Silent(_));
         let _ = self.passages.send(if lost { Passage::Lost } else { Passage::Over });
+    }
+
+    /// Whether as many sessions are under way as may be. There is one standard output.
+    fn is_full(&self) -> bool {
+        let most = if self.to.folder().is_some() { SESSIONS_MAX } else { 1 };
+        self.sessions.lock().len() >= most
     }
 
     /// Ends the session that a sender goes on with, if it is still here and was its own.
