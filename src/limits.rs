@@ -173,6 +173,9 @@ pub const COMPARERS_MAX: usize = 4;
 /// With `--sync`: bytes of one file after which their way to the device is begun, so that little is left at the end.
 pub const WRITE_BACK_BYTES: u64 = 64 << 20;
 
+/// Bytes that are copied at once where a part file begins as a copy.
+pub const COPY_BYTES: usize = 1 << 20;
+
 /// Complete files that wait for the device together.
 pub const FINISH_BATCH_FILES: usize = 256;
 

@@ -68,7 +68,7 @@ fn a_script_learns_the_port_and_what_became_of_each_file() {
         let path = scene.src.join(format!("f{n}"));
         assert_eq!(
             *file,
-            json!({"event": "file", "peer": addr.to_string(), "path": format!("f{n}"), "size": n,
+            json!({"event": "file", "peer": addr.to_string(), "path": format!("f{n}"), "kind": "file", "size": n,
                    "blake3": hash(&path), "status": "sent"})
         );
     }

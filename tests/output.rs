@@ -163,7 +163,7 @@ fn whatever_comes_besides_is_refused_and_the_first_file_still_arrives() {
 #[test]
 fn what_is_for_a_folder_is_refused_beside_it() {
     let scene = Scene::new();
-    for flag in ["--overwrite", "--rename", "--sync", "--verify=reread", "--clean", "--json"] {
+    for flag in ["--overwrite", "--rename", "--delta", "--sync", "--verify=reread", "--clean", "--json"] {
         let output = scene.run(["recv", "-", flag]);
         assert_eq!(output.code, Some(2), "{flag}: {}", output.err());
         assert!(output.err().contains(flag) || output.out().contains(flag), "{flag}: {}", output.err());

@@ -59,6 +59,7 @@ impl RecvArgs {
             (self.clean, "--clean"),
             (self.overwrite, "--overwrite"),
             (self.rename, "--rename"),
+            (self.delta, "--delta"),
             (self.sync, "--sync"),
             (self.verify == Verify::Reread, "--verify=reread"),
             (self.json, "--json"),
@@ -104,6 +105,9 @@ pub struct SendArgs {
     pub connections: Option<u8>,
     #[command(flatten)]
     pub what: WhatArgs,
+    /// Of a file that differs from one that the receiver has and may replace, send only the chunks that differ.
+    #[arg(long)]
+    pub delta: bool,
     /// Read the receiver's code from the first line of FILE. Otherwise from LANX_CODE, or asked for in a terminal.
     #[arg(long, value_name = "FILE")]
     pub code_file: Option<PathBuf>,
@@ -188,6 +192,10 @@ pub struct RecvArgs {
     /// Keep existing files that differ, and store the new ones as 'name (1).ext'.
     #[arg(long)]
     pub rename: bool,
+    /// Replace existing files that differ (or keep both, with --rename) and have only the chunks that differ sent: the new file
+    /// begins as a copy of the old one, which stays until the new one is verified.
+    #[arg(long)]
+    pub delta: bool,
     /// Answer only when data and names are on the device, so that they survive a power cut.
     #[arg(long)]
     pub sync: bool,

@@ -14,7 +14,7 @@ use super::exit::Exit;
 use super::json::{self, By, Event, Whom};
 use super::output::{self, Audience};
 use crate::limits::CODE_TEXT_MAX_BYTES;
-use crate::protocol::message::SessionId;
+use crate::protocol::message::{SessionId, Wishes};
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::connect::ConnectError;
 use crate::transport::tcp::enter::{Acquaintance, EnterError, Errand, Link, enter};
@@ -71,17 +71,21 @@ pub struct Introduction {
     visitor: Visitor,
     name: String,
     patience: Duration,
-    dry_run: bool,
+    wishes: Wishes,
 }
 
 impl Introduction {
-    pub fn new(code_file: Option<&Path>, patience: Duration, dry_run: bool) -> Result<Introduction, Failure> {
+    pub fn new(
+        code_file: Option<&Path>,
+        patience: Duration,
+        wishes: Wishes,
+    ) -> Result<Introduction, Failure> {
         let (identity, store) = ourselves()?;
         let mut visitor = Visitor::new(&identity, store, given_code(code_file)?).map_err(other)?;
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
         visitor.trust_first_sight = !can_ask();
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Ok(Introduction { visitor, name, patience, dry_run })
+        Ok(Introduction { visitor, name, patience, wishes })
     }
 
     /// Connects and is let in, without asking anybody.
@@ -91,7 +95,7 @@ impl Introduction {
         resumes: Option<SessionId>,
         wanted: impl FnOnce(Duration) -> u8,
     ) -> Result<Link, EnterError> {
-        let errand = Errand { name: &self.name, resumes, dry_run: self.dry_run, patience: self.patience };
+        let errand = Errand { name: &self.name, resumes, wishes: self.wishes, patience: self.patience };
         enter(peer, &self.visitor, &errand, wanted).await
     }
 

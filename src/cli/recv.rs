@@ -203,9 +203,9 @@ impl Watch {
 }
 
 pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
-    let existing = match (args.overwrite, args.rename) {
-        (true, _) => Existing::Overwrite,
+    let existing = match (args.overwrite || args.delta, args.rename) {
         (_, true) => Existing::Rename,
+        (true, _) => Existing::Overwrite,
         _ => Existing::Refuse,
     };
     if let Some(flag) = args.against_stdout().filter(|_| args.to_stdout()) {
@@ -245,6 +245,7 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
             patience: args.patience.timeout(),
             // What was written cannot be taken back, so a sender that comes back could not go on.
             retry_for: if args.to_stdout() { Duration::ZERO } else { args.patience.retry_for() },
+            delta: args.delta,
             diligence: Diligence { sync: args.sync, reread: args.verify == Verify::Reread },
         };
         serve(listener, to, house, options, doorman.clone(), stop).await

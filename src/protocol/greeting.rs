@@ -25,13 +25,21 @@ pub struct Hello {
     /// Whether the receiver is to prove the code even if it would let the sender in without: the sender has one, and
     /// does not know the receiver.
     pub prove: bool,
-    /// Nothing is to be stored: the sender only wants to know what would be.
-    pub dry_run: bool,
+    pub wishes: Wishes,
     /// The session that this one goes on with, after its control connection was lost. The receiver ends that one first,
     /// so that its part files are free.
     pub resumes: Option<SessionId>,
     /// What the sender's machine calls itself; for people, and believed by nobody.
     pub name: Text,
+}
+
+/// How a sender would like its files to be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Nothing is to be stored: the sender only wants to know what would be.
+    pub dry_run: bool,
+    /// Of a file that differs from one that the receiver has, only what differs is to be sent.
+    pub delta: bool,
 }
 
 /// Why a sender may not come in.
@@ -47,7 +55,11 @@ pub enum Barred {
 
 impl Hello {
     pub(super) fn put(&self, w: &mut Writer) {
-        w.u8(self.connections).u8(self.cipher.to_byte()).u8(self.prove.into()).u8(self.dry_run.into());
+        w.u8(self.connections)
+            .u8(self.cipher.to_byte())
+            .u8(self.prove.into())
+            .u8(self.wishes.dry_run.into())
+            .u8(self.wishes.delta.into());
         match self.resumes {
             None => w.u8(0),
             Some(session) => w.u8(1).bytes(&session.0),
@@ -57,13 +69,15 @@ impl Hello {
 
     pub(super) fn take(r: &mut Reader) -> Result<Hello, DecodeError> {
         let (connections, cipher) = (connections(r)?, cipher(r)?);
-        let (prove, dry_run) = (r.flag("a wish for proof")?, r.flag("a mark of a dry run")?);
+        let prove = r.flag("a wish for proof")?;
+        let wishes =
+            Wishes { dry_run: r.flag("a wish for a dry run")?, delta: r.flag("a wish for what differs")? };
         let resumes = match r.flag("a session to resume")? {
             false => None,
             true => Some(SessionId(r.array("a session to resume")?)),
         };
         let name = Text::from_foreign(r.string(PEER_NAME_MAX_CHARS, "a machine's name")?);
-        Ok(Hello { connections, cipher, prove, dry_run, resumes, name })
+        Ok(Hello { connections, cipher, prove, wishes, resumes, name })
     }
 }
 

@@ -3,7 +3,7 @@
 //! sender may say cannot be parsed from a receiver.
 
 use super::codec::{DecodeError, Reader, Writer};
-pub use super::greeting::{Barred, Hello, PakeMessage, PakeProof, SessionId};
+pub use super::greeting::{Barred, Hello, PakeMessage, PakeProof, SessionId, Wishes};
 use super::greeting::{cipher, connections};
 pub use super::offer::{Archive, Attribute, EntryKind, Metadata, Offer};
 pub use super::outcome::{Cause, Failure, Outcome};

@@ -3,6 +3,7 @@ use std::fs;
 use super::*;
 use crate::protocol::message::{EntryKind, Metadata, Offer, ReceiverMessage, SenderMessage};
 use crate::session::incoming::Offered;
+use crate::session::receiving::Terms;
 use crate::session::{FileReport, Observer, OutboxReader, Progress, outbox};
 use crate::sink::{Destination, Existing, Sink};
 
@@ -16,10 +17,8 @@ fn session(dir: &std::path::Path) -> (Arc<Receiving>, OutboxReader<ReceiverMessa
     let to = Arc::new(Destination::Folder(Sink::open(dir, Existing::Refuse).unwrap()));
     let (outbox, reader) = outbox();
     let diligence = Diligence { sync: true, reread: true };
-    (
-        Arc::new(Receiving::new(to, diligence, false, outbox, Arc::new(Deaf), Arc::new(Progress::default()))),
-        reader,
-    )
+    let terms = Terms { diligence, ..Terms::default() };
+    (Arc::new(Receiving::new(to, terms, outbox, Arc::new(Deaf), Arc::new(Progress::default()))), reader)
 }
 
 /// File `id` of a session, offered and received.

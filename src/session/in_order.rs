@@ -177,7 +177,7 @@ impl InOrder {
 impl Receiving {
     /// Takes a file for the output, if that is free.
     pub(super) fn offer_to_output(self: &Arc<Self>, offered: Offered, output: &Arc<Output>) {
-        if self.dry_run {
+        if self.terms.dry_run {
             return self.report(&offered, None, FileStatus::Wanted);
         }
         if !output.promise() {

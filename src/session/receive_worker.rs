@@ -102,7 +102,7 @@ impl<R: Read> Worker<'_, R> {
             Kind::Zeros => part.write_zeros(offset, len),
             Kind::Chunk | Kind::Whole => part.write_at(content, offset),
         };
-        if session.diligence.sync && incoming.write_back_is_due(len) {
+        if session.terms.diligence.sync && incoming.write_back_is_due(len) {
             Finisher::write_back(session, part);
         }
         if let Err(error) = written {

@@ -26,9 +26,7 @@ use crate::sink::{Destination, Existing, Found, Sink, SinkError};
 pub struct Receiving {
     pub(super) to: Arc<Destination>,
     pub(super) files: Mutex<Files>,
-    pub(super) diligence: Diligence,
-    /// Nothing is to be stored.
-    pub(super) dry_run: bool,
+    pub(super) terms: Terms,
     pub(super) compare: CompareQueue,
     pub(super) finisher: Finisher,
     pub(super) outbox: Outbox<ReceiverMessage>,
@@ -57,6 +55,16 @@ pub(super) struct Files {
     pub(super) closed: bool,
 }
 
+/// How files are received in a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    pub diligence: Diligence,
+    /// Nothing is to be stored.
+    pub dry_run: bool,
+    /// Of a file that differs from an existing one only what differs is sent.
+    pub delta: bool,
+}
+
 /// What a data connection's chunk belongs to.
 pub(super) enum Target {
     Incoming(Arc<Incoming>),
@@ -68,8 +76,7 @@ pub(super) enum Target {
 impl Receiving {
     pub fn new(
         to: Arc<Destination>,
-        diligence: Diligence,
-        dry_run: bool,
+        terms: Terms,
         outbox: Outbox<ReceiverMessage>,
         observer: Arc<dyn Observer>,
         progress: Arc<Progress>,
@@ -77,8 +84,7 @@ impl Receiving {
         Receiving {
             to,
             files: Mutex::default(),
-            diligence,
-            dry_run,
+            terms,
             compare: CompareQueue::default(),
             finisher: Finisher::default(),
             outbox,
@@ -197,10 +203,11 @@ impl Receiving {
                 self.start_comparing(offered, bytes, Against::Existing);
             }
             Ok(Found::Different) if self.to.existing() == Existing::Refuse => self.refuse_existing(&offered),
-            Ok(Found::Nothing | Found::Different) => self.start_receiving(offered),
+            Ok(Found::Nothing) => self.start_receiving(offered, false),
+            Ok(Found::Different) => self.start_receiving(offered, true),
             // With a number behind it the name is free.
             Err(SinkError::InTheWay { .. }) if self.to.existing() == Existing::Rename => {
-                self.start_receiving(offered)
+                self.start_receiving(offered, false)
             }
             Err(error) => self.fail(&offered, storage_failure(&error)),
         }
@@ -230,8 +237,9 @@ impl Receiving {
         Ok(())
     }
 
-    fn start_receiving(self: &Arc<Self>, offered: Offered) {
-        if self.dry_run {
+    /// `replaces`: whether a file of that name is there.
+    fn start_receiving(self: &Arc<Self>, offered: Offered, replaces: bool) {
+        if self.terms.dry_run {
             self.report(&offered, None, FileStatus::Wanted);
             return;
         }
@@ -241,9 +249,11 @@ impl Receiving {
             self.outbox.send(ReceiverMessage::Send { file });
             return;
         }
-        let part = self
-            .sink(&offered.path)
-            .and_then(|sink| sink.part(&offered.path, offered.layout.size(), offered.sparse));
+        let (path, size) = (&offered.path, offered.layout.size());
+        let part = self.sink(path).and_then(|sink| match replaces && self.terms.delta {
+            true => sink.part_from_existing(path, size, offered.sparse),
+            false => sink.part(path, size, offered.sparse),
+        });
         match part {
             Ok(part) if part.is_fresh() => {
                 let file = offered.id;
@@ -285,7 +295,7 @@ impl Receiving {
         let offered = incoming.offered.clone();
         match self.to.existing() {
             Existing::Refuse => self.refuse_existing(&offered),
-            Existing::Overwrite | Existing::Rename => self.start_receiving(offered),
+            Existing::Overwrite | Existing::Rename => self.start_receiving(offered, true),
         }
         Ok(())
     }

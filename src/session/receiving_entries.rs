@@ -29,7 +29,7 @@ impl Receiving {
             EntryKind::HardLink { .. } => ReportKind::HardLink,
         };
         let entry = Entry { id: offer.file, path, kind };
-        if self.dry_run {
+        if self.terms.dry_run {
             let status =
                 match self.sink(&entry.path).and_then(|sink| sink.would_make(&entry.path, &offer.kind)) {
                     Ok(true) => FileStatus::Wanted,
@@ -53,7 +53,7 @@ impl Receiving {
             _ => sink.and_then(|sink| sink.folder(Some(&entry.path), &offer.metadata)),
         };
         match made {
-            Ok(made) if self.diligence.sync => Finisher::finish(self, Finished::Entry { entry, made }),
+            Ok(made) if self.terms.diligence.sync => Finisher::finish(self, Finished::Entry { entry, made }),
             made => self.made(&entry, made),
         }
     }
@@ -79,7 +79,7 @@ impl Receiving {
 
     /// The sender's folder has no name here: only its content was wanted. Nobody sent it, so nobody is told of it.
     pub(super) fn dress_destination(&self, offer: &Offer) {
-        if self.dry_run {
+        if self.terms.dry_run {
             return self.say_outcome(offer.file, false, Outcome::Wanted);
         }
         let outcome = match self.to.folder().map(|sink| sink.folder(None, &offer.metadata)) {

@@ -12,6 +12,7 @@
 
 mod bytes;
 mod clean;
+mod delta;
 mod dir;
 mod dress;
 mod durable;

@@ -108,6 +108,11 @@ impl Part {
         self.existing_len
     }
 
+    /// What was put there counts as if it had been found.
+    pub(super) fn set_existing_len(&mut self, len: u64) {
+        self.existing_len = len;
+    }
+
     /// Whether there is nothing to compare with.
     #[must_use]
     pub fn is_fresh(&self) -> bool {

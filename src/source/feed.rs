@@ -45,6 +45,7 @@ impl Feed {
         self.chunks
     }
 
+    #[allow(clippy::should_implement_trait, reason = "what is there later is no end of an iterator")]
     pub fn next(&mut self) -> Next {
         if let Some(item) = self.again.pop_front() {
             return Next::Item(item);

@@ -12,8 +12,8 @@ use lanx::chunk::{ChunkIndex, FileId, Layout};
 use lanx::limits::{CHUNK_BYTES, MESSAGE_BYTES_MAX};
 use lanx::protocol::frame::{HASH_BYTES, HEADER_BYTES, Header, Kind as FrameKind};
 use lanx::protocol::message::{
-    EntryKind, Hello, Message, Metadata, Offer, ReceiverMessage, SenderMessage, SessionId, put_framed,
-    take_framed,
+    EntryKind, Hello, Message, Metadata, Offer, ReceiverMessage, SenderMessage, SessionId, Wishes,
+    put_framed, take_framed,
 };
 use lanx::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, Role, Status};
 use lanx::protocol::seal::{Cipher, Sealer, SessionSecret, TAG_BYTES};
@@ -291,7 +291,7 @@ pub fn hello(connections: u8, resumes: Option<SessionId>) -> SenderMessage {
         connections,
         cipher,
         prove: false,
-        dry_run: false,
+        wishes: Wishes::default(),
         resumes,
         name: "by hand".into(),
     })

@@ -11,7 +11,7 @@ use tokio_rustls::server::TlsStream;
 use super::control::{MessageReader, MessageWriter};
 use super::watch::Receptionist;
 use crate::limits::HANDSHAKE_TIMEOUT;
-use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId};
+use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Wishes};
 use crate::protocol::preface::PrefaceError;
 use crate::protocol::seal::{Cipher, SealError, SessionSecret};
 use crate::session::{End, PeerMisbehaved};
@@ -31,8 +31,7 @@ pub(super) struct Guest {
     pub writer: Writer,
     pub secret: SessionSecret,
     pub peer: Fingerprint,
-    /// Nothing is to be stored.
-    pub dry_run: bool,
+    pub wishes: Wishes,
     /// The session that this one goes on with.
     pub resumes: Option<SessionId>,
     /// Data connections that are wanted.
@@ -109,7 +108,7 @@ pub(super) async fn admit(
         reader: MessageReader::new(read_half),
         writer: MessageWriter::new(write_half),
     };
-    let Hello { connections, cipher, prove, dry_run, resumes, name } = visit.hello().await?;
+    let Hello { connections, cipher, prove, wishes, resumes, name } = visit.hello().await?;
     if prove || !house.lets_in(&peer)? {
         visit.pair(&name.to_string()).await?;
     }
@@ -120,7 +119,7 @@ pub(super) async fn admit(
         writer: visit.writer,
         secret,
         peer,
-        dry_run,
+        wishes,
         resumes,
         connections,
         cipher,

@@ -14,7 +14,7 @@ use super::address::Peer;
 use super::connect::{self, ConnectError, Connected};
 use super::control::{MessageReader, MessageWriter};
 use crate::limits::HANDSHAKE_TIMEOUT;
-use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId};
+use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Wishes};
 use crate::protocol::seal::{Cipher, SessionSecret};
 use crate::session::{End, PeerMisbehaved};
 use crate::trust::fingerprint::Fingerprint;
@@ -95,8 +95,7 @@ pub struct Errand<'a> {
     pub name: &'a str,
     /// The session that it goes on with.
     pub resumes: Option<SessionId>,
-    /// Nothing is to be stored.
-    pub dry_run: bool,
+    pub wishes: Wishes,
     /// How long a silent receiver is waited for.
     pub patience: Duration,
 }
@@ -197,9 +196,9 @@ impl Greeting<'_> {
         // it happens to know as well.
         let stranger = matches!(self.standing, Standing::Unknown | Standing::KnownElsewhere);
         let prove = stranger && self.visitor.code.is_some();
-        let Errand { name, resumes, dry_run, .. } = *errand;
+        let Errand { name, resumes, wishes, .. } = *errand;
         let hello =
-            Hello { connections, cipher: Cipher::preferred(), prove, dry_run, resumes, name: name.into() };
+            Hello { connections, cipher: Cipher::preferred(), prove, wishes, resumes, name: name.into() };
         self.say(&SenderMessage::Hello(hello)).await?;
         let mut acquaintance = Acquaintance::Old;
         let mut heard = self.hear().await?;

@@ -22,10 +22,10 @@ use super::strangers::Strangers;
 use super::tune;
 use super::watch::Receptionist;
 use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, SESSIONS_MAX};
-use crate::protocol::message::SessionId;
+use crate::protocol::message::{SessionId, Wishes};
 use crate::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, PrefaceError, Role, Status};
 use crate::protocol::seal::TAG_BYTES;
-use crate::session::receiving::Receiving;
+use crate::session::receiving::{Receiving, Terms};
 use crate::session::{Diligence, End, Progress, outbox};
 use crate::sink::Destination;
 use crate::trust::house::House;
@@ -48,6 +48,8 @@ pub struct ServeOptions {
     pub retry_for: Duration,
     /// What must have happened to a file before its sender hears that it arrived.
     pub diligence: Diligence,
+    /// Of a file that differs from an existing one only what differs is sent, whether its sender asks for that or not.
+    pub delta: bool,
 }
 
 /// Receives into `to` until `stop`, or with `once` until the first transfer is over.
@@ -72,7 +74,7 @@ pub async fn serve(
         strangers: Mutex::default(),
         passages,
         patience: options.patience,
-        diligence: options.diligence,
+        terms: Terms { diligence: options.diligence, delta: options.delta, dry_run: false },
     });
     let mut guests = JoinSet::new();
     // With `once`: until when a lost sender is waited for.
@@ -129,7 +131,8 @@ struct Reception {
     strangers: Mutex<Strangers>,
     passages: mpsc::UnboundedSender<Passage>,
     patience: Duration,
-    diligence: Diligence,
+    /// What holds for every session; its sender may wish for more.
+    terms: Terms,
 }
 
 impl Reception {
@@ -204,8 +207,9 @@ impl Reception {
         let progress = Arc::new(Progress::default());
         let watch = self.receptionist.started(ip, guest.connections, progress.clone());
         let (outbox, outbox_reader) = outbox();
-        let receiving =
-            Receiving::new(self.to.clone(), self.diligence, guest.dry_run, outbox, watch.clone(), progress);
+        let Wishes { dry_run, delta } = guest.wishes;
+        let terms = Terms { dry_run, delta: delta || self.terms.delta, ..self.terms };
+        let receiving = Receiving::new(self.to.clone(), terms, outbox, watch.clone(), progress);
         let receiving = Arc::new(receiving);
         let session = Arc::new(Session::new(receiving, id, &mut guest));
         self.sessions.lock().insert(id, session.clone());
