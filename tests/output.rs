@@ -120,6 +120,33 @@ fn a_slow_reader_holds_the_sender_up_and_not_the_memory() {
 }
 
 #[test]
+fn the_sender_is_asked_for_no_more_than_a_window_beyond_what_is_written() {
+    let scene = Scene::new();
+    let (mut reader, writer) = pipe().unwrap();
+    let receiver = Receiver::to_output(&scene, &[], writer);
+    let mut sender = intruder(&scene, &receiver);
+    sender.blurt(&[offer(0, "file", 4 * IN_ORDER_WINDOW_CHUNKS * CHUNK as u64)]);
+    let asked = |beyond| ReceiverMessage::SendUpTo {
+        file: file(0),
+        end: chunk(IN_ORDER_WINDOW_CHUNKS + beyond * IN_ORDER_STEP_CHUNKS),
+    };
+    let is_asked = |message: &ReceiverMessage| matches!(message, ReceiverMessage::SendUpTo { .. });
+    assert_eq!(sender.hear_until(is_asked), asked(0));
+    let (mut sealer, mut stream) = sender.open_data(0);
+    // Backwards: nothing can be written before the last of them.
+    for index in (0..IN_ORDER_WINDOW_CHUNKS).rev() {
+        stream.write_all(&chunk_frame(&mut sealer, 0, index, &noise(index, CHUNK))).unwrap();
+    }
+    for step in [1, 2, 3] {
+        let mut out = vec![0; IN_ORDER_STEP_CHUNKS as usize * CHUNK];
+        reader.read_exact(&mut out).unwrap();
+        let first = (step - 1) * IN_ORDER_STEP_CHUNKS;
+        assert!(out.chunks(CHUNK).zip(first..).all(|(got, index)| got == noise(index, CHUNK)));
+        assert_eq!(sender.hear_until(is_asked), asked(step));
+    }
+}
+
+#[test]
 fn a_reader_that_leaves_ends_it_without_a_word_and_the_sender_is_told() {
     for size in [5, 40 * MIB] {
         let scene = Scene::new();
@@ -293,8 +320,10 @@ fn a_sender_that_goes_past_what_it_was_asked_for_is_sent_away() {
 
 #[test]
 fn a_chunk_twice_or_of_another_length_is_refused() {
-    for frames in [[(1, CHUNK), (1, CHUNK)], [(0, CHUNK), (0, CHUNK)]] {
-        let (end, output) = by_hand(3, &frames, None);
+    // Some of them wait for their turn, some are written, and some have lost their value to a pair.
+    for chunks in [&[1, 1][..], &[0, 0], &[0, 1, 0], &[2, 3, 2]] {
+        let frames: Vec<_> = chunks.iter().map(|chunk| (*chunk, CHUNK)).collect();
+        let (end, output) = by_hand(5, &frames, None);
         assert!(end.clone().unwrap_err().contains("has already"), "{end:?}");
         output.expect_code(1);
     }
