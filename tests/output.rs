@@ -156,17 +156,32 @@ fn a_reader_that_leaves_ends_it_without_a_word_and_the_sender_is_told() {
         if size > CHUNK {
             let reading = thread::spawn(move || reader.read_exact(&mut [0; 1000]).unwrap());
             let sent = scene.send(&[&file], receiver.addr);
-            sent.expect_complaint(7, &["file", "whoever read the receiver's standard output has closed it"]);
+            sent.expect_complaint(7, &["file", "whoever read the receiver's standard output closed it"]);
+            assert!(!sent.err().contains("after 0 bytes"), "some were written: {}", sent.err());
             reading.join().unwrap();
         } else {
             drop(reader);
-            scene.send(&[&file], receiver.addr).expect_complaint(7, &["file", "0 bytes were written"]);
+            scene.send(&[&file], receiver.addr).expect_complaint(7, &["file", "after 0 bytes"]);
         }
         let output = receiver.process.finish(PATIENCE);
         output.expect_code(7);
         for words in ["lanx: ", "from 127.0.0.1"] {
             assert!(!output.err().contains(words), "{size} bytes: {}", output.err());
         }
+    }
+}
+
+#[test]
+fn an_output_that_takes_nothing_more_is_told_to_both_sides() {
+    let scene = Scene::new();
+    let receiver = Receiver::to_output(&scene, &[], File::options().write(true).open("/dev/full").unwrap());
+    let file = make(&scene.src, "file", 3 * MIB);
+    let words = ["file: cannot write to the receiver's standard output", "No space left", "start both again"];
+    scene.send(&[&file], receiver.addr).expect_code(7);
+    let output = receiver.process.finish(PATIENCE);
+    output.expect_code(7);
+    for word in words {
+        assert!(output.err().contains(word), "does not say {word:?}: {}", output.err());
     }
 }
 

@@ -5,6 +5,7 @@
 //! reads the output: one thread writes, and it alone decides what becomes of the file.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::thread;
 
@@ -222,26 +223,13 @@ impl Receiving {
 
 /// Writes the chunks of a file as their turn comes, and tells what became of it.
 fn write_out(session: &Receiving, file: &InOrder, output: &Output) {
-    let path = &file.offered.path;
     let mut written = 0;
     let failure = loop {
         match file.step() {
             Step::Write(mut chunk) => {
-                if let Err(errno) = output.write(chunk.buffer.content(chunk.len)) {
-                    break match output.reader_is_gone() {
-                        true => Failure::new(
-                            Cause::Storage,
-                            format!(
-                                "{path}: whoever read the receiver's standard output has closed it; {written} bytes were written"
-                            ),
-                        ),
-                        false => Failure::new(
-                            Cause::Storage,
-                            format!(
-                                "{path}: cannot write to the receiver's standard output: {errno}; see where it goes, then start both again"
-                            ),
-                        ),
-                    };
+                if let Err((done, error)) = output.write(chunk.buffer.content(chunk.len)) {
+                    written += done as u64;
+                    break not_written(file, written, &error);
                 }
                 written += chunk.len as u64;
                 Progress::add(&session.progress.written, chunk.len as u64);
@@ -260,6 +248,19 @@ fn write_out(session: &Receiving, file: &InOrder, output: &Output) {
     session.wrote_out(file, None, FileStatus::Failed(failure));
 }
 
+fn not_written(file: &InOrder, written: u64, error: &io::Error) -> Failure {
+    let path = &file.offered.path;
+    let text = match error.kind() {
+        io::ErrorKind::BrokenPipe => {
+            format!("{path}: whoever read the receiver's standard output closed it after {}", bytes(written))
+        }
+        _ => format!(
+            "{path}: cannot write to the receiver's standard output: {error}; see where it goes, then start both again"
+        ),
+    };
+    Failure::new(Cause::Storage, text)
+}
+
 fn not_verified(file: &InOrder, written: u64, ours: Hash, theirs: Hash) -> Failure {
     let taken_back = match written {
         0 => "nothing of it was written to standard output".into(),
@@ -272,4 +273,8 @@ fn not_verified(file: &InOrder, written: u64, ours: Hash, theirs: Hash) -> Failu
         file.offered.path
     );
     Failure::new(Cause::Verification, text)
+}
+
+fn bytes(n: u64) -> String {
+    if n == 1 { "1 byte".into() } else { format!("{n} bytes") }
 }

@@ -1,5 +1,6 @@
 //! The standard output as a destination: one file, in order. What was written cannot be taken back.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,19 +33,22 @@ impl Output {
     /// Writes all of `bytes`. Waits as long as its reader does.
     ///
     /// # Errors
-    /// What the system said, [`Errno::PIPE`] where nobody reads any more.
-    pub fn write(&self, mut bytes: &[u8]) -> Result<(), Errno> {
-        while !bytes.is_empty() {
-            match retry_on_intr(|| rustix::io::write(&self.to, bytes)) {
-                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+    /// What the system said (a broken pipe where nobody reads any more), with the number of bytes written before it.
+    pub fn write(&self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..)
+            && !rest.is_empty()
+        {
+            match retry_on_intr(|| rustix::io::write(&self.to, rest)) {
+                Ok(written) => done += written,
                 // Another program that has the same terminal or pipe may have made it so.
                 Err(Errno::AGAIN) => {
                     let mut waiting = [PollFd::new(&self.to, PollFlags::OUT)];
-                    retry_on_intr(|| poll(&mut waiting, None))?;
+                    retry_on_intr(|| poll(&mut waiting, None)).map_err(|errno| (done, errno.into()))?;
                 }
                 Err(errno) => {
                     self.reader_gone.store(errno == Errno::PIPE, Ordering::Relaxed);
-                    return Err(errno);
+                    return Err((done, errno.into()));
                 }
             }
         }
