@@ -21,7 +21,7 @@ use lanx::session::framing::FrameWriter;
 use lanx::session::receive_worker::receive_chunks;
 use lanx::session::receiving::{Receiving, Terms};
 use lanx::session::{Diligence, End, OutboxReader, Progress, outbox};
-use lanx::sink::{Existing, Sink};
+use lanx::sink::{Destination, Existing, Sink};
 use lanx::tree::{ChunkValue, chunk_value};
 use lanx_fuzz::{Counting, SIZES, Script, keys, messages, painted};
 use libfuzzer_sys::fuzz_target;
@@ -363,13 +363,13 @@ fuzz_target!(|bytes: &[u8]| {
     let dir = tempfile::tempdir().unwrap();
     let allowed = furnish(dir.path(), &case.there);
     let existing = [Existing::Refuse, Existing::Overwrite, Existing::Rename][usize::from(case.existing)];
-    let sink = Arc::new(Sink::open(dir.path(), existing).unwrap());
+    let to = Arc::new(Destination::Folder(Sink::open(dir.path(), existing).unwrap()));
     let (outbox, reader) = outbox();
     let observer = Counting::new();
     let diligence = Diligence { sync: false, reread: case.reread };
     let terms = Terms { diligence, ..Terms::default() };
     let progress = Arc::new(Progress::default());
-    let session = Arc::new(Receiving::new(sink, terms, outbox, observer.clone(), progress));
+    let session = Arc::new(Receiving::new(to, terms, outbox, observer.clone(), progress));
     let mut scene = Scene {
         session: session.clone(),
         reader,

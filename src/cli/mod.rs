@@ -49,7 +49,7 @@ fn run() -> Exit {
         }
     };
     logging::start(args.verbosity());
-    let audience = Audience { quiet: args.quiet, json: args.json() };
+    let audience = Audience { quiet: args.quiet, json: args.json(), bytes: args.bytes() };
     let result = match args.command {
         Command::Send(ref send) => send::run(send, audience),
         Command::Recv(ref recv) => recv::run(recv, audience),

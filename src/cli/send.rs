@@ -190,9 +190,13 @@ async fn transfer(
 
 /// What to tell of a session that did not come to its end.
 fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: u64) -> anyhow::Error {
-    let SendOutcome { end, addr, .. } = outcome;
+    let SendOutcome { end, addr, in_order, .. } = outcome;
     let progress = format!("{} of {} had arrived", units::bytes(arrived), units::bytes(total));
-    let again = "run the same command again to go on";
+    let again = match in_order {
+        // What it wrote to its standard output stands.
+        true => "start the receiver anew, then run the same command again",
+        false => "run the same command again to go on",
+    };
     match end {
         End::Stopped => anyhow!("interrupted; {progress}; {again}"),
         End::PeerLeft(text) => anyhow!("{peer} gave up: {text}; {progress}; {again}"),

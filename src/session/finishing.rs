@@ -184,12 +184,10 @@ fn sync_names(
     files: &[(Complete, Result<Published, SinkError>)],
     entries: &[(Entry, Made)],
 ) -> Result<(), SinkError> {
-    if !session.terms.diligence.sync {
-        return Ok(());
-    }
-    session.sink.sync_names(files.iter().map(|(complete, _)| &*complete.part))?;
+    let Some(sink) = session.to.folder().filter(|_| session.terms.diligence.sync) else { return Ok(()) };
+    sink.sync_names(files.iter().map(|(complete, _)| &*complete.part))?;
     let entries = entries.iter().map(|(entry, _)| (&entry.path, entry.kind == ReportKind::Folder));
-    session.sink.sync_entries(entries)
+    sink.sync_entries(entries)
 }
 
 /// Gives the files of a batch their names, each once it is on the device and, if it is to be, read back from there.
@@ -204,7 +202,7 @@ fn publish(session: &Receiving, batch: Vec<Complete>) -> Vec<(Complete, Result<P
         }
         match ready {
             Ok(hash) if hash == complete.hash => {
-                let result = complete.part.publish_dressed(session.sink.existing());
+                let result = complete.part.publish_dressed(session.to.existing());
                 published.push((complete, result));
             }
             Ok(hash) => session.fail_verification(&complete.offered, &complete.part, hash, complete.hash),
@@ -220,9 +218,9 @@ fn sync_together(session: &Receiving, batch: &[Complete]) -> Option<Result<(), S
         return None;
     }
     #[cfg(target_os = "linux")]
-    return Some({
+    return session.to.folder().map(|sink| {
         let parts = batch.iter().map(|finished| &*finished.part);
-        session.sink.sync_together(parts).map_err(|error| error.to_string())
+        sink.sync_together(parts).map_err(|error| error.to_string())
     });
     #[cfg(not(target_os = "linux"))]
     None

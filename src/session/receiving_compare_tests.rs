@@ -11,7 +11,7 @@ use crate::limits::MESSAGE_BYTES_MAX;
 use crate::protocol::message::{EntryKind, Metadata, Offer, SenderMessage, take_framed};
 use crate::session::receiving::Terms;
 use crate::session::{FileReport, Observer, Progress, outbox};
-use crate::sink::{Existing, Sink};
+use crate::sink::{Destination, Existing, Sink};
 use crate::tree::ChunkValue;
 
 struct Deaf;
@@ -28,10 +28,10 @@ fn plan(size: u64, fill: impl FnOnce(&File)) -> Plan {
     let dir = tempfile::tempdir().unwrap();
     let part = File::create_new(dir.path().join(".file.lanx-part")).unwrap();
     fill(&part);
-    let sink = Arc::new(Sink::open(dir.path(), Existing::Refuse).unwrap());
+    let to = Arc::new(Destination::Folder(Sink::open(dir.path(), Existing::Refuse).unwrap()));
     let (outbox, reader) = outbox();
     let (observer, progress) = (Arc::new(Deaf), Arc::new(Progress::default()));
-    let session = Arc::new(Receiving::new(sink, Terms::default(), outbox, observer, progress));
+    let session = Arc::new(Receiving::new(to, Terms::default(), outbox, observer, progress));
     let metadata = Metadata { mode: 0o600, ..Metadata::default() };
     let offer = Offer {
         file: FileId(0),

@@ -40,7 +40,7 @@ impl Receiving {
             let complete = Complete { offered: offered.clone(), part, hash: ours };
             Finisher::finish(self, Finished::File(complete));
         } else {
-            let result = part.publish(&offered.metadata, self.sink.existing());
+            let result = part.publish(&offered.metadata, self.to.existing());
             if matches!(result, Err(SinkError::Exists { .. })) && !offered.layout.is_single() {
                 // The large file that took the name will be read, and the data connection is not to wait for that.
                 let offered = offered.clone();
@@ -78,7 +78,8 @@ impl Receiving {
     /// The hash of the file under the final name; `None` where that has another size, or the session ends meanwhile.
     fn hash_there(&self, offered: &Offered) -> Result<Option<Hash>, SinkError> {
         let layout = offered.layout;
-        let Found::SameSize(there) = self.sink.look(&offered.path, layout.size())? else { return Ok(None) };
+        let sink = self.sink(&offered.path)?;
+        let Found::SameSize(there) = sink.look(&offered.path, layout.size())? else { return Ok(None) };
         let mut tree = Tree::new(layout);
         let mut buffer = vec![0; CHUNK_BYTES];
         for index in (0..layout.chunks()).map(ChunkIndex) {
