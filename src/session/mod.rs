@@ -11,6 +11,7 @@ pub mod framing;
 mod incoming;
 pub mod line;
 pub mod outbox;
+pub mod pace;
 pub mod receive_worker;
 pub mod receiving;
 mod receiving_compare;
