@@ -3,10 +3,10 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc bench install
+.PHONY: help demo build test lint fmt doc bench fuzz kill-rounds root-tests resume install
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: ## Build, then really send a 1 GiB file on this machine (DEMO_MIB=4096 for 4 GiB)
 	@CARGO='$(CARGO)' bash scripts/demo.sh
@@ -29,6 +29,20 @@ doc: ## Build the documentation of the library; every warning is an error
 
 bench: ## Measure hashing, sealing, frames and messages
 	$(CARGO) bench --locked
+
+fuzz: ## Run each fuzz target for ten seconds (FUZZ_SECONDS=60, TARGETS="receiving sending")
+	@CARGO='$(CARGO)' bash scripts/fuzz.sh
+
+kill-rounds: ## Kill sender and receiver in turn, a hundred times each, and see that nothing is lost (half an hour)
+	LANX_KILL_ROUNDS=$${LANX_KILL_ROUNDS:-100} LANX_KILL_MIB=$${LANX_KILL_MIB:-1024} \
+	LANX_KILL_FILES=$${LANX_KILL_FILES:-2000} \
+	$(CARGO) test --locked --release --test kill_rounds -- --nocapture --test-threads=1
+
+root-tests: ## Run the tests that mount file systems; as root
+	$(CARGO) test --locked --test full_disk -- --ignored --test-threads=1
+
+resume: build ## Measure what resuming costs, with 90 % there (RESUME_MIB, RESUME_TURNS, TMPDIR)
+	@bash scripts/resume.sh
 
 install: ## Install lanx for this user
 	$(CARGO) install --locked --path .

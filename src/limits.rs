@@ -129,6 +129,14 @@ pub const FAILED_FILES_MAX: usize = 65_536;
 /// Chaining values that a receiver has announced for one file and has no verdict on: 1 GiB of file, 160 KiB of memory.
 pub const VALUES_IN_FLIGHT_MAX: usize = 4096;
 
+/// Chunks of a file for standard output that are asked for ahead of what is written: 16 MiB, the most that a receiver holds of
+/// it, and more than is on the way in a network of 10 Gbit/s and 10 ms.
+pub const IN_ORDER_WINDOW_CHUNKS: u64 = 64;
+
+/// Chunks after whose writing the sender hears that it may go on: rarely enough to cost nothing, and long before it runs
+/// dry.
+pub const IN_ORDER_STEP_CHUNKS: u64 = 8;
+
 /// Stretches of missing chunks that a receiver names for one file. A part file that is more torn than this has its
 /// further holes compared like data.
 pub const MISSING_PER_FILE_MAX: usize = 1024;
@@ -179,6 +187,9 @@ pub const REFUSALS_SHOWN_MAX: u32 = 3;
 
 /// See [`REFUSALS_SHOWN_MAX`].
 pub const REFUSALS_WINDOW: Duration = Duration::from_secs(10);
+
+/// Events that wait for whoever reads stdout: 16 MiB of them or so, and the files of most transfers.
+pub const EVENTS_WAITING_MAX: usize = 65_536;
 
 // ---- sockets and buffers ------------------------------------------------------------------------
 
@@ -252,6 +263,10 @@ pub const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a side may take to say goodbye before it is left.
 pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long, at the end of the program, whoever should read its events may read none of them. A script that only waits for
+/// the end must not wait for ever.
+pub const READER_PATIENCE: Duration = Duration::from_secs(10);
 
 // ---- trust ----------------------------------------------------------------------------------------
 
@@ -369,6 +384,10 @@ const _: () = {
     );
     assert!(TEXT_BYTES_MAX + 64 <= GREETING_BYTES_MAX && GREETING_BYTES_MAX <= MESSAGE_BYTES_MAX);
     assert!(VALUES_PER_MESSAGE_MAX <= VALUES_IN_FLIGHT_MAX);
+    assert!(
+        2 * IN_ORDER_STEP_CHUNKS <= IN_ORDER_WINDOW_CHUNKS
+            && CONNECTIONS_MAX as u64 <= IN_ORDER_WINDOW_CHUNKS
+    );
     assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_LONG_PATH && CONNECTIONS_LONG_PATH <= CONNECTIONS_MAX);
     assert!(LARGE_FILES_IN_FLIGHT_MAX <= FILES_IN_FLIGHT_MAX);
     // Offsets of the last chunk must not wrap, and `off_t` is signed.

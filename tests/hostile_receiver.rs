@@ -184,7 +184,7 @@ fn chunks_that_are_asked_for_again_and_again_end_the_sender_in_bounded_memory() 
 fn bytes_that_are_no_message_end_the_sender() {
     let garbage: [(&[u8], &str); 5] = [
         (&[1, 0, 0, 0, 99], "unknown tag 99"),
-        (&[0xff; 4], "at most 4096"),
+        (&[0xff; 4], "at most 20480"),
         (&[0; 4], "ends in the middle"),
         (&[2, 0, 0, 0, 9, 9], "too many at its end"),
         // No values, and one more than there may be.

@@ -182,27 +182,28 @@ fn bytes_that_are_no_message_end_the_session() {
         ("a receiver's message", |s| drop(s.talk.say_bytes(&[1, 0, 0, 0, 15])), "unknown tag 15"),
         ("no message at all", |s| drop(s.talk.say_bytes(&[0; 4])), "ends in the middle"),
         ("bytes behind a message", |s| drop(s.talk.say_bytes(&[2, 0, 0, 0, 8, 8])), "too many at its end"),
-        ("a length past the limit", |s| drop(s.talk.say_bytes(&[1, 16, 0, 0])), "at most 4096"),
-        ("the longest length", |s| drop(s.talk.say_bytes(&[0xff; 4])), "at most 4096"),
+        ("a length past the limit", |s| drop(s.talk.say_bytes(&[1, 80, 0, 0])), "at most 20480"),
+        ("the longest length", |s| drop(s.talk.say_bytes(&[0xff; 4])), "at most 20480"),
         (
-            "a name past the limit of the wire",
+            "a path past the limit of the wire",
             |s| {
-                let mut bytes = bytes_of(&offer(2, [b'n'; 1024], 1));
-                // One byte more: in the length of the message, in that of the name, and at the end.
-                let at = bytes.len() - 1024 - 2;
-                bytes[at..at + 2].copy_from_slice(&1025u16.to_le_bytes());
-                let len = bytes.len() as u32 - 4 + 1;
+                let mut bytes = bytes_of(&offer(2, [b'n'; 4096], 1));
+                // One byte more: in the length of the message, in that of the path, and in the path.
+                let at = bytes.windows(2).position(|two| two == 4096u16.to_le_bytes()).unwrap();
+                bytes[at..at + 2].copy_from_slice(&4097u16.to_le_bytes());
+                bytes.insert(at + 2, b'n');
+                let len = bytes.len() as u32 - 4;
                 bytes[..4].copy_from_slice(&len.to_le_bytes());
-                bytes.push(b'n');
                 let _ = s.talk.say_bytes(&bytes);
             },
-            "at most 1024",
+            "at most 4096",
         ),
         (
             "a time that cannot be",
             |s| {
                 let mut bytes = bytes_of(&offer(2, "x", 1));
-                let nanos = bytes.len() - 1 - 2 - 4;
+                // Behind the length, the tag, the file, the mode and the seconds.
+                let nanos = 4 + 1 + 8 + 4 + 8;
                 bytes[nanos..nanos + 4].copy_from_slice(&1_000_000_000u32.to_le_bytes());
                 let _ = s.talk.say_bytes(&bytes);
             },

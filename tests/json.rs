@@ -11,6 +11,7 @@ mod common;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -68,7 +69,7 @@ fn a_script_learns_the_port_and_what_became_of_each_file() {
         let path = scene.src.join(format!("f{n}"));
         assert_eq!(
             *file,
-            json!({"event": "file", "peer": addr.to_string(), "path": format!("f{n}"), "size": n,
+            json!({"event": "file", "peer": addr.to_string(), "path": format!("f{n}"), "kind": "file", "size": n,
                    "blake3": hash(&path), "status": "sent"})
         );
     }
@@ -298,4 +299,28 @@ fn a_code_for_a_person_stays_out_of_the_events() {
     terminal.press_ctrl_c();
     assert_eq!(terminal.finish().0, Some(130));
     assert_eq!(kinds(&events(&read(&events_file))), ["listening", "error"]);
+}
+
+#[test]
+fn a_script_that_reads_only_the_first_line_holds_nothing_up() {
+    let scene = Scene::new();
+    let top = scene.src.join("top");
+    fs::create_dir(&top).unwrap();
+    // Their events are more than a pipe holds.
+    for at in 0..1500 {
+        fs::write(top.join(format!("file-{at:04}-{}", "x".repeat(60))), "x").unwrap();
+    }
+    let mut command = scene.lanx();
+    command.args(["recv", "--once", "--json", "--listen", "127.0.0.1:0"]).arg(&scene.dst);
+    let mut receiver = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut events = BufReader::new(receiver.stdout.take().unwrap());
+    let mut first = String::new();
+    events.read_line(&mut first).unwrap();
+    let listening: Value = serde_json::from_str(&first).unwrap();
+    scene.send(&[&top], format!("127.0.0.1:{}", listening["port"])).expect_success();
+    // And nothing of it is lost for whoever reads on.
+    let rest: Vec<Value> = events.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    assert_eq!(files(&rest).len(), 1501);
+    assert_eq!(rest.last().unwrap()["event"], "done");
+    assert!(receiver.wait().unwrap().success());
 }

@@ -1,4 +1,4 @@
-//! kill -9 of either side at a random moment, again and again, and the same command until it is done: the result is
+//! kill -9 of either side at a random moment, in turn and again and again, and the same command until it is done: the result is
 //! identical, nothing half is ever found under a final name, and what arrived is not sent a second time.
 //!
 //! `LANX_KILL_ROUNDS`, `LANX_KILL_MIB` and `LANX_KILL_FILES` say how much of it (`make kill-rounds`); `LANX_TEST_SEED`
@@ -93,7 +93,8 @@ fn watch(cargo: &Cargo, dst: &Path, done: &AtomicBool, story: &str) {
                 assert_eq!(there.len(), fs::metadata(file).unwrap().len(), "{story}: {file:?} is half there");
             }
         }
-        thread::yield_now();
+        // Only how often it looks.
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -120,8 +121,9 @@ fn call(scene: &Scene, cargo: &Cargo, kill_at: Option<(u64, bool)>, story: &str)
     relay.carried()
 }
 
-/// One round: some kills, then the call that completes. Demands that nothing crossed twice.
-fn round(scene: &Scene, cargo: &Cargo, dice: &mut Dice, story: &str) {
+/// Round `n`: kills of the sender and the receiver in turn, then the call that completes. Demands that nothing crossed
+/// twice.
+fn round(scene: &Scene, cargo: &Cargo, dice: &mut Dice, n: u64, story: &str) {
     for name in listing(&scene.dst) {
         fs::remove_file(scene.dst.join(name)).unwrap();
     }
@@ -129,7 +131,7 @@ fn round(scene: &Scene, cargo: &Cargo, dice: &mut Dice, story: &str) {
         let missing = cargo.missing(&scene.dst);
         let last = kill == KILLS_PER_ROUND;
         // At any moment: before the first byte, in the middle, or as the last ones are on their way.
-        let kill_at = (!last).then(|| (dice.below(missing + 1), dice.below(2) == 0));
+        let kill_at = (!last).then(|| (dice.below(missing + 1), (n + kill).is_multiple_of(2)));
         let story = format!("{story}, call {kill}, killed at {kill_at:?}");
         let done = AtomicBool::new(false);
         let crossed = thread::scope(|scope| {
@@ -154,7 +156,7 @@ fn rounds(what: &str, scene: &Scene, files: Vec<PathBuf>) {
     let mut dice = Dice(seed);
     for n in 0..setting("LANX_KILL_ROUNDS", 6) {
         let story = format!("{what} of {} bytes, seed {seed}, round {n}", cargo.bytes);
-        round(scene, &cargo, &mut dice, &story);
+        round(scene, &cargo, &mut dice, n, &story);
         eprintln!("survived: {story}");
     }
 }

@@ -178,6 +178,45 @@ fn two_senders_of_one_name_do_not_mix_their_bytes() {
 }
 
 #[test]
+fn two_senders_of_the_same_file_at_once_both_succeed_and_one_is_told_that_it_was_there() {
+    for (flags, size) in [(&[][..], 20 * CHUNK), (&[], 1000), (&["--verify=reread"], 20 * CHUNK)] {
+        let scene = Scene::new();
+        let receiver = scene.receiver_with(flags);
+        let file = make(&scene.src, "same file", size);
+        // Held with its offer answered and a part of the file on its way.
+        let relay = Relay::holding_after(receiver.addr, size as u64 / 2);
+        let slow = scene.start_send(&[], &[&file], relay.addr);
+        relay.wait_until_held();
+        scene.send(&[&file], receiver.addr).expect_success().expect_out(&[", verified"]);
+        let first = look(&scene.dst.join("same file"));
+        relay.release();
+        slow.finish(PATIENCE).expect_success().expect_out(&["same file (already there)"]);
+        assert_eq!(look(&scene.dst.join("same file")), first, "the first one was replaced");
+        assert_eq!(listing(&scene.dst), ["same file"]);
+    }
+}
+
+#[test]
+fn a_name_taken_meanwhile_by_another_file_of_the_same_size_is_refused() {
+    for size in [20 * CHUNK, 1000] {
+        let scene = Scene::new();
+        let receiver = scene.receiver();
+        let file = make(&scene.src, "name", size);
+        let relay = Relay::holding_after(receiver.addr, size as u64 / 2);
+        let slow = scene.start_send(&[], &[&file], relay.addr);
+        relay.wait_until_held();
+        let mut other = read(&file);
+        *other.last_mut().unwrap() ^= 1;
+        let there = make_of(&scene.dst, "name", &other);
+        let before = look(&there);
+        relay.release();
+        slow.finish(PATIENCE).expect_complaint(5, &["name"]);
+        assert_eq!(look(&there), before);
+        assert_eq!(listing(&scene.dst), ["name"]);
+    }
+}
+
+#[test]
 fn more_large_files_than_may_be_under_way_at_once_arrive_in_one_call() {
     // Many times over, as each outcome lets the next file in and the two sides must agree on when.
     let scene = Scene::new();

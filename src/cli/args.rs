@@ -33,6 +33,11 @@ impl Args {
         self.verbose
     }
 
+    /// Whether stdout is for the bytes of a file.
+    pub fn bytes(&self) -> bool {
+        matches!(&self.command, Command::Recv(recv) if recv.to_stdout())
+    }
+
     /// Whether stdout is for a script.
     pub fn json(&self) -> bool {
         match &self.command {
@@ -40,6 +45,27 @@ impl Args {
             Command::Recv(recv) => recv.json,
             Command::Trust(_) => false,
         }
+    }
+}
+
+impl RecvArgs {
+    /// Whether the file goes to stdout. A folder of that name is `./-`.
+    pub fn to_stdout(&self) -> bool {
+        self.dir.as_os_str() == "-"
+    }
+
+    /// What is given besides and makes no sense with stdout.
+    pub fn against_stdout(&self) -> Option<&'static str> {
+        let given = [
+            (self.clean, "--clean"),
+            (self.overwrite, "--overwrite"),
+            (self.rename, "--rename"),
+            (self.delta, "--delta"),
+            (self.sync, "--sync"),
+            (self.verify == Verify::Reread, "--verify=reread"),
+            (self.json, "--json"),
+        ];
+        given.iter().find(|(given, _)| *given).map(|(_, flag)| *flag)
     }
 }
 
@@ -162,7 +188,8 @@ Examples:
 #[derive(clap::Args, Debug)]
 #[command(after_help = RECV_EXAMPLES)]
 pub struct RecvArgs {
-    /// Where files arrive; made if only its last part is missing.
+    /// Where files arrive; made if only its last part is missing. With - one file is written to standard output, and that is
+    /// all.
     #[arg(default_value = ".")]
     pub dir: PathBuf,
     /// Where to listen; port 0 picks a free one [default: [::]:7269, which takes IPv4 as well].
@@ -218,6 +245,7 @@ Examples:
   lanx recv ~/Downloads
   lanx recv --once --listen 127.0.0.1:0 /srv/in
   lanx recv --once --json --listen '[::]:0' /srv/in
+  lanx recv - | tar x
 ";
 
 /// List the machines that this one knows, or change the list.

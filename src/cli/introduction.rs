@@ -55,7 +55,8 @@ fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
 /// show one on, none is offered: nobody could know it.
 pub fn house(code_file: Option<&Path>, open: bool, audience: Audience) -> Result<(House, bool), Failure> {
     let (identity, store) = ourselves()?;
-    let somebody_looks = if audience.json { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
+    let somebody_looks =
+        if audience.json || audience.bytes { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
     let (book, shown) = match given_code(code_file)? {
         Some(code) => (Some(GuessBook::fixed(code)), false),
         None if !open && somebody_looks => (Some(GuessBook::generated().map_err(other)?), true),

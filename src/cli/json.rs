@@ -10,8 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
+use super::event_queue;
 use super::exit::Exit;
-use super::output;
 use super::tally::Counts;
 use crate::name::is_unsafe_to_show;
 use crate::protocol::message::Cause;
@@ -307,7 +307,7 @@ fn encode(event: &Event) -> serde_json::Result<Vec<u8>> {
 /// Writes one event, and flushes it. A reader that has left misses it; the transfer does not depend on that.
 pub fn write(event: &Event) {
     match encode(event) {
-        Ok(line) => output::line_of(&line),
+        Ok(line) => event_queue::put(line),
         Err(error) => tracing::error!("an event cannot be written as JSON: {error}"),
     }
 }

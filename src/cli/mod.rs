@@ -2,6 +2,7 @@
 
 mod args;
 mod clean;
+mod event_queue;
 mod exit;
 mod failure;
 mod introduction;
@@ -28,6 +29,12 @@ use output::Audience;
 
 /// Runs the program that the command line asks for.
 pub fn main() -> ExitCode {
+    let exit = run();
+    event_queue::finish();
+    exit.into()
+}
+
+fn run() -> Exit {
     let args = match Args::try_parse() {
         Ok(args) => args,
         // clap's own exit code is 2 for a wrong command line, 0 for --help and --version.
@@ -38,18 +45,15 @@ pub fn main() -> ExitCode {
             }
             // Nobody is left to tell when the terminal is gone.
             let _ = error.print();
-            return exit.into();
+            return exit;
         }
     };
     logging::start(args.verbosity());
-    let audience = Audience { quiet: args.quiet, json: args.json() };
+    let audience = Audience { quiet: args.quiet, json: args.json(), bytes: args.bytes() };
     let result = match args.command {
         Command::Send(ref send) => send::run(send, audience),
         Command::Recv(ref recv) => recv::run(recv, audience),
         Command::Trust(ref trust) => trust::run(trust),
     };
-    match result {
-        Ok(exit) => exit.into(),
-        Err(failure) => failure.tell(audience).into(),
-    }
+    result.unwrap_or_else(|failure| failure.tell(audience))
 }

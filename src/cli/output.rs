@@ -24,14 +24,21 @@ pub struct Audience {
     pub quiet: bool,
     /// Stdout is for events; an error that is one is not told to a person as well if `quiet`.
     pub json: bool,
+    /// Stdout is for the bytes of a file, so that results go to stderr.
+    pub bytes: bool,
 }
 
 impl Audience {
     /// A line of result for a person.
     pub fn line(self, text: impl std::fmt::Display) {
         if !self.quiet && !self.json {
-            line(text);
+            self.result(text);
         }
+    }
+
+    /// A line of result, also where nothing but errors is wanted.
+    pub fn result(self, text: impl std::fmt::Display) {
+        if self.bytes { plain_error(text) } else { line(text) }
     }
 
     /// A line to know, neither a result nor an error.
@@ -70,7 +77,11 @@ pub fn note(text: impl std::fmt::Display) {
 
 /// A line of error, to stderr.
 pub fn error(text: impl std::fmt::Display) {
+    plain_error(format_args!("lanx: {text}"));
+}
+
+fn plain_error(text: impl std::fmt::Display) {
     above_progress(|| {
-        let _ = writeln!(io::stderr().lock(), "lanx: {text}");
+        let _ = writeln!(io::stderr().lock(), "{text}");
     });
 }

@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use parking_lot::Mutex;
 
 use super::args::{RecvArgs, Verify};
@@ -22,7 +23,7 @@ use super::{Failure, introduction, output, signals};
 use crate::limits::{PORT_DEFAULT, REFUSALS_SHOWN_MAX, REFUSALS_WINDOW};
 use crate::name::Escaped;
 use crate::session::{Diligence, End, FileReport, FileStatus, Observer, Progress};
-use crate::sink::{Existing, Sink};
+use crate::sink::{Destination, Existing, Output, Sink};
 use crate::transport::tcp::address::as_typed;
 use crate::transport::tcp::listen::{listen, listen_everywhere, reachable_addresses};
 use crate::transport::tcp::{Receptionist, ServeOptions, SessionWatch, serve};
@@ -33,6 +34,7 @@ use crate::trust::house::House;
 /// Stands at the door and tells the user who comes.
 struct Doorman {
     audience: Audience,
+    to: Arc<Destination>,
     /// Whether the code is on the screen.
     shows_code: bool,
     refusals: Mutex<Refusals>,
@@ -70,6 +72,7 @@ impl Refusals {
 struct Watch {
     peer: IpAddr,
     audience: Audience,
+    to: Arc<Destination>,
     connections: u8,
     tally: Tally,
     started: Instant,
@@ -81,9 +84,10 @@ struct Watch {
 }
 
 impl Doorman {
-    fn new(audience: Audience, shows_code: bool) -> Doorman {
+    fn new(audience: Audience, to: Arc<Destination>, shows_code: bool) -> Doorman {
         Doorman {
             audience,
+            to,
             shows_code,
             refusals: Mutex::default(),
             sessions: AtomicU64::new(0),
@@ -101,6 +105,7 @@ impl Receptionist for Doorman {
         Arc::new(Watch {
             peer,
             audience: self.audience,
+            to: self.to.clone(),
             connections,
             tally: Tally::default(),
             started: Instant::now(),
@@ -140,6 +145,7 @@ impl Observer for Watch {
             events.file(File::of(report));
         }
         match (&report.status, report.hash) {
+            (FileStatus::Failed(_), _) if self.reader_is_gone() => {}
             (FileStatus::Failed(failure), _) => {
                 self.audience.error(format_args!("from {}: {}", self.peer, failure.text))
             }
@@ -165,6 +171,11 @@ impl SessionWatch for Watch {
 }
 
 impl Watch {
+    /// Whether whoever read our output has left. They know, and nobody else wants to hear of it.
+    fn reader_is_gone(&self) -> bool {
+        self.to.output().is_some_and(Output::reader_is_gone)
+    }
+
     fn tell_end(&self, end: &End, counts: &Counts, crossed: u64, time: Duration) {
         let summary = counts.summary(crossed, time, None);
         if let Some(events) = &self.events {
@@ -174,10 +185,16 @@ impl Watch {
             if let Some(events) = &self.events {
                 events.done(Sum::of(counts, crossed, time, self.connections));
             }
+            if self.reader_is_gone() {
+                return;
+            }
             let name = counts.only_name().map_or(String::new(), |name| format!("{name}: "));
             return self.audience.line(format_args!("from {}: {name}{summary}", self.peer));
         };
-        let kept = "unfinished files wait for the same command to be run again";
+        let kept = match self.to.output() {
+            None => "unfinished files wait for the same command to be run again",
+            Some(_) => "what was written to standard output stands and is not all; start both again",
+        };
         if let Some(events) = &self.events {
             events.error(exit, &format!("{end}; {summary} before"), kept);
         }
@@ -191,18 +208,23 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         (true, _) => Existing::Overwrite,
         _ => Existing::Refuse,
     };
+    if let Some(flag) = args.against_stdout().filter(|_| args.to_stdout()) {
+        let error =
+            anyhow!("`recv -` writes to standard output, and {flag} is for a folder; leave one of them out");
+        return Err(Failure::new(Exit::Usage, error));
+    }
     if args.clean {
         return clean(&args.dir);
     }
     let (house, shows_code) = introduction::house(args.code_file.as_deref(), args.open, audience)?;
-    let sink = Sink::open(&args.dir, existing).map_err(|error| Failure::new(Exit::Storage, error))?;
+    let to = Arc::new(destination(args, existing)?);
     let listener = match args.listen {
         Some(addr) => listen(addr),
         None => listen_everywhere(PORT_DEFAULT),
     };
     let listener = listener.map_err(|error| Failure::new(Exit::Other, error))?;
     let bound = listener.local_addr().map_err(|error| Failure::new(Exit::Other, error))?;
-    let doorman = Arc::new(Doorman::new(audience, shows_code));
+    let doorman = Arc::new(Doorman::new(audience, to.clone(), shows_code));
     signals::allow_many_files();
     let stopped = Cell::new(false);
     let served = signals::runtime()?.block_on(async {
@@ -213,19 +235,20 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
             interrupted.await;
             stopped.set(true);
         };
-        audience.line(invitation(sink.path(), bound));
+        audience.line(invitation(&to, bound));
         if audience.json {
             json::write(&Event::Listening { addr: bound, port: bound.port() });
         }
         tell_who_may_come(&house, shows_code, audience);
         let options = ServeOptions {
-            once: args.once,
+            once: args.once || args.to_stdout(),
             patience: args.patience.timeout(),
-            retry_for: args.patience.retry_for(),
+            // What was written cannot be taken back, so a sender that comes back could not go on.
+            retry_for: if args.to_stdout() { Duration::ZERO } else { args.patience.retry_for() },
             delta: args.delta,
             diligence: Diligence { sync: args.sync, reread: args.verify == Verify::Reread },
         };
-        serve(listener, Arc::new(sink), house, options, doorman.clone(), stop).await
+        serve(listener, to, house, options, doorman.clone(), stop).await
     });
     served.map_err(|error| Failure::new(Exit::Other, error))?;
     let result = *doorman.result.lock();
@@ -236,6 +259,18 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         json::error(None, None, Exit::Interrupted, "interrupted", "start it again to receive more");
     }
     Ok(Exit::Interrupted)
+}
+
+fn destination(args: &RecvArgs, existing: Existing) -> Result<Destination, Failure> {
+    if !args.to_stdout() {
+        let sink = Sink::open(&args.dir, existing).map_err(|error| Failure::new(Exit::Storage, error))?;
+        return Ok(Destination::Folder(sink));
+    }
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+    let stdout = stdout.map_err(|error| {
+        Failure::new(Exit::Storage, anyhow!("cannot write to standard output: {error}; see where it goes"))
+    })?;
+    Ok(Destination::Output(Arc::new(Output::new(stdout))))
 }
 
 /// What a user must know about the door, also with --quiet: that it is open, and the code.
@@ -251,12 +286,16 @@ fn tell_who_may_come(house: &House, shows_code: bool, audience: Audience) {
 
 /// A code is for the person in front of the screen, also with --quiet, and never for a script's log.
 fn tell_code(audience: Audience, text: std::fmt::Arguments<'_>) {
-    if audience.json { output::note(text) } else { output::line(text) }
+    if audience.json { output::note(text) } else { audience.result(text) }
 }
 
 /// Where we listen, and what to type on the other machine.
-fn invitation(dir: &Path, bound: SocketAddr) -> String {
-    let mut text = format!("receiving into {}\nlistening on {bound}", Escaped::path(dir));
+fn invitation(to: &Destination, bound: SocketAddr) -> String {
+    let mut text = match to {
+        Destination::Folder(sink) => format!("receiving into {}", Escaped::path(sink.path())),
+        Destination::Output(_) => "receiving one file, to standard output".into(),
+    };
+    let _ = write!(text, "\nlistening on {bound}");
     let addresses = reachable_addresses(bound);
     match addresses.len() {
         _ if bound.ip().to_canonical().is_loopback() => {

@@ -18,10 +18,10 @@ use super::progress::Bar;
 use super::session_events::{SessionEvents, Ticker};
 use super::tally::Tally;
 use super::{Failure, signals, units};
-use crate::name::{Escaped, Name};
+use crate::name::Escaped;
 use crate::protocol::message::{Cause, Wishes};
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
-use crate::source::{Excludes, Feed, Options, Root, SourceError, Trouble};
+use crate::source::{Excludes, Feed, Options, Root, SourceError, Trouble, name_of};
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::{SendError, SendOutcome, Transfer, send, wanted_connections};
 
@@ -125,8 +125,8 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     let excludes = Excludes::new(&what.exclude_from, &what.exclude)
         .map_err(|error| Failure::new(Exit::Usage, anyhow!("what to exclude: {error}")))?;
     let reporter = Arc::new(Reporter::new(&peer, audience, what.dry_run));
+    check_names(&paths)?;
     let roots = reporter.inspect(&paths);
-    check_names(&roots)?;
     if roots.is_empty() {
         return Ok(reporter.done(0, Duration::ZERO, 0));
     }
@@ -191,9 +191,13 @@ async fn transfer(
 
 /// What to tell of a session that did not come to its end.
 fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: u64) -> anyhow::Error {
-    let SendOutcome { end, addr, .. } = outcome;
+    let SendOutcome { end, addr, in_order, .. } = outcome;
     let progress = format!("{} of {} had arrived", units::bytes(arrived), units::bytes(total));
-    let again = "run the same command again to go on";
+    let again = match in_order {
+        // What it wrote to its standard output stands.
+        true => "start the receiver anew, then run the same command again",
+        false => "run the same command again to go on",
+    };
     match end {
         End::Stopped => anyhow!("interrupted; {progress}; {again}"),
         End::PeerLeft(text) => anyhow!("{peer} gave up: {text}; {progress}; {again}"),
@@ -225,12 +229,12 @@ fn split(arguments: &[OsString]) -> Result<(Peer, Vec<PathBuf>), Failure> {
 }
 
 /// Two paths that would arrive under one name are a mistake: one would replace the other.
-fn check_names(roots: &[Root]) -> Result<(), Failure> {
-    let mut seen: HashMap<&Name, &Path> = HashMap::new();
-    for root in roots {
-        let Some(name) = &root.name else { continue };
-        if let Some(first) = seen.insert(name, root.path()) {
-            let (first, second) = (Escaped::path(first), Escaped::path(root.path()));
+fn check_names(paths: &[PathBuf]) -> Result<(), Failure> {
+    let mut seen: HashMap<OsString, &Path> = HashMap::new();
+    for path in paths {
+        let Some(name) = name_of(path) else { continue };
+        if let Some(first) = seen.insert(name, path) {
+            let (first, second) = (Escaped::path(first), Escaped::path(path));
             let error = anyhow!(
                 "{first} and {second} have the same file name; send them one after the other, or rename one"
             );

@@ -66,7 +66,9 @@ pub fn rate_from(text: &str) -> Option<u64> {
         Some(unit) => (unit, 8.0),
         None => (unit.trim().strip_suffix('b').unwrap_or(unit.trim()), 1.0),
     };
-    let power = |base: f64, prefix: &str| ["", "k", "m", "g", "t"].iter().position(|p| *p == prefix).map(|n| base.powi(n as i32));
+    let power = |base: f64, prefix: &str| {
+        ["", "k", "m", "g", "t"].iter().position(|p| *p == prefix).map(|n| base.powi(n as i32))
+    };
     let factor = match unit.strip_suffix('i') {
         Some(prefix) if !prefix.is_empty() => power(1024.0, prefix)?,
         _ => power(1000.0, unit)?,
@@ -95,7 +97,9 @@ mod tests {
         ] {
             assert_eq!(rate_from(text), Some(rate), "{text}");
         }
-        for text in ["", "M", "-1M", "1x", "1.2.3M", "i", "1i", "nan", "inf", "1e9", "0", "99999999999999999999T"] {
+        for text in
+            ["", "M", "-1M", "1x", "1.2.3M", "i", "1i", "nan", "inf", "1e9", "0", "99999999999999999999T"]
+        {
             assert_eq!(rate_from(text), None, "{text}");
         }
     }

@@ -100,6 +100,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const CHUNK: Header = Header {
         kind: Kind::Chunk,
@@ -159,5 +160,22 @@ mod tests {
         let mut bytes = WHOLE.encode();
         bytes[16] = 1;
         assert!(matches!(Header::decode(&bytes), Err(DecodeError::BadValue { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn what_decodes_is_within_the_limits_and_encodes_to_the_same_bytes(
+            kind in 0u8..4, len in 0u32..2 * CHUNK_BYTES as u32, file: u64, chunk in prop_oneof![Just(0u64), any::<u64>()]
+        ) {
+            let mut bytes = [0; HEADER_BYTES];
+            bytes[0] = kind;
+            bytes[4..8].copy_from_slice(&len.to_le_bytes());
+            bytes[8..16].copy_from_slice(&file.to_le_bytes());
+            bytes[16..].copy_from_slice(&chunk.to_le_bytes());
+            if let Ok(header) = Header::decode(&bytes) {
+                prop_assert!(header.content_bytes <= CHUNK_BYTES);
+                prop_assert_eq!(header.encode(), bytes);
+            }
+        }
     }
 }

@@ -85,6 +85,9 @@ pub enum ReceiverMessage {
     Confirmed { connection: u32, frames: u64 },
     /// A data connection has ended, and so many of its frames have been taken in.
     HungUp { connection: u32, frames: u64 },
+    /// Send the chunks of the file below `end`: they are needed in order, and there is no room for more. The next one of
+    /// these goes on from there.
+    SendUpTo { file: FileId, end: ChunkIndex },
 }
 
 fn file(r: &mut Reader) -> Result<FileId, DecodeError> {
@@ -177,6 +180,7 @@ impl Message for ReceiverMessage {
             Self::Barred(barred) => barred.put(w.u8(13)),
             Self::Confirmed { connection, frames } => drop(w.u8(14).u32(*connection).u64(*frames)),
             Self::HungUp { connection, frames } => drop(w.u8(15).u32(*connection).u64(*frames)),
+            Self::SendUpTo { file, end } => drop(w.u8(16).u64(file.0).u64(end.0)),
         }
     }
 
@@ -207,6 +211,7 @@ impl Message for ReceiverMessage {
                 Self::Confirmed { connection: r.u32("a connection")?, frames: r.u64("a number of frames")? }
             }
             15 => Self::HungUp { connection: r.u32("a connection")?, frames: r.u64("a number of frames")? },
+            16 => Self::SendUpTo { file: file(&mut r)?, end: chunk(&mut r)? },
             tag => return Err(DecodeError::UnknownTag { what: "a receiver's message", tag }),
         };
         r.end()?;

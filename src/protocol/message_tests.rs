@@ -152,6 +152,10 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
             ReceiverMessage::HungUp { connection: 3, frames: 4 },
             b"\x0d\0\0\0\x0f\x03\0\0\0\x04\0\0\0\0\0\0\0",
         ),
+        (
+            ReceiverMessage::SendUpTo { file, end: ChunkIndex(64) },
+            b"\x11\0\0\0\x10\x01\x02\0\0\0\0\0\0\x40\0\0\0\0\0\0\0",
+        ),
         (ReceiverMessage::Barred(Barred::NoCode), b"\x02\0\0\0\x0d\x01"),
         (ReceiverMessage::Barred(Barred::WrongCode), b"\x02\0\0\0\x0d\x02"),
         (ReceiverMessage::Barred(Barred::Later { seconds: 3 }), b"\x06\0\0\0\x0d\x03\x03\0\0\0"),
@@ -248,7 +252,7 @@ fn unknown_tags_are_refused() {
     for tag in (0..=255).filter(|t| !(1..=12).contains(t)) {
         assert!(matches!(SenderMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
-    for tag in (0..=255).filter(|t| !(1..=15).contains(t)) {
+    for tag in (0..=255).filter(|t| !(1..=16).contains(t)) {
         assert!(matches!(ReceiverMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
     for hello in [

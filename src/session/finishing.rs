@@ -65,7 +65,7 @@ impl Finisher {
     /// Finishes a file in its turn. Waits where a batch waits already: each file holds a descriptor.
     pub fn finish(session: &Arc<Receiving>, finished: Finished) {
         let mut queue = session.finisher.queue.lock();
-        if session.finisher.closed.load(Ordering::Relaxed) {
+        if session.finisher.is_closed() {
             return;
         }
         let sender = match &*queue {
@@ -84,7 +84,7 @@ impl Finisher {
     /// Starts to write back what has been written of a file, unless that is going on already.
     pub fn write_back(session: &Arc<Receiving>, part: Arc<Part>) {
         let mut flush = session.finisher.flush.lock();
-        if session.finisher.closed.load(Ordering::Relaxed) {
+        if session.finisher.is_closed() {
             return;
         }
         let sender = match &*flush {
@@ -96,6 +96,18 @@ impl Finisher {
             }
         };
         let _ = sender.try_send(part);
+    }
+
+    /// Does what takes as long as the disk does and is the rare case, in a thread of its own. There are at most as many
+    /// as large files under way.
+    pub fn aside(session: &Arc<Receiving>, work: impl FnOnce(&Receiving) + Send + 'static) {
+        session.finisher.threads.lock().retain(|thread| !thread.is_finished());
+        start(session, "aside", work);
+    }
+
+    /// Whether the session is over.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Has the threads end, and publish nothing more: the session's next one may offer the same files at any moment, and
@@ -132,7 +144,7 @@ fn flush_all(parts: &Receiver<Arc<Part>>) {
 
 fn finish_all(session: &Receiving, queue: &Receiver<Finished>) {
     while let Ok(first) = queue.recv() {
-        if session.finisher.closed.load(Ordering::Relaxed) {
+        if session.finisher.is_closed() {
             continue;
         }
         let batch: Vec<Finished> =
@@ -172,12 +184,10 @@ fn sync_names(
     files: &[(Complete, Result<Published, SinkError>)],
     entries: &[(Entry, Made)],
 ) -> Result<(), SinkError> {
-    if !session.terms.diligence.sync {
-        return Ok(());
-    }
-    session.sink.sync_names(files.iter().map(|(complete, _)| &*complete.part))?;
+    let Some(sink) = session.to.folder().filter(|_| session.terms.diligence.sync) else { return Ok(()) };
+    sink.sync_names(files.iter().map(|(complete, _)| &*complete.part))?;
     let entries = entries.iter().map(|(entry, _)| (&entry.path, entry.kind == ReportKind::Folder));
-    session.sink.sync_entries(entries)
+    sink.sync_entries(entries)
 }
 
 /// Gives the files of a batch their names, each once it is on the device and, if it is to be, read back from there.
@@ -187,12 +197,12 @@ fn publish(session: &Receiving, batch: Vec<Complete>) -> Vec<(Complete, Result<P
     for complete in batch {
         let ready = ready(session, &complete, &together);
         // Nobody hears of it any more; what was received waits in the part file.
-        if session.finisher.closed.load(Ordering::Relaxed) {
+        if session.finisher.is_closed() {
             continue;
         }
         match ready {
             Ok(hash) if hash == complete.hash => {
-                let result = complete.part.publish_dressed(session.sink.existing());
+                let result = complete.part.publish_dressed(session.to.existing());
                 published.push((complete, result));
             }
             Ok(hash) => session.fail_verification(&complete.offered, &complete.part, hash, complete.hash),
@@ -208,9 +218,9 @@ fn sync_together(session: &Receiving, batch: &[Complete]) -> Option<Result<(), S
         return None;
     }
     #[cfg(target_os = "linux")]
-    return Some({
+    return session.to.folder().map(|sink| {
         let parts = batch.iter().map(|finished| &*finished.part);
-        session.sink.sync_together(parts).map_err(|error| error.to_string())
+        sink.sync_together(parts).map_err(|error| error.to_string())
     });
     #[cfg(not(target_os = "linux"))]
     None

@@ -5,7 +5,7 @@ use crate::protocol::message::{EntryKind, Metadata, Offer, ReceiverMessage, Send
 use crate::session::incoming::Offered;
 use crate::session::receiving::Terms;
 use crate::session::{FileReport, Observer, OutboxReader, Progress, outbox};
-use crate::sink::{Existing, Sink};
+use crate::sink::{Destination, Existing, Sink};
 
 struct Deaf;
 
@@ -14,11 +14,11 @@ impl Observer for Deaf {
 }
 
 fn session(dir: &std::path::Path) -> (Arc<Receiving>, OutboxReader<ReceiverMessage>) {
-    let sink = Arc::new(Sink::open(dir, Existing::Refuse).unwrap());
+    let to = Arc::new(Destination::Folder(Sink::open(dir, Existing::Refuse).unwrap()));
     let (outbox, reader) = outbox();
     let diligence = Diligence { sync: true, reread: true };
     let terms = Terms { diligence, ..Terms::default() };
-    (Arc::new(Receiving::new(sink, terms, outbox, Arc::new(Deaf), Arc::new(Progress::default()))), reader)
+    (Arc::new(Receiving::new(to, terms, outbox, Arc::new(Deaf), Arc::new(Progress::default()))), reader)
 }
 
 /// File `id` of a session, offered and received.
@@ -29,7 +29,7 @@ fn received(session: &Arc<Receiving>, id: u64) -> Finished {
     let offer = Offer { file: crate::chunk::FileId(id), kind, metadata, path: name };
     session.handle(SenderMessage::Offer(offer.clone())).unwrap();
     let path = crate::name::RelativePath::from_wire(&offer.path).unwrap();
-    let part = session.sink.part(&path, 5, false).unwrap();
+    let part = session.sink(&path).unwrap().part(&path, 5, false).unwrap();
     part.write_at(b"hello", 0).unwrap();
     let layout = crate::chunk::Layout::new(5);
     let offered = Offered { id: offer.file, path, layout, sparse: false, metadata: offer.metadata };

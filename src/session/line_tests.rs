@@ -6,7 +6,7 @@ use super::*;
 use crate::chunk::FileId;
 use crate::protocol::message::Against;
 use crate::session::run::Outgoing;
-use crate::source::{Excludes, Feed, Next, Options, Root};
+use crate::source::Item;
 
 /// Notes whether it was ended.
 #[derive(Clone, Default)]
@@ -23,10 +23,7 @@ impl Wire for Wired {
 
 fn attempt() -> Arc<Attempt> {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let options = Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap() };
-    let mut feed = Feed::new(vec![Root::inspect(file.path()).unwrap()], options);
-    let Next::Item(item) = feed.next() else { panic!("no item") };
-    let outgoing = Outgoing::new(FileId(0), item);
+    let outgoing = Outgoing::new(FileId(0), Item::of_file(file.path()));
     Arc::new(Attempt::new(Arc::new(outgoing), Against::Part))
 }
 

@@ -8,6 +8,7 @@
 pub mod ending;
 mod finishing;
 pub mod framing;
+mod in_order;
 mod incoming;
 pub mod line;
 pub mod outbox;

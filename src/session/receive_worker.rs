@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::finishing::Finisher;
 use super::framing::{ChunkBuffer, FrameReader};
+use super::in_order::InOrder;
 use super::incoming::{Incoming, Offered};
 use super::receiving::{Receiving, Target};
 use super::receiving_outcomes::storage_failure;
@@ -59,6 +60,7 @@ impl<R: Read> Worker<'_, R> {
             Some(incoming) => incoming,
             None => match self.session.target(header.file)? {
                 Target::Incoming(incoming) => incoming,
+                Target::InOrder(incoming) => return self.receive_in_order(&incoming, header),
                 Target::Failed => return Ok(()),
             },
         };
@@ -67,38 +69,68 @@ impl<R: Read> Worker<'_, R> {
         Ok(())
     }
 
-    fn receive_part_of(&mut self, incoming: &Incoming, header: &Header) -> Result<(), End> {
-        let Offered { id, layout, .. } = incoming.offered;
+    /// A chunk whose turn may not have come.
+    fn receive_in_order(&mut self, incoming: &InOrder, header: &Header) -> Result<(), End> {
+        let content = self.content_of(&incoming.offered, header)?;
+        let value = chunk_value(incoming.offered.layout, header.chunk, content);
+        Ok(incoming.take(header.chunk, value, &mut self.buffer)?)
+    }
+
+    /// The content of a frame that carries one chunk of several.
+    fn content_of(&mut self, offered: &Offered, header: &Header) -> Result<&mut [u8], PeerMisbehaved> {
+        let Offered { id, layout, .. } = *offered;
         let wrong = PeerMisbehaved::WrongChunk { file: id.0, chunk: header.chunk.0 };
         let expected = layout.len_of(header.chunk).filter(|_| !layout.is_single()).ok_or(wrong)?;
-        let zeros = header.kind == Kind::Zeros;
         let content = self.buffer.content(expected);
-        if zeros {
-            content.fill(0);
-        } else {
-            check_length(header, expected as u64)?;
+        match header.kind {
+            Kind::Zeros => content.fill(0),
+            Kind::Chunk | Kind::Whole => check_length(header, expected as u64)?,
         }
+        Ok(content)
+    }
+
+    fn receive_part_of(&mut self, incoming: &Incoming, header: &Header) -> Result<(), End> {
+        let session = self.session;
+        let layout = incoming.offered.layout;
+        let content = self.content_of(&incoming.offered, header)?;
+        let len = content.len() as u64;
         let Some(part) = incoming.part()? else { return Ok(()) };
         incoming.claim(header.chunk)?;
         let value = chunk_value(layout, header.chunk, content);
         let offset = layout.offset_of(header.chunk).unwrap_or_default();
-        let written = match zeros {
-            true => part.write_zeros(offset, expected as u64),
-            false => part.write_at(content, offset),
+        let written = match header.kind {
+            Kind::Zeros => part.write_zeros(offset, len),
+            Kind::Chunk | Kind::Whole => part.write_at(content, offset),
         };
-        if self.session.terms.diligence.sync && incoming.write_back_is_due(expected as u64) {
-            Finisher::write_back(self.session, part);
+        if session.terms.diligence.sync && incoming.write_back_is_due(len) {
+            Finisher::write_back(session, part);
         }
         if let Err(error) = written {
-            return Ok(self.session.fail_incoming(incoming, storage_failure(&error))?);
+            return Ok(session.fail_incoming(incoming, storage_failure(&error))?);
         }
-        Progress::add(&self.session.progress.written, expected as u64);
+        Progress::add(&session.progress.written, len);
         let settled = incoming.stored(header.chunk, value)?;
-        self.session.settle(&incoming.offered, settled)
+        session.settle(&incoming.offered, settled)
+    }
+
+    fn receive_whole_in_order(&mut self, incoming: &InOrder, header: &Header) -> Result<(), End> {
+        let Offered { id, layout, .. } = incoming.offered;
+        if !layout.is_single() {
+            return Err(PeerMisbehaved::WrongChunk { file: id.0, chunk: 0 }.into());
+        }
+        check_length(header, layout.size())?;
+        let theirs = Hash::from_bytes(self.buffer.hash());
+        let value = chunk_value(layout, header.chunk, self.buffer.content(header.content_bytes));
+        // The hash first: what is known to be wrong is not written.
+        incoming.root(theirs)?;
+        Ok(incoming.take(header.chunk, value, &mut self.buffer)?)
     }
 
     fn receive_whole(&mut self, header: &Header) -> Result<(), End> {
         self.reader.payload(self.buffer.whole(header.content_bytes, &[0; HASH_BYTES]))?;
+        if let Ok(Target::InOrder(incoming)) = self.session.target(header.file) {
+            return self.receive_whole_in_order(&incoming, header);
+        }
         let offered = self.session.take_single(header.file)?;
         check_length(header, offered.layout.size())?;
         let theirs = self.buffer.hash();
@@ -121,7 +153,7 @@ impl<R: Read> Worker<'_, R> {
 }
 
 fn store_whole(session: &Receiving, offered: &Offered, content: &[u8]) -> Result<Part, SinkError> {
-    let part = session.sink.part(&offered.path, offered.layout.size(), offered.sparse)?;
+    let part = session.sink(&offered.path)?.part(&offered.path, offered.layout.size(), offered.sparse)?;
     match part.write_at(content, 0) {
         Ok(()) => Ok(part),
         Err(error) => {

@@ -1,12 +1,15 @@
 //! The receiver's side of a session: what it makes of each offer, and when a file is published.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
 use super::finishing::{Diligence, Finisher};
+use super::in_order::InOrder;
 use super::incoming::{Bytes, Incoming, Offered};
 use super::receiving_compare::{self, CompareQueue};
 use super::receiving_outcomes::storage_failure;
@@ -17,11 +20,11 @@ use crate::name::RelativePath;
 use crate::protocol::message::{
     Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage,
 };
-use crate::sink::{Existing, Found, Sink, SinkError};
+use crate::sink::{Destination, Existing, Found, Sink, SinkError};
 
 /// The receiver's side of a session, shared by its threads.
 pub struct Receiving {
-    pub(super) sink: Arc<Sink>,
+    pub(super) to: Arc<Destination>,
     pub(super) files: Mutex<Files>,
     pub(super) terms: Terms,
     pub(super) compare: CompareQueue,
@@ -39,6 +42,8 @@ pub(super) struct Files {
     pub(super) singles: HashMap<FileId, Offered>,
     /// Files that arrive in pieces.
     pub(super) incoming: HashMap<FileId, Arc<Incoming>>,
+    /// The file that goes to the standard output.
+    pub(super) in_order: Option<Arc<InOrder>>,
     /// Files that failed while the sender was still sending them: their late chunks are discarded.
     pub(super) failed: HashSet<FileId>,
     /// Files without an outcome.
@@ -63,20 +68,21 @@ pub struct Terms {
 /// What a data connection's chunk belongs to.
 pub(super) enum Target {
     Incoming(Arc<Incoming>),
+    InOrder(Arc<InOrder>),
     /// Too late; to be discarded.
     Failed,
 }
 
 impl Receiving {
     pub fn new(
-        sink: Arc<Sink>,
+        to: Arc<Destination>,
         terms: Terms,
         outbox: Outbox<ReceiverMessage>,
         observer: Arc<dyn Observer>,
         progress: Arc<Progress>,
     ) -> Receiving {
         Receiving {
-            sink,
+            to,
             files: Mutex::default(),
             terms,
             compare: CompareQueue::default(),
@@ -100,18 +106,22 @@ impl Receiving {
             }
             SenderMessage::Offer(offer) => self.offer(&offer),
             SenderMessage::Keep { file, chunk } => {
-                let Target::Incoming(incoming) = self.target(file)? else { return Ok(()) };
+                let Some(incoming) = self.compared(file)? else { return Ok(()) };
                 let kept = incoming.offered.layout.len_of(chunk).unwrap_or_default();
                 let settled = incoming.keep(chunk)?;
                 Progress::add(&self.progress.kept, kept as u64);
                 self.settle(&incoming.offered, settled)
             }
             SenderMessage::Differs { file } => self.differs(file),
-            SenderMessage::Root { file, hash } => {
-                let Target::Incoming(incoming) = self.target(file)? else { return Ok(()) };
-                let settled = incoming.root(hash)?;
-                self.settle(&incoming.offered, settled)
-            }
+            SenderMessage::Root { file, hash } => match self.target(file)? {
+                Target::Incoming(incoming) => self.settle(&incoming.offered, incoming.root(hash)?),
+                Target::InOrder(incoming) if incoming.offered.layout.is_single() => {
+                    let got = "a hash by itself";
+                    Err(PeerMisbehaved::Unexpected { got, expected: "one with the file" }.into())
+                }
+                Target::InOrder(incoming) => Ok(incoming.root(hash)?),
+                Target::Failed => Ok(()),
+            },
             SenderMessage::Withdraw { file, failure } => self.withdraw(file, failure),
             SenderMessage::Finish { files } => self.finish(files),
             // Those about connections are for whoever has the connections.
@@ -137,7 +147,9 @@ impl Receiving {
         files.closed = true;
         files.singles.clear();
         let incoming = std::mem::take(&mut files.incoming);
+        let in_order = files.in_order.take();
         drop(files);
+        in_order.inspect(|file| file.end());
         for file in incoming.values() {
             file.end();
         }
@@ -182,18 +194,19 @@ impl Receiving {
             self.fail(&offered, Failure::new(Cause::Storage, text));
             return;
         }
-        match self.sink.look(&offered.path, size) {
+        if let Destination::Output(output) = &*self.to {
+            return self.offer_to_output(offered, output);
+        }
+        match self.sink(&offered.path).and_then(|sink| sink.look(&offered.path, size)) {
             Ok(Found::SameSize(existing)) => {
                 let bytes = Bytes::Existing(Arc::new(existing));
                 self.start_comparing(offered, bytes, Against::Existing);
             }
-            Ok(Found::Different) if self.sink.existing() == Existing::Refuse => {
-                self.refuse_existing(&offered)
-            }
+            Ok(Found::Different) if self.to.existing() == Existing::Refuse => self.refuse_existing(&offered),
             Ok(Found::Nothing) => self.start_receiving(offered, false),
             Ok(Found::Different) => self.start_receiving(offered, true),
             // With a number behind it the name is free.
-            Err(SinkError::InTheWay { .. }) if self.sink.existing() == Existing::Rename => {
+            Err(SinkError::InTheWay { .. }) if self.to.existing() == Existing::Rename => {
                 self.start_receiving(offered, false)
             }
             Err(error) => self.fail(&offered, storage_failure(&error)),
@@ -237,10 +250,10 @@ impl Receiving {
             return;
         }
         let (path, size) = (&offered.path, offered.layout.size());
-        let part = match replaces && self.terms.delta {
-            true => self.sink.part_from_existing(path, size, offered.sparse),
-            false => self.sink.part(path, size, offered.sparse),
-        };
+        let part = self.sink(path).and_then(|sink| match replaces && self.terms.delta {
+            true => sink.part_from_existing(path, size, offered.sparse),
+            false => sink.part(path, size, offered.sparse),
+        });
         match part {
             Ok(part) if part.is_fresh() => {
                 let file = offered.id;
@@ -268,7 +281,7 @@ impl Receiving {
     }
 
     fn differs(self: &Arc<Self>, file: FileId) -> Result<(), End> {
-        let Target::Incoming(incoming) = self.target(file)? else { return Ok(()) };
+        let Some(incoming) = self.compared(file)? else { return Ok(()) };
         match incoming.end() {
             Some(Bytes::Existing(_)) => {}
             // It failed a moment ago, by our doing, and the sender does not know that yet.
@@ -280,7 +293,7 @@ impl Receiving {
         }
         self.files.lock().incoming.remove(&file);
         let offered = incoming.offered.clone();
-        match self.sink.existing() {
+        match self.to.existing() {
             Existing::Refuse => self.refuse_existing(&offered),
             Existing::Overwrite | Existing::Rename => self.start_receiving(offered, true),
         }
@@ -293,8 +306,10 @@ impl Receiving {
             self.fail(&offered, failure);
             return Ok(());
         }
-        if let Target::Incoming(incoming) = self.target(file)? {
-            self.fail_incoming(&incoming, failure)?;
+        match self.target(file)? {
+            Target::Incoming(incoming) => self.fail_incoming(&incoming, failure)?,
+            Target::InOrder(incoming) => incoming.fail(failure),
+            Target::Failed => {}
         }
         Ok(())
     }
@@ -314,10 +329,32 @@ impl Receiving {
         Ok(())
     }
 
+    /// The folder, which `path` needs.
+    pub(super) fn sink(&self, path: &RelativePath) -> Result<&Sink, SinkError> {
+        self.to
+            .folder()
+            .ok_or_else(|| SinkError::NoFolder { path: OsStr::from_bytes(path.as_bytes()).into() })
+    }
+
+    /// A file that is compared with something; `None` where it has failed.
+    fn compared(&self, file: FileId) -> Result<Option<Arc<Incoming>>, PeerMisbehaved> {
+        match self.target(file)? {
+            Target::Incoming(incoming) => Ok(Some(incoming)),
+            Target::InOrder(_) => {
+                let got = "a verdict on a file that is not compared";
+                Err(PeerMisbehaved::Unexpected { got, expected: "its chunks" })
+            }
+            Target::Failed => Ok(None),
+        }
+    }
+
     // ---- for the workers ----
 
     pub(super) fn target(&self, file: FileId) -> Result<Target, PeerMisbehaved> {
         let files = self.files.lock();
+        if let Some(in_order) = files.in_order.as_ref().filter(|in_order| in_order.offered.id == file) {
+            return Ok(Target::InOrder(in_order.clone()));
+        }
         match files.incoming.get(&file) {
             Some(incoming) => Ok(Target::Incoming(incoming.clone())),
             None if files.failed.contains(&file) => Ok(Target::Failed),

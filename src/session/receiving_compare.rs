@@ -172,3 +172,7 @@ fn compare_batch(
     incoming.announce(first, values, &session.outbox);
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "receiving_compare_tests.rs"]
+mod tests;

@@ -30,23 +30,27 @@ impl Receiving {
         };
         let entry = Entry { id: offer.file, path, kind };
         if self.terms.dry_run {
-            let status = match self.sink.would_make(&entry.path, &offer.kind) {
-                Ok(true) => FileStatus::Wanted,
-                Ok(false) => FileStatus::Identical,
-                Err(error) => FileStatus::Failed(storage_failure(&error)),
-            };
+            let status =
+                match self.sink(&entry.path).and_then(|sink| sink.would_make(&entry.path, &offer.kind)) {
+                    Ok(true) => FileStatus::Wanted,
+                    Ok(false) => FileStatus::Identical,
+                    Err(error) => FileStatus::Failed(storage_failure(&error)),
+                };
             return self.report_entry(&entry, status);
         }
+        let sink = self.sink(&entry.path);
         let made = match &offer.kind {
-            EntryKind::Symlink { target } => self.sink.symlink(&entry.path, target, &offer.metadata),
+            EntryKind::Symlink { target } => {
+                sink.and_then(|sink| sink.symlink(&entry.path, target, &offer.metadata))
+            }
             EntryKind::HardLink { to } => match RelativePath::from_wire(to) {
-                Ok(to) => self.sink.hard_link(&entry.path, &to),
+                Ok(to) => sink.and_then(|sink| sink.hard_link(&entry.path, &to)),
                 Err(bad) => {
                     let failure = Failure::new(Cause::Refused, bad.to_string());
                     return self.report_entry(&entry, FileStatus::Failed(failure));
                 }
             },
-            _ => self.sink.folder(Some(&entry.path), &offer.metadata),
+            _ => sink.and_then(|sink| sink.folder(Some(&entry.path), &offer.metadata)),
         };
         match made {
             Ok(made) if self.terms.diligence.sync => Finisher::finish(self, Finished::Entry { entry, made }),
@@ -78,9 +82,10 @@ impl Receiving {
         if self.terms.dry_run {
             return self.say_outcome(offer.file, false, Outcome::Wanted);
         }
-        let outcome = match self.sink.folder(None, &offer.metadata) {
-            Ok(_) => Outcome::Stored,
-            Err(error) => Outcome::Failed(storage_failure(&error)),
+        let outcome = match self.to.folder().map(|sink| sink.folder(None, &offer.metadata)) {
+            // Standard output has no mode and no time.
+            Some(Ok(_)) | None => Outcome::Stored,
+            Some(Err(error)) => Outcome::Failed(storage_failure(&error)),
         };
         self.say_outcome(offer.file, false, outcome);
     }

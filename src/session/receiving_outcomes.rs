@@ -6,11 +6,11 @@ use super::finishing::{Complete, Finished, Finisher};
 use super::incoming::{Bytes, Incoming, Offered, Settled};
 use super::receiving::Receiving;
 use super::{End, FileReport, FileStatus, PeerMisbehaved, Progress, ReportKind};
-use crate::chunk::FileId;
-use crate::limits::FAILED_FILES_MAX;
+use crate::chunk::{ChunkIndex, FileId};
+use crate::limits::{CHUNK_BYTES, FAILED_FILES_MAX};
 use crate::protocol::message::{Cause, Failure, Outcome, ReceiverMessage};
-use crate::sink::{Part, Published, SinkError, SinkErrorKind};
-use crate::tree::Hash;
+use crate::sink::{Found, Part, Published, SinkError, SinkErrorKind};
+use crate::tree::{Hash, Tree, chunk_value};
 
 impl Receiving {
     /// Publishes a file whose chunks are all there, if it is the file that was sent.
@@ -40,19 +40,59 @@ impl Receiving {
             let complete = Complete { offered: offered.clone(), part, hash: ours };
             Finisher::finish(self, Finished::File(complete));
         } else {
-            self.published(offered, ours, part.publish(&offered.metadata, self.sink.existing()));
+            let result = part.publish(&offered.metadata, self.to.existing());
+            if matches!(result, Err(SinkError::Exists { .. })) && !offered.layout.is_single() {
+                // The large file that took the name will be read, and the data connection is not to wait for that.
+                let offered = offered.clone();
+                Finisher::aside(self, move |session| session.published(&offered, ours, result));
+            } else {
+                self.published(offered, ours, result);
+            }
         }
     }
 
-    /// Tells how publishing a verified file went.
+    /// Tells how publishing a verified file went. May read a file of its size.
     pub(super) fn published(&self, offered: &Offered, hash: Hash, result: Result<Published, SinkError>) {
         match result {
             Ok(published) if published.renamed => {
                 self.report(offered, Some(hash), FileStatus::Renamed(published.name));
             }
             Ok(_) => self.report(offered, Some(hash), FileStatus::Stored),
+            Err(error @ SinkError::Exists { .. }) => self.name_was_taken(offered, hash, &error),
             Err(error) => self.fail(offered, storage_failure(&error)),
         }
+    }
+
+    /// Somebody else took the name while the file was on its way: perhaps with the same file, as two senders that have
+    /// it may send it at once.
+    fn name_was_taken(&self, offered: &Offered, hash: Hash, error: &SinkError) {
+        match self.hash_there(offered) {
+            // The session is over and nobody is left to tell.
+            Ok(None) if self.finisher.is_closed() => {}
+            Ok(Some(there)) if there == hash => self.report(offered, Some(hash), FileStatus::Identical),
+            Ok(_) => self.fail(offered, storage_failure(error)),
+            Err(error) => self.fail(offered, storage_failure(&error)),
+        }
+    }
+
+    /// The hash of the file under the final name; `None` where that has another size, or the session ends meanwhile.
+    fn hash_there(&self, offered: &Offered) -> Result<Option<Hash>, SinkError> {
+        let layout = offered.layout;
+        let sink = self.sink(&offered.path)?;
+        let Found::SameSize(there) = sink.look(&offered.path, layout.size())? else { return Ok(None) };
+        let mut tree = Tree::new(layout);
+        let mut buffer = vec![0; CHUNK_BYTES];
+        for index in (0..layout.chunks()).map(ChunkIndex) {
+            let (Some(len), Some(offset)) = (layout.len_of(index), layout.offset_of(index)) else { break };
+            if self.finisher.is_closed() {
+                break;
+            }
+            let content = &mut buffer[..len];
+            there.read_at(content, offset)?;
+            // Each chunk comes once, so none is misplaced.
+            let _ = tree.insert(index, chunk_value(layout, index, content));
+        }
+        Ok(tree.root())
     }
 
     pub(super) fn fail_verification(&self, offered: &Offered, part: &Part, ours: Hash, theirs: Hash) {

@@ -130,3 +130,7 @@ impl Run {
         self.values.get(usize::try_from(index.0.checked_sub(self.first)?).ok()?)
     }
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

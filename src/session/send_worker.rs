@@ -98,7 +98,11 @@ impl<W: Write> Worker<'_, W> {
             let _ = attempt.file.root.set(Hash::from_bytes(value));
         }
         if !self.wait_for_turn(attempt, index)? {
-            self.sending.deal_again(attempt, index);
+            if run.again {
+                self.sending.deal_again(attempt, index);
+            } else {
+                self.sending.resend(attempt, index);
+            }
             return Ok(());
         }
         // Before it is written: should the connection die under it, it is dealt again as one that was hashed.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -50,6 +50,8 @@ pub struct Sending {
     pub(super) dry_run: bool,
     /// How fast chunks may go, where the user has set that.
     pub(super) pace: Option<Arc<Pace>>,
+    /// The receiver takes a file in order: what it has taken it cannot take back, so no other session can go on from there.
+    pub in_order: AtomicBool,
     pub ending: Ending,
 }
 
@@ -67,6 +69,8 @@ pub(super) struct Queue {
 pub(super) struct Entry {
     pub(super) file: Arc<Outgoing>,
     pub(super) attempt: Option<Arc<Attempt>>,
+    /// How far a receiver that takes it in order has asked for it; 0 for any other.
+    pub(super) asked_up_to: u64,
 }
 
 impl Queue {
@@ -105,6 +109,7 @@ impl Sending {
             progress,
             dry_run,
             pace,
+            in_order: AtomicBool::new(false),
             ending: Ending::default(),
         }
     }
@@ -149,6 +154,7 @@ impl Sending {
                 let chunks = attempt.file.layout.chunks();
                 self.enqueue_missing(attempt, ChunkIndex(0), chunks)
             }
+            ReceiverMessage::SendUpTo { file, end } => self.send_up_to(file, end),
             ReceiverMessage::Compare { file, against } => Ok(self.begin(file, against).map(drop)?),
             ReceiverMessage::Missing { file, first, count } => {
                 let Some(attempt) = self.announced(file, first, count)? else { return Ok(()) };
@@ -194,6 +200,25 @@ impl Sending {
         let attempt = Arc::new(Attempt::new(entry.file.clone(), against));
         entry.attempt = Some(attempt.clone());
         Ok(attempt)
+    }
+
+    /// Sends a file as far as the receiver has asked for it.
+    fn send_up_to(&self, file: FileId, end: ChunkIndex) -> Result<(), End> {
+        let mut queue = self.queue.lock();
+        let entry = queue.files.get_mut(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
+        let layout = entry.file.layout;
+        let first = std::mem::replace(&mut entry.asked_up_to, end.0);
+        if layout.is_single() || end.0 <= first || end.0 > layout.chunks() {
+            return Err(PeerMisbehaved::WrongChunk { file: file.0, chunk: end.0 }.into());
+        }
+        let attempt = entry.attempt.clone().filter(|_| first > 0);
+        drop(queue);
+        let attempt = match attempt {
+            Some(attempt) => attempt,
+            None => self.begin(file, Against::Part)?,
+        };
+        self.in_order.store(true, Ordering::Relaxed);
+        self.enqueue_missing(attempt, ChunkIndex(first), end.0 - first)
     }
 
     /// The attempt that chunks are announced for; `None` where they no longer matter.

@@ -34,7 +34,7 @@ impl Sending {
         };
         queue.offered += 1;
         queue.large += usize::from(large);
-        queue.files.insert(file.id, Entry { file: Arc::new(file), attempt: None });
+        queue.files.insert(file.id, Entry { file: Arc::new(file), attempt: None, asked_up_to: 0 });
         drop(queue);
         Progress::add(&self.progress.offered, offer.kind.size());
         self.outbox.send(SenderMessage::Offer(offer));

@@ -91,7 +91,14 @@ impl Sink {
         for (path, is_folder) in entries {
             let path = path.as_bytes();
             let below = if is_folder { path } else { folders::parent(path) };
-            let Some(dir) = self.folders.find(below, Manner::Look)? else {
+            let found = match self.folders.find(below, Manner::Look) {
+                // It was dressed so that not even we may open it.
+                Err(SinkError::Permission { .. }) => {
+                    self.folders.find(folders::parent(below), Manner::Look)?
+                }
+                found => found?,
+            };
+            let Some(dir) = found else {
                 return Err(SinkError::system("sync", self.root().path_of(below), rustix::io::Errno::NOENT));
             };
             self.sync_with_all(&dir, &mut synced)?;

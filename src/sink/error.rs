@@ -41,6 +41,12 @@ pub enum SinkError {
         /// Why, and what to do.
         fault: LinkFault,
     },
+    /// The destination is the standard output.
+    #[error("{} is no file, and the receiver writes one file to its standard output; send it to `lanx recv DIR`", Escaped::from(.path.as_path()))]
+    NoFolder {
+        /// Its path as the sender has it.
+        path: PathBuf,
+    },
     /// `--rename` tried every number.
     #[error("{} and its numbers up to ({tried}) are all taken; clear the directory or choose another one", Escaped::from(.path.as_path()))]
     NoFreeName {
@@ -190,6 +196,7 @@ impl SinkError {
             Self::Exists { .. }
             | Self::InTheWay { .. }
             | Self::NotLinked { .. }
+            | Self::NoFolder { .. }
             | Self::NoFreeName { .. }
             | Self::PartsBusy { .. }
             | Self::NameUnstorable { .. }
@@ -221,6 +228,7 @@ impl SinkError {
             Self::Exists { path }
             | Self::InTheWay { path, .. }
             | Self::NotLinked { path, .. }
+            | Self::NoFolder { path }
             | Self::NoFreeName { path, .. }
             | Self::PartsBusy { path, .. }
             | Self::NameUnstorable { path, .. }

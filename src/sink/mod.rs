@@ -5,6 +5,7 @@
 //! - [`Sink::look`] says what stands at a final name.
 //! - [`Sink::part`] gives the locked part file to write into, new or left by an earlier transfer.
 //! - [`Part::publish`] sets mode, time and the like and renames.
+//! - [`Output`] is the other destination: the standard output, for one file.
 //! - [`Sink::symlink`] and [`Sink::hard_link`] make links, and [`Sink::folder`] makes and dresses folders.
 //!
 //! Everything is safe to use from many threads at once, and several processes may share a directory.
@@ -22,6 +23,7 @@ mod hole;
 mod link;
 mod look;
 mod numbering;
+mod output;
 mod part;
 mod publish;
 mod space;
@@ -40,6 +42,7 @@ pub use clean::{PartFiles, Removal, StalePart};
 pub use error::{FileKind, LinkFault, SinkError, SinkErrorKind, SpaceLimit};
 pub use folder::Made;
 pub use look::{ExistingFile, Found};
+pub use output::Output;
 pub use part::Part;
 pub use publish::Published;
 
@@ -53,6 +56,38 @@ pub enum Existing {
     Overwrite,
     /// Keep both: the new one gets a number, as in `photo (1).jpg`.
     Rename,
+}
+
+/// Where a receiver puts what it gets.
+#[derive(Debug)]
+pub enum Destination {
+    Folder(Sink),
+    /// One file, in order.
+    Output(Arc<Output>),
+}
+
+impl Destination {
+    #[must_use]
+    pub fn folder(&self) -> Option<&Sink> {
+        match self {
+            Destination::Folder(sink) => Some(sink),
+            Destination::Output(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn output(&self) -> Option<&Output> {
+        match self {
+            Destination::Folder(_) => None,
+            Destination::Output(output) => Some(output),
+        }
+    }
+
+    /// What to do when a name is taken. In the standard output there are no names.
+    #[must_use]
+    pub fn existing(&self) -> Existing {
+        self.folder().map_or(Existing::Refuse, Sink::existing)
+    }
 }
 
 /// A directory that files are received into.

@@ -43,6 +43,17 @@ impl Item {
         Item { path, what, metadata, named: false, within: Mutex::new(within), first: Mutex::default() }
     }
 
+    /// The file at `path`, as a user names it.
+    #[cfg(test)]
+    pub fn of_file(path: &std::path::Path) -> Arc<Item> {
+        use super::{Excludes, Feed, Next, Options, Root};
+        let options = Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap() };
+        match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
+            Next::Item(item) => item,
+            _ => panic!("{path:?} is no file"),
+        }
+    }
+
     pub(super) fn named(self) -> Item {
         Item { named: true, ..self }
     }

@@ -17,4 +17,4 @@ pub use error::{Change, SourceError};
 pub use feed::{Feed, Next};
 pub use file::{OpenSource, Source};
 pub use item::{Item, What};
-pub use walk::{Excludes, Options, Root, Trouble};
+pub use walk::{Excludes, Options, Root, Trouble, name_of};

@@ -2,6 +2,7 @@
 //! way from the top down to where the walk is.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{FileType, Metadata as FileMetadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -77,15 +78,9 @@ impl Root {
             return Err(SourceError::NotRegular { path: path.into(), what: special(metadata.file_type()) });
         }
         rustix::fs::access(path, rustix::fs::Access::READ_OK).map_err(|errno| io("read")(errno.into()))?;
-        let bytes = path.as_os_str().as_bytes();
-        let contents = is_folder
-            && (path.file_name().is_none()
-                || bytes.ends_with(b"/")
-                || bytes.ends_with(b"/.")
-                || bytes == b".");
-        let name = match path.file_name() {
-            Some(name) if !contents => Some(Name::from_local(name).map_err(|reason| bad_name(path, reason))?),
-            _ => None,
+        let name = match name_of(path) {
+            Some(name) => Some(Name::from_local(&name).map_err(|reason| bad_name(path, reason))?),
+            None => None,
         };
         Ok(Root { path: path.into(), name, metadata })
     }
@@ -117,6 +112,13 @@ fn special(kind: FileType) -> &'static str {
 
 fn bad_name(path: &Path, reason: crate::name::BadName) -> SourceError {
     SourceError::BadName { path: path.into(), reason }
+}
+
+/// The name that what stands at `path` gets at the receiver; `None` for a path that stands for what is in a folder.
+pub fn name_of(path: &Path) -> Option<OsString> {
+    let bytes = path.as_os_str().as_bytes();
+    let contents = bytes.ends_with(b"/") || bytes.ends_with(b"/.");
+    path.file_name().filter(|_| !contents).map(OsString::from)
 }
 
 /// Something on the way that is not sent.

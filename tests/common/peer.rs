@@ -307,7 +307,11 @@ pub fn offer(file: u64, name: &str, size: u64) -> SenderMessage {
 /// The sealed frame of a file that is one chunk.
 pub fn whole_frame(sealer: &mut Sealer, file: u64, content: &[u8]) -> Vec<u8> {
     let layout = Layout::new(content.len() as u64);
-    let hash = chunk_value(layout, ChunkIndex(0), content);
+    whole_frame_with(sealer, file, &chunk_value(layout, ChunkIndex(0), content), content)
+}
+
+/// The same with any hash.
+pub fn whole_frame_with(sealer: &mut Sealer, file: u64, hash: &[u8; HASH_BYTES], content: &[u8]) -> Vec<u8> {
     let (kind, content_bytes) = (FrameKind::Whole, content.len());
     let header = Header { kind, file: FileId(file), chunk: ChunkIndex(0), content_bytes };
     frame(sealer, &header, [&hash[..], content].concat())

@@ -64,6 +64,15 @@ impl Process {
         Process { command: shown, child, readers: vec![out, err], stdout, stderr }
     }
 
+    /// The same between ends that the test holds: what it writes to `stdout` is not followed.
+    pub fn spawn_between(mut command: Command, stdin: impl Into<Stdio>, stdout: impl Into<Stdio>) -> Process {
+        let shown = format!("{command:?}");
+        command.stdin(stdin).stdout(stdout).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {shown}: {e}"));
+        let (stderr, err) = Captured::follow(child.stderr.take().unwrap());
+        Process { command: shown, child, readers: vec![err], stdout: Captured::default(), stderr }
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }

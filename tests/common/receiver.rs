@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::{PATIENCE, Process, Scene, wait_until};
 
@@ -28,6 +28,19 @@ impl Receiver {
             addr.is_some() || !process.is_running()
         });
         let addr = addr.or_else(|| listening_on(&process.stdout.text()));
+        let addr = addr.unwrap_or_else(|| panic!("a receiver did not start: {}", process.story()));
+        Receiver { process, addr }
+    }
+
+    /// Starts `lanx recv -` with `stdout` as its standard output.
+    pub fn to_output(scene: &Scene, flags: &[&str], stdout: impl Into<Stdio>) -> Receiver {
+        let mut command = scene.lanx();
+        command.args(["recv", "-", "--listen", "127.0.0.1:0"]).args(flags);
+        let mut process = Process::spawn_between(command, Stdio::null(), stdout);
+        wait_until("the receiver listens", PATIENCE, || {
+            listening_on(&process.stderr.text()).is_some() || !process.is_running()
+        });
+        let addr = listening_on(&process.stderr.text());
         let addr = addr.unwrap_or_else(|| panic!("a receiver did not start: {}", process.story()));
         Receiver { process, addr }
     }

@@ -2,7 +2,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::super::folders::Manner;
 use super::*;
-use crate::limits::{FOLDER_HANDLES_MAX, PATH_BYTES_MAX};
+use crate::limits::FOLDER_HANDLES_MAX;
 
 fn mode(room: &Room, text: &str) -> u32 {
     entry(room, text).mode() & 0o7777
@@ -178,8 +178,9 @@ fn folders_held_open_are_few_and_one_that_is_dressed_is_let_go() {
 }
 
 #[test]
-fn a_tree_as_deep_as_a_path_can_be_is_received() {
-    for (room, depth) in Room::both().into_iter().zip([PATH_BYTES_MAX / 2, 300]) {
+fn a_tree_of_many_hundred_folders_is_received() {
+    // Without openat2 each way is walked from the start.
+    for (room, depth) in Room::both().into_iter().zip([800, 200]) {
         let folder = vec!["d"; depth].join("/");
         let file = format!("{folder}/f");
         publish(&room, &file);
@@ -248,6 +249,9 @@ fn a_folder_of_ours_that_we_may_not_write_to_or_enter_is_opened_to_us() {
             let shut = Metadata { mode: 0o555, ..metadata() };
             room.sink.folder(Some(&path("read-only")), &shut).expect("dressed");
             assert_eq!(mode(&room, "read-only"), 0o555);
+            let dark = Metadata { mode: 0o300, ..metadata() };
+            room.sink.folder(Some(&path("sealed/inner")), &dark).expect("dressed");
+            room.sink.sync_entries([(&path("sealed/inner"), true)]).expect("synced by what it is in");
         });
     }
 }
@@ -285,7 +289,8 @@ fn names_are_synced_in_one_folder_and_in_many() {
     assert!(!room.sink.folders.take_unsynced(b"a/b") && !room.sink.folders.take_unsynced(b"a"));
     room.sink.sync_names(&parts).expect("synced");
     room.sink.sync_names([]).expect("nothing to do");
-    room.sink.sync_entries([(&path("c"), true)]).expect("synced");
-    let error = room.sink.sync_entries([(&path("no/a"), false)]);
+    let [link, folder, missing] = [path("link"), path("c"), path("no/a")];
+    room.sink.sync_entries([(&link, false), (&folder, true)]).expect("synced");
+    let error = room.sink.sync_entries([(&missing, false)]);
     assert!(matches!(error, Err(SinkError::Io { .. })), "{error:?}");
 }

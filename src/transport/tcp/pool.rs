@@ -62,7 +62,14 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub fn new(sending: Arc<Sending>, addr: SocketAddr, keys: Keys, wanted: u8, patience: Duration, limit: Option<u64>) -> Pool {
+    pub fn new(
+        sending: Arc<Sending>,
+        addr: SocketAddr,
+        keys: Keys,
+        wanted: u8,
+        patience: Duration,
+        limit: Option<u64>,
+    ) -> Pool {
         let (next_number, threads) = (Mutex::default(), Mutex::default());
         Pool { sending, addr, keys, wanted, patience, limit, next_number, threads }
     }

@@ -27,7 +27,7 @@ use crate::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, Prefac
 use crate::protocol::seal::TAG_BYTES;
 use crate::session::receiving::{Receiving, Terms};
 use crate::session::{Diligence, End, Progress, outbox};
-use crate::sink::Sink;
+use crate::sink::Destination;
 use crate::trust::house::House;
 
 /// Why the receiver stopped.
@@ -52,13 +52,13 @@ pub struct ServeOptions {
     pub delta: bool,
 }
 
-/// Receives into `sink` until `stop`, or with `once` until the first transfer is over.
+/// Receives into `to` until `stop`, or with `once` until the first transfer is over.
 ///
 /// # Errors
 /// [`ServeError`] where the listener cannot be used. What goes wrong with one peer is told to the receptionist only.
 pub async fn serve(
     listener: std::net::TcpListener,
-    sink: Arc<Sink>,
+    to: Arc<Destination>,
     house: House,
     options: ServeOptions,
     receptionist: Arc<dyn Receptionist>,
@@ -67,7 +67,7 @@ pub async fn serve(
     let listener = TcpListener::from_std(listener).map_err(ServeError::Accept)?;
     let (passages, mut passing) = mpsc::unbounded_channel();
     let reception = Arc::new(Reception {
-        sink,
+        to,
         house,
         receptionist,
         sessions: Mutex::default(),
@@ -124,7 +124,7 @@ enum Passage {
 
 /// What the connections to one port have in common.
 struct Reception {
-    sink: Arc<Sink>,
+    to: Arc<Destination>,
     house: House,
     receptionist: Arc<dyn Receptionist>,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
@@ -183,7 +183,7 @@ impl Reception {
             }
         }
         tune::control(&SockRef::from(&stream), self.patience)?;
-        if self.sessions.lock().len() >= SESSIONS_MAX {
+        if self.is_full() {
             send_away(stream, Status::Busy).await?;
             return Err(Refusal::Busy);
         }
@@ -195,6 +195,10 @@ impl Reception {
     async fn host(&self, mut guest: Guest, addr: SocketAddr) {
         let ip = addr.ip().to_canonical();
         self.clear_the_way(&guest).await;
+        // Another one may have come in since it was let in.
+        if self.is_full() {
+            return self.receptionist.refused(ip, &Refusal::Busy.to_string());
+        }
         let id = match new_session_id() {
             Ok(id) => id,
             Err(error) => return self.receptionist.refused(ip, &format!("no random numbers: {error}")),
@@ -205,7 +209,7 @@ impl Reception {
         let (outbox, outbox_reader) = outbox();
         let Wishes { dry_run, delta } = guest.wishes;
         let terms = Terms { dry_run, delta: delta || self.terms.delta, ..self.terms };
-        let receiving = Receiving::new(self.sink.clone(), terms, outbox, watch.clone(), progress);
+        let receiving = Receiving::new(self.to.clone(), terms, outbox, watch.clone(), progress);
         let receiving = Arc::new(receiving);
         let session = Arc::new(Session::new(receiving, id, &mut guest));
         self.sessions.lock().insert(id, session.clone());
@@ -219,6 +223,12 @@ impl Reception {
         watch.ended(&end);
         let lost = matches!(end, End::Lost(_) | End::Silent(_));
         let _ = self.passages.send(if lost { Passage::Lost } else { Passage::Over });
+    }
+
+    /// Whether as many sessions are under way as may be. There is one standard output.
+    fn is_full(&self) -> bool {
+        let most = if self.to.folder().is_some() { SESSIONS_MAX } else { 1 };
+        self.sessions.lock().len() >= most
     }
 
     /// Ends the session that a sender goes on with, if it is still here and was its own.

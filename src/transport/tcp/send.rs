@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ pub struct SendOutcome {
     pub end: End,
     pub addr: SocketAddr,
     pub connections: u8,
+    /// The receiver takes a file in order, and so cannot go on where a lost session ended.
+    pub in_order: bool,
 }
 
 /// Why nothing more could be sent.
@@ -87,7 +90,9 @@ pub async fn send(
         let session = link.session;
         let ran = run(link, feed, &how, stop.as_mut()).await?;
         feed = ran.feed;
-        let retry = matches!(ran.outcome.end, End::Lost(_) | End::Silent(_)) && !retry_for.is_zero();
+        let retry = matches!(ran.outcome.end, End::Lost(_) | End::Silent(_))
+            && !retry_for.is_zero()
+            && !ran.outcome.in_order;
         if !retry {
             return Ok(ran.outcome);
         }
@@ -180,7 +185,8 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
             sending.ending.decide(end);
         }
     })?;
-    let pool = Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, connections, patience, limit);
+    let pool =
+        Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, connections, patience, limit);
     let mut end = {
         let hear = |message| std::future::ready(sending.handle(message));
         let beat = |due: bool| Vec::from_iter(due.then_some(SenderMessage::Beat));
@@ -200,13 +206,13 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     if sending.is_done() && matches!(end, End::Lost(_) | End::Silent(_)) {
         end = End::Complete;
     }
-    let connections = pool.len();
+    let (connections, in_order) = (pool.len(), sending.in_order.load(Ordering::Relaxed));
     let rest = sending.close();
     pool.dismiss(&end, vec![comparing]).await;
     // It waits for nothing but the session.
     let mut feed = offering.join().map_err(|_| SendError::Walk)?;
     feed.again(rest);
-    Ok(Ran { outcome: SendOutcome { end, addr, connections }, feed })
+    Ok(Ran { outcome: SendOutcome { end, addr, connections, in_order }, feed })
 }
 
 fn last_words(end: &End) -> Option<SenderMessage> {

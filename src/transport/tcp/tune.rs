@@ -76,7 +76,11 @@ fn clamps() -> &'static Clamps {
 #[cfg(target_os = "linux")]
 mod max_pacing_rate {
     use nix::libc;
-    nix::sockopt_impl!(MaxPacingRate, SetOnly, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, u64);
+    use nix::sys::socket::sockopt::SetStruct;
+
+    #[derive(Clone, Copy, Debug)]
+    pub struct MaxPacingRate;
+    nix::setsockopt_impl!(MaxPacingRate, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, u64, SetStruct<u64>);
 }
 
 /// Has the kernel spread what is sent, so that a chunk does not leave in one burst: SO_MAX_PACING_RATE, which TCP keeps by

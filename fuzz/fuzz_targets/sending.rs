@@ -1,0 +1,279 @@
+//! A receiver that says whatever it likes, to the sender's side of a session over real files.
+//!
+//! Whatever it says: no panic, every frame that is sent is a chunk of an offered file with the right bytes, and a file is
+//! told of at most once.
+#![no_main]
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use lanx::chunk::{ChunkIndex, FileId, Layout};
+use lanx::limits::CHUNK_BYTES;
+use lanx::protocol::frame::Kind;
+use lanx::protocol::message::{Against, Cause, Failure, Message, Outcome, ReceiverMessage, SenderMessage};
+use lanx::session::framing::FrameReader;
+use lanx::session::line::{Line, Wire};
+use lanx::session::send_worker::send_chunks;
+use lanx::session::sending::Sending;
+use lanx::session::{End, Progress, outbox};
+use lanx::source::{Excludes, Feed, Item, Next, Options, Root};
+use lanx::tree::chunk_value;
+use lanx_fuzz::{Counting, SIZES, Script, keys, messages, painted};
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Debug)]
+struct Case {
+    files: Vec<u8>,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Send {
+        file: u8,
+    },
+    Compare {
+        file: u8,
+        existing: bool,
+    },
+    Missing {
+        file: u8,
+        first: u8,
+        count: u8,
+    },
+    /// As many values, of which the bits of `wrong` say which are not right.
+    Values {
+        file: u8,
+        first: u8,
+        count: u8,
+        wrong: u8,
+    },
+    Outcome {
+        file: u8,
+        outcome: u8,
+    },
+    Confirmed {
+        connection: u8,
+        frames: u8,
+    },
+    HungUp {
+        connection: u8,
+        frames: u8,
+    },
+    Bye,
+    Say(Vec<u8>),
+    /// A data connection takes what there is to send.
+    Work,
+}
+
+impl Case {
+    fn read(mut script: Script) -> Case {
+        let files = (0..script.below(FILES)).map(|_| script.below(SIZES.len() as u8)).collect();
+        let mut steps = Vec::new();
+        while !script.is_over() && steps.len() < STEPS_MAX {
+            steps.push(Step::read(&mut script));
+        }
+        Case { files, steps }
+    }
+}
+
+impl Step {
+    fn read(script: &mut Script) -> Step {
+        match script.below(10) {
+            0 => Step::Send { file: script.below(FILES) },
+            1 => Step::Compare { file: script.below(FILES), existing: script.flag() },
+            2 => Step::Missing { file: script.below(FILES), first: script.below(8), count: script.below(8) },
+            3 => Step::Values {
+                file: script.below(FILES),
+                first: script.below(8),
+                count: script.below(8),
+                wrong: script.byte(),
+            },
+            4 => Step::Outcome { file: script.below(FILES), outcome: script.below(4) },
+            5 => Step::Confirmed { connection: script.below(8), frames: script.below(16) },
+            6 => Step::HungUp { connection: script.below(8), frames: script.below(16) },
+            7 => Step::Bye,
+            8 => Step::Say(script.string().to_vec()),
+            _ => Step::Work,
+        }
+    }
+}
+
+/// The files to offer, one of each size. They stay for the whole run.
+fn items() -> &'static [Arc<Item>] {
+    static ITEMS: OnceLock<Vec<Arc<Item>>> = OnceLock::new();
+    ITEMS.get_or_init(|| {
+        let dir: PathBuf = tempfile::tempdir().unwrap().keep();
+        let make = |(n, size): (usize, &u64)| {
+            let path = dir.join(format!("file-{n}"));
+            fs::write(&path, painted(0, *size)).unwrap();
+            item(&path)
+        };
+        SIZES.iter().enumerate().map(make).collect()
+    })
+}
+
+fn item(path: &Path) -> Arc<Item> {
+    let options = Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap() };
+    match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
+        Next::Item(item) => item,
+        _ => panic!("no item"),
+    }
+}
+
+const STEPS_MAX: usize = 64;
+
+/// Steps speak of as many files, one more than there are.
+const FILES: u8 = 5;
+
+struct NoWire;
+
+impl Wire for NoWire {
+    fn hang_up(&self) {}
+    fn is_dead(&self) -> bool {
+        false
+    }
+}
+
+/// A stream that ends as soon as there is nothing more to write, so that its worker comes home.
+struct UntilIdle<'a>(&'a mut Vec<u8>);
+
+impl Write for UntilIdle<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+struct Scene {
+    sending: Arc<Sending>,
+    sizes: Vec<u64>,
+    connections: u32,
+}
+
+impl Scene {
+    /// One more data connection, which sends what there is to send.
+    fn work(&mut self) -> Result<(), End> {
+        let number = self.connections;
+        self.connections += 1;
+        let (sealer, opener) = keys(number);
+        let line = Arc::new(Line::new(number, Instant::now(), Box::new(NoWire)));
+        self.sending.add_line(line.clone());
+        let mut stream = Vec::new();
+        let result = send_chunks(&self.sending, &line, UntilIdle(&mut stream), sealer);
+        let mut reader = FrameReader::new(&stream[..], opener);
+        while let Some(header) = reader.header().expect("what lanx sends, lanx understands") {
+            let size = self.sizes[header.file.0 as usize];
+            let whole = painted(0, size);
+            let mut expected =
+                whole.chunks(CHUNK_BYTES).nth(header.chunk.0 as usize).unwrap_or_default().to_vec();
+            if header.kind == Kind::Whole {
+                expected.splice(0..0, *blake3::hash(&whole).as_bytes());
+            }
+            let mut payload = vec![0; expected.len()];
+            reader.payload(&mut payload).unwrap();
+            assert!(
+                payload == expected,
+                "chunk {} of file {} has other bytes",
+                header.chunk.0,
+                header.file.0
+            );
+        }
+        match result {
+            Err(End::Lost(_)) | Ok(()) => Ok(()),
+            Err(end) => Err(end),
+        }
+    }
+
+    fn values(&self, file: u8, first: u8, count: u8, wrong: u8) -> Vec<[u8; 32]> {
+        let size = self.sizes.get(usize::from(file)).copied().unwrap_or_default();
+        let layout = Layout::new(size);
+        let whole = painted(0, size);
+        let value = |n: u8| {
+            let index = ChunkIndex(u64::from(first) + u64::from(n));
+            match whole.chunks(CHUNK_BYTES).nth(index.0 as usize) {
+                Some(bytes) if wrong & (1 << (n % 8)) == 0 => chunk_value(layout, index, bytes),
+                _ => [n; 32],
+            }
+        };
+        (0..count.clamp(1, 16)).map(value).collect()
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), End> {
+        let id = |file: &u8| FileId((*file).into());
+        let chunk = |first: &u8| ChunkIndex((*first).into());
+        let message = match step {
+            Step::Send { file } => ReceiverMessage::Send { file: id(file) },
+            Step::Compare { file, existing } => {
+                let against = if *existing { Against::Existing } else { Against::Part };
+                ReceiverMessage::Compare { file: id(file), against }
+            }
+            Step::Missing { file, first, count } => {
+                ReceiverMessage::Missing { file: id(file), first: chunk(first), count: (*count).into() }
+            }
+            Step::Values { file, first, count, wrong } => {
+                let values = self.values(*file, *first, *count, *wrong);
+                ReceiverMessage::Values { file: id(file), first: chunk(first), values }
+            }
+            Step::Outcome { file, outcome } => {
+                let outcome = match outcome {
+                    0 => Outcome::Stored,
+                    1 => Outcome::Identical,
+                    2 => Outcome::Renamed(b"other".to_vec()),
+                    _ => Outcome::Failed(Failure::new(Cause::Storage, "full")),
+                };
+                ReceiverMessage::Outcome { file: id(file), outcome }
+            }
+            Step::Confirmed { connection, frames } => {
+                ReceiverMessage::Confirmed { connection: (*connection).into(), frames: (*frames).into() }
+            }
+            Step::HungUp { connection, frames } => {
+                ReceiverMessage::HungUp { connection: (*connection).into(), frames: (*frames).into() }
+            }
+            Step::Bye => ReceiverMessage::Bye,
+            Step::Say(bytes) => match ReceiverMessage::take(bytes) {
+                Ok(message) => message,
+                Err(_) => return Ok(()),
+            },
+            Step::Work => return self.work(),
+        };
+        self.sending.handle(message)
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let case = Case::read(Script(bytes));
+    let (outbox, reader) = outbox();
+    let observer = Counting::new();
+    let sending = Arc::new(Sending::new(outbox, observer.clone(), Arc::new(Progress::default()), false));
+    let mut scene = Scene { sending: sending.clone(), sizes: Vec::new(), connections: 0 };
+    for n in &case.files {
+        let source = &items()[usize::from(*n)];
+        scene.sizes.push(source.size());
+        sending.offer(source.clone()).unwrap();
+    }
+    sending.finish();
+    let mut end = None;
+    for step in &case.steps {
+        if let Err(why) = scene.step(step) {
+            end = Some(why);
+            break;
+        }
+    }
+    let done = sending.is_done();
+    assert!(end != Some(End::Complete) || done, "complete before every file has its outcome");
+    let rest = sending.close();
+    assert!(observer.files() as usize + rest.len() <= scene.sizes.len());
+    let mut bytes = Vec::new();
+    reader.take_rest(&mut bytes);
+    let said: Vec<SenderMessage> = messages(&bytes);
+    assert!(
+        said.iter().filter(|message| matches!(message, SenderMessage::Root { .. })).count()
+            <= scene.sizes.len()
+    );
+});
