@@ -207,6 +207,21 @@ pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 /// through; large enough that small files share a system call.
 pub const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
 
+/// The lowest rate that a user may set, in bytes a second: a chunk then takes 4 s, less than the shortest time after which
+/// a peer counts as silent.
+pub const LIMIT_MIN: u64 = 64_000;
+const _: () = assert!(CHUNK_BYTES as u64 / LIMIT_MIN < SILENCE_TIMEOUT_MIN.as_secs());
+
+/// What a limited rate is counted in, in bytes: fine enough for 2 % at the lowest rate, coarse enough for 32 bits at
+/// the highest.
+pub const PACE_UNIT_BYTES: u64 = 1024;
+
+/// For how long a sender that overslept may make up.
+pub const PACE_BURST: Duration = Duration::from_millis(20);
+
+/// How long a sender that waits for its turn looks away.
+pub const PACE_LOOK: Duration = Duration::from_millis(50);
+
 // ---- time ---------------------------------------------------------------------------------------
 
 /// How long one address may take to accept a connection.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand, value_parser};
 
 use super::exit;
-use crate::limits::{CONNECTIONS_MAX, RETRY_FOR, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
+use super::units::rate_from;
+use crate::limits::{CONNECTIONS_MAX, LIMIT_MIN, RETRY_FOR, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
 
 /// Moves files between machines on a local network, and proves that they arrived.
 ///
@@ -105,6 +106,9 @@ pub struct SendArgs {
     pub connections: Option<u8>,
     #[command(flatten)]
     pub what: WhatArgs,
+    /// Send at most so much a second, all connections together: bytes as in 50M (10^6) or 50Mi (2^20), bits as in 400mbit.
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub limit: Option<u64>,
     /// Of a file that differs from one that the receiver has and may replace, send only the chunks that differ.
     #[arg(long)]
     pub delta: bool,
@@ -136,6 +140,14 @@ pub struct WhatArgs {
     /// Ask the receiver what it would take, and send nothing.
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    match rate_from(text) {
+        Some(rate) if rate >= LIMIT_MIN => Ok(rate),
+        Some(_) => Err(format!("at least {LIMIT_MIN} bytes a second are needed to be noticed as alive")),
+        None => Err("a number and a unit were expected, as in 50M, 1.5Gi or 400mbit".into()),
+    }
 }
 
 /// How long to wait for the other side.

@@ -169,6 +169,7 @@ async fn transfer(
     let transfer = Transfer {
         feed,
         dry_run: args.what.dry_run,
+        limit: args.limit,
         observer: reporter.clone(),
         progress: progress.clone(),
         patience: args.patience.timeout(),

@@ -55,9 +55,54 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// Bytes a second, from `50M` (10^6 bytes), `50Mi` (2^20), `1.5GB`, `400mbit`, each with or without `/s`. Upper or lower
+/// case mean the same: nobody sends a thousandth of a byte.
+pub fn rate_from(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let text = text.strip_suffix("/s").unwrap_or(&text);
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (unit, parts) = match unit.trim().strip_suffix("bit") {
+        Some(unit) => (unit, 8.0),
+        None => (unit.trim().strip_suffix('b').unwrap_or(unit.trim()), 1.0),
+    };
+    let power = |base: f64, prefix: &str| {
+        ["", "k", "m", "g", "t"].iter().position(|p| *p == prefix).map(|n| base.powi(n as i32))
+    };
+    let factor = match unit.strip_suffix('i') {
+        Some(prefix) if !prefix.is_empty() => power(1024.0, prefix)?,
+        _ => power(1000.0, unit)?,
+    };
+    let rate = number.parse::<f64>().ok()? * factor / parts;
+    (rate >= 1.0 && rate < 1e15).then_some(rate as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_read_as_people_write_them() {
+        for (text, rate) in [
+            ("50M", 50_000_000),
+            ("50m", 50_000_000),
+            ("50MB/s", 50_000_000),
+            ("50Mi", 50 << 20),
+            ("1.5GiB", 3 << 29),
+            ("400mbit", 50_000_000),
+            ("1 Gbit/s", 125_000_000),
+            ("100kbit", 12_500),
+            ("64000", 64_000),
+            ("64000b", 64_000),
+        ] {
+            assert_eq!(rate_from(text), Some(rate), "{text}");
+        }
+        for text in
+            ["", "M", "-1M", "1x", "1.2.3M", "i", "1i", "nan", "inf", "1e9", "0", "99999999999999999999T"]
+        {
+            assert_eq!(rate_from(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn sizes_read_well_at_every_scale() {

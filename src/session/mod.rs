@@ -12,6 +12,7 @@ mod in_order;
 mod incoming;
 pub mod line;
 pub mod outbox;
+pub mod pace;
 pub mod receive_worker;
 pub mod receiving;
 mod receiving_compare;

@@ -12,9 +12,10 @@ use super::line::Line;
 use super::run::{Attempt, Run};
 use super::sending::{Lanes, Sending};
 use crate::chunk::ChunkIndex;
-use crate::protocol::frame::{Header, Kind};
+use crate::limits::PACE_LOOK;
+use crate::protocol::frame::{HEADER_BYTES, Header, Kind};
 use crate::protocol::message::Against;
-use crate::protocol::seal::Sealer;
+use crate::protocol::seal::{Sealer, TAG_BYTES};
 use crate::source::{OpenSource, SourceError};
 use crate::tree::{ChunkValue, Hash, chunk_value};
 
@@ -96,6 +97,14 @@ impl<W: Write> Worker<'_, W> {
         if whole {
             let _ = attempt.file.root.set(Hash::from_bytes(value));
         }
+        if !self.wait_for_turn(attempt, index)? {
+            if run.again {
+                self.sending.deal_again(attempt, index);
+            } else {
+                self.sending.resend(attempt, index);
+            }
+            return Ok(());
+        }
         // Before it is written: should the connection die under it, it is dealt again as one that was hashed.
         if !run.again {
             self.sending.hashed(attempt, index, value, whole)?;
@@ -105,6 +114,21 @@ impl<W: Write> Worker<'_, W> {
             return Ok(());
         }
         self.write(attempt, index, &content)
+    }
+
+    /// Waits until the chunk may be sent. False where the connection or the session ends meanwhile.
+    fn wait_for_turn(&mut self, attempt: &Attempt, index: ChunkIndex) -> Result<bool, End> {
+        let Some(pace) = &self.sending.pace else { return Ok(true) };
+        let bytes = HEADER_BYTES + TAG_BYTES + attempt.file.layout.len_of(index).unwrap_or_default();
+        while let Some(wait) = pace.take(bytes) {
+            // What was gathered need not wait as well.
+            self.writer.flush().map_err(|e| lost(&e))?;
+            if self.line.is_closed() || self.sending.is_closed() {
+                return Ok(false);
+            }
+            std::thread::sleep(wait.min(PACE_LOOK));
+        }
+        Ok(true)
     }
 
     fn write(&mut self, attempt: &Attempt, index: ChunkIndex, content: &Content) -> Result<(), End> {

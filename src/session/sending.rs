@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use super::line::Line;
+use super::pace::Pace;
 use super::run::{Attempt, Outgoing, Run};
 use super::{End, Ending, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::chunk::{ChunkIndex, FileId};
@@ -47,6 +48,8 @@ pub struct Sending {
     pub progress: Arc<Progress>,
     /// Nothing is to be stored.
     pub(super) dry_run: bool,
+    /// How fast chunks may go, where the user has set that.
+    pub(super) pace: Option<Arc<Pace>>,
     /// The receiver takes a file in order: what it has taken it cannot take back, so no other session can go on from there.
     pub in_order: AtomicBool,
     pub ending: Ending,
@@ -94,6 +97,7 @@ impl Sending {
         observer: Arc<dyn Observer>,
         progress: Arc<Progress>,
         dry_run: bool,
+        pace: Option<Arc<Pace>>,
     ) -> Sending {
         Sending {
             queue: Mutex::default(),
@@ -104,6 +108,7 @@ impl Sending {
             observer,
             progress,
             dry_run,
+            pace,
             in_order: AtomicBool::new(false),
             ending: Ending::default(),
         }
@@ -118,6 +123,10 @@ impl Sending {
         self.changed.notify_all();
         rest.sort_by_key(|(id, _)| *id);
         rest.into_iter().map(|(_, entry)| entry.file.item.clone()).collect()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.queue.lock().closed
     }
 
     /// Whether everything was offered and has its outcome, so that only the goodbye is missing.

@@ -12,7 +12,7 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
-use super::connect;
+use super::{connect, tune};
 use crate::limits::{
     CONNECT_TIMEOUT, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
     STALL_CHECK_INTERVAL, WORKER_STACK_BYTES,
@@ -54,15 +54,24 @@ pub(super) struct Pool {
     keys: Keys,
     wanted: u8,
     patience: Duration,
+    /// Bytes a second that the user allows.
+    limit: Option<u64>,
     /// Given out once each, so that no key is ever used twice.
     next_number: Mutex<u32>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Pool {
-    pub fn new(sending: Arc<Sending>, addr: SocketAddr, keys: Keys, wanted: u8, patience: Duration) -> Pool {
+    pub fn new(
+        sending: Arc<Sending>,
+        addr: SocketAddr,
+        keys: Keys,
+        wanted: u8,
+        patience: Duration,
+        limit: Option<u64>,
+    ) -> Pool {
         let (next_number, threads) = (Mutex::default(), Mutex::default());
-        Pool { sending, addr, keys, wanted, patience, next_number, threads }
+        Pool { sending, addr, keys, wanted, patience, limit, next_number, threads }
     }
 
     /// Opens connections and replaces those that die, for as long as it is polled. Where none can be had for as long as a
@@ -125,6 +134,9 @@ impl Pool {
         let proof = sealer.prove(&hello).map_err(io::Error::other)?;
         let mut stream = connect::data(self.addr, self.patience).await?;
         timeout(CONNECT_TIMEOUT, stream.write_all(&[&hello[..], &proof].concat())).await??;
+        if let Some(limit) = self.limit {
+            tune::pace(&stream, limit);
+        }
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
         let handle = stream.try_clone()?;

@@ -17,6 +17,7 @@ use crate::limits::{
     WORKER_STACK_BYTES,
 };
 use crate::protocol::message::{SenderMessage, SessionId};
+use crate::session::pace::Pace;
 use crate::session::send_worker::compare_chunks;
 use crate::session::sending::Sending;
 use crate::session::{End, Observer, Progress, outbox};
@@ -27,6 +28,8 @@ pub struct Transfer {
     pub feed: Feed,
     /// Nothing is to be stored: the user only wants to know what would be.
     pub dry_run: bool,
+    /// Bytes a second that may be sent, all connections together.
+    pub limit: Option<u64>,
     pub observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
     /// How long a silent receiver is waited for.
@@ -78,8 +81,9 @@ pub async fn send(
     mut reenter: impl AsyncFnMut(SessionId) -> Result<Link, EnterError>,
     stop: impl Future<Output = ()>,
 ) -> Result<SendOutcome, SendError> {
-    let Transfer { mut feed, dry_run, observer, progress, patience, retry_for } = transfer;
-    let how = How { observer, progress, patience, dry_run };
+    let Transfer { mut feed, dry_run, limit, observer, progress, patience, retry_for } = transfer;
+    let pace = limit.map(|limit| Arc::new(Pace::new(limit)));
+    let how = How { observer, progress, patience, dry_run, limit, pace };
     let mut clock = RetryClock::new(retry_for);
     tokio::pin!(stop);
     loop {
@@ -164,21 +168,25 @@ struct How {
     progress: Arc<Progress>,
     patience: Duration,
     dry_run: bool,
+    limit: Option<u64>,
+    pace: Option<Arc<Pace>>,
 }
 
 /// Runs one session to its end.
 async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) -> Result<Ran, SendError> {
     let Link { reader, writer, secret, session, cipher, connections, addr, .. } = link;
     let (outbox, outbox_reader) = outbox();
-    let How { patience, dry_run, .. } = *how;
-    let sending = Arc::new(Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run));
+    let How { patience, dry_run, limit, .. } = *how;
+    let pace = how.pace.clone();
+    let sending = Arc::new(Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace));
     let offering = start_offering(&sending, feed)?;
     let comparing = spawn(&sending, "compare", |sending| {
         if let Err(end) = compare_chunks(sending) {
             sending.ending.decide(end);
         }
     })?;
-    let pool = Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, connections, patience);
+    let pool =
+        Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, connections, patience, limit);
     let mut end = {
         let hear = |message| std::future::ready(sending.handle(message));
         let beat = |due: bool| Vec::from_iter(due.then_some(SenderMessage::Beat));

@@ -1,0 +1,71 @@
+//! `--limit`: how fast the chunks of a transfer may be sent, all connections together.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock, MonotonicClock};
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+
+use crate::limits::{CHUNK_BYTES, PACE_BURST, PACE_UNIT_BYTES};
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
+
+/// A bucket that fills at the rate (the generic cell rate algorithm of ITU-T I.371, by the crate governor), and that all
+/// connections take from before they send. What a connection may send it sends at once; the kernel spreads it
+/// ([`crate::transport::tcp::tune::pace`]).
+pub struct Pace {
+    bucket: Limiter,
+    clock: MonotonicClock,
+}
+
+impl Pace {
+    /// `rate` in bytes a second.
+    pub fn new(rate: u64) -> Pace {
+        let units =
+            |bytes: u64| NonZeroU32::new(u32::try_from(bytes.div_ceil(PACE_UNIT_BYTES)).unwrap_or(u32::MAX));
+        // Room for a chunk with its frame, and for as long as a thread may oversleep.
+        let burst = (2 * CHUNK_BYTES as u64).max(rate.saturating_mul(PACE_BURST.as_millis() as u64) / 1000);
+        let (rate, burst) = (units(rate).unwrap_or(NonZeroU32::MIN), units(burst).unwrap_or(NonZeroU32::MIN));
+        let clock = MonotonicClock;
+        let bucket =
+            RateLimiter::direct_with_clock(Quota::per_second(rate).allow_burst(burst), clock.clone());
+        // It begins empty: over ten seconds nobody is to see more than the rate.
+        let _ = bucket.check_n(burst);
+        Pace { bucket, clock }
+    }
+
+    /// Takes the right to send so many bytes. Returns how long to wait before asking again where it cannot be had yet.
+    pub fn take(&self, bytes: usize) -> Option<Duration> {
+        let units = (bytes as u64).div_ceil(PACE_UNIT_BYTES);
+        let units = u32::try_from(units).ok().and_then(NonZeroU32::new)?;
+        match self.bucket.check_n(units) {
+            Ok(Err(not_until)) => Some(not_until.wait_time_from(self.clock.now())),
+            // More than the bucket ever holds cannot be: it has room for two chunks.
+            Ok(Ok(())) | Err(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn begins_empty_and_says_when_there_is_enough() {
+        let pace = Pace::new(10_000_000);
+        let wait = pace.take(CHUNK_BYTES).unwrap();
+        let expected = Duration::from_secs_f64(CHUNK_BYTES as f64 / 10_000_000.0);
+        assert!(wait <= expected && wait >= expected / 2, "{wait:?} and not about {expected:?}");
+    }
+
+    #[test]
+    fn a_chunk_can_be_had_at_any_rate() {
+        for rate in [crate::limits::LIMIT_MIN, 1 << 20, 1 << 30, u64::MAX] {
+            let pace = Pace::new(rate);
+            let wait = pace.take(CHUNK_BYTES + 100).unwrap_or_default();
+            assert!(wait <= Duration::from_secs(5), "{wait:?} at {rate} bytes a second");
+        }
+    }
+}
