@@ -74,7 +74,7 @@ pub fn rate_from(text: &str) -> Option<u64> {
         _ => power(1000.0, unit)?,
     };
     let rate = number.parse::<f64>().ok()? * factor / parts;
-    (rate >= 1.0 && rate < 1e15).then_some(rate as u64)
+    (1.0..1e15).contains(&rate).then_some(rate as u64)
 }
 
 #[cfg(test)]
