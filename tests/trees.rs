@@ -232,6 +232,11 @@ fn a_dry_run_says_what_would_happen_and_changes_nothing() {
         "; 1 file failed",
     ]);
     assert_eq!(manifest(&scene.dst), before);
+    let output = scene.send_with(&["--dry-run"], &[&top.join("same")], receiver.addr);
+    output.expect_out(&["would be sent: same\n"]);
+    let receiver = Receiver::start(&scene, "127.0.0.1:0", &[], &there);
+    let output = scene.send_with(&["--dry-run"], &[&top.join("same")], receiver.addr);
+    output.expect_success().expect_out(&["already there: same\n", "dry run, nothing was stored: "]);
 }
 
 #[test]

@@ -37,7 +37,8 @@ struct Reporter {
 impl Reporter {
     fn new(peer: &Peer, audience: Audience, dry_run: bool) -> Reporter {
         let events = audience.json.then(|| Arc::new(SessionEvents::new(None, peer.to_string())));
-        Reporter { peer: peer.clone(), tally: Tally::default(), audience, dry_run, events }
+        let tally = if dry_run { Tally::of_dry_run() } else { Tally::default() };
+        Reporter { peer: peer.clone(), tally, audience, dry_run, events }
     }
 
     /// What can be offered of what the user named.

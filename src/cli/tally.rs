@@ -42,6 +42,11 @@ pub struct Counts {
 }
 
 impl Tally {
+    /// Of a dry run: all that arrives has been there already.
+    pub fn of_dry_run() -> Tally {
+        Tally { counts: Mutex::new(Counts { dry: true, ..Counts::default() }) }
+    }
+
     pub fn add(&self, report: &FileReport) {
         let mut counts = self.counts.lock();
         let FileReport { path, kind, size, status, .. } = report;
