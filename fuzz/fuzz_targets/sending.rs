@@ -250,7 +250,8 @@ fuzz_target!(|bytes: &[u8]| {
     let case = Case::read(Script(bytes));
     let (outbox, reader) = outbox();
     let observer = Counting::new();
-    let sending = Arc::new(Sending::new(outbox, observer.clone(), Arc::new(Progress::default()), false, None));
+    let sending =
+        Arc::new(Sending::new(outbox, observer.clone(), Arc::new(Progress::default()), false, None));
     let mut scene = Scene { sending: sending.clone(), sizes: Vec::new(), connections: 0 };
     for n in &case.files {
         let source = &items()[usize::from(*n)];

@@ -89,7 +89,9 @@ impl<'a> Script<'a> {
 /// The messages that an outbox gave.
 pub fn messages<M: Message>(mut bytes: &[u8]) -> Vec<M> {
     let mut all = Vec::new();
-    while let Some((message, taken)) = take_framed(bytes, MESSAGE_BYTES_MAX).expect("what lanx says, lanx understands") {
+    while let Some((message, taken)) =
+        take_framed(bytes, MESSAGE_BYTES_MAX).expect("what lanx says, lanx understands")
+    {
         all.push(message);
         bytes = &bytes[taken..];
     }
