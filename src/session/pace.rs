@@ -13,8 +13,8 @@ use crate::limits::{CHUNK_BYTES, PACE_BURST, PACE_UNIT_BYTES};
 type Limiter = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
 
 /// A bucket that fills at the rate (the generic cell rate algorithm of ITU-T I.371, by the crate governor), and that all
-/// connections take from before they send. What a connection may send it sends at once; the kernel spreads it
-/// ([`crate::transport::tcp::tune::pace`]).
+/// connections take from before they send. What a connection may send it sends at once; the kernel spreads it, as
+/// the transport tells it to.
 pub struct Pace {
     bucket: Limiter,
     clock: MonotonicClock,
