@@ -43,11 +43,17 @@ impl Sending {
 
     /// What `feed` has next; waits for outcomes where it depends on them. `None` once the session is closed.
     pub fn next_of(&self, feed: &mut Feed) -> Option<Next> {
+        // Reads folders, so not under the lock that every worker takes.
+        match feed.next() {
+            Next::Later => {}
+            next => return Some(next),
+        }
         let mut queue = self.queue.lock();
         loop {
             if queue.closed {
                 return None;
             }
+            // The walk is over by now. Asked again under the lock, as what it waits for may just have come.
             match feed.next() {
                 Next::Later => self.changed.wait(&mut queue),
                 next => return Some(next),

@@ -241,6 +241,7 @@ fn start_offering(sending: &Arc<Sending>, mut feed: Feed) -> Result<JoinHandle<F
                 Next::Item(item) => {
                     if let Err(item) = sending.offer(item) {
                         feed.again(vec![item]);
+                        break;
                     }
                 }
                 Next::Trouble(trouble) => sending.tell(&trouble),
