@@ -245,7 +245,13 @@ impl Walk {
         };
         let metadata = match entry.metadata() {
             Ok(metadata) => metadata,
-            Err(error) => return Some(Err(Trouble::Failed(walk_error(&error)))),
+            Err(error) => {
+                // What is in it would be taken for what is beside it.
+                if is_folder {
+                    current.entries.skip_current_dir();
+                }
+                return Some(Err(Trouble::Failed(walk_error(&error))));
+            }
         };
         if !is_folder {
             return self.leaf(path, to, &metadata, within);
