@@ -138,9 +138,6 @@ impl Counts {
         if self.skipped > 0 {
             text += &format!("; {} skipped", units::count(self.skipped, "special file"));
         }
-        if self.skipped > 0 {
-            text += &format!("; {} skipped, as only files are sent", self.skipped);
-        }
         text
     }
 
