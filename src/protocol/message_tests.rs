@@ -95,6 +95,19 @@ fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
             b"\x21\0\0\0\x0b123456789-123456789-123456789-12",
         ),
         (SenderMessage::HangUp { connection: 3 }, b"\x05\0\0\0\x0c\x03\0\0\0"),
+        (
+            SenderMessage::Length { file, bytes: 0x0504_0302 },
+            b"\x11\0\0\0\x0d\x01\x02\0\0\0\0\0\0\x02\x03\x04\x05\0\0\0\0",
+        ),
+        (
+            SenderMessage::Offer(Offer {
+                file,
+                kind: EntryKind::Stream,
+                metadata: Metadata::default(),
+                path: b"s".to_vec(),
+            }),
+            b"\x1e\0\0\0\x02\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0s\x05",
+        ),
     ]
 }
 

@@ -19,7 +19,7 @@ use crate::limits::{
 };
 use crate::protocol::message::{Against, Cause, Failure, ReceiverMessage, SenderMessage};
 use crate::source::{Item, SourceError};
-use crate::tree::ChunkValue;
+use crate::tree::{ChunkValue, Hash};
 
 /// Chaining values queued at once: what an honest receiver announces for every large file under way.
 const VALUES_QUEUED_MAX: usize = LARGE_FILES_IN_FLIGHT_MAX
@@ -50,6 +50,8 @@ pub struct Sending {
     pub(super) dry_run: bool,
     /// How fast chunks may go, where the user has set that.
     pub(super) pace: Option<Arc<Pace>>,
+    /// A stream was offered: what was read of it cannot be read again for another session.
+    pub reads_once: AtomicBool,
     /// The receiver takes a file in order: what it has taken it cannot take back, so no other session can go on from there.
     pub in_order: AtomicBool,
     pub ending: Ending,
@@ -57,11 +59,13 @@ pub struct Sending {
 
 #[derive(Default)]
 pub(super) struct Queue {
-    send: VecDeque<Arc<Run>>,
+    pub(super) send: VecDeque<Arc<Run>>,
     compare: VecDeque<Arc<Run>>,
     pub(super) files: HashMap<FileId, Entry>,
     pub(super) offered: u64,
     pub(super) large: usize,
+    /// The file that is a stream.
+    pub(super) stream: Option<FileId>,
     pub(super) finished: bool,
     pub(super) closed: bool,
 }
@@ -71,6 +75,8 @@ pub(super) struct Entry {
     pub(super) attempt: Option<Arc<Attempt>>,
     /// How far a receiver that takes it in order has asked for it; 0 for any other.
     pub(super) asked_up_to: u64,
+    /// Of a stream: how far it is queued.
+    pub(super) queued: u64,
 }
 
 impl Queue {
@@ -109,6 +115,7 @@ impl Sending {
             progress,
             dry_run,
             pace,
+            reads_once: AtomicBool::new(false),
             in_order: AtomicBool::new(false),
             ending: Ending::default(),
         }
@@ -151,11 +158,15 @@ impl Sending {
             }
             ReceiverMessage::Send { file } => {
                 let attempt = self.begin(file, Against::Part)?;
+                if attempt.file.layout.is_open() {
+                    self.want_stream(file, u64::MAX);
+                    return Ok(());
+                }
                 let chunks = attempt.file.layout.chunks();
                 self.enqueue_missing(attempt, ChunkIndex(0), chunks)
             }
             ReceiverMessage::SendUpTo { file, end } => self.send_up_to(file, end),
-            ReceiverMessage::Compare { file, against } => Ok(self.begin(file, against).map(drop)?),
+            ReceiverMessage::Compare { file, against } => Ok(self.compare(file, against)?),
             ReceiverMessage::Missing { file, first, count } => {
                 let Some(attempt) = self.announced(file, first, count)? else { return Ok(()) };
                 self.enqueue_missing(attempt, first, count)
@@ -184,10 +195,21 @@ impl Sending {
         }
     }
 
+    fn compare(&self, file: FileId, against: Against) -> Result<(), PeerMisbehaved> {
+        let attempt = self.begin(file, against)?;
+        match attempt.file.layout.is_open() {
+            false => Ok(()),
+            true => Err(PeerMisbehaved::Unexpected {
+                got: "a comparison of a stream",
+                expected: "a wish for all of it",
+            }),
+        }
+    }
+
     fn begin(&self, file: FileId, against: Against) -> Result<Arc<Attempt>, PeerMisbehaved> {
         let mut queue = self.queue.lock();
         let entry = queue.files.get_mut(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
-        if entry.file.item.source().is_none() {
+        if !entry.file.item.has_content() {
             let got = "a wish for the bytes of what is no file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "its outcome" });
         }
@@ -218,6 +240,10 @@ impl Sending {
             None => self.begin(file, Against::Part)?,
         };
         self.in_order.store(true, Ordering::Relaxed);
+        if layout.is_open() {
+            self.want_stream(file, end.0);
+            return Ok(());
+        }
         self.enqueue_missing(attempt, ChunkIndex(first), end.0 - first)
     }
 
@@ -230,6 +256,9 @@ impl Sending {
     ) -> Result<Option<Arc<Attempt>>, PeerMisbehaved> {
         let queue = self.queue.lock();
         let entry = queue.files.get(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
+        if entry.file.layout.is_open() {
+            return Err(PeerMisbehaved::Unexpected { got: "chunks of a stream", expected: "its outcome" });
+        }
         let end = first.0.checked_add(count);
         if count == 0 || end.is_none_or(|end| end > entry.file.layout.chunks()) {
             return Err(PeerMisbehaved::WrongChunk { file: file.0, chunk: first.0 });
@@ -371,9 +400,14 @@ impl Sending {
             self.withdraw(attempt, &error);
             return Ok(());
         }
+        self.say_root(file, hash);
+        Ok(())
+    }
+
+    /// Every chunk was read and hashed.
+    pub(super) fn say_root(&self, file: &Outgoing, hash: Hash) {
         if file.root.set(hash).is_ok() {
             self.outbox.send(SenderMessage::Root { file: file.id, hash });
         }
-        Ok(())
     }
 }

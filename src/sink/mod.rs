@@ -4,6 +4,7 @@
 //! - [`Sink::open`] takes the directory handle; everything afterwards is relative to it and follows no symlink.
 //! - [`Sink::look`] says what stands at a final name.
 //! - [`Sink::part`] gives the locked part file to write into, new or left by an earlier transfer.
+//! - [`Sink::part_of_stream`] gives one whose length is known at its end.
 //! - [`Part::publish`] sets mode, time and the like and renames.
 //! - [`Output`] is the other destination: the standard output, for one file.
 //! - [`Sink::symlink`] and [`Sink::hard_link`] make links, and [`Sink::folder`] makes and dresses folders.
@@ -27,6 +28,7 @@ mod output;
 mod part;
 mod publish;
 mod space;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +38,7 @@ use std::sync::Arc;
 use crate::name::RelativePath;
 use dir::Dir;
 use folders::Folders;
+use stream::Size;
 
 pub use bytes::DataExtents;
 pub use clean::{PartFiles, Removal, StalePart};
@@ -145,6 +148,8 @@ impl Sink {
     /// what the system said.
     pub fn part(&self, path: &RelativePath, size: u64, sparse: bool) -> Result<Part, SinkError> {
         let name = path.name();
-        self.folders.within(folders::parent(path.as_bytes()), |dir| Part::open(dir, &name, size, sparse))
+        self.folders.within(folders::parent(path.as_bytes()), |dir| {
+            Part::open(dir, &name, Size::Agreed(size), sparse)
+        })
     }
 }

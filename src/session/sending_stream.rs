@@ -1,0 +1,73 @@
+//! A stream at the sender: its chunks are queued as they are read and as far as the receiver wants them, and its length is
+//! told when it has ended.
+
+use std::sync::Arc;
+
+use super::run::{Attempt, Run};
+use super::sending::{Queue, Sending};
+use crate::chunk::{ChunkIndex, FileId, Layout};
+use crate::protocol::message::SenderMessage;
+use crate::source::{Reached, Stream};
+
+impl Sending {
+    /// Hears of all that comes of `stream`, also before it is offered.
+    pub fn follow(self: &Arc<Self>, stream: &Stream) {
+        // The stream may outlive the session.
+        let sending = Arc::downgrade(self);
+        stream.attach(move || {
+            if let Some(sending) = sending.upgrade() {
+                sending.stream_grew();
+            }
+        });
+    }
+
+    /// The receiver wants the stream as far as chunk `end`.
+    pub(super) fn want_stream(&self, file: FileId, end: u64) {
+        if let Some(entry) = self.queue.lock().files.get_mut(&file) {
+            entry.asked_up_to = end;
+        }
+        self.stream_grew();
+    }
+
+    /// More is known of the stream, or more of it is wanted.
+    fn stream_grew(&self) {
+        let wanted = self.queue.lock().queue_stream();
+        self.changed.notify_all();
+        let Some((attempt, reached)) = wanted else { return };
+        match reached.end {
+            Some(Ok(bytes)) => self.stream_ended(&attempt, bytes),
+            Some(Err(error)) => self.withdraw(&attempt, &error),
+            None => {}
+        }
+    }
+
+    fn stream_ended(&self, attempt: &Attempt, bytes: u64) {
+        let file = &attempt.file;
+        if attempt.is_over() || file.length.set(Some(bytes)).is_err() {
+            return;
+        }
+        self.progress.stream_ended(bytes);
+        // Before the hash, which whoever hashes the last chunk may say from now on.
+        self.outbox.send(SenderMessage::Length { file: file.id, bytes });
+        // A stream was offered only because it has two chunks, and each was read once.
+        if let Ok(Some(hash)) = attempt.tree.lock().close(Layout::new(bytes)) {
+            self.say_root(file, hash);
+        }
+    }
+}
+
+impl Queue {
+    /// Queues what was read of the stream and is wanted. Returns how far it was read, once it is wanted at all.
+    fn queue_stream(&mut self) -> Option<(Arc<Attempt>, Reached)> {
+        let entry = self.files.get_mut(&self.stream?)?;
+        let attempt = entry.attempt.clone()?;
+        let reached = entry.file.item.stream()?.reached();
+        let end = reached.chunks.min(entry.asked_up_to);
+        if entry.queued < end {
+            let run = Run::missing(attempt.clone(), ChunkIndex(entry.queued), end - entry.queued);
+            entry.queued = end;
+            self.send.push_back(Arc::new(run));
+        }
+        Some((attempt, reached))
+    }
+}
