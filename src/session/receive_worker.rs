@@ -89,6 +89,10 @@ impl<R: Read> Worker<'_, R> {
         let expected = layout.len_of(header.chunk).filter(|_| !layout.is_single()).ok_or(wrong)?;
         // Of a stream any chunk may be the last, as long as its length is not known.
         if layout.is_open() && header.kind == Kind::Chunk {
+            // None is empty, and nothing has no value.
+            if header.content_bytes == 0 {
+                check_length(header, expected as u64)?;
+            }
             return Ok(self.buffer.content(header.content_bytes));
         }
         let content = self.buffer.content(expected);
