@@ -281,7 +281,9 @@ mod tests {
         let layout = |chunks: u64| Layout::new(chunks * CHUNK_BYTES as u64);
         let with = |chunks: &[u64]| {
             let mut tree = Tree::new(Layout::open());
-            chunks.iter().for_each(|chunk| drop(tree.insert(ChunkIndex(*chunk), [1; 32]).unwrap()));
+            for chunk in chunks {
+                tree.insert(ChunkIndex(*chunk), [1; 32]).unwrap();
+            }
             tree
         };
         // Before a chunk that was added, also where it was merged with its neighbour.

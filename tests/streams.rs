@@ -250,7 +250,9 @@ fn ctrl_c_ends_the_sender_though_nobody_writes() {
     let receiver = scene.receiver();
     let (sender, _writer) = stalled(&scene, &receiver);
     sender.signal(Signal::INT);
-    sender.finish(PATIENCE).expect_complaint(130, &["interrupted; ", "B had arrived; what was read of standard input is gone"]);
+    sender
+        .finish(PATIENCE)
+        .expect_complaint(130, &["interrupted; ", "B had arrived; what was read of standard input is gone"]);
     wait_until("the part file is gone", PATIENCE, || listing(&scene.dst).is_empty());
     // And also where nothing was ever written, so that nothing is offered.
     let (reader, _writer) = pipe().unwrap();

@@ -32,8 +32,14 @@ impl Sending {
     /// More is known of the stream, or more of it is wanted.
     fn stream_grew(&self) {
         let wanted = self.queue.lock().queue_stream();
-        self.changed.notify_all();
-        let Some((attempt, reached)) = wanted else { return };
+        // Whoever offers waits until it is known what to offer.
+        self.settled.notify_all();
+        let Some((attempt, queued, reached)) = wanted else { return };
+        match queued {
+            0 => {}
+            1 => drop(self.to_send.notify_one()),
+            _ => drop(self.to_send.notify_all()),
+        }
         match reached.end {
             Some(Ok(bytes)) => self.stream_ended(&attempt, bytes),
             Some(Err(error)) => self.withdraw(&attempt, &error),
@@ -57,17 +63,19 @@ impl Sending {
 }
 
 impl Queue {
-    /// Queues what was read of the stream and is wanted. Returns how far it was read, once it is wanted at all.
-    fn queue_stream(&mut self) -> Option<(Arc<Attempt>, Reached)> {
+    /// Queues what was read of the stream and is wanted. Returns how many chunks that were, and how far it was read, once it
+    /// is wanted at all.
+    fn queue_stream(&mut self) -> Option<(Arc<Attempt>, u64, Reached)> {
         let entry = self.files.get_mut(&self.stream?)?;
         let attempt = entry.attempt.clone()?;
         let reached = entry.file.item.stream()?.reached();
         let end = reached.chunks.min(entry.asked_up_to);
-        if entry.queued < end {
-            let run = Run::missing(attempt.clone(), ChunkIndex(entry.queued), end - entry.queued);
+        let count = end.saturating_sub(entry.queued);
+        if count > 0 {
+            let run = Run::missing(attempt.clone(), ChunkIndex(entry.queued), count);
             entry.queued = end;
             self.send.push_back(Arc::new(run));
         }
-        Some((attempt, reached))
+        Some((attempt, count, reached))
     }
 }

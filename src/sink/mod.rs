@@ -5,6 +5,7 @@
 //! - [`Sink::look`] says what stands at a final name.
 //! - [`Sink::part`] gives the locked part file to write into, new or left by an earlier transfer.
 //! - [`Sink::part_of_stream`] gives one whose length is known at its end.
+//! - [`Sink::store_whole`] makes a small file at once.
 //! - [`Part::publish`] sets mode, time and the like and renames.
 //! - [`Output`] is the other destination: the standard output, for one file.
 //! - [`Sink::symlink`] and [`Sink::hard_link`] make links, and [`Sink::folder`] makes and dresses folders.
@@ -31,11 +32,13 @@ mod space;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::name::RelativePath;
+use crate::protocol::message::Metadata;
 use dir::Dir;
 use folders::Folders;
 use stream::Size;
@@ -151,5 +154,23 @@ impl Sink {
         self.folders.within(folders::parent(path.as_bytes()), |dir| {
             Part::open(dir, &name, Size::Agreed(size), sparse)
         })
+    }
+
+    /// Makes the file at `path` of these bytes, which the caller has verified, if nothing is there. Folders missing on the
+    /// way are made as by [`Sink::part`]. `false`, and nothing was done, where something is there or the file system
+    /// cannot make a file complete at once: then it has to go by way of a part file.
+    ///
+    /// # Errors
+    /// [`SinkError::NoSpace`], [`SinkError::InTheWay`] for what stands on the way and is no directory; otherwise what
+    /// the system said.
+    pub fn store_whole(
+        &self,
+        path: &RelativePath,
+        content: &[u8],
+        metadata: &Metadata,
+    ) -> Result<bool, SinkError> {
+        let name = path.name();
+        let below = folders::parent(path.as_bytes());
+        self.folders.within(below, |dir| whole::store(dir, &name, content, metadata))
     }
 }
