@@ -215,18 +215,7 @@ impl Sending {
         }
     }
 
-    fn compare(&self, file: FileId, against: Against) -> Result<(), PeerMisbehaved> {
-        let attempt = self.begin(file, against)?;
-        match attempt.file.layout.is_open() {
-            false => Ok(()),
-            true => Err(PeerMisbehaved::Unexpected {
-                got: "a comparison of a stream",
-                expected: "a wish for all of it",
-            }),
-        }
-    }
-
-    fn begin(&self, file: FileId, against: Against) -> Result<Arc<Attempt>, PeerMisbehaved> {
+    pub(super) fn begin(&self, file: FileId, against: Against) -> Result<Arc<Attempt>, PeerMisbehaved> {
         let mut queue = self.queue.lock();
         let entry = queue.files.get_mut(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
         if !entry.file.item.has_content() {
@@ -242,29 +231,6 @@ impl Sending {
         let attempt = Arc::new(Attempt::new(entry.file.clone(), against));
         entry.attempt = Some(attempt.clone());
         Ok(attempt)
-    }
-
-    /// Sends a file as far as the receiver has asked for it.
-    fn send_up_to(&self, file: FileId, end: ChunkIndex) -> Result<(), End> {
-        let mut queue = self.queue.lock();
-        let entry = queue.files.get_mut(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
-        let layout = entry.file.layout;
-        let first = std::mem::replace(&mut entry.asked_up_to, end.0);
-        if layout.is_single() || end.0 <= first || end.0 > layout.chunks() {
-            return Err(PeerMisbehaved::WrongChunk { file: file.0, chunk: end.0 }.into());
-        }
-        let attempt = entry.attempt.clone().filter(|_| first > 0);
-        drop(queue);
-        let attempt = match attempt {
-            Some(attempt) => attempt,
-            None => self.begin(file, Against::Part)?,
-        };
-        self.in_order.store(true, Ordering::Relaxed);
-        if layout.is_open() {
-            self.want_stream(file, end.0);
-            return Ok(());
-        }
-        self.enqueue_missing(attempt, ChunkIndex(first), end.0 - first)
     }
 
     /// The attempt that chunks are announced for; `None` where they no longer matter.
@@ -289,7 +255,12 @@ impl Sending {
         }
     }
 
-    fn enqueue_missing(&self, attempt: Arc<Attempt>, first: ChunkIndex, count: u64) -> Result<(), End> {
+    pub(super) fn enqueue_missing(
+        &self,
+        attempt: Arc<Attempt>,
+        first: ChunkIndex,
+        count: u64,
+    ) -> Result<(), End> {
         if attempt.against == Against::Existing {
             let got = "missing chunks of an existing file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "their values" }.into());

@@ -1,12 +1,14 @@
-//! A stream at the sender: its chunks are queued as they are read and as far as the receiver wants them, and its length is
-//! told when it has ended.
+//! What is not sent all at once: a file that the receiver takes in order, as far as it has asked for it; and a stream, whose
+//! chunks are queued as they are read, and whose length is told when it has ended.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::run::{Attempt, Run};
 use super::sending::{Queue, Sending};
+use super::{End, PeerMisbehaved};
 use crate::chunk::{ChunkIndex, FileId, Layout};
-use crate::protocol::message::SenderMessage;
+use crate::protocol::message::{Against, SenderMessage};
 use crate::source::{Reached, Stream};
 
 impl Sending {
@@ -19,6 +21,41 @@ impl Sending {
                 sending.stream_grew();
             }
         });
+    }
+
+    /// Has something of the file to be compared; of a stream nobody has.
+    pub(super) fn compare(&self, file: FileId, against: Against) -> Result<(), PeerMisbehaved> {
+        let attempt = self.begin(file, against)?;
+        match attempt.file.layout.is_open() {
+            false => Ok(()),
+            true => Err(PeerMisbehaved::Unexpected {
+                got: "a comparison of a stream",
+                expected: "a wish for all of it",
+            }),
+        }
+    }
+
+    /// Sends a file as far as the receiver has asked for it.
+    pub(super) fn send_up_to(&self, file: FileId, end: ChunkIndex) -> Result<(), End> {
+        let mut queue = self.queue.lock();
+        let entry = queue.files.get_mut(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
+        let layout = entry.file.layout;
+        let first = std::mem::replace(&mut entry.asked_up_to, end.0);
+        if layout.is_single() || end.0 <= first || end.0 > layout.chunks() {
+            return Err(PeerMisbehaved::WrongChunk { file: file.0, chunk: end.0 }.into());
+        }
+        let attempt = entry.attempt.clone().filter(|_| first > 0);
+        drop(queue);
+        let attempt = match attempt {
+            Some(attempt) => attempt,
+            None => self.begin(file, Against::Part)?,
+        };
+        self.in_order.store(true, Ordering::Relaxed);
+        if layout.is_open() {
+            self.want_stream(file, end.0);
+            return Ok(());
+        }
+        self.enqueue_missing(attempt, ChunkIndex(first), end.0 - first)
     }
 
     /// The receiver wants the stream as far as chunk `end`.
