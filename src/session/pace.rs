@@ -1,4 +1,4 @@
-//! `--limit`: how fast the chunks of a transfer may be sent, all connections together.
+//! `--limit`: how fast chunks may be sent, all connections to all receivers together.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -17,12 +17,14 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddlewa
 /// the transport tells it to.
 pub struct Pace {
     bucket: Limiter,
+    /// Bytes a second.
+    rate: u64,
     clock: MonotonicClock,
 }
 
 impl Pace {
-    /// `rate` in bytes a second.
-    pub fn new(rate: u64) -> Pace {
+    pub fn new(bytes_per_second: u64) -> Pace {
+        let rate = bytes_per_second;
         let units =
             |bytes: u64| NonZeroU32::new(u32::try_from(bytes.div_ceil(PACE_UNIT_BYTES)).unwrap_or(u32::MAX));
         // Room for a chunk with its frame, and for as long as a thread may oversleep.
@@ -33,7 +35,12 @@ impl Pace {
             RateLimiter::direct_with_clock(Quota::per_second(rate).allow_burst(burst), clock.clone());
         // It begins empty: over ten seconds nobody is to see more than the rate.
         let _ = bucket.check_n(burst);
-        Pace { bucket, clock }
+        Pace { bucket, rate: bytes_per_second, clock }
+    }
+
+    /// Bytes a second.
+    pub fn rate(&self) -> u64 {
+        self.rate
     }
 
     /// Takes the right to send so many bytes. Returns how long to wait before asking again where it cannot be had yet.

@@ -18,7 +18,7 @@ use crate::limits::{
     VALUES_PER_MESSAGE_MAX,
 };
 use crate::protocol::message::{Against, Cause, Failure, ReceiverMessage, SenderMessage};
-use crate::source::{Item, SourceError};
+use crate::source::{Item, SharedReader, SourceError};
 use crate::tree::ChunkValue;
 
 /// Chaining values queued at once: what an honest receiver announces for every large file under way.
@@ -50,6 +50,8 @@ pub struct Sending {
     pub(super) dry_run: bool,
     /// How fast chunks may go, where the user has set that.
     pub(super) pace: Option<Arc<Pace>>,
+    /// What is read for several receivers, where there are several.
+    pub(super) shared: Option<Arc<SharedReader>>,
     /// The receiver takes a file in order: what it has taken it cannot take back, so no other session can go on from there.
     pub in_order: AtomicBool,
     pub ending: Ending,
@@ -109,9 +111,18 @@ impl Sending {
             progress,
             dry_run,
             pace,
+            shared: None,
             in_order: AtomicBool::new(false),
             ending: Ending::default(),
         }
+    }
+
+    /// The same for one of several receivers.
+    pub fn sharing(self, shared: Option<Arc<SharedReader>>) -> Sending {
+        if let Some(shared) = &shared {
+            shared.begin();
+        }
+        Sending { shared, ..self }
     }
 
     /// Sends every thread of this session home. Returns what has no outcome, in the order of the offers.
@@ -121,6 +132,9 @@ impl Sending {
         let mut rest: Vec<(FileId, Entry)> = queue.files.drain().collect();
         drop(queue);
         self.changed.notify_all();
+        if let Some(shared) = &self.shared {
+            shared.lost();
+        }
         rest.sort_by_key(|(id, _)| *id);
         rest.into_iter().map(|(_, entry)| entry.file.item.clone()).collect()
     }
@@ -155,7 +169,11 @@ impl Sending {
                 self.enqueue_missing(attempt, ChunkIndex(0), chunks)
             }
             ReceiverMessage::SendUpTo { file, end } => self.send_up_to(file, end),
-            ReceiverMessage::Compare { file, against } => Ok(self.begin(file, against).map(drop)?),
+            ReceiverMessage::Compare { file, against } => {
+                let attempt = self.begin(file, against)?;
+                self.will_share(&attempt, ChunkIndex(0), 0);
+                Ok(())
+            }
             ReceiverMessage::Missing { file, first, count } => {
                 let Some(attempt) = self.announced(file, first, count)? else { return Ok(()) };
                 self.enqueue_missing(attempt, first, count)
@@ -218,6 +236,9 @@ impl Sending {
             None => self.begin(file, Against::Part)?,
         };
         self.in_order.store(true, Ordering::Relaxed);
+        if first == 0 {
+            self.will_share(&attempt, ChunkIndex(0), layout.chunks());
+        }
         self.enqueue_missing(attempt, ChunkIndex(first), end.0 - first)
     }
 
@@ -245,6 +266,8 @@ impl Sending {
             let got = "missing chunks of an existing file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "their values" }.into());
         }
+        // Before a worker can ask for one of them.
+        self.will_share(&attempt, first, count);
         let mut queue = self.queue.lock();
         if queue.send.len() >= RUNS_QUEUED_MAX + VALUES_QUEUED_MAX {
             return Err(
@@ -255,6 +278,13 @@ impl Sending {
         drop(queue);
         self.changed.notify_all();
         Ok(())
+    }
+
+    /// The receiver wants these chunks, and other receivers may, too.
+    fn will_share(&self, attempt: &Attempt, first: ChunkIndex, count: u64) {
+        if let (Some(shared), Some(source)) = (&self.shared, attempt.file.item.source()) {
+            shared.wants(source, first, count);
+        }
     }
 
     fn enqueue_compare(
