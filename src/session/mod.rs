@@ -23,6 +23,7 @@ pub mod send_worker;
 pub mod sending;
 mod sending_lines;
 mod sending_offers;
+mod sending_shared;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -23,19 +23,19 @@ pub struct Pace {
 }
 
 impl Pace {
-    pub fn new(bytes_per_second: u64) -> Pace {
-        let rate = bytes_per_second;
+    /// `rate` in bytes a second.
+    pub fn new(rate: u64) -> Pace {
         let units =
             |bytes: u64| NonZeroU32::new(u32::try_from(bytes.div_ceil(PACE_UNIT_BYTES)).unwrap_or(u32::MAX));
         // Room for a chunk with its frame, and for as long as a thread may oversleep.
         let burst = (2 * CHUNK_BYTES as u64).max(rate.saturating_mul(PACE_BURST.as_millis() as u64) / 1000);
-        let (rate, burst) = (units(rate).unwrap_or(NonZeroU32::MIN), units(burst).unwrap_or(NonZeroU32::MIN));
+        let quota = Quota::per_second(units(rate).unwrap_or(NonZeroU32::MIN));
+        let burst = units(burst).unwrap_or(NonZeroU32::MIN);
         let clock = MonotonicClock;
-        let bucket =
-            RateLimiter::direct_with_clock(Quota::per_second(rate).allow_burst(burst), clock.clone());
+        let bucket = RateLimiter::direct_with_clock(quota.allow_burst(burst), clock.clone());
         // It begins empty: over ten seconds nobody is to see more than the rate.
         let _ = bucket.check_n(burst);
-        Pace { bucket, rate: bytes_per_second, clock }
+        Pace { bucket, rate, clock }
     }
 
     /// Bytes a second.

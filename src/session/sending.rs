@@ -117,14 +117,6 @@ impl Sending {
         }
     }
 
-    /// The same for one of several receivers.
-    pub fn sharing(self, shared: Option<Arc<SharedReader>>) -> Sending {
-        if let Some(shared) = &shared {
-            shared.begin();
-        }
-        Sending { shared, ..self }
-    }
-
     /// Sends every thread of this session home. Returns what has no outcome, in the order of the offers.
     pub fn close(&self) -> Vec<Arc<Item>> {
         let mut queue = self.queue.lock();
@@ -278,13 +270,6 @@ impl Sending {
         drop(queue);
         self.changed.notify_all();
         Ok(())
-    }
-
-    /// The receiver wants these chunks, and other receivers may, too.
-    fn will_share(&self, attempt: &Attempt, first: ChunkIndex, count: u64) {
-        if let (Some(shared), Some(source)) = (&self.shared, attempt.file.item.source()) {
-            shared.wants(source, first, count);
-        }
     }
 
     fn enqueue_compare(

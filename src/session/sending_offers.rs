@@ -83,9 +83,7 @@ impl Sending {
         if let Some(attempt) = &entry.attempt {
             attempt.end();
         }
-        if let (Some(shared), Some(source)) = (&self.shared, entry.file.item.source()) {
-            shared.over(source);
-        }
+        self.shares_no_more(&entry.file.item);
         let status = status(&entry.file, outcome, self.dry_run)?;
         Progress::add(&self.progress.files_done, 1);
         Progress::add(&self.progress.bytes_done, entry.file.layout.size());

@@ -75,11 +75,11 @@ fn readers(n: usize) -> Vec<SharedReader> {
 }
 
 fn held(reader: &SharedReader) -> usize {
-    reader.shared.books.lock().held_bytes()
+    reader.shared.books.lock().held_bytes
 }
 
 fn is_attached(reader: &SharedReader) -> bool {
-    reader.shared.books.lock().is_attached(reader.me)
+    reader.shared.books.lock().readers[reader.me].attached
 }
 
 #[test]
@@ -143,9 +143,9 @@ fn what_has_its_outcome_is_not_kept_whoever_comes_first() {
     assert_eq!(held(&readers[0]), 0);
     (1..10).for_each(|index| file.read(&readers[0], index));
     assert_eq!(held(&readers[0]), 0);
-    assert_eq!(readers[0].shared.books.lock().files(), 1);
+    assert_eq!(readers[0].shared.books.lock().files.len(), 1);
     readers[0].over(&file.source);
-    assert_eq!(readers[0].shared.books.lock().files(), 0, "nobody comes to it any more");
+    assert_eq!(readers[0].shared.books.lock().files.len(), 0, "nobody comes to it any more");
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn one_that_is_always_slower_holds_up_for_no_more_than_its_credit_and_a_16th_of_
             now += wait;
             waited += wait;
             // A chunk in 4 ms, as long as the leader goes slowly enough.
-            while books.is_attached(1) && (now - begun).as_millis() / 4 > slow {
+            while books.readers[1].attached && (now - begun).as_millis() / 4 > slow {
                 let place = Place { stamp, chunk: slow as u64 };
                 assert!(step(&mut books, 1, place, now).is_none());
                 slow += 1;
@@ -266,7 +266,7 @@ fn one_that_is_always_slower_holds_up_for_no_more_than_its_credit_and_a_16th_of_
     let bound = SHARED_WAIT_MAX + (now - begun) / SHARED_WAIT_PART;
     assert!(waited <= bound, "{waited:?} of {:?}", now - begun);
     assert!(waited >= SHARED_WAIT_MAX / 2, "it was hardly waited for: {waited:?}");
-    assert!(!books.is_attached(1));
+    assert!(!books.readers[1].attached);
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn threads_that_wait_together_wait_once() {
     let stamp = stamp();
     let mut books = books(2, stamp);
     let now = Instant::now();
-    (0..ROOM).for_each(|chunk| drop(step(&mut books, 0, Place { stamp, chunk }, now)));
+    (0..ROOM).for_each(|chunk| assert!(step(&mut books, 0, Place { stamp, chunk }, now).is_none()));
     let later = now + SHARED_WAIT_MAX / 2;
     for _ in 0..4 {
         books.count_wait(0b10, now, later);
@@ -288,23 +288,23 @@ fn one_that_was_left_behind_goes_with_the_others_again_once_it_is_near_them() {
     let stamp = stamp();
     let mut books = books(2, stamp);
     let now = Instant::now();
-    (0..ROOM).for_each(|chunk| drop(step(&mut books, 0, Place { stamp, chunk }, now)));
+    (0..ROOM).for_each(|chunk| assert!(step(&mut books, 0, Place { stamp, chunk }, now).is_none()));
     let (most, laggards) = step(&mut books, 0, Place { stamp, chunk: ROOM }, now).unwrap();
     books.count_wait(laggards, now, now + most);
     let now = now + most;
     (ROOM..3 * ROOM).for_each(|chunk| assert!(step(&mut books, 0, Place { stamp, chunk }, now).is_none()));
-    assert!(!books.is_attached(1));
+    assert!(!books.readers[1].attached);
     // Forgiven, but far.
     let forgiven = now + SHARED_WAIT_MAX * (SHARED_WAIT_PART + 1);
     step(&mut books, 1, Place { stamp, chunk: 0 }, forgiven);
-    assert!(!books.is_attached(1));
+    assert!(!books.readers[1].attached);
     // Near, but not forgiven.
     step(&mut books, 1, Place { stamp, chunk: 2 * ROOM + 1 }, now);
-    assert!(!books.is_attached(1));
+    assert!(!books.readers[1].attached);
     step(&mut books, 1, Place { stamp, chunk: 2 * ROOM + 2 }, forgiven);
-    assert!(books.is_attached(1));
+    assert!(books.readers[1].attached);
     step(&mut books, 0, Place { stamp, chunk: 3 * ROOM }, forgiven);
-    assert_eq!(books.held_bytes(), CHUNK_BYTES);
+    assert_eq!(books.held_bytes, CHUNK_BYTES);
 }
 
 #[test]
@@ -314,12 +314,12 @@ fn two_that_wait_for_each_other_do_not_wait() {
     books.wants(0, other, 0..1 << 20);
     books.wants(1, other, 0..1 << 20);
     let now = Instant::now();
-    (0..ROOM).for_each(|chunk| drop(step(&mut books, 0, Place { stamp: one, chunk }, now)));
+    (0..ROOM).for_each(|chunk| assert!(step(&mut books, 0, Place { stamp: one, chunk }, now).is_none()));
     assert!(step(&mut books, 0, Place { stamp: one, chunk: ROOM }, now).is_some());
     // The second one is somewhere else, and waits, too.
     books.waits(1, true);
     assert!(step(&mut books, 0, Place { stamp: one, chunk: ROOM }, now).is_none());
-    assert!(books.is_attached(1));
+    assert!(books.readers[1].attached);
 }
 
 #[test]
@@ -329,9 +329,9 @@ fn what_one_has_done_with_long_before_the_other_is_bounded() {
     books.begin(1);
     let base = stamp();
     for n in 0..=SHARED_FILES_MAX as u64 {
-        assert!(books.is_attached(1), "after {n} files");
+        assert!(books.readers[1].attached, "after {n} files");
         books.over(0, base.with_inode(n));
     }
-    assert!(!books.is_attached(1) && books.is_attached(0));
-    assert_eq!(books.files(), 0);
+    assert!(!books.readers[1].attached && books.readers[0].attached);
+    assert_eq!(books.files.len(), 0);
 }

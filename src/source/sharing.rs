@@ -51,14 +51,14 @@ pub(super) enum Answer {
 
 #[derive(Default)]
 pub(super) struct Books {
-    readers: Vec<Reader>,
+    pub(super) readers: Vec<Reader>,
     /// The files of which chunks are kept, and those that one reader has done with and another one may not have come to.
-    files: HashMap<Stamp, Shared>,
+    pub(super) files: HashMap<Stamp, Shared>,
     /// The chunks that are kept, the oldest first.
     by_age: BTreeMap<u64, Place>,
     /// Counts chunks and files, to tell which is older.
     counter: u64,
-    held_bytes: usize,
+    pub(super) held_bytes: usize,
     /// Buffers of a chunk's size for the next ones.
     spare: Vec<Vec<u8>>,
     /// Whether anybody has asked for anything.
@@ -66,8 +66,8 @@ pub(super) struct Books {
 }
 
 #[derive(Default)]
-struct Reader {
-    attached: bool,
+pub(super) struct Reader {
+    pub attached: bool,
     /// Its threads that wait for room.
     waiting: u32,
     /// When what others have waited for it will be forgotten.
@@ -86,7 +86,7 @@ struct Wish {
     asked_to: u64,
 }
 
-struct Shared {
+pub(super) struct Shared {
     age: u64,
     /// Those that have done with the file.
     over: Readers,
@@ -156,9 +156,7 @@ impl Books {
     /// The file has its outcome at this receiver.
     pub fn over(&mut self, me: usize, stamp: Stamp) {
         self.readers[me].wishes.remove(&stamp);
-        self.counter += 1;
-        let new = Shared { age: self.counter, over: 0, chunks: HashMap::new() };
-        self.files.entry(stamp).or_insert(new).over |= bit(me);
+        self.file(stamp).over |= bit(me);
         self.let_go(me, stamp);
         self.forget(stamp);
         if self.files.len() > SHARED_FILES_MAX {
@@ -166,6 +164,12 @@ impl Books {
             let oldest = self.files.values().min_by_key(|file| file.age).map_or(0, |file| file.over);
             self.detach(self.attached() & !oldest);
         }
+    }
+
+    fn file(&mut self, stamp: Stamp) -> &mut Shared {
+        self.counter += 1;
+        let age = self.counter;
+        self.files.entry(stamp).or_insert_with(|| Shared { age, over: 0, chunks: HashMap::new() })
     }
 
     /// Nobody is to wait for these readers any more.
@@ -238,9 +242,8 @@ impl Books {
         }
         self.counter += 1;
         let age = self.counter;
-        let new = Shared { age, over: 0, chunks: HashMap::new() };
-        let file = self.files.entry(place.stamp).or_insert(new);
-        file.chunks.insert(place.chunk, Slot { age, bytes: cost(len), missing, chunk: None });
+        let slot = Slot { age, bytes: cost(len), missing, chunk: None };
+        self.file(place.stamp).chunks.insert(place.chunk, slot);
         self.by_age.insert(age, place);
         self.held_bytes += cost(len);
         let spare = if len == CHUNK_BYTES { self.spare.pop() } else { None };
@@ -386,21 +389,6 @@ impl Books {
             |reader: &Reader| reader.wishes.get(&stamp).is_some_and(|w| w.asked_to.abs_diff(chunk) <= near);
         let mut attached = self.readers.iter().filter(|reader| reader.attached).peekable();
         self.credit(bit(me), now) == SHARED_WAIT_MAX && (attached.peek().is_none() || attached.any(is_near))
-    }
-
-    #[cfg(test)]
-    pub fn held_bytes(&self) -> usize {
-        self.held_bytes
-    }
-
-    #[cfg(test)]
-    pub fn is_attached(&self, reader: usize) -> bool {
-        self.readers[reader].attached
-    }
-
-    #[cfg(test)]
-    pub fn files(&self) -> usize {
-        self.files.len()
     }
 }
 
