@@ -197,9 +197,9 @@ pub const RECEIVERS_MAX: usize = 64;
 /// Texts that are told once for all receivers, such as why a file cannot be read; further ones are told for each.
 pub const TOLD_ONCE_MAX: usize = 4096;
 
-/// What is kept of a source for receivers that have not come to it yet, in bytes. Enough that the jitter of two receivers at
-/// 1 GB/s does not part them (16 ms), and little beside what a session may take anyway.
-pub const SHARED_BYTES_MAX: usize = 16 << 20;
+/// What is kept of a source for receivers that have not come to it yet, in bytes. With 16 MiB two equal receivers on a busy
+/// machine were parted in every run, with 64 MiB hardly ever (ARCHITECTURE.md); it is taken only where they drift apart.
+pub const SHARED_BYTES_MAX: usize = 64 << 20;
 
 /// What a chunk of a small file counts for at least, in bytes: its copy has a place in the books as well.
 pub const SHARED_CHUNK_BYTES_MIN: usize = 4 * 1024;
@@ -270,7 +270,7 @@ pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// How long, all in all, receivers wait for one that is behind before it has to read by itself. Longer than a busy machine
 /// leaves a thread without its turn, and short enough that nobody notices.
-pub const SHARED_WAIT_MAX: Duration = Duration::from_millis(250);
+pub const SHARED_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Waiting is forgotten in so many times the time it took: it makes nobody slower by more than a 16th.
 pub const SHARED_WAIT_PART: u32 = 16;

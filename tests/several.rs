@@ -163,8 +163,8 @@ fn the_source_is_read_once() {
 #[test]
 fn one_that_is_frozen_holds_nobody_up() {
     let several = Several::two();
-    let paths = [make(&several.scene.src, "large", 300 * CHUNK)];
-    let sender = several.start(&["--json", "--limit", "40M"], &paths, &[]);
+    let paths = [make(&several.scene.src, "large", 500 * CHUNK)];
+    let sender = several.start(&["--json", "--limit", "100M"], &paths, &[]);
     wait_until("the second one has begun", PATIENCE, || {
         sender.events().iter().any(|event| event["event"] == "start" && event["peer"] == several.host(1))
     });

@@ -381,14 +381,14 @@ impl Books {
         wanting.fold(0, |all, (at, _)| all | bit(at))
     }
 
-    /// Whether a reader that is on its own may go with the others: nobody has waited for it lately, and it is about where one
-    /// of them is, or there are none.
+    /// Whether a reader that is on its own may go with the others: half of what they waited for it is forgotten, and it is
+    /// about where one of them is, or there are none.
     fn may_attach(&self, me: usize, Place { stamp, chunk }: Place, now: Instant) -> bool {
         let near = (SHARED_BYTES_MAX / CHUNK_BYTES) as u64;
         let is_near =
             |reader: &Reader| reader.wishes.get(&stamp).is_some_and(|w| w.asked_to.abs_diff(chunk) <= near);
         let mut attached = self.readers.iter().filter(|reader| reader.attached).peekable();
-        self.credit(bit(me), now) == SHARED_WAIT_MAX && (attached.peek().is_none() || attached.any(is_near))
+        self.credit(bit(me), now) >= SHARED_WAIT_MAX / 2 && (attached.peek().is_none() || attached.any(is_near))
     }
 }
 
