@@ -120,6 +120,10 @@ pub const FOLDERS_MADE_MAX: usize = 65_536;
 /// enough that small files never wait for a round trip.
 pub const FILES_IN_FLIGHT_MAX: usize = 4096;
 
+/// Files for which there must be room again before a sender that had none goes on offering: for one at a time it would be
+/// woken for each.
+pub const OFFERS_WAKE_FILES: usize = FILES_IN_FLIGHT_MAX / 8;
+
 /// Files of more than one chunk that are offered at once: each holds a descriptor and a part file at the receiver.
 pub const LARGE_FILES_IN_FLIGHT_MAX: usize = 16;
 
@@ -153,6 +157,13 @@ pub const OUTBOX_MESSAGES_MAX: usize = 4 * FILES_IN_FLIGHT_MAX
 
 /// Control messages that are written together: at most 4 MiB of them, most often a few KiB.
 pub const OUTBOX_BATCH_MESSAGES: usize = 1024;
+
+/// Writes of control messages in a row, each within [`OUTBOX_PAUSE`] of the one before, after which messages are gathered
+/// for that long: many small files are under way. One small file has fewer.
+pub const OUTBOX_QUICK_WRITES: u32 = 8;
+
+/// See [`OUTBOX_QUICK_WRITES`]. Files in flight last a hundred times longer.
+pub const OUTBOX_PAUSE: Duration = Duration::from_millis(1);
 
 /// Messages of one session that were read and wait for its thread.
 pub const MESSAGES_HEARD_MAX: usize = 64;

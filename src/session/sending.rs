@@ -14,8 +14,8 @@ use super::run::{Attempt, Outgoing, Run};
 use super::{End, Ending, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::chunk::{ChunkIndex, FileId};
 use crate::limits::{
-    COMPARERS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, RUNS_QUEUED_MAX, VALUES_IN_FLIGHT_MAX,
-    VALUES_PER_MESSAGE_MAX,
+    COMPARERS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OFFERS_WAKE_FILES, RUNS_QUEUED_MAX,
+    VALUES_IN_FLIGHT_MAX, VALUES_PER_MESSAGE_MAX,
 };
 use crate::protocol::message::{Against, Cause, Failure, ReceiverMessage, SenderMessage};
 use crate::source::{Item, SharedReader, SourceError};
@@ -38,7 +38,13 @@ pub enum Lanes {
 /// The sender's side of a session, shared by its threads.
 pub struct Sending {
     pub(super) queue: Mutex<Queue>,
-    pub(super) changed: Condvar,
+    /// Waited on by those who send, for chunks. One waiter is told of one chunk: to wake all of them for each of many
+    /// small files would cost more than sending it.
+    pub(super) to_send: Condvar,
+    /// By those who only compare.
+    to_compare: Condvar,
+    /// By whoever offers, for room and outcomes.
+    pub(super) settled: Condvar,
     /// The data connections that have not ended, by number.
     pub(super) lines: Mutex<HashMap<u32, Arc<Line>>>,
     /// Told when one of them has ended.
@@ -64,6 +70,8 @@ pub(super) struct Queue {
     pub(super) files: HashMap<FileId, Entry>,
     pub(super) offered: u64,
     pub(super) large: usize,
+    /// Whoever offers waits for room.
+    pub(super) full: bool,
     pub(super) finished: bool,
     pub(super) closed: bool,
 }
@@ -91,6 +99,14 @@ impl Queue {
     pub(super) fn has_room_for(&self, large: bool) -> bool {
         self.files.len() < FILES_IN_FLIGHT_MAX && !(large && self.large >= LARGE_FILES_IN_FLIGHT_MAX)
     }
+
+    /// Whether an outcome is worth telling whoever offers: room for one file of thousands is not.
+    pub(super) fn is_worth_offering(&mut self, had_large: bool) -> bool {
+        let ample = had_large || self.files.len() <= FILES_IN_FLIGHT_MAX - OFFERS_WAKE_FILES;
+        let worth = !self.full || ample;
+        self.full &= !worth;
+        worth
+    }
 }
 
 impl Sending {
@@ -103,7 +119,9 @@ impl Sending {
     ) -> Sending {
         Sending {
             queue: Mutex::default(),
-            changed: Condvar::new(),
+            to_send: Condvar::new(),
+            to_compare: Condvar::new(),
+            settled: Condvar::new(),
             lines: Mutex::default(),
             line_ended: Notify::new(),
             outbox,
@@ -123,7 +141,9 @@ impl Sending {
         queue.closed = true;
         let mut rest: Vec<(FileId, Entry)> = queue.files.drain().collect();
         drop(queue);
-        self.changed.notify_all();
+        for waiting in [&self.to_send, &self.to_compare, &self.settled] {
+            waiting.notify_all();
+        }
         if let Some(shared) = &self.shared {
             shared.lost();
         }
@@ -268,7 +288,10 @@ impl Sending {
         }
         queue.send.push_back(Arc::new(Run::missing(attempt, first, count)));
         drop(queue);
-        self.changed.notify_all();
+        match count {
+            1 => drop(self.to_send.notify_one()),
+            _ => drop(self.to_send.notify_all()),
+        }
         Ok(())
     }
 
@@ -284,7 +307,8 @@ impl Sending {
         }
         queue.compare.push_back(Arc::new(Run::to_compare(attempt, first, values)));
         drop(queue);
-        self.changed.notify_all();
+        self.to_compare.notify_one();
+        self.to_send.notify_all();
         Ok(())
     }
 
@@ -309,13 +333,18 @@ impl Sending {
             let mut flushed = false;
             *held = loop {
                 if queue.closed || line.is_some_and(Line::is_closed) {
+                    // It may have been the one who was told of a chunk.
+                    self.to_send.notify_one();
                     return Ok(None);
                 }
                 if let Some(run) = queue.front(lanes) {
                     break Some(run);
                 }
                 if flushed {
-                    self.changed.wait(&mut queue);
+                    match lanes {
+                        Lanes::All => self.to_send.wait(&mut queue),
+                        Lanes::Compare => self.to_compare.wait(&mut queue),
+                    }
                 } else {
                     drop(queue);
                     idle()?;
@@ -329,7 +358,7 @@ impl Sending {
     /// A chunk that a comparing thread found to differ.
     pub(super) fn resend(&self, attempt: &Arc<Attempt>, index: ChunkIndex) {
         self.queue.lock().send.push_back(Arc::new(Run::missing(attempt.clone(), index, 1)));
-        self.changed.notify_all();
+        self.to_send.notify_one();
     }
 
     /// A chunk that was hashed and did not arrive.
@@ -337,7 +366,7 @@ impl Sending {
         if !attempt.is_over() {
             // In front: the receiver may wait for just this one to finish a file.
             self.queue.lock().send.push_front(Arc::new(Run::again(attempt.clone(), chunk)));
-            self.changed.notify_all();
+            self.to_send.notify_one();
         }
     }
 

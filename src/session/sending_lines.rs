@@ -52,7 +52,8 @@ impl Sending {
         for (attempt, chunk) in lost {
             self.deal_again(&attempt, chunk);
         }
-        self.changed.notify_all();
+        // Its worker may be among those who wait.
+        self.to_send.notify_all();
         self.line_ended.notify_one();
         Ok(())
     }

@@ -19,7 +19,8 @@ impl Sending {
         let mut queue = self.queue.lock();
         let large = !Layout::new(item.size()).is_single();
         while !queue.closed && !queue.has_room_for(large) {
-            self.changed.wait(&mut queue);
+            queue.full = true;
+            self.settled.wait(&mut queue);
         }
         if queue.closed {
             return Err(item);
@@ -55,7 +56,7 @@ impl Sending {
             }
             // The walk is over by now. Asked again under the lock, as what it waits for may just have come.
             match feed.next() {
-                Next::Later => self.changed.wait(&mut queue),
+                Next::Later => self.settled.wait(&mut queue),
                 next => return Some(next),
             }
         }
@@ -78,7 +79,8 @@ impl Sending {
     pub(super) fn outcome(&self, file: FileId, outcome: Outcome) -> Result<(), End> {
         let mut queue = self.queue.lock();
         let entry = queue.files.remove(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
-        queue.large -= usize::from(entry.file.is_large());
+        let was_large = entry.file.is_large();
+        queue.large -= usize::from(was_large);
         drop(queue);
         if let Some(attempt) = &entry.attempt {
             attempt.end();
@@ -93,8 +95,10 @@ impl Sending {
         settle(&entry.file.item, &status);
         drop(entry);
         // What waited for this has come out of the feed by now, and whoever waits for the feed looks at it under the lock.
-        drop(self.queue.lock());
-        self.changed.notify_all();
+        let worth = self.queue.lock().is_worth_offering(was_large);
+        if worth {
+            self.settled.notify_all();
+        }
         Ok(())
     }
 }

@@ -9,11 +9,12 @@ use crate::source::{Item, SharedReader};
 
 impl Sending {
     /// The same for one of several receivers.
-    pub fn sharing(self, shared: Option<Arc<SharedReader>>) -> Sending {
+    pub fn sharing(mut self, shared: Option<Arc<SharedReader>>) -> Sending {
         if let Some(shared) = &shared {
             shared.begin();
         }
-        Sending { shared, ..self }
+        self.shared = shared;
+        self
     }
 
     /// The receiver wants these chunks, and other receivers may, too; none where it only compares for now.

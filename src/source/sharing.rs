@@ -388,7 +388,8 @@ impl Books {
         let is_near =
             |reader: &Reader| reader.wishes.get(&stamp).is_some_and(|w| w.asked_to.abs_diff(chunk) <= near);
         let mut attached = self.readers.iter().filter(|reader| reader.attached).peekable();
-        self.credit(bit(me), now) >= SHARED_WAIT_MAX / 2 && (attached.peek().is_none() || attached.any(is_near))
+        self.credit(bit(me), now) >= SHARED_WAIT_MAX / 2
+            && (attached.peek().is_none() || attached.any(is_near))
     }
 }
 

@@ -111,13 +111,21 @@ pub(crate) fn judge_mode(path: &Path, guard: Guard, mode: u32) -> Result<(), Fil
     Ok(())
 }
 
-/// Reads all of `file`, refusing more than `max` bytes. The buffer never grows, so no copy of a secret is left
-/// behind in freed memory.
+/// Reads all of `file`, refusing more than `max` bytes. No copy of a secret is left behind in freed memory: a buffer
+/// that turns out to be too small is wiped.
 pub(crate) fn read_bounded(file: File, path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    let mut bytes = Zeroizing::new(vec![0; max + 1]);
+    // A pipe has no length, and a file may grow.
+    let len = file.metadata().map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(max));
+    let mut bytes = Zeroizing::new(vec![0; if len == 0 { max } else { len.min(max) } + 1]);
     let mut filled = 0;
     let mut file = file;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+    loop {
+        if filled == bytes.len() && filled <= max {
+            let mut larger = Zeroizing::new(vec![0; max + 1]);
+            larger[..filled].copy_from_slice(&bytes);
+            bytes = larger;
+        }
+        let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) else { break };
         match file.read(rest) {
             Ok(0) => break,
             Ok(count) => filled += count,

@@ -6,10 +6,11 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::limits::{
-    BEAT_INTERVAL, GOODBYE_TIMEOUT, GREETING_BYTES_MAX, MESSAGE_BYTES_MAX, PROGRESS_INTERVAL,
+    BEAT_INTERVAL, GOODBYE_TIMEOUT, GREETING_BYTES_MAX, MESSAGE_BYTES_MAX, OUTBOX_PAUSE, OUTBOX_QUICK_WRITES,
+    PROGRESS_INTERVAL,
 };
 use crate::protocol::message::{Message, put_framed, take_framed};
 use crate::session::{End, Ending, OutboxReader, PeerMisbehaved};
@@ -162,6 +163,7 @@ async fn speak<W: AsyncWrite + Unpin, Out: Message>(
     let mut tick = interval(PROGRESS_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut spoke = Instant::now();
+    let mut quick = 0;
     loop {
         tokio::select! {
             () = outbox.take_all(&mut writer.buffer) => {}
@@ -172,6 +174,11 @@ async fn speak<W: AsyncWrite + Unpin, Out: Message>(
             }
         }
         if !writer.buffer.is_empty() {
+            quick = if spoke.elapsed() < OUTBOX_PAUSE { quick + 1 } else { 0 };
+            if quick > OUTBOX_QUICK_WRITES {
+                sleep(OUTBOX_PAUSE).await;
+                outbox.take_rest(&mut writer.buffer);
+            }
             spoke = Instant::now();
             if let Err(error) = writer.flush().await {
                 return error;
