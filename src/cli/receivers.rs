@@ -86,7 +86,8 @@ fn check_last(arguments: &[OsString]) -> Result<(), Failure> {
 fn check_names(paths: &[PathBuf]) -> Result<(), Failure> {
     let mut seen: HashMap<OsString, &Path> = HashMap::new();
     for path in paths {
-        let Some(name) = name_of(path) else { continue };
+        // What standard input is called is said elsewhere.
+        let Some(name) = name_of(path).filter(|name| name != "-") else { continue };
         if let Some(first) = seen.insert(name, path) {
             let (first, second) = (Escaped::path(first), Escaped::path(path));
             let error = anyhow!(
