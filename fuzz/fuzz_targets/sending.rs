@@ -133,6 +133,7 @@ struct NoWire;
 
 impl Wire for NoWire {
     fn hang_up(&self) {}
+    fn finish(&self) {}
     fn is_dead(&self) -> bool {
         false
     }

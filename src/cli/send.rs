@@ -176,7 +176,7 @@ async fn transfer(
         patience: args.patience.timeout(),
         retry_for: args.patience.retry_for(),
     };
-    let again = async |session| introduction.try_to_enter(peer, Some(session), wanted).await;
+    let again = async |session| introduction.try_to_enter(peer, Some(session), wanted, *audience).await;
     let result = send(link, transfer, again, stop).await;
     drop((bar, ticker));
     let outcome = result.map_err(|error| match error {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use super::receiving_compare::{self, CompareQueue};
 use super::receiving_outcomes::storage_failure;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::chunk::{FileId, Layout};
-use crate::limits::{FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
+use crate::limits::{CONNECTIONS_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
 use crate::name::RelativePath;
 use crate::protocol::message::{
     Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage,
@@ -32,6 +33,8 @@ pub struct Receiving {
     pub(super) outbox: Outbox<ReceiverMessage>,
     pub(super) observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
+    /// How many data connections the session may have at present: how much of this machine is its.
+    share: AtomicU8,
     pub ending: Ending,
 }
 
@@ -90,6 +93,7 @@ impl Receiving {
             outbox,
             observer,
             progress,
+            share: AtomicU8::new(CONNECTIONS_MAX),
             ending: Ending::default(),
         }
     }
@@ -133,6 +137,15 @@ impl Receiving {
     /// Tells the sender something about its connections.
     pub fn say(&self, message: ReceiverMessage) {
         self.outbox.send(message);
+    }
+
+    /// How many data connections the session may have at present.
+    pub fn share(&self) -> u8 {
+        self.share.load(Ordering::Relaxed)
+    }
+
+    pub fn set_share(&self, connections: u8) {
+        self.share.store(connections, Ordering::Relaxed);
     }
 
     /// Whether anything was offered: whether this was a transfer at all.

@@ -174,19 +174,19 @@ struct How {
 
 /// Runs one session to its end.
 async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) -> Result<Ran, SendError> {
-    let Link { reader, writer, secret, session, cipher, connections, addr, .. } = link;
+    let Link { reader, writer, secret, session, cipher, wanted, share, addr, .. } = link;
     let (outbox, outbox_reader) = outbox();
     let How { patience, dry_run, limit, .. } = *how;
     let pace = how.pace.clone();
     let sending = Arc::new(Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace));
+    sending.set_share(share);
     let offering = start_offering(&sending, feed)?;
     let comparing = spawn(&sending, "compare", |sending| {
         if let Err(end) = compare_chunks(sending) {
             sending.ending.decide(end);
         }
     })?;
-    let pool =
-        Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, connections, patience, limit);
+    let pool = Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, wanted, patience, limit);
     let mut end = {
         let hear = |message| std::future::ready(sending.handle(message));
         let beat = |due: bool| Vec::from_iter(due.then_some(SenderMessage::Beat));
