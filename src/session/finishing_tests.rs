@@ -32,7 +32,8 @@ fn received(session: &Arc<Receiving>, id: u64) -> Finished {
     let part = session.sink(&path).unwrap().part(&path, 5, false).unwrap();
     part.write_at(b"hello", 0).unwrap();
     let layout = crate::chunk::Layout::new(5);
-    let offered = Offered { id: offer.file, path, layout, sparse: false, metadata: offer.metadata };
+    let offered =
+        Offered { id: offer.file, path, layout, sparse: false, replaces: false, metadata: offer.metadata };
     Finished::File(Complete { offered, part: Arc::new(part), hash: blake3::hash(b"hello") })
 }
 

@@ -22,6 +22,8 @@ pub struct Offered {
     pub layout: Layout,
     /// Whether it has holes that are to be kept.
     pub sparse: bool,
+    /// Whether something was found under its name that it is to replace.
+    pub replaces: bool,
     pub metadata: Metadata,
 }
 

@@ -96,7 +96,7 @@ proptest! {
         let path = RelativePath::from_wire(b"file").unwrap();
         let part = sink.part(&path, size(), false).unwrap();
         let metadata = Metadata { mode: 0o600, ..Metadata::default() };
-        let offered = Offered { id: FileId(0), path, layout: Layout::new(size()), sparse: false, metadata };
+        let offered = Offered { id: FileId(0), path, layout: Layout::new(size()), sparse: false, replaces: false, metadata };
         let incoming = Incoming::new(offered, Bytes::Part(Arc::new(part)));
         let (outbox, _reader) = outbox();
         let mut model = Model::default();

@@ -14,7 +14,7 @@ use super::in_order::InOrder;
 use super::incoming::{Incoming, Offered};
 use super::receiving::{Receiving, Target};
 use super::receiving_outcomes::storage_failure;
-use super::{End, PeerMisbehaved, Progress};
+use super::{End, FileStatus, PeerMisbehaved, Progress};
 use crate::protocol::frame::{HASH_BYTES, Header, Kind};
 use crate::protocol::seal::Opener;
 use crate::sink::{Part, SinkError};
@@ -133,29 +133,40 @@ impl<R: Read> Worker<'_, R> {
         }
         let offered = self.session.take_single(header.file)?;
         check_length(header, offered.layout.size())?;
-        let theirs = self.buffer.hash();
+        let theirs = Hash::from_bytes(self.buffer.hash());
         let content = self.buffer.content(header.content_bytes);
-        let ours = chunk_value(offered.layout, header.chunk, content);
-        match store_whole(self.session, &offered, content) {
-            Ok(part) => {
-                Progress::add(&self.session.progress.written, offered.layout.size());
-                self.session.publish(
-                    &offered,
-                    Arc::new(part),
-                    Hash::from_bytes(ours),
-                    Hash::from_bytes(theirs),
-                );
+        let ours = Hash::from_bytes(chunk_value(offered.layout, header.chunk, content));
+        let session = self.session;
+        match store_whole(session, &offered, content, ours == theirs) {
+            Ok(stored) => {
+                Progress::add(&session.progress.written, offered.layout.size());
+                match stored {
+                    None => session.report(&offered, Some(ours), FileStatus::Stored),
+                    Some(part) => session.publish(&offered, Arc::new(part), ours, theirs),
+                }
             }
-            Err(error) => self.session.fail(&offered, storage_failure(&error)),
+            Err(error) => session.fail(&offered, storage_failure(&error)),
         }
         Ok(())
     }
 }
 
-fn store_whole(session: &Receiving, offered: &Offered, content: &[u8]) -> Result<Part, SinkError> {
-    let part = session.sink(&offered.path)?.part(&offered.path, offered.layout.size(), offered.sparse)?;
+/// Stores a file that is one chunk. `None` where it has its name already; it gets that at once only where it is `right`
+/// and nothing else is to be done first.
+fn store_whole(
+    session: &Receiving,
+    offered: &Offered,
+    content: &[u8],
+    right: bool,
+) -> Result<Option<Part>, SinkError> {
+    let sink = session.sink(&offered.path)?;
+    let at_once = right && !offered.sparse && !offered.replaces && !session.terms.diligence.takes_time();
+    if at_once && sink.store_whole(&offered.path, content, &offered.metadata)? {
+        return Ok(None);
+    }
+    let part = sink.part(&offered.path, offered.layout.size(), offered.sparse)?;
     match part.write_at(content, 0) {
-        Ok(()) => Ok(part),
+        Ok(()) => Ok(Some(part)),
         Err(error) => {
             // The first error is the one that tells the user something.
             let _ = part.discard();

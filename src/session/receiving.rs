@@ -193,7 +193,7 @@ impl Receiving {
         match offer.kind {
             EntryKind::File { sparse, .. } => {
                 let metadata = offer.metadata.clone();
-                self.offer_file(Offered { id: offer.file, path, layout, sparse, metadata });
+                self.offer_file(Offered { id: offer.file, path, layout, sparse, replaces: false, metadata });
             }
             _ => self.offer_entry(offer, path),
         }
@@ -216,11 +216,11 @@ impl Receiving {
                 self.start_comparing(offered, bytes, Against::Existing);
             }
             Ok(Found::Different) if self.to.existing() == Existing::Refuse => self.refuse_existing(&offered),
-            Ok(Found::Nothing) => self.start_receiving(offered, false),
-            Ok(Found::Different) => self.start_receiving(offered, true),
+            Ok(Found::Nothing) => self.start_receiving(offered),
+            Ok(Found::Different) => self.start_receiving(Offered { replaces: true, ..offered }),
             // With a number behind it the name is free.
             Err(SinkError::InTheWay { .. }) if self.to.existing() == Existing::Rename => {
-                self.start_receiving(offered, false)
+                self.start_receiving(offered)
             }
             Err(error) => self.fail(&offered, storage_failure(&error)),
         }
@@ -250,8 +250,7 @@ impl Receiving {
         Ok(())
     }
 
-    /// `replaces`: whether a file of that name is there.
-    fn start_receiving(self: &Arc<Self>, offered: Offered, replaces: bool) {
+    fn start_receiving(self: &Arc<Self>, offered: Offered) {
         if self.terms.dry_run {
             self.report(&offered, None, FileStatus::Wanted);
             return;
@@ -263,7 +262,7 @@ impl Receiving {
             return;
         }
         let (path, size) = (&offered.path, offered.layout.size());
-        let part = self.sink(path).and_then(|sink| match replaces && self.terms.delta {
+        let part = self.sink(path).and_then(|sink| match offered.replaces && self.terms.delta {
             true => sink.part_from_existing(path, size, offered.sparse),
             false => sink.part(path, size, offered.sparse),
         });
@@ -308,7 +307,9 @@ impl Receiving {
         let offered = incoming.offered.clone();
         match self.to.existing() {
             Existing::Refuse => self.refuse_existing(&offered),
-            Existing::Overwrite | Existing::Rename => self.start_receiving(offered, true),
+            Existing::Overwrite | Existing::Rename => {
+                self.start_receiving(Offered { replaces: true, ..offered });
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawMode, Stat};
@@ -35,6 +35,8 @@ pub(super) struct Place {
     pub(super) prealloc_is_costly: OnceLock<bool>,
     /// Which kinds of metadata were refused here; the user is told of the first of each kind only.
     pub(super) refused: AtomicU8,
+    /// How a file that was made without a name gets one: see [`unnamed`].
+    pub(super) unnamed: AtomicU8,
 }
 
 impl Dir {
@@ -197,6 +199,42 @@ impl Dir {
         Err(Errno::NOSYS)
     }
 
+    /// Makes a file without a name, for our eyes only; `None` where that cannot be had.
+    pub(super) fn open_unnamed(&self) -> Option<OwnedFd> {
+        if self.place.unnamed.load(Ordering::Relaxed) == unnamed::NOT_AT_ALL {
+            return None;
+        }
+        match self.writing(|| retry_on_intr(|| unnamed::open(self.fd()))) {
+            Ok(file) => Some(file),
+            Err(errno) => {
+                // ISDIR: the answer of kernels that do not know the flag.
+                if is_unsupported(errno) || errno == Errno::ISDIR {
+                    self.place.unnamed.store(unnamed::NOT_AT_ALL, Ordering::Relaxed);
+                }
+                None
+            }
+        }
+    }
+
+    /// Gives a file that was made without a name this one, unless something has it (`EXIST`); `NOENT` where that
+    /// cannot be done here.
+    pub(super) fn name_unnamed(&self, file: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        let how = &self.place.unnamed;
+        if how.load(Ordering::Relaxed) == unnamed::BY_HANDLE {
+            match self.writing(|| unnamed::name_by_handle(file, self.fd(), name)) {
+                Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
+                    how.store(unnamed::BY_PROC, Ordering::Relaxed);
+                }
+                result => return result,
+            }
+        }
+        let named = self.writing(|| unnamed::name_by_proc(file, self.fd(), name));
+        if let Err(Errno::NOENT) = named {
+            how.store(unnamed::NOT_AT_ALL, Ordering::Relaxed);
+        }
+        named
+    }
+
     /// Gives the file `from` of `folder` the further name `to` here, unless something stands there (`EXIST`).
     pub(super) fn link(&self, folder: &Dir, from: &[u8], to: &[u8]) -> Result<(), Errno> {
         self.writing(|| rustix::fs::linkat(&folder.fd, from, &self.fd, to, AtFlags::empty()))
@@ -212,6 +250,58 @@ impl Dir {
     pub(super) fn without_openat2(self) -> Self {
         Self { place: Arc::default(), ..self }
     }
+}
+
+/// Files that are made without a name and get one when they are complete.
+#[cfg(target_os = "linux")]
+mod unnamed {
+    use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
+    use rustix::io::Errno;
+
+    /// By their handle, as a process may that made them (since Linux 6.10; before that only with
+    /// CAP_DAC_READ_SEARCH).
+    pub const BY_HANDLE: u8 = 0;
+    /// By their entry in /proc.
+    pub const BY_PROC: u8 = 1;
+    pub const NOT_AT_ALL: u8 = 2;
+
+    pub fn open(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        openat(dir, ".", flags, Mode::RUSR | Mode::WUSR)
+    }
+
+    pub fn name_by_handle(file: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        linkat(file, "", dir, name, AtFlags::EMPTY_PATH)
+    }
+
+    pub fn name_by_proc(file: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW)
+    }
+}
+
+/// There are none here.
+#[cfg(not(target_os = "linux"))]
+mod unnamed {
+    use std::os::fd::{BorrowedFd, OwnedFd};
+
+    use rustix::io::Errno;
+
+    pub const BY_HANDLE: u8 = 0;
+    pub const BY_PROC: u8 = 1;
+    pub const NOT_AT_ALL: u8 = 2;
+
+    pub fn open(_: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    pub fn name_by_handle(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: &[u8]) -> Result<(), Errno> {
+        Err(Errno::NOENT)
+    }
+
+    pub use name_by_handle as name_by_proc;
 }
 
 /// The mode of a directory with all access for its owner.

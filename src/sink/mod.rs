@@ -4,6 +4,7 @@
 //! - [`Sink::open`] takes the directory handle; everything afterwards is relative to it and follows no symlink.
 //! - [`Sink::look`] says what stands at a final name.
 //! - [`Sink::part`] gives the locked part file to write into, new or left by an earlier transfer.
+//! - [`Sink::store_whole`] makes a small file at once.
 //! - [`Part::publish`] sets mode, time and the like and renames.
 //! - [`Output`] is the other destination: the standard output, for one file.
 //! - [`Sink::symlink`] and [`Sink::hard_link`] make links, and [`Sink::folder`] makes and dresses folders.
@@ -29,11 +30,13 @@ mod publish;
 mod space;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::name::RelativePath;
+use crate::protocol::message::Metadata;
 use dir::Dir;
 use folders::Folders;
 
@@ -146,5 +149,23 @@ impl Sink {
     pub fn part(&self, path: &RelativePath, size: u64, sparse: bool) -> Result<Part, SinkError> {
         let name = path.name();
         self.folders.within(folders::parent(path.as_bytes()), |dir| Part::open(dir, &name, size, sparse))
+    }
+
+    /// Makes the file at `path` of these bytes, which the caller has verified, if nothing is there. Folders missing on the
+    /// way are made as by [`Sink::part`]. `false`, and nothing was done, where something is there or the file system
+    /// cannot make a file complete at once: then it has to go by way of a part file.
+    ///
+    /// # Errors
+    /// [`SinkError::NoSpace`], [`SinkError::InTheWay`] for what stands on the way and is no directory; otherwise what
+    /// the system said.
+    pub fn store_whole(
+        &self,
+        path: &RelativePath,
+        content: &[u8],
+        metadata: &Metadata,
+    ) -> Result<bool, SinkError> {
+        let name = path.name();
+        let below = folders::parent(path.as_bytes());
+        self.folders.within(below, |dir| whole::store(dir, &name, content, metadata))
     }
 }

@@ -90,13 +90,17 @@ impl Source {
     /// # Errors
     /// [`SourceError::Io`] where it cannot be opened, [`SourceError::Changed`] where it is another one now.
     pub fn open(&self) -> Result<OpenSource, SourceError> {
+        let open = self.open_unchecked()?;
+        open.check_unchanged()?;
+        Ok(open)
+    }
+
+    fn open_unchecked(&self) -> Result<OpenSource, SourceError> {
         let io = |source| SourceError::Io { path: self.path.clone(), doing: "open", source };
         // Not blocking: a FIFO that took the file's place would otherwise hold us for ever.
         let flags = OFlags::NONBLOCK.bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path).map_err(io)?;
-        let open = OpenSource { path: self.path.clone(), file, stamp: self.stamp, sparse: self.sparse };
-        open.check_unchanged()?;
-        Ok(open)
+        Ok(OpenSource { path: self.path.clone(), file, stamp: self.stamp, sparse: self.sparse })
     }
 
     /// Fills `buf` with all of a file of one chunk, and leaves nothing open.
@@ -104,9 +108,12 @@ impl Source {
     /// # Errors
     /// As [`Source::open`], and [`SourceError::Changed`] where it changed until it was read.
     pub fn read_whole(&self, layout: Layout, buf: &mut [u8]) -> Result<(), SourceError> {
-        let open = self.open()?;
-        open.read_chunk(layout, ChunkIndex(0), buf)?;
-        open.check_unchanged()
+        let open = self.open_unchecked()?;
+        let read = open.read_chunk(layout, ChunkIndex(0), buf);
+        // Once is enough: what is the offered file afterwards was it while it was read. And where it is not, that says
+        // more than how reading it failed.
+        open.check_unchanged()?;
+        read
     }
 }
 

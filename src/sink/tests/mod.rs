@@ -10,6 +10,7 @@ mod numbering;
 mod open;
 mod part;
 mod publish;
+mod whole;
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
