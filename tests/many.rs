@@ -59,6 +59,7 @@ fn a_hundred_senders_at_once_all_arrive() {
     }
     assert_arrived(&files, &scene.dst);
     assert_eq!(receiver.process.stderr.text(), "");
+    assert!(receiver.process.memory_peak() < 200 << 20, "{} bytes", receiver.process.memory_peak());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::End;
 use super::incoming::{Bytes, Incoming};
+use super::pages::Pages;
 use super::receiving::Receiving;
 use super::receiving_outcomes::storage_failure;
 use crate::chunk::{ChunkIndex, Layout};
@@ -149,7 +150,7 @@ fn most(session: &Receiving) -> usize {
 
 /// Compares until the session is closed.
 fn compare(session: &Receiving) {
-    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut buffer = Pages::new(CHUNK_BYTES);
     while let Some((job, batch)) = session.compare.next(most(session)) {
         if let Err(error) = compare_batch(session, &job.incoming, batch, &mut buffer) {
             let failed = session.fail_incoming(&job.incoming, storage_failure(&error));

@@ -64,6 +64,9 @@ pub(super) enum Refusal {
     NoProof(#[from] SealError),
     #[error("as many transfers are under way, and as many senders wait, as may")]
     Busy,
+    /// The sender had not heard yet that all is done.
+    #[error("the session of its data connection has just ended")]
+    Late,
     /// The sender had not heard yet that it may have fewer than before.
     #[error("it has as many data connections as its share allows now")]
     Surplus,
@@ -88,7 +91,14 @@ pub(super) enum Refusal {
 impl Refusal {
     /// Whether it is part of the ordinary course of things.
     pub fn is_ordinary(&self) -> bool {
-        matches!(self, Refusal::WentForCode(_) | Refusal::Silent | Refusal::Surplus | Refusal::LeftQueue(_))
+        matches!(
+            self,
+            Refusal::WentForCode(_)
+                | Refusal::Silent
+                | Refusal::Late
+                | Refusal::Surplus
+                | Refusal::LeftQueue(_)
+        )
     }
 }
 

@@ -62,7 +62,10 @@ impl DataConnections {
         let handle = stream.try_clone()?;
         let frames = Arc::new(AtomicU64::new(0));
         let mut state = self.state.lock();
-        let allowed = !state.closed && state.live.len() < wanted.into() && number < CONNECTION_NUMBERS_MAX;
+        if state.closed {
+            return Err(Refusal::Late);
+        }
+        let allowed = state.live.len() < wanted.into() && number < CONNECTION_NUMBERS_MAX;
         if !allowed || !state.used.insert(number) {
             return Err(Refusal::NoSuchSession);
         }

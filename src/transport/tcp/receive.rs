@@ -1,7 +1,7 @@
 //! The receiver: one port for everyone, and for each session a thread that looks at files and one for each of its
 //! data connections.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +23,9 @@ use super::strangers::Strangers;
 use super::tune;
 use super::turn::wait_for_turn;
 use super::watch::Receptionist;
-use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PLACE_KEPT_FOR, PROGRESS_INTERVAL};
+use crate::limits::{
+    ENDED_SESSIONS_MAX, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PLACE_KEPT_FOR, PROGRESS_INTERVAL,
+};
 use crate::protocol::message::{Barred, ReceiverMessage, SessionId, Wishes};
 use crate::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, PrefaceError, Role, Status};
 use crate::protocol::seal::TAG_BYTES;
@@ -80,6 +82,7 @@ pub async fn serve(
         receptionist,
         admission: Admission::new(places, folder),
         sessions: Mutex::default(),
+        ended: Mutex::default(),
         kept: Mutex::default(),
         strangers: Mutex::default(),
         passages,
@@ -140,6 +143,8 @@ struct Reception {
     receptionist: Arc<dyn Receptionist>,
     admission: Arc<Admission>,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    /// The last sessions that ended: a data connection may still be on its way to one.
+    ended: Mutex<VecDeque<SessionId>>,
     /// The places of sessions that were lost a moment ago, and whose they were.
     kept: Mutex<HashMap<SessionId, (Fingerprint, Arc<Place>)>>,
     strangers: Mutex<Strangers>,
@@ -186,7 +191,11 @@ impl Reception {
                 stream.read_exact(&mut proof).await?;
                 let belonging = Belonging::decode(belonging);
                 let session = self.sessions.lock().get(&belonging.session).cloned();
-                session.ok_or(Refusal::NoSuchSession)?.join(stream, belonging, &proof, self.patience)?;
+                let Some(session) = session else {
+                    let ended = self.ended.lock().contains(&belonging.session);
+                    return Err(if ended { Refusal::Late } else { Refusal::NoSuchSession });
+                };
+                session.join(stream, belonging, &proof, self.patience)?;
                 return Ok(None);
             }
             Err(error) => {
@@ -232,7 +241,7 @@ impl Reception {
         self.sessions.lock().insert(id, session.clone());
         let end = session.run(guest, &outbox_reader, self.patience).await;
         session.dismiss().await;
-        self.sessions.lock().remove(&id);
+        self.forget(id);
         if !session.receiving.had_offers() {
             tracing::info!("{ip} offered nothing: {end}");
             return;
@@ -274,6 +283,16 @@ impl Reception {
         self.kept.lock().remove(&id);
         place.hand_over(guest.connections);
         Some(place)
+    }
+
+    fn forget(&self, id: SessionId) {
+        let mut ended = self.ended.lock();
+        if ended.len() >= ENDED_SESSIONS_MAX {
+            ended.pop_front();
+        }
+        ended.push_back(id);
+        // Under the lock: it is here, or among the ended ones.
+        self.sessions.lock().remove(&id);
     }
 
     /// Keeps the place of a session that was lost, for a sender that comes back at once.
