@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc bench fuzz kill-rounds root-tests resume install
+.PHONY: help demo build test lint fmt doc bench bench-net fuzz kill-rounds root-tests resume install
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,8 +27,11 @@ fmt: ## Format the source
 doc: ## Build the documentation of the library; every warning is an error
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
 
-bench: ## Measure hashing, sealing, frames and messages
+bench: ## Measure the kernels, then lanx in turns with what else is found here (BENCH_MIB, BENCH_TURNS: benches/end_to_end)
 	$(CARGO) bench --locked
+
+bench-net: ## The same between network namespaces, at 1 and 10 Gbit/s, with delay and loss; as root (LINKS)
+	@CARGO='$(CARGO)' bash scripts/bench-net.sh
 
 fuzz: ## Run each fuzz target for ten seconds (FUZZ_SECONDS=60, TARGETS="receiving sending")
 	@CARGO='$(CARGO)' bash scripts/fuzz.sh

@@ -141,6 +141,22 @@ pub const IN_ORDER_WINDOW_CHUNKS: u64 = 64;
 /// dry.
 pub const IN_ORDER_STEP_CHUNKS: u64 = 8;
 
+/// Chunks of a stream that a sender holds at once: those that were read and are not confirmed, as it can read nothing
+/// twice. 16 MiB: more than is on the way in a network of 10 Gbit/s and 10 ms, beside what waits to be sent.
+pub const STREAM_WINDOW_CHUNKS: usize = 64;
+
+/// Chunks of streams after whose arrival the sender hears of them at once: each [`PROGRESS_INTERVAL`] would be too late for
+/// one that holds no more than [`STREAM_WINDOW_CHUNKS`].
+pub const STREAM_CONFIRM_CHUNKS: u64 = 8;
+
+/// Bytes asked for in the pipe that a stream is read from: four chunks, and what Linux lets everybody have
+/// (`fs.pipe-max-size`). The usual 64 KiB make reader and writer take turns four times for each chunk.
+pub const STREAM_PIPE_BYTES: usize = 1 << 20;
+
+/// Words of 64 bits in one piece of the record of which chunks of a file are there: 4 KiB for 8 GiB of file. Pieces are
+/// made when they are needed, as a stream may be short and nobody knows.
+pub const CLAIM_PIECE_WORDS: usize = 512;
+
 /// Stretches of missing chunks that a receiver names for one file. A part file that is more torn than this has its
 /// further holes compared like data.
 pub const MISSING_PER_FILE_MAX: usize = 1024;
@@ -444,6 +460,7 @@ const _: () = {
         2 * IN_ORDER_STEP_CHUNKS <= IN_ORDER_WINDOW_CHUNKS
             && CONNECTIONS_MAX as u64 <= IN_ORDER_WINDOW_CHUNKS
     );
+    assert!(2 * STREAM_CONFIRM_CHUNKS <= STREAM_WINDOW_CHUNKS as u64);
     assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_LONG_PATH && CONNECTIONS_LONG_PATH <= CONNECTIONS_MAX);
     assert!(LARGE_FILES_IN_FLIGHT_MAX <= FILES_IN_FLIGHT_MAX);
     // Offsets of the last chunk must not wrap, and `off_t` is signed.

@@ -42,14 +42,21 @@ fn setting(name: &str, default: u64) -> u64 {
 
 /// What is sent, and its bytes, to compare with at any time.
 struct Cargo {
+    /// The file or folder that the command names.
+    named: PathBuf,
     files: Vec<PathBuf>,
     bytes: u64,
 }
 
 impl Cargo {
-    fn of(files: Vec<PathBuf>) -> Cargo {
+    fn of(named: PathBuf, files: Vec<PathBuf>) -> Cargo {
         let bytes = files.iter().map(|file| fs::metadata(file).unwrap().len()).sum();
-        Cargo { files, bytes }
+        Cargo { named, files, bytes }
+    }
+
+    /// Where one of the files goes.
+    fn place(&self, file: &Path, dst: &Path) -> PathBuf {
+        dst.join(file.strip_prefix(self.named.parent().unwrap()).unwrap())
     }
 
     /// Chunks of all files.
@@ -61,7 +68,7 @@ impl Cargo {
     /// Demands that whatever has a final name is the whole file.
     fn assert_nothing_half(&self, dst: &Path, story: &str) {
         for file in &self.files {
-            let there = dst.join(file.file_name().unwrap());
+            let there = self.place(file, dst);
             assert!(!there.exists() || read(&there) == read(file), "{story}: {there:?} is not the file");
         }
     }
@@ -71,8 +78,9 @@ impl Cargo {
         let of_file = |file: &PathBuf| {
             let name = file.file_name().and_then(OsStr::to_str).unwrap();
             let size = fs::metadata(file).unwrap().len();
-            match fs::read(part_path(dst, name)) {
-                _ if dst.join(name).exists() => 0,
+            let place = self.place(file, dst);
+            match fs::read(part_path(place.parent().unwrap(), name)) {
+                _ if place.exists() => 0,
                 Ok(part) if size > CHUNK as u64 => {
                     let whole = read(file);
                     let pairs = whole.chunks(CHUNK).zip(part.chunks(CHUNK));
@@ -89,7 +97,7 @@ impl Cargo {
 fn watch(cargo: &Cargo, dst: &Path, done: &AtomicBool, story: &str) {
     while !done.load(Ordering::Relaxed) {
         for file in &cargo.files {
-            if let Ok(there) = fs::metadata(dst.join(file.file_name().unwrap())) {
+            if let Ok(there) = fs::metadata(cargo.place(file, dst)) {
                 assert_eq!(there.len(), fs::metadata(file).unwrap().len(), "{story}: {file:?} is half there");
             }
         }
@@ -103,7 +111,7 @@ fn watch(cargo: &Cargo, dst: &Path, done: &AtomicBool, story: &str) {
 fn call(scene: &Scene, cargo: &Cargo, kill_at: Option<(u64, bool)>, story: &str) -> u64 {
     let mut receiver = scene.receiver();
     let relay = Relay::to(receiver.addr);
-    let mut sender = scene.start_send(&["--retry-for", "0"], &cargo.files, relay.addr);
+    let mut sender = scene.start_send(&["--retry-for", "0"], &[&cargo.named], relay.addr);
     if let Some((at, kill_sender)) = kill_at {
         wait_until(story, LONG, || relay.carried() >= at || !sender.is_running());
         if kill_sender {
@@ -124,9 +132,8 @@ fn call(scene: &Scene, cargo: &Cargo, kill_at: Option<(u64, bool)>, story: &str)
 /// Round `n`: kills of the sender and the receiver in turn, then the call that completes. Demands that nothing crossed
 /// twice.
 fn round(scene: &Scene, cargo: &Cargo, dice: &mut Dice, n: u64, story: &str) {
-    for name in listing(&scene.dst) {
-        fs::remove_file(scene.dst.join(name)).unwrap();
-    }
+    fs::remove_dir_all(&scene.dst).unwrap();
+    fs::create_dir(&scene.dst).unwrap();
     for kill in 0..=KILLS_PER_ROUND {
         let missing = cargo.missing(&scene.dst);
         let last = kill == KILLS_PER_ROUND;
@@ -146,17 +153,24 @@ fn round(scene: &Scene, cargo: &Cargo, dice: &mut Dice, n: u64, story: &str) {
         let most = missing + cargo.frames() * OVERHEAD_PER_FRAME + 16 * OVERHEAD_PER_CONNECTION;
         assert!(crossed <= most, "{story}: {crossed} bytes crossed, {missing} were missing");
     }
-    assert_arrived(&cargo.files, &scene.dst);
-    assert_eq!(listing(&scene.dst).len(), cargo.files.len(), "{story}: {:?}", listing(&scene.dst));
+    let there = files_in(&scene.dst);
+    assert_eq!(there.len(), cargo.files.len(), "{story}: {there:?}");
+    for file in &cargo.files {
+        assert!(read(&cargo.place(file, &scene.dst)) == read(file), "{story}: {file:?} did not arrive");
+    }
 }
 
-fn rounds(what: &str, scene: &Scene, files: Vec<PathBuf>) {
-    let cargo = Cargo::of(files);
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_in(&path) } else { vec![path] }).collect()
+}
+
+fn rounds(what: &str, scene: &Scene, cargo: &Cargo) {
     let seed = seed();
     let mut dice = Dice(seed);
     for n in 0..setting("LANX_KILL_ROUNDS", 6) {
         let story = format!("{what} of {} bytes, seed {seed}, round {n}", cargo.bytes);
-        round(scene, &cargo, &mut dice, n, &story);
+        round(scene, cargo, &mut dice, n, &story);
         eprintln!("survived: {story}");
     }
 }
@@ -166,13 +180,14 @@ fn a_large_file_survives_kills_of_either_side_at_any_moment() {
     let scene = Scene::new();
     let mib = setting("LANX_KILL_MIB", 48) as usize;
     let file = make(&scene.src, "large", (mib << 20) + 12_345);
-    rounds("a file", &scene, vec![file]);
+    rounds("a file", &scene, &Cargo::of(file.clone(), vec![file]));
 }
 
 #[test]
-fn many_files_survive_kills_of_either_side_at_any_moment() {
+fn a_folder_of_many_files_survives_kills_of_either_side_at_any_moment() {
     let scene = Scene::new();
     let mut dice = Dice(4);
+    let folder = scene.src.join("folder");
     let files = (0..setting("LANX_KILL_FILES", 200)).map(|n| {
         // Most are small, some take a few chunks, some are empty.
         let len = match n % 10 {
@@ -180,8 +195,10 @@ fn many_files_survive_kills_of_either_side_at_any_moment() {
             1 => CHUNK as u64 + dice.below(4 * CHUNK as u64),
             _ => dice.below(40_000),
         };
-        make(&scene.src, format!("file-{n}"), len as usize)
+        let within = folder.join(format!("{}/{}", n % 7, n % 3));
+        fs::create_dir_all(&within).unwrap();
+        make(&within, format!("file-{n}"), len as usize)
     });
     let files = files.collect();
-    rounds("files", &scene, files);
+    rounds("a folder", &scene, &Cargo::of(folder.clone(), files));
 }

@@ -78,6 +78,21 @@ impl RecvArgs {
     }
 }
 
+impl SendArgs {
+    /// What is given besides and makes no sense with standard input.
+    pub fn against_stdin(&self) -> Option<&'static str> {
+        let given = [
+            (self.what.dry_run, "--dry-run"),
+            (self.what.archive, "--archive"),
+            (self.what.follow, "--follow"),
+            (!self.what.exclude.is_empty(), "--exclude"),
+            (!self.what.exclude_from.is_empty(), "--exclude-from"),
+            (self.delta, "--delta"),
+        ];
+        given.iter().find(|(given, _)| *given).map(|(_, flag)| *flag)
+    }
+}
+
 /// Whether a command line that could not be understood asks for events.
 pub fn want_json(args: impl Iterator<Item = OsString>) -> bool {
     args.take_while(|arg| arg != "--").any(|arg| arg == "--json")
@@ -107,12 +122,15 @@ pub enum Command {
 )]
 pub struct SendArgs {
     /// The files and folders to send, and last the machine to send them to: a name, an IPv4 or an IPv6 address. A folder
-    /// with a / behind it stands for what is in it.
+    /// with a / behind it stands for what is in it, and - alone for standard input (with --name).
     #[arg(required = true, num_args = 2.., value_names = ["PATH", "HOST[:PORT]"])]
     pub paths_and_host: Vec<OsString>,
     /// Data connections, 1 to 16 [default: 4, or 8 where the round trip is long].
     #[arg(short, long, value_name = "N", value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub connections: Option<u8>,
+    /// The name that standard input gets at the receiver.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<OsString>,
     #[command(flatten)]
     pub what: WhatArgs,
     /// Send at most so much a second, all connections together: bytes as in 50M (10^6) or 50Mi (2^20), bits as in 400mbit.
@@ -190,6 +208,7 @@ Examples:
   lanx send photos nas              photos/... arrive as photos/...
   lanx send photos/ nas             what is in photos arrives, without a folder of that name
   lanx send --archive --exclude '*.o' --exclude target/ project nas
+  pg_dump shop | lanx send - nas --name shop.sql
   lanx send --json notes.txt nas | while read -r event; do ...; done
 ";
 

@@ -14,6 +14,7 @@ mod recv;
 mod send;
 mod session_events;
 mod signals;
+mod stdin;
 mod tally;
 mod trust;
 mod units;

@@ -17,7 +17,7 @@ use super::output::Audience;
 use super::progress::Bar;
 use super::session_events::{SessionEvents, Ticker};
 use super::tally::Tally;
-use super::{Failure, signals, units};
+use super::{Failure, signals, stdin, units};
 use crate::name::Escaped;
 use crate::protocol::message::{Cause, Wishes};
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
@@ -126,21 +126,26 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     let excludes = Excludes::new(&what.exclude_from, &what.exclude)
         .map_err(|error| Failure::new(Exit::Usage, anyhow!("what to exclude: {error}")))?;
     let reporter = Arc::new(Reporter::new(&peer, audience, what.dry_run));
-    check_names(&paths)?;
-    let roots = reporter.inspect(&paths);
-    if roots.is_empty() {
-        return Ok(reporter.done(0, Duration::ZERO, 0));
-    }
-    let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
-    let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
-    let feed = Feed::new(roots, Options { follow: what.follow, archive: what.archive, excludes });
+    let (feed, total) = match stdin::feed(args, &paths)? {
+        Some(feed) => (feed, None),
+        None => {
+            check_names(&paths)?;
+            let roots = reporter.inspect(&paths);
+            if roots.is_empty() {
+                return Ok(reporter.done(0, Duration::ZERO, 0));
+            }
+            let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
+            let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
+            (Feed::new(roots, Options { follow: what.follow, archive: what.archive, excludes }), total)
+        }
+    };
     let wishes = Wishes { dry_run: what.dry_run, delta: args.delta };
     let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
     let sending = transfer(args, reporter.clone(), feed, total, introduction);
     signals::runtime()?.block_on(sending).map_err(|failure| failure.about(&peer))
 }
 
-/// Sends to one receiver. `total` is the size of all that is sent, where it is known.
+/// Sends to one receiver. `total` is the size of all that is sent, where it is known from the beginning.
 async fn transfer(
     args: &SendArgs,
     reporter: Arc<Reporter>,
@@ -184,20 +189,23 @@ async fn transfer(
         error @ (SendError::Thread(_) | SendError::Walk) => Failure::new(Exit::Other, error),
     })?;
     if let Some(exit) = Exit::of_broken(&outcome.end) {
-        let total = total.unwrap_or_else(|| Progress::get(&progress.offered));
+        let total = total.or_else(|| progress.whole());
         return Err(Failure::new(exit, broken(peer, &outcome, progress.arrived(), total)));
     }
     Ok(reporter.done(progress.crossed(), started.elapsed(), outcome.connections))
 }
 
 /// What to tell of a session that did not come to its end.
-fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: u64) -> anyhow::Error {
-    let SendOutcome { end, addr, in_order, .. } = outcome;
-    let progress = format!("{} of {} had arrived", units::bytes(arrived), units::bytes(total));
-    let again = match in_order {
+fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: Option<u64>) -> anyhow::Error {
+    let SendOutcome { end, addr, in_order, reads_once, .. } = outcome;
+    let of_all = total.map_or(String::new(), |total| format!(" of {}", units::bytes(total)));
+    let progress = format!("{}{of_all} had arrived", units::bytes(arrived));
+    let again = match (in_order, reads_once) {
+        (false, false) => "run the same command again to go on",
         // What it wrote to its standard output stands.
-        true => "start the receiver anew, then run the same command again",
-        false => "run the same command again to go on",
+        (true, false) => "start the receiver anew, then run the same command again",
+        (false, true) => "what was read of standard input is gone, so run what writes to it once more, too",
+        (true, true) => "start the receiver anew, then this command with what writes to its standard input",
     };
     match end {
         End::Stopped => anyhow!("interrupted; {progress}; {again}"),

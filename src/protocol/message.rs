@@ -50,6 +50,8 @@ pub enum SenderMessage {
     Proof { proof: PakeProof },
     /// A data connection is dead: how far did it come?
     HangUp { connection: u32 },
+    /// The stream has ended, and is so long in all.
+    Length { file: FileId, bytes: u64 },
 }
 
 /// What a receiver says.
@@ -130,6 +132,7 @@ impl Message for SenderMessage {
             Self::Pake { message } => drop(w.u8(10).bytes(message)),
             Self::Proof { proof } => drop(w.u8(11).bytes(proof)),
             Self::HangUp { connection } => drop(w.u8(12).u32(*connection)),
+            Self::Length { file, bytes } => drop(w.u8(13).u64(file.0).u64(*bytes)),
         }
     }
 
@@ -148,6 +151,7 @@ impl Message for SenderMessage {
             10 => Self::Pake { message: r.array("a SPAKE2 message")? },
             11 => Self::Proof { proof: r.array("a proof")? },
             12 => Self::HangUp { connection: r.u32("a connection")? },
+            13 => Self::Length { file: file(&mut r)?, bytes: r.u64("a length")? },
             tag => return Err(DecodeError::UnknownTag { what: "a sender's message", tag }),
         };
         r.end()?;

@@ -95,6 +95,19 @@ fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
             b"\x21\0\0\0\x0b123456789-123456789-123456789-12",
         ),
         (SenderMessage::HangUp { connection: 3 }, b"\x05\0\0\0\x0c\x03\0\0\0"),
+        (
+            SenderMessage::Length { file, bytes: 0x0504_0302 },
+            b"\x11\0\0\0\x0d\x01\x02\0\0\0\0\0\0\x02\x03\x04\x05\0\0\0\0",
+        ),
+        (
+            SenderMessage::Offer(Offer {
+                file,
+                kind: EntryKind::Stream,
+                metadata: Metadata::default(),
+                path: b"s".to_vec(),
+            }),
+            b"\x1e\0\0\0\x02\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0s\x05",
+        ),
     ]
 }
 
@@ -256,7 +269,7 @@ fn each_length_at_limit_plus_one_is_refused() {
 
 #[test]
 fn unknown_tags_are_refused() {
-    for tag in (0..=255).filter(|t| !(1..=12).contains(t)) {
+    for tag in (0..=255).filter(|t| !(1..=13).contains(t)) {
         assert!(matches!(SenderMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
     for tag in (0..=255).filter(|t| !(1..=18).contains(t)) {

@@ -94,7 +94,9 @@ impl Line {
                 got: "a count of frames that were not sent",
                 expected: "how many of those that were",
             })?;
-        state.unconfirmed.drain(..news);
+        for (attempt, chunk) in state.unconfirmed.drain(..news) {
+            attempt.file.arrived(chunk);
+        }
         state.confirmed = frames;
         state.owed_since = (!state.unconfirmed.is_empty()).then(Instant::now);
         Ok(())

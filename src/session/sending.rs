@@ -19,7 +19,7 @@ use crate::limits::{
 };
 use crate::protocol::message::{Against, Cause, Failure, ReceiverMessage, SenderMessage};
 use crate::source::{Item, SourceError};
-use crate::tree::ChunkValue;
+use crate::tree::{ChunkValue, Hash};
 
 /// Chaining values queued at once: what an honest receiver announces for every large file under way.
 const VALUES_QUEUED_MAX: usize = LARGE_FILES_IN_FLIGHT_MAX
@@ -58,6 +58,8 @@ pub struct Sending {
     pub(super) dry_run: bool,
     /// How fast chunks may go, where the user has set that.
     pub(super) pace: Option<Arc<Pace>>,
+    /// A stream was offered: what was read of it cannot be read again for another session.
+    pub reads_once: AtomicBool,
     /// The receiver takes a file in order: what it has taken it cannot take back, so no other session can go on from there.
     pub in_order: AtomicBool,
     pub ending: Ending,
@@ -65,11 +67,13 @@ pub struct Sending {
 
 #[derive(Default)]
 pub(super) struct Queue {
-    send: VecDeque<Arc<Run>>,
+    pub(super) send: VecDeque<Arc<Run>>,
     compare: VecDeque<Arc<Run>>,
     pub(super) files: HashMap<FileId, Entry>,
     pub(super) offered: u64,
     pub(super) large: usize,
+    /// The file that is a stream.
+    pub(super) stream: Option<FileId>,
     /// Whoever offers waits for room.
     pub(super) full: bool,
     pub(super) finished: bool,
@@ -81,6 +85,8 @@ pub(super) struct Entry {
     pub(super) attempt: Option<Arc<Attempt>>,
     /// How far a receiver that takes it in order has asked for it; 0 for any other.
     pub(super) asked_up_to: u64,
+    /// Of a stream: how far it is queued.
+    pub(super) queued: u64,
 }
 
 impl Queue {
@@ -130,6 +136,7 @@ impl Sending {
             progress,
             dry_run,
             pace,
+            reads_once: AtomicBool::new(false),
             in_order: AtomicBool::new(false),
             ending: Ending::default(),
         }
@@ -175,11 +182,15 @@ impl Sending {
             }
             ReceiverMessage::Send { file } => {
                 let attempt = self.begin(file, Against::Part)?;
+                if attempt.file.layout.is_open() {
+                    self.want_stream(file, u64::MAX);
+                    return Ok(());
+                }
                 let chunks = attempt.file.layout.chunks();
                 self.enqueue_missing(attempt, ChunkIndex(0), chunks)
             }
             ReceiverMessage::SendUpTo { file, end } => self.send_up_to(file, end),
-            ReceiverMessage::Compare { file, against } => Ok(self.begin(file, against).map(drop)?),
+            ReceiverMessage::Compare { file, against } => Ok(self.compare(file, against)?),
             ReceiverMessage::Missing { file, first, count } => {
                 let Some(attempt) = self.announced(file, first, count)? else { return Ok(()) };
                 self.enqueue_missing(attempt, first, count)
@@ -212,10 +223,10 @@ impl Sending {
         }
     }
 
-    fn begin(&self, file: FileId, against: Against) -> Result<Arc<Attempt>, PeerMisbehaved> {
+    pub(super) fn begin(&self, file: FileId, against: Against) -> Result<Arc<Attempt>, PeerMisbehaved> {
         let mut queue = self.queue.lock();
         let entry = queue.files.get_mut(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
-        if entry.file.item.source().is_none() {
+        if !entry.file.item.has_content() {
             let got = "a wish for the bytes of what is no file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "its outcome" });
         }
@@ -230,25 +241,6 @@ impl Sending {
         Ok(attempt)
     }
 
-    /// Sends a file as far as the receiver has asked for it.
-    fn send_up_to(&self, file: FileId, end: ChunkIndex) -> Result<(), End> {
-        let mut queue = self.queue.lock();
-        let entry = queue.files.get_mut(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
-        let layout = entry.file.layout;
-        let first = std::mem::replace(&mut entry.asked_up_to, end.0);
-        if layout.is_single() || end.0 <= first || end.0 > layout.chunks() {
-            return Err(PeerMisbehaved::WrongChunk { file: file.0, chunk: end.0 }.into());
-        }
-        let attempt = entry.attempt.clone().filter(|_| first > 0);
-        drop(queue);
-        let attempt = match attempt {
-            Some(attempt) => attempt,
-            None => self.begin(file, Against::Part)?,
-        };
-        self.in_order.store(true, Ordering::Relaxed);
-        self.enqueue_missing(attempt, ChunkIndex(first), end.0 - first)
-    }
-
     /// The attempt that chunks are announced for; `None` where they no longer matter.
     fn announced(
         &self,
@@ -258,6 +250,9 @@ impl Sending {
     ) -> Result<Option<Arc<Attempt>>, PeerMisbehaved> {
         let queue = self.queue.lock();
         let entry = queue.files.get(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
+        if entry.file.layout.is_open() {
+            return Err(PeerMisbehaved::Unexpected { got: "chunks of a stream", expected: "its outcome" });
+        }
         let end = first.0.checked_add(count);
         if count == 0 || end.is_none_or(|end| end > entry.file.layout.chunks()) {
             return Err(PeerMisbehaved::WrongChunk { file: file.0, chunk: first.0 });
@@ -268,7 +263,12 @@ impl Sending {
         }
     }
 
-    fn enqueue_missing(&self, attempt: Arc<Attempt>, first: ChunkIndex, count: u64) -> Result<(), End> {
+    pub(super) fn enqueue_missing(
+        &self,
+        attempt: Arc<Attempt>,
+        first: ChunkIndex,
+        count: u64,
+    ) -> Result<(), End> {
         if attempt.against == Against::Existing {
             let got = "missing chunks of an existing file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "their values" }.into());
@@ -412,9 +412,14 @@ impl Sending {
             self.withdraw(attempt, &error);
             return Ok(());
         }
+        self.say_root(file, hash);
+        Ok(())
+    }
+
+    /// Every chunk was read and hashed.
+    pub(super) fn say_root(&self, file: &Outgoing, hash: Hash) {
         if file.root.set(hash).is_ok() {
             self.outbox.send(SenderMessage::Root { file: file.id, hash });
         }
-        Ok(())
     }
 }

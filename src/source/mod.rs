@@ -3,12 +3,14 @@
 //! - [`Feed`] hands out one [`Item`] after another: what the walk finds, each folder behind all that is in it, and what a
 //!   lost session left over. It never holds a list of all of them.
 //! - [`Source`] is a regular file, [`OpenSource`] its bytes.
+//! - [`Stream`] is what can be read only once, as the standard input.
 
 mod attributes;
 mod error;
 mod feed;
 mod file;
 mod item;
+mod stream;
 mod walk;
 #[cfg(test)]
 mod walk_tests;
@@ -17,4 +19,5 @@ pub use error::{Change, SourceError};
 pub use feed::{Feed, Next};
 pub use file::{OpenSource, Source};
 pub use item::{Item, What};
+pub use stream::{Reached, STANDARD_INPUT, Stream};
 pub use walk::{Excludes, Options, Root, Trouble, name_of};

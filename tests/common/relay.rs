@@ -111,8 +111,12 @@ impl Relay {
 
     pub fn with_fault(target: SocketAddr, fault: Fault) -> Relay {
         let relay = Relay::to(target);
-        relay.change(|state| state.faults.push(fault));
+        relay.add_fault(fault);
         relay
+    }
+
+    pub fn add_fault(&self, fault: Fault) {
+        self.change(|state| state.faults.push(fault));
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

@@ -46,6 +46,8 @@ pub struct SendOutcome {
     pub connections: u8,
     /// The receiver takes a file in order, and so cannot go on where a lost session ended.
     pub in_order: bool,
+    /// A stream was sent, of which nothing can be read again.
+    pub reads_once: bool,
 }
 
 /// Why nothing more could be sent.
@@ -92,7 +94,8 @@ pub async fn send(
         feed = ran.feed;
         let retry = matches!(ran.outcome.end, End::Lost(_) | End::Silent(_))
             && !retry_for.is_zero()
-            && !ran.outcome.in_order;
+            && !ran.outcome.in_order
+            && !ran.outcome.reads_once;
         if !retry {
             return Ok(ran.outcome);
         }
@@ -180,6 +183,9 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     let pace = how.pace.clone();
     let sending = Arc::new(Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace));
     sending.set_share(share);
+    if let Some(stream) = feed.stream() {
+        sending.follow(stream);
+    }
     let offering = start_offering(&sending, feed)?;
     let comparing = spawn(&sending, "compare", |sending| {
         if let Err(end) = compare_chunks(sending) {
@@ -206,13 +212,15 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     if sending.is_done() && matches!(end, End::Lost(_) | End::Silent(_)) {
         end = End::Complete;
     }
-    let (connections, in_order) = (pool.len(), sending.in_order.load(Ordering::Relaxed));
+    let connections = pool.len();
+    let (in_order, reads_once) =
+        (sending.in_order.load(Ordering::Relaxed), sending.reads_once.load(Ordering::Relaxed));
     let rest = sending.close();
     pool.dismiss(&end, vec![comparing]).await;
     // It waits for nothing but the session.
     let mut feed = offering.join().map_err(|_| SendError::Walk)?;
     feed.again(rest);
-    Ok(Ran { outcome: SendOutcome { end, addr, connections, in_order }, feed })
+    Ok(Ran { outcome: SendOutcome { end, addr, connections, in_order, reads_once }, feed })
 }
 
 fn last_words(end: &End) -> Option<SenderMessage> {
