@@ -151,6 +151,7 @@ struct NoWire;
 
 impl Wire for NoWire {
     fn hang_up(&self) {}
+    fn finish(&self) {}
     fn is_dead(&self) -> bool {
         false
     }

@@ -9,7 +9,10 @@ use clap::{ArgAction, Parser, Subcommand, value_parser};
 
 use super::exit;
 use super::units::rate_from;
-use crate::limits::{CONNECTIONS_MAX, LIMIT_MIN, RETRY_FOR, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
+use crate::limits::{
+    CONNECTIONS_MAX, LIMIT_MIN, RETRY_FOR, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT,
+    TRANSFERS_MAX,
+};
 
 /// Moves files between machines on a local network, and proves that they arrived.
 ///
@@ -49,6 +52,11 @@ impl Args {
 }
 
 impl RecvArgs {
+    /// How many transfers are served at once.
+    pub fn transfers(&self) -> u16 {
+        self.max_transfers.unwrap_or(TRANSFERS_DEFAULT)
+    }
+
     /// Whether the file goes to stdout. A folder of that name is `./-`.
     pub fn to_stdout(&self) -> bool {
         self.dir.as_os_str() == "-"
@@ -61,6 +69,7 @@ impl RecvArgs {
             (self.overwrite, "--overwrite"),
             (self.rename, "--rename"),
             (self.delta, "--delta"),
+            (self.max_transfers.is_some(), "--max-transfers"),
             (self.sync, "--sync"),
             (self.verify == Verify::Reread, "--verify=reread"),
             (self.json, "--json"),
@@ -222,6 +231,9 @@ pub struct RecvArgs {
     /// End after the first transfer, with its result as exit code.
     #[arg(long)]
     pub once: bool,
+    /// Serve so many transfers at once, 1 to 240; further senders wait for their turn [default: 128].
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=i64::from(TRANSFERS_MAX)))]
+    pub max_transfers: Option<u16>,
     /// Replace existing files that differ. Without it they are left alone and the new ones refused.
     #[arg(long, conflicts_with = "rename")]
     pub overwrite: bool,
@@ -239,7 +251,7 @@ pub struct RecvArgs {
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Verify::Arrival)]
     pub verify: Verify,
     /// List the part files of interrupted transfers in DIR and remove those that are not in use.
-    #[arg(long, conflicts_with_all = ["once", "listen", "open", "sync", "json"])]
+    #[arg(long, conflicts_with_all = ["once", "listen", "max_transfers", "open", "sync", "json"])]
     pub clean: bool,
     /// Let in machines that know the code in the first line of FILE: any text of 8 characters or more. Otherwise that of
     /// LANX_CODE, or in a terminal one made up for this run.

@@ -40,6 +40,16 @@ pub enum Event<'a> {
         key: String,
         by: By,
     },
+    /// The receiver serves others first.
+    Waiting {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        /// Transfers that it serves, and how many of them are of the same key.
+        serving: u32,
+        own: u32,
+        /// Senders that come first.
+        before: u32,
+    },
     /// A session began.
     Start {
         #[serde(flatten)]

@@ -270,7 +270,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         patience,
         retry_for,
     };
-    let again = async |session| introduction.try_to_enter(peer, Some(session), wanted).await;
+    let again = async |session| introduction.try_to_enter(peer, Some(session), wanted, *audience).await;
     let result = send(link, transfer, again, stop).await;
     drop((bar, ticker));
     let outcome = result.map_err(|error| match error {

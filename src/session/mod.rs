@@ -15,6 +15,7 @@ mod incoming;
 pub mod line;
 pub mod outbox;
 pub mod pace;
+mod pages;
 pub mod receive_worker;
 pub mod receiving;
 mod receiving_compare;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -16,7 +16,9 @@ use super::receiving_compare::{self, CompareQueue};
 use super::receiving_outcomes::storage_failure;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::chunk::FileId;
-use crate::limits::{FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, STREAM_CONFIRM_CHUNKS};
+use crate::limits::{
+    CONNECTIONS_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, STREAM_CONFIRM_CHUNKS,
+};
 use crate::name::RelativePath;
 use crate::protocol::message::{
     Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage,
@@ -33,6 +35,8 @@ pub struct Receiving {
     pub(super) outbox: Outbox<ReceiverMessage>,
     pub(super) observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
+    /// How many data connections the session may have at present: how much of this machine is its.
+    share: AtomicU8,
     /// Frames of streams that were taken in.
     streamed: AtomicU64,
     pub ending: Ending,
@@ -93,6 +97,7 @@ impl Receiving {
             outbox,
             observer,
             progress,
+            share: AtomicU8::new(CONNECTIONS_MAX),
             streamed: AtomicU64::new(0),
             ending: Ending::default(),
         }
@@ -144,6 +149,15 @@ impl Receiving {
     /// Tells the sender something about its connections.
     pub fn say(&self, message: ReceiverMessage) {
         self.outbox.send(message);
+    }
+
+    /// How many data connections the session may have at present.
+    pub fn share(&self) -> u8 {
+        self.share.load(Ordering::Relaxed)
+    }
+
+    pub fn set_share(&self, connections: u8) {
+        self.share.store(connections, Ordering::Relaxed);
     }
 
     /// Whether anything was offered: whether this was a transfer at all.

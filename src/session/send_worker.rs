@@ -116,14 +116,14 @@ impl<W: Write> Worker<'_, W> {
         self.write(attempt, index, &content)
     }
 
-    /// Waits until a chunk of `len` bytes may be sent. False where the connection or the session ends meanwhile.
+    /// Waits until a chunk of `len` bytes may be sent. False where the connection or the session is to end meanwhile.
     fn wait_for_turn(&mut self, len: usize) -> Result<bool, End> {
         let Some(pace) = &self.sending.pace else { return Ok(true) };
         let bytes = HEADER_BYTES + TAG_BYTES + len;
         while let Some(wait) = pace.take(bytes) {
             // What was gathered need not wait as well.
             self.writer.flush().map_err(|e| lost(&e))?;
-            if self.line.is_closed() || self.sending.is_closed() {
+            if self.line.is_closed() || self.line.is_retired() || self.sending.is_closed() {
                 return Ok(false);
             }
             std::thread::sleep(wait.min(PACE_LOOK));

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -14,8 +14,8 @@ use super::run::{Attempt, Outgoing, Run};
 use super::{End, Ending, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::chunk::{ChunkIndex, FileId};
 use crate::limits::{
-    COMPARERS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OFFERS_WAKE_FILES, RUNS_QUEUED_MAX,
-    VALUES_IN_FLIGHT_MAX, VALUES_PER_MESSAGE_MAX,
+    COMPARERS_MAX, CONNECTIONS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OFFERS_WAKE_FILES,
+    RUNS_QUEUED_MAX, VALUES_IN_FLIGHT_MAX, VALUES_PER_MESSAGE_MAX,
 };
 use crate::protocol::message::{Against, Cause, Failure, ReceiverMessage, SenderMessage};
 use crate::source::{Item, SharedReader, SourceError};
@@ -47,8 +47,10 @@ pub struct Sending {
     pub(super) settled: Condvar,
     /// The data connections that have not ended, by number.
     pub(super) lines: Mutex<HashMap<u32, Arc<Line>>>,
-    /// Told when one of them has ended.
-    pub line_ended: Notify,
+    /// How many of them the receiver allows at present.
+    pub(super) share: AtomicU8,
+    /// Told when one of them has ended, or another number is allowed.
+    pub lines_changed: Notify,
     pub(super) outbox: Outbox<SenderMessage>,
     pub(super) observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
@@ -129,7 +131,8 @@ impl Sending {
             to_compare: Condvar::new(),
             settled: Condvar::new(),
             lines: Mutex::default(),
-            line_ended: Notify::new(),
+            share: AtomicU8::new(CONNECTIONS_MAX),
+            lines_changed: Notify::new(),
             outbox,
             observer,
             progress,
@@ -178,7 +181,8 @@ impl Sending {
             | ReceiverMessage::CodeWanted
             | ReceiverMessage::Pake { .. }
             | ReceiverMessage::Proof { .. }
-            | ReceiverMessage::Barred(_) => {
+            | ReceiverMessage::Barred(_)
+            | ReceiverMessage::Waiting(_) => {
                 let got = "a part of the greeting";
                 Err(PeerMisbehaved::Unexpected { got, expected: "an answer" }.into())
             }
@@ -209,6 +213,10 @@ impl Sending {
             }
             ReceiverMessage::Confirmed { connection, frames } => Ok(self.line_confirmed(connection, frames)?),
             ReceiverMessage::HungUp { connection, frames } => Ok(self.line_hung_up(connection, frames)?),
+            ReceiverMessage::Share { connections } => {
+                self.set_share(connections);
+                Ok(())
+            }
             ReceiverMessage::Leave { text } => Err(End::PeerLeft(text)),
             ReceiverMessage::Bye => {
                 let queue = self.queue.lock();
@@ -309,7 +317,7 @@ impl Sending {
 
     /// The next chunk of `held`, which is exchanged for the next run with work in `lanes` where it has none.
     /// Calls `idle` before waiting, so that nothing lies unflushed meanwhile. `None` once the session, or the worker's
-    /// own connection, is closed.
+    /// own connection, is closed, or the connection is one too many.
     pub(super) fn next(
         &self,
         held: &mut Option<Arc<Run>>,
@@ -318,6 +326,10 @@ impl Sending {
         mut idle: impl FnMut() -> io::Result<()>,
     ) -> io::Result<Option<ChunkIndex>> {
         loop {
+            if line.is_some_and(Line::is_retired) {
+                self.to_send.notify_one();
+                return Ok(None);
+            }
             if let Some(index) = held.as_ref().and_then(|run| run.deal()) {
                 return Ok(Some(index));
             }
@@ -325,7 +337,7 @@ impl Sending {
             let mut queue = self.queue.lock();
             let mut flushed = false;
             *held = loop {
-                if queue.closed || line.is_some_and(Line::is_closed) {
+                if queue.closed || line.is_some_and(|line| line.is_closed() || line.is_retired()) {
                     // It may have been the one who was told of a chunk.
                     self.to_send.notify_one();
                     return Ok(None);

@@ -178,12 +178,13 @@ struct How {
 
 /// Runs one session to its end.
 async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) -> Result<Ran, SendError> {
-    let Link { reader, writer, secret, session, cipher, connections, addr, .. } = link;
+    let Link { reader, writer, secret, session, cipher, wanted, share, addr, .. } = link;
     let (outbox, outbox_reader) = outbox();
     let How { patience, dry_run, .. } = *how;
     let (pace, limit) = (how.pace.clone(), how.pace.as_ref().map(|pace| pace.rate()));
     let sending = Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace);
     let sending = Arc::new(sending.sharing(how.shared.clone()));
+    sending.set_share(share);
     if let Some(stream) = feed.stream() {
         sending.follow(stream);
     }
@@ -193,8 +194,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
             sending.ending.decide(end);
         }
     })?;
-    let pool =
-        Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, connections, patience, limit);
+    let pool = Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, wanted, patience, limit);
     let mut end = {
         let hear = |message| std::future::ready(sending.handle(message));
         let beat = |due: bool| Vec::from_iter(due.then_some(SenderMessage::Beat));
