@@ -261,6 +261,22 @@ pub const REFUSALS_WINDOW: Duration = Duration::from_secs(10);
 /// Events that wait for whoever reads stdout: 16 MiB of them or so, and the files of most transfers.
 pub const EVENTS_WAITING_MAX: usize = 65_536;
 
+/// Receivers that one program sends to at once: a bit each in 64, and more threads than that a machine has no use for.
+pub const RECEIVERS_MAX: usize = 64;
+
+/// Texts that are told once for all receivers, such as why a file cannot be read; further ones are told for each.
+pub const TOLD_ONCE_MAX: usize = 4096;
+
+/// What is kept of a source for receivers that have not come to it yet, in bytes. With 16 MiB two equal receivers on a busy
+/// machine were parted in every run, with 64 MiB hardly ever (ARCHITECTURE.md); it is taken only where they drift apart.
+pub const SHARED_BYTES_MAX: usize = 64 << 20;
+
+/// What a chunk of a small file counts for at least, in bytes: its copy has a place in the books as well.
+pub const SHARED_CHUNK_BYTES_MIN: usize = 4 * 1024;
+
+/// Files that one receiver may have done with before another one, as far as that is remembered: about 100 bytes each.
+pub const SHARED_FILES_MAX: usize = 65_536;
+
 // ---- sockets and buffers ------------------------------------------------------------------------
 
 /// The TCP port where the user does not say.
@@ -323,6 +339,17 @@ pub const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(100);
 
 /// See [`RETRY_PAUSE_FIRST`].
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How long, all in all, receivers wait for one that is behind before it has to read by itself. Longer than a busy machine
+/// leaves a thread without its turn, and short enough that nobody notices.
+pub const SHARED_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// Waiting is forgotten in so many times the time it took: it makes nobody slower by more than a 16th.
+pub const SHARED_WAIT_PART: u32 = 16;
+
+/// How long a receiver that is ready waits for the others, so that they begin together. No longer than between two beats, as
+/// nothing is said meanwhile.
+pub const BEGIN_TOGETHER: Duration = BEAT_INTERVAL;
 
 /// How often a sender looks for data connections that are stuck.
 pub const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -472,6 +499,7 @@ const _: () = {
     assert!(2 * EXTENSION_BYTES_MAX + 16 < NAME_BYTES_MAX / 2);
     assert!(SHOWN_NAME_BYTES_MAX <= NAME_BYTES_MAX);
     assert!(CHUNK_BYTES.is_multiple_of(HOLE_BLOCK_BYTES) && FILES_IN_FLIGHT_MAX < FOLDERS_MADE_MAX);
+    assert!(RECEIVERS_MAX <= u64::BITS as usize && SHARED_BYTES_MAX >= 4 * CHUNK_BYTES);
     assert!(BEAT_INTERVAL.as_millis() * 2 < SILENCE_TIMEOUT_MIN.as_millis());
     assert!(SILENCE_TIMEOUT_MIN.as_millis() <= SILENCE_TIMEOUT.as_millis());
     assert!(RETRY_PAUSE_FIRST.as_millis() < RETRY_PAUSE_MAX.as_millis());

@@ -288,6 +288,10 @@ fn a_command_line_that_makes_no_sense_says_what_to_do() {
     usage(&["-", "127.0.0.1:1"], &["standard input has no name", "--name NAME"]);
     usage(&["file", "-", "127.0.0.1:1", "--name", "x"], &["- is standard input", "./-"]);
     usage(&["-", "-", "127.0.0.1:1", "--name", "x"], &["- is standard input"]);
+    usage(
+        &["-", "--name", "x", "--to", "127.0.0.1:1", "--to", "127.0.0.1:2"],
+        &["standard input can be read only once", "store it in a file"],
+    );
     usage(&["file", "127.0.0.1:1", "--name", "x"], &["--name is for what comes from standard input"]);
     for flags in [
         &["--dry-run"][..],

@@ -117,14 +117,18 @@ pub enum Command {
 /// Send files and folders to a machine that runs `lanx recv`.
 #[derive(clap::Args, Debug)]
 #[command(
-    override_usage = "lanx send [OPTIONS] PATH... HOST[:PORT]",
+    override_usage = "lanx send [OPTIONS] PATH... HOST[:PORT]\n       lanx send [OPTIONS] PATH... --to HOST[:PORT]...",
     after_help = SEND_EXAMPLES
 )]
 pub struct SendArgs {
     /// The files and folders to send, and last the machine to send them to: a name, an IPv4 or an IPv6 address. A folder
     /// with a / behind it stands for what is in it, and - alone for standard input (with --name).
-    #[arg(required = true, num_args = 2.., value_names = ["PATH", "HOST[:PORT]"])]
+    #[arg(required = true, num_args = 1.., value_name = "PATH")]
     pub paths_and_host: Vec<OsString>,
+    /// Send to this machine. May be given several times: files are then read once for all of them. All other arguments are
+    /// files and folders.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub to: Vec<OsString>,
     /// Data connections, 1 to 16 [default: 4, or 8 where the round trip is long].
     #[arg(short, long, value_name = "N", value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub connections: Option<u8>,
@@ -133,7 +137,7 @@ pub struct SendArgs {
     pub name: Option<OsString>,
     #[command(flatten)]
     pub what: WhatArgs,
-    /// Send at most so much a second, all connections together: bytes as in 50M (10^6) or 50Mi (2^20), bits as in 400mbit.
+    /// Send at most so much a second, all connections to all receivers together: bytes as in 50M (10^6) or 50Mi (2^20), bits as in 400mbit.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub limit: Option<u64>,
     /// Of a file that differs from one that the receiver has and may replace, send only the chunks that differ.
@@ -205,6 +209,7 @@ Examples:
   lanx send disk.img 192.168.1.20
   lanx send a.iso b.iso nas:9000
   lanx send notes.txt fe80::1%eth0
+  lanx send photos --to nas --to attic
   lanx send photos nas              photos/... arrive as photos/...
   lanx send photos/ nas             what is in photos arrives, without a folder of that name
   lanx send --archive --exclude '*.o' --exclude target/ project nas

@@ -43,6 +43,24 @@ impl Exit {
         self as u8
     }
 
+    /// The one that tells most, of what several receivers ended with: first that the user ended it, then what somebody has
+    /// to do something about, last what may be over with the next try.
+    pub fn gravest(exits: impl Iterator<Item = Exit>) -> Exit {
+        const FROM_GRAVEST: [Exit; 9] = [
+            Exit::Interrupted,
+            Exit::Verification,
+            Exit::Storage,
+            Exit::NotLetIn,
+            Exit::Usage,
+            Exit::Unreachable,
+            Exit::Other,
+            Exit::SomeFailed,
+            Exit::Success,
+        ];
+        let rank = |exit: &Exit| FROM_GRAVEST.iter().position(|other| other == exit);
+        exits.min_by_key(rank).unwrap_or(Exit::Success)
+    }
+
     /// What to do next, where nothing better is known than this code.
     pub fn hint(self) -> &'static str {
         match self {

@@ -24,13 +24,28 @@ impl Failure {
 
     /// Tells it: to a person, and with --json to the script.
     pub fn tell(&self, audience: output::Audience) -> Exit {
+        self.tell_script(audience);
+        audience.error(&self.error);
+        self.exit
+    }
+
+    /// The same where it ends one of several transfers: a person is to know which.
+    pub fn tell_of_one(&self, audience: output::Audience) -> Exit {
+        self.tell_script(audience);
+        let text = self.error.to_string();
+        match &self.peer {
+            Some(peer) if !text.contains(peer) => audience.error(format_args!("{peer}: {text}")),
+            _ => audience.error(text),
+        }
+        self.exit
+    }
+
+    fn tell_script(&self, audience: output::Audience) {
         if audience.json {
             let text = self.error.to_string();
             let (message, hint) = message_and_hint(&text, self.exit);
             json::error(None, self.peer.as_deref(), self.exit, message, hint);
         }
-        audience.error(&self.error);
-        self.exit
     }
 }
 

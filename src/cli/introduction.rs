@@ -3,16 +3,17 @@
 use std::env;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
 use super::Failure;
 use super::exit::Exit;
 use super::json::{self, By, Event, Whom};
-use super::output::{self, Audience};
+use super::output::{self, Audience, BarsHidden};
 use crate::limits::CODE_TEXT_MAX_BYTES;
 use crate::protocol::message::{SessionId, Waiting, Wishes};
 use crate::transport::tcp::address::Peer;
@@ -66,12 +67,14 @@ pub fn house(code_file: Option<&Path>, open: bool, audience: Audience) -> Result
     Ok((house, shown))
 }
 
-/// A sender's way to be let in.
+/// A sender's way to be let in. Clones ask one after another.
+#[derive(Clone)]
 pub struct Introduction {
     visitor: Visitor,
     name: String,
     patience: Duration,
     wishes: Wishes,
+    asking: Arc<Mutex<()>>,
 }
 
 impl Introduction {
@@ -85,7 +88,7 @@ impl Introduction {
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
         visitor.trust_first_sight = !can_ask();
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Ok(Introduction { visitor, name, patience, wishes })
+        Ok(Introduction { visitor, name, patience, wishes, asking: Arc::default() })
     }
 
     /// Connects, is let in and waits for its turn, without asking anybody.
@@ -117,6 +120,8 @@ impl Introduction {
                 }
                 // The connection is closed while the user thinks: a receiver does not wait for strangers.
                 Err(EnterError::CodeWanted { .. }) if can_ask() => {
+                    let asking = self.asking.clone();
+                    let _turn = asking.lock().await;
                     let question = format!("{peer} was never sent to from here. The code that it shows: ");
                     let code = Code::from_text(&ask(question).await?);
                     self.visitor.code = Some(code.map_err(|error| Failure::new(Exit::NotLetIn, error))?);
@@ -125,6 +130,8 @@ impl Introduction {
                     return Err(Failure::new(Exit::NotLetIn, EnterError::NoCode { peer }));
                 }
                 Err(error @ EnterError::FirstSight { .. }) if can_ask() => {
+                    let asking = self.asking.clone();
+                    let _turn = asking.lock().await;
                     output::error(&error);
                     let answer = ask("Send to it, and remember its key? [y/N] ".into()).await?;
                     if !matches!(answer.trim(), "y" | "Y" | "yes") {
@@ -137,7 +144,7 @@ impl Introduction {
                 }
                 Err(EnterError::Connect(ConnectError::Unknown { host, .. })) if Path::new(&host).exists() => {
                     let error = anyhow!(
-                        "{host} is a file here and no host that can be found; the host comes last: lanx send FILE HOST"
+                        "{host} is a file here and no host that can be found; name the host last: lanx send FILE HOST"
                     );
                     return Err(Failure::new(Exit::Usage, error));
                 }
@@ -216,6 +223,7 @@ fn can_ask() -> bool {
 /// Asks on the terminal. A thread of its own waits for the answer, so that Ctrl-C is still heard; where the answer never
 /// comes, it ends with the program.
 async fn ask(question: String) -> Result<String, Failure> {
+    let _hidden = BarsHidden::hide();
     let (answered, answer) = oneshot::channel();
     let wait = move || {
         let _ = write!(io::stderr(), "{question}").and_then(|()| io::stderr().flush());

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
-use indicatif::MultiProgress;
+use indicatif::{MultiProgress, ProgressDrawTarget};
 
 /// All progress bars of this program, so that lines can be printed above them.
 pub fn bars() -> &'static MultiProgress {
@@ -15,6 +15,22 @@ pub fn bars() -> &'static MultiProgress {
 /// Runs `print` while no progress bar is in the way.
 pub fn above_progress<T>(print: impl FnOnce() -> T) -> T {
     bars().suspend(print)
+}
+
+/// Keeps the progress bars from the terminal for as long as it lives: somebody is to type there.
+pub struct BarsHidden(());
+
+impl BarsHidden {
+    pub fn hide() -> BarsHidden {
+        bars().set_draw_target(ProgressDrawTarget::hidden());
+        BarsHidden(())
+    }
+}
+
+impl Drop for BarsHidden {
+    fn drop(&mut self) {
+        bars().set_draw_target(ProgressDrawTarget::stderr());
+    }
 }
 
 /// Who reads what the program says.

@@ -1,9 +1,8 @@
 //! `lanx send`.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
+use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,39 +14,54 @@ use super::introduction::{self, Introduction};
 use super::json::{File, Status, Sum};
 use super::output::Audience;
 use super::progress::Bar;
+use super::receivers::split;
 use super::session_events::{SessionEvents, Ticker};
+use super::several::{self, Company, Told};
 use super::tally::Tally;
 use super::{Failure, signals, stdin, units};
-use crate::name::Escaped;
 use crate::protocol::message::{Cause, Wishes};
+use crate::session::pace::Pace;
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
-use crate::source::{Excludes, Feed, Options, Root, SourceError, Trouble, name_of};
+use crate::source::{Excludes, Feed, Options, Root, SourceError, Trouble};
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::{SendError, SendOutcome, Transfer, send, wanted_connections};
 
 /// Tells the user about each file and counts it.
-struct Reporter {
+pub(super) struct Reporter {
     peer: Peer,
     tally: Tally,
     audience: Audience,
     dry_run: bool,
     events: Option<Arc<SessionEvents>>,
+    /// What was said already, where there are several receivers.
+    told: Option<Arc<Told>>,
 }
 
 impl Reporter {
-    fn new(peer: &Peer, audience: Audience, dry_run: bool) -> Reporter {
+    pub fn new(peer: &Peer, audience: Audience, dry_run: bool, told: Option<Arc<Told>>) -> Reporter {
         let events = audience.json.then(|| Arc::new(SessionEvents::new(None, peer.to_string())));
         let tally = if dry_run { Tally::of_dry_run() } else { Tally::default() };
-        Reporter { peer: peer.clone(), tally, audience, dry_run, events }
+        Reporter { peer: peer.clone(), tally, audience, dry_run, events, told }
     }
 
-    /// What can be offered of what the user named.
-    fn inspect(&self, paths: &[PathBuf]) -> Vec<Root> {
-        let told = |error| match error {
-            SourceError::NotRegular { path, what } => self.unsent(&Trouble::Skipped { path, what }),
-            error => self.unsent(&Trouble::Failed(error)),
-        };
-        paths.iter().filter_map(|path| Root::inspect(path).map_err(told).ok()).collect()
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// A line of result, with the receiver that it is about where there are several.
+    fn line(&self, text: impl Display) {
+        match &self.told {
+            Some(_) => self.audience.line(format_args!("{}: {text}", self.peer)),
+            None => self.audience.line(text),
+        }
+    }
+
+    /// Something that is as true of every receiver: told once.
+    fn error_here(&self, text: impl Display) {
+        let text = text.to_string();
+        if self.told.as_ref().is_none_or(|told| told.is_new(&text)) {
+            self.audience.error(text);
+        }
     }
 
     /// Files that the user named each get a line, as `b3sum` would print it; those in folders are too many for that.
@@ -58,21 +72,29 @@ impl Reporter {
             FileStatus::Renamed(new) => format!(" (stored as {new})"),
             _ => String::new(),
         };
-        if *named {
-            self.audience.line(format_args!("{hash}  {path}{what}"));
-        } else {
-            tracing::info!("{hash}  {path}{what}");
+        let line = format!("{hash}  {path}");
+        match &self.told {
+            _ if !*named => tracing::info!("{}: {line}{what}", self.peer),
+            None => self.audience.line(line + &what),
+            Some(told) => {
+                if told.is_new(&line) {
+                    self.audience.line(line);
+                }
+                if !what.is_empty() {
+                    self.line(format_args!("{path}{what}"));
+                }
+            }
         }
     }
 
     /// Tells how it all went, and the exit code.
-    fn done(&self, crossed: u64, time: Duration, connections: u8) -> Exit {
+    pub fn done(&self, crossed: u64, time: Duration, connections: u8) -> Exit {
         let counts = self.tally.counts();
         if let Some(events) = &self.events {
             events.done(Sum::of(&counts, crossed, time, connections));
         }
         if connections > 0 {
-            self.audience.line(counts.summary(crossed, time, Some(connections)));
+            self.line(counts.summary(crossed, time, Some(connections)));
         }
         counts.exit()
     }
@@ -86,18 +108,18 @@ impl Observer for Reporter {
         }
         let (audience, path) = (self.audience, &report.path);
         match &report.status {
-            FileStatus::Failed(failure) if failure.cause == Cause::Source => audience.error(&failure.text),
+            FileStatus::Failed(failure) if failure.cause == Cause::Source => self.error_here(&failure.text),
             // Paths in it are those of the other machine.
             FileStatus::Failed(failure) => audience.error(format_args!("at {}: {}", self.peer, failure.text)),
-            FileStatus::Wanted => audience.line(format_args!("would be sent: {path}")),
-            FileStatus::Identical if self.dry_run => audience.line(format_args!("already there: {path}")),
+            FileStatus::Wanted => self.line(format_args!("would be sent: {path}")),
+            FileStatus::Identical if self.dry_run => self.line(format_args!("already there: {path}")),
             _ => self.success(report),
         }
     }
 
     fn unsent(&self, trouble: &Trouble) {
         self.tally.add_trouble(trouble);
-        self.audience.error(trouble);
+        self.error_here(trouble);
         if let Some(events) = &self.events {
             let status = match trouble {
                 Trouble::Failed(_) => Status::Failed,
@@ -120,48 +142,112 @@ impl Observer for Reporter {
     }
 }
 
+/// How to send, to each receiver alike.
+#[derive(Clone)]
+pub(super) struct Manner {
+    connections: Option<u8>,
+    dry_run: bool,
+    pace: Option<Arc<Pace>>,
+    patience: Duration,
+    retry_for: Duration,
+}
+
+/// One receiver, and what it gets.
+pub(super) struct Errand {
+    pub reporter: Arc<Reporter>,
+    pub feed: Feed,
+    /// The size of all that is sent, where it is known.
+    pub total: Option<u64>,
+    pub introduction: Introduction,
+    pub manner: Manner,
+    /// Its part in what all receivers do together, where there are several.
+    pub company: Option<Company>,
+}
+
 pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
-    let (peer, paths) = split(&args.paths_and_host)?;
+    let (peers, paths) = split(args)?;
     let what = &args.what;
     let excludes = Excludes::new(&what.exclude_from, &what.exclude)
         .map_err(|error| Failure::new(Exit::Usage, anyhow!("what to exclude: {error}")))?;
-    let reporter = Arc::new(Reporter::new(&peer, audience, what.dry_run));
-    let (feed, total) = match stdin::feed(args, &paths)? {
-        Some(feed) => (feed, None),
+    let told = (peers.len() > 1).then(Arc::<Told>::default);
+    let report = |peer| Arc::new(Reporter::new(peer, audience, what.dry_run, told.clone()));
+    let reporters: Vec<Arc<Reporter>> = peers.iter().map(report).collect();
+    let (feeds, total) = match stdin::feed(args, &paths, peers.len())? {
+        Some(feed) => (vec![feed], None),
         None => {
-            check_names(&paths)?;
-            let roots = reporter.inspect(&paths);
+            let roots = inspect(&paths, &reporters);
             if roots.is_empty() {
-                return Ok(reporter.done(0, Duration::ZERO, 0));
+                let exits = reporters.iter().map(|reporter| reporter.done(0, Duration::ZERO, 0));
+                return Ok(Exit::gravest(exits));
             }
             let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
             let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
-            (Feed::new(roots, Options { follow: what.follow, archive: what.archive, excludes }), total)
+            let options = Options { follow: what.follow, archive: what.archive, excludes };
+            let feed = |_| Feed::new(roots.clone(), options.clone());
+            (reporters.iter().map(feed).collect(), total)
         }
     };
     let wishes = Wishes { dry_run: what.dry_run, delta: args.delta };
     let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
-    let sending = transfer(args, reporter.clone(), feed, total, introduction);
-    signals::runtime()?.block_on(sending).map_err(|failure| failure.about(&peer))
+    let manner = Manner {
+        connections: args.connections,
+        dry_run: what.dry_run,
+        pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
+        patience: args.patience.timeout(),
+        retry_for: args.patience.retry_for(),
+    };
+    let errands = reporters.into_iter().zip(feeds).map(|(reporter, feed)| Errand {
+        reporter,
+        feed,
+        total,
+        introduction: introduction.clone(),
+        manner: manner.clone(),
+        company: None,
+    });
+    let mut errands: Vec<Errand> = errands.collect();
+    let runtime = signals::runtime()?;
+    match errands.pop() {
+        Some(last) if errands.is_empty() => runtime.block_on(async {
+            let peer = last.reporter.peer.clone();
+            transfer(last, signals::interrupted()).await.map_err(|failure| failure.about(peer))
+        }),
+        last => {
+            errands.extend(last);
+            Ok(runtime.block_on(several::run(errands, audience)))
+        }
+    }
 }
 
-/// Sends to one receiver. `total` is the size of all that is sent, where it is known from the beginning.
-async fn transfer(
-    args: &SendArgs,
-    reporter: Arc<Reporter>,
-    feed: Feed,
-    total: Option<u64>,
-    mut introduction: Introduction,
-) -> Result<Exit, Failure> {
+/// What can be offered of what the user named. Each receiver misses the rest.
+fn inspect(paths: &[PathBuf], reporters: &[Arc<Reporter>]) -> Vec<Root> {
+    let told = |error| {
+        let trouble = match error {
+            SourceError::NotRegular { path, what } => Trouble::Skipped { path, what },
+            error => Trouble::Failed(error),
+        };
+        reporters.iter().for_each(|reporter| reporter.unsent(&trouble));
+    };
+    paths.iter().filter_map(|path| Root::inspect(path).map_err(told).ok()).collect()
+}
+
+/// Sends to one receiver.
+pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> Result<Exit, Failure> {
+    let Errand { reporter, feed, total, mut introduction, manner, company } = errand;
     let Reporter { peer, audience, events, .. } = &*reporter;
     let progress = Arc::new(Progress::default());
     signals::survive_file_size_limit();
-    let stop = signals::interrupted();
     tokio::pin!(stop);
     let chunks = feed.chunks();
-    let wanted = |round_trip| wanted_connections(chunks, args.connections, round_trip);
+    let wanted = |round_trip| wanted_connections(chunks, manner.connections, round_trip);
+    let entered = async {
+        let link = introduction.enter(peer, wanted, *audience).await;
+        match &company {
+            Some(company) => company.begin(peer, link).await,
+            None => link,
+        }
+    };
     let link = tokio::select! {
-        link = introduction.enter(peer, wanted, *audience) => link?,
+        link = entered => link?,
         () = &mut stop => {
             return Err(Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent")));
         }
@@ -171,15 +257,18 @@ async fn transfer(
         events.start(Some(link.addr));
         Ticker::follow(events.clone(), progress.clone(), total)
     });
-    let bar = Bar::follow(progress.clone(), total, String::new(), audience.quiet);
+    let prefix = company.as_ref().map_or(String::new(), |_| format!("{peer}  "));
+    let bar = Bar::follow(progress.clone(), total, prefix, audience.quiet);
+    let Manner { dry_run, pace, patience, retry_for, .. } = manner;
     let transfer = Transfer {
         feed,
-        dry_run: args.what.dry_run,
-        limit: args.limit,
+        dry_run,
+        pace,
+        shared: company.map(|company| company.reads),
         observer: reporter.clone(),
         progress: progress.clone(),
-        patience: args.patience.timeout(),
-        retry_for: args.patience.retry_for(),
+        patience,
+        retry_for,
     };
     let again = async |session| introduction.try_to_enter(peer, Some(session), wanted, *audience).await;
     let result = send(link, transfer, again, stop).await;
@@ -219,36 +308,4 @@ fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: Option<u64>) 
         }
         end => anyhow!("sending to {peer} ({addr}) failed: {end}; {progress}; {again}"),
     }
-}
-
-/// The last argument is the host, what stands before are the paths.
-fn split(arguments: &[OsString]) -> Result<(Peer, Vec<PathBuf>), Failure> {
-    let usage = |error: anyhow::Error| Failure::new(Exit::Usage, error);
-    let (host, paths) = arguments
-        .split_last()
-        .filter(|(_, paths)| !paths.is_empty())
-        .ok_or_else(|| usage(anyhow!("give a file and a host: lanx send FILE HOST")))?;
-    let shown = Escaped::path(Path::new(host)).to_string();
-    let peer = host
-        .to_str()
-        .ok_or_else(|| usage(anyhow!("the last argument is the host, and '{shown}' is none")))?
-        .parse()
-        .map_err(|error| usage(anyhow!("the last argument is the host, and '{shown}' is none: {error}")))?;
-    Ok((peer, paths.iter().map(PathBuf::from).collect()))
-}
-
-/// Two paths that would arrive under one name are a mistake: one would replace the other.
-fn check_names(paths: &[PathBuf]) -> Result<(), Failure> {
-    let mut seen: HashMap<OsString, &Path> = HashMap::new();
-    for path in paths {
-        let Some(name) = name_of(path) else { continue };
-        if let Some(first) = seen.insert(name, path) {
-            let (first, second) = (Escaped::path(first), Escaped::path(path));
-            let error = anyhow!(
-                "{first} and {second} have the same file name; send them one after the other, or rename one"
-            );
-            return Err(Failure::new(Exit::Usage, error));
-        }
-    }
-    Ok(())
 }

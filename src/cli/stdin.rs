@@ -16,11 +16,11 @@ use crate::name::{Escaped, Name};
 use crate::protocol::message::Metadata;
 use crate::source::{Feed, Stream};
 
-/// What to send where that is the standard input: a path `-` says so. `None` where files are sent.
+/// What to send to so many receivers where that is the standard input: a path `-` says so. `None` where files are sent.
 ///
 /// # Errors
 /// What is given besides and makes no sense with it, or is missing.
-pub fn feed(args: &SendArgs, paths: &[PathBuf]) -> Result<Option<Feed>, Failure> {
+pub fn feed(args: &SendArgs, paths: &[PathBuf], receivers: usize) -> Result<Option<Feed>, Failure> {
     let usage = |error: anyhow::Error| Err(Failure::new(Exit::Usage, error));
     if paths.iter().all(|path| path.as_os_str() != "-") {
         return match args.name {
@@ -33,6 +33,11 @@ pub fn feed(args: &SendArgs, paths: &[PathBuf]) -> Result<Option<Feed>, Failure>
     if paths.len() > 1 {
         return usage(anyhow!(
             "- is standard input, which is sent by itself; send the files by another command (a file of that name is ./-)"
+        ));
+    }
+    if receivers > 1 {
+        return usage(anyhow!(
+            "standard input can be read only once, so it goes to one receiver; store it in a file and send that to all of them"
         ));
     }
     if let Some(flag) = args.against_stdin() {

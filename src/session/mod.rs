@@ -26,6 +26,7 @@ pub mod send_worker;
 pub mod sending;
 mod sending_lines;
 mod sending_offers;
+mod sending_shared;
 mod sending_stream;
 
 use std::sync::atomic::{AtomicU64, Ordering};

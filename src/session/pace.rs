@@ -1,4 +1,4 @@
-//! `--limit`: how fast the chunks of a transfer may be sent, all connections together.
+//! `--limit`: how fast chunks may be sent, all connections to all receivers together.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -17,6 +17,8 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddlewa
 /// the transport tells it to.
 pub struct Pace {
     bucket: Limiter,
+    /// Bytes a second.
+    rate: u64,
     clock: MonotonicClock,
 }
 
@@ -27,13 +29,18 @@ impl Pace {
             |bytes: u64| NonZeroU32::new(u32::try_from(bytes.div_ceil(PACE_UNIT_BYTES)).unwrap_or(u32::MAX));
         // Room for a chunk with its frame, and for as long as a thread may oversleep.
         let burst = (2 * CHUNK_BYTES as u64).max(rate.saturating_mul(PACE_BURST.as_millis() as u64) / 1000);
-        let (rate, burst) = (units(rate).unwrap_or(NonZeroU32::MIN), units(burst).unwrap_or(NonZeroU32::MIN));
+        let quota = Quota::per_second(units(rate).unwrap_or(NonZeroU32::MIN));
+        let burst = units(burst).unwrap_or(NonZeroU32::MIN);
         let clock = MonotonicClock;
-        let bucket =
-            RateLimiter::direct_with_clock(Quota::per_second(rate).allow_burst(burst), clock.clone());
+        let bucket = RateLimiter::direct_with_clock(quota.allow_burst(burst), clock.clone());
         // It begins empty: over ten seconds nobody is to see more than the rate.
         let _ = bucket.check_n(burst);
-        Pace { bucket, clock }
+        Pace { bucket, rate, clock }
+    }
+
+    /// Bytes a second.
+    pub fn rate(&self) -> u64 {
+        self.rate
     }
 
     /// Takes the right to send so many bytes. Returns how long to wait before asking again where it cannot be had yet.

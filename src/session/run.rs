@@ -140,6 +140,11 @@ impl Run {
         self.attempt.is_over() || self.cursor.load(Ordering::Relaxed) >= self.end
     }
 
+    /// Whether other receivers may want these chunks at the same time: not those that only this one has or has lost.
+    pub fn is_shared(&self) -> bool {
+        self.values.is_empty() && !self.again
+    }
+
     /// The receiver's value of a chunk of this run.
     pub fn value(&self, index: ChunkIndex) -> Option<&ChunkValue> {
         self.values.get(usize::try_from(index.0.checked_sub(self.first)?).ok()?)

@@ -16,7 +16,7 @@ use crate::limits::PACE_LOOK;
 use crate::protocol::frame::{HEADER_BYTES, Header, Kind};
 use crate::protocol::message::Against;
 use crate::protocol::seal::{Sealer, TAG_BYTES};
-use crate::source::{OpenSource, SourceError, Stream};
+use crate::source::{Content, OpenSource, SourceError, Stream};
 use crate::tree::{ChunkValue, Hash, chunk_value};
 
 /// Sends chunks over `stream` until the session is closed or the connection is.
@@ -150,15 +150,8 @@ fn keep(sending: &Sending, run: &Run, index: ChunkIndex, value: ChunkValue) -> R
     sending.hashed(&run.attempt, index, value, false)
 }
 
-/// What one chunk holds, besides its bytes.
-struct Content {
-    value: ChunkValue,
-    len: usize,
-    /// Whether it lies in a hole of the file: nothing but zeros.
-    hole: bool,
-}
-
-/// Reads a chunk into `buffer` and hashes it. Where the source cannot be read the file is withdrawn.
+/// Reads a chunk into `buffer` and hashes it, or takes it from a session that has. Where the source cannot be read the file
+/// is withdrawn.
 fn read(sending: &Sending, run: &Run, index: ChunkIndex, buffer: &mut ChunkBuffer) -> Option<Content> {
     let file = &run.attempt.file;
     if let Some(stream) = file.item.stream() {
@@ -167,29 +160,27 @@ fn read(sending: &Sending, run: &Run, index: ChunkIndex, buffer: &mut ChunkBuffe
     let source = file.item.source()?;
     let len = file.layout.len_of(index)?;
     let content = buffer.content(len);
-    if file.layout.is_single() {
-        return match source.read_whole(file.layout, content) {
-            Ok(()) => Some(Content { value: chunk_value(file.layout, index, content), len, hole: false }),
-            Err(error) => {
-                sending.withdraw(&run.attempt, &error);
-                None
-            }
-        };
-    }
-    let open = match file.open(source) {
+    // Also where it comes from another session: that it did not change is checked here.
+    let open = file.is_large().then(|| file.open(source)).transpose();
+    let open = match open {
         Ok(open) => open,
         Err(error) => {
             sending.withdraw(&run.attempt, error);
             return None;
         }
     };
-    match read_part(open, run, index, content) {
-        Ok(hole) => Some(Content { value: chunk_value(file.layout, index, content), len, hole }),
-        Err(error) => {
-            sending.withdraw(&run.attempt, &error);
-            None
-        }
-    }
+    let read = |content: &mut [u8]| {
+        let hole = match open {
+            Some(open) => read_part(open, run, index, content)?,
+            None => source.read_whole(file.layout, content).map(|()| false)?,
+        };
+        Ok(Content { value: chunk_value(file.layout, index, content), len, hole })
+    };
+    let result = match &sending.shared {
+        Some(shared) if run.is_shared() && source.size() > 0 => shared.read(source, index, content, read),
+        _ => read(content),
+    };
+    result.map_err(|error| sending.withdraw(&run.attempt, &error)).ok()
 }
 
 /// Copies a chunk of a stream into `buffer`, as it is sealed there, and hashes it. The stream keeps it for the case that it

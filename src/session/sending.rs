@@ -18,7 +18,7 @@ use crate::limits::{
     RUNS_QUEUED_MAX, VALUES_IN_FLIGHT_MAX, VALUES_PER_MESSAGE_MAX,
 };
 use crate::protocol::message::{Against, Cause, Failure, ReceiverMessage, SenderMessage};
-use crate::source::{Item, SourceError};
+use crate::source::{Item, SharedReader, SourceError};
 use crate::tree::{ChunkValue, Hash};
 
 /// Chaining values queued at once: what an honest receiver announces for every large file under way.
@@ -60,6 +60,8 @@ pub struct Sending {
     pub(super) pace: Option<Arc<Pace>>,
     /// A stream was offered: what was read of it cannot be read again for another session.
     pub reads_once: AtomicBool,
+    /// What is read for several receivers, where there are several.
+    pub(super) shared: Option<Arc<SharedReader>>,
     /// The receiver takes a file in order: what it has taken it cannot take back, so no other session can go on from there.
     pub in_order: AtomicBool,
     pub ending: Ending,
@@ -137,6 +139,7 @@ impl Sending {
             dry_run,
             pace,
             reads_once: AtomicBool::new(false),
+            shared: None,
             in_order: AtomicBool::new(false),
             ending: Ending::default(),
         }
@@ -150,6 +153,9 @@ impl Sending {
         drop(queue);
         for waiting in [&self.to_send, &self.to_compare, &self.settled] {
             waiting.notify_all();
+        }
+        if let Some(shared) = &self.shared {
+            shared.lost();
         }
         rest.sort_by_key(|(id, _)| *id);
         rest.into_iter().map(|(_, entry)| entry.file.item.clone()).collect()
@@ -273,6 +279,8 @@ impl Sending {
             let got = "missing chunks of an existing file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "their values" }.into());
         }
+        // Before a worker can ask for one of them.
+        self.will_share(&attempt, first, count);
         let mut queue = self.queue.lock();
         if queue.send.len() >= RUNS_QUEUED_MAX + VALUES_QUEUED_MAX {
             return Err(

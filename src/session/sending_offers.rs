@@ -95,6 +95,7 @@ impl Sending {
         if entry.file.layout.is_open() && entry.file.length.set(None).is_ok() {
             self.progress.stream_ended(0);
         }
+        self.shares_no_more(&entry.file.item);
         let status = status(&entry.file, outcome, self.dry_run)?;
         Progress::add(&self.progress.files_done, 1);
         Progress::add(&self.progress.bytes_done, entry.file.size().unwrap_or_default());

@@ -27,7 +27,10 @@ impl Sending {
     pub(super) fn compare(&self, file: FileId, against: Against) -> Result<(), PeerMisbehaved> {
         let attempt = self.begin(file, against)?;
         match attempt.file.layout.is_open() {
-            false => Ok(()),
+            false => {
+                self.will_share(&attempt, ChunkIndex(0), 0);
+                Ok(())
+            }
             true => Err(PeerMisbehaved::Unexpected {
                 got: "a comparison of a stream",
                 expected: "a wish for all of it",
@@ -54,6 +57,9 @@ impl Sending {
         if layout.is_open() {
             self.want_stream(file, end.0);
             return Ok(());
+        }
+        if first == 0 {
+            self.will_share(&attempt, ChunkIndex(0), layout.chunks());
         }
         self.enqueue_missing(attempt, ChunkIndex(first), end.0 - first)
     }

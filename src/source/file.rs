@@ -24,8 +24,8 @@ pub struct Source {
 
 /// What tells whether a file is still the same. The change time is left out on purpose: a backup that
 /// links the file, or a chmod, does not change what is in it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Stamp {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -42,6 +42,11 @@ impl Stamp {
             mtime_seconds: metadata.mtime(),
             mtime_nanos: metadata.mtime_nsec(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_inode(self, inode: u64) -> Stamp {
+        Stamp { inode, ..self }
     }
 
     /// How `now` differs, if it does.
@@ -87,6 +92,10 @@ impl Source {
 
     pub fn size(&self) -> u64 {
         self.stamp.size
+    }
+
+    pub(super) fn stamp(&self) -> Stamp {
+        self.stamp
     }
 
     /// Whether it takes less room than it is long.

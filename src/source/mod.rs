@@ -4,12 +4,15 @@
 //!   lost session left over. It never holds a list of all of them.
 //! - [`Source`] is a regular file, [`OpenSource`] its bytes.
 //! - [`Stream`] is what can be read only once, as the standard input.
+//! - [`SharedReader`] lets several receivers have what was read once.
 
 mod attributes;
 mod error;
 mod feed;
 mod file;
 mod item;
+mod shared;
+mod sharing;
 mod stream;
 mod walk;
 #[cfg(test)]
@@ -19,5 +22,6 @@ pub use error::{Change, SourceError};
 pub use feed::{Feed, Next};
 pub use file::{OpenSource, Source};
 pub use item::{Item, What};
+pub use shared::{Content, SharedReader, share};
 pub use stream::{Reached, STANDARD_INPUT, Stream};
 pub use walk::{Excludes, Options, Root, Trouble, name_of};

@@ -22,6 +22,7 @@ use crate::name::{Escaped, Name, RelativePath};
 use crate::protocol::message::Metadata;
 
 /// What is left out: patterns as in `.gitignore`, seen from each folder that the user named.
+#[derive(Clone)]
 pub struct Excludes(Gitignore);
 
 impl Excludes {
@@ -48,6 +49,7 @@ impl Excludes {
 }
 
 /// How to walk.
+#[derive(Clone)]
 pub struct Options {
     /// Send what symbolic links point to, and not the links.
     pub follow: bool,
@@ -57,6 +59,7 @@ pub struct Options {
 }
 
 /// Something that the user named.
+#[derive(Clone)]
 pub struct Root {
     path: PathBuf,
     /// The name it gets at the receiver; `None` where only what is in it is sent.

@@ -46,6 +46,7 @@ impl House {
 }
 
 /// A sender on its way.
+#[derive(Clone)]
 pub struct Visitor {
     pub tls: Arc<ClientConfig>,
     pub own: Fingerprint,

@@ -21,15 +21,17 @@ use crate::session::pace::Pace;
 use crate::session::send_worker::compare_chunks;
 use crate::session::sending::Sending;
 use crate::session::{End, Observer, Progress, outbox};
-use crate::source::{Feed, Next};
+use crate::source::{Feed, Next, SharedReader};
 
 /// What to send and how.
 pub struct Transfer {
     pub feed: Feed,
     /// Nothing is to be stored: the user only wants to know what would be.
     pub dry_run: bool,
-    /// Bytes a second that may be sent, all connections together.
-    pub limit: Option<u64>,
+    /// How fast chunks may go, all connections of all transfers with the same pace together.
+    pub pace: Option<Arc<Pace>>,
+    /// What is read for several receivers, where there are several.
+    pub shared: Option<Arc<SharedReader>>,
     pub observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
     /// How long a silent receiver is waited for.
@@ -83,9 +85,8 @@ pub async fn send(
     mut reenter: impl AsyncFnMut(SessionId) -> Result<Link, EnterError>,
     stop: impl Future<Output = ()>,
 ) -> Result<SendOutcome, SendError> {
-    let Transfer { mut feed, dry_run, limit, observer, progress, patience, retry_for } = transfer;
-    let pace = limit.map(|limit| Arc::new(Pace::new(limit)));
-    let how = How { observer, progress, patience, dry_run, limit, pace };
+    let Transfer { mut feed, dry_run, pace, shared, observer, progress, patience, retry_for } = transfer;
+    let how = How { observer, progress, patience, dry_run, pace, shared };
     let mut clock = RetryClock::new(retry_for);
     tokio::pin!(stop);
     loop {
@@ -171,17 +172,18 @@ struct How {
     progress: Arc<Progress>,
     patience: Duration,
     dry_run: bool,
-    limit: Option<u64>,
     pace: Option<Arc<Pace>>,
+    shared: Option<Arc<SharedReader>>,
 }
 
 /// Runs one session to its end.
 async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) -> Result<Ran, SendError> {
     let Link { reader, writer, secret, session, cipher, wanted, share, addr, .. } = link;
     let (outbox, outbox_reader) = outbox();
-    let How { patience, dry_run, limit, .. } = *how;
-    let pace = how.pace.clone();
-    let sending = Arc::new(Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace));
+    let How { patience, dry_run, .. } = *how;
+    let (pace, limit) = (how.pace.clone(), how.pace.as_ref().map(|pace| pace.rate()));
+    let sending = Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace);
+    let sending = Arc::new(sending.sharing(how.shared.clone()));
     sending.set_share(share);
     if let Some(stream) = feed.stream() {
         sending.follow(stream);

@@ -1,0 +1,100 @@
+//! Who gets what: the hosts and the paths that a command line names.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+
+use super::Failure;
+use super::args::SendArgs;
+use super::exit::Exit;
+use crate::limits::RECEIVERS_MAX;
+use crate::name::Escaped;
+use crate::source::name_of;
+use crate::transport::tcp::address::Peer;
+
+fn usage(error: anyhow::Error) -> Failure {
+    Failure::new(Exit::Usage, error)
+}
+
+/// The receivers, at least one, and what to send to each of them. Without `--to` the last argument is the host.
+pub fn split(args: &SendArgs) -> Result<(Vec<Peer>, Vec<PathBuf>), Failure> {
+    let arguments = &args.paths_and_host;
+    let (peers, paths) = if args.to.is_empty() {
+        let (host, paths) = arguments
+            .split_last()
+            .filter(|(_, paths)| !paths.is_empty())
+            .ok_or_else(|| usage(anyhow!("give a file and a host: lanx send FILE HOST")))?;
+        (vec![peer(host, "the last argument is the host")?], paths)
+    } else {
+        let peers: Result<Vec<Peer>, Failure> =
+            args.to.iter().map(|host| peer(host, "--to takes a host")).collect();
+        let peers = peers?;
+        check_hosts(&peers)?;
+        check_last(arguments)?;
+        (peers, &arguments[..])
+    };
+    let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+    check_names(&paths)?;
+    Ok((peers, paths))
+}
+
+fn peer(host: &OsStr, rule: &str) -> Result<Peer, Failure> {
+    let shown = Escaped::path(Path::new(host)).to_string();
+    host.to_str()
+        .ok_or_else(|| usage(anyhow!("{rule}, and '{shown}' is none")))?
+        .parse()
+        .map_err(|error| usage(anyhow!("{rule}, and '{shown}' is none: {error}")))
+}
+
+/// A receiver that is named twice is a mistake: it would get everything twice.
+fn check_hosts(peers: &[Peer]) -> Result<(), Failure> {
+    if peers.len() > RECEIVERS_MAX {
+        let n = peers.len();
+        return Err(usage(anyhow!(
+            "{n} receivers are more than {RECEIVERS_MAX}; send to some of them first"
+        )));
+    }
+    let mut seen = HashMap::new();
+    for peer in peers {
+        if let Some(first) = seen.insert(peer.address(), peer) {
+            return Err(usage(if first == peer {
+                anyhow!("--to {peer} is there twice; name each receiver once")
+            } else {
+                anyhow!("--to {first} and --to {peer} are the same receiver; name it once")
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Whoever is used to naming the host last may do so beside `--to`.
+fn check_last(arguments: &[OsString]) -> Result<(), Failure> {
+    let Some(last) = arguments.last() else { return Ok(()) };
+    let is_there = Path::new(last).symlink_metadata().is_ok();
+    let is_host = |text: &&str| *text != "-" && text.parse::<Peer>().is_ok();
+    let Some(host) = last.to_str().filter(|text| !is_there && is_host(text)) else {
+        return Ok(());
+    };
+    Err(usage(anyhow!(
+        "there is no file {host}, and beside --to only files and folders are named; if it is a host, say --to {host}"
+    )))
+}
+
+/// Two paths that would arrive under one name are a mistake: one would replace the other.
+fn check_names(paths: &[PathBuf]) -> Result<(), Failure> {
+    let mut seen: HashMap<OsString, &Path> = HashMap::new();
+    for path in paths {
+        // What standard input is called is said elsewhere.
+        let Some(name) = name_of(path).filter(|name| name != "-") else { continue };
+        if let Some(first) = seen.insert(name, path) {
+            let (first, second) = (Escaped::path(first), Escaped::path(path));
+            let error = anyhow!(
+                "{first} and {second} have the same file name; send them one after the other, or rename one"
+            );
+            return Err(usage(error));
+        }
+    }
+    Ok(())
+}
