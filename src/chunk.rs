@@ -1,6 +1,6 @@
 //! Chunk arithmetic: how a file of a given size falls into chunks.
 
-use crate::limits::CHUNK_BYTES;
+use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX};
 
 /// Which chunk of a file, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,16 +15,34 @@ pub struct FileId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     size: u64,
+    /// Whether that is only what it cannot exceed.
+    open: bool,
 }
 
 impl Layout {
     pub fn new(size: u64) -> Layout {
-        Layout { size }
+        Layout { size, open: false }
     }
 
-    /// Bytes in the file.
+    /// Of a stream whose end is not known: more than one chunk, and every chunk is full as far as anybody knows. Only the
+    /// last one may turn out to be shorter.
+    pub fn open() -> Layout {
+        Layout { size: FILE_BYTES_MAX, open: true }
+    }
+
+    /// Whether the end is not known.
+    pub fn is_open(self) -> bool {
+        self.open
+    }
+
+    /// Bytes in the file; the most that it can have where the end is not known.
     pub fn size(self) -> u64 {
         self.size
+    }
+
+    /// Bytes in the file, where that is known.
+    pub fn known_size(self) -> Option<u64> {
+        (!self.open).then_some(self.size)
     }
 
     /// Chunks in the file, at least 1.
@@ -74,6 +92,16 @@ mod tests {
         let last = ChunkIndex(layout.chunks() - 1);
         assert_eq!(layout.offset_of(last).unwrap() + (layout.len_of(last).unwrap() as u64 - 1), u64::MAX - 1);
         assert_eq!(layout.len_of(ChunkIndex(u64::MAX)), None);
+    }
+
+    #[test]
+    fn while_the_end_is_open_every_chunk_is_full_and_none_is_all_of_it() {
+        let layout = Layout::open();
+        assert!(layout.is_open() && !layout.is_single() && layout.known_size().is_none());
+        for index in [0, 1, layout.chunks() - 1] {
+            assert_eq!(layout.len_of(ChunkIndex(index)), Some(CHUNK_BYTES));
+        }
+        assert_eq!(layout.len_of(ChunkIndex(layout.chunks())), None);
     }
 
     #[test]

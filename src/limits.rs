@@ -141,6 +141,22 @@ pub const IN_ORDER_WINDOW_CHUNKS: u64 = 64;
 /// dry.
 pub const IN_ORDER_STEP_CHUNKS: u64 = 8;
 
+/// Chunks of a stream that a sender holds at once: those that were read and are not confirmed, as it can read nothing
+/// twice. 16 MiB: more than is on the way in a network of 10 Gbit/s and 10 ms, beside what waits to be sent.
+pub const STREAM_WINDOW_CHUNKS: usize = 64;
+
+/// Chunks of streams after whose arrival the sender hears of them at once: each [`PROGRESS_INTERVAL`] would be too late for
+/// one that holds no more than [`STREAM_WINDOW_CHUNKS`].
+pub const STREAM_CONFIRM_CHUNKS: u64 = 8;
+
+/// Bytes asked for in the pipe that a stream is read from: four chunks, and what Linux lets everybody have
+/// (`fs.pipe-max-size`). The usual 64 KiB make reader and writer take turns four times for each chunk.
+pub const STREAM_PIPE_BYTES: usize = 1 << 20;
+
+/// Words of 64 bits in one piece of the record of which chunks of a file are there: 4 KiB for 8 GiB of file. Pieces are
+/// made when they are needed, as a stream may be short and nobody knows.
+pub const CLAIM_PIECE_WORDS: usize = 512;
+
 /// Stretches of missing chunks that a receiver names for one file. A part file that is more torn than this has its
 /// further holes compared like data.
 pub const MISSING_PER_FILE_MAX: usize = 1024;
@@ -168,8 +184,50 @@ pub const OUTBOX_PAUSE: Duration = Duration::from_millis(1);
 /// Messages of one session that were read and wait for its thread.
 pub const MESSAGES_HEARD_MAX: usize = 64;
 
-/// Sessions that one receiver serves at once.
-pub const SESSIONS_MAX: usize = 256;
+/// Data connections of a receiver, those of all sessions together. Each has a thread, a chunk buffer and a stream buffer,
+/// 0.35 MiB or so, so that all of them stay below 100 MiB; and many times more than keep every core and disk busy.
+pub const DATA_CONNECTIONS_MAX: u16 = 256;
+
+/// Transfers that a receiver serves at once, where the user does not say: a room full of machines, each with two data
+/// connections when all are there.
+pub const TRANSFERS_DEFAULT: u16 = 128;
+const _: () = assert!(TRANSFERS_DEFAULT <= DATA_CONNECTIONS_MAX / 2);
+
+/// The most that the user may say. Each transfer has a data connection of its own, and beside those one transfer alone can
+/// have as many as it likes.
+pub const TRANSFERS_MAX: u16 = DATA_CONNECTIONS_MAX - CONNECTIONS_MAX as u16;
+const _: () = assert!(TRANSFERS_DEFAULT <= TRANSFERS_MAX);
+
+/// Of so many places, for a transfer or to wait, one is for senders that have none. One key alone still gets the
+/// hundred transfers that a receiver has to take.
+pub const PLACES_RESERVED: usize = 8;
+const _: () = assert!(TRANSFERS_DEFAULT as usize - TRANSFERS_DEFAULT as usize / PLACES_RESERVED >= 100);
+
+/// Sessions that are remembered when they have ended, so that a data connection which comes too late is told from one
+/// that belongs nowhere: as many as can end while one is on its way.
+pub const ENDED_SESSIONS_MAX: usize = 256;
+const _: () = assert!(ENDED_SESSIONS_MAX >= TRANSFERS_MAX as usize);
+
+/// How long the place of a transfer whose sender was lost is kept for it: a sender that lost no more than its connection
+/// comes back within a second.
+pub const PLACE_KEPT_FOR: Duration = Duration::from_secs(5);
+const _: () = assert!(PLACE_KEPT_FOR.as_millis() > 10 * RETRY_PAUSE_FIRST.as_millis());
+
+/// Senders that wait for their turn. Each costs a TLS connection, 50 KiB or so.
+pub const WAITING_MAX: usize = 256;
+
+/// How often a sender that waits hears that its place in the queue has changed: often enough for a person.
+pub const QUEUE_NEWS_INTERVAL: Duration = Duration::from_secs(1);
+const _: () = assert!(QUEUE_NEWS_INTERVAL.as_millis() <= BEAT_INTERVAL.as_millis());
+
+/// How long a session's share of the data connections stands before it hears that it may have more: connections are not to
+/// come and go with every small transfer. That it may have fewer it hears at once.
+pub const SHARE_GROWS_AFTER: Duration = Duration::from_secs(1);
+
+/// How long a sender may take to close data connections that have become too many. What is on the way in one is a few MiB,
+/// and a chunk takes up to 4 s at the lowest rate that a user may set.
+pub const SURPLUS_GRACE: Duration = Duration::from_secs(10);
+const _: () = assert!(SURPLUS_GRACE.as_secs() > 2 * (CHUNK_BYTES as u64 / LIMIT_MIN));
 
 /// Connections that have not yet said who they are, all together.
 pub const STRANGERS_MAX: usize = 512;
@@ -178,7 +236,8 @@ pub const STRANGERS_MAX: usize = 512;
 /// be a faulty network; so many are somebody who will not stop.
 pub const FORGED_IN_A_ROW_MAX: u32 = 8;
 
-/// Threads that compare what is there with what is offered, at each end of a session.
+/// Threads that compare what is there with what is offered, at each end of a session; at the receiver no more than its
+/// share of the data connections.
 pub const COMPARERS_MAX: usize = 4;
 
 /// With `--sync`: bytes of one file after which their way to the device is begun, so that little is left at the end.
@@ -243,8 +302,10 @@ const _: () = assert!(CHUNK_BYTES as u64 / LIMIT_MIN < SILENCE_TIMEOUT_MIN.as_se
 /// the highest.
 pub const PACE_UNIT_BYTES: u64 = 1024;
 
-/// For how long a sender that overslept may make up.
-pub const PACE_BURST: Duration = Duration::from_millis(20);
+/// For how long a sender that overslept may make up. A busy machine lets a thread sleep for tenths of a second; over ten
+/// seconds nobody sees more than 2.5 % above the rate.
+pub const PACE_BURST: Duration = Duration::from_millis(250);
+const _: () = assert!(PACE_BURST.as_millis() * 20 <= 5_000);
 
 /// How long a sender that waits for its turn looks away.
 pub const PACE_LOOK: Duration = Duration::from_millis(50);
@@ -426,6 +487,7 @@ const _: () = {
         2 * IN_ORDER_STEP_CHUNKS <= IN_ORDER_WINDOW_CHUNKS
             && CONNECTIONS_MAX as u64 <= IN_ORDER_WINDOW_CHUNKS
     );
+    assert!(2 * STREAM_CONFIRM_CHUNKS <= STREAM_WINDOW_CHUNKS as u64);
     assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_LONG_PATH && CONNECTIONS_LONG_PATH <= CONNECTIONS_MAX);
     assert!(LARGE_FILES_IN_FLIGHT_MAX <= FILES_IN_FLIGHT_MAX);
     // Offsets of the last chunk must not wrap, and `off_t` is signed.

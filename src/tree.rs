@@ -5,6 +5,10 @@
 //! so a [`Tree`] holds only the roots of the finished subtrees: about (chunks under way) x log2(chunks) values.
 //! The shape of the tree is that of the BLAKE3 specification, section 2.1: a left subtree is always complete
 //! and as large as can be.
+//!
+//! The tree of a stream grows while nobody knows its end. Until then the subtrees at the left edge stay apart: any two of
+//! them may be all there is, and then they merge into the root, which is another function. All others are merged at once,
+//! so here, too, no more is held.
 
 use std::collections::HashMap;
 
@@ -22,7 +26,7 @@ pub type ChunkValue = [u8; 32];
 
 /// The value of chunk `index` of a file laid out as `layout`, from its bytes.
 pub fn chunk_value(layout: Layout, index: ChunkIndex, bytes: &[u8]) -> ChunkValue {
-    debug_assert_eq!(layout.len_of(index), Some(bytes.len()));
+    debug_assert!(layout.is_open() || layout.len_of(index) == Some(bytes.len()));
     let mut hasher = Hasher::new();
     if layout.is_single() {
         return *hasher.update(bytes).finalize().as_bytes();
@@ -45,14 +49,16 @@ struct Node {
 
 /// Merges the values of a file's chunks into its hash.
 pub struct Tree {
+    /// How many there are; while it is open, how many there can be.
     chunks: u64,
+    open: bool,
     pending: HashMap<Node, ChainingValue>,
     root: Option<Hash>,
 }
 
 impl Tree {
     pub fn new(layout: Layout) -> Tree {
-        Tree { chunks: layout.chunks(), pending: HashMap::new(), root: None }
+        Tree { chunks: layout.chunks(), open: layout.is_open(), pending: HashMap::new(), root: None }
     }
 
     /// Adds the value of one chunk. Returns the hash of the file once every chunk has been added.
@@ -68,17 +74,44 @@ impl Tree {
             self.root = Some(Hash::from_bytes(value));
             return Ok(self.root);
         }
-        let mut node = Node { level: 0, index: chunk.0 };
-        let mut value = value;
+        self.merge(Node { level: 0, index: chunk.0 }, value)
+    }
+
+    /// The end of an open tree is known now. Returns the hash of the file if every chunk has been added.
+    ///
+    /// # Errors
+    /// [`Misplaced`] where the tree was not open, where there is only one chunk, whose value would not be that of a part,
+    /// or for a chunk behind the end that waits to be merged.
+    pub fn close(&mut self, layout: Layout) -> Result<Option<Hash>, Misplaced> {
+        let chunks = layout.chunks();
+        if !self.open || layout.is_open() || chunks < 2 || chunks > self.chunks {
+            return Err(Misplaced(ChunkIndex(chunks)));
+        }
+        (self.open, self.chunks) = (false, chunks);
+        for (node, value) in std::mem::take(&mut self.pending) {
+            // A node of one chunk may be the last one; all others were merged of as many chunks as they stand for.
+            let last = ((node.index + 1) << node.level) - 1;
+            if last >= chunks || self.root.is_some() {
+                return Err(Misplaced(ChunkIndex(last)));
+            }
+            self.merge(node, value)?;
+        }
+        Ok(self.root)
+    }
+
+    /// Merges a subtree with what is there as far as can be.
+    fn merge(&mut self, mut node: Node, mut value: ChainingValue) -> Result<Option<Hash>, Misplaced> {
+        let first = ChunkIndex(node.index << node.level);
         loop {
+            // Two at the left edge may be all of it.
+            if self.open && node.index < 2 {
+                return self.hold(node, value, first);
+            }
             let sibling = Node { level: node.level, index: node.index ^ 1 };
             let sibling_exists = sibling.index << sibling.level < self.chunks;
             if sibling_exists {
                 let Some(other) = self.pending.remove(&sibling) else {
-                    return match self.pending.insert(node, value) {
-                        None => Ok(None),
-                        Some(_) => Err(Misplaced(chunk)),
-                    };
+                    return self.hold(node, value, first);
                 };
                 let (left, right) = if node.index < sibling.index { (value, other) } else { (other, value) };
                 if self.covers_all(node.level + 1) {
@@ -89,6 +122,18 @@ impl Tree {
             }
             // Without a sibling the subtree at the right edge moves up unchanged.
             node = Node { level: node.level + 1, index: node.index / 2 };
+        }
+    }
+
+    fn hold(
+        &mut self,
+        node: Node,
+        value: ChainingValue,
+        chunk: ChunkIndex,
+    ) -> Result<Option<Hash>, Misplaced> {
+        match self.pending.insert(node, value) {
+            None => Ok(None),
+            Some(_) => Err(Misplaced(chunk)),
         }
     }
 
@@ -179,8 +224,89 @@ mod tests {
         assert!(most <= 4 * 17, "{most} values were held at once");
     }
 
+    /// The hash of a stream whose end becomes known after `known_at` chunks.
+    fn hash_of_stream(data: &[u8], order: &[u64], known_at: usize) -> Hash {
+        let (layout, open) = (Layout::new(data.len() as u64), Layout::open());
+        let mut tree = Tree::new(open);
+        let mut root = None;
+        for (n, &i) in order.iter().enumerate() {
+            if n == known_at {
+                assert_eq!(tree.close(layout), Ok(None), "the root came before the last chunk");
+            }
+            let index = ChunkIndex(i);
+            let start = layout.offset_of(index).unwrap() as usize;
+            let bytes = &data[start..start + layout.len_of(index).unwrap()];
+            assert_eq!(root, None, "the root came before the last chunk");
+            root = tree.insert(index, chunk_value(open, index, bytes)).unwrap();
+        }
+        if known_at == order.len() {
+            assert_eq!(root, None, "the root came before the end was known");
+            root = tree.close(layout).unwrap();
+        }
+        assert_eq!(root, tree.root());
+        root.unwrap()
+    }
+
+    #[test]
+    fn a_stream_has_the_hash_of_the_file_wherever_its_end_becomes_known() {
+        for chunks in [2, 3, 4, 5, 7, 8, 9, 16, 17] {
+            for size in [chunks * CHUNK_BYTES, chunks * CHUNK_BYTES - 1, (chunks - 1) * CHUNK_BYTES + 1] {
+                let data = painted(size);
+                let expected = blake3::hash(&data);
+                let forward: Vec<u64> = (0..chunks as u64).collect();
+                let backward: Vec<u64> = forward.iter().rev().copied().collect();
+                for order in [forward, backward] {
+                    for known_at in [0, 1, chunks / 2, chunks - 1, chunks] {
+                        let hash = hash_of_stream(&data, &order, known_at);
+                        assert_eq!(hash, expected, "{size} bytes in order {order:?}, known at {known_at}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_open_tree_holds_no_more_than_its_depth() {
+        let mut tree = Tree::new(Layout::open());
+        let mut most = 0;
+        for i in 0..1 << 16 {
+            tree.insert(ChunkIndex(i ^ 3), [i as u8; 32]).unwrap();
+            most = most.max(tree.pending.len());
+        }
+        assert!(most <= 4 * 17, "{most} values were held at once");
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_is_refused() {
+        let layout = |chunks: u64| Layout::new(chunks * CHUNK_BYTES as u64);
+        let with = |chunks: &[u64]| {
+            let mut tree = Tree::new(Layout::open());
+            for chunk in chunks {
+                tree.insert(ChunkIndex(*chunk), [1; 32]).unwrap();
+            }
+            tree
+        };
+        // Before a chunk that was added, also where it was merged with its neighbour.
+        assert!(with(&[5]).close(layout(5)).is_err() && with(&[4, 5]).close(layout(5)).is_err());
+        assert!(with(&[5]).close(layout(6)).is_ok());
+        assert!(with(&[0]).close(layout(1)).is_err() && with(&[]).close(Layout::open()).is_err());
+        let mut twice = with(&[0, 1]);
+        assert!(twice.close(layout(3)).is_ok() && twice.close(layout(3)).is_err());
+        assert!(Tree::new(layout(3)).close(layout(3)).is_err(), "it was never open");
+        assert!(with(&[0]).insert(ChunkIndex(0), [1; 32]).is_err(), "a chunk twice");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn a_stream_of_any_size_in_any_order(size in CHUNK_BYTES + 1..40 * CHUNK_BYTES, at: usize, seed: u64) {
+            let data = painted(size);
+            let mut order: Vec<u64> = (0..Layout::new(size as u64).chunks()).collect();
+            order.sort_by_key(|i| blake3::hash(&(i ^ seed).to_le_bytes()).as_bytes()[..8].to_vec());
+            let known_at = at % (order.len() + 1);
+            prop_assert_eq!(hash_of_stream(&data, &order, known_at), blake3::hash(&data));
+        }
+
         #[test]
         fn any_size_in_any_order(size in 0usize..40 * CHUNK_BYTES, seed: u64) {
             let data = painted(size);

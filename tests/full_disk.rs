@@ -85,11 +85,26 @@ fn a_disk_that_fills_meanwhile(scene: &Scene) {
     assert_arrived(&[&file], &scene.dst);
 }
 
+/// Nobody knows before that a stream does not fit.
+fn a_stream_that_does_not_fit_fails(scene: &Scene) {
+    let receiver = scene.receiver();
+    let before = listing(&scene.dst);
+    let stream = fs::File::open(make(&scene.src, "content", 64 * MIB)).unwrap();
+    let mut command = scene.lanx();
+    command.args(["send", "-", &receiver.addr.to_string(), "--name", "stream"]);
+    let path = scene.dst.join("stream");
+    Process::spawn_fed(command, stream)
+        .finish(PATIENCE)
+        .expect_complaint(7, &["no space for", path.to_str().unwrap(), "send again"]);
+    assert_eq!(listing(&scene.dst), before, "something is left of it");
+}
+
 #[test]
 #[ignore = "mounts: make root-tests"]
 fn a_full_tmpfs_fails_what_does_not_fit_and_nothing_else() {
     let scene = Scene::new();
     let _mount = Mount::tmpfs(&scene.dst, 12 * MIB);
+    a_stream_that_does_not_fit_fails(&scene);
     only_what_does_not_fit_fails(&scene);
     a_disk_that_fills_meanwhile(&scene);
 }
@@ -100,6 +115,7 @@ fn a_full_ext4_fails_what_does_not_fit_and_nothing_else() {
     let scene = Scene::new();
     let _mount = Mount::ext4(&scene.path("image"), &scene.dst, 32 * MIB);
     fs::remove_dir(scene.dst.join("lost+found")).unwrap();
+    a_stream_that_does_not_fit_fails(&scene);
     only_what_does_not_fit_fails(&scene);
     a_disk_that_fills_meanwhile(&scene);
 }

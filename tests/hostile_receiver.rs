@@ -15,7 +15,7 @@ use std::thread;
 use common::hostile::{Captive, chunk, file};
 use common::*;
 use lanx::protocol::message::{
-    Against, Barred, Cause, Failure, Outcome, ReceiverMessage as Say, SenderMessage, SessionId,
+    Against, Barred, Cause, Failure, Outcome, ReceiverMessage as Say, SenderMessage, SessionId, Waiting,
 };
 use lanx::protocol::seal::Cipher;
 
@@ -50,12 +50,14 @@ fn outcome(n: u64, outcome: Outcome) -> Say {
 fn messages_in_the_wrong_state_end_the_sender() {
     let welcome = Say::Welcome { session: SessionId([1; 16]), connections: 9, cipher: Cipher::preferred() };
     let greeting = "a part of the greeting";
+    let waiting = Waiting { serving: 1, own: 0, before: 0 };
     exposed(vec![
         ("a second welcome", vec![welcome], greeting),
         ("a code wanted", vec![Say::CodeWanted], greeting),
         ("a code", vec![Say::Pake { message: [1; 33] }], greeting),
         ("a proof", vec![Say::Proof { proof: [1; 32] }], greeting),
         ("barred", vec![Say::Barred(Barred::NoCode)], greeting),
+        ("a place in a queue", vec![Say::Waiting(waiting)], greeting),
         ("an early goodbye", vec![Say::Bye], "a goodbye where the outcome"),
     ]);
 }

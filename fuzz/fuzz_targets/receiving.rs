@@ -89,6 +89,16 @@ enum Step {
     },
     Say(Vec<u8>),
     Send(Vec<u8>),
+    /// The offer of a stream that will turn out to have this size.
+    OfferStream {
+        name: u8,
+        size: u8,
+    },
+    /// The length of a stream; `odd` says, where it is large, by how much it is wrong.
+    Length {
+        file: u8,
+        odd: u8,
+    },
 }
 
 impl Case {
@@ -111,7 +121,7 @@ impl Case {
 
 impl Step {
     fn read(script: &mut Script) -> Step {
-        let kind = script.below(12);
+        let kind = script.below(14);
         if let 0 = kind {
             return Step::Offer { name: script.byte(), size: script.byte() };
         }
@@ -121,8 +131,12 @@ impl Step {
         if let 11 = kind {
             return Step::Send(script.string().to_vec());
         }
+        if let 12 = kind {
+            return Step::OfferStream { name: script.byte(), size: script.byte() };
+        }
         let file = script.below(FILES);
         match kind {
+            13 => Step::Length { file, odd: script.byte() },
             1 => Step::OddOffer { file, size: script.number(), name: script.string().to_vec() },
             2 => Step::Keep { file, chunk: script.below(8) },
             3 => Step::Differs { file },
@@ -164,6 +178,10 @@ struct Scene {
     /// The hashes of all that may stand under a final name.
     allowed: HashSet<blake3::Hash>,
     connections: u32,
+    /// What the stream that is offered next will have.
+    stream_size: u64,
+    /// Streams whose length was not said.
+    streams: HashSet<u64>,
 }
 
 impl Scene {
@@ -240,6 +258,9 @@ impl Scene {
                 _ => self.step(&Step::Chunk { file, chunk: chunk as u8, kind: 0, odd: 0 })?,
             }
         }
+        if self.streams.remove(&u64::from(file)) {
+            self.step(&Step::Length { file, odd: 0 })?;
+        }
         self.step(&Step::Root { file, wrong: false })
     }
 
@@ -252,7 +273,12 @@ impl Scene {
 
     fn handle(&mut self, message: SenderMessage) -> Result<(), End> {
         match &message {
+            SenderMessage::Offer(Offer { kind: EntryKind::Stream, .. }) => {
+                self.streams.insert(self.sizes.len() as u64);
+                self.sizes.push(self.stream_size);
+            }
             SenderMessage::Offer(offer) => self.sizes.push(offer.kind.size()),
+            SenderMessage::Length { file, .. } => drop(self.streams.remove(&file.0)),
             SenderMessage::Root { hash, .. } => drop(self.allowed.insert(*hash)),
             SenderMessage::Differs { file } => drop(self.owed.remove(&file.0)),
             _ => {}
@@ -327,6 +353,16 @@ impl Scene {
                 };
                 self.frame(&header, &mut [hash.as_bytes(), &content[..]].concat())
             }
+            Step::OfferStream { name, size } => {
+                let name = NAMES[usize::from(*name) % NAMES.len()].as_bytes().to_vec();
+                self.stream_size = SIZES[usize::from(*size) % SIZES.len()];
+                let file = FileId(self.sizes.len() as u64);
+                self.handle(SenderMessage::Offer(Offer { file, kind: EntryKind::Stream, metadata, path: name }))
+            }
+            Step::Length { file, odd } => {
+                let bytes = self.content(*file, 0).len() as u64 + u64::from(odd.saturating_sub(250));
+                self.handle(SenderMessage::Length { file: id(*file), bytes })
+            }
             Step::Say(bytes) => SenderMessage::take(bytes).map_or(Ok(()), |message| self.handle(message)),
             Step::Send(bytes) => {
                 let (_, opener) = keys(self.connections);
@@ -379,6 +415,8 @@ fuzz_target!(|bytes: &[u8]| {
         over: HashSet::new(),
         allowed,
         connections: 0,
+        stream_size: 0,
+        streams: HashSet::new(),
     };
     for step in &case.steps {
         match scene.step(step) {

@@ -13,13 +13,16 @@ use std::time::Instant;
 use lanx::chunk::{ChunkIndex, FileId, Layout};
 use lanx::limits::CHUNK_BYTES;
 use lanx::protocol::frame::Kind;
-use lanx::protocol::message::{Against, Cause, Failure, Message, Outcome, ReceiverMessage, SenderMessage};
+use lanx::protocol::message::{
+    Against, Cause, Failure, Message, Metadata, Outcome, ReceiverMessage, SenderMessage,
+};
 use lanx::session::framing::FrameReader;
 use lanx::session::line::{Line, Wire};
 use lanx::session::send_worker::send_chunks;
 use lanx::session::sending::Sending;
 use lanx::session::{End, Progress, outbox};
-use lanx::source::{Excludes, Feed, Item, Next, Options, Root};
+use lanx::name::RelativePath;
+use lanx::source::{Excludes, Feed, Item, Next, Options, Root, Stream};
 use lanx::tree::chunk_value;
 use lanx_fuzz::{Counting, SIZES, Script, keys, messages, painted};
 use libfuzzer_sys::fuzz_target;
@@ -71,7 +74,7 @@ enum Step {
 
 impl Case {
     fn read(mut script: Script) -> Case {
-        let files = (0..script.below(FILES)).map(|_| script.below(SIZES.len() as u8)).collect();
+        let files = (0..script.below(FILES)).map(|_| script.below(SIZES.len() as u8 + 2)).collect();
         let mut steps = Vec::new();
         while !script.is_over() && steps.len() < STEPS_MAX {
             steps.push(Step::read(&mut script));
@@ -116,6 +119,21 @@ fn items() -> &'static [Arc<Item>] {
     })
 }
 
+/// The file of the largest size, as a stream that was read to its end, so that each run is the same.
+fn stream() -> (Arc<Stream>, Arc<Item>) {
+    let (largest, _) = SIZES.iter().enumerate().max_by_key(|(_, size)| **size).unwrap();
+    let path = items()[largest].source().unwrap().path();
+    let stream = Stream::start(fs::File::open(path).unwrap().into()).unwrap();
+    while stream.reached().end.is_none() {
+        std::thread::yield_now();
+    }
+    let name = RelativePath::from_wire(b"stream").unwrap();
+    match Feed::of_stream(stream.clone(), name, Metadata::default()).next() {
+        Next::Item(item) => (stream, item),
+        _ => panic!("no item"),
+    }
+}
+
 fn item(path: &Path) -> Arc<Item> {
     let options = Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap() };
     match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
@@ -133,6 +151,7 @@ struct NoWire;
 
 impl Wire for NoWire {
     fn hang_up(&self) {}
+    fn finish(&self) {}
     fn is_dead(&self) -> bool {
         false
     }
@@ -254,9 +273,18 @@ fuzz_target!(|bytes: &[u8]| {
         Arc::new(Sending::new(outbox, observer.clone(), Arc::new(Progress::default()), false, None));
     let mut scene = Scene { sending: sending.clone(), sizes: Vec::new(), connections: 0 };
     for n in &case.files {
-        let source = &items()[usize::from(*n)];
-        scene.sizes.push(source.size());
-        sending.offer(source.clone()).unwrap();
+        match items().get(usize::from(*n)) {
+            Some(source) => {
+                scene.sizes.push(source.size());
+                sending.offer(source.clone()).unwrap();
+            }
+            None => {
+                let (stream, item) = stream();
+                sending.follow(&stream);
+                scene.sizes.push(SIZES.into_iter().max().unwrap());
+                sending.offer(item).unwrap();
+            }
+        }
     }
     sending.finish();
     let mut end = None;

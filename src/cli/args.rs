@@ -9,7 +9,10 @@ use clap::{ArgAction, Parser, Subcommand, value_parser};
 
 use super::exit;
 use super::units::rate_from;
-use crate::limits::{CONNECTIONS_MAX, LIMIT_MIN, RETRY_FOR, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
+use crate::limits::{
+    CONNECTIONS_MAX, LIMIT_MIN, RETRY_FOR, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT,
+    TRANSFERS_MAX,
+};
 
 /// Moves files between machines on a local network, and proves that they arrived.
 ///
@@ -49,6 +52,11 @@ impl Args {
 }
 
 impl RecvArgs {
+    /// How many transfers are served at once.
+    pub fn transfers(&self) -> u16 {
+        self.max_transfers.unwrap_or(TRANSFERS_DEFAULT)
+    }
+
     /// Whether the file goes to stdout. A folder of that name is `./-`.
     pub fn to_stdout(&self) -> bool {
         self.dir.as_os_str() == "-"
@@ -61,9 +69,25 @@ impl RecvArgs {
             (self.overwrite, "--overwrite"),
             (self.rename, "--rename"),
             (self.delta, "--delta"),
+            (self.max_transfers.is_some(), "--max-transfers"),
             (self.sync, "--sync"),
             (self.verify == Verify::Reread, "--verify=reread"),
             (self.json, "--json"),
+        ];
+        given.iter().find(|(given, _)| *given).map(|(_, flag)| *flag)
+    }
+}
+
+impl SendArgs {
+    /// What is given besides and makes no sense with standard input.
+    pub fn against_stdin(&self) -> Option<&'static str> {
+        let given = [
+            (self.what.dry_run, "--dry-run"),
+            (self.what.archive, "--archive"),
+            (self.what.follow, "--follow"),
+            (!self.what.exclude.is_empty(), "--exclude"),
+            (!self.what.exclude_from.is_empty(), "--exclude-from"),
+            (self.delta, "--delta"),
         ];
         given.iter().find(|(given, _)| *given).map(|(_, flag)| *flag)
     }
@@ -98,7 +122,7 @@ pub enum Command {
 )]
 pub struct SendArgs {
     /// The files and folders to send, and last the machine to send them to: a name, an IPv4 or an IPv6 address. A folder
-    /// with a / behind it stands for what is in it.
+    /// with a / behind it stands for what is in it, and - alone for standard input (with --name).
     #[arg(required = true, num_args = 1.., value_name = "PATH")]
     pub paths_and_host: Vec<OsString>,
     /// Send to this machine. May be given several times: files are then read once for all of them. All other arguments are
@@ -108,6 +132,9 @@ pub struct SendArgs {
     /// Data connections, 1 to 16 [default: 4, or 8 where the round trip is long].
     #[arg(short, long, value_name = "N", value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub connections: Option<u8>,
+    /// The name that standard input gets at the receiver.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<OsString>,
     #[command(flatten)]
     pub what: WhatArgs,
     /// Send at most so much a second, all connections to all receivers together: bytes as in 50M (10^6) or 50Mi (2^20), bits as in 400mbit.
@@ -186,6 +213,7 @@ Examples:
   lanx send photos nas              photos/... arrive as photos/...
   lanx send photos/ nas             what is in photos arrives, without a folder of that name
   lanx send --archive --exclude '*.o' --exclude target/ project nas
+  pg_dump shop | lanx send - nas --name shop.sql
   lanx send --json notes.txt nas | while read -r event; do ...; done
 ";
 
@@ -203,6 +231,9 @@ pub struct RecvArgs {
     /// End after the first transfer, with its result as exit code.
     #[arg(long)]
     pub once: bool,
+    /// Serve so many transfers at once, 1 to 240; further senders wait for their turn [default: 128].
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=i64::from(TRANSFERS_MAX)))]
+    pub max_transfers: Option<u16>,
     /// Replace existing files that differ. Without it they are left alone and the new ones refused.
     #[arg(long, conflicts_with = "rename")]
     pub overwrite: bool,
@@ -220,7 +251,7 @@ pub struct RecvArgs {
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Verify::Arrival)]
     pub verify: Verify,
     /// List the part files of interrupted transfers in DIR and remove those that are not in use.
-    #[arg(long, conflicts_with_all = ["once", "listen", "open", "sync", "json"])]
+    #[arg(long, conflicts_with_all = ["once", "listen", "max_transfers", "open", "sync", "json"])]
     pub clean: bool,
     /// Let in machines that know the code in the first line of FILE: any text of 8 characters or more. Otherwise that of
     /// LANX_CODE, or in a terminal one made up for this run.

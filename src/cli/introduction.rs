@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::json::{self, By, Event, Whom};
 use super::output::{self, Audience, BarsHidden};
 use crate::limits::CODE_TEXT_MAX_BYTES;
-use crate::protocol::message::{SessionId, Wishes};
+use crate::protocol::message::{SessionId, Waiting, Wishes};
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::connect::ConnectError;
 use crate::transport::tcp::enter::{Acquaintance, EnterError, Errand, Link, enter};
@@ -91,14 +91,17 @@ impl Introduction {
         Ok(Introduction { visitor, name, patience, wishes, asking: Arc::default() })
     }
 
-    /// Connects and is let in, without asking anybody.
+    /// Connects, is let in and waits for its turn, without asking anybody.
     pub async fn try_to_enter(
         &self,
         peer: &Peer,
         resumes: Option<SessionId>,
         wanted: impl FnOnce(Duration) -> u8,
+        audience: Audience,
     ) -> Result<Link, EnterError> {
-        let errand = Errand { name: &self.name, resumes, wishes: self.wishes, patience: self.patience };
+        let Introduction { name, wishes, patience, .. } = self;
+        let waits = |waiting: &Waiting| tell_waiting(peer, waiting, audience);
+        let errand = Errand { name, resumes, wishes: *wishes, patience: *patience, waits: &waits };
         enter(peer, &self.visitor, &errand, wanted).await
     }
 
@@ -110,7 +113,7 @@ impl Introduction {
         audience: Audience,
     ) -> Result<Link, Failure> {
         loop {
-            match self.try_to_enter(peer, None, &wanted).await {
+            match self.try_to_enter(peer, None, &wanted, audience).await {
                 Ok(link) => {
                     tell(peer, &link, audience);
                     return Ok(link);
@@ -191,6 +194,25 @@ fn tell(peer: &Peer, link: &Link, audience: Audience) {
 pub fn tell_paired(peer: &str, key: &Fingerprint, by: By) {
     let whom = Whom { session: None, peer: Some(peer) };
     json::write(&Event::Paired { whom, key: key.to_string(), by });
+}
+
+/// Tells why nothing happens yet.
+fn tell_waiting(peer: &Peer, waiting: &Waiting, audience: Audience) {
+    let Waiting { serving, own, before } = *waiting;
+    if audience.json {
+        let whom = Whom { session: None, peer: Some(&peer.to_string()) };
+        return json::write(&Event::Waiting { whom, serving, own, before });
+    }
+    let transfers = if serving == 1 { "transfer" } else { "transfers" };
+    let own = match own {
+        0 => String::new(),
+        own => format!(", {own} of them from here"),
+    };
+    let turn = match before {
+        0 => "next in line".into(),
+        before => format!("{before} before this one"),
+    };
+    audience.note(format_args!("{peer} serves {serving} {transfers}{own}; waiting for a turn, {turn}"));
 }
 
 /// Whether there is a person who sees a question and can answer it.

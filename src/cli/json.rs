@@ -40,6 +40,16 @@ pub enum Event<'a> {
         key: String,
         by: By,
     },
+    /// The receiver serves others first.
+    Waiting {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        /// Transfers that it serves, and how many of them are of the same key.
+        serving: u32,
+        own: u32,
+        /// Senders that come first.
+        before: u32,
+    },
     /// A session began.
     Start {
         #[serde(flatten)]
@@ -101,10 +111,15 @@ pub struct Reached {
     pub files: u64,
     /// Bytes that are where they belong, in files that have an outcome or not.
     pub bytes: u64,
-    /// Bytes in all files that are known of so far.
-    pub total: u64,
+    /// Bytes in all files that are known of so far; absent while a stream has not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
     /// Of `total`, in steps of 0.1; below 100, as only the end of the session is the end.
-    pub percent: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<f64>,
+    /// The most that was told of both.
+    #[serde(skip)]
+    pub most: (u64, f64),
 }
 
 /// What became of one file.
@@ -212,7 +227,7 @@ impl<'a> File<'a> {
             path,
             path_bytes,
             kind: Some(kind),
-            size: (report.kind == ReportKind::File).then_some(report.size),
+            size: report.size,
             blake3: report.hash.filter(|_| failure.is_none()).map(|hash| hash.to_string()),
             status,
             new_path,

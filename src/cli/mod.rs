@@ -16,6 +16,7 @@ mod send;
 mod session_events;
 mod several;
 mod signals;
+mod stdin;
 mod tally;
 mod trust;
 mod units;

@@ -11,6 +11,9 @@ use super::output;
 use crate::limits::{PROGRESS_INTERVAL, WORKER_STACK_BYTES};
 use crate::session::Progress;
 
+/// While a stream has not ended nobody knows of how much.
+const TEMPLATE_ENDLESS: &str = "{prefix}{msg} {spinner}  {binary_bytes}  {binary_bytes_per_sec}  {elapsed}";
+
 const TEMPLATE: &str = "{prefix}{msg} {bar:20} {percent:>3}%  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  eta {eta}";
 
 /// What the bytes do that were counted last: cross the network, or turn out to be there already.
@@ -37,16 +40,18 @@ impl Bar {
             return Bar { running: None };
         }
         let bar = output::bars().add(ProgressBar::new(total.unwrap_or(0)));
-        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
-            bar.set_style(style);
-        }
+        set_template(&bar, TEMPLATE);
         bar.set_prefix(prefix);
         let (stop, stopped) = bounded::<()>(0);
         let follow = move || {
-            let (mut kept, mut written) = (0, 0);
+            let (mut kept, mut written, mut endless) = (0, 0, false);
             // Ends when the other end of the channel is dropped.
             while stopped.recv_timeout(PROGRESS_INTERVAL).is_err_and(|e| e.is_timeout()) {
-                bar.set_length(total.unwrap_or_else(|| Progress::get(&progress.offered)));
+                let total = total.or_else(|| progress.whole());
+                if total.is_none() != std::mem::replace(&mut endless, total.is_none()) {
+                    set_template(&bar, if endless { TEMPLATE_ENDLESS } else { TEMPLATE });
+                }
+                bar.set_length(total.unwrap_or(0));
                 bar.set_message(doing(&progress, &mut kept, &mut written));
                 bar.set_position(progress.arrived());
             }
@@ -56,6 +61,12 @@ impl Bar {
         let thread =
             thread::Builder::new().name("progress".into()).stack_size(4 * WORKER_STACK_BYTES).spawn(follow);
         Bar { running: thread.ok().map(|thread| (stop, thread)) }
+    }
+}
+
+fn set_template(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
     }
 }
 

@@ -73,7 +73,8 @@ fn check_hosts(peers: &[Peer]) -> Result<(), Failure> {
 fn check_last(arguments: &[OsString]) -> Result<(), Failure> {
     let Some(last) = arguments.last() else { return Ok(()) };
     let is_there = Path::new(last).symlink_metadata().is_ok();
-    let Some(host) = last.to_str().filter(|text| !is_there && text.parse::<Peer>().is_ok()) else {
+    let is_host = |text: &&str| *text != "-" && text.parse::<Peer>().is_ok();
+    let Some(host) = last.to_str().filter(|text| !is_there && is_host(text)) else {
         return Ok(());
     };
     Err(usage(anyhow!(
@@ -85,7 +86,8 @@ fn check_last(arguments: &[OsString]) -> Result<(), Failure> {
 fn check_names(paths: &[PathBuf]) -> Result<(), Failure> {
     let mut seen: HashMap<OsString, &Path> = HashMap::new();
     for path in paths {
-        let Some(name) = name_of(path) else { continue };
+        // What standard input is called is said elsewhere.
+        let Some(name) = name_of(path).filter(|name| name != "-") else { continue };
         if let Some(first) = seen.insert(name, path) {
             let (first, second) = (Escaped::path(first), Escaped::path(path));
             let error = anyhow!(

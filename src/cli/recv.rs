@@ -246,6 +246,7 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
             // What was written cannot be taken back, so a sender that comes back could not go on.
             retry_for: if args.to_stdout() { Duration::ZERO } else { args.patience.retry_for() },
             delta: args.delta,
+            transfers: args.transfers(),
             diligence: Diligence { sync: args.sync, reread: args.verify == Verify::Reread },
         };
         serve(listener, to, house, options, doorman.clone(), stop).await

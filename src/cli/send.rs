@@ -18,7 +18,7 @@ use super::receivers::split;
 use super::session_events::{SessionEvents, Ticker};
 use super::several::{self, Company, Told};
 use super::tally::Tally;
-use super::{Failure, signals, units};
+use super::{Failure, signals, stdin, units};
 use crate::protocol::message::{Cause, Wishes};
 use crate::session::pace::Pace;
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
@@ -172,14 +172,21 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     let told = (peers.len() > 1).then(Arc::<Told>::default);
     let report = |peer| Arc::new(Reporter::new(peer, audience, what.dry_run, told.clone()));
     let reporters: Vec<Arc<Reporter>> = peers.iter().map(report).collect();
-    let roots = inspect(&paths, &reporters);
-    if roots.is_empty() {
-        let exits = reporters.iter().map(|reporter| reporter.done(0, Duration::ZERO, 0));
-        return Ok(Exit::gravest(exits));
-    }
-    let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
-    let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
-    let options = Options { follow: what.follow, archive: what.archive, excludes };
+    let (feeds, total) = match stdin::feed(args, &paths, peers.len())? {
+        Some(feed) => (vec![feed], None),
+        None => {
+            let roots = inspect(&paths, &reporters);
+            if roots.is_empty() {
+                let exits = reporters.iter().map(|reporter| reporter.done(0, Duration::ZERO, 0));
+                return Ok(Exit::gravest(exits));
+            }
+            let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
+            let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
+            let options = Options { follow: what.follow, archive: what.archive, excludes };
+            let feed = |_| Feed::new(roots.clone(), options.clone());
+            (reporters.iter().map(feed).collect(), total)
+        }
+    };
     let wishes = Wishes { dry_run: what.dry_run, delta: args.delta };
     let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
     let manner = Manner {
@@ -189,9 +196,9 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
         patience: args.patience.timeout(),
         retry_for: args.patience.retry_for(),
     };
-    let errands = reporters.into_iter().map(|reporter| Errand {
+    let errands = reporters.into_iter().zip(feeds).map(|(reporter, feed)| Errand {
         reporter,
-        feed: Feed::new(roots.clone(), options.clone()),
+        feed,
         total,
         introduction: introduction.clone(),
         manner: manner.clone(),
@@ -263,7 +270,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         patience,
         retry_for,
     };
-    let again = async |session| introduction.try_to_enter(peer, Some(session), wanted).await;
+    let again = async |session| introduction.try_to_enter(peer, Some(session), wanted, *audience).await;
     let result = send(link, transfer, again, stop).await;
     drop((bar, ticker));
     let outcome = result.map_err(|error| match error {
@@ -271,20 +278,23 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         error @ (SendError::Thread(_) | SendError::Walk) => Failure::new(Exit::Other, error),
     })?;
     if let Some(exit) = Exit::of_broken(&outcome.end) {
-        let total = total.unwrap_or_else(|| Progress::get(&progress.offered));
+        let total = total.or_else(|| progress.whole());
         return Err(Failure::new(exit, broken(peer, &outcome, progress.arrived(), total)));
     }
     Ok(reporter.done(progress.crossed(), started.elapsed(), outcome.connections))
 }
 
 /// What to tell of a session that did not come to its end.
-fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: u64) -> anyhow::Error {
-    let SendOutcome { end, addr, in_order, .. } = outcome;
-    let progress = format!("{} of {} had arrived", units::bytes(arrived), units::bytes(total));
-    let again = match in_order {
+fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: Option<u64>) -> anyhow::Error {
+    let SendOutcome { end, addr, in_order, reads_once, .. } = outcome;
+    let of_all = total.map_or(String::new(), |total| format!(" of {}", units::bytes(total)));
+    let progress = format!("{}{of_all} had arrived", units::bytes(arrived));
+    let again = match (in_order, reads_once) {
+        (false, false) => "run the same command again to go on",
         // What it wrote to its standard output stands.
-        true => "start the receiver anew, then run the same command again",
-        false => "run the same command again to go on",
+        (true, false) => "start the receiver anew, then run the same command again",
+        (false, true) => "what was read of standard input is gone, so run what writes to it once more, too",
+        (true, true) => "start the receiver anew, then this command with what writes to its standard input",
     };
     match end {
         End::Stopped => anyhow!("interrupted; {progress}; {again}"),

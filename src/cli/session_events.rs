@@ -63,7 +63,7 @@ impl SessionEvents {
 
     fn progress(&self, progress: &Progress, total: Option<u64>) {
         let now = (Progress::get(&progress.files_done), progress.arrived());
-        let total = total.unwrap_or_else(|| Progress::get(&progress.offered));
+        let total = total.or_else(|| progress.whole());
         let mut state = self.state.lock();
         state.reached = state.reached.next(now.0, now.1, total);
         let reached = state.reached;
@@ -74,13 +74,17 @@ impl SessionEvents {
 
 impl Reached {
     /// What to tell now. After a loss the counters start at the last file that was complete, and the total of a receiver
-    /// grows with each offer; what was told stands until there is more.
-    fn next(self, files: u64, bytes: u64, total: u64) -> Reached {
-        let total = self.total.max(total);
+    /// grows with each offer; what was told stands until there is more. There is no total while a stream has not ended.
+    fn next(self, files: u64, bytes: u64, total: Option<u64>) -> Reached {
+        let files = self.files.max(files);
+        let Some(total) = total else {
+            return Reached { files, bytes: self.bytes.max(bytes), total: None, percent: None, ..self };
+        };
+        let total = self.most.0.max(total).max(self.bytes);
         let bytes = self.bytes.max(bytes.min(total));
         let tenths = if total == 0 { 0 } else { u128::from(bytes) * 1000 / u128::from(total) };
-        let percent = tenths.min(999) as f64 / 10.0;
-        Reached { files: self.files.max(files), bytes, total, percent: self.percent.max(percent) }
+        let percent = self.most.1.max(tenths.min(999) as f64 / 10.0);
+        Reached { files, bytes, total: Some(total), percent: Some(percent), most: (total, percent) }
     }
 }
 
@@ -97,7 +101,7 @@ impl Ticker {
             // At a receiver a session starts with its first offer: a peer that looks in and leaves is none.
             let mut told = Instant::now();
             while stopped.recv_timeout(PROGRESS_INTERVAL).is_err_and(|e| e.is_timeout()) {
-                if total.is_none() && Progress::get(&progress.offered) == 0 {
+                if total.is_none() && progress.whole() == Some(0) {
                     continue;
                 }
                 events.start(None);
@@ -134,14 +138,19 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_runs_backwards_whatever_the_counters_do(
-            readings in proptest::collection::vec((0..9u64, 0..300u64, 0..200u64), 1..50),
+            readings in proptest::collection::vec((0..9u64, 0..300u64, proptest::option::of(0..200u64)), 1..50),
         ) {
             let mut before = Reached::default();
+            let (mut most, mut furthest) = (0, 0.0);
             for (files, bytes, total) in readings {
                 let now = before.next(files, bytes, total);
                 prop_assert!(now.files >= before.files && now.bytes >= before.bytes);
-                prop_assert!(now.total >= before.total && now.percent >= before.percent);
-                prop_assert!(now.bytes <= now.total && now.percent < 100.0);
+                prop_assert_eq!((now.total.is_some(), now.percent.is_some()), (total.is_some(), total.is_some()));
+                if let (Some(total), Some(percent)) = (now.total, now.percent) {
+                    prop_assert!(total >= most && percent >= furthest);
+                    prop_assert!(now.bytes <= total && percent < 100.0);
+                    (most, furthest) = (total, percent);
+                }
                 before = now;
             }
         }
@@ -152,8 +161,9 @@ mod tests {
         for (bytes, total, percent) in
             [(0, 0, 0.0), (1, 3, 33.3), (2, 3, 66.6), (9999, 10000, 99.9), (5, 5, 99.9)]
         {
-            assert_eq!(Reached::default().next(0, bytes, total).percent, percent, "{bytes} of {total}");
+            let reached = Reached::default().next(0, bytes, Some(total));
+            assert_eq!(reached.percent, Some(percent), "{bytes} of {total}");
         }
-        assert_eq!(Reached::default().next(0, u64::MAX / 2, u64::MAX).percent, 49.9);
+        assert_eq!(Reached::default().next(0, u64::MAX / 2, Some(u64::MAX)).percent, Some(49.9));
     }
 }

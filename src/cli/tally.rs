@@ -70,7 +70,7 @@ impl Tally {
         match kind {
             ReportKind::File => {
                 counts.arrived += 1;
-                counts.bytes = counts.bytes.saturating_add(*size);
+                counts.bytes = counts.bytes.saturating_add(size.unwrap_or_default());
                 counts.identical += u64::from(matches!(status, FileStatus::Identical));
             }
             ReportKind::Folder => counts.folders += 1,

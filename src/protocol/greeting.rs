@@ -51,6 +51,19 @@ pub enum Barred {
     WrongCode,
     /// Too many wrong codes: try again after so many seconds.
     Later { seconds: u32 },
+    /// As many are served, and as many wait, as may.
+    Busy,
+}
+
+/// Why a sender that was let in has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Transfers that the receiver serves.
+    pub serving: u32,
+    /// How many of these are of the same key; where everybody is let in, from the same network.
+    pub own: u32,
+    /// Senders that will be served before this one if nobody else comes.
+    pub before: u32,
 }
 
 impl Hello {
@@ -87,6 +100,7 @@ impl Barred {
             Barred::NoCode => drop(w.u8(1)),
             Barred::WrongCode => drop(w.u8(2)),
             Barred::Later { seconds } => drop(w.u8(3).u32(seconds)),
+            Barred::Busy => drop(w.u8(4)),
         }
     }
 
@@ -95,8 +109,23 @@ impl Barred {
             1 => Ok(Barred::NoCode),
             2 => Ok(Barred::WrongCode),
             3 => Ok(Barred::Later { seconds: r.u32("a time to wait")? }),
+            4 => Ok(Barred::Busy),
             tag => Err(DecodeError::UnknownTag { what: "a reason", tag }),
         }
+    }
+}
+
+impl Waiting {
+    pub(super) fn put(self, w: &mut Writer) {
+        w.u32(self.serving).u32(self.own).u32(self.before);
+    }
+
+    pub(super) fn take(r: &mut Reader) -> Result<Waiting, DecodeError> {
+        Ok(Waiting {
+            serving: r.u32("a number of transfers")?,
+            own: r.u32("a number of transfers")?,
+            before: r.u32("a place in a queue")?,
+        })
     }
 }
 

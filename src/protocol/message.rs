@@ -3,7 +3,7 @@
 //! sender may say cannot be parsed from a receiver.
 
 use super::codec::{DecodeError, Reader, Writer};
-pub use super::greeting::{Barred, Hello, PakeMessage, PakeProof, SessionId, Wishes};
+pub use super::greeting::{Barred, Hello, PakeMessage, PakeProof, SessionId, Waiting, Wishes};
 use super::greeting::{cipher, connections};
 pub use super::offer::{Archive, Attribute, EntryKind, Metadata, Offer};
 pub use super::outcome::{Cause, Failure, Outcome};
@@ -50,12 +50,14 @@ pub enum SenderMessage {
     Proof { proof: PakeProof },
     /// A data connection is dead: how far did it come?
     HangUp { connection: u32 },
+    /// The stream has ended, and is so long in all.
+    Length { file: FileId, bytes: u64 },
 }
 
 /// What a receiver says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReceiverMessage {
-    /// Come in: the session's name, how many data connections it may have, and how their frames are sealed.
+    /// Come in: the session's name, how many data connections it may have for now, and how their frames are sealed.
     Welcome { session: SessionId, connections: u8, cipher: Cipher },
     /// Send the whole file.
     Send { file: FileId },
@@ -88,6 +90,10 @@ pub enum ReceiverMessage {
     /// Send the chunks of the file below `end`: they are needed in order, and there is no room for more. The next one of
     /// these goes on from there.
     SendUpTo { file: FileId, end: ChunkIndex },
+    /// You may come in when it is your turn. Said again whenever that changes, and to say: still here.
+    Waiting(Waiting),
+    /// From now on the session may have so many data connections: others came or went.
+    Share { connections: u8 },
 }
 
 fn file(r: &mut Reader) -> Result<FileId, DecodeError> {
@@ -126,6 +132,7 @@ impl Message for SenderMessage {
             Self::Pake { message } => drop(w.u8(10).bytes(message)),
             Self::Proof { proof } => drop(w.u8(11).bytes(proof)),
             Self::HangUp { connection } => drop(w.u8(12).u32(*connection)),
+            Self::Length { file, bytes } => drop(w.u8(13).u64(file.0).u64(*bytes)),
         }
     }
 
@@ -144,6 +151,7 @@ impl Message for SenderMessage {
             10 => Self::Pake { message: r.array("a SPAKE2 message")? },
             11 => Self::Proof { proof: r.array("a proof")? },
             12 => Self::HangUp { connection: r.u32("a connection")? },
+            13 => Self::Length { file: file(&mut r)?, bytes: r.u64("a length")? },
             tag => return Err(DecodeError::UnknownTag { what: "a sender's message", tag }),
         };
         r.end()?;
@@ -181,6 +189,8 @@ impl Message for ReceiverMessage {
             Self::Confirmed { connection, frames } => drop(w.u8(14).u32(*connection).u64(*frames)),
             Self::HungUp { connection, frames } => drop(w.u8(15).u32(*connection).u64(*frames)),
             Self::SendUpTo { file, end } => drop(w.u8(16).u64(file.0).u64(end.0)),
+            Self::Waiting(waiting) => waiting.put(w.u8(17)),
+            Self::Share { connections } => drop(w.u8(18).u8(*connections)),
         }
     }
 
@@ -212,6 +222,8 @@ impl Message for ReceiverMessage {
             }
             15 => Self::HungUp { connection: r.u32("a connection")?, frames: r.u64("a number of frames")? },
             16 => Self::SendUpTo { file: file(&mut r)?, end: chunk(&mut r)? },
+            17 => Self::Waiting(Waiting::take(&mut r)?),
+            18 => Self::Share { connections: connections(&mut r)? },
             tag => return Err(DecodeError::UnknownTag { what: "a receiver's message", tag }),
         };
         r.end()?;

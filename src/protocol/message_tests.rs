@@ -95,6 +95,19 @@ fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
             b"\x21\0\0\0\x0b123456789-123456789-123456789-12",
         ),
         (SenderMessage::HangUp { connection: 3 }, b"\x05\0\0\0\x0c\x03\0\0\0"),
+        (
+            SenderMessage::Length { file, bytes: 0x0504_0302 },
+            b"\x11\0\0\0\x0d\x01\x02\0\0\0\0\0\0\x02\x03\x04\x05\0\0\0\0",
+        ),
+        (
+            SenderMessage::Offer(Offer {
+                file,
+                kind: EntryKind::Stream,
+                metadata: Metadata::default(),
+                path: b"s".to_vec(),
+            }),
+            b"\x1e\0\0\0\x02\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0s\x05",
+        ),
     ]
 }
 
@@ -159,6 +172,12 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
         (ReceiverMessage::Barred(Barred::NoCode), b"\x02\0\0\0\x0d\x01"),
         (ReceiverMessage::Barred(Barred::WrongCode), b"\x02\0\0\0\x0d\x02"),
         (ReceiverMessage::Barred(Barred::Later { seconds: 3 }), b"\x06\0\0\0\x0d\x03\x03\0\0\0"),
+        (ReceiverMessage::Barred(Barred::Busy), b"\x02\0\0\0\x0d\x04"),
+        (
+            ReceiverMessage::Waiting(Waiting { serving: 128, own: 2, before: 3 }),
+            b"\x0d\0\0\0\x11\x80\0\0\0\x02\0\0\0\x03\0\0\0",
+        ),
+        (ReceiverMessage::Share { connections: 2 }, b"\x02\0\0\0\x12\x02"),
     ]
 }
 
@@ -244,15 +263,16 @@ fn each_length_at_limit_plus_one_is_refused() {
     {
         let hello = [1, connections, 1, 0, 0, 0, 0, 0, 0];
         assert_eq!(SenderMessage::take(&hello).is_ok(), good, "{connections} connections");
+        assert_eq!(ReceiverMessage::take(&[18, connections]).is_ok(), good, "{connections} connections");
     }
 }
 
 #[test]
 fn unknown_tags_are_refused() {
-    for tag in (0..=255).filter(|t| !(1..=12).contains(t)) {
+    for tag in (0..=255).filter(|t| !(1..=13).contains(t)) {
         assert!(matches!(SenderMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
-    for tag in (0..=255).filter(|t| !(1..=16).contains(t)) {
+    for tag in (0..=255).filter(|t| !(1..=18).contains(t)) {
         assert!(matches!(ReceiverMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
     for hello in [
@@ -264,7 +284,7 @@ fn unknown_tags_are_refused() {
     ] {
         assert!(matches!(SenderMessage::take(&hello), Err(DecodeError::UnknownTag { .. })), "{hello:?}");
     }
-    assert!(matches!(ReceiverMessage::take(&[13, 4]), Err(DecodeError::UnknownTag { what: "a reason", .. })));
+    assert!(matches!(ReceiverMessage::take(&[13, 5]), Err(DecodeError::UnknownTag { what: "a reason", .. })));
     let outcome = |tail: &[u8]| ReceiverMessage::take(&[&[6, 0, 0, 0, 0, 0, 0, 0, 0][..], tail].concat());
     assert!(matches!(outcome(&[0]), Err(DecodeError::UnknownTag { what: "an outcome", .. })));
     assert!(matches!(outcome(&[4, 5, 0, 0]), Err(DecodeError::UnknownTag { what: "a cause", .. })));
@@ -284,7 +304,7 @@ fn a_time_of_more_than_a_second_of_nanoseconds_is_refused() {
 proptest! {
     /// Whatever is accepted is exactly what would have been written: there are no two spellings of a message.
     #[test]
-    fn anything_that_decodes_encodes_to_the_same_bytes(mut bytes in prop::collection::vec(any::<u8>(), 1..80), tag in 0u8..17) {
+    fn anything_that_decodes_encodes_to_the_same_bytes(mut bytes in prop::collection::vec(any::<u8>(), 1..80), tag in 0u8..19) {
         bytes[0] = tag;
         let mut again = Vec::new();
         if let Ok(message) = ReceiverMessage::take(&bytes) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::codec::{DecodeError, Reader, Writer};
-use crate::chunk::FileId;
+use crate::chunk::{FileId, Layout};
 use crate::limits::{
     ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, LINK_TARGET_BYTES_MAX, NAME_BYTES_MAX, WIRE_PATH_BYTES_MAX,
 };
@@ -50,6 +50,8 @@ pub enum EntryKind {
     Symlink { target: Vec<u8> },
     /// Another name of a file that was offered before and has arrived under this path.
     HardLink { to: Vec<u8> },
+    /// A regular file of more than one chunk whose size nobody knows yet: it is read as it is sent.
+    Stream,
 }
 
 /// An entry that the sender would like to leave with the receiver.
@@ -64,11 +66,19 @@ pub struct Offer {
 }
 
 impl EntryKind {
-    /// Bytes in the file; what is no file has none.
+    /// Bytes in the file; what is no file has none, and of a stream nobody knows.
     pub fn size(&self) -> u64 {
         match self {
             EntryKind::File { size, .. } => *size,
             _ => 0,
+        }
+    }
+
+    /// How it falls into chunks.
+    pub fn layout(&self) -> Layout {
+        match self {
+            EntryKind::Stream => Layout::open(),
+            kind => Layout::new(kind.size()),
         }
     }
 }
@@ -83,6 +93,7 @@ impl Offer {
             EntryKind::Folder => drop(w.u8(2)),
             EntryKind::Symlink { target } => drop(w.u8(3).string(target, LINK_TARGET_BYTES_MAX)),
             EntryKind::HardLink { to } => drop(w.u8(4).string(to, WIRE_PATH_BYTES_MAX)),
+            EntryKind::Stream => drop(w.u8(5)),
         }
     }
 
@@ -95,6 +106,7 @@ impl Offer {
             2 => EntryKind::Folder,
             3 => EntryKind::Symlink { target: target(r)? },
             4 => EntryKind::HardLink { to: r.string(WIRE_PATH_BYTES_MAX, "a path")?.to_vec() },
+            5 => EntryKind::Stream,
             tag => return Err(DecodeError::UnknownTag { what: "a kind of entry", tag }),
         };
         Ok(Offer { file, kind, metadata, path })

@@ -1,21 +1,23 @@
 //! Sealed frames on a byte stream.
 
-use std::io::{self, BufReader, BufWriter, IoSlice, Read, Write};
+use std::io::{self, BufWriter, IoSlice, Read, Write};
+use std::ops::Range;
 
 use super::End;
+use super::pages::Pages;
 use crate::limits::{CHUNK_BYTES, CONNECTION_BUFFER_BYTES};
 use crate::protocol::frame::{HASH_BYTES, HEADER_BYTES, Header};
 use crate::protocol::seal::{Opener, SealError, Sealer, TAG_BYTES};
 
 /// What one worker reads, hashes, seals and writes in: room for a chunk, behind room for the hash that leads a whole file.
 pub struct ChunkBuffer {
-    bytes: Vec<u8>,
+    bytes: Pages,
 }
 
 impl ChunkBuffer {
     #[allow(clippy::new_without_default, reason = "allocating a quarter of a MiB is not a default")]
     pub fn new() -> ChunkBuffer {
-        ChunkBuffer { bytes: vec![0; HASH_BYTES + CHUNK_BYTES] }
+        ChunkBuffer { bytes: Pages::new(HASH_BYTES + CHUNK_BYTES) }
     }
 
     /// Room for `len` bytes of file content, at most a chunk.
@@ -81,7 +83,7 @@ impl<W: Write> FrameWriter<W> {
 
 /// Reads and opens frames.
 pub struct FrameReader<R: Read> {
-    input: BufReader<R>,
+    input: Buffered<R>,
     opener: Opener,
     /// The header of the frame whose payload is next, as it came: it is part of what was sealed.
     header: [u8; HEADER_BYTES],
@@ -89,8 +91,7 @@ pub struct FrameReader<R: Read> {
 
 impl<R: Read> FrameReader<R> {
     pub fn new(stream: R, opener: Opener) -> Self {
-        let input = BufReader::with_capacity(CONNECTION_BUFFER_BYTES, stream);
-        FrameReader { input, opener, header: [0; HEADER_BYTES] }
+        FrameReader { input: Buffered::new(stream), opener, header: [0; HEADER_BYTES] }
     }
 
     /// The next header, or `None` where the stream ends between two frames. It is only a claim until its payload was
@@ -132,6 +133,37 @@ impl<R: Read> FrameReader<R> {
             SealError::KeyUsedUp | SealError::Crypto => End::Exhausted(error.to_string()),
             error => End::Forged(error),
         })
+    }
+}
+
+/// What `BufReader` is, with a buffer that the system gets back (see [`Pages`]). What is at least as long as the buffer passes
+/// straight through.
+struct Buffered<R> {
+    stream: R,
+    buffer: Pages,
+    /// What was read and not asked for yet.
+    unread: Range<usize>,
+}
+
+impl<R: Read> Buffered<R> {
+    fn new(stream: R) -> Self {
+        Buffered { stream, buffer: Pages::new(CONNECTION_BUFFER_BYTES), unread: 0..0 }
+    }
+}
+
+impl<R: Read> Read for Buffered<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.unread.is_empty() {
+            if to.len() >= self.buffer.len() {
+                return self.stream.read(to);
+            }
+            self.unread = 0..self.stream.read(&mut self.buffer)?;
+        }
+        let from = &self.buffer[self.unread.clone()];
+        let n = from.len().min(to.len());
+        to[..n].copy_from_slice(&from[..n]);
+        self.unread.start += n;
+        Ok(n)
     }
 }
 

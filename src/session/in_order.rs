@@ -11,6 +11,7 @@ use std::thread;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::extent::Extent;
 use super::framing::ChunkBuffer;
 use super::incoming::Offered;
 use super::receiving::Receiving;
@@ -37,6 +38,7 @@ struct State {
     next: u64,
     /// The sender may send the chunks below this one.
     end: u64,
+    extent: Extent,
     tree: Tree,
     theirs: Option<Hash>,
     /// Why the rest does not come.
@@ -66,6 +68,7 @@ impl InOrder {
             spare: Vec::new(),
             next: 0,
             end: IN_ORDER_WINDOW_CHUNKS.min(offered.layout.chunks()),
+            extent: Extent::new(offered.id, offered.layout),
             tree: Tree::new(offered.layout),
             theirs: None,
             failure: None,
@@ -83,19 +86,20 @@ impl InOrder {
         }
     }
 
-    /// Takes a chunk in, and with it the buffer that it is in; the caller gets another one.
+    /// Takes a chunk of `len` bytes in, and with it the buffer that it is in; the caller gets another one.
     pub fn take(
         &self,
         index: ChunkIndex,
         value: ChunkValue,
+        len: usize,
         buffer: &mut ChunkBuffer,
     ) -> Result<(), PeerMisbehaved> {
         let wrong = PeerMisbehaved::WrongChunk { file: self.offered.id.0, chunk: index.0 };
-        let Some(len) = self.offered.layout.len_of(index) else { return Err(wrong) };
         let mut state = self.state.lock();
         if state.over {
             return Ok(());
         }
+        state.extent.admit(index, len)?;
         if index.0 >= state.end {
             let got = "a chunk that there is no room for yet";
             return Err(PeerMisbehaved::Unexpected { got, expected: "those that it was asked for" });
@@ -113,10 +117,30 @@ impl InOrder {
 
     /// The sender's hash of the file.
     pub fn root(&self, hash: Hash) -> Result<(), PeerMisbehaved> {
-        if self.state.lock().theirs.replace(hash).is_some() {
+        let mut state = self.state.lock();
+        if state.extent.layout().is_open() {
+            let got = "the hash of a stream";
+            return Err(PeerMisbehaved::Unexpected { got, expected: "its length before" });
+        }
+        if state.theirs.replace(hash).is_some() {
             let got = "a second hash of a file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "one hash for each file" });
         }
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// The stream has ended.
+    pub fn length(&self, bytes: u64, progress: &Progress) -> Result<(), PeerMisbehaved> {
+        let mut state = self.state.lock();
+        if state.over {
+            return Ok(());
+        }
+        let layout = state.extent.end(bytes)?;
+        progress.stream_ended(bytes);
+        let wrong =
+            |chunk: ChunkIndex| PeerMisbehaved::WrongChunk { file: self.offered.id.0, chunk: chunk.0 };
+        state.tree.close(layout).map_err(|misplaced| wrong(misplaced.0))?;
         self.changed.notify_one();
         Ok(())
     }
@@ -146,7 +170,7 @@ impl InOrder {
                 return Step::Fail(failure);
             }
             let next = state.next;
-            let written = next == self.offered.layout.chunks();
+            let written = next == state.extent.layout().chunks();
             // Known to be wrong, it is not written any further.
             if let (Some(ours), Some(theirs)) = (state.tree.root(), state.theirs)
                 && (written || ours != theirs)
@@ -165,8 +189,9 @@ impl InOrder {
     fn wrote(&self, chunk: Chunk) -> Option<ChunkIndex> {
         let mut state = self.state.lock();
         state.spare.push(chunk.buffer);
-        let end = (state.next + IN_ORDER_WINDOW_CHUNKS).min(self.offered.layout.chunks());
-        let last = end == self.offered.layout.chunks();
+        let chunks = state.extent.layout().chunks();
+        let end = (state.next + IN_ORDER_WINDOW_CHUNKS).min(chunks);
+        let last = end == chunks;
         let due = end >= state.end + if last { 1 } else { IN_ORDER_STEP_CHUNKS };
         due.then(|| {
             state.end = end;
@@ -217,7 +242,8 @@ impl Receiving {
             files.failed.insert(file.offered.id);
         }
         drop(files);
-        self.report(&file.offered, hash, status);
+        let layout = file.state.lock().extent.layout();
+        self.report(&Offered { layout, ..file.offered.clone() }, hash, status);
     }
 }
 

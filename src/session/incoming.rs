@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Outbox, PeerMisbehaved};
+use super::claims::Claims;
+use super::extent::Extent;
+use super::{Outbox, PeerMisbehaved, Progress};
 use crate::chunk::{ChunkIndex, FileId, Layout};
 use crate::limits::{VALUES_IN_FLIGHT_MAX, WRITE_BACK_BYTES};
 use crate::name::RelativePath;
@@ -19,6 +21,7 @@ use crate::tree::{ChunkValue, Hash, Tree};
 pub struct Offered {
     pub id: FileId,
     pub path: RelativePath,
+    /// As it was offered: that of a stream is open.
     pub layout: Layout,
     /// Whether it has holes that are to be kept.
     pub sparse: bool,
@@ -39,6 +42,8 @@ pub enum Bytes {
 /// A file whose every chunk is accounted for.
 pub struct Settled {
     pub bytes: Bytes,
+    /// How long it is, which for a stream was not known before.
+    pub layout: Layout,
     /// The hash of what is here.
     pub ours: Hash,
     /// The hash of what was sent.
@@ -48,9 +53,9 @@ pub struct Settled {
 /// A file under way that takes more than one frame, or none because it is compared with an existing one.
 pub struct Incoming {
     pub offered: Offered,
-    /// One bit for each chunk that was written or kept, so that no chunk is ever written twice and nothing is
-    /// written any more once all of them are there. Pages that are never touched take no memory.
-    claimed: Vec<AtomicU64>,
+    /// The chunks that were written or kept, so that no chunk is ever written twice and nothing is written any more once
+    /// all of them are there.
+    claims: Claims,
     /// Bytes written, to know when it is time to write them back.
     written: AtomicU64,
     state: Mutex<State>,
@@ -60,6 +65,7 @@ pub struct Incoming {
 struct State {
     /// `None` once the file is over.
     bytes: Option<Bytes>,
+    extent: Extent,
     tree: Tree,
     /// Values that the sender knows and has not judged.
     announced: HashMap<u64, ChunkValue>,
@@ -69,22 +75,22 @@ struct State {
 impl State {
     fn settle(&mut self) -> Option<Settled> {
         let (ours, theirs) = (self.tree.root()?, self.theirs?);
-        Some(Settled { bytes: self.bytes.take()?, ours, theirs })
+        Some(Settled { bytes: self.bytes.take()?, layout: self.extent.layout(), ours, theirs })
     }
 }
 
 impl Incoming {
     pub fn new(offered: Offered, bytes: Bytes) -> Incoming {
-        let words = offered.layout.chunks().div_ceil(64) as usize;
         let state = State {
             bytes: Some(bytes),
+            extent: Extent::new(offered.id, offered.layout),
             tree: Tree::new(offered.layout),
             announced: HashMap::new(),
             theirs: None,
         };
         Incoming {
             written: AtomicU64::new(0),
-            claimed: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            claims: Claims::new(offered.layout),
             offered,
             state: Mutex::new(state),
             room: Condvar::new(),
@@ -95,10 +101,15 @@ impl Incoming {
         PeerMisbehaved::WrongChunk { file: self.offered.id.0, chunk: index.0 }
     }
 
-    /// The part file that chunks go into; `None` once the file is over.
-    pub fn part(&self) -> Result<Option<Arc<Part>>, PeerMisbehaved> {
-        match &self.state.lock().bytes {
-            Some(Bytes::Part(part)) => Ok(Some(part.clone())),
+    /// The part file that chunk `index` of `len` bytes goes into; `None` once the file is over.
+    pub fn part_for(&self, index: ChunkIndex, len: usize) -> Result<Option<Arc<Part>>, PeerMisbehaved> {
+        let mut state = self.state.lock();
+        match &state.bytes {
+            Some(Bytes::Part(part)) => {
+                let part = part.clone();
+                state.extent.admit(index, len)?;
+                Ok(Some(part))
+            }
             Some(Bytes::Existing(_)) => {
                 let got = "a chunk of a file that is only compared";
                 Err(PeerMisbehaved::Unexpected { got, expected: "a verdict on it" })
@@ -111,12 +122,7 @@ impl Incoming {
     pub fn claim(&self, index: ChunkIndex) -> Result<(), PeerMisbehaved> {
         let wrong = || self.wrong_chunk(index);
         self.offered.layout.len_of(index).ok_or_else(wrong)?;
-        let word = usize::try_from(index.0 / 64).ok().and_then(|w| self.claimed.get(w)).ok_or_else(wrong)?;
-        let bit = 1 << (index.0 % 64);
-        match word.fetch_or(bit, Ordering::Relaxed) & bit {
-            0 => Ok(()),
-            _ => Err(wrong()),
-        }
+        if self.claims.take(index) { Ok(()) } else { Err(wrong()) }
     }
 
     /// Notes that `bytes` more were written; true each time that makes another [`WRITE_BACK_BYTES`].
@@ -151,11 +157,31 @@ impl Incoming {
     /// The sender's hash of the file.
     pub fn root(&self, hash: Hash) -> Result<Option<Settled>, PeerMisbehaved> {
         let mut state = self.state.lock();
+        if state.extent.layout().is_open() {
+            let got = "the hash of a stream";
+            return Err(PeerMisbehaved::Unexpected { got, expected: "its length before" });
+        }
         if state.theirs.replace(hash).is_some() {
             let got = "a second hash of a file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "one hash for each file" });
         }
         Ok(state.settle())
+    }
+
+    /// The stream has ended. Nothing comes of it where the file is over.
+    pub fn length(&self, bytes: u64, progress: &Progress) -> Result<Option<Settled>, PeerMisbehaved> {
+        let mut state = self.state.lock();
+        let Some(Bytes::Part(part)) = state.bytes.clone() else { return Ok(None) };
+        let layout = state.extent.end(bytes)?;
+        part.end_at(bytes);
+        progress.stream_ended(bytes);
+        state.tree.close(layout).map_err(|misplaced| self.wrong_chunk(misplaced.0))?;
+        Ok(state.settle())
+    }
+
+    /// What was offered, with the length as far as it is known by now.
+    pub fn offered_now(&self) -> Offered {
+        Offered { layout: self.state.lock().extent.layout(), ..self.offered.clone() }
     }
 
     /// Ends it early; hands out what it held, the first time.

@@ -110,7 +110,9 @@ proptest! {
                 }
                 Event::Keep(chunk) => incoming.keep(ChunkIndex(chunk)),
                 Event::Chunk(chunk) => {
-                    incoming.claim(ChunkIndex(chunk)).and_then(|()| incoming.stored(ChunkIndex(chunk), value(chunk)))
+                    let len = Layout::new(size()).len_of(ChunkIndex(chunk)).unwrap_or_default();
+                    let admitted = incoming.part_for(ChunkIndex(chunk), len).map(drop);
+                    admitted.and_then(|()| incoming.claim(ChunkIndex(chunk))).and_then(|()| incoming.stored(ChunkIndex(chunk), value(chunk)))
                 }
                 Event::Root => incoming.root(root()),
             };

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -16,12 +17,16 @@ pub trait Wire: Send + Sync {
     fn hang_up(&self);
     /// Whether the other side has ended it. A worker finds out only when it writes.
     fn is_dead(&self) -> bool;
+    /// Says that nothing more will be written.
+    fn finish(&self);
 }
 
 /// One data connection as the sender's side of a session sees it.
 pub struct Line {
     pub number: u32,
     wire: Box<dyn Wire>,
+    /// It is one too many: its worker takes no more chunks.
+    retired: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -39,7 +44,7 @@ struct State {
 impl Line {
     pub fn new(number: u32, now: Instant, wire: Box<dyn Wire>) -> Line {
         let state = State { owed_since: Some(now), ..State::default() };
-        Line { number, wire, state: Mutex::new(state) }
+        Line { number, wire, retired: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
     /// Notes a frame that is about to be written. False once the connection has ended: it must go another way.
@@ -66,6 +71,20 @@ impl Line {
         self.state.lock().closed
     }
 
+    /// Has the worker take no more chunks, and end the connection behind those that it has written.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    /// The worker has written all that it will write.
+    pub fn finish(&self) {
+        self.wire.finish();
+    }
+
     /// The receiver has taken in the first `frames` frames; 0 says that it has the connection.
     pub fn confirm(&self, frames: u64) -> Result<(), PeerMisbehaved> {
         let mut state = self.state.lock();
@@ -75,7 +94,9 @@ impl Line {
                 got: "a count of frames that were not sent",
                 expected: "how many of those that were",
             })?;
-        state.unconfirmed.drain(..news);
+        for (attempt, chunk) in state.unconfirmed.drain(..news) {
+            attempt.file.arrived(chunk);
+        }
         state.confirmed = frames;
         state.owed_since = (!state.unconfirmed.is_empty()).then(Instant::now);
         Ok(())

@@ -19,6 +19,7 @@ impl Wire for Wired {
     fn is_dead(&self) -> bool {
         false
     }
+    fn finish(&self) {}
 }
 
 fn attempt() -> Arc<Attempt> {

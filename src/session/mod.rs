@@ -5,7 +5,9 @@
 //! [`send_chunks`](send_worker::send_chunks) and [`receive_chunks`](receive_worker::receive_chunks) over whatever
 //! byte stream a transport hands them.
 
+mod claims;
 pub mod ending;
+mod extent;
 mod finishing;
 pub mod framing;
 mod in_order;
@@ -13,6 +15,7 @@ mod incoming;
 pub mod line;
 pub mod outbox;
 pub mod pace;
+mod pages;
 pub mod receive_worker;
 pub mod receiving;
 mod receiving_compare;
@@ -24,6 +27,7 @@ pub mod sending;
 mod sending_lines;
 mod sending_offers;
 mod sending_shared;
+mod sending_stream;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -45,8 +49,8 @@ pub struct FileReport {
     pub kind: ReportKind,
     /// Whether it was named by the sender's user, or stands at the top of the destination, rather than in a folder.
     pub named: bool,
-    /// Bytes in the file; 0 for what is no file.
-    pub size: u64,
+    /// Bytes in the file; `None` for what is no file, and for a stream that failed before its end was known.
+    pub size: Option<u64>,
     /// The BLAKE3 hash of the whole file, where it was verified.
     pub hash: Option<Hash>,
     pub status: FileStatus,
@@ -101,8 +105,10 @@ pub trait Observer: Send + Sync {
 /// sender that is the receiver's word, so sums of them never wrap.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Bytes in the files offered so far.
+    /// Bytes in the files offered so far. Those of a stream come in when it has ended.
     pub offered: AtomicU64,
+    /// Streams under way whose end is not known: while there are any, nobody knows the whole.
+    pub endless: AtomicU64,
     /// Bytes that crossed the network and were written, in this session.
     pub written: AtomicU64,
     /// Bytes that were at the receiver already and proved to be right, in this session.
@@ -120,6 +126,23 @@ pub struct Progress {
 impl Progress {
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// A stream began.
+    pub(crate) fn stream_began(&self) {
+        Progress::add(&self.endless, 1);
+    }
+
+    /// A stream has so many bytes; none where it failed before anybody knew.
+    pub(crate) fn stream_ended(&self, bytes: u64) {
+        // The bytes first: at no moment is the whole known and too little.
+        Progress::add(&self.offered, bytes);
+        self.endless.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Bytes in all files offered so far; `None` while nobody knows.
+    pub fn whole(&self) -> Option<u64> {
+        (self.endless.load(Ordering::Acquire) == 0).then(|| Progress::get(&self.offered))
     }
 
     /// Reads one of the counters.

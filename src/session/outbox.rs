@@ -7,6 +7,7 @@
 //! [`OutboxReader::check`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::Notify;
@@ -18,25 +19,32 @@ use crate::protocol::message::{Message, put_framed};
 /// Where a session's threads put what is to be said. Clones share one queue.
 pub struct Outbox<M> {
     queue: Sender<M>,
-    filled: Arc<Notify>,
+    waker: Arc<Waker>,
+}
+
+/// Wakes whoever takes it.
+#[derive(Default)]
+struct Waker {
+    filled: Notify,
+    nudged: AtomicBool,
 }
 
 /// Where the control connection takes it.
 pub struct OutboxReader<M> {
     queue: Receiver<M>,
-    filled: Arc<Notify>,
+    waker: Arc<Waker>,
 }
 
 /// A queue and its reader.
 pub fn outbox<M>() -> (Outbox<M>, OutboxReader<M>) {
     let (sender, receiver) = crossbeam_channel::unbounded();
-    let filled = Arc::new(Notify::new());
-    (Outbox { queue: sender, filled: filled.clone() }, OutboxReader { queue: receiver, filled })
+    let waker = Arc::new(Waker::default());
+    (Outbox { queue: sender, waker: waker.clone() }, OutboxReader { queue: receiver, waker })
 }
 
 impl<M> Clone for Outbox<M> {
     fn clone(&self) -> Self {
-        Outbox { queue: self.queue.clone(), filled: self.filled.clone() }
+        Outbox { queue: self.queue.clone(), waker: self.waker.clone() }
     }
 }
 
@@ -45,8 +53,14 @@ impl<M> Outbox<M> {
     /// to tell, and the message is dropped: the session's [`Ending`](super::Ending) says why.
     pub fn send(&self, message: M) {
         if self.queue.send(message).is_ok() {
-            self.filled.notify_one();
+            self.waker.filled.notify_one();
         }
+    }
+
+    /// Has the control connection say now what it says by itself from time to time.
+    pub fn nudge(&self) {
+        self.waker.nudged.store(true, Ordering::Relaxed);
+        self.waker.filled.notify_one();
     }
 }
 
@@ -65,15 +79,16 @@ impl<M: Message> OutboxReader<M> {
         }
     }
 
-    /// Waits for messages and appends all that are there to `to`, each behind its length.
-    /// Cancelling it loses nothing.
-    pub async fn take_all(&self, to: &mut Vec<u8>) {
+    /// Waits for messages and appends all that are there to `to`, each behind its length. Returns whether it was nudged
+    /// ([`Outbox::nudge`]). Cancelling it loses nothing.
+    pub async fn take_all(&self, to: &mut Vec<u8>) -> bool {
         loop {
             self.take_rest(to);
-            if !to.is_empty() {
-                return;
+            let nudged = self.waker.nudged.swap(false, Ordering::Relaxed);
+            if nudged || !to.is_empty() {
+                return nudged;
             }
-            self.filled.notified().await;
+            self.waker.filled.notified().await;
         }
     }
 

@@ -32,13 +32,16 @@ pub fn receive_chunks<R: Read>(
     frames: &AtomicU64,
 ) -> Result<(), End> {
     let reader = FrameReader::new(stream, opener);
-    let mut worker = Worker { session, reader, buffer: ChunkBuffer::new(), current: None };
+    let mut worker = Worker { session, reader, buffer: ChunkBuffer::new(), current: None, of_stream: false };
     while let Some(header) = worker.reader.header()? {
         match header.kind {
             Kind::Whole => worker.receive_whole(&header)?,
             Kind::Chunk | Kind::Zeros => worker.receive_chunk(&header)?,
         }
         frames.fetch_add(1, Ordering::Release);
+        if std::mem::take(&mut worker.of_stream) {
+            session.took_in_of_stream();
+        }
     }
     Ok(())
 }
@@ -49,6 +52,8 @@ struct Worker<'a, R: Read> {
     buffer: ChunkBuffer,
     /// The file of the last chunk: most often also that of the next.
     current: Option<Arc<Incoming>>,
+    /// Whether the frame was of a stream.
+    of_stream: bool,
 }
 
 impl<R: Read> Worker<'_, R> {
@@ -72,15 +77,24 @@ impl<R: Read> Worker<'_, R> {
     /// A chunk whose turn may not have come.
     fn receive_in_order(&mut self, incoming: &InOrder, header: &Header) -> Result<(), End> {
         let content = self.content_of(&incoming.offered, header)?;
-        let value = chunk_value(incoming.offered.layout, header.chunk, content);
-        Ok(incoming.take(header.chunk, value, &mut self.buffer)?)
+        let (value, len) = (chunk_value(incoming.offered.layout, header.chunk, content), content.len());
+        Ok(incoming.take(header.chunk, value, len, &mut self.buffer)?)
     }
 
     /// The content of a frame that carries one chunk of several.
     fn content_of(&mut self, offered: &Offered, header: &Header) -> Result<&mut [u8], PeerMisbehaved> {
         let Offered { id, layout, .. } = *offered;
         let wrong = PeerMisbehaved::WrongChunk { file: id.0, chunk: header.chunk.0 };
+        self.of_stream = layout.is_open();
         let expected = layout.len_of(header.chunk).filter(|_| !layout.is_single()).ok_or(wrong)?;
+        // Of a stream any chunk may be the last, as long as its length is not known.
+        if layout.is_open() && header.kind == Kind::Chunk {
+            // None is empty, and nothing has no value.
+            if header.content_bytes == 0 {
+                check_length(header, expected as u64)?;
+            }
+            return Ok(self.buffer.content(header.content_bytes));
+        }
         let content = self.buffer.content(expected);
         match header.kind {
             Kind::Zeros => content.fill(0),
@@ -94,7 +108,7 @@ impl<R: Read> Worker<'_, R> {
         let layout = incoming.offered.layout;
         let content = self.content_of(&incoming.offered, header)?;
         let len = content.len() as u64;
-        let Some(part) = incoming.part()? else { return Ok(()) };
+        let Some(part) = incoming.part_for(header.chunk, content.len())? else { return Ok(()) };
         incoming.claim(header.chunk)?;
         let value = chunk_value(layout, header.chunk, content);
         let offset = layout.offset_of(header.chunk).unwrap_or_default();
@@ -123,7 +137,7 @@ impl<R: Read> Worker<'_, R> {
         let value = chunk_value(layout, header.chunk, self.buffer.content(header.content_bytes));
         // The hash first: what is known to be wrong is not written.
         incoming.root(theirs)?;
-        Ok(incoming.take(header.chunk, value, &mut self.buffer)?)
+        Ok(incoming.take(header.chunk, value, header.content_bytes, &mut self.buffer)?)
     }
 
     fn receive_whole(&mut self, header: &Header) -> Result<(), End> {

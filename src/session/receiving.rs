@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -14,8 +15,10 @@ use super::incoming::{Bytes, Incoming, Offered};
 use super::receiving_compare::{self, CompareQueue};
 use super::receiving_outcomes::storage_failure;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
-use crate::chunk::{FileId, Layout};
-use crate::limits::{FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
+use crate::chunk::FileId;
+use crate::limits::{
+    CONNECTIONS_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, STREAM_CONFIRM_CHUNKS,
+};
 use crate::name::RelativePath;
 use crate::protocol::message::{
     Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage,
@@ -32,6 +35,10 @@ pub struct Receiving {
     pub(super) outbox: Outbox<ReceiverMessage>,
     pub(super) observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
+    /// How many data connections the session may have at present: how much of this machine is its.
+    share: AtomicU8,
+    /// Frames of streams that were taken in.
+    streamed: AtomicU64,
     pub ending: Ending,
 }
 
@@ -90,6 +97,8 @@ impl Receiving {
             outbox,
             observer,
             progress,
+            share: AtomicU8::new(CONNECTIONS_MAX),
+            streamed: AtomicU64::new(0),
             ending: Ending::default(),
         }
     }
@@ -122,6 +131,13 @@ impl Receiving {
                 Target::InOrder(incoming) => Ok(incoming.root(hash)?),
                 Target::Failed => Ok(()),
             },
+            SenderMessage::Length { file, bytes } => match self.target(file)? {
+                Target::Incoming(incoming) => {
+                    self.settle(&incoming.offered, incoming.length(bytes, &self.progress)?)
+                }
+                Target::InOrder(incoming) => Ok(incoming.length(bytes, &self.progress)?),
+                Target::Failed => Ok(()),
+            },
             SenderMessage::Withdraw { file, failure } => self.withdraw(file, failure),
             SenderMessage::Finish { files } => self.finish(files),
             // Those about connections are for whoever has the connections.
@@ -135,13 +151,23 @@ impl Receiving {
         self.outbox.send(message);
     }
 
+    /// How many data connections the session may have at present.
+    pub fn share(&self) -> u8 {
+        self.share.load(Ordering::Relaxed)
+    }
+
+    pub fn set_share(&self, connections: u8) {
+        self.share.store(connections, Ordering::Relaxed);
+    }
+
     /// Whether anything was offered: whether this was a transfer at all.
     pub fn had_offers(&self) -> bool {
         let files = self.files.lock();
         files.offered > 0 || files.finished
     }
 
-    /// Ends all that is under way. What was received of each file stays in its part file.
+    /// Ends all that is under way. What was received of each file stays in its part file, except of a stream: nobody
+    /// could go on with it.
     pub fn close(&self) {
         let mut files = self.files.lock();
         files.closed = true;
@@ -163,7 +189,7 @@ impl Receiving {
     }
 
     fn offer(self: &Arc<Self>, offer: &Offer) -> Result<(), End> {
-        let layout = Layout::new(offer.kind.size());
+        let layout = offer.kind.layout();
         self.count_offer(offer, !layout.is_single())?;
         if offer.kind == EntryKind::Folder && offer.path.is_empty() {
             self.dress_destination(offer);
@@ -182,6 +208,18 @@ impl Receiving {
                 let metadata = offer.metadata.clone();
                 self.offer_file(Offered { id: offer.file, path, layout, sparse, replaces: false, metadata });
             }
+            EntryKind::Stream => {
+                self.progress.stream_began();
+                let metadata = offer.metadata.clone();
+                self.offer_file(Offered {
+                    id: offer.file,
+                    path,
+                    layout,
+                    sparse: false,
+                    replaces: false,
+                    metadata,
+                });
+            }
             _ => self.offer_entry(offer, path),
         }
         Ok(())
@@ -197,6 +235,8 @@ impl Receiving {
         if let Destination::Output(output) = &*self.to {
             return self.offer_to_output(offered, output);
         }
+        // A stream has no size that a file could share: whatever is there differs.
+        let size = offered.layout.known_size().unwrap_or(u64::MAX);
         match self.sink(&offered.path).and_then(|sink| sink.look(&offered.path, size)) {
             Ok(Found::SameSize(existing)) => {
                 let bytes = Bytes::Existing(Arc::new(existing));
@@ -250,6 +290,7 @@ impl Receiving {
         }
         let (path, size) = (&offered.path, offered.layout.size());
         let part = self.sink(path).and_then(|sink| match offered.replaces && self.terms.delta {
+            _ if offered.layout.is_open() => sink.part_of_stream(path),
             true => sink.part_from_existing(path, size, offered.sparse),
             false => sink.part(path, size, offered.sparse),
         });
@@ -350,6 +391,15 @@ impl Receiving {
     }
 
     // ---- for the workers ----
+
+    /// A frame of a stream was taken in. Its sender holds what it has not heard of, so it hears of each few at once,
+    /// whichever data connection they came over.
+    pub(super) fn took_in_of_stream(&self) {
+        let before = self.streamed.fetch_add(1, Ordering::Relaxed);
+        if (before + 1).is_multiple_of(STREAM_CONFIRM_CHUNKS) {
+            self.outbox.nudge();
+        }
+    }
 
     pub(super) fn target(&self, file: FileId) -> Result<Target, PeerMisbehaved> {
         let files = self.files.lock();

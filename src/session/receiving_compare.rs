@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::End;
 use super::incoming::{Bytes, Incoming};
+use super::pages::Pages;
 use super::receiving::Receiving;
 use super::receiving_outcomes::storage_failure;
 use crate::chunk::{ChunkIndex, Layout};
@@ -61,11 +62,16 @@ impl CompareQueue {
         self.changed.notify_all();
     }
 
-    /// The job at the front and its next batch; waits for one. `None` once the session is closed.
-    fn next(&self) -> Option<(Arc<Job>, Range<u64>)> {
+    /// The job at the front and its next batch; waits for one. `None` once the session is closed, or where there are more
+    /// than `most` threads.
+    fn next(&self, most: usize) -> Option<(Arc<Job>, Range<u64>)> {
         let mut state = self.state.lock();
         loop {
             if state.closed {
+                return None;
+            }
+            if state.threads > most {
+                state.threads -= 1;
                 return None;
             }
             if let Some(job) = state.jobs.front() {
@@ -102,7 +108,7 @@ pub(super) fn start(session: &Arc<Receiving>, incoming: Arc<Incoming>, bytes: &B
 
 /// Threads for the first comparison of a session; most sessions never need any.
 fn start_threads(session: &Arc<Receiving>) {
-    let wanted = thread::available_parallelism().map_or(1, |n| n.get().min(COMPARERS_MAX));
+    let wanted = thread::available_parallelism().map_or(1, |n| n.get().min(COMPARERS_MAX)).min(most(session));
     let mut state = session.compare.state.lock();
     while state.threads < wanted {
         let worker = session.clone();
@@ -137,10 +143,15 @@ fn present_chunks(layout: Layout, bytes: &Bytes) -> Vec<Range<u64>> {
     present
 }
 
+/// How many threads may compare: as many as data connections, so that both are bounded together.
+fn most(session: &Receiving) -> usize {
+    session.share().max(1).into()
+}
+
 /// Compares until the session is closed.
 fn compare(session: &Receiving) {
-    let mut buffer = vec![0; CHUNK_BYTES];
-    while let Some((job, batch)) = session.compare.next() {
+    let mut buffer = Pages::new(CHUNK_BYTES);
+    while let Some((job, batch)) = session.compare.next(most(session)) {
         if let Err(error) = compare_batch(session, &job.incoming, batch, &mut buffer) {
             let failed = session.fail_incoming(&job.incoming, storage_failure(&error));
             if let Err(misbehaved) = failed {

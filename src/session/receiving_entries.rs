@@ -23,7 +23,7 @@ impl Receiving {
     /// Makes what was offered, or in a dry run says what would come of it.
     pub(super) fn offer_entry(self: &Arc<Self>, offer: &Offer, path: RelativePath) {
         let kind = match offer.kind {
-            EntryKind::File { .. } => ReportKind::File,
+            EntryKind::File { .. } | EntryKind::Stream => ReportKind::File,
             EntryKind::Folder => ReportKind::Folder,
             EntryKind::Symlink { .. } => ReportKind::Symlink,
             EntryKind::HardLink { .. } => ReportKind::HardLink,
@@ -73,7 +73,7 @@ impl Receiving {
         let outcome = status.outcome();
         let Entry { id, path, kind } = entry.clone();
         let named = path.parent().is_none();
-        self.observer.file(&FileReport { path, kind, named, size: 0, hash: None, status });
+        self.observer.file(&FileReport { path, kind, named, size: None, hash: None, status });
         self.say_outcome(id, false, outcome);
     }
 

@@ -15,7 +15,8 @@ use crate::tree::{Hash, Tree, chunk_value};
 impl Receiving {
     /// Publishes a file whose chunks are all there, if it is the file that was sent.
     pub(super) fn settle(self: &Arc<Self>, offered: &Offered, settled: Option<Settled>) -> Result<(), End> {
-        let Some(Settled { bytes, ours, theirs }) = settled else { return Ok(()) };
+        let Some(Settled { bytes, layout, ours, theirs }) = settled else { return Ok(()) };
+        let offered = &Offered { layout, ..offered.clone() };
         self.files.lock().incoming.remove(&offered.id);
         let part = match bytes {
             Bytes::Existing(_) if ours == theirs => {
@@ -123,7 +124,7 @@ impl Receiving {
         if let Bytes::Part(part) = bytes {
             self.discard(&part);
         }
-        self.fail(&incoming.offered, failure);
+        self.fail(&incoming.offered_now(), failure);
         Ok(())
     }
 
@@ -148,7 +149,10 @@ impl Receiving {
 
     pub(super) fn report(&self, offered: &Offered, hash: Option<Hash>, status: FileStatus) {
         let outcome = status.outcome();
-        let (path, size) = (offered.path.clone(), offered.layout.size());
+        let (path, size) = (offered.path.clone(), offered.layout.known_size());
+        if size.is_none() {
+            self.progress.stream_ended(0);
+        }
         let named = path.parent().is_none();
         self.observer.file(&FileReport { path, kind: ReportKind::File, named, size, hash, status });
         self.say_outcome(offered.id, !offered.layout.is_single(), outcome);

@@ -18,6 +18,8 @@ pub struct Outgoing {
     /// Opened by the first worker that needs it, where the file takes more than one chunk: few of those are under
     /// way, and many of the others, more than a process may have open.
     open: OnceLock<Result<OpenSource, SourceError>>,
+    /// Of a stream: its length, once it has ended, or nothing once it is done with before.
+    pub length: OnceLock<Option<u64>>,
     /// Known once every chunk was read and the source had not changed.
     pub root: OnceLock<Hash>,
     /// Why we gave it up, if we did.
@@ -26,12 +28,13 @@ pub struct Outgoing {
 
 impl Outgoing {
     pub fn new(id: FileId, item: Arc<Item>) -> Outgoing {
-        let layout = Layout::new(item.size());
+        let layout = item.layout();
         Outgoing {
             id,
             item,
             layout,
             open: OnceLock::new(),
+            length: OnceLock::new(),
             root: OnceLock::new(),
             withdrawn: OnceLock::new(),
         }
@@ -40,6 +43,18 @@ impl Outgoing {
     /// The open `source`, which is the item's own.
     pub fn open(&self, source: &Source) -> Result<&OpenSource, &SourceError> {
         self.open.get_or_init(|| source.open()).as_ref()
+    }
+
+    /// Bytes in it, where that is known.
+    pub fn size(&self) -> Option<u64> {
+        self.layout.known_size().or_else(|| self.length.get().copied().flatten())
+    }
+
+    /// The receiver has taken a chunk in. It will not be needed again.
+    pub fn arrived(&self, chunk: ChunkIndex) {
+        if let Some(stream) = self.item.stream() {
+            stream.release(chunk.0);
+        }
     }
 
     /// Whether it takes more than one frame.

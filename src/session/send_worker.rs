@@ -6,17 +6,17 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use super::End;
 use super::framing::{ChunkBuffer, FrameWriter, lost};
 use super::line::Line;
-use super::run::{Attempt, Run};
+use super::run::{Attempt, Outgoing, Run};
 use super::sending::{Lanes, Sending};
+use super::{End, PeerMisbehaved};
 use crate::chunk::ChunkIndex;
 use crate::limits::PACE_LOOK;
 use crate::protocol::frame::{HEADER_BYTES, Header, Kind};
 use crate::protocol::message::Against;
 use crate::protocol::seal::{Sealer, TAG_BYTES};
-use crate::source::{Content, OpenSource, SourceError};
+use crate::source::{Content, OpenSource, SourceError, Stream};
 use crate::tree::{ChunkValue, Hash, chunk_value};
 
 /// Sends chunks over `stream` until the session is closed or the connection is.
@@ -97,7 +97,7 @@ impl<W: Write> Worker<'_, W> {
         if whole {
             let _ = attempt.file.root.set(Hash::from_bytes(value));
         }
-        if !self.wait_for_turn(attempt, index)? {
+        if !self.wait_for_turn(content.len)? {
             if run.again {
                 self.sending.deal_again(attempt, index);
             } else {
@@ -116,14 +116,14 @@ impl<W: Write> Worker<'_, W> {
         self.write(attempt, index, &content)
     }
 
-    /// Waits until the chunk may be sent. False where the connection or the session ends meanwhile.
-    fn wait_for_turn(&mut self, attempt: &Attempt, index: ChunkIndex) -> Result<bool, End> {
+    /// Waits until a chunk of `len` bytes may be sent. False where the connection or the session is to end meanwhile.
+    fn wait_for_turn(&mut self, len: usize) -> Result<bool, End> {
         let Some(pace) = &self.sending.pace else { return Ok(true) };
-        let bytes = HEADER_BYTES + TAG_BYTES + attempt.file.layout.len_of(index).unwrap_or_default();
+        let bytes = HEADER_BYTES + TAG_BYTES + len;
         while let Some(wait) = pace.take(bytes) {
             // What was gathered need not wait as well.
             self.writer.flush().map_err(|e| lost(&e))?;
-            if self.line.is_closed() || self.sending.is_closed() {
+            if self.line.is_closed() || self.line.is_retired() || self.sending.is_closed() {
                 return Ok(false);
             }
             std::thread::sleep(wait.min(PACE_LOOK));
@@ -133,7 +133,7 @@ impl<W: Write> Worker<'_, W> {
 
     fn write(&mut self, attempt: &Attempt, index: ChunkIndex, content: &Content) -> Result<(), End> {
         let file = &attempt.file;
-        let len = file.layout.len_of(index).unwrap_or_default();
+        let len = content.len;
         let (kind, content_bytes, payload) = if file.layout.is_single() {
             (Kind::Whole, len, self.buffer.whole(len, &content.value))
         } else if content.hole {
@@ -154,8 +154,12 @@ fn keep(sending: &Sending, run: &Run, index: ChunkIndex, value: ChunkValue) -> R
 /// is withdrawn.
 fn read(sending: &Sending, run: &Run, index: ChunkIndex, buffer: &mut ChunkBuffer) -> Option<Content> {
     let file = &run.attempt.file;
+    if let Some(stream) = file.item.stream() {
+        return read_stream(sending, file, stream, index, buffer);
+    }
     let source = file.item.source()?;
-    let content = buffer.content(file.layout.len_of(index)?);
+    let len = file.layout.len_of(index)?;
+    let content = buffer.content(len);
     // Also where it comes from another session: that it did not change is checked here.
     let open = file.is_large().then(|| file.open(source)).transpose();
     let open = match open {
@@ -170,13 +174,33 @@ fn read(sending: &Sending, run: &Run, index: ChunkIndex, buffer: &mut ChunkBuffe
             Some(open) => read_part(open, run, index, content)?,
             None => source.read_whole(file.layout, content).map(|()| false)?,
         };
-        Ok(Content { value: chunk_value(file.layout, index, content), hole })
+        Ok(Content { value: chunk_value(file.layout, index, content), len, hole })
     };
     let result = match &sending.shared {
         Some(shared) if run.is_shared() && source.size() > 0 => shared.read(source, index, content, read),
         _ => read(content),
     };
     result.map_err(|error| sending.withdraw(&run.attempt, &error)).ok()
+}
+
+/// Copies a chunk of a stream into `buffer`, as it is sealed there, and hashes it. The stream keeps it for the case that it
+/// does not arrive.
+fn read_stream(
+    sending: &Sending,
+    file: &Outgoing,
+    stream: &Stream,
+    index: ChunkIndex,
+    buffer: &mut ChunkBuffer,
+) -> Option<Content> {
+    let Some(chunk) = stream.chunk(index.0) else {
+        // Only what the receiver has is not there any more.
+        sending.ending.decide(PeerMisbehaved::WrongChunk { file: file.id.0, chunk: index.0 }.into());
+        return None;
+    };
+    let len = chunk.bytes().len();
+    let content = buffer.content(len);
+    content.copy_from_slice(chunk.bytes());
+    Some(Content { value: chunk_value(file.layout, index, content), len, hole: false })
 }
 
 /// Reads a chunk of a file that has several. Returns whether it lies in a hole.

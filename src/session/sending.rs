@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -14,12 +14,12 @@ use super::run::{Attempt, Outgoing, Run};
 use super::{End, Ending, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::chunk::{ChunkIndex, FileId};
 use crate::limits::{
-    COMPARERS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OFFERS_WAKE_FILES, RUNS_QUEUED_MAX,
-    VALUES_IN_FLIGHT_MAX, VALUES_PER_MESSAGE_MAX,
+    COMPARERS_MAX, CONNECTIONS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OFFERS_WAKE_FILES,
+    RUNS_QUEUED_MAX, VALUES_IN_FLIGHT_MAX, VALUES_PER_MESSAGE_MAX,
 };
 use crate::protocol::message::{Against, Cause, Failure, ReceiverMessage, SenderMessage};
 use crate::source::{Item, SharedReader, SourceError};
-use crate::tree::ChunkValue;
+use crate::tree::{ChunkValue, Hash};
 
 /// Chaining values queued at once: what an honest receiver announces for every large file under way.
 const VALUES_QUEUED_MAX: usize = LARGE_FILES_IN_FLIGHT_MAX
@@ -47,8 +47,10 @@ pub struct Sending {
     pub(super) settled: Condvar,
     /// The data connections that have not ended, by number.
     pub(super) lines: Mutex<HashMap<u32, Arc<Line>>>,
-    /// Told when one of them has ended.
-    pub line_ended: Notify,
+    /// How many of them the receiver allows at present.
+    pub(super) share: AtomicU8,
+    /// Told when one of them has ended, or another number is allowed.
+    pub lines_changed: Notify,
     pub(super) outbox: Outbox<SenderMessage>,
     pub(super) observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
@@ -56,6 +58,8 @@ pub struct Sending {
     pub(super) dry_run: bool,
     /// How fast chunks may go, where the user has set that.
     pub(super) pace: Option<Arc<Pace>>,
+    /// A stream was offered: what was read of it cannot be read again for another session.
+    pub reads_once: AtomicBool,
     /// What is read for several receivers, where there are several.
     pub(super) shared: Option<Arc<SharedReader>>,
     /// The receiver takes a file in order: what it has taken it cannot take back, so no other session can go on from there.
@@ -65,11 +69,13 @@ pub struct Sending {
 
 #[derive(Default)]
 pub(super) struct Queue {
-    send: VecDeque<Arc<Run>>,
+    pub(super) send: VecDeque<Arc<Run>>,
     compare: VecDeque<Arc<Run>>,
     pub(super) files: HashMap<FileId, Entry>,
     pub(super) offered: u64,
     pub(super) large: usize,
+    /// The file that is a stream.
+    pub(super) stream: Option<FileId>,
     /// Whoever offers waits for room.
     pub(super) full: bool,
     pub(super) finished: bool,
@@ -81,6 +87,8 @@ pub(super) struct Entry {
     pub(super) attempt: Option<Arc<Attempt>>,
     /// How far a receiver that takes it in order has asked for it; 0 for any other.
     pub(super) asked_up_to: u64,
+    /// Of a stream: how far it is queued.
+    pub(super) queued: u64,
 }
 
 impl Queue {
@@ -123,12 +131,14 @@ impl Sending {
             to_compare: Condvar::new(),
             settled: Condvar::new(),
             lines: Mutex::default(),
-            line_ended: Notify::new(),
+            share: AtomicU8::new(CONNECTIONS_MAX),
+            lines_changed: Notify::new(),
             outbox,
             observer,
             progress,
             dry_run,
             pace,
+            reads_once: AtomicBool::new(false),
             shared: None,
             in_order: AtomicBool::new(false),
             ending: Ending::default(),
@@ -171,21 +181,22 @@ impl Sending {
             | ReceiverMessage::CodeWanted
             | ReceiverMessage::Pake { .. }
             | ReceiverMessage::Proof { .. }
-            | ReceiverMessage::Barred(_) => {
+            | ReceiverMessage::Barred(_)
+            | ReceiverMessage::Waiting(_) => {
                 let got = "a part of the greeting";
                 Err(PeerMisbehaved::Unexpected { got, expected: "an answer" }.into())
             }
             ReceiverMessage::Send { file } => {
                 let attempt = self.begin(file, Against::Part)?;
+                if attempt.file.layout.is_open() {
+                    self.want_stream(file, u64::MAX);
+                    return Ok(());
+                }
                 let chunks = attempt.file.layout.chunks();
                 self.enqueue_missing(attempt, ChunkIndex(0), chunks)
             }
             ReceiverMessage::SendUpTo { file, end } => self.send_up_to(file, end),
-            ReceiverMessage::Compare { file, against } => {
-                let attempt = self.begin(file, against)?;
-                self.will_share(&attempt, ChunkIndex(0), 0);
-                Ok(())
-            }
+            ReceiverMessage::Compare { file, against } => Ok(self.compare(file, against)?),
             ReceiverMessage::Missing { file, first, count } => {
                 let Some(attempt) = self.announced(file, first, count)? else { return Ok(()) };
                 self.enqueue_missing(attempt, first, count)
@@ -202,6 +213,10 @@ impl Sending {
             }
             ReceiverMessage::Confirmed { connection, frames } => Ok(self.line_confirmed(connection, frames)?),
             ReceiverMessage::HungUp { connection, frames } => Ok(self.line_hung_up(connection, frames)?),
+            ReceiverMessage::Share { connections } => {
+                self.set_share(connections);
+                Ok(())
+            }
             ReceiverMessage::Leave { text } => Err(End::PeerLeft(text)),
             ReceiverMessage::Bye => {
                 let queue = self.queue.lock();
@@ -214,10 +229,10 @@ impl Sending {
         }
     }
 
-    fn begin(&self, file: FileId, against: Against) -> Result<Arc<Attempt>, PeerMisbehaved> {
+    pub(super) fn begin(&self, file: FileId, against: Against) -> Result<Arc<Attempt>, PeerMisbehaved> {
         let mut queue = self.queue.lock();
         let entry = queue.files.get_mut(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
-        if entry.file.item.source().is_none() {
+        if !entry.file.item.has_content() {
             let got = "a wish for the bytes of what is no file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "its outcome" });
         }
@@ -232,28 +247,6 @@ impl Sending {
         Ok(attempt)
     }
 
-    /// Sends a file as far as the receiver has asked for it.
-    fn send_up_to(&self, file: FileId, end: ChunkIndex) -> Result<(), End> {
-        let mut queue = self.queue.lock();
-        let entry = queue.files.get_mut(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
-        let layout = entry.file.layout;
-        let first = std::mem::replace(&mut entry.asked_up_to, end.0);
-        if layout.is_single() || end.0 <= first || end.0 > layout.chunks() {
-            return Err(PeerMisbehaved::WrongChunk { file: file.0, chunk: end.0 }.into());
-        }
-        let attempt = entry.attempt.clone().filter(|_| first > 0);
-        drop(queue);
-        let attempt = match attempt {
-            Some(attempt) => attempt,
-            None => self.begin(file, Against::Part)?,
-        };
-        self.in_order.store(true, Ordering::Relaxed);
-        if first == 0 {
-            self.will_share(&attempt, ChunkIndex(0), layout.chunks());
-        }
-        self.enqueue_missing(attempt, ChunkIndex(first), end.0 - first)
-    }
-
     /// The attempt that chunks are announced for; `None` where they no longer matter.
     fn announced(
         &self,
@@ -263,6 +256,9 @@ impl Sending {
     ) -> Result<Option<Arc<Attempt>>, PeerMisbehaved> {
         let queue = self.queue.lock();
         let entry = queue.files.get(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
+        if entry.file.layout.is_open() {
+            return Err(PeerMisbehaved::Unexpected { got: "chunks of a stream", expected: "its outcome" });
+        }
         let end = first.0.checked_add(count);
         if count == 0 || end.is_none_or(|end| end > entry.file.layout.chunks()) {
             return Err(PeerMisbehaved::WrongChunk { file: file.0, chunk: first.0 });
@@ -273,7 +269,12 @@ impl Sending {
         }
     }
 
-    fn enqueue_missing(&self, attempt: Arc<Attempt>, first: ChunkIndex, count: u64) -> Result<(), End> {
+    pub(super) fn enqueue_missing(
+        &self,
+        attempt: Arc<Attempt>,
+        first: ChunkIndex,
+        count: u64,
+    ) -> Result<(), End> {
         if attempt.against == Against::Existing {
             let got = "missing chunks of an existing file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "their values" }.into());
@@ -316,7 +317,7 @@ impl Sending {
 
     /// The next chunk of `held`, which is exchanged for the next run with work in `lanes` where it has none.
     /// Calls `idle` before waiting, so that nothing lies unflushed meanwhile. `None` once the session, or the worker's
-    /// own connection, is closed.
+    /// own connection, is closed, or the connection is one too many.
     pub(super) fn next(
         &self,
         held: &mut Option<Arc<Run>>,
@@ -325,6 +326,10 @@ impl Sending {
         mut idle: impl FnMut() -> io::Result<()>,
     ) -> io::Result<Option<ChunkIndex>> {
         loop {
+            if line.is_some_and(Line::is_retired) {
+                self.to_send.notify_one();
+                return Ok(None);
+            }
             if let Some(index) = held.as_ref().and_then(|run| run.deal()) {
                 return Ok(Some(index));
             }
@@ -332,7 +337,7 @@ impl Sending {
             let mut queue = self.queue.lock();
             let mut flushed = false;
             *held = loop {
-                if queue.closed || line.is_some_and(Line::is_closed) {
+                if queue.closed || line.is_some_and(|line| line.is_closed() || line.is_retired()) {
                     // It may have been the one who was told of a chunk.
                     self.to_send.notify_one();
                     return Ok(None);
@@ -415,9 +420,14 @@ impl Sending {
             self.withdraw(attempt, &error);
             return Ok(());
         }
+        self.say_root(file, hash);
+        Ok(())
+    }
+
+    /// Every chunk was read and hashed.
+    pub(super) fn say_root(&self, file: &Outgoing, hash: Hash) {
         if file.root.set(hash).is_ok() {
             self.outbox.send(SenderMessage::Root { file: file.id, hash });
         }
-        Ok(())
     }
 }

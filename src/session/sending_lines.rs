@@ -1,6 +1,7 @@
 //! The sender's data connections: which there are, and what happens to the chunks on one that ends.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::PeerMisbehaved;
@@ -17,6 +18,32 @@ impl Sending {
     /// How many data connections have not ended.
     pub fn lines(&self) -> usize {
         self.lines.lock().len()
+    }
+
+    /// How many data connections the receiver allows at present.
+    pub fn share(&self) -> u8 {
+        self.share.load(Ordering::Relaxed)
+    }
+
+    pub fn set_share(&self, connections: u8) {
+        self.share.store(connections, Ordering::Relaxed);
+        self.lines_changed.notify_one();
+    }
+
+    /// Has all but `most` data connections end behind what is written on them, the youngest first.
+    pub fn retire_surplus(&self, most: usize) {
+        let lines = self.lines.lock();
+        let mut working: Vec<&Arc<Line>> = lines.values().filter(|line| !line.is_retired()).collect();
+        let Some(surplus @ 1..) = working.len().checked_sub(most) else { return };
+        working.sort_by_key(|line| std::cmp::Reverse(line.number));
+        for line in &working[..surplus] {
+            tracing::debug!("data connection {} is one too many now", line.number);
+            line.retire();
+        }
+        drop(lines);
+        // A worker looks at its connection under this lock before it waits.
+        drop(self.queue.lock());
+        self.to_send.notify_all();
     }
 
     /// A worker could not go on: asks the receiver how far its connection came.
@@ -54,7 +81,7 @@ impl Sending {
         }
         // Its worker may be among those who wait.
         self.to_send.notify_all();
-        self.line_ended.notify_one();
+        self.lines_changed.notify_one();
         Ok(())
     }
 }

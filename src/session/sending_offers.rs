@@ -1,11 +1,12 @@
 //! What a sender offers, and what becomes of it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::run::Outgoing;
 use super::sending::{Entry, Sending};
 use super::{End, FileReport, FileStatus, PeerMisbehaved, Progress, ReportKind};
-use crate::chunk::{FileId, Layout};
+use crate::chunk::FileId;
 use crate::name::Name;
 use crate::protocol::message::{Offer, Outcome, SenderMessage};
 use crate::source::{Feed, Item, Next, Trouble, What};
@@ -17,7 +18,7 @@ impl Sending {
     /// The item, once the session is closed.
     pub fn offer(&self, item: Arc<Item>) -> Result<(), Arc<Item>> {
         let mut queue = self.queue.lock();
-        let large = !Layout::new(item.size()).is_single();
+        let large = !item.layout().is_single();
         while !queue.closed && !queue.has_room_for(large) {
             queue.full = true;
             self.settled.wait(&mut queue);
@@ -33,9 +34,14 @@ impl Sending {
             metadata: item.metadata.clone(),
             path: item.path.as_ref().map_or(Vec::new(), |path| path.as_bytes().to_vec()),
         };
+        if file.layout.is_open() {
+            queue.stream = Some(file.id);
+            self.reads_once.store(true, Ordering::Relaxed);
+            self.progress.stream_began();
+        }
         queue.offered += 1;
         queue.large += usize::from(large);
-        queue.files.insert(file.id, Entry { file: Arc::new(file), attempt: None, asked_up_to: 0 });
+        queue.files.insert(file.id, Entry { file: Arc::new(file), attempt: None, asked_up_to: 0, queued: 0 });
         drop(queue);
         Progress::add(&self.progress.offered, offer.kind.size());
         self.outbox.send(SenderMessage::Offer(offer));
@@ -85,10 +91,14 @@ impl Sending {
         if let Some(attempt) = &entry.attempt {
             attempt.end();
         }
+        // Nobody needs the length any more.
+        if entry.file.layout.is_open() && entry.file.length.set(None).is_ok() {
+            self.progress.stream_ended(0);
+        }
         self.shares_no_more(&entry.file.item);
         let status = status(&entry.file, outcome, self.dry_run)?;
         Progress::add(&self.progress.files_done, 1);
-        Progress::add(&self.progress.bytes_done, entry.file.layout.size());
+        Progress::add(&self.progress.bytes_done, entry.file.size().unwrap_or_default());
         if let Some(report) = report(&entry.file, status.clone()) {
             self.observer.file(&report);
         }
@@ -105,7 +115,7 @@ impl Sending {
 
 fn status(file: &Outgoing, outcome: Outcome, dry_run: bool) -> Result<FileStatus, PeerMisbehaved> {
     let unexpected = |got, expected| PeerMisbehaved::Unexpected { got, expected };
-    let hashed = file.item.source().is_none() || file.root.get().is_some();
+    let hashed = !file.item.has_content() || file.root.get().is_some();
     Ok(match (outcome, file.withdrawn.get()) {
         (Outcome::Failed(_), Some(ours)) => FileStatus::Failed(ours.clone()),
         (Outcome::Failed(theirs), None) => FileStatus::Failed(theirs),
@@ -123,13 +133,14 @@ fn status(file: &Outgoing, outcome: Outcome, dry_run: bool) -> Result<FileStatus
 
 /// What to tell of it; nothing of the destination itself, which nobody sent.
 fn report(file: &Outgoing, status: FileStatus) -> Option<FileReport> {
-    let (item, hash, size) = (&file.item, file.root.get().copied(), file.layout.size());
+    let (item, hash, size) = (&file.item, file.root.get().copied(), file.size());
     let kind = match item.what {
-        What::File(_) => ReportKind::File,
+        What::File(_) | What::Stream(_) => ReportKind::File,
         What::Folder => ReportKind::Folder,
         What::Symlink { .. } => ReportKind::Symlink,
         What::HardLink { .. } => ReportKind::HardLink,
     };
+    let size = size.filter(|_| kind == ReportKind::File);
     Some(FileReport { path: item.path.clone()?, kind, named: item.named, size, hash, status })
 }
 

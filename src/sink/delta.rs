@@ -48,17 +48,17 @@ impl Part {
             space::refused(
                 "copy the existing file to",
                 self.file.as_fd(),
-                self.size,
+                self.size(),
                 &self.part_path(),
                 errno,
             )
         };
         let copied = match clone(existing, &self.file) {
             Ok(()) => rustix::fs::fstat(existing).map(|stat| space::length(&stat)),
-            Err(_) => copy(existing, &self.file, self.size),
+            Err(_) => copy(existing, &self.file, self.size()),
         };
-        let copied = copied.map_err(failed)?.min(self.size);
-        rustix::fs::ftruncate(&self.file, self.size).map_err(failed)?;
+        let copied = copied.map_err(failed)?.min(self.size());
+        rustix::fs::ftruncate(&self.file, self.size()).map_err(failed)?;
         self.set_existing_len(copied);
         Ok(())
     }

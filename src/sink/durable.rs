@@ -32,7 +32,7 @@ impl Part {
     }
 
     fn not_synced(&self, errno: rustix::io::Errno) -> SinkError {
-        space::refused("sync", self.file.as_fd(), self.size, &self.path(), errno)
+        space::refused("sync", self.file.as_fd(), self.size(), &self.path(), errno)
     }
 
     /// Reads the file back and hashes it. What is in memory is dropped first, so that the bytes come from the device;
@@ -48,8 +48,8 @@ impl Part {
         let mut hasher = Hasher::new();
         let mut buffer = vec![0; CHUNK_BYTES];
         let mut offset = 0;
-        while offset < self.size {
-            let len = (self.size - offset).min(CHUNK_BYTES as u64);
+        while offset < self.size() {
+            let len = (self.size() - offset).min(CHUNK_BYTES as u64);
             let bytes = &mut buffer[..len as usize];
             self.read_at(bytes, offset)?;
             hasher.update(bytes);

@@ -92,7 +92,7 @@ pub enum SinkError {
         size: u64,
     },
     /// The disk or the quota is full, or would be.
-    #[error("no space for {}: {} more needed, {} free{limit}; make room or choose another directory, then send again to resume", Escaped::from(.path.as_path()), Human(*.needed), Human(*.free))]
+    #[error("no space for {}: {} more needed, {} free{limit}; make room or choose another directory, then send again", Escaped::from(.path.as_path()), Human(*.needed), Human(*.free))]
     NoSpace {
         /// The final path.
         path: PathBuf,

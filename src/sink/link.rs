@@ -87,6 +87,7 @@ impl Sink {
         let (what, to) = match kind {
             EntryKind::Folder => return self.would_make_folder(path),
             EntryKind::File { size, .. } => return self.would_receive(path, *size),
+            EntryKind::Stream => return self.would_receive(path, u64::MAX),
             EntryKind::Symlink { .. } => (FileKind::Symlink, None),
             EntryKind::HardLink { to } => {
                 let bad = |bad| self.not_linked(path, to, LinkFault::BadName(bad));

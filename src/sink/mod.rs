@@ -4,6 +4,7 @@
 //! - [`Sink::open`] takes the directory handle; everything afterwards is relative to it and follows no symlink.
 //! - [`Sink::look`] says what stands at a final name.
 //! - [`Sink::part`] gives the locked part file to write into, new or left by an earlier transfer.
+//! - [`Sink::part_of_stream`] gives one whose length is known at its end.
 //! - [`Sink::store_whole`] makes a small file at once.
 //! - [`Part::publish`] sets mode, time and the like and renames.
 //! - [`Output`] is the other destination: the standard output, for one file.
@@ -28,6 +29,7 @@ mod output;
 mod part;
 mod publish;
 mod space;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod whole;
@@ -39,6 +41,7 @@ use crate::name::RelativePath;
 use crate::protocol::message::Metadata;
 use dir::Dir;
 use folders::Folders;
+use stream::Size;
 
 pub use bytes::DataExtents;
 pub use clean::{PartFiles, Removal, StalePart};
@@ -148,7 +151,9 @@ impl Sink {
     /// what the system said.
     pub fn part(&self, path: &RelativePath, size: u64, sparse: bool) -> Result<Part, SinkError> {
         let name = path.name();
-        self.folders.within(folders::parent(path.as_bytes()), |dir| Part::open(dir, &name, size, sparse))
+        self.folders.within(folders::parent(path.as_bytes()), |dir| {
+            Part::open(dir, &name, Size::Agreed(size), sparse)
+        })
     }
 
     /// Makes the file at `path` of these bytes, which the caller has verified, if nothing is there. Folders missing on the

@@ -15,6 +15,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::bytes::{DataExtents, read_exact_at, write_all_at};
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
+use super::stream::Size;
 use super::{hole, space};
 use crate::limits::{
     FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_RACES_MAX, PARTS_PER_NAME_MAX, ZEROS_BYTES,
@@ -26,15 +27,15 @@ const PART_MODE: RawMode = 0o600;
 
 /// A part file that this value alone holds, by an exclusive lock, until it is published, discarded or dropped.
 ///
-/// Threads share it by reference. Dropping it keeps the file, so that the transfer can be resumed, except a
-/// part that was empty and into which nothing was written but holes.
+/// Threads share it by reference. Dropping it keeps the file, so that the transfer can be resumed, except that of a
+/// stream, and a part that was empty and into which nothing was written but holes.
 #[derive(Debug)]
 pub struct Part {
     pub(super) dir: Arc<Dir>,
     pub(super) file: OwnedFd,
     pub(super) name: Name,
     pub(super) part_name: Vec<u8>,
-    pub(super) size: u64,
+    pub(super) size: Size,
     /// Device and inode of the file.
     pub(super) identity: (Dev, u64),
     /// What holds only zeros is to take no room.
@@ -46,16 +47,17 @@ pub struct Part {
 }
 
 impl Part {
-    /// Opens or makes the part file for `name`, and makes room for `size` bytes.
-    pub(super) fn open(dir: &Arc<Dir>, name: &Name, size: u64, sparse: bool) -> Result<Self, SinkError> {
+    /// Opens or makes the part file for `name`, and makes room for `size` bytes. For a stream, what is there goes.
+    pub(super) fn open(dir: &Arc<Dir>, name: &Name, size: Size, sparse: bool) -> Result<Self, SinkError> {
         let target = dir.path_of(name.as_bytes());
-        if size > FILE_BYTES_MAX {
-            return Err(SinkError::TooLarge { path: target, size });
+        let bytes = size.room();
+        if bytes > FILE_BYTES_MAX {
+            return Err(SinkError::TooLarge { path: target, size: bytes });
         }
         for number in 0..PARTS_PER_NAME_MAX {
             let part_name = part_file_name(name, number);
             let Some(locked) =
-                lock(dir, &part_name).map_err(|refused| not_opened(dir, &target, size, refused))?
+                lock(dir, &part_name).map_err(|refused| not_opened(dir, &target, bytes, refused))?
             else {
                 continue;
             };
@@ -67,7 +69,7 @@ impl Part {
                 size,
                 identity: (locked.stat.st_dev, locked.stat.st_ino),
                 sparse,
-                existing_len: space::length(&locked.stat).min(size),
+                existing_len: space::length(&locked.stat).min(bytes),
                 written: AtomicBool::new(false),
                 settled: AtomicBool::new(false),
             };
@@ -83,14 +85,15 @@ impl Part {
         if Mode::from_raw_mode(stat.st_mode).bits() & 0o777 != PART_MODE {
             self.set_part_mode();
         }
-        if space::length(&stat) > self.size {
-            stat = retry_on_intr(|| rustix::fs::ftruncate(&self.file, self.size))
+        let size = self.size.room();
+        if space::length(&stat) > size {
+            stat = retry_on_intr(|| rustix::fs::ftruncate(&self.file, size))
                 .and_then(|()| rustix::fs::fstat(&self.file))
                 .map_err(|errno| SinkError::system("shorten", self.part_path(), errno))?;
         }
         match self.sparse {
-            true => space::set_length(self.file.as_fd(), &stat, self.size, target),
-            false => space::reserve(&self.dir, self.file.as_fd(), &stat, self.size, target),
+            true => space::set_length(self.file.as_fd(), &stat, size, target),
+            false => space::reserve(&self.dir, self.file.as_fd(), &stat, size, target),
         }
     }
 
@@ -119,10 +122,10 @@ impl Part {
         self.existing_len == 0
     }
 
-    /// The agreed size of the file in bytes.
+    /// The agreed size of the file in bytes; of a stream that has not ended the most that it can have.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.size
+        self.size.bytes()
     }
 
     /// The name it was opened for.
@@ -155,7 +158,7 @@ impl Part {
         if !self.sparse {
             return self.write_data(buf, offset);
         }
-        for stretch in hole::stretches(buf, offset, end == self.size) {
+        for stretch in hole::stretches(buf, offset, end == self.size()) {
             let at = offset.saturating_add(stretch.range.start as u64);
             match stretch.is_zeros {
                 true => self.clear(at, stretch.range.len() as u64)?,
@@ -176,8 +179,8 @@ impl Part {
 
     fn check_range(&self, offset: u64, bytes: u64) -> Result<u64, SinkError> {
         match offset.checked_add(bytes) {
-            Some(end) if end <= self.size => Ok(end),
-            _ => Err(SinkError::OutOfRange { path: self.path(), offset, bytes, size: self.size }),
+            Some(end) if end <= self.size() => Ok(end),
+            _ => Err(SinkError::OutOfRange { path: self.path(), offset, bytes, size: self.size() }),
         }
     }
 
@@ -185,7 +188,7 @@ impl Part {
         let result = write_all_at(self.file.as_fd(), buf, offset);
         let done = result.map_or_else(|(done, _)| done, |()| buf.len());
         self.note_written(done);
-        result.map_err(|(_, errno)| self.not_written(errno))
+        result.map_err(|(_, errno)| self.not_written(offset.saturating_add(buf.len() as u64), errno))
     }
 
     /// Makes a hole. A new file is one, except where something was written; what an earlier transfer left may be data
@@ -198,7 +201,7 @@ impl Part {
         match hole::punch(file, offset, bytes) {
             Ok(()) => Ok(()),
             Err(errno) if is_unsupported(errno) || errno == Errno::PERM => self.fill(offset, bytes),
-            Err(errno) => Err(self.not_written(errno)),
+            Err(errno) => Err(self.not_written(offset.saturating_add(bytes), errno)),
         }
     }
 
@@ -220,8 +223,10 @@ impl Part {
         }
     }
 
-    fn not_written(&self, errno: Errno) -> SinkError {
-        space::refused("write", self.file.as_fd(), self.size, &self.path(), errno)
+    /// `end` is as far as it would have been written.
+    fn not_written(&self, end: u64, errno: Errno) -> SinkError {
+        let needed = self.size.room().max(end);
+        space::refused("write", self.file.as_fd(), needed, &self.path(), errno)
     }
 
     /// Fills `buf` from `offset`, in bytes.
@@ -235,7 +240,7 @@ impl Part {
     /// The ranges within the agreed size that may hold data: a chunk outside of them is surely missing.
     #[must_use]
     pub fn data_extents(&self) -> DataExtents<'_> {
-        DataExtents::new(self.file.as_fd(), self.size)
+        DataExtents::new(self.file.as_fd(), self.size())
     }
 
     /// Removes the part file, unless its name belongs to another file by now. Threads that still write to it
@@ -259,11 +264,12 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if *self.settled.get_mut() || self.existing_len > 0 || *self.written.get_mut() {
+        let holds_something = self.existing_len > 0 || *self.written.get_mut();
+        if *self.settled.get_mut() || (holds_something && self.size.can_resume()) {
             return;
         }
         if let Err(errno) = self.remove() {
-            tracing::debug!(part = %crate::name::Escaped(&self.part_name), %errno, "could not remove an empty part file");
+            tracing::debug!(part = %crate::name::Escaped(&self.part_name), %errno, "could not remove a part file that is of no use");
         }
     }
 }

@@ -48,9 +48,9 @@ impl Part {
     /// See [`Part::publish`].
     pub fn publish_dressed(&self, existing: Existing) -> Result<Published, SinkError> {
         let actual = length(&self.unchanged()?);
-        if actual != self.size {
+        if actual != self.size() {
             let path = self.part_path();
-            return Err(SinkError::WrongLength { path, expected: self.size, actual });
+            return Err(SinkError::WrongLength { path, expected: self.size(), actual });
         }
         let moved = match existing {
             Existing::Refuse => self.move_new(),
@@ -126,7 +126,7 @@ impl Part {
     }
 
     fn not_moved(&self, action: &'static str, to: &Path, errno: Errno) -> SinkError {
-        space::refused(action, self.file.as_fd(), self.size, to, errno)
+        space::refused(action, self.file.as_fd(), self.size(), to, errno)
     }
 
     fn published(&self, name: Name) -> Published {

@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, unbounded};
 
-use super::item::Item;
+use super::file::Source;
+use super::item::{Item, What, Within};
+use super::stream::{STANDARD_INPUT, Start, Stream};
 use super::walk::{Options, Root, Trouble, Walk};
 use crate::chunk::Layout;
+use crate::name::RelativePath;
+use crate::protocol::message::Metadata;
 
 /// Hands out items one after another.
 pub struct Feed {
@@ -17,7 +21,16 @@ pub struct Feed {
     /// may still come: when the last one is gone, that is the end.
     ready: Receiver<Item>,
     walk: Option<Walk>,
+    /// The stream that was not handed out yet.
+    stream: Option<Coming>,
     chunks: Option<u64>,
+}
+
+/// A stream, and what it will be.
+struct Coming {
+    stream: Arc<Stream>,
+    path: RelativePath,
+    metadata: Metadata,
 }
 
 /// What the feed has.
@@ -37,7 +50,36 @@ impl Feed {
         let chunks = roots.iter().map(|root| Layout::new(root.size()).chunks()).fold(0, u64::saturating_add);
         let (sender, ready) = unbounded();
         let walk = Some(Walk::new(roots, options, sender));
-        Feed { again: VecDeque::new(), ready, walk, chunks: known.then_some(chunks) }
+        Feed { again: VecDeque::new(), ready, walk, stream: None, chunks: known.then_some(chunks) }
+    }
+
+    /// One stream, which is to be the file at `path`. It comes out as soon as it is known whether it is longer than a chunk:
+    /// what is not is offered as any other file.
+    pub fn of_stream(stream: Arc<Stream>, path: RelativePath, metadata: Metadata) -> Feed {
+        let (_, ready) = unbounded();
+        let stream = Some(Coming { stream, path, metadata });
+        Feed { again: VecDeque::new(), ready, walk: None, stream, chunks: None }
+    }
+
+    /// The stream that was not handed out yet.
+    pub fn stream(&self) -> Option<&Arc<Stream>> {
+        self.stream.as_ref().map(|coming| &coming.stream)
+    }
+
+    fn next_of_stream(&mut self) -> Option<Next> {
+        let what = match self.stream.as_ref()?.stream.known() {
+            Start::Unknown => return Some(Next::Later),
+            Start::Failed(error) => Err(error),
+            Start::Short(bytes) => Ok(What::File(Source::of_bytes(STANDARD_INPUT, bytes))),
+            Start::Long => Ok(What::Stream(self.stream.as_ref()?.stream.clone())),
+        };
+        let Coming { path, metadata, .. } = self.stream.take()?;
+        Some(match what {
+            Ok(what) => {
+                Next::Item(Arc::new(Item::new(Some(path), what, metadata, Within::default()).named()))
+            }
+            Err(error) => Next::Trouble(Trouble::Failed(error)),
+        })
     }
 
     /// How many chunks all of it has; `None` where only the walk could tell.
@@ -49,6 +91,9 @@ impl Feed {
     pub fn next(&mut self) -> Next {
         if let Some(item) = self.again.pop_front() {
             return Next::Item(item);
+        }
+        if let Some(next) = self.next_of_stream() {
+            return next;
         }
         // Before the walk goes on: whatever waits takes memory.
         if let Ok(item) = self.ready.try_recv() {

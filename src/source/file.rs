@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata as FileMetadata, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
@@ -17,11 +18,13 @@ pub struct Source {
     path: PathBuf,
     stamp: Stamp,
     sparse: bool,
+    /// All of it, where it was read before it was offered: at most one chunk.
+    held: Option<Arc<[u8]>>,
 }
 
 /// What tells whether a file is still the same. The change time is left out on purpose: a backup that
 /// links the file, or a chmod, does not change what is in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Stamp {
     device: u64,
     inode: u64,
@@ -74,7 +77,13 @@ impl Source {
         }
         // st_blocks counts 512 bytes on every Unix lanx runs on.
         let sparse = metadata.blocks().saturating_mul(512) < metadata.size();
-        Ok(Source { path: path.into(), stamp: Stamp::of(metadata), sparse })
+        Ok(Source { path: path.into(), stamp: Stamp::of(metadata), sparse, held: None })
+    }
+
+    /// A file of at most one chunk that is not on a disk, called `what`.
+    pub(super) fn of_bytes(what: &str, bytes: Arc<[u8]>) -> Source {
+        let stamp = Stamp { size: bytes.len() as u64, ..Stamp::default() };
+        Source { path: what.into(), stamp, sparse: false, held: Some(bytes) }
     }
 
     pub fn path(&self) -> &Path {
@@ -117,6 +126,10 @@ impl Source {
     /// # Errors
     /// As [`Source::open`], and [`SourceError::Changed`] where it changed until it was read.
     pub fn read_whole(&self, layout: Layout, buf: &mut [u8]) -> Result<(), SourceError> {
+        if let Some(held) = &self.held {
+            buf.copy_from_slice(held);
+            return Ok(());
+        }
         let open = self.open_unchecked()?;
         let read = open.read_chunk(layout, ChunkIndex(0), buf);
         // Once is enough: what is the offered file afterwards was it while it was read. And where it is not, that says

@@ -8,6 +8,8 @@ use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use super::file::Source;
+use super::stream::Stream;
+use crate::chunk::Layout;
 use crate::name::RelativePath;
 use crate::protocol::message::{EntryKind, Metadata};
 
@@ -27,6 +29,8 @@ pub struct Item {
 /// What is offered.
 pub enum What {
     File(Source),
+    /// A file whose end nobody knows: more than one chunk.
+    Stream(Arc<Stream>),
     Folder,
     Symlink {
         target: Vec<u8>,
@@ -70,7 +74,25 @@ impl Item {
         }
     }
 
-    /// Bytes of content.
+    /// The stream, where it is one.
+    pub fn stream(&self) -> Option<&Stream> {
+        match &self.what {
+            What::Stream(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// Whether it is more than a name and what goes with it.
+    pub fn has_content(&self) -> bool {
+        matches!(self.what, What::File(_) | What::Stream(_))
+    }
+
+    /// How its content falls into chunks.
+    pub fn layout(&self) -> Layout {
+        self.kind().layout()
+    }
+
+    /// Bytes of content; 0 where nobody knows.
     pub fn size(&self) -> u64 {
         self.source().map_or(0, Source::size)
     }
@@ -79,6 +101,7 @@ impl Item {
     pub fn kind(&self) -> EntryKind {
         match &self.what {
             What::File(source) => EntryKind::File { size: source.size(), sparse: source.is_sparse() },
+            What::Stream(_) => EntryKind::Stream,
             What::Folder => EntryKind::Folder,
             What::Symlink { target } => EntryKind::Symlink { target: target.clone() },
             What::HardLink { to, .. } => EntryKind::HardLink { to: to.path().as_bytes().to_vec() },

@@ -3,6 +3,7 @@
 //! - [`Feed`] hands out one [`Item`] after another: what the walk finds, each folder behind all that is in it, and what a
 //!   lost session left over. It never holds a list of all of them.
 //! - [`Source`] is a regular file, [`OpenSource`] its bytes.
+//! - [`Stream`] is what can be read only once, as the standard input.
 //! - [`SharedReader`] lets several receivers have what was read once.
 
 mod attributes;
@@ -12,6 +13,7 @@ mod file;
 mod item;
 mod shared;
 mod sharing;
+mod stream;
 mod walk;
 #[cfg(test)]
 mod walk_tests;
@@ -21,4 +23,5 @@ pub use feed::{Feed, Next};
 pub use file::{OpenSource, Source};
 pub use item::{Item, What};
 pub use shared::{Content, SharedReader, share};
+pub use stream::{Reached, STANDARD_INPUT, Stream};
 pub use walk::{Excludes, Options, Root, Trouble, name_of};

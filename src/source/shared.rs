@@ -20,6 +20,7 @@ use crate::tree::ChunkValue;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content {
     pub value: ChunkValue,
+    pub len: usize,
     /// Whether it lies in a hole of the file: nothing but zeros.
     pub hole: bool,
 }

@@ -25,6 +25,7 @@ fn shown(item: &Item) -> String {
         EntryKind::Folder => format!("{path}/"),
         EntryKind::Symlink { target } => format!("{path} -> {}", String::from_utf8_lossy(&target)),
         EntryKind::HardLink { to } => format!("{path} = {}", String::from_utf8_lossy(&to)),
+        EntryKind::Stream => unreachable!("the walk finds no stream"),
     }
 }
 

@@ -55,9 +55,14 @@ pub struct Output {
 }
 
 impl Process {
-    pub fn spawn(mut command: Command) -> Process {
+    pub fn spawn(command: Command) -> Process {
+        Process::spawn_fed(command, Stdio::null())
+    }
+
+    /// The same with something to read.
+    pub fn spawn_fed(mut command: Command, stdin: impl Into<Stdio>) -> Process {
         let shown = format!("{command:?}");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {shown}: {e}"));
         let (stdout, out) = Captured::follow(child.stdout.take().unwrap());
         let (stderr, err) = Captured::follow(child.stderr.take().unwrap());

@@ -56,6 +56,8 @@ struct State {
     /// Bytes that data connections, all together, may still carry towards the receiver.
     allowance: u64,
     carried: u64,
+    /// The next that a control connection carries towards the receiver cuts it.
+    cut_control: bool,
     frozen: bool,
     closed: bool,
 }
@@ -71,6 +73,7 @@ impl Relay {
             met: [0; 2],
             allowance: u64::MAX,
             carried: 0,
+            cut_control: false,
             frozen: false,
             closed: false,
         };
@@ -108,8 +111,12 @@ impl Relay {
 
     pub fn with_fault(target: SocketAddr, fault: Fault) -> Relay {
         let relay = Relay::to(target);
-        relay.change(|state| state.faults.push(fault));
+        relay.add_fault(fault);
         relay
+    }
+
+    pub fn add_fault(&self, fault: Fault) {
+        self.change(|state| state.faults.push(fault));
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -130,6 +137,11 @@ impl Relay {
     /// Forwards nothing any more, in either direction, without closing anything: a pulled cable.
     pub fn freeze(&self) {
         self.change(|state| state.frozen = true);
+    }
+
+    /// Cuts a control connection before the next that the sender says on it.
+    pub fn cut_control(&self) {
+        self.change(|state| state.cut_control = true);
     }
 
     /// Bytes that data connections have carried towards the receiver.
@@ -233,14 +245,15 @@ impl Lane {
 
     /// Forwards these bytes, or what the faults leave of them; false where the connection was cut.
     fn forward(&mut self, bytes: &mut [u8]) -> io::Result<bool> {
-        let (mut faults, flip_in_each) = {
-            let state = self.shared.state.lock().unwrap();
-            (state.faults.clone(), state.flip_in_each)
+        let (mut faults, flip_in_each, cut_now) = {
+            let mut state = self.shared.state.lock().unwrap();
+            let cut_now = self.kind == Kind::Control && std::mem::take(&mut state.cut_control);
+            (state.faults.clone(), state.flip_in_each, cut_now)
         };
         let flip = |at| Fault { kind: Kind::Data, nth: self.nth, at, harm: Harm::Flip(0) };
         faults.extend(flip_in_each.map(flip));
         let here = self.position..self.position + bytes.len() as u64;
-        let mut cut = None;
+        let mut cut = cut_now.then_some(0);
         for fault in faults.iter().filter(|f| (f.kind, f.nth) == (self.kind, self.nth)) {
             let Some(at) = here.contains(&fault.at).then(|| (fault.at - here.start) as usize) else {
                 continue;

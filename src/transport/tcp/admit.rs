@@ -55,12 +55,21 @@ pub(super) enum Refusal {
     Tls(#[from] TlsError),
     #[error("{0}")]
     End(#[from] End),
+    /// It was let in, and went before it had its turn.
+    #[error("it waits no longer: {0}")]
+    LeftQueue(End),
     #[error("it named a session that is not here, or a data connection it may not open")]
     NoSuchSession,
     #[error("it does not know the session of its data connection: {0}")]
     NoProof(#[from] SealError),
-    #[error("as many transfers are under way as may be")]
+    #[error("as many transfers are under way, and as many senders wait, as may")]
     Busy,
+    /// The sender had not heard yet that all is done.
+    #[error("the session of its data connection has just ended")]
+    Late,
+    /// The sender had not heard yet that it may have fewer than before.
+    #[error("it has as many data connections as its share allows now")]
+    Surplus,
     #[error(transparent)]
     Store(#[from] PeerStoreError),
     #[error(
@@ -82,7 +91,14 @@ pub(super) enum Refusal {
 impl Refusal {
     /// Whether it is part of the ordinary course of things.
     pub fn is_ordinary(&self) -> bool {
-        matches!(self, Refusal::WentForCode(_) | Refusal::Silent)
+        matches!(
+            self,
+            Refusal::WentForCode(_)
+                | Refusal::Silent
+                | Refusal::Late
+                | Refusal::Surplus
+                | Refusal::LeftQueue(_)
+        )
     }
 }
 

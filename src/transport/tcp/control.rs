@@ -113,7 +113,7 @@ pub struct Talk<'a, R, W, Out> {
 /// what still waits in the outbox, and `last` words that depend on the end. Returns the end.
 ///
 /// `beat` is what a side says by itself: that it lives, and how far it has come. It is asked every
-/// [`PROGRESS_INTERVAL`] and must answer where its argument says that it is due.
+/// [`PROGRESS_INTERVAL`], and whenever the outbox is nudged, and must answer where its argument says that it is due.
 pub async fn converse<R, W, In, Out, Heard>(
     talk: Talk<'_, R, W, Out>,
     mut hear: impl FnMut(In) -> Heard,
@@ -165,12 +165,13 @@ async fn speak<W: AsyncWrite + Unpin, Out: Message>(
     let mut spoke = Instant::now();
     let mut quick = 0;
     loop {
-        tokio::select! {
-            () = outbox.take_all(&mut writer.buffer) => {}
-            _ = tick.tick() => {
-                for message in beat(spoke.elapsed() >= BEAT_INTERVAL) {
-                    writer.put(&message);
-                }
+        let beats = tokio::select! {
+            nudged = outbox.take_all(&mut writer.buffer) => nudged,
+            _ = tick.tick() => true,
+        };
+        if beats {
+            for message in beat(spoke.elapsed() >= BEAT_INTERVAL) {
+                writer.put(&message);
             }
         }
         if !writer.buffer.is_empty() {

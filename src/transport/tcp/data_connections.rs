@@ -1,15 +1,18 @@
 //! The data connections of one session at the receiver: who may open one, and how far each has come.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::admission::{Counted, Place};
 use super::admit::Refusal;
-use crate::limits::{CONNECTION_NUMBERS_MAX, FORGED_IN_A_ROW_MAX, WORKER_STACK_BYTES};
+use crate::limits::{CONNECTION_NUMBERS_MAX, FORGED_IN_A_ROW_MAX, SURPLUS_GRACE, WORKER_STACK_BYTES};
 use crate::protocol::message::ReceiverMessage;
 use crate::protocol::seal::Opener;
 use crate::session::End;
@@ -32,6 +35,8 @@ struct State {
     /// Connections that were tampered with, and how many of those in a row had brought nothing.
     forged: u32,
     forged_in_a_row: u32,
+    /// Since when there are more than the session's share allows.
+    too_many_since: Option<Instant>,
     closed: bool,
 }
 
@@ -43,26 +48,36 @@ struct Live {
 }
 
 impl DataConnections {
-    /// Gives a connection that has proved that it belongs here a thread. `granted` is how many may live at once.
+    /// Gives a connection that has proved that it belongs here a thread. `wanted` is how many the sender has asked for;
+    /// the place says how many of them there may be now.
     pub fn start(
         self: &Arc<Self>,
         receiving: &Arc<Receiving>,
         stream: TcpStream,
         number: u32,
         opener: Opener,
-        granted: u8,
+        wanted: u8,
+        place: &Arc<Place>,
     ) -> Result<(), Refusal> {
         let handle = stream.try_clone()?;
         let frames = Arc::new(AtomicU64::new(0));
         let mut state = self.state.lock();
-        let allowed = !state.closed && state.live.len() < granted.into() && number < CONNECTION_NUMBERS_MAX;
+        if state.closed {
+            return Err(Refusal::Late);
+        }
+        let allowed = state.live.len() < wanted.into() && number < CONNECTION_NUMBERS_MAX;
         if !allowed || !state.used.insert(number) {
             return Err(Refusal::NoSuchSession);
         }
+        let Some(counted) = place.open() else {
+            drop(state);
+            receiving.say(ReceiverMessage::HungUp { connection: number, frames: 0 });
+            return Err(Refusal::Surplus);
+        };
         let (connections, receiving, counter) = (self.clone(), receiving.clone(), frames.clone());
         let work = move || {
             let result = receive_chunks(&receiving, &stream, opener, &counter);
-            connections.ended(&receiving, number, &counter, result);
+            connections.ended(&receiving, number, &counter, result, counted);
         };
         let builder = thread::Builder::new().name("receive".into()).stack_size(WORKER_STACK_BYTES);
         state.threads.retain(|thread| !thread.is_finished());
@@ -73,7 +88,14 @@ impl DataConnections {
 
     /// A connection has ended. The network and whoever sits on it may end any; the sender deals the rest of its chunks
     /// again. What the sender itself did wrong, or what this machine cannot do, ends the session.
-    fn ended(&self, receiving: &Receiving, number: u32, frames: &AtomicU64, result: Result<(), End>) {
+    fn ended(
+        &self,
+        receiving: &Receiving,
+        number: u32,
+        frames: &AtomicU64,
+        result: Result<(), End>,
+        counted: Counted,
+    ) {
         match result {
             Ok(()) => {}
             Err(end @ End::Lost(_)) => tracing::debug!("data connection {number}: {end}"),
@@ -87,6 +109,8 @@ impl DataConnections {
         if let Some(live) = self.state.lock().live.remove(&number) {
             let _ = live.stream.shutdown(Shutdown::Both);
         }
+        // Before the sender hears of it, and may open another one.
+        drop(counted);
         receiving.say(ReceiverMessage::HungUp { connection: number, frames: frames.load(Ordering::Acquire) });
     }
 
@@ -116,6 +140,25 @@ impl DataConnections {
         drop(state);
         if first {
             receiving.say(ReceiverMessage::HungUp { connection: number, frames: 0 });
+        }
+    }
+
+    /// Ends those that are more than `allowed`, the youngest first, where the sender has not done so for
+    /// [`SURPLUS_GRACE`].
+    pub fn trim(&self, allowed: u8, now: Instant) {
+        let mut state = self.state.lock();
+        let surplus = state.live.len().saturating_sub(allowed.into());
+        if surplus == 0 {
+            state.too_many_since = None;
+            return;
+        }
+        let since = *state.too_many_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= SURPLUS_GRACE {
+            let mut numbers: Vec<u32> = state.live.keys().copied().collect();
+            numbers.sort_unstable_by_key(|number| Reverse(*number));
+            for live in numbers.iter().take(surplus).filter_map(|number| state.live.get(number)) {
+                let _ = live.stream.shutdown(Shutdown::Both);
+            }
         }
     }
 

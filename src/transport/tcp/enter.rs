@@ -2,19 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::address::Peer;
 use super::connect::{self, ConnectError, Connected};
 use super::control::{MessageReader, MessageWriter};
-use crate::limits::HANDSHAKE_TIMEOUT;
-use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Wishes};
+use crate::limits::{BEAT_INTERVAL, HANDSHAKE_TIMEOUT, QUEUE_NEWS_INTERVAL};
+use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 use crate::protocol::seal::{Cipher, SessionSecret};
 use crate::session::{End, PeerMisbehaved};
 use crate::trust::fingerprint::Fingerprint;
@@ -33,7 +33,9 @@ pub struct Link {
     pub(super) secret: SessionSecret,
     pub(super) session: SessionId,
     pub(super) cipher: Cipher,
-    pub(super) connections: u8,
+    /// Data connections that were asked for, and how many of them there may be for now.
+    pub(super) wanted: u8,
+    pub(super) share: u8,
     pub addr: SocketAddr,
     pub receiver: Fingerprint,
     pub acquaintance: Acquaintance,
@@ -89,7 +91,7 @@ pub enum EnterError {
 }
 
 /// What a sender comes with, besides its identity.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Errand<'a> {
     /// What this machine calls itself.
     pub name: &'a str,
@@ -98,6 +100,8 @@ pub struct Errand<'a> {
     pub wishes: Wishes,
     /// How long a silent receiver is waited for.
     pub patience: Duration,
+    /// Hears why it does not begin, and whenever that changes.
+    pub waits: &'a dyn Fn(&Waiting),
 }
 
 impl EnterError {
@@ -148,12 +152,13 @@ pub async fn enter(
         reader: MessageReader::new(read_half),
         writer: MessageWriter::new(write_half),
     };
-    let (session, connections, cipher, acquaintance) = greeting.run(errand, wanted(round_trip)).await?;
+    let wanted = wanted(round_trip);
+    let (session, share, cipher, acquaintance) = greeting.run(errand, wanted).await?;
     if standing != Standing::Known || acquaintance == Acquaintance::Paired {
         remember(visitor, address, receiver).await;
     }
     let Greeting { reader, writer, .. } = greeting;
-    Ok(Link { reader, writer, secret, session, cipher, connections, addr, receiver, acquaintance })
+    Ok(Link { reader, writer, secret, session, cipher, wanted, share, addr, receiver, acquaintance })
 }
 
 fn tls_reason(error: &io::Error) -> String {
@@ -206,19 +211,50 @@ impl Greeting<'_> {
             self.pair().await?;
             acquaintance = Acquaintance::Paired;
             heard = self.hear().await?;
-        } else if prove && matches!(heard, ReceiverMessage::Welcome { .. }) {
+        } else if prove && is_let_in(&heard) {
             return Err(EnterError::Impostor { peer: self.peer.clone() });
         }
-        let ReceiverMessage::Welcome { session, connections, cipher } = heard else {
-            return Err(self.unexpected(heard, "a welcome"));
-        };
-        if acquaintance == Acquaintance::Old && self.standing == Standing::Unknown {
+        // Before it waits: nobody is to be asked at the end of a queue, and then to wait once more.
+        if is_let_in(&heard) && acquaintance == Acquaintance::Old && self.standing == Standing::Unknown {
             if !self.visitor.trust_first_sight {
                 return Err(EnterError::FirstSight { peer: self.peer.clone(), key: self.receiver });
             }
             acquaintance = Acquaintance::FirstSight;
         }
+        let heard = self.wait_for_turn(heard, errand).await?;
+        let ReceiverMessage::Welcome { session, connections, cipher } = heard else {
+            return Err(self.unexpected(heard, "a welcome"));
+        };
         Ok((session, connections, cipher, acquaintance))
+    }
+
+    /// Waits as long as the receiver says that others come first, and tells so. Returns what it says then.
+    async fn wait_for_turn(
+        &mut self,
+        mut heard: ReceiverMessage,
+        errand: &Errand<'_>,
+    ) -> Result<ReceiverMessage, EnterError> {
+        let Greeting { addr, reader, writer, .. } = self;
+        let mut told: Option<(Waiting, Instant)> = None;
+        let mut beat = interval(BEAT_INTERVAL);
+        while let ReceiverMessage::Waiting(waiting) = heard {
+            // What comes more often than it should is not told: it will be said again.
+            let due =
+                told.is_none_or(|(before, at)| before != waiting && at.elapsed() >= QUEUE_NEWS_INTERVAL / 2);
+            if due {
+                told = Some((waiting, Instant::now()));
+                (errand.waits)(&waiting);
+            }
+            let hearing = reader.next(errand.patience);
+            tokio::pin!(hearing);
+            heard = loop {
+                tokio::select! {
+                    heard = &mut hearing => break heard.map_err(|end| EnterError::Handshake { addr: *addr, end })?,
+                    _ = beat.tick() => say(writer, *addr, &SenderMessage::Beat).await?,
+                }
+            };
+        }
+        Ok(heard)
     }
 
     async fn pair(&mut self) -> Result<(), EnterError> {
@@ -247,6 +283,7 @@ impl Greeting<'_> {
             ReceiverMessage::Barred(Barred::NoCode) => EnterError::NoCode { peer },
             ReceiverMessage::Barred(Barred::WrongCode) => EnterError::WrongCode { peer },
             ReceiverMessage::Barred(Barred::Later { seconds }) => EnterError::Later { peer, seconds },
+            ReceiverMessage::Barred(Barred::Busy) => ConnectError::Busy { addr: self.addr }.into(),
             ReceiverMessage::Leave { text } => {
                 EnterError::Handshake { addr: self.addr, end: End::PeerLeft(text) }
             }
@@ -264,6 +301,11 @@ impl Greeting<'_> {
     async fn hear(&mut self) -> Result<ReceiverMessage, EnterError> {
         hear(&mut self.reader, self.addr).await
     }
+}
+
+/// Whether it says that the sender may come in, now or later.
+fn is_let_in(message: &ReceiverMessage) -> bool {
+    matches!(message, ReceiverMessage::Welcome { .. } | ReceiverMessage::Waiting(_))
 }
 
 async fn say(writer: &mut Writer, addr: SocketAddr, message: &SenderMessage) -> Result<(), EnterError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use socket2::SockRef;
@@ -11,11 +11,14 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::admission::Place;
 use super::admit::{Guest, Refusal};
 use super::control::{Talk, converse};
 use super::data_connections::DataConnections;
 use super::tune;
-use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, MESSAGES_HEARD_MAX, WORKER_STACK_BYTES};
+use crate::limits::{
+    GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, MESSAGES_HEARD_MAX, SHARE_GROWS_AFTER, WORKER_STACK_BYTES,
+};
 use crate::protocol::message::{ReceiverMessage, SenderMessage, SessionId};
 use crate::protocol::preface::Belonging;
 use crate::protocol::seal::{Cipher, SECRET_BYTES, SessionSecret, Tag};
@@ -27,7 +30,10 @@ use crate::trust::fingerprint::Fingerprint;
 pub(super) struct Session {
     pub receiving: Arc<Receiving>,
     id: SessionId,
-    granted: u8,
+    /// Data connections that the sender has asked for.
+    wanted: u8,
+    /// Where it says how many of them there may be. Held until the last thread has ended.
+    pub place: Arc<Place>,
     cipher: Cipher,
     secret: SessionSecret,
     /// Whose it is: nobody else may take it over.
@@ -38,13 +44,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub fn new(receiving: Arc<Receiving>, id: SessionId, guest: &mut Guest) -> Session {
+    pub fn new(receiving: Arc<Receiving>, id: SessionId, guest: &mut Guest, place: Arc<Place>) -> Session {
         let Guest { connections, cipher, peer, ref mut secret, .. } = *guest;
         let secret = std::mem::replace(secret, SessionSecret::new([0; SECRET_BYTES]));
         Session {
             receiving,
             id,
-            granted: connections,
+            wanted: connections,
+            place,
             cipher,
             secret,
             peer,
@@ -68,7 +75,7 @@ impl Session {
         tune::data(&SockRef::from(&stream), patience)?;
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
-        self.data.start(&self.receiving, stream, belonging.connection, opener, self.granted)
+        self.data.start(&self.receiving, stream, belonging.connection, opener, self.wanted, &self.place)
     }
 
     /// Ends the session because its sender has come back, and waits until all that it held is free.
@@ -81,7 +88,10 @@ impl Session {
     /// Carries the session from its welcome to its end.
     pub async fn run(&self, guest: Guest, outbox: &OutboxReader<ReceiverMessage>, patience: Duration) -> End {
         let Guest { reader, mut writer, .. } = guest;
-        let Session { id: session, granted: connections, cipher, .. } = *self;
+        let Session { id: session, cipher, .. } = *self;
+        let mut share = Share::new(&self.place);
+        let connections = share.told;
+        self.receiving.set_share(connections);
         writer.put(&ReceiverMessage::Welcome { session, connections, cipher });
         // Looking at files and making them may take as long as the disk does, so it has a thread of its own.
         let (heard, mut to_hear) = mpsc::channel(MESSAGES_HEARD_MAX);
@@ -119,6 +129,11 @@ impl Session {
             let progress = &self.receiving.progress;
             let now = (progress.written.load(Ordering::Relaxed), progress.kept.load(Ordering::Relaxed));
             let mut news = self.data.news();
+            if let Some(connections) = share.news(self.place.allowed(), Instant::now()) {
+                self.receiving.set_share(connections);
+                news.push(ReceiverMessage::Share { connections });
+            }
+            self.data.trim(share.told, Instant::now());
             if now != std::mem::replace(&mut told, now) || (due && news.is_empty()) {
                 news.push(ReceiverMessage::Progress { written: now.0, kept: now.1 });
             }
@@ -134,9 +149,38 @@ impl Session {
         let mut threads = self.data.close();
         threads.extend(self.files.lock().take());
         threads.extend(self.receiving.threads());
-        let join = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join())));
+        let place = self.place.clone();
+        let join = tokio::task::spawn_blocking(move || {
+            threads.into_iter().for_each(|t| drop(t.join()));
+            // Threads that hang in a disk keep their place: whoever comes next would hang there as well.
+            drop(place);
+        });
         let _ = timeout(GOODBYE_TIMEOUT, join).await;
         self.gone.send_replace(true);
+    }
+}
+
+/// What the sender has heard about how many data connections it may have.
+struct Share {
+    told: u8,
+    /// Since when it may have so many.
+    since: Instant,
+}
+
+impl Share {
+    fn new(place: &Place) -> Share {
+        Share { told: place.allowed(), since: Instant::now() }
+    }
+
+    /// What to tell now: at once that it must give some back, and that it may have more only if nothing has changed
+    /// for a while.
+    fn news(&mut self, allowed: u8, now: Instant) -> Option<u8> {
+        let due = now.saturating_duration_since(self.since) >= SHARE_GROWS_AFTER;
+        let news = allowed < self.told || (allowed > self.told && due);
+        news.then(|| {
+            *self = Share { told: allowed, since: now };
+            allowed
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! which belongs to one blocking thread at either end. Their streams run one way only, from sender to receiver.
 
 pub mod address;
+mod admission;
 mod admit;
 pub mod connect;
 mod control;
@@ -17,6 +18,7 @@ mod receive;
 mod send;
 mod strangers;
 mod tune;
+mod turn;
 mod watch;
 
 pub use receive::{ServeError, ServeOptions, serve};

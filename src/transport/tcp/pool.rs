@@ -40,6 +40,10 @@ impl Wire for Socket {
         let _ = self.0.shutdown(Shutdown::Both);
     }
 
+    fn finish(&self) {
+        let _ = self.0.shutdown(Shutdown::Write);
+    }
+
     /// The receiver sends nothing here, so there is something to read only when it has closed.
     fn is_dead(&self) -> bool {
         let peeked = recv(&self.0, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
@@ -74,13 +78,16 @@ impl Pool {
         Pool { sending, addr, keys, wanted, patience, limit, next_number, threads }
     }
 
-    /// Opens connections and replaces those that die, for as long as it is polled. Where none can be had for as long as a
-    /// silent peer would be waited for, the session is lost.
+    /// Opens as many connections as are wanted and allowed, replaces those that die and ends those that have become too
+    /// many, for as long as it is polled. Where none can be had for as long as a silent peer would be waited for, the session
+    /// is lost.
     pub async fn keep(&self) {
         let mut without_any = Instant::now();
         let mut pause = RETRY_PAUSE_FIRST;
         loop {
-            if self.sending.lines() < self.wanted.into() {
+            let most = usize::from(self.wanted.min(self.sending.share()));
+            self.sending.retire_surplus(most);
+            if self.sending.lines() < most {
                 match self.open().await {
                     Ok(()) => {
                         pause = RETRY_PAUSE_FIRST;
@@ -94,7 +101,7 @@ impl Pool {
                 }
             } else {
                 // One that ended is replaced at once, one that is stuck must be looked for.
-                let _ = timeout(STALL_CHECK_INTERVAL, self.sending.line_ended.notified()).await;
+                let _ = timeout(STALL_CHECK_INTERVAL, self.sending.lines_changed.notified()).await;
             }
             self.sending.give_up_stuck(Instant::now(), self.patience);
             if self.sending.lines() > 0 {
@@ -143,7 +150,7 @@ impl Pool {
         let line = Arc::new(Line::new(number, Instant::now(), Box::new(Socket(handle))));
         let (sending, own) = (self.sending.clone(), line.clone());
         let work = move || match send_chunks(&sending, &own, stream, sealer) {
-            Ok(()) => {}
+            Ok(()) => own.finish(),
             // The network, or whoever sits on it, ended this connection; the receiver knows how far it came.
             Err(End::Lost(reason)) => {
                 tracing::debug!("data connection {number}: {reason}");

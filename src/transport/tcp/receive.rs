@@ -1,10 +1,10 @@
 //! The receiver: one port for everyone, and for each session a thread that looks at files and one for each of its
 //! data connections.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::pending;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,18 +16,24 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::admission::{Admission, Party, Place};
 use super::admit::{Guest, Refusal, admit};
 use super::hosting::Session;
 use super::strangers::Strangers;
 use super::tune;
+use super::turn::wait_for_turn;
 use super::watch::Receptionist;
-use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, SESSIONS_MAX};
-use crate::protocol::message::{SessionId, Wishes};
+use crate::limits::{
+    ENDED_SESSIONS_MAX, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PLACE_KEPT_FOR, PROGRESS_INTERVAL,
+};
+use crate::protocol::message::{Barred, ReceiverMessage, SessionId, Wishes};
 use crate::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, PrefaceError, Role, Status};
 use crate::protocol::seal::TAG_BYTES;
 use crate::session::receiving::{Receiving, Terms};
 use crate::session::{Diligence, End, Progress, outbox};
 use crate::sink::Destination;
+use crate::trust::fingerprint::Fingerprint;
+use crate::trust::guesses::network_of;
 use crate::trust::house::House;
 
 /// Why the receiver stopped.
@@ -50,6 +56,8 @@ pub struct ServeOptions {
     pub diligence: Diligence,
     /// Of a file that differs from an existing one only what differs is sent, whether its sender asks for that or not.
     pub delta: bool,
+    /// Transfers that are served at once; others wait for their turn. There is one standard output, and nobody waits for it.
+    pub transfers: u16,
 }
 
 /// Receives into `to` until `stop`, or with `once` until the first transfer is over.
@@ -66,11 +74,16 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let listener = TcpListener::from_std(listener).map_err(ServeError::Accept)?;
     let (passages, mut passing) = mpsc::unbounded_channel();
+    let folder = to.folder().is_some();
+    let places = if folder { options.transfers.into() } else { 1 };
     let reception = Arc::new(Reception {
         to,
         house,
         receptionist,
+        admission: Admission::new(places, folder),
         sessions: Mutex::default(),
+        ended: Mutex::default(),
+        kept: Mutex::default(),
         strangers: Mutex::default(),
         passages,
         patience: options.patience,
@@ -101,6 +114,7 @@ pub async fn serve(
             () = &mut stop => break,
         }
     }
+    reception.admission.close();
     reception.sessions.lock().values().for_each(|session| session.receiving.ending.decide(End::Stopped));
     let leave = async { while guests.join_next().await.is_some() {} };
     let _ = timeout(2 * GOODBYE_TIMEOUT, leave).await;
@@ -127,7 +141,12 @@ struct Reception {
     to: Arc<Destination>,
     house: House,
     receptionist: Arc<dyn Receptionist>,
+    admission: Arc<Admission>,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    /// The last sessions that ended: a data connection may still be on its way to one.
+    ended: Mutex<VecDeque<SessionId>>,
+    /// The places of sessions that were lost a moment ago, and whose they were.
+    kept: Mutex<HashMap<SessionId, (Fingerprint, Arc<Place>)>>,
     strangers: Mutex<Strangers>,
     passages: mpsc::UnboundedSender<Passage>,
     patience: Duration,
@@ -172,7 +191,11 @@ impl Reception {
                 stream.read_exact(&mut proof).await?;
                 let belonging = Belonging::decode(belonging);
                 let session = self.sessions.lock().get(&belonging.session).cloned();
-                session.ok_or(Refusal::NoSuchSession)?.join(stream, belonging, &proof, self.patience)?;
+                let Some(session) = session else {
+                    let ended = self.ended.lock().contains(&belonging.session);
+                    return Err(if ended { Refusal::Late } else { Refusal::NoSuchSession });
+                };
+                session.join(stream, belonging, &proof, self.patience)?;
                 return Ok(None);
             }
             Err(error) => {
@@ -183,7 +206,7 @@ impl Reception {
             }
         }
         tune::control(&SockRef::from(&stream), self.patience)?;
-        if self.is_full() {
+        if self.admission.is_full() {
             send_away(stream, Status::Busy).await?;
             return Err(Refusal::Busy);
         }
@@ -192,13 +215,16 @@ impl Reception {
     }
 
     /// Serves one session from its welcome to its end.
-    async fn host(&self, mut guest: Guest, addr: SocketAddr) {
+    async fn host(self: &Arc<Self>, mut guest: Guest, addr: SocketAddr) {
         let ip = addr.ip().to_canonical();
-        self.clear_the_way(&guest).await;
-        // Another one may have come in since it was let in.
-        if self.is_full() {
-            return self.receptionist.refused(ip, &Refusal::Busy.to_string());
-        }
+        let place = match self.clear_the_way(&guest).await {
+            Some(place) => place,
+            None => match self.place(&mut guest, ip).await {
+                Ok(place) => Arc::new(place),
+                Err(refusal) if refusal.is_ordinary() => return tracing::info!("{ip} left: {refusal}"),
+                Err(refusal) => return self.receptionist.refused(ip, &refusal.to_string()),
+            },
+        };
         let id = match new_session_id() {
             Ok(id) => id,
             Err(error) => return self.receptionist.refused(ip, &format!("no random numbers: {error}")),
@@ -211,32 +237,72 @@ impl Reception {
         let terms = Terms { dry_run, delta: delta || self.terms.delta, ..self.terms };
         let receiving = Receiving::new(self.to.clone(), terms, outbox, watch.clone(), progress);
         let receiving = Arc::new(receiving);
-        let session = Arc::new(Session::new(receiving, id, &mut guest));
+        let session = Arc::new(Session::new(receiving, id, &mut guest, place));
         self.sessions.lock().insert(id, session.clone());
         let end = session.run(guest, &outbox_reader, self.patience).await;
         session.dismiss().await;
-        self.sessions.lock().remove(&id);
+        self.forget(id);
         if !session.receiving.had_offers() {
             tracing::info!("{ip} offered nothing: {end}");
             return;
         }
         watch.ended(&end);
         let lost = matches!(end, End::Lost(_) | End::Silent(_));
+        if lost {
+            self.keep_place(id, &session);
+        }
         let _ = self.passages.send(if lost { Passage::Lost } else { Passage::Over });
     }
 
-    /// Whether as many sessions are under way as may be. There is one standard output.
-    fn is_full(&self) -> bool {
-        let most = if self.to.folder().is_some() { SESSIONS_MAX } else { 1 };
-        self.sessions.lock().len() >= most
+    /// Gives a guest a place, in its turn.
+    async fn place(&self, guest: &mut Guest, ip: IpAddr) -> Result<Place, Refusal> {
+        let party = if self.house.open { Party::Network(network_of(ip)) } else { Party::Key(guest.peer) };
+        let Some(place) = self.admission.enter(party, guest.connections) else {
+            guest.writer.put(&ReceiverMessage::Barred(Barred::Busy));
+            // Whoever does not even read this is told nothing.
+            let _ = timeout(GOODBYE_TIMEOUT, guest.writer.close()).await;
+            return Err(Refusal::Busy);
+        };
+        wait_for_turn(guest, &place, ip, self.patience).await?;
+        Ok(place)
     }
 
-    /// Ends the session that a sender goes on with, if it is still here and was its own.
-    async fn clear_the_way(&self, guest: &Guest) {
-        let session = guest.resumes.and_then(|id| self.sessions.lock().get(&id).cloned());
-        if let Some(session) = session.filter(|session| session.peer == guest.peer) {
-            session.make_way().await;
+    /// Ends the session that a sender goes on with, if it is still here. Returns its place, if it was the sender's own.
+    async fn clear_the_way(&self, guest: &Guest) -> Option<Arc<Place>> {
+        let id = guest.resumes?;
+        let session = self.sessions.lock().get(&id).filter(|session| session.peer == guest.peer).cloned();
+        let place = match session {
+            Some(session) => {
+                let place = session.place.clone();
+                session.make_way().await;
+                place
+            }
+            None => self.kept.lock().get(&id).filter(|(peer, _)| *peer == guest.peer)?.1.clone(),
+        };
+        // Once: two that claim to go on with one session are two transfers.
+        self.kept.lock().remove(&id);
+        place.hand_over(guest.connections);
+        Some(place)
+    }
+
+    fn forget(&self, id: SessionId) {
+        let mut ended = self.ended.lock();
+        if ended.len() >= ENDED_SESSIONS_MAX {
+            ended.pop_front();
         }
+        ended.push_back(id);
+        // Under the lock: it is here, or among the ended ones.
+        self.sessions.lock().remove(&id);
+    }
+
+    /// Keeps the place of a session that was lost, for a sender that comes back at once.
+    fn keep_place(self: &Arc<Self>, id: SessionId, session: &Session) {
+        self.kept.lock().insert(id, (session.peer, session.place.clone()));
+        let reception = self.clone();
+        tokio::spawn(async move {
+            sleep(PLACE_KEPT_FOR).await;
+            reception.kept.lock().remove(&id);
+        });
     }
 }
 

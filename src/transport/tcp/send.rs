@@ -48,6 +48,8 @@ pub struct SendOutcome {
     pub connections: u8,
     /// The receiver takes a file in order, and so cannot go on where a lost session ended.
     pub in_order: bool,
+    /// A stream was sent, of which nothing can be read again.
+    pub reads_once: bool,
 }
 
 /// Why nothing more could be sent.
@@ -93,7 +95,8 @@ pub async fn send(
         feed = ran.feed;
         let retry = matches!(ran.outcome.end, End::Lost(_) | End::Silent(_))
             && !retry_for.is_zero()
-            && !ran.outcome.in_order;
+            && !ran.outcome.in_order
+            && !ran.outcome.reads_once;
         if !retry {
             return Ok(ran.outcome);
         }
@@ -175,20 +178,23 @@ struct How {
 
 /// Runs one session to its end.
 async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) -> Result<Ran, SendError> {
-    let Link { reader, writer, secret, session, cipher, connections, addr, .. } = link;
+    let Link { reader, writer, secret, session, cipher, wanted, share, addr, .. } = link;
     let (outbox, outbox_reader) = outbox();
     let How { patience, dry_run, .. } = *how;
     let (pace, limit) = (how.pace.clone(), how.pace.as_ref().map(|pace| pace.rate()));
     let sending = Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace);
     let sending = Arc::new(sending.sharing(how.shared.clone()));
+    sending.set_share(share);
+    if let Some(stream) = feed.stream() {
+        sending.follow(stream);
+    }
     let offering = start_offering(&sending, feed)?;
     let comparing = spawn(&sending, "compare", |sending| {
         if let Err(end) = compare_chunks(sending) {
             sending.ending.decide(end);
         }
     })?;
-    let pool =
-        Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, connections, patience, limit);
+    let pool = Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, wanted, patience, limit);
     let mut end = {
         let hear = |message| std::future::ready(sending.handle(message));
         let beat = |due: bool| Vec::from_iter(due.then_some(SenderMessage::Beat));
@@ -208,13 +214,15 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     if sending.is_done() && matches!(end, End::Lost(_) | End::Silent(_)) {
         end = End::Complete;
     }
-    let (connections, in_order) = (pool.len(), sending.in_order.load(Ordering::Relaxed));
+    let connections = pool.len();
+    let (in_order, reads_once) =
+        (sending.in_order.load(Ordering::Relaxed), sending.reads_once.load(Ordering::Relaxed));
     let rest = sending.close();
     pool.dismiss(&end, vec![comparing]).await;
     // It waits for nothing but the session.
     let mut feed = offering.join().map_err(|_| SendError::Walk)?;
     feed.again(rest);
-    Ok(Ran { outcome: SendOutcome { end, addr, connections, in_order }, feed })
+    Ok(Ran { outcome: SendOutcome { end, addr, connections, in_order, reads_once }, feed })
 }
 
 fn last_words(end: &End) -> Option<SenderMessage> {

@@ -1,0 +1,85 @@
+//! `lanx send -`: the standard input instead of files.
+
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::anyhow;
+use rustix::fs::Mode;
+use rustix::process::umask;
+
+use super::Failure;
+use super::args::SendArgs;
+use super::exit::Exit;
+use crate::name::{Escaped, Name};
+use crate::protocol::message::Metadata;
+use crate::source::{Feed, Stream};
+
+/// What to send to so many receivers where that is the standard input: a path `-` says so. `None` where files are sent.
+///
+/// # Errors
+/// What is given besides and makes no sense with it, or is missing.
+pub fn feed(args: &SendArgs, paths: &[PathBuf], receivers: usize) -> Result<Option<Feed>, Failure> {
+    let usage = |error: anyhow::Error| Err(Failure::new(Exit::Usage, error));
+    if paths.iter().all(|path| path.as_os_str() != "-") {
+        return match args.name {
+            None => Ok(None),
+            Some(_) => usage(anyhow!(
+                "--name is for what comes from standard input; send that with - as the path, or leave --name out"
+            )),
+        };
+    }
+    if paths.len() > 1 {
+        return usage(anyhow!(
+            "- is standard input, which is sent by itself; send the files by another command (a file of that name is ./-)"
+        ));
+    }
+    if receivers > 1 {
+        return usage(anyhow!(
+            "standard input can be read only once, so it goes to one receiver; store it in a file and send that to all of them"
+        ));
+    }
+    if let Some(flag) = args.against_stdin() {
+        return usage(anyhow!(
+            "`send -` reads standard input, and {flag} is for files; leave one of them out"
+        ));
+    }
+    let Some(name) = &args.name else {
+        return usage(anyhow!("standard input has no name; give it one: lanx send - HOST --name NAME"));
+    };
+    let name = match Name::from_local(name) {
+        Ok(name) => name,
+        Err(bad) => {
+            let (shown, fault) = (Escaped::from(name.as_os_str()), bad.fault());
+            return usage(anyhow!("--name: the file name \"{shown}\" {fault}; give another one"));
+        }
+    };
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return usage(anyhow!(
+            "standard input is a terminal; give it something to send: tar c FOLDER | lanx send - HOST --name NAME"
+        ));
+    }
+    let other = |error: io::Error| {
+        let text = anyhow!("cannot read standard input: {error}; close something and try again");
+        Failure::new(Exit::Other, text)
+    };
+    let stream = stdin.as_fd().try_clone_to_owned().and_then(Stream::start).map_err(other)?;
+    Ok(Some(Feed::of_stream(stream, name.into(), metadata())))
+}
+
+/// What a shell would give to a file that it makes here and now.
+fn metadata() -> Metadata {
+    // It can only be read by setting it. No other thread makes files yet.
+    let mask = umask(Mode::RWXG | Mode::RWXO);
+    umask(mask);
+    // Before 1970 the clock is wrong anyway.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Metadata {
+        mode: 0o666 & !mask.bits(),
+        mtime_seconds: i64::try_from(now.as_secs()).unwrap_or_default(),
+        mtime_nanos: now.subsec_nanos(),
+        archive: None,
+    }
+}
