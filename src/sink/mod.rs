@@ -157,8 +157,8 @@ impl Sink {
     }
 
     /// Makes the file at `path` of these bytes, which the caller has verified, if nothing is there. Folders missing on the
-    /// way are made as by [`Sink::part`]. `false`, and nothing was done, where something is there or the file system
-    /// cannot make a file complete at once: then it has to go by way of a part file.
+    /// way are made as by [`Sink::part`]. `false`, and nothing was done, where something is there, an earlier transfer left
+    /// a part file, or the file system cannot make a file complete at once: then it has to go by way of a part file.
     ///
     /// # Errors
     /// [`SinkError::NoSpace`], [`SinkError::InTheWay`] for what stands on the way and is no directory; otherwise what
@@ -171,6 +171,10 @@ impl Sink {
     ) -> Result<bool, SinkError> {
         let name = path.name();
         let below = folders::parent(path.as_bytes());
-        self.folders.within(below, |dir| whole::store(dir, &name, content, metadata))
+        let store = |dir: &Arc<Dir>| {
+            let new = self.folders.is_new(dir.below());
+            whole::store(dir, &name, content, metadata, new)
+        };
+        self.folders.within(below, store)
     }
 }
