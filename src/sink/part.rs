@@ -17,8 +17,10 @@ use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
 use super::stream::Size;
 use super::{hole, space};
+use crate::direct::{Direct, DirectFile};
 use crate::limits::{
-    FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_RACES_MAX, PARTS_PER_NAME_MAX, ZEROS_BYTES,
+    CHUNK_BYTES, FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_RACES_MAX, PARTS_PER_NAME_MAX,
+    ZEROS_BYTES,
 };
 use crate::name::{Name, PART_PREFIX, PART_SUFFIX, shorten};
 
@@ -38,6 +40,8 @@ pub struct Part {
     pub(super) size: Size,
     /// Device and inode of the file.
     pub(super) identity: (Dev, u64),
+    /// Past the page cache.
+    pub(super) direct: Option<DirectFile>,
     /// What holds only zeros is to take no room.
     sparse: bool,
     existing_len: u64,
@@ -68,6 +72,7 @@ impl Part {
                 part_name,
                 size,
                 identity: (locked.stat.st_dev, locked.stat.st_ino),
+                direct: None,
                 sparse,
                 existing_len: space::length(&locked.stat).min(bytes),
                 written: AtomicBool::new(false),
@@ -95,6 +100,16 @@ impl Part {
             true => space::set_length(self.file.as_fd(), &stat, size, target),
             false => space::reserve(&self.dir, self.file.as_fd(), &stat, size, target),
         }
+    }
+
+    /// Has whole chunks written past the page cache from now on. Not those of a sparse file, of which any block may become a
+    /// hole, nor a file of one chunk, which is not worth a second handle.
+    pub(super) fn open_directly(&mut self, direct: &Arc<Direct>) {
+        if self.sparse || self.size.room() <= CHUNK_BYTES as u64 {
+            return;
+        }
+        let second = |flag| self.dir.open(&self.part_name, OFlags::WRONLY | flag, Mode::empty());
+        self.direct = direct.open(&self.file, &self.path(), second);
     }
 
     /// Best effort: a file system without modes has nothing to hide.
@@ -185,10 +200,21 @@ impl Part {
     }
 
     fn write_data(&self, buf: &[u8], offset: u64) -> Result<(), SinkError> {
-        let result = write_all_at(self.file.as_fd(), buf, offset);
+        let result = self.write_all_at(buf, offset);
         let done = result.map_or_else(|(done, _)| done, |()| buf.len());
         self.note_written(done);
         result.map_err(|(_, errno)| self.not_written(offset.saturating_add(buf.len() as u64), errno))
+    }
+
+    /// As [`bytes::write_all_at`](super::bytes), past the page cache as far as that goes.
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<(), (usize, Errno)> {
+        let done = match &self.direct {
+            Some(direct) => direct.write_at(buf, offset)?,
+            None => 0,
+        };
+        let rest = buf.get(done..).unwrap_or_default();
+        write_all_at(self.file.as_fd(), rest, offset.saturating_add(done as u64))
+            .map_err(|(more, errno)| (done + more, errno))
     }
 
     /// Makes a hole. A new file is one, except where something was written; what an earlier transfer left may be data

@@ -51,7 +51,7 @@ impl Room {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = Dir::open_root(folder.path()).expect("a writable folder");
         let folders = Arc::new(Folders::new(dir.without_openat2()));
-        let sink = Sink { folders, existing: Existing::Refuse };
+        let sink = Sink { folders, existing: Existing::Refuse, direct: None };
         Self { folder, sink }
     }
 
