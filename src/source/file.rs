@@ -228,3 +228,7 @@ impl OpenSource {
 fn errno_of(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
+
+#[cfg(test)]
+#[path = "direct_tests.rs"]
+mod tests;

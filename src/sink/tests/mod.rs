@@ -1,5 +1,6 @@
 mod bytes;
 mod clean;
+mod direct;
 mod dress;
 mod error;
 mod folders;
