@@ -164,7 +164,7 @@ fn only_what_differs_is_written_over_the_copy_of_an_old_file() {
     old[5 * CHUNK + 7] ^= 1;
     old[LARGE + 4999] ^= 1;
     make_of(&scene.dst, "file", &old);
-    send_direct(&scene, &["--delta"], &[file.clone()]).expect_success();
+    send_direct(&scene, &["--delta"], std::slice::from_ref(&file)).expect_success();
     assert_same(&file, &scene.dst.join("file"));
 }
 
@@ -175,7 +175,7 @@ fn holes_stay_holes() {
     let file = File::create(&path).unwrap();
     file.set_len(LARGE as u64 + 100).unwrap();
     file.write_all_at(&noise(1, 3 * CHUNK), 4 * CHUNK as u64).unwrap();
-    send_direct(&scene, &[], &[path.clone()]).expect_success();
+    send_direct(&scene, &[], std::slice::from_ref(&path)).expect_success();
     assert_same(&path, &scene.dst.join("file"));
     assert!(scene.dst.join("file").metadata().unwrap().blocks() * 512 < LARGE as u64 / 2);
 }

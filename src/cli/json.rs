@@ -12,9 +12,11 @@ use serde_json::ser::{Formatter, Serializer};
 
 use super::event_queue;
 use super::exit::Exit;
+use super::limit_report::LimitReport;
 use super::tally::Counts;
 use crate::name::is_unsafe_to_show;
 use crate::protocol::message::Cause;
+use crate::session::bottleneck::Accounts;
 use crate::session::{FileReport, FileStatus, ReportKind};
 
 /// Which session an event is about. Absent where it is about none.
@@ -193,6 +195,8 @@ pub struct Sum {
     connections: u8,
     /// The exit code of this session.
     code: u8,
+    #[serde(flatten)]
+    limit: Option<LimitReport>,
 }
 
 impl<'a> File<'a> {
@@ -280,7 +284,13 @@ impl Sum {
             bytes_per_second: super::units::per_second(sent_bytes, time) as u64,
             connections,
             code: counts.exit().code(),
+            limit: None,
         }
+    }
+
+    /// The same with what it was waiting for.
+    pub fn with(self, accounts: Option<&Accounts>) -> Sum {
+        Sum { limit: accounts.map(LimitReport::of), ..self }
     }
 }
 

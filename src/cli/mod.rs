@@ -7,6 +7,7 @@ mod exit;
 mod failure;
 mod introduction;
 mod json;
+mod limit_report;
 mod logging;
 mod output;
 mod progress;

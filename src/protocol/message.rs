@@ -9,6 +9,7 @@ pub use super::offer::{Archive, Attribute, EntryKind, Metadata, Offer};
 pub use super::outcome::{Cause, Failure, Outcome};
 use super::outcome::{put_text, text};
 use super::seal::Cipher;
+use super::spent::Spent;
 use super::text::Text;
 use crate::chunk::{ChunkIndex, FileId};
 use crate::limits::VALUES_PER_MESSAGE_MAX;
@@ -94,6 +95,8 @@ pub enum ReceiverMessage {
     Waiting(Waiting),
     /// From now on the session may have so many data connections: others came or went.
     Share { connections: u8 },
+    /// What the threads that receive did with their time. Said at the end, before the goodbye.
+    Spent(Spent),
 }
 
 fn file(r: &mut Reader) -> Result<FileId, DecodeError> {
@@ -191,6 +194,7 @@ impl Message for ReceiverMessage {
             Self::SendUpTo { file, end } => drop(w.u8(16).u64(file.0).u64(end.0)),
             Self::Waiting(waiting) => waiting.put(w.u8(17)),
             Self::Share { connections } => drop(w.u8(18).u8(*connections)),
+            Self::Spent(spent) => spent.put(w.u8(19)),
         }
     }
 
@@ -224,6 +228,7 @@ impl Message for ReceiverMessage {
             16 => Self::SendUpTo { file: file(&mut r)?, end: chunk(&mut r)? },
             17 => Self::Waiting(Waiting::take(&mut r)?),
             18 => Self::Share { connections: connections(&mut r)? },
+            19 => Self::Spent(Spent::take(&mut r)?),
             tag => return Err(DecodeError::UnknownTag { what: "a receiver's message", tag }),
         };
         r.end()?;

@@ -5,6 +5,7 @@ use crate::limits::{
     ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, CONNECTIONS_MAX, LINK_TARGET_BYTES_MAX, MESSAGE_BYTES_MAX,
     TEXT_BYTES_MAX, WIRE_PATH_BYTES_MAX,
 };
+use crate::protocol::spent::Busy;
 use proptest::prelude::*;
 use std::fmt::Debug;
 
@@ -178,6 +179,14 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
             b"\x0d\0\0\0\x11\x80\0\0\0\x02\0\0\0\x03\0\0\0",
         ),
         (ReceiverMessage::Share { connections: 2 }, b"\x02\0\0\0\x12\x02"),
+        (
+            ReceiverMessage::Spent(Spent {
+                nanos: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+                busy: Some(Busy { machine: 1000, own: 258 }),
+            }),
+            b"\x4d\0\0\0\x13\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\
+              \x06\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x08\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\xe8\x03\x02\x01",
+        ),
     ]
 }
 

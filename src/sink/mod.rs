@@ -16,6 +16,7 @@ mod bytes;
 mod clean;
 mod delta;
 mod dir;
+mod direct;
 mod dress;
 mod durable;
 mod error;

@@ -12,15 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Dev, FlockOperation, Mode, OFlags, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::bytes::{DataExtents, read_exact_at, write_all_at};
+use super::bytes::{DataExtents, read_exact_at};
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
 use super::stream::Size;
 use super::{hole, space};
-use crate::direct::{Direct, DirectFile};
+use crate::direct::DirectFile;
 use crate::limits::{
-    CHUNK_BYTES, FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_RACES_MAX, PARTS_PER_NAME_MAX,
-    ZEROS_BYTES,
+    FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_RACES_MAX, PARTS_PER_NAME_MAX, ZEROS_BYTES,
 };
 use crate::name::{Name, PART_PREFIX, PART_SUFFIX, shorten};
 
@@ -43,7 +42,7 @@ pub struct Part {
     /// Past the page cache.
     pub(super) direct: Option<DirectFile>,
     /// What holds only zeros is to take no room.
-    sparse: bool,
+    pub(super) sparse: bool,
     existing_len: u64,
     written: AtomicBool,
     /// Published or discarded: the part name is none of our business any more.
@@ -100,16 +99,6 @@ impl Part {
             true => space::set_length(self.file.as_fd(), &stat, size, target),
             false => space::reserve(&self.dir, self.file.as_fd(), &stat, size, target),
         }
-    }
-
-    /// Has whole chunks written past the page cache from now on. Not those of a sparse file, of which any block may become a
-    /// hole, nor a file of one chunk, which is not worth a second handle.
-    pub(super) fn open_directly(&mut self, direct: &Arc<Direct>) {
-        if self.sparse || self.size.room() <= CHUNK_BYTES as u64 {
-            return;
-        }
-        let second = |flag| self.dir.open(&self.part_name, OFlags::WRONLY | flag, Mode::empty());
-        self.direct = direct.open(&self.file, &self.path(), second);
     }
 
     /// Best effort: a file system without modes has nothing to hide.
@@ -204,17 +193,6 @@ impl Part {
         let done = result.map_or_else(|(done, _)| done, |()| buf.len());
         self.note_written(done);
         result.map_err(|(_, errno)| self.not_written(offset.saturating_add(buf.len() as u64), errno))
-    }
-
-    /// As [`bytes::write_all_at`](super::bytes), past the page cache as far as that goes.
-    fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<(), (usize, Errno)> {
-        let done = match &self.direct {
-            Some(direct) => direct.write_at(buf, offset)?,
-            None => 0,
-        };
-        let rest = buf.get(done..).unwrap_or_default();
-        write_all_at(self.file.as_fd(), rest, offset.saturating_add(done as u64))
-            .map_err(|(more, errno)| (done + more, errno))
     }
 
     /// Makes a hole. A new file is one, except where something was written; what an earlier transfer left may be data
