@@ -131,9 +131,13 @@ pub struct SendArgs {
     /// files and folders.
     #[arg(long, value_name = "HOST[:PORT]")]
     pub to: Vec<OsString>,
-    /// Data connections, 1 to 16 [default: 4, or 8 where the round trip is long].
+    /// Have so many data connections, 1 to 16. Without it there are few at first, and more for as long as they make it faster.
     #[arg(short, long, value_name = "N", value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub connections: Option<u8>,
+    /// Without --connections: have at most so many [default: 8].
+    #[arg(long, value_name = "N", conflicts_with = "connections",
+        value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
+    pub max_connections: Option<u8>,
     /// The name that standard input gets at the receiver.
     #[arg(long, value_name = "NAME")]
     pub name: Option<OsString>,
