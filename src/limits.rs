@@ -11,6 +11,11 @@ use std::time::Duration;
 /// subtree of 2^8 leaves, and is large enough that a system call per chunk costs nothing.
 pub const CHUNK_BYTES: usize = 256 * 1024;
 
+/// With `--direct`: bytes that addresses, offsets and lengths are multiples of. No page and hardly any sector or block of a
+/// file system is smaller, and none that is in use asks more of an address.
+pub const DIRECT_BLOCK_BYTES: usize = 4096;
+const _: () = assert!(CHUNK_BYTES.is_multiple_of(DIRECT_BLOCK_BYTES));
+
 /// Bytes in one BLAKE3 leaf (BLAKE3 specification, section 2.1), which BLAKE3 calls a chunk.
 pub const BLAKE3_LEAF_BYTES: usize = 1024;
 

@@ -20,6 +20,7 @@ use super::session_events::{SessionEvents, Ticker};
 use super::several::{self, Company, Told};
 use super::tally::Tally;
 use super::{Failure, signals, stdin, units};
+use crate::direct::Direct;
 use crate::limits::LIMIT_TOLD_AFTER;
 use crate::protocol::message::{Cause, Wishes};
 use crate::session::pace::Pace;
@@ -200,7 +201,8 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
             }
             let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
             let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
-            let options = Options { follow: what.follow, archive: what.archive, excludes };
+            let direct = args.direct.then(Direct::new);
+            let options = Options { follow: what.follow, archive: what.archive, excludes, direct };
             let feed = |_| Feed::new(roots.clone(), options.clone());
             (reporters.iter().map(feed).collect(), total)
         }
