@@ -84,6 +84,33 @@ pub enum Event<'a> {
         #[serde(flatten)]
         sum: Sum,
     },
+    /// How fast something is.
+    Measured {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        #[serde(flatten)]
+        figure: Figure,
+    },
+    /// What the user can do, or should know.
+    Advice {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        topic: &'a str,
+        text: &'a str,
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        commands: &'a [String],
+    },
+    /// All was measured: what transfers can be expected to reach.
+    #[serde(rename = "done")]
+    Examined {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sending: Option<Prospect>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        receiving: Option<Prospect>,
+        code: u8,
+    },
     /// A session, or without `session` the program, ended before its end.
     Error {
         #[serde(flatten)]
@@ -92,6 +119,52 @@ pub enum Event<'a> {
         message: &'a str,
         hint: &'a str,
     },
+}
+
+/// How fast one part is.
+#[derive(Serialize, Clone, Copy, Default)]
+pub struct Figure {
+    pub what: &'static str,
+    pub bytes_per_second: u64,
+    /// What was moved, and in what time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Of the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u8>,
+    /// Of a disk: whether it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_memory: Option<bool>,
+    /// Of a machine, each of which is so fast.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cores: Option<u32>,
+}
+
+impl Figure {
+    pub fn moved(what: &'static str, bytes: u64, time: std::time::Duration) -> Figure {
+        let bytes_per_second = super::units::per_second(bytes, time) as u64;
+        let seconds = Some(to_the_microsecond(time));
+        Figure { what, bytes_per_second, bytes: Some(bytes), seconds, ..Figure::default() }
+    }
+
+    pub fn of_core(what: &'static str, bytes_per_second: u64, cores: u32) -> Figure {
+        Figure { what, bytes_per_second, cores: Some(cores), ..Figure::default() }
+    }
+}
+
+/// A rate to be expected, and what keeps it from being higher.
+#[derive(Serialize, Clone, Copy)]
+pub struct Prospect {
+    bytes_per_second: u64,
+    limit: &'static str,
+}
+
+impl Prospect {
+    pub fn new(rate: f64, limit: &'static str) -> Prospect {
+        Prospect { bytes_per_second: rate as u64, limit }
+    }
 }
 
 /// What a key is trusted for.
@@ -275,13 +348,17 @@ impl Sum {
             identical: counts.identical,
             failed: counts.failed,
             skipped: counts.skipped,
-            // A microsecond is more than a clock between two machines means.
-            seconds: (time.as_secs_f64() * 1e6).round() / 1e6,
+            seconds: to_the_microsecond(time),
             bytes_per_second: super::units::per_second(sent_bytes, time) as u64,
             connections,
             code: counts.exit().code(),
         }
     }
+}
+
+/// Seconds. A microsecond is more than a clock between two machines means.
+fn to_the_microsecond(time: std::time::Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e6
 }
 
 /// A name as text, and in base64 as well where the text is not all of it: where it is not UTF-8. Each byte sequence that

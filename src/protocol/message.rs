@@ -92,6 +92,9 @@ pub enum ReceiverMessage {
     SendUpTo { file: FileId, end: ChunkIndex },
     /// You may come in when it is your turn. Said again whenever that changes, and to say: still here.
     Waiting(Waiting),
+    /// What one thread of this machine hashes and seals a second, in bytes, and how many threads it runs at once; said
+    /// once, where the sender measures.
+    Speeds { hash: u64, seal: u64, cores: u32 },
     /// From now on the session may have so many data connections: others came or went.
     Share { connections: u8 },
 }
@@ -191,6 +194,7 @@ impl Message for ReceiverMessage {
             Self::SendUpTo { file, end } => drop(w.u8(16).u64(file.0).u64(end.0)),
             Self::Waiting(waiting) => waiting.put(w.u8(17)),
             Self::Share { connections } => drop(w.u8(18).u8(*connections)),
+            Self::Speeds { hash, seal, cores } => drop(w.u8(19).u64(*hash).u64(*seal).u32(*cores)),
         }
     }
 
@@ -224,6 +228,10 @@ impl Message for ReceiverMessage {
             16 => Self::SendUpTo { file: file(&mut r)?, end: chunk(&mut r)? },
             17 => Self::Waiting(Waiting::take(&mut r)?),
             18 => Self::Share { connections: connections(&mut r)? },
+            19 => {
+                let (hash, seal) = (r.u64("a speed")?, r.u64("a speed")?);
+                Self::Speeds { hash, seal, cores: r.u32("a number of cores")? }
+            }
             tag => return Err(DecodeError::UnknownTag { what: "a receiver's message", tag }),
         };
         r.end()?;

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::finishing::{Diligence, Finisher};
 use super::in_order::InOrder;
 use super::incoming::{Bytes, Incoming, Offered};
+use super::probe::Probed;
 use super::receiving_compare::{self, CompareQueue};
 use super::receiving_outcomes::storage_failure;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
@@ -39,6 +40,7 @@ pub struct Receiving {
     share: AtomicU8,
     /// Frames of streams that were taken in.
     streamed: AtomicU64,
+    pub(super) probed: Probed,
     pub ending: Ending,
 }
 
@@ -70,6 +72,8 @@ pub struct Terms {
     pub dry_run: bool,
     /// Of a file that differs from an existing one only what differs is sent.
     pub delta: bool,
+    /// There are no files, but probes.
+    pub measure: bool,
 }
 
 /// What a data connection's chunk belongs to.
@@ -99,6 +103,7 @@ impl Receiving {
             progress,
             share: AtomicU8::new(CONNECTIONS_MAX),
             streamed: AtomicU64::new(0),
+            probed: Probed::default(),
             ending: Ending::default(),
         }
     }
@@ -112,6 +117,10 @@ impl Receiving {
             SenderMessage::Hello(_) | SenderMessage::Pake { .. } | SenderMessage::Proof { .. } => {
                 let got = "a part of the greeting";
                 Err(PeerMisbehaved::Unexpected { got, expected: "an offer" }.into())
+            }
+            SenderMessage::Offer(_) if self.terms.measure => {
+                let expected = "probes and nothing else, as it wished";
+                Err(PeerMisbehaved::Unexpected { got: "an offer", expected }.into())
             }
             SenderMessage::Offer(offer) => self.offer(&offer),
             SenderMessage::Keep { file, chunk } => {
@@ -158,6 +167,11 @@ impl Receiving {
 
     pub fn set_share(&self, connections: u8) {
         self.share.store(connections, Ordering::Relaxed);
+    }
+
+    /// Whether the session has no files, but measures.
+    pub fn measures(&self) -> bool {
+        self.terms.measure
     }
 
     /// Whether anything was offered: whether this was a transfer at all.

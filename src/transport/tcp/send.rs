@@ -225,7 +225,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     Ok(Ran { outcome: SendOutcome { end, addr, connections, in_order, reads_once }, feed })
 }
 
-fn last_words(end: &End) -> Option<SenderMessage> {
+pub(super) fn last_words(end: &End) -> Option<SenderMessage> {
     match end {
         End::Complete | End::PeerLeft(_) => None,
         End::Stopped => Some(SenderMessage::Leave { text: "the sender was interrupted".into() }),
