@@ -354,6 +354,13 @@ pub const BEGIN_TOGETHER: Duration = BEAT_INTERVAL;
 /// How often a sender looks for data connections that are stuck.
 pub const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How often a thread that moves chunks tells the others what it did with its time: the sum of all is so much behind at
+/// most.
+pub const STAGES_TOLD_EVERY: Duration = Duration::from_millis(10);
+
+/// From this time on a transfer's summary says what it was waiting for.
+pub const LIMIT_TOLD_AFTER: Duration = Duration::from_millis(500);
+
 /// How often the receiver reports what it has written.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 

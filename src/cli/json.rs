@@ -12,9 +12,12 @@ use serde_json::ser::{Formatter, Serializer};
 
 use super::event_queue;
 use super::exit::Exit;
+use super::figures::{Figure, Prospect};
+use super::limit_report::LimitReport;
 use super::tally::Counts;
 use crate::name::is_unsafe_to_show;
 use crate::protocol::message::Cause;
+use crate::session::bottleneck::Accounts;
 use crate::session::{FileReport, FileStatus, ReportKind};
 
 /// Which session an event is about. Absent where it is about none.
@@ -121,52 +124,6 @@ pub enum Event<'a> {
     },
 }
 
-/// How fast one part is.
-#[derive(Serialize, Clone, Copy, Default)]
-pub struct Figure {
-    pub what: &'static str,
-    pub bytes_per_second: u64,
-    /// What was moved, and in what time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<f64>,
-    /// Of the network.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connections: Option<u8>,
-    /// Of a disk: whether it is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub in_memory: Option<bool>,
-    /// Of a machine, each of which is so fast.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cores: Option<u32>,
-}
-
-impl Figure {
-    pub fn moved(what: &'static str, bytes: u64, time: std::time::Duration) -> Figure {
-        let bytes_per_second = super::units::per_second(bytes, time) as u64;
-        let seconds = Some(to_the_microsecond(time));
-        Figure { what, bytes_per_second, bytes: Some(bytes), seconds, ..Figure::default() }
-    }
-
-    pub fn of_core(what: &'static str, bytes_per_second: u64, cores: u32) -> Figure {
-        Figure { what, bytes_per_second, cores: Some(cores), ..Figure::default() }
-    }
-}
-
-/// A rate to be expected, and what keeps it from being higher.
-#[derive(Serialize, Clone, Copy)]
-pub struct Prospect {
-    bytes_per_second: u64,
-    limit: &'static str,
-}
-
-impl Prospect {
-    pub fn new(rate: f64, limit: &'static str) -> Prospect {
-        Prospect { bytes_per_second: rate as u64, limit }
-    }
-}
-
 /// What a key is trusted for.
 #[derive(Serialize, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
@@ -266,6 +223,8 @@ pub struct Sum {
     connections: u8,
     /// The exit code of this session.
     code: u8,
+    #[serde(flatten)]
+    limit: Option<LimitReport>,
 }
 
 impl<'a> File<'a> {
@@ -352,12 +311,18 @@ impl Sum {
             bytes_per_second: super::units::per_second(sent_bytes, time) as u64,
             connections,
             code: counts.exit().code(),
+            limit: None,
         }
+    }
+
+    /// The same with what it was waiting for.
+    pub fn with(self, accounts: Option<&Accounts>) -> Sum {
+        Sum { limit: accounts.map(LimitReport::of), ..self }
     }
 }
 
 /// Seconds. A microsecond is more than a clock between two machines means.
-fn to_the_microsecond(time: std::time::Duration) -> f64 {
+pub(super) fn to_the_microsecond(time: std::time::Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e6
 }
 

@@ -12,6 +12,7 @@ use super::args::SendArgs;
 use super::exit::Exit;
 use super::introduction::{self, Introduction};
 use super::json::{File, Status, Sum};
+use super::limit_report;
 use super::output::Audience;
 use super::progress::Bar;
 use super::receivers::split;
@@ -19,6 +20,7 @@ use super::session_events::{SessionEvents, Ticker};
 use super::several::{self, Company, Told};
 use super::tally::Tally;
 use super::{Failure, signals, stdin, units};
+use crate::limits::LIMIT_TOLD_AFTER;
 use crate::protocol::message::{Cause, Wishes};
 use crate::session::pace::Pace;
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
@@ -88,13 +90,28 @@ impl Reporter {
     }
 
     /// Tells how it all went, and the exit code.
-    pub fn done(&self, crossed: u64, time: Duration, connections: u8) -> Exit {
+    fn done(&self, crossed: u64, time: Duration, outcome: &SendOutcome) -> Exit {
+        let counts = self.tally.counts();
+        let SendOutcome { connections, accounts, in_order, .. } = outcome;
+        if let Some(events) = &self.events {
+            events.done(Sum::of(&counts, crossed, time, *connections).with(accounts.as_ref()));
+        }
+        let mut summary = counts.summary(crossed, time, Some(*connections));
+        // A short one is over before anything has shown.
+        let verdict =
+            accounts.filter(|_| time >= LIMIT_TOLD_AFTER).and_then(|accounts| accounts.bottleneck());
+        if let Some(verdict) = verdict {
+            summary += &format!("; {}", limit_report::sentence(verdict, *in_order));
+        }
+        self.line(summary);
+        counts.exit()
+    }
+
+    /// Tells that there was nothing to send.
+    fn nothing(&self) -> Exit {
         let counts = self.tally.counts();
         if let Some(events) = &self.events {
-            events.done(Sum::of(&counts, crossed, time, connections));
-        }
-        if connections > 0 {
-            self.line(counts.summary(crossed, time, Some(connections)));
+            events.done(Sum::of(&counts, 0, Duration::ZERO, 0));
         }
         counts.exit()
     }
@@ -177,7 +194,7 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
         None => {
             let roots = inspect(&paths, &reporters);
             if roots.is_empty() {
-                let exits = reporters.iter().map(|reporter| reporter.done(0, Duration::ZERO, 0));
+                let exits = reporters.iter().map(|reporter| reporter.nothing());
                 return Ok(Exit::gravest(exits));
             }
             let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
@@ -281,7 +298,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         let total = total.or_else(|| progress.whole());
         return Err(Failure::new(exit, broken(peer, &outcome, progress.arrived(), total)));
     }
-    Ok(reporter.done(progress.crossed(), started.elapsed(), outcome.connections))
+    Ok(reporter.done(progress.crossed(), started.elapsed(), &outcome))
 }
 
 /// What to tell of a session that did not come to its end.

@@ -9,6 +9,7 @@ pub use super::offer::{Archive, Attribute, EntryKind, Metadata, Offer};
 pub use super::outcome::{Cause, Failure, Outcome};
 use super::outcome::{put_text, text};
 use super::seal::Cipher;
+use super::spent::Spent;
 use super::text::Text;
 use crate::chunk::{ChunkIndex, FileId};
 use crate::limits::VALUES_PER_MESSAGE_MAX;
@@ -97,6 +98,8 @@ pub enum ReceiverMessage {
     Speeds { hash: u64, seal: u64, cores: u32 },
     /// From now on the session may have so many data connections: others came or went.
     Share { connections: u8 },
+    /// What the threads that receive did with their time. Said at the end, before the goodbye.
+    Spent(Spent),
 }
 
 fn file(r: &mut Reader) -> Result<FileId, DecodeError> {
@@ -194,7 +197,8 @@ impl Message for ReceiverMessage {
             Self::SendUpTo { file, end } => drop(w.u8(16).u64(file.0).u64(end.0)),
             Self::Waiting(waiting) => waiting.put(w.u8(17)),
             Self::Share { connections } => drop(w.u8(18).u8(*connections)),
-            Self::Speeds { hash, seal, cores } => drop(w.u8(19).u64(*hash).u64(*seal).u32(*cores)),
+            Self::Spent(spent) => spent.put(w.u8(19)),
+            Self::Speeds { hash, seal, cores } => drop(w.u8(20).u64(*hash).u64(*seal).u32(*cores)),
         }
     }
 
@@ -228,7 +232,8 @@ impl Message for ReceiverMessage {
             16 => Self::SendUpTo { file: file(&mut r)?, end: chunk(&mut r)? },
             17 => Self::Waiting(Waiting::take(&mut r)?),
             18 => Self::Share { connections: connections(&mut r)? },
-            19 => {
+            19 => Self::Spent(Spent::take(&mut r)?),
+            20 => {
                 let (hash, seal) = (r.u64("a speed")?, r.u64("a speed")?);
                 Self::Speeds { hash, seal, cores: r.u32("a number of cores")? }
             }

@@ -5,6 +5,7 @@ use crate::limits::{
     ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, CONNECTIONS_MAX, LINK_TARGET_BYTES_MAX, MESSAGE_BYTES_MAX,
     TEXT_BYTES_MAX, WIRE_PATH_BYTES_MAX,
 };
+use crate::protocol::spent::Busy;
 use proptest::prelude::*;
 use std::fmt::Debug;
 
@@ -179,8 +180,16 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
         ),
         (ReceiverMessage::Share { connections: 2 }, b"\x02\0\0\0\x12\x02"),
         (
+            ReceiverMessage::Spent(Spent {
+                nanos: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+                busy: Some(Busy { machine: 1000, own: 258 }),
+            }),
+            b"\x4d\0\0\0\x13\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\
+              \x06\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x08\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\xe8\x03\x02\x01",
+        ),
+        (
             ReceiverMessage::Speeds { hash: 1, seal: 0x0203, cores: 4 },
-            b"\x15\0\0\0\x13\x01\0\0\0\0\0\0\0\x03\x02\0\0\0\0\0\0\x04\0\0\0",
+            b"\x15\0\0\0\x14\x01\0\0\0\0\0\0\0\x03\x02\0\0\0\0\0\0\x04\0\0\0",
         ),
     ]
 }
@@ -276,7 +285,7 @@ fn unknown_tags_are_refused() {
     for tag in (0..=255).filter(|t| !(1..=13).contains(t)) {
         assert!(matches!(SenderMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
-    for tag in (0..=255).filter(|t| !(1..=19).contains(t)) {
+    for tag in (0..=255).filter(|t| !(1..=20).contains(t)) {
         assert!(matches!(ReceiverMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
     for hello in [

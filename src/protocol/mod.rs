@@ -12,6 +12,7 @@ mod offer;
 mod outcome;
 pub mod preface;
 pub mod seal;
+pub mod spent;
 pub mod text;
 
 pub use codec::DecodeError;

@@ -51,13 +51,15 @@ impl<W: Write> FrameWriter<W> {
         FrameWriter { out: BufWriter::with_capacity(CONNECTION_BUFFER_BYTES, stream), sealer }
     }
 
-    /// Seals `payload` in place and writes the frame with one vectored write, where the kernel takes it whole.
+    /// Seals `payload` in place and writes the frame with one vectored write, where the kernel takes it whole. Calls
+    /// `sealed` in between.
     ///
     /// # Errors
     /// [`End::Lost`] where the stream fails, [`End::Exhausted`] where the key is used up.
-    pub fn write(&mut self, header: &Header, payload: &mut [u8]) -> Result<(), End> {
+    pub fn write(&mut self, header: &Header, payload: &mut [u8], sealed: impl FnOnce()) -> Result<(), End> {
         let header = header.encode();
         let tag = self.sealer.seal(&header, payload).map_err(|error| End::Exhausted(error.to_string()))?;
+        sealed();
         self.write_all(&mut [IoSlice::new(&header), IoSlice::new(payload), IoSlice::new(&tag)])
             .map_err(|e| lost(&e))
     }
@@ -120,15 +122,17 @@ impl<R: Read> FrameReader<R> {
         Ok(Some(header))
     }
 
-    /// Fills `payload` with the payload of the frame whose header was read last, and opens it in place.
+    /// Fills `payload` with the payload of the frame whose header was read last, and opens it in place. Calls `received` in
+    /// between.
     ///
     /// # Errors
     /// [`End::Lost`] for a stream that fails or ends before, [`End::Forged`] for a frame that the sender did not seal, or not
     /// as the next one here.
-    pub fn payload(&mut self, payload: &mut [u8]) -> Result<(), End> {
+    pub fn payload(&mut self, payload: &mut [u8], received: impl FnOnce()) -> Result<(), End> {
         let mut tag = [0; TAG_BYTES];
         self.input.read_exact(payload).map_err(|e| lost(&e))?;
         self.input.read_exact(&mut tag).map_err(|e| lost(&e))?;
+        received();
         self.opener.open(&self.header, payload, &tag).map_err(|error| match error {
             SealError::KeyUsedUp | SealError::Crypto => End::Exhausted(error.to_string()),
             error => End::Forged(error),
@@ -222,7 +226,7 @@ mod tests {
     fn sealed(payload: &[u8], number: u32) -> Vec<u8> {
         let mut stream = Stream { most_per_call: usize::MAX, ..Stream::default() };
         let mut writer = FrameWriter::new(&mut stream, keys(number).0);
-        writer.write(&chunk(payload.len()), &mut payload.to_vec()).unwrap();
+        writer.write(&chunk(payload.len()), &mut payload.to_vec(), || ()).unwrap();
         writer.flush().unwrap();
         drop(writer);
         stream.bytes
@@ -232,7 +236,7 @@ mod tests {
         let mut reader = FrameReader::new(bytes, keys(number).1);
         let header = reader.header()?.unwrap();
         let mut payload = vec![0; header.content_bytes];
-        reader.payload(&mut payload).map(|()| payload)
+        reader.payload(&mut payload, || ()).map(|()| payload)
     }
 
     #[test]
@@ -243,7 +247,7 @@ mod tests {
             let mut writer = FrameWriter::new(&mut stream, sealer);
             let large: Vec<u8> = (0..CHUNK_BYTES).map(|i| (i % 251) as u8).collect();
             for payload in [&large[..], b"abc", b""] {
-                writer.write(&chunk(payload.len()), &mut payload.to_vec()).unwrap();
+                writer.write(&chunk(payload.len()), &mut payload.to_vec(), || ()).unwrap();
             }
             writer.flush().unwrap();
             drop(writer);
@@ -251,7 +255,7 @@ mod tests {
             for expected in [&large[..], b"abc", b""] {
                 let header = reader.header().unwrap().unwrap();
                 let mut payload = vec![0; header.content_bytes];
-                reader.payload(&mut payload).unwrap();
+                reader.payload(&mut payload, || ()).unwrap();
                 assert!(payload == expected);
             }
             assert_eq!(reader.header(), Ok(None));
@@ -263,7 +267,7 @@ mod tests {
         let mut stream = Stream { most_per_call: usize::MAX, ..Stream::default() };
         let mut writer = FrameWriter::new(&mut stream, keys(0).0);
         for _ in 0..100 {
-            writer.write(&chunk(3), &mut [0; 3]).unwrap();
+            writer.write(&chunk(3), &mut [0; 3], || ()).unwrap();
         }
         writer.flush().unwrap();
         drop(writer);
@@ -303,8 +307,8 @@ mod tests {
         let (sealer, _) = keys(0);
         let mut stream = Stream { most_per_call: usize::MAX, ..Stream::default() };
         let mut writer = FrameWriter::new(&mut stream, sealer);
-        writer.write(&chunk(2), &mut b"ab".to_vec()).unwrap();
-        writer.write(&chunk(2), &mut b"cd".to_vec()).unwrap();
+        writer.write(&chunk(2), &mut b"ab".to_vec(), || ()).unwrap();
+        writer.write(&chunk(2), &mut b"cd".to_vec(), || ()).unwrap();
         writer.flush().unwrap();
         drop(writer);
         let (first, second) = stream.bytes.split_at(stream.bytes.len() / 2);
@@ -313,8 +317,8 @@ mod tests {
         let mut reader = FrameReader::new(&twice[..], keys(0).1);
         let mut payload = [0; 2];
         reader.header().unwrap();
-        reader.payload(&mut payload).unwrap();
+        reader.payload(&mut payload, || ()).unwrap();
         reader.header().unwrap();
-        assert!(matches!(reader.payload(&mut payload), Err(End::Forged(_))));
+        assert!(matches!(reader.payload(&mut payload, || ()), Err(End::Forged(_))));
     }
 }

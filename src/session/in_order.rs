@@ -15,10 +15,12 @@ use super::extent::Extent;
 use super::framing::ChunkBuffer;
 use super::incoming::Offered;
 use super::receiving::Receiving;
+use super::stages::Clock;
 use super::{End, FileStatus, PeerMisbehaved, Progress};
 use crate::chunk::ChunkIndex;
 use crate::limits::{IN_ORDER_STEP_CHUNKS, IN_ORDER_WINDOW_CHUNKS, WORKER_STACK_BYTES};
 use crate::protocol::message::{Cause, Failure, ReceiverMessage};
+use crate::protocol::spent::Stage;
 use crate::sink::Output;
 use crate::tree::{ChunkValue, Hash, Tree};
 
@@ -249,10 +251,13 @@ impl Receiving {
 
 /// Writes the chunks of a file as their turn comes, and tells what became of it.
 fn write_out(session: &Receiving, file: &InOrder, output: &Output) {
+    let mut clock = Clock::new(&session.output_stages, Stage::Receive);
     let mut written = 0;
     let failure = loop {
+        clock.turn_to(Stage::Receive);
         match file.step() {
             Step::Write(mut chunk) => {
+                clock.turn_to(Stage::Write);
                 if let Err((done, error)) = output.write(chunk.buffer.content(chunk.len)) {
                     written += done as u64;
                     break not_written(file, written, &error);

@@ -5,6 +5,7 @@
 //! [`send_chunks`](send_worker::send_chunks) and [`receive_chunks`](receive_worker::receive_chunks) over whatever
 //! byte stream a transport hands them.
 
+pub mod bottleneck;
 mod claims;
 pub mod ending;
 mod extent;
@@ -30,6 +31,7 @@ mod sending_lines;
 mod sending_offers;
 mod sending_shared;
 mod sending_stream;
+pub mod stages;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -119,6 +119,8 @@ impl Probing {
                 self.share.store(connections, Ordering::Relaxed);
                 Ok(())
             }
+            // Its threads did nothing that a transfer does.
+            ReceiverMessage::Spent(_) if state.finished => Ok(()),
             ReceiverMessage::Confirmed { .. } => Ok(()),
             ReceiverMessage::HungUp { .. } if self.is_over() => Ok(()),
             ReceiverMessage::HungUp { connection, .. } if connection >= self.share().into() => Ok(()),
@@ -187,7 +189,7 @@ pub fn send_probes<W: Write>(probing: &Probing, number: u32, stream: W, sealer: 
     let mut buffer = ChunkBuffer::new();
     let header = Header::probe(CHUNK_BYTES);
     while !probing.is_over() && number < probing.share().into() && probing.take(CHUNK_BYTES as u64) {
-        writer.write(&header, buffer.content(CHUNK_BYTES))?;
+        writer.write(&header, buffer.content(CHUNK_BYTES), || ())?;
     }
     writer.flush().map_err(|e| lost(&e))
 }

@@ -14,9 +14,11 @@ use super::in_order::InOrder;
 use super::incoming::{Incoming, Offered};
 use super::receiving::{Receiving, Target};
 use super::receiving_outcomes::storage_failure;
+use super::stages::Clock;
 use super::{End, FileStatus, PeerMisbehaved, Progress};
 use crate::protocol::frame::{HASH_BYTES, Header, Kind};
 use crate::protocol::seal::Opener;
+use crate::protocol::spent::Stage;
 use crate::sink::{Part, SinkError};
 use crate::tree::{Hash, chunk_value};
 
@@ -32,7 +34,9 @@ pub fn receive_chunks<R: Read>(
     frames: &AtomicU64,
 ) -> Result<(), End> {
     let reader = FrameReader::new(stream, opener);
-    let mut worker = Worker { session, reader, buffer: ChunkBuffer::new(), current: None, of_stream: false };
+    let clock = Clock::new(&session.stages, Stage::Receive);
+    let mut worker =
+        Worker { session, reader, buffer: ChunkBuffer::new(), current: None, of_stream: false, clock };
     while let Some(header) = worker.reader.header()? {
         match header.kind {
             Kind::Whole => worker.receive_whole(&header)?,
@@ -43,6 +47,7 @@ pub fn receive_chunks<R: Read>(
         if std::mem::take(&mut worker.of_stream) {
             session.took_in_of_stream();
         }
+        worker.clock.turn_to(Stage::Receive);
     }
     Ok(())
 }
@@ -55,19 +60,22 @@ struct Worker<'a, R: Read> {
     current: Option<Arc<Incoming>>,
     /// Whether the frame was of a stream.
     of_stream: bool,
+    clock: Clock<'a>,
 }
 
 impl<R: Read> Worker<'_, R> {
     /// Opens it as if it were a chunk, and forgets it.
     fn receive_probe(&mut self, header: &Header) -> Result<(), End> {
-        self.reader.payload(self.buffer.content(header.content_bytes))?;
+        self.reader.payload(self.buffer.content(header.content_bytes), || ())?;
         Ok(self.session.took_probe(header.content_bytes as u64)?)
     }
 
     fn receive_chunk(&mut self, header: &Header) -> Result<(), End> {
         // The decoder has bounded the length by that of a chunk; everything else waits until the frame is known to be
         // the sender's.
-        self.reader.payload(self.buffer.content(header.content_bytes))?;
+        let content = self.buffer.content(header.content_bytes);
+        self.reader.payload(content, || self.clock.turn_to(Stage::Open))?;
+        self.clock.turn_to(Stage::Hash);
         let incoming = match self.current.take().filter(|incoming| incoming.offered.id == header.file) {
             Some(incoming) => incoming,
             None => match self.session.target(header.file)? {
@@ -113,12 +121,14 @@ impl<R: Read> Worker<'_, R> {
     fn receive_part_of(&mut self, incoming: &Incoming, header: &Header) -> Result<(), End> {
         let session = self.session;
         let layout = incoming.offered.layout;
-        let content = self.content_of(&incoming.offered, header)?;
-        let len = content.len() as u64;
+        let len = self.content_of(&incoming.offered, header)?.len();
+        let content = self.buffer.content(len);
+        let len = len as u64;
         let Some(part) = incoming.part_for(header.chunk, content.len())? else { return Ok(()) };
         incoming.claim(header.chunk)?;
         let value = chunk_value(layout, header.chunk, content);
         let offset = layout.offset_of(header.chunk).unwrap_or_default();
+        self.clock.turn_to(Stage::Write);
         let written = match header.kind {
             Kind::Zeros => part.write_zeros(offset, len),
             Kind::Chunk | Kind::Whole | Kind::Probe => part.write_at(content, offset),
@@ -148,7 +158,9 @@ impl<R: Read> Worker<'_, R> {
     }
 
     fn receive_whole(&mut self, header: &Header) -> Result<(), End> {
-        self.reader.payload(self.buffer.whole(header.content_bytes, &[0; HASH_BYTES]))?;
+        let payload = self.buffer.whole(header.content_bytes, &[0; HASH_BYTES]);
+        self.reader.payload(payload, || self.clock.turn_to(Stage::Open))?;
+        self.clock.turn_to(Stage::Hash);
         if let Ok(Target::InOrder(incoming)) = self.session.target(header.file) {
             return self.receive_whole_in_order(&incoming, header);
         }
@@ -158,6 +170,7 @@ impl<R: Read> Worker<'_, R> {
         let content = self.buffer.content(header.content_bytes);
         let ours = Hash::from_bytes(chunk_value(offered.layout, header.chunk, content));
         let session = self.session;
+        self.clock.turn_to(Stage::Write);
         match store_whole(session, &offered, content, ours == theirs) {
             Ok(stored) => {
                 Progress::add(&session.progress.written, offered.layout.size());

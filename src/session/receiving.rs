@@ -15,6 +15,7 @@ use super::incoming::{Bytes, Incoming, Offered};
 use super::probe::Probed;
 use super::receiving_compare::{self, CompareQueue};
 use super::receiving_outcomes::storage_failure;
+use super::stages::Stages;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::chunk::FileId;
 use crate::limits::{
@@ -24,6 +25,7 @@ use crate::name::RelativePath;
 use crate::protocol::message::{
     Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage,
 };
+use crate::protocol::spent::{Busy, Spent};
 use crate::sink::{Destination, Existing, Found, Sink, SinkError};
 
 /// The receiver's side of a session, shared by its threads.
@@ -40,6 +42,10 @@ pub struct Receiving {
     share: AtomicU8,
     /// Frames of streams that were taken in.
     streamed: AtomicU64,
+    /// What the threads that receive and compare do with their time.
+    pub(super) stages: Stages,
+    /// What the thread that writes to the standard output does.
+    pub(super) output_stages: Stages,
     pub(super) probed: Probed,
     pub ending: Ending,
 }
@@ -103,6 +109,8 @@ impl Receiving {
             progress,
             share: AtomicU8::new(CONNECTIONS_MAX),
             streamed: AtomicU64::new(0),
+            stages: Stages::default(),
+            output_stages: Stages::default(),
             probed: Probed::default(),
             ending: Ending::default(),
         }
@@ -172,6 +180,15 @@ impl Receiving {
     /// Whether the session has no files, but measures.
     pub fn measures(&self) -> bool {
         self.terms.measure
+    }
+
+    /// What the threads have done with their time so far, on a machine that was so `busy` meanwhile. Where a file is written in
+    /// order that is for one thread to say: the others are waiting for it as well.
+    pub fn spent(&self, busy: Option<Busy>) -> Spent {
+        match self.to.output() {
+            Some(_) => self.output_stages.spent(busy),
+            None => self.stages.spent(busy),
+        }
     }
 
     /// Whether anything was offered: whether this was a transfer at all.

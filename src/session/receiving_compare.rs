@@ -13,11 +13,13 @@ use super::incoming::{Bytes, Incoming};
 use super::pages::Pages;
 use super::receiving::Receiving;
 use super::receiving_outcomes::storage_failure;
+use super::stages::Clock;
 use crate::chunk::{ChunkIndex, Layout};
 use crate::limits::{
     CHUNK_BYTES, COMPARERS_MAX, MISSING_PER_FILE_MAX, VALUES_PER_MESSAGE_MAX, WORKER_STACK_BYTES,
 };
 use crate::protocol::message::ReceiverMessage;
+use crate::protocol::spent::Stage;
 use crate::sink::SinkError;
 use crate::tree::chunk_value;
 
@@ -151,13 +153,15 @@ fn most(session: &Receiving) -> usize {
 /// Compares until the session is closed.
 fn compare(session: &Receiving) {
     let mut buffer = Pages::new(CHUNK_BYTES);
+    let mut clock = Clock::new(&session.stages, Stage::Wait);
     while let Some((job, batch)) = session.compare.next(most(session)) {
-        if let Err(error) = compare_batch(session, &job.incoming, batch, &mut buffer) {
+        if let Err(error) = compare_batch(session, &job.incoming, batch, &mut buffer, &mut clock) {
             let failed = session.fail_incoming(&job.incoming, storage_failure(&error));
             if let Err(misbehaved) = failed {
                 session.ending.decide(misbehaved.into());
             }
         }
+        clock.turn_to(Stage::Wait);
     }
 }
 
@@ -166,6 +170,7 @@ fn compare_batch(
     incoming: &Incoming,
     batch: Range<u64>,
     buffer: &mut [u8],
+    clock: &mut Clock<'_>,
 ) -> Result<(), SinkError> {
     let layout = incoming.offered.layout;
     let Some(bytes) = incoming.bytes_when_room() else { return Ok(()) };
@@ -174,10 +179,12 @@ fn compare_batch(
     for index in batch.map(ChunkIndex) {
         let (Some(len), Some(offset)) = (layout.len_of(index), layout.offset_of(index)) else { break };
         let content = &mut buffer[..len];
+        clock.turn_to(Stage::Read);
         match &bytes {
             Bytes::Existing(file) => file.read_at(content, offset)?,
             Bytes::Part(part) => part.read_at(content, offset)?,
         }
+        clock.turn_to(Stage::Hash);
         values.push(chunk_value(layout, index, content));
     }
     incoming.announce(first, values, &session.outbox);

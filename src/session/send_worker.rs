@@ -10,12 +10,14 @@ use super::framing::{ChunkBuffer, FrameWriter, lost};
 use super::line::Line;
 use super::run::{Attempt, Outgoing, Run};
 use super::sending::{Lanes, Sending};
+use super::stages::Clock;
 use super::{End, PeerMisbehaved};
 use crate::chunk::ChunkIndex;
 use crate::limits::PACE_LOOK;
 use crate::protocol::frame::{HEADER_BYTES, Header, Kind};
 use crate::protocol::message::Against;
 use crate::protocol::seal::{Sealer, TAG_BYTES};
+use crate::protocol::spent::Stage;
 use crate::source::{Content, OpenSource, SourceError, Stream};
 use crate::tree::{ChunkValue, Hash, chunk_value};
 
@@ -25,7 +27,8 @@ use crate::tree::{ChunkValue, Hash, chunk_value};
 /// [`End::Lost`] where the stream fails, [`End::Misbehaved`] where the receiver asked for a chunk twice.
 pub fn send_chunks<W: Write>(sending: &Sending, line: &Line, stream: W, sealer: Sealer) -> Result<(), End> {
     let writer = FrameWriter::new(stream, sealer);
-    let mut worker = Worker { sending, line, writer, buffer: ChunkBuffer::new() };
+    let clock = Clock::new(&sending.stages, Stage::Wait);
+    let mut worker = Worker { sending, line, writer, buffer: ChunkBuffer::new(), clock };
     let mut held = None;
     while let Some(index) = worker.next(&mut held)? {
         if let Some(run) = &held {
@@ -41,17 +44,23 @@ pub fn send_chunks<W: Write>(sending: &Sending, line: &Line, stream: W, sealer: 
 /// [`End::Misbehaved`] where the receiver announced a chunk twice.
 pub fn compare_chunks(sending: &Sending) -> Result<(), End> {
     let mut buffer = ChunkBuffer::new();
+    let mut clock = Clock::new(&sending.stages, Stage::Wait);
     let mut held = None;
-    while let Some(index) = sending.next(&mut held, Lanes::Compare, None, || Ok(())).map_err(|e| lost(&e))? {
-        let Some(run) = &held else { continue };
-        let Some(Content { value, .. }) = read(sending, run, index, &mut buffer) else { continue };
+    loop {
+        let rest = || {
+            clock.turn_to(Stage::Wait);
+            Ok(())
+        };
+        let next = sending.next(&mut held, Lanes::Compare, None, rest).map_err(|e| lost(&e))?;
+        let (Some(index), Some(run)) = (next, &held) else { return Ok(()) };
+        let content = read(sending, run, index, &mut buffer, &mut clock);
+        let Some(Content { value, .. }) = content else { continue };
         match verdict(run, index, &value) {
             Verdict::Keep => keep(sending, run, index, value)?,
             Verdict::Send => sending.resend(&run.attempt, index),
             Verdict::OtherFile => sending.differs(&run.attempt),
         }
     }
-    Ok(())
 }
 
 enum Verdict {
@@ -73,17 +82,25 @@ struct Worker<'a, W: Write> {
     line: &'a Line,
     writer: FrameWriter<W>,
     buffer: ChunkBuffer,
+    clock: Clock<'a>,
 }
 
 impl<W: Write> Worker<'_, W> {
     fn next(&mut self, held: &mut Option<Arc<Run>>) -> Result<Option<ChunkIndex>, End> {
-        let Worker { sending, line, writer, .. } = self;
-        sending.next(held, Lanes::All, Some(line), || writer.flush()).map_err(|e| lost(&e))
+        let Worker { sending, line, writer, clock, .. } = self;
+        let rest = || {
+            clock.turn_to(Stage::Send);
+            let flushed = writer.flush();
+            clock.turn_to(Stage::Wait);
+            flushed
+        };
+        sending.next(held, Lanes::All, Some(line), rest).map_err(|e| lost(&e))
     }
 
     fn send(&mut self, run: &Arc<Run>, index: ChunkIndex) -> Result<(), End> {
         let attempt = &run.attempt;
-        let Some(content) = read(self.sending, run, index, &mut self.buffer) else { return Ok(()) };
+        let content = read(self.sending, run, index, &mut self.buffer, &mut self.clock);
+        let Some(content) = content else { return Ok(()) };
         let value = content.value;
         match verdict(run, index, &value) {
             Verdict::Keep => return keep(self.sending, run, index, value),
@@ -121,6 +138,7 @@ impl<W: Write> Worker<'_, W> {
         let Some(pace) = &self.sending.pace else { return Ok(true) };
         let bytes = HEADER_BYTES + TAG_BYTES + len;
         while let Some(wait) = pace.take(bytes) {
+            self.clock.turn_to(Stage::Limit);
             // What was gathered need not wait as well.
             self.writer.flush().map_err(|e| lost(&e))?;
             if self.line.is_closed() || self.line.is_retired() || self.sending.is_closed() {
@@ -141,7 +159,9 @@ impl<W: Write> Worker<'_, W> {
         } else {
             (Kind::Chunk, len, self.buffer.content(len))
         };
-        self.writer.write(&Header { kind, file: file.id, chunk: index, content_bytes }, payload)
+        self.clock.turn_to(Stage::Seal);
+        let header = Header { kind, file: file.id, chunk: index, content_bytes };
+        self.writer.write(&header, payload, || self.clock.turn_to(Stage::Send))
     }
 }
 
@@ -152,7 +172,14 @@ fn keep(sending: &Sending, run: &Run, index: ChunkIndex, value: ChunkValue) -> R
 
 /// Reads a chunk into `buffer` and hashes it, or takes it from a session that has. Where the source cannot be read the file
 /// is withdrawn.
-fn read(sending: &Sending, run: &Run, index: ChunkIndex, buffer: &mut ChunkBuffer) -> Option<Content> {
+fn read(
+    sending: &Sending,
+    run: &Run,
+    index: ChunkIndex,
+    buffer: &mut ChunkBuffer,
+    clock: &mut Clock<'_>,
+) -> Option<Content> {
+    clock.turn_to(Stage::Read);
     let file = &run.attempt.file;
     if let Some(stream) = file.item.stream() {
         return read_stream(sending, file, stream, index, buffer);
@@ -169,11 +196,12 @@ fn read(sending: &Sending, run: &Run, index: ChunkIndex, buffer: &mut ChunkBuffe
             return None;
         }
     };
-    let read = |content: &mut [u8]| {
+    let mut read = |content: &mut [u8]| {
         let hole = match open {
             Some(open) => read_part(open, run, index, content)?,
             None => source.read_whole(file.layout, content).map(|()| false)?,
         };
+        clock.turn_to(Stage::Hash);
         Ok(Content { value: chunk_value(file.layout, index, content), len, hole })
     };
     let result = match &sending.shared {

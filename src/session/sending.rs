@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::line::Line;
 use super::pace::Pace;
 use super::run::{Attempt, Outgoing, Run};
+use super::stages::Stages;
 use super::{End, Ending, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::chunk::{ChunkIndex, FileId};
 use crate::limits::{
@@ -18,6 +19,7 @@ use crate::limits::{
     RUNS_QUEUED_MAX, VALUES_IN_FLIGHT_MAX, VALUES_PER_MESSAGE_MAX,
 };
 use crate::protocol::message::{Against, Cause, Failure, ReceiverMessage, SenderMessage};
+use crate::protocol::spent::Spent;
 use crate::source::{Item, SharedReader, SourceError};
 use crate::tree::{ChunkValue, Hash};
 
@@ -64,6 +66,10 @@ pub struct Sending {
     pub(super) shared: Option<Arc<SharedReader>>,
     /// The receiver takes a file in order: what it has taken it cannot take back, so no other session can go on from there.
     pub in_order: AtomicBool,
+    /// What the threads of this side do with their time.
+    pub stages: Stages,
+    /// What those of the receiver did, once it has said so.
+    pub theirs: OnceLock<Spent>,
     pub ending: Ending,
 }
 
@@ -141,6 +147,8 @@ impl Sending {
             reads_once: AtomicBool::new(false),
             shared: None,
             in_order: AtomicBool::new(false),
+            stages: Stages::default(),
+            theirs: OnceLock::new(),
             ending: Ending::default(),
         }
     }
@@ -216,6 +224,11 @@ impl Sending {
             ReceiverMessage::HungUp { connection, frames } => Ok(self.line_hung_up(connection, frames)?),
             ReceiverMessage::Share { connections } => {
                 self.set_share(connections);
+                Ok(())
+            }
+            ReceiverMessage::Spent(spent) => {
+                // Said twice the second is of no interest.
+                let _ = self.theirs.set(spent);
                 Ok(())
             }
             ReceiverMessage::Leave { text } => Err(End::PeerLeft(text)),

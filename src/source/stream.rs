@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -40,6 +41,8 @@ struct State {
     end: Option<Result<u64, Fault>>,
     /// Who wants to hear of all that changes here.
     wake: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// For how long reading it took.
+    reading: Duration,
 }
 
 /// Why the rest cannot be read.
@@ -126,6 +129,11 @@ impl Stream {
         Reached { chunks: state.chunks, end }
     }
 
+    /// How long reading it has taken so far.
+    pub fn reading(&self) -> Duration {
+        self.state.lock().reading
+    }
+
     /// A chunk that was read and not released.
     pub fn chunk(&self, index: u64) -> Option<Arc<StreamChunk>> {
         self.state.lock().held.get(&index).cloned()
@@ -150,7 +158,9 @@ impl Stream {
             while let Some(rest) = buffer.get_mut(len..)
                 && !rest.is_empty()
             {
+                let began = Instant::now();
                 let got = read_some(input, rest).map_err(Fault::Io)?;
+                self.state.lock().reading += began.elapsed();
                 if got == 0 {
                     break;
                 }

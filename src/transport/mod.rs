@@ -2,4 +2,5 @@
 //!
 //! [`tcp`] is the pool: one control connection and up to 16 data connections, all to one port.
 
+mod machine;
 pub mod tcp;

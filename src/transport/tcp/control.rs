@@ -118,7 +118,7 @@ pub async fn converse<R, W, In, Out, Heard>(
     talk: Talk<'_, R, W, Out>,
     mut hear: impl FnMut(In) -> Heard,
     beat: impl FnMut(bool) -> Vec<Out>,
-    last: impl FnOnce(&End) -> Option<Out>,
+    last: impl FnOnce(&End) -> Vec<Out>,
 ) -> End
 where
     R: AsyncRead + Unpin,
@@ -194,7 +194,7 @@ async fn goodbye<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, Out: Message>(
     reader: &mut MessageReader<R>,
     writer: &mut MessageWriter<W>,
     outbox: &OutboxReader<Out>,
-    last: Option<Out>,
+    last: Vec<Out>,
 ) -> io::Result<()> {
     // More may wait than one batch: outcomes that the other side must hear before the last words.
     loop {
@@ -204,9 +204,7 @@ async fn goodbye<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, Out: Message>(
         }
         writer.flush().await?;
     }
-    if let Some(message) = last {
-        writer.put(&message);
-    }
+    last.iter().for_each(|message| writer.put(message));
     writer.close().await?;
     let mut unread = [0; 1024];
     while reader.stream.read(&mut unread).await? > 0 {}

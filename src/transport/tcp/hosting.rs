@@ -26,6 +26,7 @@ use crate::protocol::seal::{Cipher, SECRET_BYTES, SessionSecret, Tag};
 use crate::session::kernels::{Speeds, speeds};
 use crate::session::receiving::Receiving;
 use crate::session::{End, OutboxReader};
+use crate::transport::machine::Load;
 use crate::trust::fingerprint::Fingerprint;
 
 /// A session and its data connections.
@@ -42,6 +43,7 @@ pub(super) struct Session {
     pub peer: Fingerprint,
     data: Arc<DataConnections>,
     files: Mutex<Option<JoinHandle<()>>>,
+    load: Load,
     gone: watch::Sender<bool>,
 }
 
@@ -59,6 +61,7 @@ impl Session {
             peer,
             data: Arc::default(),
             files: Mutex::default(),
+            load: Load::watch(),
             gone: watch::Sender::new(false),
         }
     }
@@ -147,7 +150,20 @@ impl Session {
             news
         };
         let talk = Talk { reader, writer, outbox, ending: &self.receiving.ending, patience };
-        converse(talk, hear, beat, last_words).await
+        converse(talk, hear, beat, |end| self.last_words(end)).await
+    }
+
+    fn last_words(&self, end: &End) -> Vec<ReceiverMessage> {
+        match end {
+            // Decided only when every outcome was queued, so this is the last thing the sender hears.
+            End::Complete => {
+                let spent = self.receiving.spent(self.load.so_far());
+                vec![ReceiverMessage::Spent(spent), ReceiverMessage::Bye]
+            }
+            End::PeerLeft(_) => Vec::new(),
+            End::Stopped => vec![ReceiverMessage::Leave { text: "the receiver was stopped".into() }],
+            end => vec![ReceiverMessage::Leave { text: end.to_string().into() }],
+        }
     }
 
     /// Sends every thread home and waits for them a little.
@@ -188,15 +204,5 @@ impl Share {
             *self = Share { told: allowed, since: now };
             allowed
         })
-    }
-}
-
-fn last_words(end: &End) -> Option<ReceiverMessage> {
-    match end {
-        // Decided only when every outcome was queued, so this is the last thing the sender hears.
-        End::Complete => Some(ReceiverMessage::Bye),
-        End::PeerLeft(_) => None,
-        End::Stopped => Some(ReceiverMessage::Leave { text: "the receiver was stopped".into() }),
-        end => Some(ReceiverMessage::Leave { text: end.to_string().into() }),
     }
 }

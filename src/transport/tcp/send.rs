@@ -17,11 +17,14 @@ use crate::limits::{
     WORKER_STACK_BYTES,
 };
 use crate::protocol::message::{SenderMessage, SessionId};
+use crate::protocol::spent::Stage;
+use crate::session::bottleneck::Accounts;
 use crate::session::pace::Pace;
 use crate::session::send_worker::compare_chunks;
 use crate::session::sending::Sending;
 use crate::session::{End, Observer, Progress, outbox};
 use crate::source::{Feed, Next, SharedReader};
+use crate::transport::machine::Load;
 
 /// What to send and how.
 pub struct Transfer {
@@ -50,6 +53,8 @@ pub struct SendOutcome {
     pub in_order: bool,
     /// A stream was sent, of which nothing can be read again.
     pub reads_once: bool,
+    /// What both ends did with their time, where the receiver has said so.
+    pub accounts: Option<Accounts>,
 }
 
 /// Why nothing more could be sent.
@@ -180,12 +185,14 @@ struct How {
 async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) -> Result<Ran, SendError> {
     let Link { reader, writer, secret, session, cipher, wanted, share, addr, .. } = link;
     let (outbox, outbox_reader) = outbox();
+    let load = Load::watch();
     let How { patience, dry_run, .. } = *how;
     let (pace, limit) = (how.pace.clone(), how.pace.as_ref().map(|pace| pace.rate()));
     let sending = Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace);
     let sending = Arc::new(sending.sharing(how.shared.clone()));
     sending.set_share(share);
-    if let Some(stream) = feed.stream() {
+    let stream = feed.stream().cloned();
+    if let Some(stream) = &stream {
         sending.follow(stream);
     }
     let offering = start_offering(&sending, feed)?;
@@ -222,14 +229,17 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     // It waits for nothing but the session.
     let mut feed = offering.join().map_err(|_| SendError::Walk)?;
     feed.again(rest);
-    Ok(Ran { outcome: SendOutcome { end, addr, connections, in_order, reads_once }, feed })
+    let mut sender = sending.stages.spent(load.so_far());
+    sender.add(Stage::Read, stream.map_or(Duration::ZERO, |stream| stream.reading()));
+    let accounts = sending.theirs.get().map(|receiver| Accounts { sender, receiver: *receiver });
+    Ok(Ran { outcome: SendOutcome { end, addr, connections, in_order, reads_once, accounts }, feed })
 }
 
-pub(super) fn last_words(end: &End) -> Option<SenderMessage> {
+pub(super) fn last_words(end: &End) -> Vec<SenderMessage> {
     match end {
-        End::Complete | End::PeerLeft(_) => None,
-        End::Stopped => Some(SenderMessage::Leave { text: "the sender was interrupted".into() }),
-        end => Some(SenderMessage::Leave { text: end.to_string().into() }),
+        End::Complete | End::PeerLeft(_) => Vec::new(),
+        End::Stopped => vec![SenderMessage::Leave { text: "the sender was interrupted".into() }],
+        end => vec![SenderMessage::Leave { text: end.to_string().into() }],
     }
 }
 

@@ -1,0 +1,116 @@
+//! The name of the limit: what is slow is named in the summary and in the events, each in turn.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends at the first surprise"
+)]
+
+mod common;
+
+use std::io::{Read, Write, pipe};
+use std::thread;
+use std::time::Duration;
+
+use common::weather::{Forecast, Weather, seed};
+use common::*;
+
+const MIB: usize = 1 << 20;
+
+/// Time for each piece where one end is to be slow: 25 MB/s, a tenth of what the slowest machine does otherwise.
+const PIECE: usize = 64 * 1024;
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// What the sender's last event says that the transfer was waiting for.
+#[track_caller]
+fn limit(sent: &Output) -> (String, f64) {
+    sent.expect_code(0);
+    let events = sent.events();
+    let done = events.last().unwrap();
+    let limit = &done["limit"];
+    let named = limit["by"].as_str().unwrap_or_else(|| panic!("no limit is named: {done}"));
+    (named.into(), limit["share"].as_f64().unwrap())
+}
+
+#[test]
+fn a_rate_that_was_set_is_named_to_people_and_to_scripts() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let file = make(&scene.src, "file", 4 * MIB);
+    let sent = scene.send_with(&["--limit", "4M", "--json"], &[&file], receiver.addr);
+    let (named, share) = limit(&sent);
+    assert!(named == "limit" && share > 0.4, "{named} {share}");
+    let other = make(&scene.src, "other", 4 * MIB);
+    let sent = scene.send_with(&["--limit", "4M"], &[&other], receiver.addr);
+    sent.expect_success().expect_out(&["; limited by --limit (chunks waited for their turn "]);
+}
+
+#[test]
+fn a_slow_network_is_named() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let forecast = Forecast { seed: seed(), bytes_per_second: Some(20_000_000), ..Forecast::default() };
+    let weather = Weather::over(receiver.addr, forecast);
+    let file = make(&scene.src, "file", 32 * MIB);
+    let sent = scene.send_with(&["-c", "1", "--json"], &[&file], weather.addr);
+    assert_eq!(limit(&sent).0, "network");
+}
+
+#[test]
+fn a_slow_source_is_named() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let (reader, mut writer) = pipe().unwrap();
+    let mut command = scene.lanx();
+    command.args(["send", "--json", "-", &receiver.addr.to_string(), "--name", "stream"]);
+    let sender = Process::spawn_fed(command, reader);
+    for piece in noise(1, 8 * MIB).chunks(PIECE) {
+        writer.write_all(piece).unwrap();
+        thread::sleep(PAUSE);
+    }
+    drop(writer);
+    assert_eq!(limit(&sender.finish(PATIENCE)).0, "source");
+}
+
+#[test]
+fn a_slow_destination_is_named() {
+    let scene = Scene::new();
+    let (mut reader, writer) = pipe().unwrap();
+    let receiver = Receiver::to_output(&scene, &[], writer);
+    let reading = thread::spawn(move || {
+        let mut piece = vec![0; PIECE];
+        while reader.read(&mut piece).unwrap() > 0 {
+            thread::sleep(PAUSE);
+        }
+    });
+    let file = make(&scene.src, "file", 8 * MIB);
+    let sent = scene.send_with(&["--json"], &[&file], receiver.addr);
+    assert_eq!(limit(&sent).0, "destination");
+    receiver.process.finish(PATIENCE).expect_code(0);
+    reading.join().unwrap();
+}
+
+#[test]
+fn what_both_ends_did_with_their_time_adds_up() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let file = make(&scene.src, "file", 16 * MIB);
+    let sent = scene.send_with(&["-c", "2", "--json"], &[&file], receiver.addr);
+    let events = sent.expect_success().events();
+    let done = events.last().unwrap();
+    let seconds = done["seconds"].as_f64().unwrap();
+    for (end, threads) in [("sender", 3.0), ("receiver", 2.0)] {
+        let times = done["spent"][end].as_object().unwrap();
+        let stages = times.iter().filter(|(name, _)| !name.starts_with("busy"));
+        let sum: f64 = stages.map(|(_, seconds)| seconds.as_f64().unwrap()).sum();
+        assert!(sum > 0.0 && sum <= seconds * threads + 0.5, "{end}: {sum} s in {seconds} s: {times:?}");
+    }
+    for (end, stages) in
+        [("sender", ["read", "hash", "seal", "send"]), ("receiver", ["receive", "open", "hash", "write"])]
+    {
+        for stage in stages {
+            assert!(done["spent"][end][stage].as_f64().unwrap() > 0.0, "{end} {stage}: {done}");
+        }
+    }
+}
