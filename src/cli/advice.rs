@@ -265,6 +265,7 @@ mod tests {
         let fast = |k: &mut Known| {
             interface(k).speed = Some(10_000);
             k.figures.network = vec![(4, 1.1e9)];
+            k.figures.disk_read = Some(5e9);
         };
         let lines = ["sysctl -w net.core.rmem_max=4194304", "sysctl -w net.core.wmem_max=4194304"];
         assert_eq!(after(fast), (vec!["socket_buffers"], lines.map(String::from).to_vec()));
