@@ -118,7 +118,9 @@ impl Line {
     /// How it is doing.
     pub(super) fn speed(&self, now: Instant) -> Speed {
         let state = self.state.lock();
-        let silent = state.confirmed_at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        // It had nothing to say while it owed nothing.
+        let since = state.confirmed_at.max(state.owed_since);
+        let silent = since.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
         // One that has stopped confirming has the rate that one frame since then would make.
         let rate =
             if state.unconfirmed.is_empty() { state.rate } else { state.rate.min(1.0 / silent.max(1e-3)) };

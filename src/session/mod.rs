@@ -24,6 +24,7 @@ pub mod receive_worker;
 pub mod receiving;
 mod receiving_compare;
 mod receiving_entries;
+mod receiving_offers;
 mod receiving_outcomes;
 mod run;
 pub mod send_worker;
@@ -32,6 +33,7 @@ mod sending_lines;
 mod sending_offers;
 mod sending_shared;
 mod sending_stream;
+mod sending_work;
 pub mod stages;
 mod stragglers;
 

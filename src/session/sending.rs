@@ -1,7 +1,6 @@
 //! The sender's side of a session: what it offers, what is asked of it, and what its workers do next.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -18,10 +17,10 @@ use crate::limits::{
     COMPARERS_MAX, CONNECTIONS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OFFERS_WAKE_FILES,
     RUNS_QUEUED_MAX, VALUES_IN_FLIGHT_MAX, VALUES_PER_MESSAGE_MAX,
 };
-use crate::protocol::message::{Against, Cause, Failure, ReceiverMessage, SenderMessage};
+use crate::protocol::message::{Against, ReceiverMessage, SenderMessage};
 use crate::protocol::spent::Spent;
-use crate::source::{Item, SharedReader, SourceError};
-use crate::tree::{ChunkValue, Hash};
+use crate::source::{Item, SharedReader};
+use crate::tree::ChunkValue;
 
 /// Chaining values queued at once: what an honest receiver announces for every large file under way.
 const VALUES_QUEUED_MAX: usize = LARGE_FILES_IN_FLIGHT_MAX
@@ -44,7 +43,7 @@ pub struct Sending {
     /// small files would cost more than sending it.
     pub(super) to_send: Condvar,
     /// By those who only compare.
-    to_compare: Condvar,
+    pub(super) to_compare: Condvar,
     /// By whoever offers, for room and outcomes.
     pub(super) settled: Condvar,
     /// The data connections that have not ended, by number.
@@ -101,7 +100,7 @@ pub(super) struct Entry {
 
 impl Queue {
     /// The first run with chunks left to deal.
-    fn front(&mut self, lanes: Lanes) -> Option<Arc<Run>> {
+    pub(super) fn front(&mut self, lanes: Lanes) -> Option<Arc<Run>> {
         fn live(lane: &mut VecDeque<Arc<Run>>) -> Option<Arc<Run>> {
             while lane.front()?.is_exhausted() {
                 lane.pop_front();
@@ -333,123 +332,5 @@ impl Sending {
         self.to_compare.notify_one();
         self.to_send.notify_all();
         Ok(())
-    }
-
-    // ---- for the workers ----
-
-    /// The next chunk of `held`, which is exchanged for the next run with work in `lanes` where it has none.
-    /// Calls `idle` before waiting, so that nothing lies unflushed meanwhile. `None` once the session, or the worker's
-    /// own connection, is closed, or the connection is one too many.
-    pub(super) fn next(
-        &self,
-        held: &mut Option<Arc<Run>>,
-        lanes: Lanes,
-        line: Option<&Line>,
-        mut idle: impl FnMut() -> io::Result<()>,
-    ) -> io::Result<Option<ChunkIndex>> {
-        loop {
-            if line.is_some_and(Line::is_retired) {
-                self.to_send.notify_one();
-                return Ok(None);
-            }
-            if let Some(index) = held.as_ref().and_then(|run| run.deal()) {
-                return Ok(Some(index));
-            }
-            *held = None;
-            let mut queue = self.queue.lock();
-            let mut flushed = false;
-            *held = loop {
-                if queue.closed || line.is_some_and(|line| line.is_closed() || line.is_retired()) {
-                    // It may have been the one who was told of a chunk.
-                    self.to_send.notify_one();
-                    return Ok(None);
-                }
-                if let Some(run) = queue.front(lanes) {
-                    break Some(run);
-                }
-                if flushed {
-                    match lanes {
-                        Lanes::All => self.to_send.wait(&mut queue),
-                        Lanes::Compare => self.to_compare.wait(&mut queue),
-                    }
-                } else {
-                    drop(queue);
-                    idle()?;
-                    flushed = true;
-                    queue = self.queue.lock();
-                }
-            };
-        }
-    }
-
-    /// A chunk that a comparing thread found to differ.
-    pub(super) fn resend(&self, attempt: &Arc<Attempt>, index: ChunkIndex) {
-        self.queue.lock().send.push_back(Arc::new(Run::missing(attempt.clone(), index, 1)));
-        self.to_send.notify_one();
-    }
-
-    /// A chunk that was hashed and did not arrive.
-    pub(super) fn deal_again(&self, attempt: &Arc<Attempt>, chunk: ChunkIndex) {
-        if !attempt.is_over() {
-            // In front: the receiver may wait for just this one to finish a file.
-            self.queue.lock().send.push_front(Arc::new(Run::again(attempt.clone(), chunk)));
-            self.to_send.notify_one();
-        }
-    }
-
-    pub(super) fn differs(&self, attempt: &Attempt) {
-        let _verdict = attempt.verdicts.lock();
-        if attempt.end() {
-            self.outbox.send(SenderMessage::Differs { file: attempt.file.id });
-        }
-    }
-
-    pub(super) fn withdraw(&self, attempt: &Attempt, error: &SourceError) {
-        let failure = Failure::new(Cause::Source, error.to_string());
-        if attempt.end() && attempt.file.withdrawn.set(failure.clone()).is_ok() {
-            self.outbox.send(SenderMessage::Withdraw { file: attempt.file.id, failure });
-        }
-    }
-
-    /// Not said any more once the attempt is over: the receiver has forgotten the file then, or takes it anew.
-    pub(super) fn keep(&self, attempt: &Attempt, chunk: ChunkIndex) {
-        let _verdict = attempt.verdicts.lock();
-        if !attempt.is_over() {
-            self.outbox.send(SenderMessage::Keep { file: attempt.file.id, chunk });
-        }
-    }
-
-    /// Takes in the value of a chunk that was read; after the last one tells the receiver the hash of the file,
-    /// unless it went with the chunk.
-    pub(super) fn hashed(
-        &self,
-        attempt: &Attempt,
-        chunk: ChunkIndex,
-        value: ChunkValue,
-        told: bool,
-    ) -> Result<(), End> {
-        let file = &attempt.file;
-        let root = attempt.tree.lock().insert(chunk, value);
-        // A chunk comes here twice only if the receiver announced it twice.
-        let root = root.map_err(|_| PeerMisbehaved::WrongChunk { file: file.id.0, chunk: chunk.0 })?;
-        let (Some(hash), false) = (root, told) else { return Ok(()) };
-        // A file of one chunk was checked when it was read.
-        if file.is_large()
-            && let Some(source) = file.item.source()
-            && let Ok(open) = file.open(source)
-            && let Err(error) = open.check_unchanged()
-        {
-            self.withdraw(attempt, &error);
-            return Ok(());
-        }
-        self.say_root(file, hash);
-        Ok(())
-    }
-
-    /// Every chunk was read and hashed.
-    pub(super) fn say_root(&self, file: &Outgoing, hash: Hash) {
-        if file.root.set(hash).is_ok() {
-            self.outbox.send(SenderMessage::Root { file: file.id, hash });
-        }
     }
 }

@@ -1,0 +1,131 @@
+//! What the sender's workers take and give back: chunks to send, verdicts, and hashes.
+
+use std::io;
+use std::sync::Arc;
+
+use super::line::Line;
+use super::run::{Attempt, Outgoing, Run};
+use super::sending::{Lanes, Sending};
+use super::{End, PeerMisbehaved};
+use crate::chunk::ChunkIndex;
+use crate::protocol::message::{Cause, Failure, SenderMessage};
+use crate::source::SourceError;
+use crate::tree::{ChunkValue, Hash};
+
+impl Sending {
+    /// The next chunk of `held`, which is exchanged for the next run with work in `lanes` where it has none.
+    /// Calls `idle` before waiting, so that nothing lies unflushed meanwhile. `None` once the session, or the worker's
+    /// own connection, is closed, or the connection is one too many.
+    pub(super) fn next(
+        &self,
+        held: &mut Option<Arc<Run>>,
+        lanes: Lanes,
+        line: Option<&Line>,
+        mut idle: impl FnMut() -> io::Result<()>,
+    ) -> io::Result<Option<ChunkIndex>> {
+        loop {
+            if line.is_some_and(Line::is_retired) {
+                self.to_send.notify_one();
+                return Ok(None);
+            }
+            if let Some(index) = held.as_ref().and_then(|run| run.deal()) {
+                return Ok(Some(index));
+            }
+            *held = None;
+            let mut queue = self.queue.lock();
+            let mut flushed = false;
+            *held = loop {
+                if queue.closed || line.is_some_and(|line| line.is_closed() || line.is_retired()) {
+                    // It may have been the one who was told of a chunk.
+                    self.to_send.notify_one();
+                    return Ok(None);
+                }
+                if let Some(run) = queue.front(lanes) {
+                    break Some(run);
+                }
+                if flushed {
+                    match lanes {
+                        Lanes::All => self.to_send.wait(&mut queue),
+                        Lanes::Compare => self.to_compare.wait(&mut queue),
+                    }
+                } else {
+                    drop(queue);
+                    idle()?;
+                    flushed = true;
+                    queue = self.queue.lock();
+                }
+            };
+        }
+    }
+
+    /// A chunk that a comparing thread found to differ.
+    pub(super) fn resend(&self, attempt: &Arc<Attempt>, index: ChunkIndex) {
+        self.queue.lock().send.push_back(Arc::new(Run::missing(attempt.clone(), index, 1)));
+        self.to_send.notify_one();
+    }
+
+    /// A chunk that was hashed and did not arrive.
+    pub(super) fn deal_again(&self, attempt: &Arc<Attempt>, chunk: ChunkIndex) {
+        if !attempt.is_over() {
+            // In front: the receiver may wait for just this one to finish a file.
+            self.queue.lock().send.push_front(Arc::new(Run::again(attempt.clone(), chunk)));
+            self.to_send.notify_one();
+        }
+    }
+
+    pub(super) fn differs(&self, attempt: &Attempt) {
+        let _verdict = attempt.verdicts.lock();
+        if attempt.end() {
+            self.outbox.send(SenderMessage::Differs { file: attempt.file.id });
+        }
+    }
+
+    pub(super) fn withdraw(&self, attempt: &Attempt, error: &SourceError) {
+        let failure = Failure::new(Cause::Source, error.to_string());
+        if attempt.end() && attempt.file.withdrawn.set(failure.clone()).is_ok() {
+            self.outbox.send(SenderMessage::Withdraw { file: attempt.file.id, failure });
+        }
+    }
+
+    /// Not said any more once the attempt is over: the receiver has forgotten the file then, or takes it anew.
+    pub(super) fn keep(&self, attempt: &Attempt, chunk: ChunkIndex) {
+        let _verdict = attempt.verdicts.lock();
+        if !attempt.is_over() {
+            self.outbox.send(SenderMessage::Keep { file: attempt.file.id, chunk });
+        }
+    }
+
+    /// Takes in the value of a chunk that was read; after the last one tells the receiver the hash of the file,
+    /// unless it went with the chunk.
+    pub(super) fn hashed(
+        &self,
+        attempt: &Attempt,
+        chunk: ChunkIndex,
+        value: ChunkValue,
+        told: bool,
+    ) -> Result<(), End> {
+        let file = &attempt.file;
+        let root = attempt.tree.lock().insert(chunk, value);
+        // A chunk comes here twice only if the receiver announced it twice.
+        let root = root.map_err(|_| PeerMisbehaved::WrongChunk { file: file.id.0, chunk: chunk.0 })?;
+        let (Some(hash), false) = (root, told) else { return Ok(()) };
+        // A file of one chunk was checked when it was read.
+        if file.is_large()
+            && let Some(source) = file.item.source()
+            && let Ok(open) = file.open(source)
+            && let Err(error) = open.check_unchanged()
+        {
+            self.withdraw(attempt, &error);
+            return Ok(());
+        }
+        self.say_root(file, hash);
+        Ok(())
+    }
+
+    /// Every chunk was read and hashed.
+    pub(super) fn say_root(&self, file: &Outgoing, hash: Hash) {
+        if file.root.set(hash).is_ok() {
+            self.outbox.send(SenderMessage::Root { file: file.id, hash });
+        }
+    }
+}
