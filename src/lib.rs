@@ -4,6 +4,7 @@
 //!
 //! - [`limits`]: every number with its unit and reason
 //! - [`chunk`], [`tree`]: chunk arithmetic, and the BLAKE3 hash of a file from its chunks
+//! - [`direct`]: reads and writes past the page cache
 //! - [`name`]: the only door for a foreign file name, and for foreign text
 //! - [`protocol`]: what travels, as bytes
 //! - [`source`], [`sink`]: the files to send, and the folder they arrive in
@@ -14,6 +15,7 @@
 
 pub mod chunk;
 pub mod cli;
+pub mod direct;
 pub mod limits;
 pub mod name;
 pub mod protocol;

@@ -11,6 +11,11 @@ use std::time::Duration;
 /// subtree of 2^8 leaves, and is large enough that a system call per chunk costs nothing.
 pub const CHUNK_BYTES: usize = 256 * 1024;
 
+/// With `--direct`: bytes that addresses, offsets and lengths are multiples of. No page and hardly any sector or block of a
+/// file system is smaller, and none that is in use asks more of an address.
+pub const DIRECT_BLOCK_BYTES: usize = 4096;
+const _: () = assert!(CHUNK_BYTES.is_multiple_of(DIRECT_BLOCK_BYTES));
+
 /// Bytes in one BLAKE3 leaf (BLAKE3 specification, section 2.1), which BLAKE3 calls a chunk.
 pub const BLAKE3_LEAF_BYTES: usize = 1024;
 
@@ -63,12 +68,16 @@ pub const CONNECTIONS_MAX: u8 = 16;
 /// used twice; a network that kills this many in one session is not worth going on with.
 pub const CONNECTION_NUMBERS_MAX: u32 = 65_536;
 
-/// Data connections where the user does not say: enough to keep two busy cores on each side fed.
-pub const CONNECTIONS_DEFAULT: u8 = 4;
+/// Data connections at first, where the user does not say: enough to keep two cores on each side busy, and more threads than
+/// cores cost on a short path.
+pub const CONNECTIONS_FIRST: u8 = 2;
 
-/// Data connections where the user does not say and the round trip is long: each connection has its own
-/// congestion window, and loss halves only one of them.
-pub const CONNECTIONS_LONG_PATH: u8 = 8;
+/// Data connections at first where the round trip is long: each connection has its own congestion window, and loss
+/// halves only one of them.
+pub const CONNECTIONS_FIRST_LONG_PATH: u8 = 4;
+
+/// Data connections at most, where the user does not say.
+pub const CONNECTIONS_MOST: u8 = 8;
 
 /// From this round trip on, a path counts as long.
 pub const LONG_PATH_ROUND_TRIP: Duration = Duration::from_millis(5);
@@ -351,8 +360,32 @@ pub const SHARED_WAIT_PART: u32 = 16;
 /// nothing is said meanwhile.
 pub const BEGIN_TOGETHER: Duration = BEAT_INTERVAL;
 
-/// How often a sender looks for data connections that are stuck.
-pub const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a sender looks at its data connections: whether one is stuck, or more of them would help.
+pub const CLIMB_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long new data connections may take to come up to their speed before it is measured.
+pub const CLIMB_SETTLE: Duration = Duration::from_millis(200);
+
+/// For how long a rate is measured: longer than the buffers of sockets take to fill, short enough for a transfer of seconds.
+pub const CLIMB_MEASURE: Duration = Duration::from_millis(400);
+
+/// How much faster twice the connections must be to be kept: what a busy machine's rates vary by.
+pub const CLIMB_GAIN: f64 = 1.05;
+
+/// Pause after a try that brought nothing; it doubles up to [`CLIMB_PAUSE_MAX`].
+pub const CLIMB_PAUSE_FIRST: Duration = Duration::from_secs(4);
+
+/// See [`CLIMB_PAUSE_FIRST`].
+pub const CLIMB_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// From this on, in thousandths, CPUs have no rest and more threads cannot help.
+pub const CLIMB_BUSY: u16 = 950;
+
+/// How many times as long as over the others the rest of a data connection must take to be sent over those instead.
+pub const STRAGGLER_FACTOR: u32 = 2;
+
+/// And by how much longer: the time in which confirmations come, and a new connection.
+pub const STRAGGLER_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How often a thread that moves chunks tells the others what it did with its time: the sum of all is so much behind at
 /// most.
@@ -495,7 +528,10 @@ const _: () = {
             && CONNECTIONS_MAX as u64 <= IN_ORDER_WINDOW_CHUNKS
     );
     assert!(2 * STREAM_CONFIRM_CHUNKS <= STREAM_WINDOW_CHUNKS as u64);
-    assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_LONG_PATH && CONNECTIONS_LONG_PATH <= CONNECTIONS_MAX);
+    assert!(
+        CONNECTIONS_FIRST <= CONNECTIONS_FIRST_LONG_PATH && CONNECTIONS_FIRST_LONG_PATH <= CONNECTIONS_MOST
+    );
+    assert!(CONNECTIONS_MOST <= CONNECTIONS_MAX);
     assert!(LARGE_FILES_IN_FLIGHT_MAX <= FILES_IN_FLIGHT_MAX);
     // Offsets of the last chunk must not wrap, and `off_t` is signed.
     assert!(FILE_BYTES_MAX < i64::MAX as u64 - CHUNK_BYTES as u64);

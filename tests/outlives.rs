@@ -209,3 +209,22 @@ fn a_source_that_changes_between_two_sessions_of_one_command_fails_and_is_named(
         assert!(!scene.dst.join("file").exists(), "{what}");
     }
 }
+
+#[test]
+fn a_connection_that_is_far_slower_than_the_others_does_not_hold_up_the_end() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    // What the sockets and the relay hold of it would take a minute.
+    let forecast = Forecast {
+        seed: seed(),
+        bytes_per_second: Some(20_000_000),
+        second_bytes_per_second: Some(100_000),
+        ..Forecast::default()
+    };
+    let weather = Weather::over(receiver.addr, forecast);
+    let file = make(&scene.src, "file", 48 << 20);
+    let sent = scene.send_with(&["-v", "-c", "4"], &[&file], weather.addr);
+    sent.expect_code(0);
+    assert!(sent.err().contains(" is slow; the "), "it was not given up: {}", sent.err());
+    assert_arrived(&[file], &scene.dst);
+}

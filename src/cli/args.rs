@@ -72,6 +72,7 @@ impl RecvArgs {
             (self.max_transfers.is_some(), "--max-transfers"),
             (self.sync, "--sync"),
             (self.verify == Verify::Reread, "--verify=reread"),
+            (self.direct, "--direct"),
             (self.json, "--json"),
         ];
         given.iter().find(|(given, _)| *given).map(|(_, flag)| *flag)
@@ -88,6 +89,7 @@ impl SendArgs {
             (!self.what.exclude.is_empty(), "--exclude"),
             (!self.what.exclude_from.is_empty(), "--exclude-from"),
             (self.delta, "--delta"),
+            (self.direct, "--direct"),
         ];
         given.iter().find(|(given, _)| *given).map(|(_, flag)| *flag)
     }
@@ -129,9 +131,13 @@ pub struct SendArgs {
     /// files and folders.
     #[arg(long, value_name = "HOST[:PORT]")]
     pub to: Vec<OsString>,
-    /// Data connections, 1 to 16 [default: 4, or 8 where the round trip is long].
+    /// Have so many data connections, 1 to 16. Without it there are few at first, and more for as long as they make it faster.
     #[arg(short, long, value_name = "N", value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub connections: Option<u8>,
+    /// Without --connections: have at most so many [default: 8].
+    #[arg(long, value_name = "N", conflicts_with = "connections",
+        value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
+    pub max_connections: Option<u8>,
     /// The name that standard input gets at the receiver.
     #[arg(long, value_name = "NAME")]
     pub name: Option<OsString>,
@@ -143,6 +149,9 @@ pub struct SendArgs {
     /// Of a file that differs from one that the receiver has and may replace, send only the chunks that differ.
     #[arg(long)]
     pub delta: bool,
+    /// Read large files past the page cache (O_DIRECT): for files much larger than memory, and disks faster than the cache.
+    #[arg(long)]
+    pub direct: bool,
     /// Read the receiver's code from the first line of FILE. Otherwise from LANX_CODE, or asked for in a terminal.
     #[arg(long, value_name = "FILE")]
     pub code_file: Option<PathBuf>,
@@ -250,8 +259,11 @@ pub struct RecvArgs {
     /// Check each file as it arrives, or also as it is read back from the device.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Verify::Arrival)]
     pub verify: Verify,
+    /// Write large files past the page cache (O_DIRECT): for files much larger than memory, and disks faster than the cache.
+    #[arg(long)]
+    pub direct: bool,
     /// List the part files of interrupted transfers in DIR and remove those that are not in use.
-    #[arg(long, conflicts_with_all = ["once", "listen", "max_transfers", "open", "sync", "json"])]
+    #[arg(long, conflicts_with_all = ["once", "listen", "max_transfers", "open", "sync", "direct", "json"])]
     pub clean: bool,
     /// Let in machines that know the code in the first line of FILE: any text of 8 characters or more. Otherwise that of
     /// LANX_CODE, or in a terminal one made up for this run.

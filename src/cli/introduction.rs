@@ -16,6 +16,7 @@ use super::json::{self, By, Event, Whom};
 use super::output::{self, Audience, BarsHidden};
 use crate::limits::CODE_TEXT_MAX_BYTES;
 use crate::protocol::message::{SessionId, Waiting, Wishes};
+use crate::transport::tcp::Connections;
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::connect::ConnectError;
 use crate::transport::tcp::enter::{Acquaintance, EnterError, Errand, Link, enter};
@@ -96,7 +97,7 @@ impl Introduction {
         &self,
         peer: &Peer,
         resumes: Option<SessionId>,
-        wanted: impl FnOnce(Duration) -> u8,
+        wanted: impl FnOnce(Duration) -> Connections,
         audience: Audience,
     ) -> Result<Link, EnterError> {
         let Introduction { name, wishes, patience, .. } = self;
@@ -109,7 +110,7 @@ impl Introduction {
     pub async fn enter(
         &mut self,
         peer: &Peer,
-        wanted: impl Fn(Duration) -> u8,
+        wanted: impl Fn(Duration) -> Connections,
         audience: Audience,
     ) -> Result<Link, Failure> {
         loop {

@@ -24,9 +24,7 @@ pub fn split(args: &SendArgs) -> Result<(Vec<Peer>, Vec<PathBuf>), Failure> {
     let (peers, paths) = if args.to.is_empty() {
         let (host, paths) =
             arguments.split_last().filter(|(_, paths)| !paths.is_empty()).ok_or_else(|| {
-                usage(anyhow!(
-                    "a file and a host are needed: lanx send FILE HOST; `lanx send --help` tells more"
-                ))
+                usage(anyhow!("give a file and a host: lanx send FILE HOST; `lanx send --help` tells more"))
             })?;
         (vec![peer(host, "the last argument is the host")?], paths)
     } else {

@@ -265,7 +265,7 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
 fn destination(args: &RecvArgs, existing: Existing) -> Result<Destination, Failure> {
     if !args.to_stdout() {
         let sink = Sink::open(&args.dir, existing).map_err(|error| Failure::new(Exit::Storage, error))?;
-        return Ok(Destination::Folder(sink));
+        return Ok(Destination::Folder(if args.direct { sink.directly() } else { sink }));
     }
     let stdout = std::io::stdout().as_fd().try_clone_to_owned();
     let stdout = stdout.map_err(|error| {

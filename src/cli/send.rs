@@ -20,13 +20,14 @@ use super::session_events::{SessionEvents, Ticker};
 use super::several::{self, Company, Told};
 use super::tally::Tally;
 use super::{Failure, signals, stdin, units};
+use crate::direct::Direct;
 use crate::limits::LIMIT_TOLD_AFTER;
 use crate::protocol::message::{Cause, Wishes};
 use crate::session::pace::Pace;
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
 use crate::source::{Excludes, Feed, Options, Root, SourceError, Trouble};
 use crate::transport::tcp::address::Peer;
-use crate::transport::tcp::{SendError, SendOutcome, Transfer, send, wanted_connections};
+use crate::transport::tcp::{Connections, SendError, SendOutcome, Transfer, send};
 
 /// Tells the user about each file and counts it.
 pub(super) struct Reporter {
@@ -163,6 +164,7 @@ impl Observer for Reporter {
 #[derive(Clone)]
 pub(super) struct Manner {
     connections: Option<u8>,
+    max_connections: Option<u8>,
     dry_run: bool,
     pace: Option<Arc<Pace>>,
     patience: Duration,
@@ -199,7 +201,8 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
             }
             let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
             let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
-            let options = Options { follow: what.follow, archive: what.archive, excludes };
+            let direct = args.direct.then(Direct::new);
+            let options = Options { follow: what.follow, archive: what.archive, excludes, direct };
             let feed = |_| Feed::new(roots.clone(), options.clone());
             (reporters.iter().map(feed).collect(), total)
         }
@@ -208,6 +211,7 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
     let manner = Manner {
         connections: args.connections,
+        max_connections: args.max_connections,
         dry_run: what.dry_run,
         pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
         patience: args.patience.timeout(),
@@ -255,7 +259,8 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
     signals::survive_file_size_limit();
     tokio::pin!(stop);
     let chunks = feed.chunks();
-    let wanted = |round_trip| wanted_connections(chunks, manner.connections, round_trip);
+    let Manner { connections, max_connections, .. } = manner;
+    let wanted = |round_trip| Connections::wanted(chunks, connections, max_connections, round_trip);
     let entered = async {
         let link = introduction.enter(peer, wanted, *audience).await;
         match &company {

@@ -281,7 +281,7 @@ fn unknown_tags_are_refused() {
     for tag in (0..=255).filter(|t| !(1..=13).contains(t)) {
         assert!(matches!(SenderMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
-    for tag in (0..=255).filter(|t| !(1..=18).contains(t)) {
+    for tag in (0..=255).filter(|t| !(1..=19).contains(t)) {
         assert!(matches!(ReceiverMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
     for hello in [

@@ -5,9 +5,15 @@ use std::ops::Range;
 
 use super::End;
 use super::pages::Pages;
-use crate::limits::{CHUNK_BYTES, CONNECTION_BUFFER_BYTES};
+use crate::limits::{CHUNK_BYTES, CONNECTION_BUFFER_BYTES, DIRECT_BLOCK_BYTES};
 use crate::protocol::frame::{HASH_BYTES, HEADER_BYTES, Header};
 use crate::protocol::seal::{Opener, SealError, Sealer, TAG_BYTES};
+
+/// Where the content begins in a [`ChunkBuffer`]: at a page, as direct I/O asks.
+const CONTENT_AT: usize = DIRECT_BLOCK_BYTES;
+
+/// Where the hash before it begins.
+const HASH_AT: usize = CONTENT_AT - HASH_BYTES;
 
 /// What one worker reads, hashes, seals and writes in: room for a chunk, behind room for the hash that leads a whole file.
 pub struct ChunkBuffer {
@@ -17,24 +23,24 @@ pub struct ChunkBuffer {
 impl ChunkBuffer {
     #[allow(clippy::new_without_default, reason = "allocating a quarter of a MiB is not a default")]
     pub fn new() -> ChunkBuffer {
-        ChunkBuffer { bytes: Pages::new(HASH_BYTES + CHUNK_BYTES) }
+        ChunkBuffer { bytes: Pages::new(CONTENT_AT + CHUNK_BYTES) }
     }
 
-    /// Room for `len` bytes of file content, at most a chunk.
+    /// Room for `len` bytes of file content, at most a chunk. It begins at a page.
     pub fn content(&mut self, len: usize) -> &mut [u8] {
-        &mut self.bytes[HASH_BYTES..HASH_BYTES + len]
+        &mut self.bytes[CONTENT_AT..CONTENT_AT + len]
     }
 
     /// `hash` and behind it the content.
     pub fn whole(&mut self, len: usize, hash: &[u8; HASH_BYTES]) -> &mut [u8] {
-        self.bytes[..HASH_BYTES].copy_from_slice(hash);
-        &mut self.bytes[..HASH_BYTES + len]
+        self.bytes[HASH_AT..CONTENT_AT].copy_from_slice(hash);
+        &mut self.bytes[HASH_AT..CONTENT_AT + len]
     }
 
     /// The hash before the content.
     pub fn hash(&self) -> [u8; HASH_BYTES] {
         let mut hash = [0; HASH_BYTES];
-        hash.copy_from_slice(&self.bytes[..HASH_BYTES]);
+        hash.copy_from_slice(&self.bytes[HASH_AT..CONTENT_AT]);
         hash
     }
 }
@@ -237,6 +243,15 @@ mod tests {
         let header = reader.header()?.unwrap();
         let mut payload = vec![0; header.content_bytes];
         reader.payload(&mut payload, || ()).map(|()| payload)
+    }
+
+    #[test]
+    fn content_begins_at_a_page_right_behind_the_hash() {
+        let mut buffer = ChunkBuffer::new();
+        assert!(buffer.content(CHUNK_BYTES).as_ptr().addr().is_multiple_of(DIRECT_BLOCK_BYTES));
+        buffer.content(3).copy_from_slice(b"abc");
+        assert_eq!(buffer.whole(3, &[7; HASH_BYTES]), [&[7; HASH_BYTES], &b"abc"[..]].concat());
+        assert_eq!(buffer.hash(), [7; HASH_BYTES]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::PeerMisbehaved;
 use super::run::Attempt;
+use super::stragglers::Speed;
 use crate::chunk::ChunkIndex;
 
 /// What carries a data connection.
@@ -38,6 +39,9 @@ struct State {
     unconfirmed: VecDeque<(Arc<Attempt>, ChunkIndex)>,
     /// Since when the receiver has owed an answer: that it has the connection, or a frame of it.
     owed_since: Option<Instant>,
+    /// Frames a second that the receiver has confirmed of late, and when it last did.
+    rate: f64,
+    confirmed_at: Option<Instant>,
     closed: bool,
 }
 
@@ -98,8 +102,27 @@ impl Line {
             attempt.file.arrived(chunk);
         }
         state.confirmed = frames;
-        state.owed_since = (!state.unconfirmed.is_empty()).then(Instant::now);
+        let now = Instant::now();
+        if let Some(before) = state.confirmed_at.filter(|_| news > 0) {
+            let rate = news as f64 / now.duration_since(before).as_secs_f64().max(1e-3);
+            // Half of what is told is as old as this confirmation.
+            state.rate = (state.rate + rate) / if state.rate > 0.0 { 2.0 } else { 1.0 };
+        }
+        if news > 0 || state.confirmed_at.is_none() {
+            state.confirmed_at = Some(now);
+        }
+        state.owed_since = (!state.unconfirmed.is_empty()).then_some(now);
         Ok(())
+    }
+
+    /// How it is doing.
+    pub(super) fn speed(&self, now: Instant) -> Speed {
+        let state = self.state.lock();
+        let silent = state.confirmed_at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        // One that has stopped confirming has the rate that one frame since then would make.
+        let rate =
+            if state.unconfirmed.is_empty() { state.rate } else { state.rate.min(1.0 / silent.max(1e-3)) };
+        Speed { backlog: state.unconfirmed.len(), rate }
     }
 
     /// The connection has ended after the receiver had taken in `frames` frames. Returns the others.

@@ -7,6 +7,7 @@
 
 pub mod bottleneck;
 mod claims;
+pub mod climb;
 pub mod ending;
 mod extent;
 mod finishing;
@@ -30,6 +31,7 @@ mod sending_offers;
 mod sending_shared;
 mod sending_stream;
 pub mod stages;
+mod stragglers;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

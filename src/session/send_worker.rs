@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::framing::{ChunkBuffer, FrameWriter, lost};
 use super::line::Line;
@@ -161,7 +162,9 @@ impl<W: Write> Worker<'_, W> {
         };
         self.clock.turn_to(Stage::Seal);
         let header = Header { kind, file: file.id, chunk: index, content_bytes };
-        self.writer.write(&header, payload, || self.clock.turn_to(Stage::Send))
+        self.writer.write(&header, payload, || self.clock.turn_to(Stage::Send))?;
+        self.sending.sent.fetch_add(content_bytes as u64, Ordering::Relaxed);
+        Ok(())
     }
 }
 

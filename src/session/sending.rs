@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
@@ -66,6 +66,8 @@ pub struct Sending {
     pub(super) shared: Option<Arc<SharedReader>>,
     /// The receiver takes a file in order: what it has taken it cannot take back, so no other session can go on from there.
     pub in_order: AtomicBool,
+    /// Bytes of content written to data connections.
+    pub sent: AtomicU64,
     /// What the threads of this side do with their time.
     pub stages: Stages,
     /// What those of the receiver did, once it has said so.
@@ -110,6 +112,11 @@ impl Queue {
         to_send.or_else(|| live(&mut self.compare))
     }
 
+    /// Whether everything was offered and no chunk waits to be dealt.
+    pub(super) fn is_dealt(&mut self) -> bool {
+        self.finished && self.stream.is_none() && self.front(Lanes::All).is_none()
+    }
+
     pub(super) fn has_room_for(&self, large: bool) -> bool {
         self.files.len() < FILES_IN_FLIGHT_MAX && !(large && self.large >= LARGE_FILES_IN_FLIGHT_MAX)
     }
@@ -147,6 +154,7 @@ impl Sending {
             reads_once: AtomicBool::new(false),
             shared: None,
             in_order: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
             stages: Stages::default(),
             theirs: OnceLock::new(),
             ending: Ending::default(),

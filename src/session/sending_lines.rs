@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::PeerMisbehaved;
 use super::line::Line;
 use super::sending::Sending;
+use super::stragglers::{Speed, is_straggler};
 use crate::protocol::message::SenderMessage;
 
 impl Sending {
@@ -58,6 +59,25 @@ impl Sending {
         for line in lines.iter().filter(|line| line.is_stuck(now, patience)) {
             tracing::info!("data connection {} is stuck", line.number);
             self.line_failed(line);
+        }
+    }
+
+    /// Once all chunks are dealt, gives up data connections that would hold up the end: see [`is_straggler`].
+    pub fn give_up_stragglers(&self, now: Instant) {
+        if !self.queue.lock().is_dealt() {
+            return;
+        }
+        let lines: Vec<Arc<Line>> = self.lines.lock().values().cloned().collect();
+        let speeds: Vec<Speed> = lines.iter().map(|line| line.speed(now)).collect();
+        for (line, speed) in lines.iter().zip(&speeds) {
+            if !line.is_closed() && is_straggler(speed, &speeds) {
+                let backlog = speed.backlog;
+                tracing::info!(
+                    "data connection {} is slow; the {backlog} chunks on it go another way",
+                    line.number
+                );
+                self.line_failed(line);
+            }
         }
     }
 

@@ -154,6 +154,12 @@ impl Folders {
         self.made.undressed.lock().remove(&mark)
     }
 
+    /// Whether the folder was made here a moment ago, so that nothing is in it but what came since.
+    pub(super) fn is_new(&self, below: &[u8]) -> bool {
+        let undressed = self.made.undressed.lock();
+        !undressed.is_empty() && undressed.contains(&self.made.mark(below))
+    }
+
     /// Whether the name of the folder was made here and its parent not synced since.
     pub(super) fn take_unsynced(&self, below: &[u8]) -> bool {
         let mut unsynced = self.made.unsynced.lock();

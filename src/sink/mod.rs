@@ -16,6 +16,7 @@ mod bytes;
 mod clean;
 mod delta;
 mod dir;
+mod direct;
 mod dress;
 mod durable;
 mod error;
@@ -37,6 +38,7 @@ mod whole;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::direct::Direct;
 use crate::name::RelativePath;
 use crate::protocol::message::Metadata;
 use dir::Dir;
@@ -101,6 +103,7 @@ impl Destination {
 pub struct Sink {
     folders: Arc<Folders>,
     existing: Existing,
+    direct: Option<Arc<Direct>>,
 }
 
 impl Sink {
@@ -112,7 +115,13 @@ impl Sink {
     /// [`SinkError::ReadOnly`] when it cannot be used, otherwise what the system said.
     pub fn open(dir: &Path, existing: Existing) -> Result<Self, SinkError> {
         let folders = Arc::new(Folders::new(Dir::open_root(dir)?));
-        Ok(Self { folders, existing })
+        Ok(Self { folders, existing, direct: None })
+    }
+
+    /// The same, which writes past the page cache where that is possible and files are large.
+    #[must_use]
+    pub fn directly(self) -> Self {
+        Self { direct: Some(Direct::new()), ..self }
     }
 
     /// What this sink was told to do when a final name is taken.
@@ -151,14 +160,18 @@ impl Sink {
     /// what the system said.
     pub fn part(&self, path: &RelativePath, size: u64, sparse: bool) -> Result<Part, SinkError> {
         let name = path.name();
-        self.folders.within(folders::parent(path.as_bytes()), |dir| {
+        let mut part = self.folders.within(folders::parent(path.as_bytes()), |dir| {
             Part::open(dir, &name, Size::Agreed(size), sparse)
-        })
+        })?;
+        if let Some(direct) = &self.direct {
+            part.open_directly(direct);
+        }
+        Ok(part)
     }
 
     /// Makes the file at `path` of these bytes, which the caller has verified, if nothing is there. Folders missing on the
-    /// way are made as by [`Sink::part`]. `false`, and nothing was done, where something is there or the file system
-    /// cannot make a file complete at once: then it has to go by way of a part file.
+    /// way are made as by [`Sink::part`]. `false`, and nothing was done, where something is there, an earlier transfer left
+    /// a part file, or the file system cannot make a file complete at once: then it has to go by way of a part file.
     ///
     /// # Errors
     /// [`SinkError::NoSpace`], [`SinkError::InTheWay`] for what stands on the way and is no directory; otherwise what
@@ -171,6 +184,10 @@ impl Sink {
     ) -> Result<bool, SinkError> {
         let name = path.name();
         let below = folders::parent(path.as_bytes());
-        self.folders.within(below, |dir| whole::store(dir, &name, content, metadata))
+        let store = |dir: &Arc<Dir>| {
+            let new = self.folders.is_new(dir.below());
+            whole::store(dir, &name, content, metadata, new)
+        };
+        self.folders.within(below, store)
     }
 }

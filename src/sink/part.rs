@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Dev, FlockOperation, Mode, OFlags, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::bytes::{DataExtents, read_exact_at, write_all_at};
+use super::bytes::{DataExtents, read_exact_at};
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
 use super::stream::Size;
 use super::{hole, space};
+use crate::direct::DirectFile;
 use crate::limits::{
     FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_RACES_MAX, PARTS_PER_NAME_MAX, ZEROS_BYTES,
 };
@@ -38,8 +39,10 @@ pub struct Part {
     pub(super) size: Size,
     /// Device and inode of the file.
     pub(super) identity: (Dev, u64),
+    /// Past the page cache.
+    pub(super) direct: Option<DirectFile>,
     /// What holds only zeros is to take no room.
-    sparse: bool,
+    pub(super) sparse: bool,
     existing_len: u64,
     written: AtomicBool,
     /// Published or discarded: the part name is none of our business any more.
@@ -68,6 +71,7 @@ impl Part {
                 part_name,
                 size,
                 identity: (locked.stat.st_dev, locked.stat.st_ino),
+                direct: None,
                 sparse,
                 existing_len: space::length(&locked.stat).min(bytes),
                 written: AtomicBool::new(false),
@@ -185,7 +189,7 @@ impl Part {
     }
 
     fn write_data(&self, buf: &[u8], offset: u64) -> Result<(), SinkError> {
-        let result = write_all_at(self.file.as_fd(), buf, offset);
+        let result = self.write_all_at(buf, offset);
         let done = result.map_or_else(|(done, _)| done, |()| buf.len());
         self.note_written(done);
         result.map_err(|(_, errno)| self.not_written(offset.saturating_add(buf.len() as u64), errno))

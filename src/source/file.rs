@@ -1,6 +1,8 @@
 //! A file to send: its bytes, and whether it stays as it was.
 
 use std::fs::{File, Metadata as FileMetadata, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use rustix::io::Errno;
 
 use super::error::{Change, SourceError};
 use crate::chunk::{ChunkIndex, Layout};
+use crate::direct::{Direct, DirectFile};
 use crate::limits::FILE_BYTES_MAX;
 
 /// A regular file that can be offered.
@@ -20,6 +23,7 @@ pub struct Source {
     sparse: bool,
     /// All of it, where it was read before it was offered: at most one chunk.
     held: Option<Arc<[u8]>>,
+    direct: Option<Arc<Direct>>,
 }
 
 /// What tells whether a file is still the same. The change time is left out on purpose: a backup that
@@ -77,13 +81,18 @@ impl Source {
         }
         // st_blocks counts 512 bytes on every Unix lanx runs on.
         let sparse = metadata.blocks().saturating_mul(512) < metadata.size();
-        Ok(Source { path: path.into(), stamp: Stamp::of(metadata), sparse, held: None })
+        Ok(Source { path: path.into(), stamp: Stamp::of(metadata), sparse, held: None, direct: None })
+    }
+
+    /// The same, whose chunks are read past the page cache where there is such a `wish`.
+    pub fn directly(self, wish: Option<Arc<Direct>>) -> Source {
+        Source { direct: wish, ..self }
     }
 
     /// A file of at most one chunk that is not on a disk, called `what`.
     pub(super) fn of_bytes(what: &str, bytes: Arc<[u8]>) -> Source {
         let stamp = Stamp { size: bytes.len() as u64, ..Stamp::default() };
-        Source { path: what.into(), stamp, sparse: false, held: Some(bytes) }
+        Source { path: what.into(), stamp, sparse: false, held: Some(bytes), direct: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -108,17 +117,26 @@ impl Source {
     /// # Errors
     /// [`SourceError::Io`] where it cannot be opened, [`SourceError::Changed`] where it is another one now.
     pub fn open(&self) -> Result<OpenSource, SourceError> {
-        let open = self.open_unchecked()?;
+        let mut open = self.open_unchecked()?;
         open.check_unchanged()?;
+        if let Some(direct) = &self.direct {
+            let second = |flag| self.open_with(flag).map(OwnedFd::from).map_err(|e| errno_of(&e));
+            open.direct = direct.open(&open.file, &self.path, second);
+        }
         Ok(open)
     }
 
     fn open_unchecked(&self) -> Result<OpenSource, SourceError> {
         let io = |source| SourceError::Io { path: self.path.clone(), doing: "open", source };
+        let file = self.open_with(OFlags::empty()).map_err(io)?;
+        let path = self.path.clone();
+        Ok(OpenSource { path, file, direct: None, stamp: self.stamp, sparse: self.sparse })
+    }
+
+    fn open_with(&self, flags: OFlags) -> io::Result<File> {
         // Not blocking: a FIFO that took the file's place would otherwise hold us for ever.
-        let flags = OFlags::NONBLOCK.bits() as i32;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path).map_err(io)?;
-        Ok(OpenSource { path: self.path.clone(), file, stamp: self.stamp, sparse: self.sparse })
+        let flags = (OFlags::NONBLOCK | flags).bits() as i32;
+        OpenOptions::new().read(true).custom_flags(flags).open(&self.path)
     }
 
     /// Fills `buf` with all of a file of one chunk, and leaves nothing open.
@@ -144,6 +162,8 @@ impl Source {
 pub struct OpenSource {
     path: PathBuf,
     file: File,
+    /// Past the page cache.
+    direct: Option<DirectFile>,
     stamp: Stamp,
     sparse: bool,
 }
@@ -155,13 +175,24 @@ impl OpenSource {
     /// [`SourceError::Io`], or [`SourceError::Changed`] where the file ends before the chunk does.
     pub fn read_chunk(&self, layout: Layout, index: ChunkIndex, buf: &mut [u8]) -> Result<(), SourceError> {
         let offset = layout.offset_of(index).unwrap_or(layout.size());
-        match self.file.read_exact_at(buf, offset) {
+        match self.read_exact_at(buf, offset) {
             Ok(()) => Ok(()),
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 self.check_unchanged()?;
                 Err(SourceError::Io { path: self.path.clone(), doing: "read", source: e })
             }
             Err(source) => Err(SourceError::Io { path: self.path.clone(), doing: "read", source }),
+        }
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let done = match &self.direct {
+            Some(direct) => direct.read_at(buf, offset)?,
+            None => 0,
+        };
+        match buf.get_mut(done..) {
+            Some(rest) if !rest.is_empty() => self.file.read_exact_at(rest, offset + done as u64),
+            _ => Ok(()),
         }
     }
 
@@ -193,3 +224,11 @@ impl OpenSource {
         }
     }
 }
+
+fn errno_of(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+#[path = "direct_tests.rs"]
+mod tests;

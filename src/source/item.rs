@@ -51,7 +51,12 @@ impl Item {
     #[cfg(test)]
     pub fn of_file(path: &std::path::Path) -> Arc<Item> {
         use super::{Excludes, Feed, Next, Options, Root};
-        let options = Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap() };
+        let options = Options {
+            follow: false,
+            archive: false,
+            excludes: Excludes::new(&[], &[]).unwrap(),
+            direct: None,
+        };
         match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
             Next::Item(item) => item,
             _ => panic!("{path:?} is no file"),

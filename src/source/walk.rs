@@ -18,6 +18,7 @@ use super::attributes::archive;
 use super::error::SourceError;
 use super::file::Source;
 use super::item::{FirstName, Folder, Item, What, Within};
+use crate::direct::Direct;
 use crate::name::{Escaped, Name, RelativePath};
 use crate::protocol::message::Metadata;
 
@@ -56,6 +57,8 @@ pub struct Options {
     /// Take owners, attributes and further names of a file along.
     pub archive: bool,
     pub excludes: Excludes,
+    /// Read past the page cache.
+    pub direct: Option<Arc<Direct>>,
 }
 
 /// Something that the user named.
@@ -282,7 +285,8 @@ impl Walk {
     ) -> Option<Result<Item, Trouble>> {
         let kind = metadata.file_type();
         let what = if kind.is_file() {
-            Source::new(path, metadata).map(What::File)
+            let source = Source::new(path, metadata);
+            source.map(|source| What::File(source.directly(self.options.direct.clone())))
         } else if kind.is_symlink() {
             let io = |source| SourceError::Io { path: path.into(), doing: "read", source };
             let target = std::fs::read_link(path).map_err(io);

@@ -11,7 +11,7 @@ use super::*;
 use crate::protocol::message::EntryKind;
 
 fn options() -> Options {
-    Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap() }
+    Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap(), direct: None }
 }
 
 fn feed(paths: &[&Path], options: Options) -> Feed {

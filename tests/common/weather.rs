@@ -50,6 +50,8 @@ pub struct Forecast {
     pub delay: Duration,
     /// How much one connection carries towards the receiver.
     pub bytes_per_second: Option<u64>,
+    /// How much only the second data connection carries.
+    pub second_bytes_per_second: Option<u64>,
     /// In how many bytes of data connections one bit is turned.
     pub flip_one_bit_in: Option<u64>,
 }
@@ -188,7 +190,8 @@ impl Shared {
             (number, Duration::from_micros(micros))
         };
         let back = (self.clone(), server.try_clone()?, client.try_clone()?);
-        let rate = self.forecast.bytes_per_second;
+        let second = self.forecast.second_bytes_per_second.filter(|_| number == 2);
+        let rate = second.or(self.forecast.bytes_per_second);
         thread::spawn(move || back.0.carry_one_way(number, delay, None, back.1, back.2));
         self.carry_one_way(number, delay, rate, client, server);
         let mut state = self.state.lock().unwrap();

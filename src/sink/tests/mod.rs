@@ -1,5 +1,6 @@
 mod bytes;
 mod clean;
+mod direct;
 mod dress;
 mod error;
 mod folders;
@@ -51,7 +52,7 @@ impl Room {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = Dir::open_root(folder.path()).expect("a writable folder");
         let folders = Arc::new(Folders::new(dir.without_openat2()));
-        let sink = Sink { folders, existing: Existing::Refuse };
+        let sink = Sink { folders, existing: Existing::Refuse, direct: None };
         Self { folder, sink }
     }
 

@@ -38,6 +38,14 @@ fn whatever_has_the_name_is_left_alone() {
 }
 
 #[test]
+fn the_part_file_of_an_earlier_transfer_is_left_to_be_used_up() {
+    let room = Room::new();
+    fs::write(room.path(".a.lanx-part"), "old").expect("written");
+    assert!(!room.sink.store_whole(&path("a"), b"new", &metadata()).expect("no error"));
+    assert_eq!(room.listing(), [".a.lanx-part"]);
+}
+
+#[test]
 fn without_handles_that_can_be_named_the_way_is_proc_and_without_both_a_part_file() {
     let room = Room::new();
     if !stores_at_once(&room) {

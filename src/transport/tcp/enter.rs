@@ -10,6 +10,7 @@ use tokio::time::{interval, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::Connections;
 use super::address::Peer;
 use super::connect::{self, ConnectError, Connected};
 use super::control::{MessageReader, MessageWriter};
@@ -34,7 +35,7 @@ pub struct Link {
     pub(super) session: SessionId,
     pub(super) cipher: Cipher,
     /// Data connections that were asked for, and how many of them there may be for now.
-    pub(super) wanted: u8,
+    pub(super) wanted: Connections,
     pub(super) share: u8,
     pub addr: SocketAddr,
     pub receiver: Fingerprint,
@@ -123,7 +124,7 @@ pub async fn enter(
     peer: &Peer,
     visitor: &Visitor,
     errand: &Errand<'_>,
-    wanted: impl FnOnce(Duration) -> u8,
+    wanted: impl FnOnce(Duration) -> Connections,
 ) -> Result<Link, EnterError> {
     let Connected { stream, addr, round_trip } = connect::control(peer, errand.patience).await?;
     let failed = |reason: String| EnterError::Tls { addr, reason };
@@ -153,7 +154,7 @@ pub async fn enter(
         writer: MessageWriter::new(write_half),
     };
     let wanted = wanted(round_trip);
-    let (session, share, cipher, acquaintance) = greeting.run(errand, wanted).await?;
+    let (session, share, cipher, acquaintance) = greeting.run(errand, wanted.most).await?;
     if standing != Standing::Known || acquaintance == Acquaintance::Paired {
         remember(visitor, address, receiver).await;
     }

@@ -22,5 +22,5 @@ mod turn;
 mod watch;
 
 pub use receive::{ServeError, ServeOptions, serve};
-pub use send::{SendError, SendOutcome, Transfer, send, wanted_connections};
+pub use send::{Connections, SendError, SendOutcome, Transfer, send};
 pub use watch::{Receptionist, SessionWatch};

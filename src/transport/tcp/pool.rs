@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,18 +13,20 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
-use super::{connect, tune};
+use super::{Connections, connect, tune};
 use crate::limits::{
-    CONNECT_TIMEOUT, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
-    STALL_CHECK_INTERVAL, WORKER_STACK_BYTES,
+    CLIMB_BUSY, CLIMB_INTERVAL, CLIMB_MEASURE, CONNECT_TIMEOUT, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT,
+    RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, WORKER_STACK_BYTES,
 };
 use crate::protocol::message::SessionId;
 use crate::protocol::preface::Belonging;
 use crate::protocol::seal::{Cipher, SessionSecret};
 use crate::session::End;
+use crate::session::climb::Climb;
 use crate::session::line::{Line, Wire};
 use crate::session::send_worker::send_chunks;
 use crate::session::sending::Sending;
+use crate::transport::machine::Load;
 
 /// What data connections take their keys from.
 pub(super) struct Keys {
@@ -56,13 +59,14 @@ pub(super) struct Pool {
     sending: Arc<Sending>,
     addr: SocketAddr,
     keys: Keys,
-    wanted: u8,
+    wanted: Connections,
     patience: Duration,
     /// Bytes a second that the user allows.
     limit: Option<u64>,
     /// Given out once each, so that no key is ever used twice.
     next_number: Mutex<u32>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    peak: AtomicU8,
 }
 
 impl Pool {
@@ -70,12 +74,13 @@ impl Pool {
         sending: Arc<Sending>,
         addr: SocketAddr,
         keys: Keys,
-        wanted: u8,
+        wanted: Connections,
         patience: Duration,
         limit: Option<u64>,
     ) -> Pool {
         let (next_number, threads) = (Mutex::default(), Mutex::default());
-        Pool { sending, addr, keys, wanted, patience, limit, next_number, threads }
+        let peak = AtomicU8::new(0);
+        Pool { sending, addr, keys, wanted, patience, limit, next_number, threads, peak }
     }
 
     /// Opens as many connections as are wanted and allowed, replaces those that die and ends those that have become too
@@ -84,8 +89,15 @@ impl Pool {
     pub async fn keep(&self) {
         let mut without_any = Instant::now();
         let mut pause = RETRY_PAUSE_FIRST;
+        let mut climb = Climb::new(self.wanted.first, self.wanted.most, Instant::now());
+        let mut load = (Load::watch(), Instant::now(), false);
         loop {
-            let most = usize::from(self.wanted.min(self.sending.share()));
+            let now = Instant::now();
+            if now.duration_since(load.1) >= CLIMB_MEASURE {
+                load = (Load::watch(), now, load.0.so_far().is_some_and(|busy| busy.machine >= CLIMB_BUSY));
+            }
+            climb.step(self.sending.sent.load(Ordering::Relaxed), load.2, now);
+            let most = usize::from(climb.now().min(self.sending.share()));
             self.sending.retire_surplus(most);
             if self.sending.lines() < most {
                 match self.open().await {
@@ -101,9 +113,10 @@ impl Pool {
                 }
             } else {
                 // One that ended is replaced at once, one that is stuck must be looked for.
-                let _ = timeout(STALL_CHECK_INTERVAL, self.sending.lines_changed.notified()).await;
+                let _ = timeout(CLIMB_INTERVAL, self.sending.lines_changed.notified()).await;
             }
             self.sending.give_up_stuck(Instant::now(), self.patience);
+            self.sending.give_up_stragglers(Instant::now());
             if self.sending.lines() > 0 {
                 without_any = Instant::now();
             }
@@ -163,12 +176,14 @@ impl Pool {
         threads.retain(|thread| !thread.is_finished());
         threads.push(builder.spawn(work)?);
         self.sending.add_line(line);
+        let lines = u8::try_from(self.sending.lines()).unwrap_or(u8::MAX);
+        self.peak.fetch_max(lines, Ordering::Relaxed);
         Ok(())
     }
 
-    /// How many connections there are.
-    pub fn len(&self) -> u8 {
-        u8::try_from(self.sending.lines()).unwrap_or(u8::MAX)
+    /// How many connections there were at most at once.
+    pub fn peak(&self) -> u8 {
+        self.peak.load(Ordering::Relaxed)
     }
 
     /// Waits a little for the threads of a session that was closed. Where it did not come to its end, they may be

@@ -13,8 +13,8 @@ use super::control::{Talk, converse};
 use super::enter::{EnterError, Link};
 use super::pool::{Keys, Pool};
 use crate::limits::{
-    CONNECTIONS_DEFAULT, CONNECTIONS_LONG_PATH, LONG_PATH_ROUND_TRIP, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
-    WORKER_STACK_BYTES,
+    CONNECTIONS_FIRST, CONNECTIONS_FIRST_LONG_PATH, CONNECTIONS_MOST, LONG_PATH_ROUND_TRIP,
+    RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, WORKER_STACK_BYTES,
 };
 use crate::protocol::message::{SenderMessage, SessionId};
 use crate::protocol::spent::Stage;
@@ -69,13 +69,24 @@ pub enum SendError {
     Enter(#[from] EnterError),
 }
 
-/// How many data connections a transfer of so many chunks asks for: as many as the user says, otherwise as the path asks
-/// for; never more than there are chunks, where that is known.
-pub fn wanted_connections(chunks: Option<u64>, asked: Option<u8>, round_trip: Duration) -> u8 {
-    let by_path =
-        if round_trip >= LONG_PATH_ROUND_TRIP { CONNECTIONS_LONG_PATH } else { CONNECTIONS_DEFAULT };
-    let most = asked.unwrap_or(by_path);
-    chunks.and_then(|chunks| u8::try_from(chunks).ok()).unwrap_or(most).clamp(1, most)
+/// How many data connections a transfer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    pub first: u8,
+    /// As many as it may come to, if they help.
+    pub most: u8,
+}
+
+impl Connections {
+    /// Those of a transfer of so many chunks, where that is known: never more than there are. `asked` is the number that the
+    /// user wants, otherwise `most` bounds it, and the path says how to begin.
+    pub fn wanted(chunks: Option<u64>, asked: Option<u8>, most: Option<u8>, round_trip: Duration) -> Self {
+        let long = round_trip >= LONG_PATH_ROUND_TRIP;
+        let first = if long { CONNECTIONS_FIRST_LONG_PATH } else { CONNECTIONS_FIRST };
+        let most = asked.or(most).unwrap_or(CONNECTIONS_MOST);
+        let needed = chunks.and_then(|chunks| u8::try_from(chunks).ok()).unwrap_or(most).clamp(1, most);
+        Connections { first: asked.unwrap_or(first).min(needed), most: needed }
+    }
 }
 
 /// Sends the files and waits for the outcome of each. When the receiver is lost, `reenter` looks for it again and what
@@ -221,7 +232,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     if sending.is_done() && matches!(end, End::Lost(_) | End::Silent(_)) {
         end = End::Complete;
     }
-    let connections = pool.len();
+    let connections = pool.peak();
     let (in_order, reads_once) =
         (sending.in_order.load(Ordering::Relaxed), sending.reads_once.load(Ordering::Relaxed));
     let rest = sending.close();
