@@ -72,7 +72,7 @@ fn chunks_that_were_on_dead_connections_come_out_in_their_place() {
         receiver.addr,
         Fault { kind: Kind::Data, nth: 1, at: 3 * MIB as u64 + 99, harm: Harm::Cut },
     );
-    scene.send(&[&file], relay.addr).expect_success();
+    scene.send_with(&["-c", "4"], &[&file], relay.addr).expect_success();
     expect_quiet_success(receiver);
     assert!(read(&file) == read(&out));
     assert!(relay.data_connections() > 4, "no connection was replaced");

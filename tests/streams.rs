@@ -124,7 +124,7 @@ fn chunks_that_were_on_dead_connections_are_sent_again_though_they_cannot_be_rea
         let relay = Relay::with_fault(receiver.addr, cut(1, 3 * MIB as u64 + 99));
         relay.add_fault(cut(2, 5 * MIB as u64 + 1));
         relay.add_fault(Fault { kind: Kind::Data, nth: 0, at: 2 * MIB as u64, harm: Harm::Flip(3) });
-        send(&scene, "stream", relay.addr, &content).expect_success();
+        send_with(&scene, &["-c", "4"], "stream", relay.addr, &content).expect_success();
         let received = receiver.process.finish(PATIENCE);
         received.expect_code(0);
         let out = if output { out } else { scene.dst.join("stream") };
