@@ -58,6 +58,7 @@ fn messages_in_the_wrong_state_end_the_sender() {
         ("a proof", vec![Say::Proof { proof: [1; 32] }], greeting),
         ("barred", vec![Say::Barred(Barred::NoCode)], greeting),
         ("a place in a queue", vec![Say::Waiting(waiting)], greeting),
+        ("speeds", vec![Say::Speeds { hash: 1, seal: 1, cores: 1 }], greeting),
         ("an early goodbye", vec![Say::Bye], "a goodbye where the outcome"),
     ]);
 }

@@ -29,6 +29,8 @@ use libfuzzer_sys::fuzz_target;
 #[derive(Debug)]
 struct Case {
     existing: u8,
+    /// The session has no files.
+    measure: bool,
     reread: bool,
     there: Vec<There>,
     steps: Vec<Step>,
@@ -99,11 +101,16 @@ enum Step {
         file: u8,
         odd: u8,
     },
+    /// A probe of so many bytes.
+    Probe {
+        len: u8,
+    },
 }
 
 impl Case {
     fn read(mut script: Script) -> Case {
-        let (existing, reread) = (script.below(3), script.flag());
+        let (existing, reread) = (script.below(6), script.flag());
+        let (existing, measure) = (existing % 3, existing >= 3);
         let there = (0..script.below(5)).map(|_| There {
             name: script.below(NAMES.len() as u8),
             size: script.below(SIZES.len() as u8),
@@ -115,13 +122,13 @@ impl Case {
         while !script.is_over() && steps.len() < STEPS_MAX {
             steps.push(Step::read(&mut script));
         }
-        Case { existing, reread, there, steps }
+        Case { existing, measure, reread, there, steps }
     }
 }
 
 impl Step {
     fn read(script: &mut Script) -> Step {
-        let kind = script.below(14);
+        let kind = script.below(15);
         if let 0 = kind {
             return Step::Offer { name: script.byte(), size: script.byte() };
         }
@@ -133,6 +140,9 @@ impl Step {
         }
         if let 12 = kind {
             return Step::OfferStream { name: script.byte(), size: script.byte() };
+        }
+        if let 14 = kind {
+            return Step::Probe { len: script.byte() };
         }
         let file = script.below(FILES);
         match kind {
@@ -363,6 +373,7 @@ impl Scene {
                 let bytes = self.content(*file, 0).len() as u64 + u64::from(odd.saturating_sub(250));
                 self.handle(SenderMessage::Length { file: id(*file), bytes })
             }
+            Step::Probe { len } => self.frame(&Header::probe((*len).into()), &mut vec![7; (*len).into()]),
             Step::Say(bytes) => SenderMessage::take(bytes).map_or(Ok(()), |message| self.handle(message)),
             Step::Send(bytes) => {
                 let (_, opener) = keys(self.connections);
@@ -403,7 +414,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (outbox, reader) = outbox();
     let observer = Counting::new();
     let diligence = Diligence { sync: false, reread: case.reread };
-    let terms = Terms { diligence, ..Terms::default() };
+    let terms = Terms { diligence, measure: case.measure, ..Terms::default() };
     let progress = Arc::new(Progress::default());
     let session = Arc::new(Receiving::new(to, terms, outbox, observer.clone(), progress));
     let mut scene = Scene {

@@ -46,6 +46,7 @@ impl Args {
         match &self.command {
             Command::Send(send) => send.json,
             Command::Recv(recv) => recv.json,
+            Command::Doctor(doctor) => doctor.json,
             Command::Trust(_) => false,
         }
     }
@@ -113,6 +114,7 @@ pub fn complaint(error: &clap::Error) -> String {
 pub enum Command {
     Send(SendArgs),
     Recv(RecvArgs),
+    Doctor(DoctorArgs),
     Trust(TrustArgs),
 }
 
@@ -294,6 +296,35 @@ Examples:
   lanx recv --once --listen 127.0.0.1:0 /srv/in
   lanx recv --once --json --listen '[::]:0' /srv/in
   lanx recv - | tar x
+";
+
+/// Measure disk, hashing, sealing and, with HOST, the network; tell what a transfer can reach, and what would help.
+#[derive(clap::Args, Debug)]
+#[command(after_help = DOCTOR_EXAMPLES)]
+pub struct DoctorArgs {
+    /// A machine that runs `lanx recv`. Nothing is stored there.
+    #[arg(value_name = "HOST[:PORT]")]
+    pub host: Option<OsString>,
+    /// The folder whose disk is measured, with a file of at most 512 MiB that is gone at once.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// Read the receiver's code from the first line of FILE. Otherwise from LANX_CODE, or asked for in a terminal.
+    #[arg(long, value_name = "FILE")]
+    pub code_file: Option<PathBuf>,
+    /// Print one JSON object a line, for scripts; docs/json.md tells what they say.
+    #[arg(long)]
+    pub json: bool,
+    /// Give up a HOST that has said nothing for so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = SILENCE_TIMEOUT.as_secs(),
+        value_parser = value_parser!(u64).range(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
+    pub timeout: u64,
+}
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  lanx doctor
+  lanx doctor 192.168.1.20
+  lanx doctor --dir /srv/in --json nas:9000
 ";
 
 /// List the machines that this one knows, or change the list.

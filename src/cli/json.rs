@@ -12,6 +12,7 @@ use serde_json::ser::{Formatter, Serializer};
 
 use super::event_queue;
 use super::exit::Exit;
+use super::figures::{Figure, Prospect};
 use super::limit_report::LimitReport;
 use super::tally::Counts;
 use crate::name::is_unsafe_to_show;
@@ -85,6 +86,33 @@ pub enum Event<'a> {
         whom: Whom<'a>,
         #[serde(flatten)]
         sum: Sum,
+    },
+    /// How fast something is.
+    Measured {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        #[serde(flatten)]
+        figure: Figure,
+    },
+    /// What the user can do, or should know.
+    Advice {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        topic: &'a str,
+        text: &'a str,
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        commands: &'a [String],
+    },
+    /// All was measured: what transfers can be expected to reach.
+    #[serde(rename = "done")]
+    Examined {
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sending: Option<Prospect>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        receiving: Option<Prospect>,
+        code: u8,
     },
     /// A session, or without `session` the program, ended before its end.
     Error {
@@ -279,8 +307,7 @@ impl Sum {
             identical: counts.identical,
             failed: counts.failed,
             skipped: counts.skipped,
-            // A microsecond is more than a clock between two machines means.
-            seconds: (time.as_secs_f64() * 1e6).round() / 1e6,
+            seconds: to_the_microsecond(time),
             bytes_per_second: super::units::per_second(sent_bytes, time) as u64,
             connections,
             code: counts.exit().code(),
@@ -292,6 +319,11 @@ impl Sum {
     pub fn with(self, accounts: Option<&Accounts>) -> Sum {
         Sum { limit: accounts.map(LimitReport::of), ..self }
     }
+}
+
+/// Seconds. A microsecond is more than a clock between two machines means.
+pub(super) fn to_the_microsecond(time: std::time::Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e6
 }
 
 /// A name as text, and in base64 as well where the text is not all of it: where it is not UTF-8. Each byte sequence that

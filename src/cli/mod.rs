@@ -1,10 +1,13 @@
 //! What a person or a script sees: arguments, progress, reports, exit codes. The only room that prints.
 
+mod advice;
 mod args;
 mod clean;
+mod doctor;
 mod event_queue;
 mod exit;
 mod failure;
+mod figures;
 mod introduction;
 mod json;
 mod limit_report;
@@ -21,6 +24,7 @@ mod stdin;
 mod tally;
 mod trust;
 mod units;
+mod verdict;
 
 use std::process::ExitCode;
 
@@ -57,6 +61,7 @@ fn run() -> Exit {
     let result = match args.command {
         Command::Send(ref send) => send::run(send, audience),
         Command::Recv(ref recv) => recv::run(recv, audience),
+        Command::Doctor(ref doctor) => doctor::run(doctor, audience),
         Command::Trust(ref trust) => trust::run(trust),
     };
     result.unwrap_or_else(|failure| failure.tell(audience))

@@ -40,7 +40,7 @@ pub fn split(args: &SendArgs) -> Result<(Vec<Peer>, Vec<PathBuf>), Failure> {
     Ok((peers, paths))
 }
 
-fn peer(host: &OsStr, rule: &str) -> Result<Peer, Failure> {
+pub(super) fn peer(host: &OsStr, rule: &str) -> Result<Peer, Failure> {
     let shown = Escaped::path(Path::new(host)).to_string();
     host.to_str()
         .ok_or_else(|| usage(anyhow!("{rule}, and '{shown}' is none")))?

@@ -19,7 +19,7 @@ use super::output::Audience;
 use super::progress::Bar;
 use super::session_events::{SessionEvents, Ticker};
 use super::tally::{Counts, Tally};
-use super::{Failure, introduction, output, signals};
+use super::{Failure, introduction, output, signals, units};
 use crate::limits::{PORT_DEFAULT, REFUSALS_SHOWN_MAX, REFUSALS_WINDOW};
 use crate::name::Escaped;
 use crate::session::{Diligence, End, FileReport, FileStatus, Observer, Progress};
@@ -114,6 +114,17 @@ impl Receptionist for Doorman {
             events,
             result: self.result.clone(),
         })
+    }
+
+    fn measured(&self, peer: IpAddr, bytes: u64, end: &End) {
+        let bytes = units::bytes(bytes);
+        match end {
+            End::Complete => {
+                self.audience
+                    .line(format_args!("{peer} measured the way here with {bytes}; nothing was stored"));
+            }
+            end => tracing::warn!("{peer} began to measure the way here ({bytes}): {end}"),
+        }
     }
 
     fn refused(&self, peer: IpAddr, why: &str) {

@@ -207,7 +207,7 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
             (reporters.iter().map(feed).collect(), total)
         }
     };
-    let wishes = Wishes { dry_run: what.dry_run, delta: args.delta };
+    let wishes = Wishes { dry_run: what.dry_run, delta: args.delta, measure: false };
     let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
     let manner = Manner {
         connections: args.connections,

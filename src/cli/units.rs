@@ -31,12 +31,22 @@ pub fn bytes(n: u64) -> String {
 
 /// Bytes a second in powers of 1000, as networks count: `2.22 GB/s`.
 pub fn rate(bytes: u64, time: Duration) -> String {
-    scaled(per_second(bytes, time), 1000.0, &["B/s", "kB/s", "MB/s", "GB/s"])
+    rate_of(per_second(bytes, time))
+}
+
+/// The same where the division is done.
+pub fn rate_of(per_second: f64) -> String {
+    scaled(per_second, 1000.0, &["B/s", "kB/s", "MB/s", "GB/s"])
 }
 
 /// Bits a second: `17.8 Gbit/s`.
 pub fn bit_rate(bytes: u64, time: Duration) -> String {
-    scaled(8.0 * per_second(bytes, time), 1000.0, &["bit/s", "kbit/s", "Mbit/s", "Gbit/s"])
+    bit_rate_of(per_second(bytes, time))
+}
+
+/// The same of so many bytes a second.
+pub fn bit_rate_of(per_second: f64) -> String {
+    scaled(8.0 * per_second, 1000.0, &["bit/s", "kbit/s", "Mbit/s", "Gbit/s"])
 }
 
 /// Bytes a second.

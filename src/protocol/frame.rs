@@ -2,17 +2,18 @@
 //!
 //! ```text
 //! offset  bytes  field
-//! 0       1      kind: 1 chunk, 2 whole file, 3 zeros
+//! 0       1      kind: 1 chunk, 2 whole file, 3 zeros, 4 probe
 //! 1       3      0
 //! 4       4      length of the payload in bytes, u32
-//! 8       8      file, u64
-//! 16      8      chunk index, u64 (0 for a whole file)
+//! 8       8      file, u64 (0 for a probe)
+//! 16      8      chunk index, u64 (0 for a whole file and a probe)
 //! 24      ...    payload
 //! ```
 //! The payload of a *chunk* is that chunk of a file of more than one chunk. The payload of a *whole file* is
 //! the BLAKE3 hash of the file (32 bytes) and then the file, which is at most one chunk: such a file
 //! needs no other message, so a small file can be published by the thread that received it. *Zeros* stand for a chunk that
-//! holds nothing else, as the holes of a sparse file do; they have no payload.
+//! holds nothing else, as the holes of a sparse file do; they have no payload. A *probe* belongs to no file: its payload, at
+//! most a chunk, only shows how fast it travels.
 //! A connection ends between two frames.
 
 use super::codec::{DecodeError, Reader};
@@ -31,6 +32,7 @@ pub enum Kind {
     Chunk,
     Whole,
     Zeros,
+    Probe,
 }
 
 /// The header of a frame.
@@ -44,11 +46,17 @@ pub struct Header {
 }
 
 impl Header {
+    /// That of a probe of so many bytes.
+    pub fn probe(bytes: usize) -> Header {
+        Header { kind: Kind::Probe, file: FileId(0), chunk: ChunkIndex(0), content_bytes: bytes }
+    }
+
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let (tag, extra) = match self.kind {
             Kind::Chunk => (1, 0),
             Kind::Whole => (2, HASH_BYTES),
             Kind::Zeros => (3, 0),
+            Kind::Probe => (4, 0),
         };
         let mut bytes = [0; HEADER_BYTES];
         bytes[0] = tag;
@@ -60,13 +68,14 @@ impl Header {
 
     /// # Errors
     /// [`DecodeError`] for an unknown kind, set reserved bytes, a payload longer than its kind allows or
-    /// too short to hold the hash, or a whole file that claims to be another chunk than the first.
+    /// too short to hold the hash, a whole file that claims to be another chunk than the first, or a probe of any.
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Header, DecodeError> {
         let mut r = Reader::new(bytes);
         let (kind, extra, most) = match r.u8("a frame")? {
             1 => (Kind::Chunk, 0, CHUNK_BYTES),
             2 => (Kind::Whole, HASH_BYTES, CHUNK_BYTES),
             3 => (Kind::Zeros, 0, 0),
+            4 => (Kind::Probe, 0, CHUNK_BYTES),
             tag => return Err(DecodeError::UnknownTag { what: "a frame", tag }),
         };
         if r.array::<3>("a frame")? != [0; 3] {
@@ -91,6 +100,9 @@ impl Header {
         };
         if kind == Kind::Whole && header.chunk.0 != 0 {
             return Err(DecodeError::BadValue { what: "a whole file", why: "it has only chunk 0".into() });
+        }
+        if kind == Kind::Probe && (header.file.0, header.chunk.0) != (0, 0) {
+            return Err(DecodeError::BadValue { what: "a probe", why: "it belongs to no file".into() });
         }
         r.end()?;
         Ok(header)
@@ -121,7 +133,11 @@ mod tests {
         );
         assert_eq!(WHOLE.encode(), *b"\x02\0\0\0\x25\0\0\0\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
         assert_eq!(ZEROS.encode(), *b"\x03\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0");
-        for header in [CHUNK, WHOLE, ZEROS] {
+        assert_eq!(
+            Header::probe(CHUNK_BYTES).encode(),
+            *b"\x04\0\0\0\x00\x00\x04\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+        );
+        for header in [CHUNK, WHOLE, ZEROS, Header::probe(CHUNK_BYTES)] {
             assert_eq!(Header::decode(&header.encode()), Ok(header));
         }
     }
@@ -143,11 +159,13 @@ mod tests {
         assert!(matches!(with_length(2, 31), Err(DecodeError::BadValue { .. })));
         assert!(with_length(3, 0).is_ok());
         assert!(matches!(with_length(3, 1), Err(DecodeError::TooLong { .. })));
+        assert!(with_length(4, most).is_ok());
+        assert!(matches!(with_length(4, most + 1), Err(DecodeError::TooLong { .. })));
     }
 
     #[test]
     fn refuses_unknown_kinds_and_reserved_bytes() {
-        for tag in (0..=255u8).filter(|t| !matches!(t, 1..=3)) {
+        for tag in (0..=255u8).filter(|t| !matches!(t, 1..=4)) {
             let mut bytes = CHUNK.encode();
             bytes[0] = tag;
             assert!(matches!(Header::decode(&bytes), Err(DecodeError::UnknownTag { .. })));
@@ -160,12 +178,18 @@ mod tests {
         let mut bytes = WHOLE.encode();
         bytes[16] = 1;
         assert!(matches!(Header::decode(&bytes), Err(DecodeError::BadValue { .. })));
+        for at in [8, 16] {
+            let mut bytes = Header::probe(CHUNK_BYTES).encode();
+            bytes[at] = 1;
+            assert!(matches!(Header::decode(&bytes), Err(DecodeError::BadValue { .. })));
+        }
     }
 
     proptest! {
         #[test]
         fn what_decodes_is_within_the_limits_and_encodes_to_the_same_bytes(
-            kind in 0u8..4, len in 0u32..2 * CHUNK_BYTES as u32, file: u64, chunk in prop_oneof![Just(0u64), any::<u64>()]
+            kind in 0u8..5, len in 0u32..2 * CHUNK_BYTES as u32, file in prop_oneof![Just(0u64), any::<u64>()],
+            chunk in prop_oneof![Just(0u64), any::<u64>()]
         ) {
             let mut bytes = [0; HEADER_BYTES];
             bytes[0] = kind;

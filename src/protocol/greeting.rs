@@ -40,6 +40,8 @@ pub struct Wishes {
     pub dry_run: bool,
     /// Of a file that differs from one that the receiver has, only what differs is to be sent.
     pub delta: bool,
+    /// There are no files: the sender wants to know how fast the network is, and sends probes.
+    pub measure: bool,
 }
 
 /// Why a sender may not come in.
@@ -72,7 +74,8 @@ impl Hello {
             .u8(self.cipher.to_byte())
             .u8(self.prove.into())
             .u8(self.wishes.dry_run.into())
-            .u8(self.wishes.delta.into());
+            .u8(self.wishes.delta.into())
+            .u8(self.wishes.measure.into());
         match self.resumes {
             None => w.u8(0),
             Some(session) => w.u8(1).bytes(&session.0),
@@ -83,8 +86,11 @@ impl Hello {
     pub(super) fn take(r: &mut Reader) -> Result<Hello, DecodeError> {
         let (connections, cipher) = (connections(r)?, cipher(r)?);
         let prove = r.flag("a wish for proof")?;
-        let wishes =
-            Wishes { dry_run: r.flag("a wish for a dry run")?, delta: r.flag("a wish for what differs")? };
+        let wishes = Wishes {
+            dry_run: r.flag("a wish for a dry run")?,
+            delta: r.flag("a wish for what differs")?,
+            measure: r.flag("a wish to measure")?,
+        };
         let resumes = match r.flag("a session to resume")? {
             false => None,
             true => Some(SessionId(r.array("a session to resume")?)),

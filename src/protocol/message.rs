@@ -93,6 +93,9 @@ pub enum ReceiverMessage {
     SendUpTo { file: FileId, end: ChunkIndex },
     /// You may come in when it is your turn. Said again whenever that changes, and to say: still here.
     Waiting(Waiting),
+    /// What one thread of this machine hashes and seals a second, in bytes, and how many threads it runs at once; said
+    /// once, where the sender measures.
+    Speeds { hash: u64, seal: u64, cores: u32 },
     /// From now on the session may have so many data connections: others came or went.
     Share { connections: u8 },
     /// What the threads that receive did with their time. Said at the end, before the goodbye.
@@ -195,6 +198,7 @@ impl Message for ReceiverMessage {
             Self::Waiting(waiting) => waiting.put(w.u8(17)),
             Self::Share { connections } => drop(w.u8(18).u8(*connections)),
             Self::Spent(spent) => spent.put(w.u8(19)),
+            Self::Speeds { hash, seal, cores } => drop(w.u8(20).u64(*hash).u64(*seal).u32(*cores)),
         }
     }
 
@@ -229,6 +233,10 @@ impl Message for ReceiverMessage {
             17 => Self::Waiting(Waiting::take(&mut r)?),
             18 => Self::Share { connections: connections(&mut r)? },
             19 => Self::Spent(Spent::take(&mut r)?),
+            20 => {
+                let (hash, seal) = (r.u64("a speed")?, r.u64("a speed")?);
+                Self::Speeds { hash, seal, cores: r.u32("a number of cores")? }
+            }
             tag => return Err(DecodeError::UnknownTag { what: "a receiver's message", tag }),
         };
         r.end()?;

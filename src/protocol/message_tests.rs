@@ -28,22 +28,22 @@ fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
                 connections: 4,
                 cipher: Cipher::ChaCha20Poly1305,
                 prove: true,
-                wishes: Wishes { dry_run: false, delta: true },
+                wishes: Wishes { dry_run: false, delta: true, measure: false },
                 resumes: None,
                 name: "pc".into(),
             }),
-            b"\x0b\0\0\0\x01\x04\x02\x01\0\x01\0\x02\0pc",
+            b"\x0c\0\0\0\x01\x04\x02\x01\0\x01\0\0\x02\0pc",
         ),
         (
             SenderMessage::Hello(Hello {
                 connections: 1,
                 cipher: Cipher::Aes256Gcm,
                 prove: false,
-                wishes: Wishes { dry_run: true, delta: false },
+                wishes: Wishes { dry_run: true, delta: false, measure: true },
                 resumes: Some(SessionId(*b"0123456789abcdef")),
                 name: "".into(),
             }),
-            b"\x19\0\0\0\x01\x01\x01\0\x01\0\x010123456789abcdef\0\0",
+            b"\x1a\0\0\0\x01\x01\x01\0\x01\0\x01\x010123456789abcdef\0\0",
         ),
         (
             SenderMessage::Offer(offer),
@@ -187,6 +187,10 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
             b"\x4d\0\0\0\x13\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\
               \x06\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x08\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\xe8\x03\x02\x01",
         ),
+        (
+            ReceiverMessage::Speeds { hash: 1, seal: 0x0203, cores: 4 },
+            b"\x15\0\0\0\x14\x01\0\0\0\0\0\0\0\x03\x02\0\0\0\0\0\0\x04\0\0\0",
+        ),
     ]
 }
 
@@ -270,7 +274,7 @@ fn each_length_at_limit_plus_one_is_refused() {
     }
     for (connections, good) in [(0, false), (1, true), (CONNECTIONS_MAX, true), (CONNECTIONS_MAX + 1, false)]
     {
-        let hello = [1, connections, 1, 0, 0, 0, 0, 0, 0];
+        let hello = [1, connections, 1, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(SenderMessage::take(&hello).is_ok(), good, "{connections} connections");
         assert_eq!(ReceiverMessage::take(&[18, connections]).is_ok(), good, "{connections} connections");
     }
@@ -281,15 +285,16 @@ fn unknown_tags_are_refused() {
     for tag in (0..=255).filter(|t| !(1..=13).contains(t)) {
         assert!(matches!(SenderMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
-    for tag in (0..=255).filter(|t| !(1..=19).contains(t)) {
+    for tag in (0..=255).filter(|t| !(1..=20).contains(t)) {
         assert!(matches!(ReceiverMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
     for hello in [
-        [1, 1, 3, 0, 0, 0, 0, 0, 0],
-        [1, 1, 1, 2, 0, 0, 0, 0, 0],
-        [1, 1, 1, 0, 2, 0, 0, 0, 0],
-        [1, 1, 1, 0, 0, 2, 0, 0, 0],
-        [1, 1, 1, 0, 0, 0, 2, 0, 0],
+        [1, 1, 3, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 2, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 2, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 2, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 2, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0, 2, 0, 0],
     ] {
         assert!(matches!(SenderMessage::take(&hello), Err(DecodeError::UnknownTag { .. })), "{hello:?}");
     }

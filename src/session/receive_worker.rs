@@ -41,6 +41,7 @@ pub fn receive_chunks<R: Read>(
         match header.kind {
             Kind::Whole => worker.receive_whole(&header)?,
             Kind::Chunk | Kind::Zeros => worker.receive_chunk(&header)?,
+            Kind::Probe => worker.receive_probe(&header)?,
         }
         frames.fetch_add(1, Ordering::Release);
         if std::mem::take(&mut worker.of_stream) {
@@ -63,6 +64,12 @@ struct Worker<'a, R: Read> {
 }
 
 impl<R: Read> Worker<'_, R> {
+    /// Opens it as if it were a chunk, and forgets it.
+    fn receive_probe(&mut self, header: &Header) -> Result<(), End> {
+        self.reader.payload(self.buffer.content(header.content_bytes), || ())?;
+        Ok(self.session.took_probe(header.content_bytes as u64)?)
+    }
+
     fn receive_chunk(&mut self, header: &Header) -> Result<(), End> {
         // The decoder has bounded the length by that of a chunk; everything else waits until the frame is known to be
         // the sender's.
@@ -106,7 +113,7 @@ impl<R: Read> Worker<'_, R> {
         let content = self.buffer.content(expected);
         match header.kind {
             Kind::Zeros => content.fill(0),
-            Kind::Chunk | Kind::Whole => check_length(header, expected as u64)?,
+            Kind::Chunk | Kind::Whole | Kind::Probe => check_length(header, expected as u64)?,
         }
         Ok(content)
     }
@@ -124,7 +131,7 @@ impl<R: Read> Worker<'_, R> {
         self.clock.turn_to(Stage::Write);
         let written = match header.kind {
             Kind::Zeros => part.write_zeros(offset, len),
-            Kind::Chunk | Kind::Whole => part.write_at(content, offset),
+            Kind::Chunk | Kind::Whole | Kind::Probe => part.write_at(content, offset),
         };
         if session.terms.diligence.sync && incoming.write_back_is_due(len) {
             Finisher::write_back(session, part);

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::finishing::{Diligence, Finisher};
 use super::in_order::InOrder;
 use super::incoming::{Bytes, Incoming, Offered};
+use super::probe::Probed;
 use super::receiving_compare::{self, CompareQueue};
 use super::receiving_outcomes::storage_failure;
 use super::stages::Stages;
@@ -45,6 +46,7 @@ pub struct Receiving {
     pub(super) stages: Stages,
     /// What the thread that writes to the standard output does.
     pub(super) output_stages: Stages,
+    pub(super) probed: Probed,
     pub ending: Ending,
 }
 
@@ -76,6 +78,8 @@ pub struct Terms {
     pub dry_run: bool,
     /// Of a file that differs from an existing one only what differs is sent.
     pub delta: bool,
+    /// There are no files, but probes.
+    pub measure: bool,
 }
 
 /// What a data connection's chunk belongs to.
@@ -107,6 +111,7 @@ impl Receiving {
             streamed: AtomicU64::new(0),
             stages: Stages::default(),
             output_stages: Stages::default(),
+            probed: Probed::default(),
             ending: Ending::default(),
         }
     }
@@ -120,6 +125,10 @@ impl Receiving {
             SenderMessage::Hello(_) | SenderMessage::Pake { .. } | SenderMessage::Proof { .. } => {
                 let got = "a part of the greeting";
                 Err(PeerMisbehaved::Unexpected { got, expected: "an offer" }.into())
+            }
+            SenderMessage::Offer(_) if self.terms.measure => {
+                let expected = "probes and nothing else, as it wished";
+                Err(PeerMisbehaved::Unexpected { got: "an offer", expected }.into())
             }
             SenderMessage::Offer(offer) => self.offer(&offer),
             SenderMessage::Keep { file, chunk } => {
@@ -166,6 +175,11 @@ impl Receiving {
 
     pub fn set_share(&self, connections: u8) {
         self.share.store(connections, Ordering::Relaxed);
+    }
+
+    /// Whether the session has no files, but measures.
+    pub fn measures(&self) -> bool {
+        self.terms.measure
     }
 
     /// What the threads have done with their time so far, on a machine that was so `busy` meanwhile. Where a file is written in

@@ -198,7 +198,8 @@ impl Sending {
             | ReceiverMessage::Pake { .. }
             | ReceiverMessage::Proof { .. }
             | ReceiverMessage::Barred(_)
-            | ReceiverMessage::Waiting(_) => {
+            | ReceiverMessage::Waiting(_)
+            | ReceiverMessage::Speeds { .. } => {
                 let got = "a part of the greeting";
                 Err(PeerMisbehaved::Unexpected { got, expected: "an answer" }.into())
             }

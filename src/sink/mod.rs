@@ -33,6 +33,7 @@ mod space;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod whole;
 
 use std::path::Path;
@@ -53,6 +54,7 @@ pub use look::{ExistingFile, Found};
 pub use output::Output;
 pub use part::Part;
 pub use publish::Published;
+pub use trial::{DiskTrial, Moved, try_disk};
 
 /// What to do when a final name is taken by a different file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -117,19 +117,19 @@ fn allocate(_file: BorrowedFd<'_>, _stat: &Stat, _size: u64) -> Result<(), Errno
 
 /// Whether preallocation here means zeroing memory: on tmpfs and ramfs the pages are the disk.
 fn is_costly(dir: &Dir) -> bool {
-    *dir.place().prealloc_is_costly.get_or_init(|| lives_in_memory(dir))
+    *dir.place().prealloc_is_costly.get_or_init(|| lives_in_memory(dir.fd()))
 }
 
 #[cfg(target_os = "linux")]
-fn lives_in_memory(dir: &Dir) -> bool {
+pub(super) fn lives_in_memory(file: impl AsFd) -> bool {
     // TMPFS_MAGIC and RAMFS_MAGIC of linux/magic.h.
     const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
     // The kernel's word is signed or not and 32 or 64 bits wide by machine; the magic is its low 32 bits.
-    rustix::fs::fstatfs(dir.fd()).is_ok_and(|fs| IN_MEMORY.contains(&(fs.f_type as u32)))
+    rustix::fs::fstatfs(file).is_ok_and(|fs| IN_MEMORY.contains(&(fs.f_type as u32)))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn lives_in_memory(_dir: &Dir) -> bool {
+pub(super) fn lives_in_memory(_file: impl AsFd) -> bool {
     false
 }
 

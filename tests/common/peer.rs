@@ -215,6 +215,13 @@ impl HandSender {
         self.hear()
     }
 
+    /// Says hello with these wishes and hears the answer.
+    pub fn hello_with(&mut self, connections: u8, wishes: Wishes) -> io::Result<ReceiverMessage> {
+        let SenderMessage::Hello(hello) = hello(connections, None) else { unreachable!() };
+        self.talk.say(&SenderMessage::Hello(Hello { wishes, ..hello }))?;
+        self.hear()
+    }
+
     /// The next message. A welcome is remembered.
     pub fn hear(&mut self) -> io::Result<ReceiverMessage> {
         let message = self.talk.hear()?;
@@ -322,6 +329,11 @@ pub fn chunk_frame(sealer: &mut Sealer, file: u64, chunk: u64, content: &[u8]) -
     let (kind, content_bytes) = (FrameKind::Chunk, content.len());
     let header = Header { kind, file: FileId(file), chunk: ChunkIndex(chunk), content_bytes };
     frame(sealer, &header, content.to_vec())
+}
+
+/// The sealed frame of a probe.
+pub fn probe_frame(sealer: &mut Sealer, content: &[u8]) -> Vec<u8> {
+    frame(sealer, &Header::probe(content.len()), content.to_vec())
 }
 
 fn frame(sealer: &mut Sealer, header: &Header, mut payload: Vec<u8>) -> Vec<u8> {

@@ -38,8 +38,17 @@ pub struct Link {
     pub(super) wanted: Connections,
     pub(super) share: u8,
     pub addr: SocketAddr,
+    /// How long the TCP handshake took.
+    pub round_trip: Duration,
     pub receiver: Fingerprint,
     pub acquaintance: Acquaintance,
+}
+
+impl Link {
+    /// How the data connections are sealed.
+    pub fn cipher(&self) -> Cipher {
+        self.cipher
+    }
 }
 
 /// How sender and receiver came to trust each other.
@@ -159,7 +168,19 @@ pub async fn enter(
         remember(visitor, address, receiver).await;
     }
     let Greeting { reader, writer, .. } = greeting;
-    Ok(Link { reader, writer, secret, session, cipher, wanted, share, addr, receiver, acquaintance })
+    Ok(Link {
+        reader,
+        writer,
+        secret,
+        session,
+        cipher,
+        wanted,
+        share,
+        addr,
+        round_trip,
+        receiver,
+        acquaintance,
+    })
 }
 
 fn tls_reason(error: &io::Error) -> String {

@@ -17,11 +17,13 @@ use super::control::{Talk, converse};
 use super::data_connections::DataConnections;
 use super::tune;
 use crate::limits::{
-    GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, MESSAGES_HEARD_MAX, SHARE_GROWS_AFTER, WORKER_STACK_BYTES,
+    GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KERNEL_TIME_BRIEF, MESSAGES_HEARD_MAX, SHARE_GROWS_AFTER,
+    WORKER_STACK_BYTES,
 };
 use crate::protocol::message::{ReceiverMessage, SenderMessage, SessionId};
 use crate::protocol::preface::Belonging;
 use crate::protocol::seal::{Cipher, SECRET_BYTES, SessionSecret, Tag};
+use crate::session::kernels::{Speeds, speeds};
 use crate::session::receiving::Receiving;
 use crate::session::{End, OutboxReader};
 use crate::transport::machine::Load;
@@ -101,6 +103,11 @@ impl Session {
         let receiving = self.receiving.clone();
         let builder = thread::Builder::new().name("files".into()).stack_size(WORKER_STACK_BYTES);
         let spawned = builder.spawn(move || {
+            if receiving.measures()
+                && let Ok(Speeds { hash, seal, cores }) = speeds(cipher, KERNEL_TIME_BRIEF)
+            {
+                receiving.say(ReceiverMessage::Speeds { hash, seal, cores });
+            }
             while let Some(message) = to_hear.blocking_recv() {
                 if let Err(end) = receiving.handle(message) {
                     return receiving.ending.decide(end);

@@ -13,6 +13,8 @@ mod data_connections;
 pub mod enter;
 mod hosting;
 pub mod listen;
+mod measure;
+pub mod path;
 mod pool;
 mod receive;
 mod send;
@@ -21,6 +23,7 @@ mod tune;
 mod turn;
 mod watch;
 
+pub use measure::{MeasureError, Measured, Trial, measure, probe_connections};
 pub use receive::{ServeError, ServeOptions, serve};
 pub use send::{Connections, SendError, SendOutcome, Transfer, send};
 pub use watch::{Receptionist, SessionWatch};

@@ -20,7 +20,7 @@ use crate::limits::{
 };
 use crate::protocol::message::SessionId;
 use crate::protocol::preface::Belonging;
-use crate::protocol::seal::{Cipher, SessionSecret};
+use crate::protocol::seal::{Cipher, Sealer, SessionSecret};
 use crate::session::End;
 use crate::session::climb::Climb;
 use crate::session::line::{Line, Wire};
@@ -33,6 +33,25 @@ pub(super) struct Keys {
     pub secret: SessionSecret,
     pub session: SessionId,
     pub cipher: Cipher,
+}
+
+/// Opens data connection `number` and proves that it belongs to its session. What comes back blocks.
+pub(super) async fn dial(
+    addr: SocketAddr,
+    keys: &Keys,
+    number: u32,
+    patience: Duration,
+) -> io::Result<(TcpStream, Sealer)> {
+    let Keys { secret, session, cipher } = keys;
+    let (mut sealer, _) =
+        secret.data_keys(*cipher, &session.0, number).map_err(io::Error::other)?.for_sender();
+    let hello = Belonging { session: *session, connection: number }.hello();
+    let proof = sealer.prove(&hello).map_err(io::Error::other)?;
+    let mut stream = connect::data(addr, patience).await?;
+    timeout(CONNECT_TIMEOUT, stream.write_all(&[&hello[..], &proof].concat())).await??;
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok((stream, sealer))
 }
 
 /// A data connection's socket, beside the worker that writes to it.
@@ -147,18 +166,10 @@ impl Pool {
 
     async fn open(&self) -> io::Result<()> {
         let number = self.number()?;
-        let Keys { secret, session, cipher } = &self.keys;
-        let (mut sealer, _) =
-            secret.data_keys(*cipher, &session.0, number).map_err(io::Error::other)?.for_sender();
-        let hello = Belonging { session: *session, connection: number }.hello();
-        let proof = sealer.prove(&hello).map_err(io::Error::other)?;
-        let mut stream = connect::data(self.addr, self.patience).await?;
-        timeout(CONNECT_TIMEOUT, stream.write_all(&[&hello[..], &proof].concat())).await??;
+        let (stream, sealer) = dial(self.addr, &self.keys, number, self.patience).await?;
         if let Some(limit) = self.limit {
             tune::pace(&stream, limit);
         }
-        let stream = stream.into_std()?;
-        stream.set_nonblocking(false)?;
         let handle = stream.try_clone()?;
         let line = Arc::new(Line::new(number, Instant::now(), Box::new(Socket(handle))));
         let (sending, own) = (self.sending.clone(), line.clone());

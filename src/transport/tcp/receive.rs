@@ -29,8 +29,9 @@ use crate::limits::{
 use crate::protocol::message::{Barred, ReceiverMessage, SessionId, Wishes};
 use crate::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, PrefaceError, Role, Status};
 use crate::protocol::seal::TAG_BYTES;
+use crate::session::probe::NoFiles;
 use crate::session::receiving::{Receiving, Terms};
-use crate::session::{Diligence, End, Progress, outbox};
+use crate::session::{Diligence, End, Observer, Progress, outbox};
 use crate::sink::Destination;
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::guesses::network_of;
@@ -87,7 +88,7 @@ pub async fn serve(
         strangers: Mutex::default(),
         passages,
         patience: options.patience,
-        terms: Terms { diligence: options.diligence, delta: options.delta, dry_run: false },
+        terms: Terms { diligence: options.diligence, delta: options.delta, ..Terms::default() },
     });
     let mut guests = JoinSet::new();
     // With `once`: until when a lost sender is waited for.
@@ -217,6 +218,14 @@ impl Reception {
     /// Serves one session from its welcome to its end.
     async fn host(self: &Arc<Self>, mut guest: Guest, addr: SocketAddr) {
         let ip = addr.ip().to_canonical();
+        let measure = guest.wishes.measure;
+        if measure && self.to.folder().is_none() {
+            // There is one place, and it is for the file.
+            let text = "it takes one file to its standard output and lets nobody measure; start `lanx recv DIR` there";
+            guest.writer.put(&ReceiverMessage::Leave { text: text.into() });
+            let _ = timeout(GOODBYE_TIMEOUT, guest.writer.close()).await;
+            return tracing::info!("{ip} left: it wished to measure");
+        }
         let place = match self.clear_the_way(&guest).await {
             Some(place) => place,
             None => match self.place(&mut guest, ip).await {
@@ -229,19 +238,15 @@ impl Reception {
             Ok(id) => id,
             Err(error) => return self.receptionist.refused(ip, &format!("no random numbers: {error}")),
         };
-        let _ = self.passages.send(Passage::Began);
         let progress = Arc::new(Progress::default());
+        // Nothing of it is a transfer: not for `once`, nor for those who count files.
+        if measure {
+            let (session, end) = self.run(id, guest, place, Arc::new(NoFiles), progress).await;
+            return self.receptionist.measured(ip, Progress::get(&session.receiving.progress.written), &end);
+        }
+        let _ = self.passages.send(Passage::Began);
         let watch = self.receptionist.started(ip, guest.connections, progress.clone());
-        let (outbox, outbox_reader) = outbox();
-        let Wishes { dry_run, delta } = guest.wishes;
-        let terms = Terms { dry_run, delta: delta || self.terms.delta, ..self.terms };
-        let receiving = Receiving::new(self.to.clone(), terms, outbox, watch.clone(), progress);
-        let receiving = Arc::new(receiving);
-        let session = Arc::new(Session::new(receiving, id, &mut guest, place));
-        self.sessions.lock().insert(id, session.clone());
-        let end = session.run(guest, &outbox_reader, self.patience).await;
-        session.dismiss().await;
-        self.forget(id);
+        let (session, end) = self.run(id, guest, place, watch.clone(), progress).await;
         if !session.receiving.had_offers() {
             tracing::info!("{ip} offered nothing: {end}");
             return;
@@ -252,6 +257,27 @@ impl Reception {
             self.keep_place(id, &session);
         }
         let _ = self.passages.send(if lost { Passage::Lost } else { Passage::Over });
+    }
+
+    /// Runs a session until the last of it is gone.
+    async fn run(
+        &self,
+        id: SessionId,
+        mut guest: Guest,
+        place: Arc<Place>,
+        observer: Arc<dyn Observer>,
+        progress: Arc<Progress>,
+    ) -> (Arc<Session>, End) {
+        let (outbox, outbox_reader) = outbox();
+        let Wishes { dry_run, delta, measure } = guest.wishes;
+        let terms = Terms { dry_run, measure, delta: delta || self.terms.delta, ..self.terms };
+        let receiving = Arc::new(Receiving::new(self.to.clone(), terms, outbox, observer, progress));
+        let session = Arc::new(Session::new(receiving, id, &mut guest, place));
+        self.sessions.lock().insert(id, session.clone());
+        let end = session.run(guest, &outbox_reader, self.patience).await;
+        session.dismiss().await;
+        self.forget(id);
+        (session, end)
     }
 
     /// Gives a guest a place, in its turn.

@@ -246,7 +246,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     Ok(Ran { outcome: SendOutcome { end, addr, connections, in_order, reads_once, accounts }, feed })
 }
 
-fn last_words(end: &End) -> Vec<SenderMessage> {
+pub(super) fn last_words(end: &End) -> Vec<SenderMessage> {
     match end {
         End::Complete | End::PeerLeft(_) => Vec::new(),
         End::Stopped => vec![SenderMessage::Leave { text: "the sender was interrupted".into() }],

@@ -11,6 +11,8 @@ use crate::trust::fingerprint::Fingerprint;
 pub trait Receptionist: Send + Sync {
     /// A session of so many data connections began; whoever is returned hears how it goes on.
     fn started(&self, peer: IpAddr, connections: u8, progress: Arc<Progress>) -> Arc<dyn SessionWatch>;
+    /// Somebody measured the way here with so many bytes, of which nothing was stored.
+    fn measured(&self, peer: IpAddr, bytes: u64, end: &End);
     /// Somebody was sent away.
     fn refused(&self, peer: IpAddr, why: &str);
     /// Somebody proved the code.
