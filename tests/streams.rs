@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::thread;
 
-use lanx::limits::STREAM_WINDOW_CHUNKS;
+use lanx::limits::{IN_ORDER_STEP_CHUNKS, IN_ORDER_WINDOW_CHUNKS, STREAM_WINDOW_CHUNKS};
 use rustix::process::Signal;
 
 use common::*;
@@ -84,6 +84,30 @@ fn a_stream_of_any_size_comes_out_of_standard_output_as_it_is() {
         receiver.process.finish(PATIENCE).expect_code(0);
         assert!(reading.join().unwrap() == content, "{size} bytes came out otherwise");
     }
+}
+
+#[test]
+fn a_reader_that_does_not_read_holds_the_stream_up_and_nothing_is_lost() {
+    let scene = Scene::new();
+    let (mut reader, writer) = pipe().unwrap();
+    let receiver = Receiver::to_output(&scene, &[], writer);
+    let relay = Relay::to(receiver.addr);
+    let (input, mut feeder) = pipe().unwrap();
+    let sender = start(&scene, &[], "stream", relay.addr, input);
+    let content = noise(10, 3 * STREAM_WINDOW_CHUNKS * CHUNK + 9);
+    let fed = content.clone();
+    let feeding = thread::spawn(move || feeder.write_all(&fed).unwrap());
+    let window = IN_ORDER_WINDOW_CHUNKS * CHUNK as u64;
+    wait_until("the receiver has no more room", PATIENCE, || relay.carried() >= window);
+    let mut out = vec![0; content.len()];
+    reader.read_exact(&mut out[..MIB]).unwrap();
+    let most = window + 2 * MIB as u64 + IN_ORDER_STEP_CHUNKS * CHUNK as u64;
+    assert!(relay.carried() < most, "{} bytes were sent ahead", relay.carried());
+    reader.read_exact(&mut out[MIB..]).unwrap();
+    feeding.join().unwrap();
+    sender.finish(PATIENCE).expect_success();
+    receiver.process.finish(PATIENCE).expect_code(0);
+    assert!(out == content);
 }
 
 #[test]

@@ -301,7 +301,7 @@ impl Scene {
         self.connections += 1;
         let mut stream = Vec::new();
         let mut writer = FrameWriter::new(&mut stream, sealer);
-        writer.write(header, payload).unwrap();
+        writer.write(header, payload, || ()).unwrap();
         writer.flush().unwrap();
         drop(writer);
         receive_chunks(&self.session, &stream[..], opener, &AtomicU64::new(0))

@@ -77,7 +77,7 @@ fuzz_target!(|case: Case| {
         content_bytes: payload.len(),
     };
     for (n, payload) in case.payloads.iter().enumerate() {
-        writer.write(&header(n, payload), &mut payload.clone()).unwrap();
+        writer.write(&header(n, payload), &mut payload.clone(), || ()).unwrap();
     }
     writer.flush().unwrap();
     drop(writer);
@@ -93,7 +93,7 @@ fuzz_target!(|case: Case| {
             Err(end) => break Some(end),
         };
         let mut payload = vec![0; if next.kind == Kind::Whole { 32 } else { 0 } + next.content_bytes];
-        if let Err(end) = reader.payload(&mut payload) {
+        if let Err(end) = reader.payload(&mut payload, || ()) {
             break Some(end);
         }
         let sent = case.payloads.get(opened).expect("a frame that nobody sealed");

@@ -195,7 +195,7 @@ impl Scene {
                 expected.splice(0..0, *blake3::hash(&whole).as_bytes());
             }
             let mut payload = vec![0; expected.len()];
-            reader.payload(&mut payload).unwrap();
+            reader.payload(&mut payload, || ()).unwrap();
             assert!(
                 payload == expected,
                 "chunk {} of file {} has other bytes",

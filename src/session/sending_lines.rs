@@ -62,7 +62,7 @@ impl Sending {
         }
     }
 
-    /// Once all chunks are dealt, gives up data connections that would hold up the end: see [`is_straggler`].
+    /// Once all chunks are dealt, gives up data connections that would hold up the end: see `is_straggler`.
     pub fn give_up_stragglers(&self, now: Instant) {
         if !self.queue.lock().is_dealt() {
             return;
