@@ -166,6 +166,18 @@ fn a_receiver_that_never_comes_back_is_given_up_when_the_time_for_it_is_over() {
     assert!(sent.err().contains("run the same command again"), "{}", sent.err());
 }
 
+#[test]
+fn a_visitor_who_offers_nothing_does_not_make_a_receiver_wait_longer_for_a_lost_sender() {
+    let scene = Scene::new();
+    let receiver = scene.receiver_with(&["--once", "--retry-for", "2"]);
+    let (relay, mut sender) = half_way(&scene, &receiver, &["--retry-for", "0"]);
+    sender.kill();
+    drop(relay);
+    receiver.wait_for_stderr("unfinished files wait");
+    drop(common::hostile::intruder(&scene, &receiver));
+    assert_eq!(receiver.process.finish(NOTICED).code, Some(3));
+}
+
 /// What may happen to a source between two sessions of one command, and what the sender says about it.
 type Change = (&'static str, fn(&std::path::Path), &'static str);
 

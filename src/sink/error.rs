@@ -92,11 +92,11 @@ pub enum SinkError {
         size: u64,
     },
     /// The disk or the quota is full, or would be.
-    #[error("no space for {}: {} more needed, {} free{limit}; make room or choose another directory, then send again", Escaped::from(.path.as_path()), Human(*.needed), Human(*.free))]
+    #[error("no space for {}: {}{} free{limit}; make room or choose another directory, then send again", Escaped::from(.path.as_path()), Needed(*.needed), Human(*.free))]
     NoSpace {
         /// The final path.
         path: PathBuf,
-        /// Bytes that the file still needs.
+        /// Bytes that the file still needs; 0 where nobody knows, as of a stream.
         needed: u64,
         /// Bytes that the file system says are free.
         free: u64,
@@ -352,6 +352,15 @@ impl fmt::Display for FileKind {
             Self::Device => "a device",
             Self::Unknown => "of an unknown kind",
         })
+    }
+}
+
+/// What is missing, where that is known.
+struct Needed(u64);
+
+impl fmt::Display for Needed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 { Ok(()) } else { write!(f, "{} more needed, ", Human(self.0)) }
     }
 }
 

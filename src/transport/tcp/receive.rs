@@ -91,8 +91,8 @@ pub async fn serve(
         terms: Terms { diligence: options.diligence, delta: options.delta, ..Terms::default() },
     });
     let mut guests = JoinSet::new();
-    // With `once`: until when a lost sender is waited for.
-    let mut deadline = None;
+    // With `once`: until when a lost sender is waited for, as long as nobody is here.
+    let (mut deadline, mut here) = (None, 0_usize);
     tokio::pin!(stop);
     loop {
         tokio::select! {
@@ -107,11 +107,20 @@ pub async fn serve(
             },
             Some(_) = guests.join_next() => {}
             Some(passage) = passing.recv() => match passage {
-                Passage::Began => deadline = None,
-                Passage::Lost if !options.retry_for.is_zero() => deadline = Some(Instant::now() + options.retry_for),
-                Passage::Lost | Passage::Over => if options.once { break },
+                Passage::Began => here += 1,
+                Passage::Nothing => here -= 1,
+                Passage::Lost if !options.retry_for.is_zero() => {
+                    here -= 1;
+                    deadline = Some(Instant::now() + options.retry_for);
+                }
+                Passage::Lost | Passage::Over => {
+                    here -= 1;
+                    if options.once {
+                        break;
+                    }
+                }
             },
-            () = wait_until(deadline), if options.once => break,
+            () = wait_until(deadline), if options.once && here == 0 => break,
             () = &mut stop => break,
         }
     }
@@ -132,6 +141,8 @@ async fn wait_until(deadline: Option<Instant>) {
 /// What happens to sessions, as far as `once` has to know.
 enum Passage {
     Began,
+    /// It ended without an offer, and counts as if it had never been.
+    Nothing,
     /// The network, or the sender's process, is gone; it may come back.
     Lost,
     Over,
@@ -249,6 +260,7 @@ impl Reception {
         let (session, end) = self.run(id, guest, place, watch.clone(), progress).await;
         if !session.receiving.had_offers() {
             tracing::info!("{ip} offered nothing: {end}");
+            let _ = self.passages.send(Passage::Nothing);
             return;
         }
         watch.ended(&end);
