@@ -4,6 +4,7 @@
 //!
 //! - [`limits`]: every number with its unit and reason
 //! - [`chunk`], [`tree`]: chunk arithmetic, and the BLAKE3 hash of a file from its chunks
+//! - [`descriptors`]: how many files may be open, and for what
 //! - [`direct`]: reads and writes past the page cache
 //! - [`name`]: the only door for a foreign file name, and for foreign text
 //! - [`protocol`]: what travels, as bytes
@@ -15,6 +16,7 @@
 
 pub mod chunk;
 pub mod cli;
+pub mod descriptors;
 pub mod direct;
 pub mod limits;
 pub mod name;

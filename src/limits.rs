@@ -3,12 +3,18 @@
 //! Nothing here is a secret or a setting: changing one of the wire limits changes the protocol
 //! (see [`crate::protocol::VERSION`]).
 
+mod command_line;
+mod descriptors;
+mod finding;
 mod measuring;
 mod time;
 mod trust;
 
 use std::time::Duration;
 
+pub use command_line::*;
+pub use descriptors::*;
+pub use finding::*;
 pub use measuring::*;
 pub use time::*;
 pub use trust::*;
@@ -103,6 +109,16 @@ pub const PARTS_PER_NAME_MAX: u32 = 100;
 /// Each loss means that somebody else made progress, so a handful is plenty.
 pub const PART_RACES_MAX: u32 = 8;
 
+/// How long a part file in use is waited for before another one is begun beside it. A session whose sender is gone ends
+/// within milliseconds, on a busy machine within tenths of a second.
+pub const PART_RELEASE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long nothing is waited for after that was in vain.
+pub const PART_RELEASE_PAUSE: Duration = Duration::from_secs(10);
+
+/// How often it is looked at meanwhile.
+pub const PART_RELEASE_LOOK: Duration = Duration::from_millis(5);
+
 /// Hex digits of the name's BLAKE3 in a part name that had to be shortened: 64 bits, so that two long names
 /// with the same beginning get different part files.
 pub const PART_HASH_HEX_DIGITS: usize = 16;
@@ -124,8 +140,8 @@ pub const ZEROS_BYTES: usize = 64 * 1024;
 /// descriptors of the files themselves.
 pub const FOLDER_HANDLES_MAX: usize = 128;
 
-/// How long an open folder stands for its path before that is looked up again: long enough for thousands of small files,
-/// too short for anybody to be surprised where files arrive after a folder was moved.
+/// How long an open folder stands for its path before that is looked up again, and a missing one counts as missing: long
+/// enough for thousands of small files, too short for anybody to be surprised where files arrive after a folder was moved.
 pub const FOLDER_HANDLE_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Folders that are remembered as newly made, at 8 bytes each: those of all files under way, many times over.
@@ -187,9 +203,6 @@ pub const OUTBOX_MESSAGES_MAX: usize = 4 * FILES_IN_FLIGHT_MAX
     + LARGE_FILES_IN_FLIGHT_MAX
         * (2 * MISSING_PER_FILE_MAX + VALUES_IN_FLIGHT_MAX / VALUES_PER_MESSAGE_MAX + COMPARERS_MAX)
     + 1024;
-
-/// Control messages that are written together: at most 4 MiB of them, most often a few KiB.
-pub const OUTBOX_BATCH_MESSAGES: usize = 1024;
 
 /// Writes of control messages in a row, each within [`OUTBOX_PAUSE`] of the one before, after which messages are gathered
 /// for that long: many small files are under way. One small file has fewer.
@@ -269,20 +282,8 @@ pub const FINISH_BATCH_FILES: usize = 256;
 /// Stack of a worker thread. Its chunk buffer is on the heap; BLAKE3 and the system calls need a few KiB.
 pub const WORKER_STACK_BYTES: usize = 256 * 1024;
 
-/// Connections sent away that the user is told of in each [`REFUSALS_WINDOW`]; of the others only how many.
-pub const REFUSALS_SHOWN_MAX: u32 = 3;
-
-/// See [`REFUSALS_SHOWN_MAX`].
-pub const REFUSALS_WINDOW: Duration = Duration::from_secs(10);
-
-/// Events that wait for whoever reads stdout: 16 MiB of them or so, and the files of most transfers.
-pub const EVENTS_WAITING_MAX: usize = 65_536;
-
 /// Receivers that one program sends to at once: a bit each in 64, and more threads than that a machine has no use for.
 pub const RECEIVERS_MAX: usize = 64;
-
-/// Texts that are told once for all receivers, such as why a file cannot be read; further ones are told for each.
-pub const TOLD_ONCE_MAX: usize = 4096;
 
 /// What is kept of a source for receivers that have not come to it yet, in bytes. With 16 MiB two equal receivers on a busy
 /// machine were parted in every run, with 64 MiB hardly ever (ARCHITECTURE.md); it is taken only where they drift apart.
@@ -302,13 +303,33 @@ pub const PORT_DEFAULT: u16 = 7269;
 /// Connections that wait in the kernel to be accepted.
 pub const LISTEN_BACKLOG: i32 = 1024;
 
+/// Connections that ask for metrics at once; further ones wait in the kernel. There is one Prometheus, or a few.
+pub const METRICS_CONNECTIONS_MAX: usize = 16;
+
+/// Bytes and headers of a request for metrics. Prometheus sends some 300 bytes, a browser 2 KiB.
+pub const METRICS_REQUEST_BYTES_MAX: usize = 8 * 1024;
+
+/// See [`METRICS_REQUEST_BYTES_MAX`].
+pub const METRICS_HEADERS_MAX: usize = 64;
+
 /// Socket buffer asked for on data connections, where the kernel grants it: the bandwidth-delay
 /// product of 10 Gbit/s at 3 ms.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
-/// The `BufWriter` and `BufReader` of a data connection. Smaller than a chunk, so that a chunk passes straight
-/// through; large enough that small files share a system call.
-pub const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
+/// The same within one machine, where what waits for the other end is best still in the cache.
+pub const SOCKET_BUFFER_WITHIN_MACHINE_BYTES: usize = 1 << 20;
+
+/// What a data connection has been dealt and TCP has not sent yet, about: two chunks, so that there always is a next one.
+pub const UNSENT_BYTES_MAX: u32 = 2 * CHUNK_BYTES as u32;
+
+/// The same within one machine.
+pub const UNSENT_BYTES_WITHIN_MACHINE_MAX: u32 = 8 * CHUNK_BYTES as u32;
+
+/// The `BufWriter` of a data connection, and what it reads into: a dozen small files share a system call.
+pub const CONNECTION_BUFFER_BYTES: usize = 192 * 1024;
+
+/// Frames from this payload on go past those buffers: copying them would cost more than a system call.
+pub const STRAIGHT_BYTES: usize = 64 * 1024;
 
 /// The lowest rate that a user may set, in bytes a second: a chunk then takes 4 s, less than the shortest time after which
 /// a peer counts as silent.
@@ -331,7 +352,8 @@ const _: () = {
     assert!(PROBE_CONNECTIONS[3] <= CONNECTIONS_MAX);
     assert!(DISK_TRIAL_PIECE_BYTES.is_multiple_of(CHUNK_BYTES as u64));
     assert!(CHUNK_BYTES.is_power_of_two() && CHUNK_BYTES > BLAKE3_LEAF_BYTES);
-    assert!(CONNECTION_BUFFER_BYTES < CHUNK_BYTES);
+    // A hundred bytes: more than a tag.
+    assert!(STRAIGHT_BYTES + 100 < CONNECTION_BUFFER_BYTES && CONNECTION_BUFFER_BYTES < CHUNK_BYTES);
     assert!(VALUES_PER_MESSAGE_MAX * 32 + 64 <= MESSAGE_BYTES_MAX);
     assert!(NAME_BYTES_MAX < WIRE_NAME_BYTES_MAX);
     assert!(WIRE_NAME_BYTES_MAX + TEXT_BYTES_MAX + 64 <= MESSAGE_BYTES_MAX);

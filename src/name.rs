@@ -32,10 +32,7 @@ impl Name {
     /// # Errors
     /// [`BadName`] when the bytes are no single path component or look like a part file.
     pub fn from_wire(bytes: &[u8]) -> Result<Self, BadName> {
-        match fault(bytes) {
-            None => Ok(Self(bytes.into())),
-            Some(fault) => Err(BadName { fault, shown: shown(bytes), within: None }),
-        }
+        checked(bytes).map(|bytes| Self(bytes.into()))
     }
 
     /// Takes a name found on this machine, under the same rules: what cannot be received is not sent either.
@@ -130,6 +127,13 @@ pub enum NameFault {
     PartFile,
 }
 
+fn checked(name: &[u8]) -> Result<&[u8], BadName> {
+    match fault(name) {
+        None => Ok(name),
+        Some(fault) => Err(BadName { fault, shown: shown(name), within: None }),
+    }
+}
+
 fn fault(name: &[u8]) -> Option<NameFault> {
     if name.is_empty() {
         return Some(NameFault::Empty);
@@ -153,6 +157,10 @@ fn fault(name: &[u8]) -> Option<NameFault> {
 /// Whether some file system could take this name for a part file's. Not only the exact bytes count: APFS and
 /// FAT ignore case, FAT drops dots and spaces at the end, and HFS+ skips invisible characters when it compares.
 pub(crate) fn looks_like_part(name: &[u8]) -> bool {
+    // Nearly all names: a first character that can be seen and is another.
+    if name.first().is_some_and(|byte| matches!(byte, b' '..=b'~') && !PART_PREFIX.contains(byte)) {
+        return false;
+    }
     let visible: String = String::from_utf8_lossy(name).chars().filter(|&c| !is_unsafe_to_show(c)).collect();
     let plain = visible.trim_end_matches(['.', ' ']).as_bytes();
     let Some(tail) = plain.len().checked_sub(PART_SUFFIX.len()).and_then(|at| plain.get(at..)) else {
@@ -174,7 +182,8 @@ pub(crate) fn shorten(name: &[u8], max_bytes: usize) -> &[u8] {
     cut.unwrap_or_default()
 }
 
-fn shown(name: &[u8]) -> String {
+/// A name or path of which the beginning is enough, escaped: for messages that have more to say than a long name.
+pub(crate) fn shown(name: &[u8]) -> String {
     let part = shorten(name, SHOWN_NAME_BYTES_MAX);
     let more = if part.len() < name.len() { "..." } else { "" };
     format!("{}{more}", Escaped(part))

@@ -12,8 +12,8 @@ mod common;
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::os::unix::process::CommandExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -47,26 +47,18 @@ fn what_is_no_file_cannot_be_sent() {
     scene.send(&["dangling"], NOBODY).expect_complaint(5, &["dangling: ", "check the path"]);
 }
 
-/// The program as a user without privileges, whoever runs the tests. What the test has made so far is theirs.
-fn unprivileged(scene: &Scene) -> Command {
-    if !rustix::process::geteuid().is_root() {
-        return scene.lanx();
-    }
-    const NOBODY_ID: u32 = 65_534;
-    // The folder that the program was built in need not be open to everybody. Copied by a process of its own: a file
-    // that is open for writing here may be inherited by what another test starts, and cannot be run until that ends.
-    let program = scene.path("lanx");
-    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_lanx")).arg(&program).status().unwrap().success());
-    fs::set_permissions(scene.path(""), Permissions::from_mode(0o755)).unwrap();
-    for name in ["home", "src", "dst"] {
-        chown(scene.path(name), Some(NOBODY_ID), Some(NOBODY_ID)).unwrap();
-    }
-    let mut command = Command::new(program);
-    scene.isolate(&mut command);
-    // An identity belongs to one user.
-    command.env("LANX_CONFIG_DIR", scene.path("home"));
-    command.uid(NOBODY_ID).gid(NOBODY_ID);
-    command
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_hides_its_size_does_not_arrive_empty() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let empty = make(&scene.src, "empty", 0);
+    let output = scene.send(&[Path::new("/proc/version"), &empty], receiver.addr);
+    output
+        .expect_complaint(5, &["/proc/version: ", "`lanx send -`"])
+        .expect_out(&["1 file, ", "1 file failed"]);
+    assert_arrived(&[&empty], &scene.dst);
+    assert_eq!(listing(&scene.dst), ["empty"]);
 }
 
 #[test]
@@ -76,7 +68,7 @@ fn a_file_that_may_not_be_read_is_named_and_the_others_arrive() {
     fs::set_permissions(&secret, Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(&open, Permissions::from_mode(0o644)).unwrap();
     let receiver = scene.receiver_with(&["--open"]);
-    let mut command = unprivileged(&scene);
+    let mut command = scene.lanx_unprivileged();
     command.args(["send", "secret", "open", &receiver.addr.to_string()]);
     let output = Process::spawn(command).finish(PATIENCE);
     output.expect_complaint(5, &["secret: ", "permission denied"]).expect_out(&["1 file, ", "1 file failed"]);
@@ -87,7 +79,7 @@ fn a_file_that_may_not_be_read_is_named_and_the_others_arrive() {
 #[test]
 fn a_folder_that_may_not_be_written_is_named_at_the_start() {
     let scene = Scene::new();
-    let mut command = unprivileged(&scene);
+    let mut command = scene.lanx_unprivileged();
     fs::set_permissions(&scene.dst, Permissions::from_mode(0o555)).unwrap();
     command.args(["recv", "--listen", "127.0.0.1:0"]).arg(&scene.dst);
     let output = Process::spawn(command).finish(PATIENCE);
@@ -238,7 +230,7 @@ fn a_peer_that_is_not_lanx_is_told_so() {
             drain(stream);
         });
         let output = scene.send(&["file"], addr);
-        output.expect_complaint(3, &[&addr.to_string(), "not as lanx does"]);
+        output.expect_complaint(3, &[&addr.to_string(), "is not lanx; give the port"]);
     }
 }
 
@@ -264,7 +256,7 @@ fn a_receiver_of_another_version_is_told_apart() {
         drain(stream);
     });
     let output = scene.send(&["file"], addr);
-    output.expect_complaint(3, &[&addr.to_string(), "version 999", "install the same lanx"]);
+    output.expect_complaint(3, &[&addr.to_string(), "version 999", "install the newer lanx here"]);
 }
 
 #[test]

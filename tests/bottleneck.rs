@@ -15,11 +15,15 @@ use std::time::Duration;
 
 use common::weather::{Forecast, Weather, seed};
 use common::*;
+#[cfg(target_os = "linux")]
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde_json::Value;
 
 const MIB: usize = 1 << 20;
 
 /// Time for each piece where one end is to be slow: 25 MB/s, a tenth of what the slowest machine does otherwise.
 const PIECE: usize = 64 * 1024;
+/// After each piece: how slow the source or the destination is. Nothing is waited for.
 const PAUSE: Duration = Duration::from_millis(3);
 
 /// What the sender's last event says that the transfer was waiting for.
@@ -91,26 +95,54 @@ fn a_slow_destination_is_named() {
     reading.join().unwrap();
 }
 
+/// However short the transfer is.
 #[test]
 fn what_both_ends_did_with_their_time_adds_up() {
-    let scene = Scene::new();
-    let receiver = scene.receiver();
-    let file = make(&scene.src, "file", 16 * MIB);
-    let sent = scene.send_with(&["-c", "2", "--json"], &[&file], receiver.addr);
-    let events = sent.expect_success().events();
-    let done = events.last().unwrap();
-    let seconds = done["seconds"].as_f64().unwrap();
-    for (end, threads) in [("sender", 3.0), ("receiver", 2.0)] {
-        let times = done["spent"][end].as_object().unwrap();
-        let stages = times.iter().filter(|(name, _)| !name.starts_with("busy"));
-        let sum: f64 = stages.map(|(_, seconds)| seconds.as_f64().unwrap()).sum();
-        assert!(sum > 0.0 && sum <= seconds * threads + 0.5, "{end}: {sum} s in {seconds} s: {times:?}");
+    for size in [200 * 1024, MIB, 16 * MIB] {
+        let scene = Scene::new();
+        let receiver = scene.receiver();
+        let file = make(&scene.src, "file", size);
+        let sent = scene.send_with(&["-c", "2", "--json"], &[&file], receiver.addr);
+        let events = sent.expect_success().events();
+        adds_up(events.last().unwrap());
     }
-    for (end, stages) in
-        [("sender", ["read", "hash", "seal", "send"]), ("receiver", ["receive", "open", "hash", "write"])]
-    {
+}
+
+#[track_caller]
+fn adds_up(done: &Value) {
+    let seconds = done["seconds"].as_f64().unwrap();
+    for (end, threads, stages) in [
+        ("sender", 3.0, ["read", "hash", "seal", "send"]),
+        ("receiver", 2.0, ["receive", "open", "hash", "write"]),
+    ] {
+        let times = done["spent"][end].as_object().unwrap();
+        let sum: f64 = times
+            .iter()
+            .filter(|(name, _)| !name.starts_with("busy"))
+            .map(|(_, time)| time.as_f64().unwrap())
+            .sum();
+        assert!(sum <= seconds * threads + 0.5, "{end}: {sum} s: {done}");
         for stage in stages {
-            assert!(done["spent"][end][stage].as_f64().unwrap() > 0.0, "{end} {stage}: {done}");
+            assert!(times[stage].as_f64().unwrap() > 0.0, "{end} {stage}: {done}");
         }
     }
+}
+
+/// Both ends on one CPU, as in a container that has no more.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_cpu_without_rest_is_named() {
+    let sent = thread::spawn(|| {
+        let allowed = sched_getaffinity(None).unwrap();
+        let mut one = CpuSet::new();
+        one.set((0..CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu)).unwrap());
+        // Of this thread, and of the processes that it starts.
+        sched_setaffinity(None, &one).unwrap();
+        let scene = Scene::new();
+        let receiver = scene.receiver();
+        let file = make(&scene.src, "file", 256 * MIB);
+        scene.send_with(&["--json"], &[&file], receiver.addr)
+    });
+    let (named, share) = limit(&sent.join().unwrap());
+    assert!(["sender_cpu", "receiver_cpu"].contains(&&*named) && share > 0.9, "{named} {share}");
 }

@@ -1,8 +1,5 @@
 //! What the receiver's disk does: errors in the middle, bytes that it forgets, part files that lie there; and what
 //! somebody else does to the destination while a file arrives.
-//!
-//! Errors are made by a seccomp filter, which a thread of the test puts on itself before it starts the receiver: the
-//! kernel then answers chosen system calls with an error. That needs no root, and works on any file system.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -14,74 +11,15 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, SystemTime};
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-};
-
+use common::bad_disk::{EIO, ENOSPC, Failing, call, receiver_on_a_bad_disk};
 use common::*;
 
 const LARGE: usize = 16 * CHUNK;
-
-// Numbers of x86_64 and of the architectures that share the generic table (asm-generic/unistd.h).
-#[cfg(target_arch = "x86_64")]
-mod call {
-    pub const PWRITE64: i64 = 18;
-    pub const FSYNC: i64 = 74;
-    pub const FDATASYNC: i64 = 75;
-    pub const SYNCFS: i64 = 306;
-    pub const PREAD64: i64 = 17;
-}
-#[cfg(not(target_arch = "x86_64"))]
-mod call {
-    pub const PWRITE64: i64 = 68;
-    pub const FSYNC: i64 = 82;
-    pub const FDATASYNC: i64 = 83;
-    pub const SYNCFS: i64 = 267;
-    pub const PREAD64: i64 = 67;
-}
-
-const EIO: u32 = 5;
-const ENOSPC: u32 = 28;
-
-/// A system call, and the file offset (the fourth argument of pread and pwrite) at which it fails; anywhere, where there
-/// is none.
-type Failing = (i64, Option<u64>);
-
-fn filter(failing: &[Failing], errno: u32) -> BpfProgram {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for (call, offset) in failing {
-        let at =
-            |offset| SeccompCondition::new(3, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, offset).unwrap();
-        let rule = offset.map(|offset| SeccompRule::new(vec![at(offset)]).unwrap());
-        rules.insert(*call, rule.into_iter().collect());
-    }
-    let arch = std::env::consts::ARCH.try_into().unwrap();
-    SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), arch)
-        .and_then(TryInto::try_into)
-        .unwrap()
-}
-
-/// A receiver for which these system calls fail.
-fn receiver_on_a_bad_disk(scene: &Scene, flags: &[&str], failing: &[Failing], errno: u32) -> Receiver {
-    let program = filter(failing, errno);
-    // The identity is synced as well when it is made, and is not what this is about.
-    common::peer::identity(&scene.path("config"));
-    thread::scope(|scope| {
-        let start = scope.spawn(|| {
-            // Of this thread and of what it starts.
-            seccompiler::apply_filter(&program).unwrap();
-            Receiver::start(scene, "127.0.0.1:0", flags, &scene.dst)
-        });
-        start.join().unwrap()
-    })
-}
 
 /// Sends a small, a large and another small file to a receiver on a bad disk, and demands that only the large one
 /// fails, with its path and `words` told on both sides.

@@ -9,9 +9,10 @@
 
 mod common;
 
-use std::fs;
-use std::os::unix::fs::{FileTypeExt, symlink};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use common::*;
 
@@ -53,6 +54,24 @@ fn an_identical_file_is_left_alone_and_said_to_be_there() {
 }
 
 #[test]
+fn an_identical_file_that_may_be_replaced_gets_mode_and_time_of_the_senders() {
+    for (size, further_name) in [(5, false), (2 * CHUNK, false), (5, true)] {
+        let scene = Scene::new();
+        let receiver = scene.receiver_with(&["--overwrite"]);
+        let (file, there) = pair(&scene, size, |_| {});
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        set_modified(&file, SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 5));
+        if further_name {
+            fs::hard_link(&there, scene.path("further name")).unwrap();
+        }
+        let of = |file| (look(file).mode, look(file).modified);
+        let wanted = if further_name { of(&there) } else { of(&file) };
+        scene.send(&[&file], receiver.addr).expect_success().expect_out(&["(already there)"]);
+        assert_eq!(of(&there), wanted, "{size} bytes, a further name: {further_name}");
+    }
+}
+
+#[test]
 fn an_identical_file_is_left_alone_by_overwrite_and_rename_too() {
     for flag in ["--overwrite", "--rename"] {
         let scene = Scene::new();
@@ -70,10 +89,7 @@ fn hundreds_of_identical_small_files_are_compared_with_few_descriptors() {
     let scene = Scene::new();
     let files: Vec<_> = (0..500).map(|n| make(&scene.src, format!("small {n:03}"), n + 1)).collect();
     files.iter().enumerate().for_each(|(n, _)| drop(make(&scene.dst, format!("small {n:03}"), n + 1)));
-    let mut command = std::process::Command::new("sh");
-    scene.isolate(&mut command);
-    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_lanx")]);
-    let receiver = Receiver::start_as(command, "127.0.0.1:0", &[], &scene.dst);
+    let receiver = Receiver::start_as(scene.lanx_with_descriptors(64), "127.0.0.1:0", &[], &scene.dst);
     scene.send(&files, receiver.addr).expect_success().expect_out(&["500 files", "(all already there)"]);
 }
 

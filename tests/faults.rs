@@ -91,17 +91,15 @@ fn an_interrupted_sender_says_how_far_it_came_and_the_receiver_goes_on() {
 
 #[test]
 fn an_interrupted_receiver_tells_the_sender_and_keeps_what_arrived() {
-    for signal in [Signal::INT, Signal::TERM] {
-        let scene = Scene::new();
-        let receiver = scene.receiver();
-        let file = make(&scene.src, "file", LARGE);
-        let (relay, sender, arrived) = send_half(&scene, &receiver, &file, &[]);
-        receiver.process.signal(signal);
-        receiver.process.finish(PROMPTLY).expect_complaint(130, &["from 127.0.0.1: interrupted"]);
-        let relay_addr = relay.addr.to_string();
-        sender.finish(PROMPTLY).expect_complaint(3, &[&relay_addr, "the receiver was stopped"]);
-        resume(&scene, &scene.receiver(), &file, arrived);
-    }
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let file = make(&scene.src, "file", LARGE);
+    let (relay, sender, arrived) = send_half(&scene, &receiver, &file, &[]);
+    receiver.process.signal(Signal::INT);
+    receiver.process.finish(PROMPTLY).expect_complaint(130, &["from 127.0.0.1: interrupted"]);
+    let relay_addr = relay.addr.to_string();
+    sender.finish(PROMPTLY).expect_complaint(3, &[&relay_addr, "the receiver was stopped"]);
+    resume(&scene, &scene.receiver(), &file, arrived);
 }
 
 #[test]
@@ -158,16 +156,14 @@ fn survives_cut(flags: &[&str], file_bytes: usize, kind: Kind, nth: usize, at: u
 }
 
 #[test]
-fn a_control_connection_that_breaks_in_the_handshake_is_told_at_once() {
+fn a_control_connection_that_breaks_in_the_handshake_is_tried_again() {
     for at in [0, 4, 8, 10, 20, 40] {
         let scene = Scene::new();
         let receiver = scene.receiver();
         let file = make(&scene.src, "file", 1000);
         let fault = Fault { kind: Kind::Control, nth: 0, at, harm: Harm::Cut };
         let relay = Relay::with_fault(receiver.addr, fault);
-        scene.send(&[&file], relay.addr).expect_complaint(3, &[&relay.addr.to_string()]);
-        assert!(listing(&scene.dst).is_empty());
-        scene.send(&[&file], receiver.addr).expect_success();
+        scene.send(&[&file], relay.addr).expect_success();
         assert_arrived(&[&file], &scene.dst);
     }
 }

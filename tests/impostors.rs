@@ -12,6 +12,8 @@ mod common;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use common::peer::{HandReceiver, HandSender, Talk, demand_code, identity, pass_on, welcome};
@@ -116,6 +118,26 @@ fn a_sender_with_a_code_refuses_a_receiver_that_lets_it_in_without_proving_the_c
     let sent = scene.send_by("alice", Some(CODE), &letter(&scene), mallory.addr);
     sent.expect_complaint(4, &["could not prove that it knows the code", "nothing was sent"]);
     mallory.assert_heard_of_no_file();
+}
+
+/// Whoever is told a message of SPAKE2 can test one code with it. Where it hangs up the sender does not come again.
+#[test]
+fn a_receiver_that_hangs_up_on_the_code_is_not_shown_it_twice() {
+    let scene = Scene::new();
+    let here = HandReceiver::listen(identity(&scene.path("mallory")));
+    let (addr, shown) = (here.addr, Arc::new(AtomicUsize::new(0)));
+    let count = shown.clone();
+    thread::spawn(move || {
+        while let Ok(mut talk) = here.accept() {
+            talk.say(&ReceiverMessage::CodeWanted).unwrap();
+            let told = std::iter::from_fn(|| talk.hear().ok());
+            let codes = told.filter(|message| matches!(message, SenderMessage::Pake { .. }));
+            count.fetch_add(codes.take(1).count(), Ordering::Relaxed);
+        }
+    });
+    let sent = scene.send_by("alice", Some(CODE), &letter(&scene), addr);
+    sent.expect_complaint(3, &["hung up while the code was being proved"]);
+    assert_eq!(shown.load(Ordering::Relaxed), 1);
 }
 
 #[test]

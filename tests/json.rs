@@ -232,7 +232,7 @@ fn a_receiver_numbers_its_sessions() {
         let done = receiver.process.wait_for_event("done", n);
         assert_eq!(done["files"], 1);
     }
-    receiver.process.signal(Signal::TERM);
+    receiver.process.signal(Signal::INT);
     let output = receiver.process.finish(PATIENCE);
     output.expect_code(130);
     let events = output.events();

@@ -58,6 +58,10 @@ fn wrong_arguments_are_an_error_with_code_2() {
     }
     let output = scene.run(["send", "--", "--json"]);
     assert_eq!(output.expect_code(2).out(), "", "there it is a file");
+    let output = scene.run(["recv", "--json", "--no-json", "--no-such"]);
+    assert_eq!(output.expect_code(2).out(), "", "it is taken back");
+    let output = scene.run(["recv", "--no-json", "--json", "--no-such"]);
+    expect_error(&output, 2, "--no-such", "");
 }
 
 #[test]
@@ -65,11 +69,11 @@ fn a_receiver_that_is_not_there_is_an_error_with_code_3() {
     let scene = Scene::new();
     let nobody = nobody();
     let output = scene.send_with(&["--json"], &[letter(&scene)], &nobody);
-    let error = expect_error(&output, 3, "refused the connection", "`lanx recv` running there");
+    let error = expect_error(&output, 3, "refused the connection", "start `lanx recv` there");
     assert_eq!(error["peer"], nobody);
-    assert!(output.err().contains("refused the connection; is `lanx recv`"), "{}", output.err());
+    assert!(output.err().contains("refused the connection; start `lanx recv`"), "{}", output.err());
     let output = scene.send_with(&["--json", "-q"], &[letter(&scene)], &nobody);
-    expect_error(&output, 3, "refused the connection", "`lanx recv` running there");
+    expect_error(&output, 3, "refused the connection", "start `lanx recv` there");
     assert_eq!(output.err(), "");
 }
 

@@ -97,7 +97,7 @@ fn the_exit_codes_pass_through_and_only_a_loss_is_tried_again() {
     // Nobody is there any more.
     fs::remove_file(scene.path("log")).unwrap();
     let sent = Process::spawn(sending(&scene, &format!("127.0.0.1:{port}"), &[&file])).finish(PATIENCE);
-    sent.expect_complaint(3, &["failed: cannot reach", "is `lanx recv` running there"]);
+    sent.expect_complaint(3, &["failed: cannot reach", "start `lanx recv` there"]);
     assert_eq!(kinds(&log(&scene)), ["error", "error", "error"]);
 }
 

@@ -329,12 +329,12 @@ fn a_bit_flipped_in_the_control_connection_is_noticed_and_the_receiver_goes_on()
     for at in (preface.len() as u64..said).step_by(97) {
         let (kind, nth, harm) = (Kind::Control, 0, Harm::Flip(3));
         let relay = Relay::with_fault(receiver.addr, Fault { kind, nth, at, harm });
-        let sent = scene.send(&[&file], relay.addr);
+        let sent = scene.send_with(&["-v"], &[&file], relay.addr);
         match sent.code {
-            // A session that was under way is begun anew.
+            // A handshake, or a session that was under way, is begun anew.
             Some(0) => {
                 assert_arrived(&[&file], &scene.dst);
-                noticed += u32::from(sent.err().contains("lost"));
+                noticed += u32::from(["lost", "hung up"].iter().any(|word| sent.err().contains(word)));
                 fs::remove_file(scene.dst.join("file")).unwrap();
             }
             Some(1 | 3) => noticed += 1,

@@ -237,10 +237,8 @@ fn hundreds_of_small_files_arrive_in_one_call_with_few_descriptors() {
     let files: Vec<PathBuf> = (0..500).map(|n| make(&scene.src, format!("small {n:03}"), n * 7)).collect();
     // The data connections are held until everything that could be opened ahead has been.
     let relay = Relay::holding_after(receiver.addr, 20_000);
-    let mut command = std::process::Command::new("sh");
-    scene.isolate(&mut command);
-    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_lanx"), "send"]);
-    command.args(&files).arg(relay.addr.to_string());
+    let mut command = scene.lanx_with_descriptors(64);
+    command.arg("send").args(&files).arg(relay.addr.to_string());
     let sender = Process::spawn(command);
     relay.wait_until_held();
     relay.release();

@@ -237,6 +237,7 @@ fn a_dry_run_says_what_would_happen_and_changes_nothing() {
     let receiver = Receiver::start(&scene, "127.0.0.1:0", &[], &there);
     let output = scene.send_with(&["--dry-run"], &[&top.join("same")], receiver.addr);
     output.expect_success().expect_out(&["already there: same\n", "dry run, nothing was stored: "]);
+    receiver.wait_for_stdout("same: dry run, nothing was stored: 1 file, ");
 }
 
 #[test]

@@ -432,7 +432,7 @@ fuzz_target!(|bytes: &[u8]| {
     for step in &case.steps {
         match scene.step(step) {
             Ok(()) => scene.listen(),
-            Err(End::Complete | End::Stopped | End::Silent(_)) => panic!("a sender cannot end a session so"),
+            Err(End::Complete | End::Stopped | End::Away | End::Silent(_)) => panic!("a sender cannot end a session so"),
             Err(_) => break,
         }
     }

@@ -1,22 +1,25 @@
 //! `lanx doctor`: how fast the parts are, what a transfer is to be expected to reach, and what to do about it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
+use clap::value_parser;
 
 use super::advice::{Advice, Known, advise};
-use super::args::DoctorArgs;
+use super::args;
 use super::exit::Exit;
 use super::figures::{Figure, Prospect};
 use super::introduction::Introduction;
 use super::json::{self, Event, Whom};
 use super::output::Audience;
 use super::verdict::{Expected, Figures};
-use super::{Failure, receivers, signals, units};
-use crate::limits::KERNEL_TIME;
+use super::{Failure, examples, outlet, receivers, signals, units};
+use crate::limits::{KERNEL_TIME, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
 use crate::name::Escaped;
 use crate::protocol::message::Wishes;
 use crate::protocol::seal::Cipher;
@@ -27,16 +30,56 @@ use crate::sink::{DiskTrial, Moved, try_disk};
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::{MeasureError, Measured, Trial, measure, probe_connections};
 
+/// Measure this machine and the network; tell what would help
+///
+/// Measures disk, hashing, sealing and, with HOST, the network; tells what a transfer can reach, what limits it and what
+/// would help.
+#[derive(clap::Args, Debug)]
+#[command(after_help = examples::DOCTOR)]
+pub struct DoctorArgs {
+    /// A machine that runs `lanx recv`; nothing is stored there
+    #[arg(value_name = "HOST[:PORT]")]
+    host: Option<OsString>,
+    /// The folder whose disk is measured
+    ///
+    /// With a file of at most 512 MiB without a name, which is gone at once.
+    #[arg(long, value_name = "DIR", default_value = ".", help_heading = args::MEASURED)]
+    dir: PathBuf,
+    /// Read the receiver's code from FILE
+    ///
+    /// It is the first line. Otherwise the code is that of LANX_CODE, or asked for in a terminal.
+    #[arg(long, value_name = "FILE", help_heading = args::TRUST)]
+    code_file: Option<PathBuf>,
+    /// Give up HOST after so much silence
+    #[arg(long, value_name = "SECONDS", help_heading = args::PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),
+        value_parser = value_parser!(u64).range(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
+    timeout: u64,
+    /// Print one JSON object a line, for scripts
+    ///
+    /// `lanx help json` tells what they say.
+    #[arg(long, help_heading = args::OUTPUT)]
+    pub json: bool,
+}
+
+impl DoctorArgs {
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
 pub fn run(args: &DoctorArgs, audience: Audience) -> Result<Exit, Failure> {
-    let peer = args
+    let mut peer = args
         .host
         .as_ref()
         .map(|host| receivers::peer(host.as_os_str(), "doctor takes a host"))
         .transpose()?;
+    outlet::start();
     let runtime = signals::runtime()?;
+    if let Some(peer) = &mut peer {
+        runtime.block_on(receivers::find(slice::from_mut(peer)))?;
+    }
     let result = runtime.block_on(examine(args, peer.as_ref(), audience));
-    // A disk that hangs is not waited for.
-    runtime.shutdown_background();
+    signals::leave(runtime);
     match peer {
         Some(peer) => result.map_err(|failure| failure.about(peer)),
         None => result,
@@ -240,11 +283,5 @@ impl Report {
         if self.audience.json {
             json::write(&Event::Advice { whom: self.whom(true), topic, text, commands });
         }
-    }
-}
-
-impl DoctorArgs {
-    fn timeout(&self) -> Duration {
-        Duration::from_secs(self.timeout)
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::session::End;
 
-/// What the program ends with. The help shows the same list.
+/// What the program ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Success = 0,
@@ -18,18 +18,18 @@ pub enum Exit {
     Interrupted = 130,
 }
 
-/// The list for `--help`.
-pub const HELP: &str = "\
-Exit codes:
-  0    every file verified and in place
-  1    anything else
-  2    wrong command line
-  3    the other machine could not be reached, or was lost
-  4    not let in: not paired, a wrong code, or a changed key
-  5    some files were refused, skipped or failed
-  6    verification failed: what arrived is not what was sent
-  7    the receiver could not store (space, permission, I/O)
-  130  interrupted";
+/// First that the user ended it, then what somebody has to do something about, last what may be over with the next try.
+const FROM_GRAVEST: [Exit; 9] = [
+    Exit::Interrupted,
+    Exit::Verification,
+    Exit::Storage,
+    Exit::NotLetIn,
+    Exit::Usage,
+    Exit::Unreachable,
+    Exit::Other,
+    Exit::SomeFailed,
+    Exit::Success,
+];
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
@@ -43,22 +43,37 @@ impl Exit {
         self as u8
     }
 
-    /// The one that tells most, of what several receivers ended with: first that the user ended it, then what somebody has
-    /// to do something about, last what may be over with the next try.
+    /// The one that tells most, of what several receivers ended with.
     pub fn gravest(exits: impl Iterator<Item = Exit>) -> Exit {
-        const FROM_GRAVEST: [Exit; 9] = [
-            Exit::Interrupted,
-            Exit::Verification,
-            Exit::Storage,
-            Exit::NotLetIn,
-            Exit::Usage,
-            Exit::Unreachable,
-            Exit::Other,
-            Exit::SomeFailed,
-            Exit::Success,
-        ];
         let rank = |exit: &Exit| FROM_GRAVEST.iter().position(|other| other == exit);
         exits.min_by_key(rank).unwrap_or(Exit::Success)
+    }
+
+    /// All of them, by their numbers.
+    pub fn all() -> [Exit; FROM_GRAVEST.len()] {
+        let mut all = FROM_GRAVEST;
+        all.sort_by_key(|exit| exit.code());
+        all
+    }
+
+    /// All but the success, the gravest first.
+    pub fn failures() -> impl Iterator<Item = Exit> {
+        FROM_GRAVEST.into_iter().filter(|exit| *exit != Exit::Success)
+    }
+
+    /// What it means, for the help. The README has the same words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Exit::Success => "every file verified and in place",
+            Exit::Other => "anything else",
+            Exit::Usage => "wrong command line or configuration",
+            Exit::Unreachable => "the other machine could not be reached, or was lost",
+            Exit::NotLetIn => "not let in: not paired, a wrong code, or a changed key",
+            Exit::SomeFailed => "some files were refused, skipped or failed",
+            Exit::Verification => "verification failed: what arrived is not what was sent",
+            Exit::Storage => "the receiver could not store (space, permission, I/O)",
+            Exit::Interrupted => "interrupted",
+        }
     }
 
     /// What to do next, where nothing better is known than this code.
@@ -80,7 +95,7 @@ impl Exit {
     pub fn of_broken(end: &End) -> Option<Exit> {
         match end {
             End::Complete => None,
-            End::PeerLeft(_) | End::Lost(_) | End::Silent(_) => Some(Exit::Unreachable),
+            End::PeerLeft(_) | End::Away | End::Lost(_) | End::Silent(_) => Some(Exit::Unreachable),
             End::Forged(_) => Some(Exit::Verification),
             End::Misbehaved(_) | End::Exhausted(_) => Some(Exit::Other),
             End::Stopped => Some(Exit::Interrupted),

@@ -26,6 +26,7 @@ impl Failure {
     pub fn tell(&self, audience: output::Audience) -> Exit {
         self.tell_script(audience);
         audience.error(&self.error);
+        self.tell_causes();
         self.exit
     }
 
@@ -37,7 +38,15 @@ impl Failure {
             Some(peer) if !text.contains(peer) => audience.error(format_args!("{peer}: {text}")),
             _ => audience.error(text),
         }
+        self.tell_causes();
         self.exit
+    }
+
+    /// What is behind it, for those who ask by -v.
+    fn tell_causes(&self) {
+        for cause in self.error.chain().skip(1) {
+            tracing::info!("caused by: {cause}");
+        }
     }
 
     fn tell_script(&self, audience: output::Audience) {
@@ -60,11 +69,8 @@ pub fn message_and_hint(text: &str, exit: Exit) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::session::End;
-    use crate::transport::tcp::connect::ConnectError;
+    use crate::transport::tcp::connect::{Attempts, ConnectError};
     use crate::transport::tcp::enter::EnterError;
     use crate::transport::tcp::listen::ListenError;
 
@@ -89,26 +95,23 @@ mod tests {
             message.contains("could not prove") && hint.starts_with("nothing was sent"),
             "{message} {hint}"
         );
-        let (message, hint) = parts(ListenError::Taken { addr });
+        let (message, hint) =
+            parts(ListenError::Taken { addr, source: std::io::ErrorKind::AddrInUse.into() });
         assert_eq!(message, "port 7269 is taken at 127.0.0.1:7269");
         assert!(hint.starts_with("stop what listens there"), "{hint}");
         let attempts = vec![
             (addr, std::io::ErrorKind::ConnectionRefused.into()),
             (addr, std::io::ErrorKind::TimedOut.into()),
         ];
-        let (message, hint) = parts(ConnectError::Unreachable { peer: peer(), attempts });
+        let (message, hint) = parts(ConnectError::Unreachable { peer: peer(), attempts: Attempts(attempts) });
         assert!(message.contains("refused the connection, 127.0.0.1:7269 did not answer"), "{message}");
         assert!(hint.contains("`lanx recv`") && hint.contains("firewall"), "{hint}");
     }
 
     #[test]
     fn what_has_no_next_step_gets_one_from_its_exit_code() {
-        let error = EnterError::Handshake {
-            addr: "127.0.0.1:1".parse().unwrap(),
-            end: End::Silent(Duration::from_secs(30)),
-        };
-        let (message, hint) = parts(&error);
-        assert_eq!(message, error.to_string());
+        let (message, hint) = parts("the system said something");
+        assert_eq!(message, "the system said something");
         assert_eq!(hint, Exit::Unreachable.hint());
         for text in ["", "; ", "x; ", "; x"] {
             assert_eq!(message_and_hint(text, Exit::Other), (text, Exit::Other.hint()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::json::to_the_microsecond;
+use super::results::to_the_microsecond;
 use super::units;
 
 /// How fast one part is.

@@ -1,7 +1,7 @@
 //! Who we are and what code we know: from the configuration folder, the environment, a file, or a person.
 
 use std::env;
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -13,23 +13,27 @@ use tokio::sync::{Mutex, oneshot};
 use super::Failure;
 use super::exit::Exit;
 use super::json::{self, By, Event, Whom};
-use super::output::{self, Audience, BarsHidden};
+use super::output::{self, Audience};
+use super::screen;
 use crate::limits::CODE_TEXT_MAX_BYTES;
 use crate::protocol::message::{SessionId, Waiting, Wishes};
+use crate::transport::discovery::Sighting;
 use crate::transport::tcp::Connections;
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::connect::ConnectError;
 use crate::transport::tcp::enter::{Acquaintance, EnterError, Errand, Link, enter};
+use crate::transport::tcp::knock::knock;
 use crate::trust::code::Code;
 use crate::trust::config_dir::ConfigDir;
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::guesses::GuessBook;
-use crate::trust::house::{House, Visitor};
+use crate::trust::house::{FirstSight, House, Visitor};
 use crate::trust::identity::Identity;
 use crate::trust::peer_store::PeerStore;
+use crate::trust::peers::Peers;
 
 /// Where a code may stand in the environment.
-const CODE_VARIABLE: &str = "LANX_CODE";
+pub const CODE_VARIABLE: &str = "LANX_CODE";
 
 fn other(error: impl Into<anyhow::Error>) -> Failure {
     Failure::new(Exit::Other, error)
@@ -42,10 +46,42 @@ pub fn ourselves() -> Result<(Identity, PeerStore), Failure> {
     Ok((identity, PeerStore::new(&folder)))
 }
 
-/// The code that the user gave in a file or in the environment. The file wins: it was named for this very run.
+/// What this machine calls itself.
+pub fn own_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The keys of the receivers that this user has sent to.
+#[derive(Default)]
+pub struct Acquaintances {
+    own: Option<Fingerprint>,
+    peers: Peers,
+}
+
+impl Acquaintances {
+    pub fn load() -> Result<Acquaintances, Failure> {
+        let (identity, store) = ourselves()?;
+        Ok(Acquaintances { own: Some(identity.fingerprint()), peers: store.load().map_err(other)? })
+    }
+
+    /// Whether it announces a key to which one can send without a code. Whether it has that key only a handshake shows.
+    pub fn knows(&self, sighting: &Sighting) -> bool {
+        let known =
+            |key| self.own == Some(key) || self.peers.hosts().iter().any(|host| host.fingerprint == key);
+        sighting.key.is_some_and(known)
+    }
+}
+
+/// The code in the first line of a file.
+pub fn code_in(path: &Path) -> Result<Code, Failure> {
+    Code::from_file(path).map_err(other)
+}
+
+/// The code that the user gave in a file or in the environment. The file wins: it was named for this very run, as one in the
+/// settings does not count beside a code in the environment.
 fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
     if let Some(path) = file {
-        return Code::from_file(path).map(Some).map_err(other);
+        return code_in(path).map(Some);
     }
     let Some(text) = env::var_os(CODE_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
     let text = text.to_str().ok_or_else(|| other(anyhow!("{CODE_VARIABLE} is not UTF-8 text")))?;
@@ -87,9 +123,8 @@ impl Introduction {
         let (identity, store) = ourselves()?;
         let mut visitor = Visitor::new(&identity, store, given_code(code_file)?).map_err(other)?;
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
-        visitor.trust_first_sight = !can_ask();
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Ok(Introduction { visitor, name, patience, wishes, asking: Arc::default() })
+        visitor.first_sight = if can_ask() { FirstSight::None } else { FirstSight::Named };
+        Ok(Introduction { visitor, name: own_name(), patience, wishes, asking: Arc::default() })
     }
 
     /// Connects, is let in and waits for its turn, without asking anybody.
@@ -114,7 +149,7 @@ impl Introduction {
         audience: Audience,
     ) -> Result<Link, Failure> {
         loop {
-            match self.try_to_enter(peer, None, &wanted, audience).await {
+            match knock(async || self.try_to_enter(peer, None, &wanted, audience).await).await {
                 Ok(link) => {
                     tell(peer, &link, audience);
                     return Ok(link);
@@ -141,7 +176,7 @@ impl Introduction {
                             anyhow!("nothing was sent; to send there, answer y"),
                         ));
                     }
-                    self.visitor.trust_first_sight = true;
+                    self.visitor.first_sight = FirstSight::Any;
                 }
                 Err(EnterError::Connect(ConnectError::Unknown { host, .. })) if Path::new(&host).exists() => {
                     let error = anyhow!(
@@ -158,9 +193,16 @@ impl Introduction {
 /// The exit code for a sender that did not get in.
 pub fn exit(error: &EnterError) -> Exit {
     match error {
-        EnterError::Connect(_) | EnterError::Handshake { .. } | EnterError::Tls { .. } => Exit::Unreachable,
+        EnterError::Connect(_)
+        | EnterError::Handshake { .. }
+        | EnterError::Tls { .. }
+        | EnterError::HungUp { .. }
+        | EnterError::HungUpOnCode { .. } => Exit::Unreachable,
         EnterError::Store(_) => Exit::Other,
         EnterError::KeyChanged { .. }
+        | EnterError::OtherKey { .. }
+        | EnterError::Namesake { .. }
+        | EnterError::OnlyFound { .. }
         | EnterError::CodeWanted { .. }
         | EnterError::FirstSight { .. }
         | EnterError::NoCode { .. }
@@ -217,28 +259,31 @@ fn tell_waiting(peer: &Peer, waiting: &Waiting, audience: Audience) {
 }
 
 /// Whether there is a person who sees a question and can answer it.
-fn can_ask() -> bool {
+pub fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks on the terminal. A thread of its own waits for the answer, so that Ctrl-C is still heard; where the answer never
-/// comes, it ends with the program.
+/// Asks on the terminal what has to be answered.
 async fn ask(question: String) -> Result<String, Failure> {
-    let _hidden = BarsHidden::hide();
+    ask_line(question).await?.ok_or_else(|| {
+        Failure::new(Exit::NotLetIn, anyhow!("no answer, so nothing was sent; send again and answer"))
+    })
+}
+
+/// Asks on the terminal; `None` where that has ended. A thread of its own waits for the answer, so that Ctrl-C is still heard; where the answer never
+/// comes, it ends with the program.
+pub async fn ask_line(question: String) -> Result<Option<String>, Failure> {
+    let _hidden = screen::hide();
     let (answered, answer) = oneshot::channel();
+    output::ask(question);
     let wait = move || {
-        let _ = write!(io::stderr(), "{question}").and_then(|()| io::stderr().flush());
         let mut line = String::new();
         let result = io::stdin().lock().take(LINE_BYTES_MAX).read_line(&mut line).map(|_| line);
         let _ = answered.send(result);
     };
     thread::Builder::new().name("ask".into()).spawn(wait).map_err(other)?;
     match answer.await {
-        Ok(Ok(line)) if line.is_empty() => Err(Failure::new(
-            Exit::NotLetIn,
-            anyhow!("no answer, so nothing was sent; send again and answer"),
-        )),
-        Ok(Ok(line)) => Ok(line),
+        Ok(Ok(line)) => Ok(Some(line).filter(|line| !line.is_empty())),
         Ok(Err(error)) => Err(other(anyhow!("cannot read from the terminal: {error}"))),
         Err(_) => Err(other(anyhow!("cannot read from the terminal"))),
     }

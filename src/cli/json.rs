@@ -1,24 +1,18 @@
 //! Events for scripts: with `--json` one JSON object a line on stdout. What each field means stands in `docs/json.md`,
 //! its form in `docs/events.schema.json`. Nothing else writes them, and nothing below this room knows of them.
 
-use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-use super::event_queue;
 use super::exit::Exit;
 use super::figures::{Figure, Prospect};
-use super::limit_report::LimitReport;
-use super::tally::Counts;
+use super::outlet::{self, Stream};
+use super::results::{File, Sum};
+use super::settings::Shown;
 use crate::name::is_unsafe_to_show;
-use crate::protocol::message::Cause;
-use crate::session::bottleneck::Accounts;
-use crate::session::{FileReport, FileStatus, ReportKind};
 
 /// Which session an event is about. Absent where it is about none.
 #[derive(Serialize, Clone, Copy, Default)]
@@ -36,6 +30,19 @@ pub struct Whom<'a> {
 pub enum Event<'a> {
     /// The receiver takes connections here.
     Listening { addr: SocketAddr, port: u16 },
+    /// Other machines find the receiver by this name.
+    Announced { name: &'a str },
+    /// A receiver that answers on this network.
+    Receiver {
+        name: &'a str,
+        addrs: &'a [SocketAddr],
+        port: u16,
+        paired: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        version: Option<u16>,
+    },
     /// The other machine's key is known from now on.
     Paired {
         #[serde(flatten)]
@@ -114,6 +121,8 @@ pub enum Event<'a> {
         receiving: Option<Prospect>,
         code: u8,
     },
+    /// An option in force.
+    Setting(Shown<'a>),
     /// A session, or without `session` the program, ended before its end.
     Error {
         #[serde(flatten)]
@@ -152,195 +161,16 @@ pub struct Reached {
     pub most: (u64, f64),
 }
 
-/// What became of one file.
-#[derive(Serialize)]
-pub struct File<'a> {
-    path: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path_bytes: Option<String>,
-    /// Absent where nobody could look.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<Kind>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    size: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    blake3: Option<String>,
-    status: Status,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    new_path: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    new_path_bytes: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<Cow<'a, str>>,
-}
-
-/// What it is.
-#[derive(Serialize, Clone, Copy)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    File,
-    Folder,
-    Symlink,
-    HardLink,
-}
-
-#[derive(Serialize, Clone, Copy)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// It crossed the network, is verified, and has its name.
-    Sent,
-    /// It was there already.
-    Identical,
-    /// As sent, under another name, because its own was taken.
-    Renamed,
-    /// Only in a dry run: it would be sent.
-    Wanted,
-    /// It is of a kind that is not sent.
-    Skipped,
-    Failed,
-}
-
-/// All files of a session, added up.
-#[derive(Serialize)]
-pub struct Sum {
-    /// Files that are in place, and the bytes in them; those that were there before are among them.
-    files: u64,
-    bytes: u64,
-    /// Folders and links that are in place.
-    folders: u64,
-    links: u64,
-    /// Bytes that crossed the network.
-    sent_bytes: u64,
-    identical: u64,
-    failed: u64,
-    skipped: u64,
-    seconds: f64,
-    /// Bytes that crossed the network each second.
-    bytes_per_second: u64,
-    /// Data connections.
-    connections: u8,
-    /// The exit code of this session.
-    code: u8,
-    #[serde(flatten)]
-    limit: Option<LimitReport>,
-}
-
-impl<'a> File<'a> {
-    pub fn of(report: &'a FileReport) -> File<'a> {
-        let failure = match &report.status {
-            FileStatus::Failed(failure) => Some(failure),
-            _ => None,
-        };
-        let status = match &report.status {
-            FileStatus::Stored => Status::Sent,
-            FileStatus::Identical => Status::Identical,
-            FileStatus::Renamed(_) => Status::Renamed,
-            FileStatus::Wanted => Status::Wanted,
-            FileStatus::Failed(_) => Status::Failed,
-        };
-        let (path, path_bytes) = lossless(report.path.as_bytes());
-        let (new_path, new_path_bytes) = match &report.status {
-            FileStatus::Renamed(new) => {
-                let new = report.path.with_name(new);
-                let (text, bytes) = lossless(new.as_bytes());
-                (Some(text.into_owned().into()), bytes)
-            }
-            _ => (None, None),
-        };
-        let kind = match report.kind {
-            ReportKind::File => Kind::File,
-            ReportKind::Folder => Kind::Folder,
-            ReportKind::Symlink => Kind::Symlink,
-            ReportKind::HardLink => Kind::HardLink,
-        };
-        File {
-            path,
-            path_bytes,
-            kind: Some(kind),
-            size: report.size,
-            blake3: report.hash.filter(|_| failure.is_none()).map(|hash| hash.to_string()),
-            status,
-            new_path,
-            new_path_bytes,
-            cause: failure.map(|failure| cause(failure.cause)),
-            reason: failure.map(|failure| failure.text.to_string().into()),
-        }
-    }
-
-    /// One that could not even be offered, under the path that the user gave.
-    pub fn not_offered(path: &'a [u8], status: Status, reason: String) -> File<'a> {
-        let (path, path_bytes) = lossless(path);
-        File {
-            path,
-            path_bytes,
-            kind: None,
-            size: None,
-            blake3: None,
-            status,
-            new_path: None,
-            new_path_bytes: None,
-            cause: Some(cause(Cause::Source)),
-            reason: Some(reason.into()),
-        }
-    }
-}
-
-fn cause(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Refused => "refused",
-        Cause::Storage => "storage",
-        Cause::Source => "source",
-        Cause::Verification => "verification",
-    }
-}
-
-impl Sum {
-    pub fn of(counts: &Counts, sent_bytes: u64, time: std::time::Duration, connections: u8) -> Sum {
-        Sum {
-            files: counts.arrived,
-            bytes: counts.bytes,
-            folders: counts.folders,
-            links: counts.links,
-            sent_bytes,
-            identical: counts.identical,
-            failed: counts.failed,
-            skipped: counts.skipped,
-            seconds: to_the_microsecond(time),
-            bytes_per_second: super::units::per_second(sent_bytes, time) as u64,
-            connections,
-            code: counts.exit().code(),
-            limit: None,
-        }
-    }
-
-    /// The same with what it was waiting for.
-    pub fn with(self, accounts: Option<&Accounts>) -> Sum {
-        Sum { limit: accounts.map(LimitReport::of), ..self }
-    }
-}
-
-/// Seconds. A microsecond is more than a clock between two machines means.
-pub(super) fn to_the_microsecond(time: std::time::Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e6
-}
-
-/// A name as text, and in base64 as well where the text is not all of it: where it is not UTF-8. Each byte sequence that
-/// is not stands in the text as U+FFFD.
-fn lossless(name: &[u8]) -> (Cow<'_, str>, Option<String>) {
-    match String::from_utf8_lossy(name) {
-        text @ Cow::Borrowed(_) => (text, None),
-        text @ Cow::Owned(_) => (text, Some(STANDARD.encode(name))),
-    }
-}
-
 /// Escapes whatever could do something to a terminal or hide in it. JSON alone would let most of that pass; for who
 /// parses it, it is the same text.
 struct Harmless;
 
 impl Formatter for Harmless {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
+        // Nearly all of it; character by character it would take longer than all the rest of a small file's event.
+        if text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
+            return out.write_all(text.as_bytes());
+        }
         let mut rest = text;
         while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_unsafe_to_show(*c)) {
             let (plain, from) = rest.split_at(at);
@@ -361,10 +191,10 @@ fn encode(event: &Event) -> serde_json::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Writes one event, and flushes it. A reader that has left misses it; the transfer does not depend on that.
+/// Writes one event. A reader that has left misses it; the transfer does not depend on that.
 pub fn write(event: &Event) {
     match encode(event) {
-        Ok(line) => event_queue::put(line),
+        Ok(line) => outlet::insist(Stream::Stdout, line),
         Err(error) => tracing::error!("an event cannot be written as JSON: {error}"),
     }
 }
@@ -376,7 +206,11 @@ pub fn error(session: Option<u64>, peer: Option<&str>, exit: Exit, message: &str
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
+    use crate::cli::results::Status;
 
     fn line(path: &[u8]) -> String {
         let file = File::not_offered(path, Status::Failed, "gone".into());

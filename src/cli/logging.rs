@@ -2,21 +2,39 @@
 
 use std::io;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
-use super::output;
+use super::outlet::{self, Stream};
+use super::service;
 
-/// Writes each line to stderr behind this, above any progress bar.
-struct Above(&'static str);
+/// Writes each line to stderr behind this.
+struct Behind(&'static str);
 
-impl io::Write for Above {
+impl io::Write for Behind {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let whole = [self.0.as_bytes(), line].concat();
-        output::above_progress(|| io::stderr().write_all(&whole)).map(|()| line.len())
+        outlet::say(Stream::Stderr, [self.0.as_bytes(), line].concat());
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Marks each line as the other lines for a user are, by its level where that is for the journal.
+struct Marked;
+
+impl MakeWriter<'_> for Marked {
+    type Writer = Behind;
+
+    fn make_writer(&self) -> Behind {
+        Behind(service::mark(Level::INFO))
+    }
+
+    fn make_writer_for(&self, what: &Metadata<'_>) -> Behind {
+        Behind(service::mark(*what.level()))
     }
 }
 
@@ -28,13 +46,13 @@ pub fn start(verbosity: u8) {
         _ => "lanx=debug",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Above("")).with_ansi(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Behind("")).with_ansi(false);
     // Fails only where a logger was started before, which then serves as well.
     let _ = match verbosity {
         // As every other line for a user.
-        0 => {
-            log.without_time().with_target(false).with_level(false).with_writer(|| Above("lanx: ")).try_init()
-        }
+        0 => log.without_time().with_target(false).with_level(false).with_writer(Marked).try_init(),
+        // The journal knows time and level.
+        _ if service::in_journal() => log.without_time().with_level(false).with_writer(Marked).try_init(),
         _ => log.try_init(),
     };
 }

@@ -1,37 +1,9 @@
-//! Lines for a person: results to stdout, errors to stderr, none of them through a progress bar; with `--json` events
-//! to stdout instead.
+//! Lines for a person: results to stdout, errors to stderr; with `--json` events to stdout instead.
 
-use std::io::{self, Write};
-use std::sync::OnceLock;
+use tracing::Level;
 
-use indicatif::{MultiProgress, ProgressDrawTarget};
-
-/// All progress bars of this program, so that lines can be printed above them.
-pub fn bars() -> &'static MultiProgress {
-    static BARS: OnceLock<MultiProgress> = OnceLock::new();
-    BARS.get_or_init(MultiProgress::new)
-}
-
-/// Runs `print` while no progress bar is in the way.
-pub fn above_progress<T>(print: impl FnOnce() -> T) -> T {
-    bars().suspend(print)
-}
-
-/// Keeps the progress bars from the terminal for as long as it lives: somebody is to type there.
-pub struct BarsHidden(());
-
-impl BarsHidden {
-    pub fn hide() -> BarsHidden {
-        bars().set_draw_target(ProgressDrawTarget::hidden());
-        BarsHidden(())
-    }
-}
-
-impl Drop for BarsHidden {
-    fn drop(&mut self) {
-        bars().set_draw_target(ProgressDrawTarget::stderr());
-    }
-}
+use super::outlet::{self, Stream};
+use super::service::mark;
 
 /// Who reads what the program says.
 #[derive(Clone, Copy, Debug)]
@@ -74,30 +46,35 @@ impl Audience {
 
 /// A line of result, to stdout.
 pub fn line(text: impl std::fmt::Display) {
-    line_of(format!("{text}\n").as_bytes());
+    outlet::say(Stream::Stdout, format!("{text}\n").into_bytes());
 }
 
-/// A line of bytes with its end, to stdout, in one write where the pipe takes it.
-pub fn line_of(bytes: &[u8]) {
-    above_progress(|| {
-        let mut out = io::stdout().lock();
-        // Whoever read our output has left; the transfer does not depend on it.
-        let _ = out.write_all(bytes).and_then(|()| out.flush());
-    });
+/// Tells whether something that was said on stdout is lost.
+pub fn tell_lost() -> bool {
+    let lost = outlet::lost();
+    if let Some(cause) = lost {
+        error(format_args!(
+            "standard output could not be written: {cause}, so some of it is missing; have it go somewhere else"
+        ));
+    }
+    lost.is_some()
 }
 
 /// A line to know, to stderr: neither a result nor an error.
 pub fn note(text: impl std::fmt::Display) {
-    error(text);
+    plain_error(format_args!("{}{text}", mark(Level::INFO)));
 }
 
 /// A line of error, to stderr.
 pub fn error(text: impl std::fmt::Display) {
-    plain_error(format_args!("lanx: {text}"));
+    plain_error(format_args!("{}{text}", mark(Level::ERROR)));
 }
 
 fn plain_error(text: impl std::fmt::Display) {
-    above_progress(|| {
-        let _ = writeln!(io::stderr().lock(), "{text}");
-    });
+    ask(format_args!("{text}\n"));
+}
+
+/// A question, or what surrounds one, to stderr: whoever answers does so in the same line.
+pub fn ask(text: impl std::fmt::Display) {
+    outlet::say(Stream::Stderr, text.to_string().into_bytes());
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -12,20 +13,24 @@ use super::exit::Exit;
 use crate::limits::RECEIVERS_MAX;
 use crate::name::Escaped;
 use crate::source::name_of;
+use crate::transport::discovery::locate;
 use crate::transport::tcp::address::Peer;
 
 fn usage(error: anyhow::Error) -> Failure {
     Failure::new(Exit::Usage, error)
 }
 
-/// The receivers, at least one, and what to send to each of them. Without `--to` the last argument is the host.
+/// The receivers, and what to send to each of them. Without `--to` the last argument is the host. No receivers: the user
+/// named none, and all arguments are there as files or folders.
 pub fn split(args: &SendArgs) -> Result<(Vec<Peer>, Vec<PathBuf>), Failure> {
     let arguments = &args.paths_and_host;
-    let (peers, paths) = if args.to.is_empty() {
-        let (host, paths) =
-            arguments.split_last().filter(|(_, paths)| !paths.is_empty()).ok_or_else(|| {
-                usage(anyhow!("give a file and a host: lanx send FILE HOST; `lanx send --help` tells more"))
-            })?;
+    let (peers, paths) = if args.to.is_empty() && name_no_host(arguments) {
+        (Vec::new(), &arguments[..])
+    } else if args.to.is_empty() {
+        let (host, paths) = arguments
+            .split_last()
+            .filter(|(_, paths)| !paths.is_empty())
+            .ok_or_else(|| no_host(arguments))?;
         (vec![peer(host, "the last argument is the host")?], paths)
     } else {
         let peers: Result<Vec<Peer>, Failure> =
@@ -40,12 +45,51 @@ pub fn split(args: &SendArgs) -> Result<(Vec<Peer>, Vec<PathBuf>), Failure> {
     Ok((peers, paths))
 }
 
+/// Whether all arguments are there as files or folders. An address is a host, whatever files there are.
+fn name_no_host(arguments: &[OsString]) -> bool {
+    let is_address = |text: &str| text.parse::<Peer>().is_ok_and(|peer| peer.host.parse::<IpAddr>().is_ok());
+    let last = arguments.last().and_then(|last| last.to_str());
+    !(arguments.len() > 1 && last.is_some_and(is_address))
+        && arguments.iter().all(|argument| Path::new(argument).symlink_metadata().is_ok())
+}
+
+/// That no receiver is named, and what to type.
+pub fn no_host(arguments: &[OsString]) -> Failure {
+    let is_host = |text: &&str| *text != "-" && text.parse::<Peer>().is_ok();
+    match arguments {
+        [only] if Path::new(only).symlink_metadata().is_err() => {
+            let shown = Escaped::path(Path::new(only));
+            usage(anyhow!(
+                "{shown} is the only argument and no file that is there; give a file and a host: lanx send FILE HOST"
+            ))
+        }
+        [_, .., last] if last.to_str().is_some_and(|text| is_host(&text)) => {
+            let last = Escaped::path(Path::new(last));
+            usage(anyhow!(
+                "{last} is a file here, so no host is named, and without a terminal nobody can pick one; if it is a host, say --to {last}"
+            ))
+        }
+        _ => usage(anyhow!(
+            "no host is named, and without a terminal nobody can pick one; give it last, lanx send FILE HOST (`lanx list` shows the \
+             receivers that answer, `lanx send --help` tells more)"
+        )),
+    }
+}
+
 pub(super) fn peer(host: &OsStr, rule: &str) -> Result<Peer, Failure> {
     let shown = Escaped::path(Path::new(host)).to_string();
     host.to_str()
         .ok_or_else(|| usage(anyhow!("{rule}, and '{shown}' is none")))?
         .parse()
         .map_err(|error| usage(anyhow!("{rule}, and '{shown}' is none: {error}")))
+}
+
+/// Finds out where those are that only this network knows.
+pub(super) async fn find(peers: &mut [Peer]) -> Result<(), Failure> {
+    locate(peers).await.map_err(|error| {
+        let peer = error.peer().clone();
+        Failure::new(Exit::Unreachable, error).about(peer)
+    })
 }
 
 /// A receiver that is named twice is a mistake: it would get everything twice.

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,16 +10,17 @@ use anyhow::anyhow;
 
 use super::args::SendArgs;
 use super::exit::Exit;
-use super::introduction::{self, Introduction};
-use super::json::{File, Status, Sum};
+use super::introduction::{self, Acquaintances, Introduction};
+use super::layout::Who;
 use super::limit_report;
 use super::output::Audience;
-use super::progress::Bar;
-use super::receivers::split;
+use super::pick::pick;
+use super::receivers::{self, no_host, split};
+use super::results::{File, Status, Sum};
 use super::session_events::{SessionEvents, Ticker};
 use super::several::{self, Company, Told};
 use super::tally::Tally;
-use super::{Failure, signals, stdin, units};
+use super::{Failure, outlet, progress as display, signals, stdin, units};
 use crate::direct::Direct;
 use crate::limits::LIMIT_TOLD_AFTER;
 use crate::protocol::message::{Cause, Wishes};
@@ -75,9 +76,12 @@ impl Reporter {
             FileStatus::Renamed(new) => format!(" (stored as {new})"),
             _ => String::new(),
         };
+        if !*named {
+            tracing::info!("{}: {hash}  {path}{what}", self.peer);
+            return;
+        }
         let line = format!("{hash}  {path}");
         match &self.told {
-            _ if !*named => tracing::info!("{}: {line}{what}", self.peer),
             None => self.audience.line(line + &what),
             Some(told) => {
                 if told.is_new(&line) {
@@ -164,7 +168,7 @@ impl Observer for Reporter {
 #[derive(Clone)]
 pub(super) struct Manner {
     connections: Option<u8>,
-    max_connections: Option<u8>,
+    max_connections: u8,
     dry_run: bool,
     pace: Option<Arc<Pace>>,
     patience: Duration,
@@ -184,29 +188,18 @@ pub(super) struct Errand {
 }
 
 pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
-    let (peers, paths) = split(args)?;
+    outlet::start();
+    let (mut peers, paths) = split(args)?;
+    let runtime = signals::runtime()?;
+    runtime.block_on(find(args, &mut peers))?;
     let what = &args.what;
-    let excludes = Excludes::new(&what.exclude_from, &what.exclude)
-        .map_err(|error| Failure::new(Exit::Usage, anyhow!("what to exclude: {error}")))?;
     let told = (peers.len() > 1).then(Arc::<Told>::default);
     let report = |peer| Arc::new(Reporter::new(peer, audience, what.dry_run, told.clone()));
     let reporters: Vec<Arc<Reporter>> = peers.iter().map(report).collect();
-    let (feeds, total) = match stdin::feed(args, &paths, peers.len())? {
-        Some(feed) => (vec![feed], None),
-        None => {
-            let roots = inspect(&paths, &reporters);
-            if roots.is_empty() {
-                let exits = reporters.iter().map(|reporter| reporter.nothing());
-                return Ok(Exit::gravest(exits));
-            }
-            let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
-            let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
-            let direct = args.direct.then(Direct::new);
-            let options = Options { follow: what.follow, archive: what.archive, excludes, direct };
-            let feed = |_| Feed::new(roots.clone(), options.clone());
-            (reporters.iter().map(feed).collect(), total)
-        }
-    };
+    let (feeds, total) = feeds(args, &paths, &reporters)?;
+    if feeds.is_empty() {
+        return Ok(Exit::gravest(reporters.iter().map(|reporter| reporter.nothing())));
+    }
     let wishes = Wishes { dry_run: what.dry_run, delta: args.delta, measure: false };
     let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
     let manner = Manner {
@@ -226,8 +219,7 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
         company: None,
     });
     let mut errands: Vec<Errand> = errands.collect();
-    let runtime = signals::runtime()?;
-    match errands.pop() {
+    let sent = match errands.pop() {
         Some(last) if errands.is_empty() => runtime.block_on(async {
             let peer = last.reporter.peer.clone();
             transfer(last, signals::interrupted()).await.map_err(|failure| failure.about(peer))
@@ -236,7 +228,49 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
             errands.extend(last);
             Ok(runtime.block_on(several::run(errands, audience)))
         }
+    };
+    signals::leave(runtime);
+    sent
+}
+
+/// Finds out where the receivers are that only this network knows, and has the user pick one if none was named.
+async fn find(args: &SendArgs, peers: &mut Vec<Peer>) -> Result<(), Failure> {
+    if !peers.is_empty() {
+        // Where the host stands before the file, what stands last is no name to look for.
+        if args.to.is_empty() && peers.iter().any(|peer| Path::new(&peer.host).exists()) {
+            return Ok(());
+        }
+        return receivers::find(peers).await;
     }
+    if !introduction::can_ask() {
+        return Err(no_host(&args.paths_and_host));
+    }
+    peers.push(pick(&Acquaintances::load()?).await?);
+    Ok(())
+}
+
+/// What each receiver gets, if anything can be sent, and the size of that where it is known.
+fn feeds(
+    args: &SendArgs,
+    paths: &[PathBuf],
+    reporters: &[Arc<Reporter>],
+) -> Result<(Vec<Feed>, Option<u64>), Failure> {
+    let what = &args.what;
+    let excludes = Excludes::new(&what.exclude_from, &what.exclude)
+        .map_err(|error| Failure::new(Exit::Usage, anyhow!("what to exclude: {error}")))?;
+    if let Some(feed) = stdin::feed(args, paths, reporters.len())? {
+        return Ok((vec![feed], None));
+    }
+    let roots = inspect(paths, reporters);
+    if roots.is_empty() {
+        return Ok((Vec::new(), None));
+    }
+    let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
+    let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
+    let direct = args.direct.then(Direct::new);
+    let options = Options { follow: what.follow, archive: what.archive, excludes, direct };
+    let feed = |_| Feed::new(roots.clone(), options.clone());
+    Ok((reporters.iter().map(feed).collect(), total))
 }
 
 /// What can be offered of what the user named. Each receiver misses the rest.
@@ -279,8 +313,8 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         events.start(Some(link.addr));
         Ticker::follow(events.clone(), progress.clone(), total)
     });
-    let prefix = company.as_ref().map_or(String::new(), |_| format!("{peer}  "));
-    let bar = Bar::follow(progress.clone(), total, prefix, audience.quiet);
+    let who = company.as_ref().map(|_| Who { name: None, address: peer.to_string() });
+    let shown = display::sends(&progress, total, who, *audience);
     let Manner { dry_run, pace, patience, retry_for, .. } = manner;
     let transfer = Transfer {
         feed,
@@ -294,7 +328,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
     };
     let again = async |session| introduction.try_to_enter(peer, Some(session), wanted, *audience).await;
     let result = send(link, transfer, again, stop).await;
-    drop((bar, ticker));
+    drop((shown, ticker));
     let outcome = result.map_err(|error| match error {
         SendError::Enter(error) => Failure::new(introduction::exit(&error), error),
         error @ (SendError::Thread(_) | SendError::Walk) => Failure::new(Exit::Other, error),
@@ -321,6 +355,7 @@ fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: Option<u64>) 
     match end {
         End::Stopped => anyhow!("interrupted; {progress}; {again}"),
         End::PeerLeft(text) => anyhow!("{peer} gave up: {text}; {progress}; {again}"),
+        End::Away => anyhow!("{peer} ({addr}) is being stopped or restarted; {progress}; {again}"),
         End::Lost(reason) => anyhow!("lost {peer} ({addr}): {reason}; {progress}; {again}"),
         End::Silent(time) => {
             let seconds = time.as_secs();

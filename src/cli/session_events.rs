@@ -9,7 +9,8 @@ use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 
 use super::exit::Exit;
-use super::json::{self, Event, File, Reached, Sum, Whom};
+use super::json::{self, Event, Reached, Whom};
+use super::results::{File, Sum};
 use crate::limits::{PROGRESS_EVENT_INTERVAL, PROGRESS_INTERVAL, WORKER_STACK_BYTES};
 use crate::session::Progress;
 

@@ -1,15 +1,20 @@
 //! Ctrl-C and its relatives, and the runtime that hears them.
 
 use std::future::pending;
-use std::process;
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::anyhow;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use signal_hook::flag;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::time::sleep;
 
 use super::exit::Exit;
-use super::{Failure, output};
+use super::{Failure, output, screen};
+use crate::limits::{STOPPING_TOLD_AFTER, WITHDRAW_PATIENCE};
 
 /// The runtime that control connections run on. One thread: the chunks have threads of their own.
 pub fn runtime() -> Result<Runtime, Failure> {
@@ -19,15 +24,82 @@ pub fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::new(Exit::Other, anyhow!("cannot start: {error}")))
 }
 
+/// Ends the runtime. Threads that hang in a disk are not waited for, as nothing can be done for them; others have a moment
+/// for their last word.
+pub fn leave(runtime: Runtime) {
+    runtime.shutdown_timeout(WITHDRAW_PATIENCE);
+}
+
 /// Completes at the first SIGINT or SIGTERM from this call on. A second one ends the program at once.
 pub fn interrupted() -> impl Future<Output = ()> {
-    let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(watch);
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
+    end_at_the_second(&kinds);
+    let mut signals = kinds.map(watch);
     async move {
         heard(&mut signals).await;
-        tokio::spawn(async move {
-            heard(&mut signals).await;
-            process::exit(Exit::Interrupted as i32);
+        stopping();
+    }
+}
+
+/// The end begins: what is drawn goes, and where that takes time, a person is told.
+pub fn stopping() {
+    screen::leave();
+    if io::stderr().is_terminal() {
+        tokio::spawn(async {
+            sleep(STOPPING_TOLD_AFTER).await;
+            output::note("stopping, and telling the other side; Ctrl-C again ends at once");
         });
+    }
+}
+
+/// In the signal handler itself: whatever the threads hang in by then, a second Ctrl-C is not to wait for it.
+fn end_at_the_second(kinds: &[SignalKind]) {
+    let first_came = Arc::new(AtomicBool::new(false));
+    for kind in kinds.iter().map(SignalKind::as_raw_value) {
+        // In this order: the first signal finds it unset.
+        let armed = flag::register_conditional_shutdown(kind, Exit::Interrupted as i32, first_came.clone())
+            .and_then(|_| flag::register(kind, first_came.clone()));
+        if let Err(error) = armed {
+            tracing::debug!("a second signal {kind} will wait like the first: {error}");
+        }
+    }
+}
+
+/// What a signal asks of a receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// SIGINT: end now.
+    Stop,
+    /// SIGTERM: end when what is under way has.
+    Leave,
+    /// SIGHUP, where no terminal can be closed: read the settings again.
+    Reload,
+}
+
+/// The signals that a receiver hears, from [`Requests::listen`] on.
+pub struct Requests {
+    ending: [Option<Signals>; 2],
+    hangup: Option<Signals>,
+}
+
+impl Requests {
+    pub fn listen() -> Requests {
+        end_at_the_second(&[SignalKind::interrupt()]);
+        let ending = [SignalKind::interrupt(), SignalKind::terminate()].map(watch);
+        // To a program at a terminal SIGHUP says that the terminal is gone, and it ends it as ever.
+        let at_terminal =
+            io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal();
+        let hangup = if at_terminal { None } else { watch(SignalKind::hangup()) };
+        Requests { ending, hangup }
+    }
+
+    pub async fn next(&mut self) -> Asked {
+        let [interrupt, terminate] = &mut self.ending;
+        tokio::select! {
+            () = next(interrupt) => Asked::Stop,
+            () = next(terminate) => Asked::Leave,
+            () = next(&mut self.hangup) => Asked::Reload,
+        }
     }
 }
 

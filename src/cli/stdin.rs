@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,7 +13,7 @@ use rustix::process::umask;
 use super::Failure;
 use super::args::SendArgs;
 use super::exit::Exit;
-use crate::name::{Escaped, Name};
+use crate::name::{Name, shown};
 use crate::protocol::message::Metadata;
 use crate::source::{Feed, Stream};
 
@@ -51,8 +52,8 @@ pub fn feed(args: &SendArgs, paths: &[PathBuf], receivers: usize) -> Result<Opti
     let name = match Name::from_local(name) {
         Ok(name) => name,
         Err(bad) => {
-            let (shown, fault) = (Escaped::from(name.as_os_str()), bad.fault());
-            return usage(anyhow!("--name: the file name \"{shown}\" {fault}; give another one"));
+            let (name, fault) = (shown(name.as_bytes()), bad.fault());
+            return usage(anyhow!("--name: the file name \"{name}\" {fault}; give another one"));
         }
     };
     let stdin = io::stdin();

@@ -1,11 +1,36 @@
 //! `lanx trust`: whom this machine knows.
 
-use super::args::{TrustAction, TrustArgs};
+use clap::Subcommand;
+
 use super::exit::Exit;
-use super::{Failure, introduction, output};
+use super::{Failure, examples, introduction, output};
 use crate::transport::tcp::address::Peer;
 use crate::trust::peer_store::{PeerStore, PeerStoreError};
 use crate::trust::peers::{Peers, PeersError};
+
+/// List the machines that this one knows, or change the list.
+#[derive(clap::Args, Debug)]
+#[command(after_help = examples::TRUST)]
+pub struct TrustArgs {
+    #[command(subcommand)]
+    action: Option<TrustAction>,
+}
+
+#[derive(Subcommand, Debug)]
+enum TrustAction {
+    /// Give a paired machine a name.
+    Name {
+        /// Its name until now, or its key, or the beginning of that.
+        machine: String,
+        /// Its name from now on.
+        name: String,
+    },
+    /// Forget a paired machine, or the key of a host.
+    Remove {
+        /// A paired machine's name or key, or a host as `HOST[:PORT]`.
+        machine: String,
+    },
+}
 
 pub fn run(args: &TrustArgs) -> Result<Exit, Failure> {
     let (identity, store) = introduction::ourselves()?;

@@ -27,6 +27,10 @@ pub const RETRY_FOR: Duration = Duration::from_secs(60);
 /// that many senders do not come back in the same moment.
 pub const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(100);
 
+/// How often a receiver that hangs up in the handshake is tried, with pauses from [`RETRY_PAUSE_FIRST`] on that double: 1.5 s
+/// in all, which somebody who named the wrong port can wait.
+pub const KNOCKS: u32 = 5;
+
 /// See [`RETRY_PAUSE_FIRST`].
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -68,22 +72,67 @@ pub const STRAGGLER_FACTOR: u32 = 2;
 /// And by how much longer: the time in which confirmations come, and a new connection.
 pub const STRAGGLER_PATIENCE: Duration = Duration::from_millis(300);
 
-/// How often a thread that moves chunks tells the others what it did with its time: the sum of all is so much behind at
-/// most.
-pub const STAGES_TOLD_EVERY: Duration = Duration::from_millis(10);
-
 /// From this time on a transfer's summary says what it was waiting for.
 pub const LIMIT_TOLD_AFTER: Duration = Duration::from_millis(500);
 
 /// How often the receiver reports what it has written.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How often transfers are looked at, and drawn anew on a terminal: often enough to seem alive, slow enough to be read.
+pub const SCREEN_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long a transfer lasts before a terminal shows it: what is over sooner would only flash.
+pub const SCREEN_AFTER: Duration = Duration::from_millis(300);
+
+/// How often a line tells of transfers where there is no terminal, as in a log: two a minute do not bury the rest.
+pub const LOG_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The rate that is shown is that of so long: the buffers on the way make single moments say little.
+pub const RATE_WINDOW: Duration = Duration::from_secs(4);
+
+/// From this on there is enough to tell a rate.
+pub const RATE_AFTER: Duration = Duration::from_millis(500);
+
+/// What a transfer did in so long is what it is doing.
+pub const DOING_WINDOW: Duration = Duration::from_secs(1);
+
+const _: () = assert!(2 * SCREEN_INTERVAL.as_millis() <= DOING_WINDOW.as_millis());
+const _: () = assert!(DOING_WINDOW.as_millis() < RATE_WINDOW.as_millis());
+
+/// After so long at some rate it is told how long a transfer will take.
+pub const ETA_AFTER: Duration = Duration::from_secs(3);
+
+/// In so long what is told of the end moves to where the rate says it is.
+pub const ETA_SETTLE: Duration = Duration::from_secs(5);
+
+/// An end that is further away than this is none that could be told: rates do not stay as they are.
+pub const ETA_MOST: Duration = Duration::from_secs(30 * 86_400);
+
+/// From when on a program that was interrupted says that it has not ended yet, and how to end it at once.
+pub const STOPPING_TOLD_AFTER: Duration = Duration::from_millis(500);
+
+/// How long Ctrl-Z, and a signal that ends the program on the spot, wait for a terminal that takes nothing.
+pub const SCREEN_PATIENCE: Duration = Duration::from_millis(200);
+
 /// How often `--json` tells the progress of a session: what a script can act on, and a line each is cheap to keep.
 pub const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long reading the settings again may take.
+pub const SETTINGS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a side may take to say goodbye before it is left.
 pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long, at the end of the program, whoever should read its events may read none of them. A script that only waits for
+/// How long transfers under way may take to end after a SIGTERM, where the user does not say: most end within it, and
+/// nobody who stops a machine likes to wait longer.
+pub const GRACE: Duration = Duration::from_secs(30);
+
+/// How often a service manager is told how many transfers there are, if that has changed: for a person who looks.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long asking for metrics may take, from the connection to the end of the answer.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long, at the end of the program, whoever should read what it says may read none of it. A script that only waits for
 /// the end must not wait for ever.
 pub const READER_PATIENCE: Duration = Duration::from_secs(10);

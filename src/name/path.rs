@@ -1,8 +1,10 @@
 //! Where a file goes beneath the destination.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 
-use super::{BadName, Escaped, Name, fault, shown};
+use super::{BadName, Escaped, Name, checked, fault, shown};
 use crate::limits::PATH_BYTES_MAX;
 
 /// One or more [`Name`]s, the last of which is the file and those before it the folders on the way.
@@ -32,12 +34,13 @@ impl RelativePath {
         Ok(Self { bytes: bytes.into() })
     }
 
-    /// The path of `name` in the folder at this path.
+    /// The path of what this machine calls `name` in the folder at this path.
     ///
     /// # Errors
-    /// [`BadName`] when it would be longer than [`PATH_BYTES_MAX`].
-    pub fn join(&self, name: &Name) -> Result<Self, BadName> {
-        let bytes = [&self.bytes[..], b"/", name.as_bytes()].concat();
+    /// [`BadName`] where that is no [`Name`], or the path would be longer than [`PATH_BYTES_MAX`].
+    pub fn join(&self, name: &OsStr) -> Result<Self, BadName> {
+        let name = checked(name.as_bytes())?;
+        let bytes = [&self.bytes[..], b"/", name].concat();
         if bytes.len() > PATH_BYTES_MAX {
             return Err(BadName::too_long_a_path(&bytes));
         }
@@ -113,7 +116,7 @@ mod tests {
         assert_eq!(long.name().as_bytes(), b".c");
         assert_eq!(long.parent(), Some(path(b"a/\xff\n b")));
         assert_eq!(path(b"a").parent(), None);
-        assert_eq!(path(b"a").join(&Name::from_wire(b"b").unwrap()), Ok(path(b"a/b")));
+        assert_eq!(path(b"a").join(OsStr::new("b")), Ok(path(b"a/b")));
         assert_eq!(long.to_string(), "a/\\xff\\n b/.c");
         let other = Name::from_wire(b"new").unwrap();
         assert_eq!(
@@ -151,8 +154,7 @@ mod tests {
         bytes.extend_from_slice(b"abc");
         assert_eq!(bytes.len(), PATH_BYTES_MAX);
         assert!(RelativePath::from_wire(&bytes).is_ok());
-        let name = Name::from_wire(b"x").unwrap();
-        assert!(path(&bytes).join(&name).is_err());
+        assert!(path(&bytes).join(OsStr::new("x")).is_err());
         bytes.extend_from_slice(b"/x");
         let error = RelativePath::from_wire(&bytes).unwrap_err();
         assert_eq!(error.fault(), NameFault::PathTooLong { bytes: PATH_BYTES_MAX + 2 });

@@ -100,6 +100,8 @@ pub enum ReceiverMessage {
     Share { connections: u8 },
     /// What the threads that receive did with their time. Said at the end, before the goodbye.
     Spent(Spent),
+    /// The receiver is being stopped or restarted, and ends the session. It may be back in a moment.
+    Away,
 }
 
 fn file(r: &mut Reader) -> Result<FileId, DecodeError> {
@@ -199,6 +201,7 @@ impl Message for ReceiverMessage {
             Self::Share { connections } => drop(w.u8(18).u8(*connections)),
             Self::Spent(spent) => spent.put(w.u8(19)),
             Self::Speeds { hash, seal, cores } => drop(w.u8(20).u64(*hash).u64(*seal).u32(*cores)),
+            Self::Away => drop(w.u8(21)),
         }
     }
 
@@ -237,6 +240,7 @@ impl Message for ReceiverMessage {
                 let (hash, seal) = (r.u64("a speed")?, r.u64("a speed")?);
                 Self::Speeds { hash, seal, cores: r.u32("a number of cores")? }
             }
+            21 => Self::Away,
             tag => return Err(DecodeError::UnknownTag { what: "a receiver's message", tag }),
         };
         r.end()?;

@@ -8,8 +8,8 @@
 //! 7       1      0
 //! ```
 //! The receiver answers a control connection with the same eight bytes and a status in the place of the role:
-//! 0 welcome, 1 another version is spoken here, 2 too busy. The layout of these eight bytes never changes, so
-//! that any two versions can tell each other apart.
+//! 0 welcome, 1 another version is spoken here, 2 too busy, 3 about to end. The layout of these eight bytes never
+//! changes, so that any two versions can tell each other apart.
 //!
 //! A data connection goes on with the session it belongs to (16 bytes) and its number there (u32), counted from
 //! 0 and below the number of connections that the receiver granted. The tag of a frame without payload that has
@@ -72,6 +72,8 @@ pub enum Status {
     Welcome,
     OtherVersion,
     Busy,
+    /// The receiver is being stopped or restarted.
+    Away,
 }
 
 /// Why the first bytes are not a preface that can be answered.
@@ -131,6 +133,7 @@ impl Status {
         match decode(bytes)? {
             (VERSION, 0) => Ok(Status::Welcome),
             (VERSION, 2) => Ok(Status::Busy),
+            (VERSION, 3) => Ok(Status::Away),
             (VERSION, tag) => Err(unknown("a status", tag)),
             (theirs, _) => Err(PrefaceError::Version { theirs }),
         }
@@ -148,6 +151,7 @@ mod tests {
         assert_eq!(Status::Welcome.encode(), *b"lanx\x01\x00\x00\x00");
         assert_eq!(Status::OtherVersion.encode(), *b"lanx\x01\x00\x01\x00");
         assert_eq!(Status::Busy.encode(), *b"lanx\x01\x00\x02\x00");
+        assert_eq!(Status::Away.encode(), *b"lanx\x01\x00\x03\x00");
     }
 
     #[test]
@@ -165,6 +169,6 @@ mod tests {
         assert_eq!(Role::decode(*b"lanx\x02\x00\x00\x00"), Err(PrefaceError::Version { theirs: 2 }));
         assert_eq!(Status::decode(*b"lanx\x07\x01\x01\x00"), Err(PrefaceError::Version { theirs: 263 }));
         assert!(matches!(Role::decode(*b"lanx\x01\x00\x02\x00"), Err(PrefaceError::Malformed(_))));
-        assert!(matches!(Status::decode(*b"lanx\x01\x00\x03\x00"), Err(PrefaceError::Malformed(_))));
+        assert!(matches!(Status::decode(*b"lanx\x01\x00\x04\x00"), Err(PrefaceError::Malformed(_))));
     }
 }

@@ -35,6 +35,9 @@ pub enum End {
     /// The peer said that it leaves, and why.
     #[error("the other side gave up: {0}")]
     PeerLeft(Text),
+    /// The receiver was told to end, and may be back in a moment: known at both ends.
+    #[error("the receiver is being stopped or restarted")]
+    Away,
     /// The peer broke the protocol.
     #[error("the other side broke the protocol: {0}")]
     Misbehaved(#[from] PeerMisbehaved),

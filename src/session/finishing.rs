@@ -15,7 +15,8 @@ use super::receiving::Receiving;
 use super::receiving_entries::Entry;
 use super::receiving_outcomes::storage_failure;
 use super::{End, FileStatus, ReportKind};
-use crate::limits::{FINISH_BATCH_FILES, WORKER_STACK_BYTES};
+use crate::descriptors;
+use crate::limits::{DESCRIPTORS_PER_FINISHED_FILE, FINISH_BATCH_FILES, WORKER_STACK_BYTES};
 use crate::sink::{Made, Part, Published, SinkError};
 use crate::tree::Hash;
 
@@ -71,8 +72,9 @@ impl Finisher {
         let sender = match &*queue {
             Some(sender) => sender.clone(),
             None => {
-                let (sender, receiver) = bounded(FINISH_BATCH_FILES);
-                start(session, "finish", move |session| finish_all(session, &receiver));
+                let batch = descriptors::at_most(FINISH_BATCH_FILES, DESCRIPTORS_PER_FINISHED_FILE);
+                let (sender, receiver) = bounded(batch);
+                start(session, "finish", move |session| finish_all(session, &receiver, batch));
                 queue.insert(sender).clone()
             }
         };
@@ -142,13 +144,13 @@ fn flush_all(parts: &Receiver<Arc<Part>>) {
     }
 }
 
-fn finish_all(session: &Receiving, queue: &Receiver<Finished>) {
+fn finish_all(session: &Receiving, queue: &Receiver<Finished>, most: usize) {
     while let Ok(first) = queue.recv() {
         if session.finisher.is_closed() {
             continue;
         }
         let batch: Vec<Finished> =
-            std::iter::once(first).chain(queue.try_iter().take(FINISH_BATCH_FILES - 1)).collect();
+            std::iter::once(first).chain(queue.try_iter().take(most.saturating_sub(1))).collect();
         finish_batch(session, batch);
     }
 }

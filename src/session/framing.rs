@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use super::End;
 use super::pages::Pages;
-use crate::limits::{CHUNK_BYTES, CONNECTION_BUFFER_BYTES, DIRECT_BLOCK_BYTES};
+use crate::limits::{CHUNK_BYTES, CONNECTION_BUFFER_BYTES, DIRECT_BLOCK_BYTES, STRAIGHT_BYTES};
 use crate::protocol::frame::{HASH_BYTES, HEADER_BYTES, Header};
-use crate::protocol::seal::{Opener, SealError, Sealer, TAG_BYTES};
+use crate::protocol::seal::{Opener, SealError, Sealer, TAG_BYTES, Tag};
 
 /// Where the content begins in a [`ChunkBuffer`]: at a page, as direct I/O asks.
 const CONTENT_AT: usize = DIRECT_BLOCK_BYTES;
@@ -45,8 +45,7 @@ impl ChunkBuffer {
     }
 }
 
-/// Seals and writes frames. A chunk passes straight through the `BufWriter`, which is smaller than it; small frames
-/// gather there.
+/// Seals and writes frames. Small ones gather in the `BufWriter`; a chunk goes past it.
 pub struct FrameWriter<W: Write> {
     out: BufWriter<W>,
     sealer: Sealer,
@@ -66,27 +65,40 @@ impl<W: Write> FrameWriter<W> {
         let header = header.encode();
         let tag = self.sealer.seal(&header, payload).map_err(|error| End::Exhausted(error.to_string()))?;
         sealed();
-        self.write_all(&mut [IoSlice::new(&header), IoSlice::new(payload), IoSlice::new(&tag)])
-            .map_err(|e| lost(&e))
+        let frame = &mut [IoSlice::new(&header), IoSlice::new(payload), IoSlice::new(&tag)];
+        let written = if payload.len() < STRAIGHT_BYTES {
+            write_all(&mut self.out, frame)
+        } else {
+            self.write_straight(frame)
+        };
+        written.map_err(|e| lost(&e))
     }
 
-    fn write_all(&mut self, mut rest: &mut [IoSlice<'_>]) -> io::Result<()> {
-        IoSlice::advance_slices(&mut rest, 0);
-        while !rest.is_empty() {
-            match self.out.write_vectored(rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => IoSlice::advance_slices(&mut rest, n),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
+    fn write_straight(&mut self, frame: &mut [IoSlice<'_>]) -> io::Result<()> {
+        // Not for every chunk: the stream hurries then.
+        if !self.out.buffer().is_empty() {
+            self.out.flush()?;
         }
-        Ok(())
+        write_all(self.out.get_mut(), frame)
     }
 
-    /// Hands the kernel what has gathered. Called when there is nothing to write for now.
+    /// Has all that was written leave. Called when there is nothing to write for now.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+fn write_all(to: &mut impl Write, mut rest: &mut [IoSlice<'_>]) -> io::Result<()> {
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match to.write_vectored(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => IoSlice::advance_slices(&mut rest, n),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
 
 /// Reads and opens frames.
@@ -136,44 +148,95 @@ impl<R: Read> FrameReader<R> {
     /// as the next one here.
     pub fn payload(&mut self, payload: &mut [u8], received: impl FnOnce()) -> Result<(), End> {
         let mut tag = [0; TAG_BYTES];
-        self.input.read_exact(payload).map_err(|e| lost(&e))?;
+        self.input.read_payload(payload).map_err(|e| lost(&e))?;
         self.input.read_exact(&mut tag).map_err(|e| lost(&e))?;
         received();
-        self.opener.open(&self.header, payload, &tag).map_err(|error| match error {
-            SealError::KeyUsedUp | SealError::Crypto => End::Exhausted(error.to_string()),
-            error => End::Forged(error),
-        })
+        self.opener.open(&self.header, payload, &tag).map_err(not_opened)
+    }
+
+    /// The same for one of `len` bytes, below [`STRAIGHT_BYTES`], that stays where it was read to.
+    ///
+    /// # Errors
+    /// As [`FrameReader::payload`].
+    pub fn payload_in_place(&mut self, len: usize, received: impl FnOnce()) -> Result<&mut [u8], End> {
+        let (payload, tag) = self.input.next(len + TAG_BYTES).map_err(|e| lost(&e))?.split_at_mut(len);
+        received();
+        let tag = Tag::try_from(&*tag).map_err(|_| lost(&io::ErrorKind::UnexpectedEof.into()))?;
+        self.opener.open(&self.header, payload, &tag).map_err(not_opened)?;
+        Ok(payload)
     }
 }
 
-/// What `BufReader` is, with a buffer that the system gets back (see [`Pages`]). What is at least as long as the buffer passes
-/// straight through.
+fn not_opened(error: SealError) -> End {
+    match error {
+        SealError::KeyUsedUp | SealError::Crypto => End::Exhausted(error.to_string()),
+        error => End::Forged(error),
+    }
+}
+
+/// What `BufReader` is, with a buffer that the system gets back (see [`Pages`]). Long payloads go past it; and behind one it
+/// takes no more than stands before the next, so that this can go past it as well.
 struct Buffered<R> {
     stream: R,
     buffer: Pages,
     /// What was read and not asked for yet.
     unread: Range<usize>,
+    /// How much to read at once.
+    ahead: usize,
 }
 
 impl<R: Read> Buffered<R> {
     fn new(stream: R) -> Self {
-        Buffered { stream, buffer: Pages::new(CONNECTION_BUFFER_BYTES), unread: 0..0 }
+        let buffer = Pages::new(CONNECTION_BUFFER_BYTES);
+        Buffered { stream, ahead: buffer.len(), buffer, unread: 0..0 }
+    }
+
+    fn read_payload(&mut self, payload: &mut [u8]) -> io::Result<()> {
+        if payload.len() < STRAIGHT_BYTES {
+            return self.read_exact(payload);
+        }
+        let (begun, rest) = payload.split_at_mut(self.unread.len().min(payload.len()));
+        self.take(begun);
+        self.ahead = TAG_BYTES + HEADER_BYTES;
+        self.stream.read_exact(rest)
+    }
+
+    /// The next `len` bytes, no more than the buffer has room for, where they are.
+    fn next(&mut self, len: usize) -> io::Result<&mut [u8]> {
+        if self.unread.len() < len {
+            self.buffer.copy_within(self.unread.clone(), 0);
+            self.unread = 0..self.unread.len();
+        }
+        while self.unread.len() < len {
+            match self.stream.read(&mut self.buffer[self.unread.end..]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => self.unread.end += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let start = self.unread.start;
+        self.unread.start += len;
+        Ok(&mut self.buffer[start..start + len])
+    }
+
+    /// Hands out what was read, as far as there is room for it.
+    fn take(&mut self, to: &mut [u8]) -> usize {
+        let from = &self.buffer[self.unread.clone()];
+        let n = from.len().min(to.len());
+        to[..n].copy_from_slice(&from[..n]);
+        self.unread.start += n;
+        n
     }
 }
 
 impl<R: Read> Read for Buffered<R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         if self.unread.is_empty() {
-            if to.len() >= self.buffer.len() {
-                return self.stream.read(to);
-            }
-            self.unread = 0..self.stream.read(&mut self.buffer)?;
+            self.unread = 0..self.stream.read(&mut self.buffer[..self.ahead])?;
+            self.ahead = self.buffer.len();
         }
-        let from = &self.buffer[self.unread.clone()];
-        let n = from.len().min(to.len());
-        to[..n].copy_from_slice(&from[..n]);
-        self.unread.start += n;
-        Ok(n)
+        Ok(self.take(to))
     }
 }
 
@@ -185,155 +248,5 @@ pub(super) fn lost(error: &io::Error) -> End {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chunk::{ChunkIndex, FileId};
-    use crate::protocol::frame::Kind;
-    use crate::protocol::seal::{Cipher, SessionSecret};
-
-    /// Counts system calls, and takes only a part of each write as a socket may.
-    #[derive(Default)]
-    struct Stream {
-        bytes: Vec<u8>,
-        calls: usize,
-        most_per_call: usize,
-    }
-
-    impl Write for &mut Stream {
-        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-            self.write_vectored(&[IoSlice::new(buf)])
-        }
-        fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-            self.calls += 1;
-            let all: Vec<u8> = bufs.iter().flat_map(|b| b.iter().copied()).take(self.most_per_call).collect();
-            self.bytes.extend(&all);
-            Ok(all.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn chunk(content_bytes: usize) -> Header {
-        Header { kind: Kind::Chunk, file: FileId(1), chunk: ChunkIndex(2), content_bytes }
-    }
-
-    /// The two ends of data connection `number`, past their hello.
-    fn keys(number: u32) -> (Sealer, Opener) {
-        let secret = SessionSecret::new([7; 32]);
-        let keys = || secret.data_keys(Cipher::preferred(), &[9; 16], number).unwrap();
-        let (mut sealer, _) = keys().for_sender();
-        let (_, mut opener) = keys().for_receiver();
-        opener.check_proof(b"hello", &sealer.prove(b"hello").unwrap()).unwrap();
-        (sealer, opener)
-    }
-
-    /// One frame with this payload as it travels, the first of connection `number`.
-    fn sealed(payload: &[u8], number: u32) -> Vec<u8> {
-        let mut stream = Stream { most_per_call: usize::MAX, ..Stream::default() };
-        let mut writer = FrameWriter::new(&mut stream, keys(number).0);
-        writer.write(&chunk(payload.len()), &mut payload.to_vec(), || ()).unwrap();
-        writer.flush().unwrap();
-        drop(writer);
-        stream.bytes
-    }
-
-    fn opened(bytes: &[u8], number: u32) -> Result<Vec<u8>, End> {
-        let mut reader = FrameReader::new(bytes, keys(number).1);
-        let header = reader.header()?.unwrap();
-        let mut payload = vec![0; header.content_bytes];
-        reader.payload(&mut payload, || ()).map(|()| payload)
-    }
-
-    #[test]
-    fn content_begins_at_a_page_right_behind_the_hash() {
-        let mut buffer = ChunkBuffer::new();
-        assert!(buffer.content(CHUNK_BYTES).as_ptr().addr().is_multiple_of(DIRECT_BLOCK_BYTES));
-        buffer.content(3).copy_from_slice(b"abc");
-        assert_eq!(buffer.whole(3, &[7; HASH_BYTES]), [&[7; HASH_BYTES], &b"abc"[..]].concat());
-        assert_eq!(buffer.hash(), [7; HASH_BYTES]);
-    }
-
-    #[test]
-    fn frames_come_back_whole_however_the_stream_cuts_them() {
-        for most_per_call in [1000, 65_536, usize::MAX] {
-            let (sealer, opener) = keys(0);
-            let mut stream = Stream { most_per_call, ..Stream::default() };
-            let mut writer = FrameWriter::new(&mut stream, sealer);
-            let large: Vec<u8> = (0..CHUNK_BYTES).map(|i| (i % 251) as u8).collect();
-            for payload in [&large[..], b"abc", b""] {
-                writer.write(&chunk(payload.len()), &mut payload.to_vec(), || ()).unwrap();
-            }
-            writer.flush().unwrap();
-            drop(writer);
-            let mut reader = FrameReader::new(&stream.bytes[..], opener);
-            for expected in [&large[..], b"abc", b""] {
-                let header = reader.header().unwrap().unwrap();
-                let mut payload = vec![0; header.content_bytes];
-                reader.payload(&mut payload, || ()).unwrap();
-                assert!(payload == expected);
-            }
-            assert_eq!(reader.header(), Ok(None));
-        }
-    }
-
-    #[test]
-    fn small_frames_share_one_system_call() {
-        let mut stream = Stream { most_per_call: usize::MAX, ..Stream::default() };
-        let mut writer = FrameWriter::new(&mut stream, keys(0).0);
-        for _ in 0..100 {
-            writer.write(&chunk(3), &mut [0; 3], || ()).unwrap();
-        }
-        writer.flush().unwrap();
-        drop(writer);
-        assert_eq!(stream.calls, 1);
-    }
-
-    #[test]
-    fn an_end_inside_a_frame_is_a_loss_and_not_a_forgery() {
-        let bytes = sealed(b"abcd", 0);
-        for cut in 1..bytes.len() {
-            assert!(matches!(opened(&bytes[..cut], 0), Err(End::Lost(_))), "cut at {cut}");
-        }
-        assert_eq!(opened(&bytes, 0), Ok(b"abcd".to_vec()));
-    }
-
-    #[test]
-    fn a_flipped_bit_anywhere_is_a_forgery_or_no_frame() {
-        let bytes = sealed(b"abcd", 0);
-        for at in 0..bytes.len() {
-            for bit in 0..8 {
-                let mut bytes = bytes.clone();
-                bytes[at] ^= 1 << bit;
-                // A length may also promise more than there is.
-                let result = opened(&bytes, 0);
-                assert!(matches!(result, Err(End::Forged(_) | End::Lost(_))), "byte {at} bit {bit}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_frame_of_another_connection_is_a_forgery() {
-        assert!(matches!(opened(&sealed(b"abcd", 0), 1), Err(End::Forged(_))));
-    }
-
-    #[test]
-    fn a_frame_twice_or_out_of_order_is_a_forgery() {
-        let (sealer, _) = keys(0);
-        let mut stream = Stream { most_per_call: usize::MAX, ..Stream::default() };
-        let mut writer = FrameWriter::new(&mut stream, sealer);
-        writer.write(&chunk(2), &mut b"ab".to_vec(), || ()).unwrap();
-        writer.write(&chunk(2), &mut b"cd".to_vec(), || ()).unwrap();
-        writer.flush().unwrap();
-        drop(writer);
-        let (first, second) = stream.bytes.split_at(stream.bytes.len() / 2);
-        assert!(matches!(opened(second, 0), Err(End::Forged(_))));
-        let twice = [first, first].concat();
-        let mut reader = FrameReader::new(&twice[..], keys(0).1);
-        let mut payload = [0; 2];
-        reader.header().unwrap();
-        reader.payload(&mut payload, || ()).unwrap();
-        reader.header().unwrap();
-        assert!(matches!(reader.payload(&mut payload, || ()), Err(End::Forged(_))));
-    }
-}
+#[path = "framing_tests.rs"]
+mod tests;

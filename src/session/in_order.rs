@@ -16,6 +16,7 @@ use super::framing::ChunkBuffer;
 use super::incoming::Offered;
 use super::receiving::Receiving;
 use super::stages::Clock;
+use super::under_way::FileUnderWay;
 use super::{End, FileStatus, PeerMisbehaved, Progress};
 use crate::chunk::ChunkIndex;
 use crate::limits::{IN_ORDER_STEP_CHUNKS, IN_ORDER_WINDOW_CHUNKS, WORKER_STACK_BYTES};
@@ -115,6 +116,12 @@ impl InOrder {
         state.early.insert(index.0, Chunk { buffer, len });
         self.changed.notify_one();
         Ok(())
+    }
+
+    /// How far it has come.
+    pub fn under_way(&self) -> FileUnderWay {
+        let state = self.state.lock();
+        FileUnderWay::new(self.offered.path.clone(), state.next, state.extent.layout())
     }
 
     /// The sender's hash of the file.
@@ -228,7 +235,7 @@ impl Receiving {
         let builder = thread::Builder::new().name("output".into()).stack_size(WORKER_STACK_BYTES);
         // Nobody waits for this thread: whoever reads the output may hold it up for ever.
         match builder.spawn(move || write_out(&session, &file, &output)) {
-            Ok(_) => self.outbox.send(ask),
+            Ok(_) => self.outbox.send(&ask),
             Err(error) => self.ending.decide(End::Exhausted(error.to_string())),
         }
     }
@@ -265,7 +272,7 @@ fn write_out(session: &Receiving, file: &InOrder, output: &Output) {
                 written += chunk.len as u64;
                 Progress::add(&session.progress.written, chunk.len as u64);
                 if let Some(end) = file.wrote(chunk) {
-                    session.outbox.send(ReceiverMessage::SendUpTo { file: file.offered.id, end });
+                    session.outbox.send(&ReceiverMessage::SendUpTo { file: file.offered.id, end });
                 }
             }
             Step::Compare { ours, theirs } if ours == theirs => {

@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::claims::Claims;
 use super::extent::Extent;
+use super::under_way::FileUnderWay;
 use super::{Outbox, PeerMisbehaved, Progress};
 use crate::chunk::{ChunkIndex, FileId, Layout};
 use crate::limits::{VALUES_IN_FLIGHT_MAX, WRITE_BACK_BYTES};
@@ -67,6 +68,8 @@ struct State {
     bytes: Option<Bytes>,
     extent: Extent,
     tree: Tree,
+    /// Chunks that were written or kept.
+    there: u64,
     /// Values that the sender knows and has not judged.
     announced: HashMap<u64, ChunkValue>,
     theirs: Option<Hash>,
@@ -85,6 +88,7 @@ impl Incoming {
             bytes: Some(bytes),
             extent: Extent::new(offered.id, offered.layout),
             tree: Tree::new(offered.layout),
+            there: 0,
             announced: HashMap::new(),
             theirs: None,
         };
@@ -138,6 +142,7 @@ impl Incoming {
             self.room.notify_all();
         }
         state.tree.insert(index, value).map_err(|_| self.wrong_chunk(index))?;
+        state.there += 1;
         Ok(state.settle())
     }
 
@@ -151,6 +156,7 @@ impl Incoming {
         self.room.notify_all();
         self.claim(index)?;
         state.tree.insert(index, value).map_err(|_| self.wrong_chunk(index))?;
+        state.there += 1;
         Ok(state.settle())
     }
 
@@ -184,6 +190,12 @@ impl Incoming {
         Offered { layout: self.state.lock().extent.layout(), ..self.offered.clone() }
     }
 
+    /// How far it has come.
+    pub fn under_way(&self) -> FileUnderWay {
+        let state = self.state.lock();
+        FileUnderWay::new(self.offered.path.clone(), state.there, state.extent.layout())
+    }
+
     /// Ends it early; hands out what it held, the first time.
     pub fn end(&self) -> Option<Bytes> {
         let bytes = self.state.lock().bytes.take();
@@ -207,7 +219,7 @@ impl Incoming {
         let mut state = self.state.lock();
         if state.bytes.is_some() {
             state.announced.extend((first.0..).zip(values.iter().copied()));
-            outbox.send(ReceiverMessage::Values { file: self.offered.id, first, values });
+            outbox.send(&ReceiverMessage::Values { file: self.offered.id, first, values });
         }
     }
 }

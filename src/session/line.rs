@@ -99,7 +99,7 @@ impl Line {
                 expected: "how many of those that were",
             })?;
         for (attempt, chunk) in state.unconfirmed.drain(..news) {
-            attempt.file.arrived(chunk);
+            attempt.arrived(chunk);
         }
         state.confirmed = frames;
         let now = Instant::now();

@@ -36,14 +36,19 @@ mod sending_stream;
 mod sending_work;
 pub mod stages;
 mod stragglers;
+pub mod under_way;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::name::{Name, RelativePath};
 use crate::protocol::message::{Failure, Outcome};
 use crate::source::Trouble;
 use crate::tree::Hash;
+use under_way::{Scene, UnderWay};
 
 pub use ending::{End, Ending, PeerMisbehaved};
 pub use finishing::Diligence;
@@ -129,6 +134,8 @@ pub struct Progress {
     pub written_before: AtomicU64,
     /// Bytes in the files that had an outcome when this session began.
     pub done_before: AtomicU64,
+    /// The session, while there is one.
+    scene: Mutex<Option<Weak<dyn Scene>>>,
 }
 
 impl Progress {
@@ -169,6 +176,18 @@ impl Progress {
         let told = Progress::get(&self.done_before).saturating_add(here);
         // The outcome of a file may be heard before the progress that it was part of.
         told.max(Progress::get(&self.bytes_done))
+    }
+
+    /// From now on this session is the one to look at.
+    pub fn follow<S: Scene + 'static>(&self, scene: &Arc<S>) {
+        let scene: Weak<S> = Arc::downgrade(scene);
+        *self.scene.lock() = Some(scene);
+    }
+
+    /// What is under way, with no more than `most` of its files; `None` while there is no session.
+    pub fn under_way(&self, most: usize) -> Option<UnderWay> {
+        let scene = self.scene.lock().as_ref()?.upgrade()?;
+        Some(scene.under_way(most))
     }
 
     /// A session was lost; the next one counts from 0, and offers again what has no outcome.

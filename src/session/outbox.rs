@@ -6,71 +6,92 @@
 //! chunks, and connection numbers. One that asks on and on without reading the answers is found out by
 //! [`OutboxReader::check`].
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::PeerMisbehaved;
-use crate::limits::{OUTBOX_BATCH_MESSAGES, OUTBOX_MESSAGES_MAX};
+use crate::limits::OUTBOX_MESSAGES_MAX;
 use crate::protocol::message::{Message, put_framed};
 
 /// Where a session's threads put what is to be said. Clones share one queue.
 pub struct Outbox<M> {
-    queue: Sender<M>,
-    waker: Arc<Waker>,
-}
-
-/// Wakes whoever takes it.
-#[derive(Default)]
-struct Waker {
-    filled: Notify,
-    nudged: AtomicBool,
+    shared: Arc<Shared>,
+    says: PhantomData<fn(M)>,
 }
 
 /// Where the control connection takes it.
 pub struct OutboxReader<M> {
-    queue: Receiver<M>,
-    waker: Arc<Waker>,
+    shared: Arc<Shared>,
+    says: PhantomData<fn() -> M>,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    filled: Notify,
+    nudged: AtomicBool,
+}
+
+/// Messages as they travel: whoever says one writes it, so that none passes from the memory of one thread to another's.
+#[derive(Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    messages: usize,
+    /// Messages that were taken last, and may still be on their way out.
+    taken: usize,
+    /// Nobody takes them any more.
+    closed: bool,
 }
 
 /// A queue and its reader.
 pub fn outbox<M>() -> (Outbox<M>, OutboxReader<M>) {
-    let (sender, receiver) = crossbeam_channel::unbounded();
-    let waker = Arc::new(Waker::default());
-    (Outbox { queue: sender, waker: waker.clone() }, OutboxReader { queue: receiver, waker })
+    let shared = Arc::new(Shared::default());
+    (Outbox { shared: shared.clone(), says: PhantomData }, OutboxReader { shared, says: PhantomData })
 }
 
 impl<M> Clone for Outbox<M> {
     fn clone(&self) -> Self {
-        Outbox { queue: self.queue.clone(), waker: self.waker.clone() }
+        Outbox { shared: self.shared.clone(), says: PhantomData }
     }
 }
 
-impl<M> Outbox<M> {
+impl<M: Message> Outbox<M> {
     /// Queues a message. Once the control connection is gone there is nobody left
     /// to tell, and the message is dropped: the session's [`Ending`](super::Ending) says why.
-    pub fn send(&self, message: M) {
-        if self.queue.send(message).is_ok() {
-            self.waker.filled.notify_one();
+    pub fn send(&self, message: &M) {
+        let mut queue = self.shared.queue.lock();
+        if queue.closed {
+            return;
+        }
+        put_framed(message, &mut queue.bytes);
+        queue.messages += 1;
+        let first = queue.messages == 1;
+        drop(queue);
+        // With the first of them all are taken.
+        if first {
+            self.shared.filled.notify_one();
         }
     }
 
     /// Has the control connection say now what it says by itself from time to time.
     pub fn nudge(&self) {
-        self.waker.nudged.store(true, Ordering::Relaxed);
-        self.waker.filled.notify_one();
+        self.shared.nudged.store(true, Ordering::Relaxed);
+        self.shared.filled.notify_one();
     }
 }
 
-impl<M: Message> OutboxReader<M> {
+impl<M> OutboxReader<M> {
     /// Demands that the peer reads what it is told.
     ///
     /// # Errors
     /// More than [`OUTBOX_MESSAGES_MAX`] messages wait for it.
     pub fn check(&self) -> Result<(), PeerMisbehaved> {
-        match self.queue.len() {
+        let queue = self.shared.queue.lock();
+        match queue.messages + queue.taken {
             0..=OUTBOX_MESSAGES_MAX => Ok(()),
             _ => Err(PeerMisbehaved::TooMany {
                 what: "answers that it does not read",
@@ -84,18 +105,64 @@ impl<M: Message> OutboxReader<M> {
     pub async fn take_all(&self, to: &mut Vec<u8>) -> bool {
         loop {
             self.take_rest(to);
-            let nudged = self.waker.nudged.swap(false, Ordering::Relaxed);
+            let nudged = self.shared.nudged.swap(false, Ordering::Relaxed);
             if nudged || !to.is_empty() {
                 return nudged;
             }
-            self.waker.filled.notified().await;
+            self.shared.filled.notified().await;
         }
     }
 
-    /// Appends the messages that are there now, at most one batch.
+    /// Appends the messages that are there now to those that have not been written; an empty `to` says that all have.
     pub fn take_rest(&self, to: &mut Vec<u8>) {
-        for message in self.queue.try_iter().take(OUTBOX_BATCH_MESSAGES) {
-            put_framed(&message, to);
+        let mut queue = self.shared.queue.lock();
+        let new = std::mem::take(&mut queue.messages);
+        if to.is_empty() {
+            queue.taken = new;
+            std::mem::swap(to, &mut queue.bytes);
+        } else {
+            queue.taken += new;
+            to.append(&mut queue.bytes);
         }
+    }
+}
+
+impl<M> Drop for OutboxReader<M> {
+    fn drop(&mut self) {
+        *self.shared.queue.lock() = Queue { closed: true, ..Queue::default() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::SenderMessage;
+
+    #[test]
+    fn what_is_taken_and_not_written_counts_as_unread() {
+        let (outbox, reader) = outbox();
+        let say = |messages| (0..messages).for_each(|_| outbox.send(&SenderMessage::Beat));
+        let mut writing = Vec::new();
+        say(OUTBOX_MESSAGES_MAX / 2);
+        reader.take_rest(&mut writing);
+        say(OUTBOX_MESSAGES_MAX - OUTBOX_MESSAGES_MAX / 2);
+        assert_eq!(reader.check(), Ok(()));
+        say(1);
+        assert!(reader.check().is_err());
+        reader.take_rest(&mut writing);
+        assert!(reader.check().is_err(), "they are only elsewhere");
+        writing.clear();
+        reader.take_rest(&mut writing);
+        assert_eq!(reader.check(), Ok(()));
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_connection_that_is_gone() {
+        let (outbox, reader) = outbox();
+        outbox.send(&SenderMessage::Beat);
+        drop(reader);
+        outbox.send(&SenderMessage::Beat);
+        let queue = outbox.shared.queue.lock();
+        assert_eq!((queue.bytes.capacity(), queue.messages), (0, 0));
     }
 }

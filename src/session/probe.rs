@@ -126,6 +126,7 @@ impl Probing {
             ReceiverMessage::HungUp { connection, .. } if connection >= self.share().into() => Ok(()),
             ReceiverMessage::HungUp { .. } => Err(End::Lost("a data connection ended".into())),
             ReceiverMessage::Leave { text } => Err(End::PeerLeft(text)),
+            ReceiverMessage::Away => Err(End::Away),
             ReceiverMessage::Bye if state.finished => Err(End::Complete),
             _ => {
                 let expected = "how far the probes have come";
@@ -161,7 +162,7 @@ impl Probing {
     pub fn finish(&self) {
         self.stop();
         self.state.lock().finished = true;
-        self.outbox.send(SenderMessage::Finish { files: 0 });
+        self.outbox.send(&SenderMessage::Finish { files: 0 });
     }
 
     /// Sends the threads home.

@@ -16,6 +16,7 @@ use super::receiving::{Receiving, Target};
 use super::receiving_outcomes::storage_failure;
 use super::stages::Clock;
 use super::{End, FileStatus, PeerMisbehaved, Progress};
+use crate::limits::STRAIGHT_BYTES;
 use crate::protocol::frame::{HASH_BYTES, Header, Kind};
 use crate::protocol::seal::Opener;
 use crate::protocol::spent::Stage;
@@ -139,39 +140,39 @@ impl<R: Read> Worker<'_, R> {
         if let Err(error) = written {
             return Ok(session.fail_incoming(incoming, storage_failure(&error))?);
         }
+        // The outcome of the last chunk has the sender told what all took.
+        self.clock.count();
         Progress::add(&session.progress.written, len);
         let settled = incoming.stored(header.chunk, value)?;
         session.settle(&incoming.offered, settled)
     }
 
-    fn receive_whole_in_order(&mut self, incoming: &InOrder, header: &Header) -> Result<(), End> {
-        let Offered { id, layout, .. } = incoming.offered;
-        if !layout.is_single() {
-            return Err(PeerMisbehaved::WrongChunk { file: id.0, chunk: 0 }.into());
-        }
-        check_length(header, layout.size())?;
-        let theirs = Hash::from_bytes(self.buffer.hash());
-        let value = chunk_value(layout, header.chunk, self.buffer.content(header.content_bytes));
-        // The hash first: what is known to be wrong is not written.
-        incoming.root(theirs)?;
-        Ok(incoming.take(header.chunk, value, header.content_bytes, &mut self.buffer)?)
-    }
-
+    /// A file that is one chunk.
     fn receive_whole(&mut self, header: &Header) -> Result<(), End> {
-        let payload = self.buffer.whole(header.content_bytes, &[0; HASH_BYTES]);
-        self.reader.payload(payload, || self.clock.turn_to(Stage::Open))?;
-        self.clock.turn_to(Stage::Hash);
-        if let Ok(Target::InOrder(incoming)) = self.session.target(header.file) {
-            return self.receive_whole_in_order(&incoming, header);
+        let Worker { session, reader, buffer, clock, .. } = self;
+        let len = HASH_BYTES + header.content_bytes;
+        let payload = if session.to.output().is_none() && len < STRAIGHT_BYTES {
+            reader.payload_in_place(len, || clock.turn_to(Stage::Open))?
+        } else {
+            let payload = buffer.whole(header.content_bytes, &[0; HASH_BYTES]);
+            reader.payload(payload, || clock.turn_to(Stage::Open))?;
+            payload
+        };
+        clock.turn_to(Stage::Hash);
+        if session.to.output().is_some() {
+            return self.receive_whole_in_order(header);
         }
-        let offered = self.session.take_single(header.file)?;
+        let (hash, content) = payload.split_at(HASH_BYTES);
+        let mut theirs = [0; HASH_BYTES];
+        theirs.copy_from_slice(hash);
+        let theirs = Hash::from_bytes(theirs);
+        let offered = session.take_single(header.file)?;
         check_length(header, offered.layout.size())?;
-        let theirs = Hash::from_bytes(self.buffer.hash());
-        let content = self.buffer.content(header.content_bytes);
         let ours = Hash::from_bytes(chunk_value(offered.layout, header.chunk, content));
-        let session = self.session;
-        self.clock.turn_to(Stage::Write);
-        match store_whole(session, &offered, content, ours == theirs) {
+        clock.turn_to(Stage::Write);
+        let stored = store_whole(session, &offered, content, ours == theirs);
+        clock.count();
+        match stored {
             Ok(stored) => {
                 Progress::add(&session.progress.written, offered.layout.size());
                 match stored {
@@ -182,6 +183,24 @@ impl<R: Read> Worker<'_, R> {
             Err(error) => session.fail(&offered, storage_failure(&error)),
         }
         Ok(())
+    }
+
+    /// One that goes to the standard output.
+    fn receive_whole_in_order(&mut self, header: &Header) -> Result<(), End> {
+        let incoming = match self.session.target(header.file)? {
+            Target::InOrder(incoming) => incoming,
+            Target::Incoming(_) | Target::Failed => return Ok(()),
+        };
+        let Offered { id, layout, .. } = incoming.offered;
+        if !layout.is_single() {
+            return Err(PeerMisbehaved::WrongChunk { file: id.0, chunk: 0 }.into());
+        }
+        check_length(header, layout.size())?;
+        let theirs = Hash::from_bytes(self.buffer.hash());
+        let value = chunk_value(layout, header.chunk, self.buffer.content(header.content_bytes));
+        // The hash first: what is known to be wrong is not written.
+        incoming.root(theirs)?;
+        Ok(incoming.take(header.chunk, value, header.content_bytes, &mut self.buffer)?)
     }
 }
 

@@ -160,7 +160,7 @@ impl Receiving {
 
     /// Tells the sender something about its connections.
     pub fn say(&self, message: ReceiverMessage) {
-        self.outbox.send(message);
+        self.outbox.send(&message);
     }
 
     /// How many data connections the session may have at present.

@@ -96,7 +96,7 @@ pub(super) fn start(session: &Arc<Receiving>, incoming: Arc<Incoming>, bytes: &B
     let mut say_missing = |end: u64, then: u64| {
         if missing_from < end {
             let (first, count) = (ChunkIndex(missing_from), end - missing_from);
-            session.outbox.send(ReceiverMessage::Missing { file: incoming.offered.id, first, count });
+            session.outbox.send(&ReceiverMessage::Missing { file: incoming.offered.id, first, count });
         }
         missing_from = then;
     };

@@ -110,7 +110,7 @@ impl Receiving {
         if offered.layout.is_single() {
             let file = offered.id;
             self.files.lock().singles.insert(file, offered);
-            self.outbox.send(ReceiverMessage::Send { file });
+            self.outbox.send(&ReceiverMessage::Send { file });
             return;
         }
         let (path, size) = (&offered.path, offered.layout.size());
@@ -123,7 +123,7 @@ impl Receiving {
             Ok(part) if part.is_fresh() => {
                 let file = offered.id;
                 self.insert(Arc::new(Incoming::new(offered, Bytes::Part(Arc::new(part)))));
-                self.outbox.send(ReceiverMessage::Send { file });
+                self.outbox.send(&ReceiverMessage::Send { file });
             }
             Ok(part) => self.start_comparing(offered, Bytes::Part(Arc::new(part)), Against::Part),
             Err(error) => self.fail(&offered, storage_failure(&error)),
@@ -134,7 +134,7 @@ impl Receiving {
         let file = offered.id;
         let incoming = Arc::new(Incoming::new(offered, bytes.clone()));
         self.insert(incoming.clone());
-        self.outbox.send(ReceiverMessage::Compare { file, against });
+        self.outbox.send(&ReceiverMessage::Compare { file, against });
         receiving_compare::start(self, incoming, &bytes);
     }
 

@@ -1,5 +1,6 @@
 //! What becomes of the files of a session at the receiver, and who is told.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use super::finishing::{Complete, Finished, Finisher};
@@ -8,8 +9,9 @@ use super::receiving::Receiving;
 use super::{End, FileReport, FileStatus, PeerMisbehaved, Progress, ReportKind};
 use crate::chunk::{ChunkIndex, FileId};
 use crate::limits::{CHUNK_BYTES, FAILED_FILES_MAX};
+use crate::name::Escaped;
 use crate::protocol::message::{Cause, Failure, Outcome, ReceiverMessage};
-use crate::sink::{Found, Part, Published, SinkError, SinkErrorKind};
+use crate::sink::{Existing, ExistingFile, Found, Part, Published, SinkError, SinkErrorKind};
 use crate::tree::{Hash, Tree, chunk_value};
 
 impl Receiving {
@@ -19,7 +21,8 @@ impl Receiving {
         let offered = &Offered { layout, ..offered.clone() };
         self.files.lock().incoming.remove(&offered.id);
         let part = match bytes {
-            Bytes::Existing(_) if ours == theirs => {
+            Bytes::Existing(there) if ours == theirs => {
+                self.dress_identical(offered, &there);
                 self.report(offered, Some(ours), FileStatus::Identical);
                 return Ok(());
             }
@@ -31,6 +34,15 @@ impl Receiving {
         };
         self.publish(offered, part, ours, theirs);
         Ok(())
+    }
+
+    /// What may be replaced gets all of the sender's file, and not its bytes alone.
+    fn dress_identical(&self, offered: &Offered, there: &ExistingFile) {
+        if self.to.existing() == Existing::Overwrite
+            && let Err(error) = there.dress(&offered.metadata)
+        {
+            tracing::warn!("{error}");
+        }
     }
 
     /// Gives a complete part file its name, if it is the file that was sent; otherwise removes it.
@@ -164,7 +176,7 @@ impl Receiving {
         files.open -= 1;
         files.large -= usize::from(large);
         drop(files);
-        self.outbox.send(ReceiverMessage::Outcome { file, outcome });
+        self.outbox.send(&ReceiverMessage::Outcome { file, outcome });
         Progress::add(&self.progress.files_done, 1);
         let mut files = self.files.lock();
         files.untold -= 1;
@@ -179,7 +191,7 @@ impl Receiving {
     pub(super) fn complete(&self) {
         let Progress { written, kept, .. } = &*self.progress;
         let (written, kept) = (Progress::get(written), Progress::get(kept));
-        self.outbox.send(ReceiverMessage::Progress { written, kept });
+        self.outbox.send(&ReceiverMessage::Progress { written, kept });
         self.ending.decide(End::Complete);
     }
 }
@@ -189,5 +201,9 @@ pub(super) fn storage_failure(error: &SinkError) -> Failure {
         SinkErrorKind::Policy => Cause::Refused,
         SinkErrorKind::Storage => Cause::Storage,
     };
+    // The sender is told what to do. What the system said is for whoever looks closer, here.
+    if let Some(source) = error.source() {
+        tracing::info!("{}: caused by: {source}", Escaped::path(error.path()));
+    }
     Failure::new(cause, error.to_string())
 }

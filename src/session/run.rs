@@ -50,13 +50,6 @@ impl Outgoing {
         self.layout.known_size().or_else(|| self.length.get().copied().flatten())
     }
 
-    /// The receiver has taken a chunk in. It will not be needed again.
-    pub fn arrived(&self, chunk: ChunkIndex) {
-        if let Some(stream) = self.item.stream() {
-            stream.release(chunk.0);
-        }
-    }
-
     /// Whether it takes more than one frame.
     pub fn is_large(&self) -> bool {
         !self.layout.is_single()
@@ -68,6 +61,8 @@ pub struct Attempt {
     pub file: Arc<Outgoing>,
     pub against: Against,
     pub tree: Mutex<Tree>,
+    /// Chunks of it that the receiver has taken in or had.
+    pub there: AtomicU64,
     /// Set when nothing more is to be sent of it; chunks under way may still finish.
     pub over: AtomicBool,
     /// Held while a verdict is queued, so that none follows the one that ends the attempt.
@@ -77,7 +72,22 @@ pub struct Attempt {
 impl Attempt {
     pub fn new(file: Arc<Outgoing>, against: Against) -> Attempt {
         let tree = Mutex::new(Tree::new(file.layout));
-        Attempt { file, against, tree, over: AtomicBool::new(false), verdicts: Mutex::default() }
+        Attempt {
+            file,
+            against,
+            tree,
+            there: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+            verdicts: Mutex::default(),
+        }
+    }
+
+    /// The receiver has taken a chunk in. It will not be needed again.
+    pub fn arrived(&self, chunk: ChunkIndex) {
+        self.there.fetch_add(1, Ordering::Relaxed);
+        if let Some(stream) = self.file.item.stream() {
+            stream.release(chunk.0);
+        }
     }
 
     /// Ends the attempt. Returns false where it had ended before.
@@ -137,7 +147,12 @@ impl Run {
     }
 
     pub fn is_exhausted(&self) -> bool {
-        self.attempt.is_over() || self.cursor.load(Ordering::Relaxed) >= self.end
+        self.attempt.is_over() || self.left() == 0
+    }
+
+    /// How many chunks have not been dealt.
+    pub fn left(&self) -> u64 {
+        self.end.saturating_sub(self.cursor.load(Ordering::Relaxed))
     }
 
     /// Whether other receivers may want these chunks at the same time: not those that only this one has or has lost.

@@ -55,6 +55,8 @@ pub struct Sending {
     pub(super) outbox: Outbox<SenderMessage>,
     pub(super) observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
+    /// All folders were walked through: what is not offered yet has no bytes.
+    pub(super) walked: AtomicBool,
     /// Nothing is to be stored.
     pub(super) dry_run: bool,
     /// How fast chunks may go, where the user has set that.
@@ -116,6 +118,12 @@ impl Queue {
         self.finished && self.stream.is_none() && self.front(Lanes::All).is_none()
     }
 
+    /// Whether more than so many chunks wait to be dealt.
+    pub(super) fn has_more_than(&self, chunks: usize) -> bool {
+        let runs = self.send.iter().take(chunks + 1);
+        runs.map(|run| run.left()).fold(0, u64::saturating_add) > chunks as u64
+    }
+
     pub(super) fn has_room_for(&self, large: bool) -> bool {
         self.files.len() < FILES_IN_FLIGHT_MAX && !(large && self.large >= LARGE_FILES_IN_FLIGHT_MAX)
     }
@@ -148,6 +156,7 @@ impl Sending {
             outbox,
             observer,
             progress,
+            walked: AtomicBool::new(false),
             dry_run,
             pace,
             reads_once: AtomicBool::new(false),
@@ -239,6 +248,7 @@ impl Sending {
                 Ok(())
             }
             ReceiverMessage::Leave { text } => Err(End::PeerLeft(text)),
+            ReceiverMessage::Away => Err(End::Away),
             ReceiverMessage::Bye => {
                 let queue = self.queue.lock();
                 if queue.finished && queue.files.is_empty() {

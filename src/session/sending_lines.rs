@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::PeerMisbehaved;
 use super::line::Line;
 use super::sending::Sending;
-use super::stragglers::{Speed, is_straggler};
+use super::stragglers::{Speed, straggler};
 use crate::protocol::message::SenderMessage;
 
 impl Sending {
@@ -50,7 +50,7 @@ impl Sending {
     /// A worker could not go on: asks the receiver how far its connection came.
     pub fn line_failed(&self, line: &Line) {
         line.hang_up();
-        self.outbox.send(SenderMessage::HangUp { connection: line.number });
+        self.outbox.send(&SenderMessage::HangUp { connection: line.number });
     }
 
     /// Gives up the data connections that are stuck (see [`Line::is_stuck`]).
@@ -62,23 +62,28 @@ impl Sending {
         }
     }
 
-    /// Once all chunks are dealt, gives up data connections that would hold up the end: see `is_straggler`.
-    pub fn give_up_stragglers(&self, now: Instant) {
+    /// Once all chunks are dealt, gives up the data connection that would hold up the end, if there is one: see
+    /// `straggler`. Whether there was.
+    pub fn give_up_straggler(&self, now: Instant) -> bool {
         if !self.queue.lock().is_dealt() {
-            return;
+            return false;
         }
-        let lines: Vec<Arc<Line>> = self.lines.lock().values().cloned().collect();
+        let mut lines: Vec<Arc<Line>> = self.lines.lock().values().cloned().collect();
+        lines.retain(|line| !line.is_closed());
         let speeds: Vec<Speed> = lines.iter().map(|line| line.speed(now)).collect();
-        for (line, speed) in lines.iter().zip(&speeds) {
-            if !line.is_closed() && is_straggler(speed, &speeds) {
-                let backlog = speed.backlog;
-                tracing::info!(
-                    "data connection {} is slow; the {backlog} chunks on it go another way",
-                    line.number
-                );
-                self.line_failed(line);
-            }
-        }
+        let Some((line, speed)) = straggler(&speeds).and_then(|at| lines.get(at).zip(speeds.get(at))) else {
+            return false;
+        };
+        let (number, backlog) = (line.number, speed.backlog);
+        tracing::info!("data connection {number} is slow; chunks on it that go another way: {backlog}");
+        self.line_failed(line);
+        true
+    }
+
+    /// Whether one more data connection than `lines` would find something to do. At the end a new one, which is slow at first,
+    /// would only take the last chunks from those that wait for them.
+    pub fn has_work_beside(&self, lines: usize) -> bool {
+        lines == 0 || self.queue.lock().has_more_than(lines)
     }
 
     /// Ends all data connections under their workers.
@@ -95,7 +100,10 @@ impl Sending {
     pub(super) fn line_hung_up(&self, connection: u32, frames: u64) -> Result<(), PeerMisbehaved> {
         let Some(line) = self.lines.lock().remove(&connection) else { return Ok(()) };
         let lost = line.close(frames)?;
-        tracing::info!("data connection {connection} ended; {} chunks go another way", lost.len());
+        tracing::info!(
+            "data connection {connection} ended; chunks on it that go another way: {}",
+            lost.len()
+        );
         for (attempt, chunk) in lost {
             self.deal_again(&attempt, chunk);
         }

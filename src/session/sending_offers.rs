@@ -44,7 +44,7 @@ impl Sending {
         queue.files.insert(file.id, Entry { file: Arc::new(file), attempt: None, asked_up_to: 0, queued: 0 });
         drop(queue);
         Progress::add(&self.progress.offered, offer.kind.size());
-        self.outbox.send(SenderMessage::Offer(offer));
+        self.outbox.send(&SenderMessage::Offer(offer));
         Ok(())
     }
 
@@ -52,7 +52,7 @@ impl Sending {
     pub fn next_of(&self, feed: &mut Feed) -> Option<Next> {
         // Reads folders, so not under the lock that every worker takes.
         match feed.next() {
-            Next::Later => {}
+            Next::Later => self.walked.store(true, Ordering::Relaxed),
             next => return Some(next),
         }
         let mut queue = self.queue.lock();
@@ -74,7 +74,7 @@ impl Sending {
         queue.finished = true;
         let files = queue.offered;
         drop(queue);
-        self.outbox.send(SenderMessage::Finish { files });
+        self.outbox.send(&SenderMessage::Finish { files });
     }
 
     /// Tells the user of something that cannot be offered.

@@ -97,7 +97,7 @@ impl Sending {
         }
         self.progress.stream_ended(bytes);
         // Before the hash, which whoever hashes the last chunk may say from now on.
-        self.outbox.send(SenderMessage::Length { file: file.id, bytes });
+        self.outbox.send(&SenderMessage::Length { file: file.id, bytes });
         // A stream was offered only because it has two chunks, and each was read once.
         if let Ok(Some(hash)) = attempt.tree.lock().close(Layout::new(bytes)) {
             self.say_root(file, hash);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::line::Line;
 use super::run::{Attempt, Outgoing, Run};
@@ -76,14 +77,14 @@ impl Sending {
     pub(super) fn differs(&self, attempt: &Attempt) {
         let _verdict = attempt.verdicts.lock();
         if attempt.end() {
-            self.outbox.send(SenderMessage::Differs { file: attempt.file.id });
+            self.outbox.send(&SenderMessage::Differs { file: attempt.file.id });
         }
     }
 
     pub(super) fn withdraw(&self, attempt: &Attempt, error: &SourceError) {
         let failure = Failure::new(Cause::Source, error.to_string());
         if attempt.end() && attempt.file.withdrawn.set(failure.clone()).is_ok() {
-            self.outbox.send(SenderMessage::Withdraw { file: attempt.file.id, failure });
+            self.outbox.send(&SenderMessage::Withdraw { file: attempt.file.id, failure });
         }
     }
 
@@ -91,7 +92,8 @@ impl Sending {
     pub(super) fn keep(&self, attempt: &Attempt, chunk: ChunkIndex) {
         let _verdict = attempt.verdicts.lock();
         if !attempt.is_over() {
-            self.outbox.send(SenderMessage::Keep { file: attempt.file.id, chunk });
+            attempt.there.fetch_add(1, Ordering::Relaxed);
+            self.outbox.send(&SenderMessage::Keep { file: attempt.file.id, chunk });
         }
     }
 
@@ -125,7 +127,7 @@ impl Sending {
     /// Every chunk was read and hashed.
     pub(super) fn say_root(&self, file: &Outgoing, hash: Hash) {
         if file.root.set(hash).is_ok() {
-            self.outbox.send(SenderMessage::Root { file: file.id, hash });
+            self.outbox.send(&SenderMessage::Root { file: file.id, hash });
         }
     }
 }

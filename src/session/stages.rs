@@ -1,63 +1,81 @@
 //! Clocks for the threads that move chunks: each knows what it does at a moment, so that in the end somebody can say what
 //! the transfer was waiting for.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::limits::STAGES_TOLD_EVERY;
+use parking_lot::Mutex;
+
 use crate::protocol::spent::{Busy, STAGES, Spent, Stage};
+
+/// Nanoseconds in each stage.
+type Times = [AtomicU64; STAGES];
 
 /// The time of all threads of one end of a session.
 #[derive(Debug, Default)]
 pub struct Stages {
-    nanos: [AtomicU64; STAGES],
+    threads: Mutex<Threads>,
+}
+
+#[derive(Debug, Default)]
+struct Threads {
+    running: Vec<Arc<Times>>,
+    /// Of those that have ended.
+    ended: [u64; STAGES],
 }
 
 impl Stages {
     pub fn spent(&self, busy: Option<Busy>) -> Spent {
-        Spent { nanos: std::array::from_fn(|n| self.nanos[n].load(Ordering::Relaxed)), busy }
+        let threads = self.threads.lock();
+        let nanos = std::array::from_fn(|n| {
+            let running = threads.running.iter().map(|times| times[n].load(Ordering::Relaxed));
+            running.fold(threads.ended[n], u64::saturating_add)
+        });
+        Spent { nanos, busy }
     }
 }
 
-/// The clock of one thread. It reads the time once for each change of stage, and tells the others only now and then.
+/// The clock of one thread. It reads the time once for each change of stage, and writes to memory that is its own: anybody
+/// may look at any moment, and no thread waits for another.
 pub(super) struct Clock<'a> {
     stages: &'a Stages,
-    own: [u64; STAGES],
+    own: Arc<Times>,
     doing: Stage,
     since: Instant,
-    told: Instant,
 }
 
 impl<'a> Clock<'a> {
     pub fn new(stages: &'a Stages, doing: Stage) -> Clock<'a> {
-        let now = Instant::now();
-        Clock { stages, own: [0; STAGES], doing, since: now, told: now }
+        let own = Arc::new(Times::default());
+        stages.threads.lock().running.push(Arc::clone(&own));
+        Clock { stages, own, doing, since: Instant::now() }
     }
 
     /// From now on the thread does something else.
     pub fn turn_to(&mut self, stage: Stage) {
         let now = Instant::now();
-        self.own[self.doing as usize] += nanos(now.duration_since(self.since));
+        let time = &self.own[self.doing as usize];
+        let spent = time.load(Ordering::Relaxed).saturating_add(nanos(now.duration_since(self.since)));
+        // Nobody else writes it.
+        time.store(spent, Ordering::Relaxed);
         (self.doing, self.since) = (stage, now);
-        if now.duration_since(self.told) >= STAGES_TOLD_EVERY {
-            self.told = now;
-            self.tell();
-        }
     }
 
-    fn tell(&mut self) {
-        for (all, own) in self.stages.nanos.iter().zip(&mut self.own) {
-            if *own > 0 {
-                all.fetch_add(std::mem::take(own), Ordering::Relaxed);
-            }
-        }
+    /// Counts what it does as far as it has come, for those who look before it turns to something else.
+    pub fn count(&mut self) {
+        self.turn_to(self.doing);
     }
 }
 
 impl Drop for Clock<'_> {
     fn drop(&mut self) {
-        self.turn_to(self.doing);
-        self.tell();
+        self.count();
+        let mut threads = self.stages.threads.lock();
+        threads.running.retain(|times| !Arc::ptr_eq(times, &self.own));
+        for (all, own) in threads.ended.iter_mut().zip(self.own.iter()) {
+            *all = all.saturating_add(own.load(Ordering::Relaxed));
+        }
     }
 }
 

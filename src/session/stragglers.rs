@@ -20,8 +20,14 @@ impl Speed {
     }
 }
 
-/// Whether the connection `this`, one of `all`, is worth giving up: what is on it would come much sooner over the others.
-pub fn is_straggler(this: &Speed, all: &[Speed]) -> bool {
+/// Which connection, if any, is worth giving up: what is on it would come much sooner over the others. Only the slowest: once
+/// it is gone the others have its share of the way.
+pub fn straggler(all: &[Speed]) -> Option<usize> {
+    let slow = all.iter().enumerate().filter(|(_, this)| is_straggler(this, all));
+    slow.max_by_key(|(_, this)| this.time(this.rate)).map(|(at, _)| at)
+}
+
+fn is_straggler(this: &Speed, all: &[Speed]) -> bool {
     let others = all.iter().map(|speed| speed.rate).sum::<f64>() - this.rate;
     if this.backlog == 0 || others <= 0.0 {
         return false;
@@ -51,6 +57,13 @@ mod tests {
         assert_eq!(judged(&[(50, 1.0), (1, 0.0)]), [false, true]);
         assert_eq!(judged(&[(50, 1.0)]), [false]);
         assert_eq!(judged(&[(5, 0.0), (5, 0.0)]), [false, false]);
+    }
+
+    #[test]
+    fn of_several_the_slowest_is_given_up_first() {
+        let speed = |backlog, rate| Speed { backlog, rate };
+        assert_eq!(straggler(&[speed(0, 400.0), speed(3, 4.0), speed(3, 2.0), speed(3, 4.0)]), Some(2));
+        assert_eq!(straggler(&[speed(2, 400.0), speed(2, 400.0)]), None);
     }
 
     #[test]

@@ -7,11 +7,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
+use parking_lot::Mutex;
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::error::{FileKind, SinkError};
+use super::scarce::Scarcity;
 
 /// A folder just made is for nobody else's eyes until it gets the mode that the sender's has.
 const FOLDER_MODE: RawMode = 0o700;
@@ -37,6 +40,9 @@ pub(super) struct Place {
     pub(super) refused: AtomicU8,
     /// How a file that was made without a name gets one: see [`unnamed`].
     pub(super) unnamed: AtomicU8,
+    /// When a part file was last waited for in vain: others are then transferred here at the same time.
+    pub(super) waited_in_vain: Mutex<Option<Instant>>,
+    scarcity: Scarcity,
 }
 
 impl Dir {
@@ -91,12 +97,13 @@ impl Dir {
     /// Opens `name` beneath the handle: no symlink is followed, and a FIFO cannot make it wait.
     pub(super) fn open(&self, name: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let open = || {
+        let once = || {
             retry_on_intr(|| match self.place.beneath {
                 true => open_beneath(self.fd(), name, flags, mode),
                 false => rustix::fs::openat(&self.fd, name, flags, mode),
             })
         };
+        let open = || self.place.scarcity.outlast(once);
         if flags.contains(OFlags::CREATE) { self.writing(open) } else { open() }
     }
 

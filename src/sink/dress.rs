@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::{Gid, Mode, RawMode, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{Gid, Mode, RawMode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 
 use super::dir::Dir;
@@ -65,6 +65,15 @@ pub(super) fn dress(
     if let Err(errno) = rustix::fs::futimens(file, &times(metadata)) {
         refused(Kind::Time, "the time of the last change", errno);
     }
+}
+
+/// Whether a file has all that already, as far as that is seen without a look at its attributes.
+pub(super) fn is_dressed(stat: &Stat, metadata: &Metadata) -> bool {
+    let wanted = Mode::from_raw_mode(mode(metadata.mode, Of::File, false) as RawMode);
+    metadata.archive.is_none()
+        && Mode::from_raw_mode(stat.st_mode) == wanted
+        && stat.st_mtime == metadata.mtime_seconds
+        && i64::try_from(stat.st_mtime_nsec).is_ok_and(|nanos| nanos == i64::from(metadata.mtime_nanos))
 }
 
 /// Dresses the symbolic link `name`: it has no mode of its own.

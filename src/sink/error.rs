@@ -8,6 +8,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::descriptors;
 use crate::name::{BadName, Escaped};
 
 /// An error of the destination. `path` is always the path as the user knows it: DIR joined with the name.
@@ -69,6 +70,7 @@ pub enum SinkError {
         /// The final path.
         path: PathBuf,
         /// What the system said.
+        #[source]
         cause: io::Error,
     },
     /// A write outside of the announced size.
@@ -111,6 +113,7 @@ pub enum SinkError {
         /// What was tried, as in "may not ... PATH".
         action: &'static str,
         /// What the system said.
+        #[source]
         cause: io::Error,
     },
     /// The file system is mounted read-only.
@@ -168,15 +171,24 @@ pub enum SinkError {
         path: PathBuf,
     },
     /// Any other error of the system.
-    #[error("cannot {action} {}: {cause}; check the disk and the directory, then send again", Escaped::from(.path.as_path()))]
+    #[error("cannot {action} {}: {cause}; {}, then send again", Escaped::from(.path.as_path()), remedy(.cause))]
     Io {
         /// What was touched.
         path: PathBuf,
         /// What was tried, as in "cannot ... PATH".
         action: &'static str,
         /// What the system said.
+        #[source]
         cause: io::Error,
     },
+}
+
+/// What may help against what the system said.
+fn remedy(cause: &io::Error) -> &'static str {
+    if descriptors::are_used_up(cause) {
+        return "raise the limit of open files (ulimit -n)";
+    }
+    "check the disk and the directory"
 }
 
 /// Whose matter an error is.

@@ -17,13 +17,20 @@ use rustix::io::Errno;
 use super::dir::{Dir, kind_of};
 use super::error::{FileKind, SinkError};
 use super::space;
-use crate::limits::{FOLDER_HANDLE_AGE_MAX, FOLDER_HANDLES_MAX, FOLDERS_MADE_MAX};
+use crate::descriptors;
+use crate::limits::{
+    DESCRIPTORS_PER_FOLDER_HANDLE, FOLDER_HANDLE_AGE_MAX, FOLDER_HANDLES_MAX, FOLDERS_MADE_MAX,
+};
 
 /// The destination and the folders beneath it.
 #[derive(Debug)]
 pub(super) struct Folders {
     root: Arc<Dir>,
     open: Mutex<HashMap<Box<[u8]>, Held>>,
+    /// The one that was last looked for in vain: of a folder that is to come, many files are offered in a row.
+    missing: Mutex<Option<(Box<[u8]>, Instant)>>,
+    /// How many of them are held open.
+    most: usize,
     made: Made,
 }
 
@@ -49,13 +56,21 @@ struct Made {
 pub(super) enum Manner {
     /// Nothing.
     Look,
+    /// Nothing; and one that was missing a moment ago need not be looked for.
+    Glance,
     /// Its owner, when that is us, gets access to it.
     Enter,
 }
 
 impl Folders {
     pub(super) fn new(root: Dir) -> Self {
-        Self { root: Arc::new(root), open: Mutex::default(), made: Made::default() }
+        Self {
+            root: Arc::new(root),
+            open: Mutex::default(),
+            most: descriptors::at_most(FOLDER_HANDLES_MAX, DESCRIPTORS_PER_FOLDER_HANDLE),
+            missing: Mutex::default(),
+            made: Made::default(),
+        }
     }
 
     /// The destination itself.
@@ -75,13 +90,26 @@ impl Folders {
         if let Some(dir) = self.held(below) {
             return Ok(Some(dir));
         }
+        if manner == Manner::Glance && self.was_missing(below) {
+            return Ok(None);
+        }
         let found = match self.root.open_folder(below) {
             Ok(dir) => Some(dir),
             Err(Errno::NOENT) => None,
             // Either there is no such call, or only the way from folder to folder tells what is wrong.
             Err(_) => walk(&self.root, below, manner)?,
         };
+        if manner == Manner::Glance && found.is_none() {
+            *self.missing.lock() = Some((below.into(), Instant::now()));
+        }
         Ok(found.map(|dir| self.hold(dir)))
+    }
+
+    fn was_missing(&self, below: &[u8]) -> bool {
+        let missing = self.missing.lock();
+        missing
+            .as_ref()
+            .is_some_and(|(path, since)| **path == *below && since.elapsed() <= FOLDER_HANDLE_AGE_MAX)
     }
 
     /// The same, and makes what is missing.
@@ -182,11 +210,12 @@ impl Folders {
         let now = Instant::now();
         let dir = Arc::new(dir);
         let held = Held { dir: Arc::clone(&dir), since: now, used: now };
+        self.missing.lock().take_if(|(path, _)| **path == *dir.below());
         let mut open = self.open.lock();
-        if open.len() >= FOLDER_HANDLES_MAX {
+        if open.len() >= self.most {
             open.retain(|_, held| now.duration_since(held.since) <= FOLDER_HANDLE_AGE_MAX);
         }
-        if open.len() >= FOLDER_HANDLES_MAX
+        if open.len() >= self.most
             && let Some(oldest) = open.iter().min_by_key(|(_, held)| held.used).map(|(key, _)| key.clone())
         {
             open.remove(&oldest);

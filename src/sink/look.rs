@@ -9,11 +9,13 @@ use rustix::io::Errno;
 
 use super::bytes::read_exact_at;
 use super::dir::kind_of;
+use super::dress;
 use super::error::{FileKind, SinkError};
 use super::folders::{self, Folders, Manner};
 use super::space::length;
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
+use crate::protocol::message::Metadata;
 
 /// What [`look`](super::Sink::look) found at a final name.
 #[derive(Debug)]
@@ -51,6 +53,22 @@ impl ExistingFile {
         }
     }
 
+    /// Gives it mode, time and the like of the sender's file, which has the same bytes, as far as we may. One with further names
+    /// stays as it is: they are none of the sender's business.
+    ///
+    /// # Errors
+    /// [`SinkError::UnexpectedEnd`] when it has another length by now, otherwise what the system said.
+    pub fn dress(&self, metadata: &Metadata) -> Result<(), SinkError> {
+        let again = if self.fd.is_none() { Some(self.open_again(0, 0)?) } else { None };
+        let Some(fd) = self.fd.as_ref().or(again.as_ref()) else { return Ok(()) };
+        let failed = |errno| SinkError::system("look at", self.path(), errno);
+        let stat = rustix::fs::fstat(fd).map_err(failed)?;
+        if stat.st_nlink <= 1 && !dress::is_dressed(&stat, metadata) {
+            dress::dress(self.folders.root(), fd.as_fd(), metadata, dress::Of::File, &|| self.path());
+        }
+        Ok(())
+    }
+
     /// Whatever file stands there now will do, as only its bytes count: if it has the length that was found.
     fn open_again(&self, offset: u64, wanted: usize) -> Result<OwnedFd, SinkError> {
         let failed = |errno| SinkError::system("open", self.path(), errno);
@@ -78,7 +96,7 @@ impl ExistingFile {
 }
 
 pub(super) fn look(folders: &Arc<Folders>, path: &RelativePath, size: u64) -> Result<Found, SinkError> {
-    let dir = match folders.find(folders::parent(path.as_bytes()), Manner::Look) {
+    let dir = match folders.find(folders::parent(path.as_bytes()), Manner::Glance) {
         Ok(Some(dir)) => dir,
         Ok(None) => return Ok(Found::Nothing),
         // A folder of ours may be closed even to us, until something is to be written there. Making the part file

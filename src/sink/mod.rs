@@ -28,7 +28,9 @@ mod look;
 mod numbering;
 mod output;
 mod part;
+mod part_lock;
 mod publish;
+mod scarce;
 mod space;
 mod stream;
 #[cfg(test)]

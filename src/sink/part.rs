@@ -8,23 +8,26 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use rustix::fs::{Dev, FlockOperation, Mode, OFlags, RawMode, Stat};
+use rustix::fs::{Dev, Mode, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::bytes::{DataExtents, read_exact_at};
-use super::dir::{Dir, is_unsupported, kind_of};
-use super::error::{FileKind, SinkError};
+use super::dir::{Dir, is_unsupported};
+use super::error::SinkError;
+use super::part_lock::{lock, not_opened};
 use super::stream::Size;
 use super::{hole, space};
 use crate::direct::DirectFile;
 use crate::limits::{
-    FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_RACES_MAX, PARTS_PER_NAME_MAX, ZEROS_BYTES,
+    FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_RELEASE_PATIENCE, PARTS_PER_NAME_MAX,
+    ZEROS_BYTES,
 };
 use crate::name::{Name, PART_PREFIX, PART_SUFFIX, shorten};
 
 /// Nobody else reads or writes a file that is not complete.
-const PART_MODE: RawMode = 0o600;
+pub(super) const PART_MODE: RawMode = 0o600;
 
 /// A part file that this value alone holds, by an exclusive lock, until it is published, discarded or dropped.
 ///
@@ -59,11 +62,10 @@ impl Part {
         }
         for number in 0..PARTS_PER_NAME_MAX {
             let part_name = part_file_name(name, number);
-            let Some(locked) =
-                lock(dir, &part_name).map_err(|refused| not_opened(dir, &target, bytes, refused))?
-            else {
-                continue;
-            };
+            let patience = if number == 0 { PART_RELEASE_PATIENCE } else { Duration::ZERO };
+            let locked = lock(dir, &part_name, patience)
+                .map_err(|refused| not_opened(dir, &target, bytes, refused))?;
+            let Some(locked) = locked else { continue };
             let part = Self {
                 dir: Arc::clone(dir),
                 file: locked.file,
@@ -276,105 +278,6 @@ impl Drop for Part {
             tracing::debug!(part = %crate::name::Escaped(&self.part_name), %errno, "could not remove a part file that is of no use");
         }
     }
-}
-
-/// An open part file under our lock.
-struct Locked {
-    file: OwnedFd,
-    stat: Stat,
-}
-
-/// What one attempt at a part name came to.
-enum Attempt {
-    Ours(Locked),
-    /// In use by another transfer, or nothing that we would write into.
-    NotForUs,
-    /// It changed hands between opening and locking.
-    Lost,
-}
-
-/// What was tried, and what the system said.
-type Refused = (&'static str, Errno);
-
-const MAKING: &str = "make a part file for";
-
-fn not_opened(dir: &Dir, target: &Path, size: u64, refused: Refused) -> SinkError {
-    match refused {
-        // FAT's answer to a name with a character it cannot store.
-        (MAKING, Errno::INVAL) => {
-            SinkError::NameUnstorable { path: target.to_owned(), cause: Errno::INVAL.into() }
-        }
-        (action, errno) => space::refused(action, dir.fd(), size, target, errno),
-    }
-}
-
-fn lock(dir: &Dir, part_name: &[u8]) -> Result<Option<Locked>, Refused> {
-    for _ in 0..PART_RACES_MAX {
-        match attempt(dir, part_name)? {
-            Attempt::Ours(locked) => return Ok(Some(locked)),
-            Attempt::NotForUs => return Ok(None),
-            Attempt::Lost => {}
-        }
-    }
-    Ok(None)
-}
-
-fn attempt(dir: &Dir, part_name: &[u8]) -> Result<Attempt, Refused> {
-    // A new one first: most files are new, and then one call does it.
-    let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-    match dir.open(part_name, new, Mode::from_raw_mode(PART_MODE)) {
-        Ok(file) => claim(dir, part_name, file, true),
-        Err(Errno::EXIST | Errno::LOOP) => attempt_existing(dir, part_name),
-        Err(errno) => Err((MAKING, errno)),
-    }
-}
-
-fn attempt_existing(dir: &Dir, part_name: &[u8]) -> Result<Attempt, Refused> {
-    // Looked at before it is opened, as opening a device can have effects of its own.
-    match dir.stat(part_name) {
-        Ok(Some(stat)) if is_our_kind(&stat, false) => {}
-        Ok(Some(_)) => return Ok(Attempt::NotForUs),
-        Ok(None) => return Ok(Attempt::Lost),
-        Err(errno) => return Err(("look at the part file for", errno)),
-    }
-    match dir.open(part_name, OFlags::RDWR, Mode::empty()) {
-        Ok(file) => claim(dir, part_name, file, false),
-        Err(Errno::NOENT) => Ok(Attempt::Lost),
-        Err(Errno::LOOP | Errno::ACCESS | Errno::PERM | Errno::NXIO | Errno::ISDIR) => Ok(Attempt::NotForUs),
-        Err(errno) => Err(("open the part file for", errno)),
-    }
-}
-
-/// Locks an open part file, then looks whether it is still the one its name stands for: until the lock was
-/// ours, its former holder could publish or remove it.
-fn claim(dir: &Dir, part_name: &[u8], file: OwnedFd, is_new: bool) -> Result<Attempt, Refused> {
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Ok(Attempt::NotForUs),
-        // Without locks nobody can know whether an old part is in use, but one just made is surely free, and
-        // everybody else here leaves it alone for the same reason.
-        Err(errno) if is_unsupported(errno) || errno == Errno::NOLCK => {
-            if !is_new {
-                return Ok(Attempt::NotForUs);
-            }
-        }
-        Err(errno) => return Err(("lock the part file for", errno)),
-    }
-    let stat = rustix::fs::fstat(&file).map_err(|errno| ("look at the part file for", errno))?;
-    let still_there = dir.is_still(part_name, &stat).map_err(|errno| ("look at the part file for", errno))?;
-    Ok(match (still_there, is_our_kind(&stat, is_new)) {
-        (false, _) => Attempt::Lost,
-        (true, false) => Attempt::NotForUs,
-        (true, true) => Attempt::Ours(Locked { file, stat }),
-    })
-}
-
-/// Whether a file is one that lanx would make: regular, with one name, and ours. A new file is ours whatever
-/// owner the file system shows: some show the one they were mounted for.
-fn is_our_kind(stat: &Stat, is_new: bool) -> bool {
-    kind_of(stat) == FileKind::Regular
-        && stat.st_nlink <= 1
-        && (is_new || stat.st_uid == rustix::process::geteuid().as_raw())
 }
 
 /// The name of the part file: `.{name}.lanx-part`, `.{name}.{number}.lanx-part`, or where that is too long

@@ -1,10 +1,12 @@
 //! What can be wrong with a source.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::descriptors;
 use crate::limits::{ATTRIBUTES_BYTES_MAX, FILE_BYTES_MAX};
-use crate::name::{BadName, Escaped};
+use crate::name::{BadName, Escaped, NameFault, shown};
 
 /// How a file differs from what was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +35,16 @@ pub enum SourceError {
     Io { path: PathBuf, doing: &'static str, source: io::Error },
     #[error("{}: is {what}; only files can be sent, and folders with what is in them", Escaped::path(path))]
     NotRegular { path: PathBuf, what: &'static str },
-    #[error("{}: has {size} bytes; lanx sends files of up to {FILE_BYTES_MAX} bytes", Escaped::path(path))]
+    #[error(
+        "{}: has {size} bytes, and lanx sends files of up to {FILE_BYTES_MAX}; split it",
+        Escaped::path(path)
+    )]
     TooLarge { path: PathBuf, size: u64 },
+    #[error(
+        "{}: has bytes to read and is said to have none, as files of /proc are; send what a program reads from it with `lanx send -`",
+        Escaped::path(path)
+    )]
+    NoSize { path: PathBuf },
     #[error(
         "{}: has more extended attributes than the {ATTRIBUTES_BYTES_MAX} bytes that lanx takes along; send it without --archive",
         Escaped::path(path)
@@ -45,7 +55,7 @@ pub enum SourceError {
         Escaped::path(path)
     )]
     Loop { path: PathBuf },
-    #[error("{}: {reason}; rename it to send it", Escaped::path(path))]
+    #[error("{}{reason}", place(path, reason))]
     BadName { path: PathBuf, reason: BadName },
     #[error(
         "{}: changed while it was being sent ({change}); send it again once nothing writes to it",
@@ -61,6 +71,7 @@ impl SourceError {
             SourceError::Io { path, .. }
             | SourceError::NotRegular { path, .. }
             | SourceError::TooLarge { path, .. }
+            | SourceError::NoSize { path }
             | SourceError::TooManyAttributes { path }
             | SourceError::Loop { path }
             | SourceError::BadName { path, .. }
@@ -69,11 +80,23 @@ impl SourceError {
     }
 }
 
+/// Where a bad name stands, unless it is the whole path that is bad.
+fn place(path: &Path, reason: &BadName) -> String {
+    match reason.fault() {
+        NameFault::PathTooLong { .. } => String::new(),
+        _ => format!("{}: ", shown(path.as_os_str().as_bytes())),
+    }
+}
+
 /// What went wrong in words a user knows, and what to do about it.
 fn io_text(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file; check the path".into(),
         io::ErrorKind::PermissionDenied => "permission denied; you need read access to it".into(),
-        _ => error.to_string(),
+        io::ErrorKind::NotADirectory => "what stands before a '/' in it is no folder; check the path".into(),
+        _ if descriptors::are_used_up(error) => {
+            format!("{error}; raise the limit of open files (ulimit -n), then send it again")
+        }
+        _ => format!("{error}; check the disk, then send it again"),
     }
 }

@@ -153,7 +153,7 @@ impl Source {
         // Once is enough: what is the offered file afterwards was it while it was read. And where it is not, that says
         // more than how reading it failed.
         open.check_unchanged()?;
-        read
+        read.and_then(|()| if buf.is_empty() { open.check_empty() } else { Ok(()) })
     }
 }
 
@@ -206,6 +206,16 @@ impl OpenSource {
         match self.stamp.change_to(&now) {
             None => Ok(()),
             Some(change) => Err(SourceError::Changed { path: self.path.clone(), change }),
+        }
+    }
+
+    /// Checks that a file which is said to be empty has nothing to read: the system makes those of `/proc` as they are read,
+    /// and says that they have no bytes.
+    fn check_empty(&self) -> Result<(), SourceError> {
+        match self.file.read_at(&mut [0], 0) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(SourceError::NoSize { path: self.path.clone() }),
+            Err(source) => Err(SourceError::Io { path: self.path.clone(), doing: "read", source }),
         }
     }
 

@@ -7,6 +7,7 @@
 //! - [`SharedReader`] lets several receivers have what was read once.
 
 mod attributes;
+mod debt;
 mod error;
 mod feed;
 mod file;

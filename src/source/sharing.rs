@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use rangemap::RangeSet;
 
+use super::debt::Debt;
 use super::file::Stamp;
 use super::shared::Content;
 use crate::limits::{
     CHUNK_BYTES, SHARED_BYTES_MAX, SHARED_CHUNK_BYTES_MIN, SHARED_FILES_MAX, SHARED_WAIT_MAX,
-    SHARED_WAIT_PART,
 };
 
 /// A set of readers, a bit for each.
@@ -70,10 +70,7 @@ pub(super) struct Reader {
     pub attached: bool,
     /// Its threads that wait for room.
     waiting: u32,
-    /// When what others have waited for it will be forgotten.
-    settled_at: Option<Instant>,
-    /// Up to when waiting was counted: threads that wait together wait once.
-    counted_to: Option<Instant>,
+    debt: Debt,
     /// The files that its receiver has answered for.
     wishes: HashMap<Stamp, Wish>,
 }
@@ -282,15 +279,10 @@ impl Books {
         self.files.get(&place.stamp)?.chunks.get(&place.chunk)
     }
 
-    /// For how long the others may wait for these readers: the least of what each has left. Waiting is forgotten in
-    /// [`SHARED_WAIT_PART`] times the time it took.
+    /// For how long the others may wait for these readers: the least of what each has left.
     fn credit(&self, readers: Readers, now: Instant) -> Duration {
-        let left = |reader: &Reader| {
-            let debt = reader.settled_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-            SHARED_WAIT_MAX.saturating_sub(debt / SHARED_WAIT_PART)
-        };
         let chosen = self.readers.iter().enumerate().filter(|(at, _)| readers & bit(*at) != 0);
-        chosen.map(|(_, reader)| left(reader)).min().unwrap_or(SHARED_WAIT_MAX)
+        chosen.map(|(_, reader)| reader.debt.credit(now)).min().unwrap_or(SHARED_WAIT_MAX)
     }
 
     /// A thread of `me` begins to wait for room, or has done so.
@@ -301,15 +293,10 @@ impl Books {
 
     /// Somebody waited for `laggards` from `since` to `now`.
     pub fn count_wait(&mut self, laggards: Readers, since: Instant, now: Instant) {
-        for (at, reader) in self.readers.iter_mut().enumerate() {
-            if laggards & bit(at) == 0 {
-                continue;
-            }
-            let from = reader.counted_to.map_or(since, |to| to.max(since));
-            let time = now.saturating_duration_since(from) * SHARED_WAIT_PART;
-            reader.counted_to = Some(now);
-            reader.settled_at = Some(reader.settled_at.map_or(now, |at| at.max(now)) + time);
-        }
+        let readers = self.readers.iter_mut().enumerate();
+        readers
+            .filter(|(at, _)| laggards & bit(*at) != 0)
+            .for_each(|(_, reader)| reader.debt.add(since, now));
     }
 
     /// Takes in what `Answer::Lead` asked for.

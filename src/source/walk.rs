@@ -47,6 +47,11 @@ impl Excludes {
     fn has(&self, path: &Path, is_folder: bool) -> bool {
         self.0.matched(path, is_folder).is_ignore()
     }
+
+    /// What stands at `path`, seen from the folder `root`.
+    fn has_below(&self, root: &Path, path: &Path, is_folder: bool) -> bool {
+        !self.0.is_empty() && self.has(path.strip_prefix(root).unwrap_or(path), is_folder)
+    }
 }
 
 /// How to walk.
@@ -232,14 +237,13 @@ impl Walk {
         let path = entry.path();
         let is_folder = entry.file_type().is_dir();
         let current = self.current.as_mut()?;
-        let below = path.strip_prefix(&current.root).unwrap_or(path);
-        if self.options.excludes.has(below, is_folder) {
+        if self.options.excludes.has_below(&current.root, path, is_folder) {
             if is_folder {
                 current.entries.skip_current_dir();
             }
             return None;
         }
-        let (within, folder) = current.way.last().map(|(within, folder)| (within.join(), folder.clone()))?;
+        let (within, folder) = current.way.last().map(|(within, folder)| (within.join(), folder.as_ref()))?;
         let to = match place(folder, entry) {
             Ok(to) => to,
             Err(error) => {
@@ -311,10 +315,10 @@ impl Walk {
         within: Within,
     ) -> Option<Item> {
         let several = self.options.archive && metadata.nlink() > 1 && metadata.is_file();
-        let item = |what| Item::new(Some(to.clone()), what, described.clone(), within);
         if !several {
-            return Some(item(what));
+            return Some(Item::new(Some(to), what, described, within));
         }
+        let item = |what| Item::new(Some(to.clone()), what, described.clone(), within);
         let inode = (metadata.dev(), metadata.ino());
         if let Some((first, unmet)) = self.names.get_mut(&inode) {
             let first = first.clone();
@@ -335,13 +339,13 @@ impl Walk {
 }
 
 /// Where an entry of the folder at `folder` goes.
-fn place(folder: Option<RelativePath>, entry: &DirEntry) -> Result<RelativePath, SourceError> {
-    let bad = |reason| bad_name(entry.path(), reason);
-    let name = Name::from_local(entry.file_name()).map_err(bad)?;
-    match folder {
-        Some(folder) => folder.join(&name).map_err(bad),
-        None => Ok(name.into()),
-    }
+fn place(folder: Option<&RelativePath>, entry: &DirEntry) -> Result<RelativePath, SourceError> {
+    let name = entry.file_name();
+    let place = match folder {
+        Some(folder) => folder.join(name),
+        None => Name::from_local(name).map(RelativePath::from),
+    };
+    place.map_err(|reason| bad_name(entry.path(), reason))
 }
 
 fn describe(path: &Path, metadata: &FileMetadata, all: bool) -> Result<Metadata, SourceError> {

@@ -1,17 +1,20 @@
-//! How busy this machine is, and how much of that is this program's doing.
+//! How busy the CPUs are that this program may use, and how much of that is its own doing.
 
 use std::fs;
+use std::thread::available_parallelism;
 
 use crate::protocol::spent::Busy;
 
 /// Times since the machine or the program started, in ticks, as far as the system tells them.
 #[derive(Clone, Copy, Debug)]
 struct Times {
-    /// Of all CPUs: those that were not idle, and all.
+    /// Of the CPUs that this program may use: when they were not idle, and all.
     busy: u64,
     all: u64,
     /// Of this program.
     own: u64,
+    /// How many CPUs these are.
+    cpus: u64,
 }
 
 /// Watches how busy the machine is from now on.
@@ -27,32 +30,64 @@ impl Load {
 
     /// How busy the machine was since then; `None` where the system does not tell.
     pub fn so_far(&self) -> Option<Busy> {
-        share(self.since?, times()?)
+        let quota = available_parallelism().map_or(u64::MAX, |cpus| cpus.get() as u64);
+        share(self.since?, times()?, quota)
     }
 }
 
-fn share(before: Times, now: Times) -> Option<Busy> {
+/// How busy the CPUs were. A program may be allowed the time of fewer of them, `quota`, than it may run on; it then has no
+/// rest when it has used up that.
+fn share(before: Times, now: Times, quota: u64) -> Option<Busy> {
     let all = now.all.checked_sub(before.all).filter(|all| *all > 0)?;
-    let thousandths = |before: u64, now: u64| {
-        u16::try_from(now.saturating_sub(before).min(all).saturating_mul(1000) / all).ok()
+    let thousandths = |before: u64, now: u64, all: u64| {
+        let share = now.saturating_sub(before).min(all).saturating_mul(1000).checked_div(all)?;
+        u16::try_from(share).ok()
     };
-    Some(Busy { machine: thousandths(before.busy, now.busy)?, own: thousandths(before.own, now.own)? })
+    let allowed = all.saturating_mul(quota.min(now.cpus)).checked_div(now.cpus)?;
+    let own = thousandths(before.own, now.own, allowed)?;
+    Some(Busy { machine: thousandths(before.busy, now.busy, all)?.max(own), own })
 }
 
 fn times() -> Option<Times> {
-    let (busy, all) = of_machine(&fs::read_to_string("/proc/stat").ok()?)?;
+    let may_use = usable();
+    let (busy, all, cpus) = of_machine(&fs::read_to_string("/proc/stat").ok()?, may_use)?;
     let own = of_program(&fs::read_to_string("/proc/self/stat").ok()?)?;
-    Some(Times { busy, all, own })
+    Some(Times { busy, all, own, cpus })
 }
 
-/// The first line of Linux's /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal (proc_stat(5)). Guests are in
-/// user. Time that other machines took from this one counts as busy: it could not be used.
-fn of_machine(text: &str) -> Option<(u64, u64)> {
-    let fields = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace().take(8);
-    let ticks: Vec<u64> = fields.map(|field| field.parse().ok()).collect::<Option<_>>()?;
-    let idle = ticks.get(3)?.saturating_add(*ticks.get(4)?);
-    let all = ticks.iter().fold(0_u64, |sum, ticks| sum.saturating_add(*ticks));
-    Some((all.saturating_sub(idle), all))
+/// Which CPUs this program may run on.
+#[cfg(target_os = "linux")]
+fn usable() -> impl Fn(usize) -> bool {
+    let set = rustix::thread::sched_getaffinity(None).ok();
+    move |cpu| set.is_none_or(|set| cpu >= rustix::thread::CpuSet::MAX_CPU || set.is_set(cpu))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn usable() -> impl Fn(usize) -> bool {
+    |_| true
+}
+
+/// The lines of the CPUs in Linux's /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal (proc_stat(5)). Guests
+/// are in user. Time that other machines took from this one counts as busy: it could not be used. The sums of those that
+/// `may_use` picks, and how many they are.
+fn of_machine(text: &str, may_use: impl Fn(usize) -> bool) -> Option<(u64, u64, u64)> {
+    let mut sums = (0_u64, 0_u64, 0_u64);
+    for line in text.lines() {
+        let mut fields = line.split_whitespace();
+        let cpu = fields.next().and_then(|name| name.strip_prefix("cpu")).and_then(|cpu| cpu.parse().ok());
+        if !cpu.is_some_and(&may_use) {
+            continue;
+        }
+        let ticks: Vec<u64> = fields.take(8).map(|field| field.parse().ok()).collect::<Option<_>>()?;
+        let idle = ticks.get(3)?.saturating_add(*ticks.get(4)?);
+        let all = ticks.iter().fold(0_u64, |sum, ticks| sum.saturating_add(*ticks));
+        sums = (
+            sums.0.saturating_add(all.saturating_sub(idle)),
+            sums.1.saturating_add(all),
+            sums.2.saturating_add(1),
+        );
+    }
+    (sums.2 > 0).then_some(sums)
 }
 
 /// Fields 14 and 15 of Linux's /proc/self/stat: user and system time (proc_pid_stat(5)). The second field, the program's
@@ -68,17 +103,30 @@ fn of_program(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn times(machine: &str, own: u64) -> Times {
+        let (busy, all, cpus) = of_machine(machine, |cpu| cpu != 1).unwrap();
+        Times { busy, all, own, cpus }
+    }
+
+    const BEFORE: &str =
+        "cpu  9 9 9 9 9 9 9 9\ncpu0 100 0 100 700 100 0 0 0 0 0\ncpu1 1 1 1 1 1 1 1 1\nintr 5";
+
     #[test]
     fn what_is_not_idle_is_busy() {
-        let times = |machine, own| {
-            let (busy, all) = of_machine(machine).unwrap();
-            Times { busy, all, own }
-        };
-        let before = times("cpu  100 0 100 700 100 0 0 0 0 0\ncpu0 1 2 3", 10);
-        let now = times("cpu  150 10 120 720 110 5 3 2 0 0\n", 40);
+        let before = times(BEFORE, 10);
+        let now = times("cpu0 150 10 120 720 110 5 3 2 0 0\ncpu1 9 9 9 9 9 9 9 9", 40);
         // 50 + 10 + 20 + 5 + 3 + 2 of 120, and 30 of 120.
-        assert_eq!(share(before, now), Some(Busy { machine: 750, own: 250 }));
-        assert_eq!(share(before, before), None);
+        assert_eq!(share(before, now, 1), Some(Busy { machine: 750, own: 250 }));
+        assert_eq!(share(before, now, 64), Some(Busy { machine: 750, own: 250 }));
+        assert_eq!(share(before, before, 1), None);
+    }
+
+    #[test]
+    fn who_has_used_up_what_it_is_allowed_has_no_rest() {
+        let before = times(&format!("{BEFORE}\ncpu2 0 0 0 0 0 0 0 0"), 10);
+        let now = times("cpu0 150 0 100 750 100 0 0 0 0 0\ncpu2 0 0 0 100 0 0 0 0", 106);
+        assert_eq!(share(before, now, 1), Some(Busy { machine: 960, own: 960 }));
+        assert_eq!(share(before, now, 2), Some(Busy { machine: 480, own: 480 }));
     }
 
     #[test]
@@ -89,8 +137,8 @@ mod tests {
 
     #[test]
     fn what_is_no_such_file_says_nothing() {
-        for text in ["", "cpu", "cpu  1 2", "cpu  a b c d e", "intr 5"] {
-            assert!(of_machine(text).is_none() && of_program(text).is_none(), "{text}");
+        for text in ["", "cpu", "cpu  1 2 3 4 5", "cpu0 1 2", "cpu0  a b c d e", "intr 5"] {
+            assert!(of_machine(text, |_| true).is_none() && of_program(text).is_none(), "{text}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ pub enum ConfigDirError {
     )]
     Nowhere,
     /// The folder cannot be made or looked at.
-    #[error("cannot {doing} the configuration folder {}: {source}", path.display())]
+    #[error("cannot {doing} the configuration folder {}: {source}; change its owner or permissions, or set LANX_CONFIG_DIR to a folder of your own", path.display())]
     Io {
         /// `create` or `look at`.
         doing: &'static str,
@@ -59,6 +60,23 @@ impl ConfigDir {
     /// No variable names a folder, it cannot be made, or others than its user may write to it.
     pub fn open(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigDirError> {
         Self::at(&locate(lookup)?)
+    }
+
+    /// The path of a file in the folder, which is looked at in the same way; `None` if no such file is there. Nothing is made.
+    ///
+    /// # Errors
+    /// Others than its user may write to the folder.
+    pub fn file(
+        lookup: impl Fn(&str) -> Option<OsString>,
+        name: &str,
+    ) -> Result<Option<PathBuf>, ConfigDirError> {
+        let Ok(folder) = locate(lookup) else { return Ok(None) };
+        let path = folder.join(name);
+        // Any other error is told by whoever opens it.
+        match fs::symlink_metadata(&path) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            _ => Self::at(&folder).map(|_| Some(path)),
+        }
     }
 
     /// The same for a folder that is already known.

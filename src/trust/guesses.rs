@@ -157,6 +157,16 @@ impl GuessBook {
         })))
     }
 
+    /// From now on the user's code is this one. What was guessed at another one does not count for it; the pauses stay.
+    pub fn change(&self, code: Code) {
+        let mut state = self.state();
+        if *state.code != code {
+            state.code = Arc::new(code);
+            state.generation += 1;
+            state.wrong = 0;
+        }
+    }
+
     /// The code that holds now.
     pub fn code(&self) -> Arc<Code> {
         Arc::clone(&self.state().code)

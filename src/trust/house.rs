@@ -9,7 +9,7 @@ use super::fingerprint::Fingerprint;
 use super::guesses::GuessBook;
 use super::identity::Identity;
 use super::peer_store::{PeerStore, PeerStoreError};
-use super::peers::HostKey;
+use super::peers::{HostKey, KnownHost};
 use super::tls::{self, TlsError};
 
 /// A receiver's door.
@@ -43,7 +43,22 @@ impl House {
     pub fn lets_in(&self, peer: &Fingerprint) -> Result<bool, PeerStoreError> {
         Ok(self.open || *peer == self.own || self.store.load()?.is_paired(peer))
     }
+
+    /// What the holder of this key is called here; the beginning of the key where it has no name, and nothing where it is
+    /// our own.
+    pub fn name_of(&self, peer: &Fingerprint) -> Option<String> {
+        if *peer == self.own {
+            return None;
+        }
+        let peers = self.store.load().ok();
+        let paired = peers.iter().flat_map(|peers| peers.senders()).find(|known| known.fingerprint == *peer);
+        let key = || peer.to_string().chars().take(KEY_SHOWN_CHARS).collect();
+        Some(paired.map_or_else(key, |known| known.name.clone()))
+    }
 }
+
+/// How much of a key is shown where it stands for a name: enough to tell machines apart, and to name one to `lanx trust`.
+const KEY_SHOWN_CHARS: usize = 15;
 
 /// A sender on its way.
 #[derive(Clone)]
@@ -53,8 +68,17 @@ pub struct Visitor {
     pub store: PeerStore,
     /// What to prove to a receiver that does not know us.
     pub code: Option<Code>,
-    /// Whether a receiver that lets everybody in may be trusted the first time it is seen.
-    pub trust_first_sight: bool,
+    pub first_sight: FirstSight,
+}
+
+/// Which receiver that lets everybody in may be trusted the first time it is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstSight {
+    None,
+    /// One that the user named by an address, or by a name that the resolver knows. A name that was only announced is
+    /// anybody's.
+    Named,
+    Any,
 }
 
 /// What a sender knows of a receiver.
@@ -78,7 +102,7 @@ impl Visitor {
     /// [`TlsError`] where the identity cannot be used.
     pub fn new(identity: &Identity, store: PeerStore, code: Option<Code>) -> Result<Visitor, TlsError> {
         let tls = tls::client_config(identity)?;
-        Ok(Visitor { tls, own: identity.fingerprint(), store, code, trust_first_sight: false })
+        Ok(Visitor { tls, own: identity.fingerprint(), store, code, first_sight: FirstSight::None })
     }
 
     /// What we know of the receiver at `address` that has this key.
@@ -100,5 +124,16 @@ impl Visitor {
             }
             HostKey::Unknown => Standing::Unknown,
         })
+    }
+
+    /// Whom we met by the name `host` at another port, where nobody we met by that name has this key, and it is not ours.
+    ///
+    /// # Errors
+    /// [`PeerStoreError`] where what we knew cannot be read.
+    pub fn namesake(&self, host: &str, key: &Fingerprint) -> Result<Option<KnownHost>, PeerStoreError> {
+        if *key == self.own {
+            return Ok(None);
+        }
+        Ok(self.store.load()?.namesake(host, key).cloned())
     }
 }

@@ -187,6 +187,18 @@ impl Peers {
         }
     }
 
+    /// A receiver remembered at some port of `host`, where none that is remembered there has this key. A machine may run
+    /// several receivers, each with a key of its own.
+    pub fn namesake(&self, host: &str, fingerprint: &Fingerprint) -> Option<&KnownHost> {
+        let host = host.to_lowercase();
+        let there = |known: &&KnownHost| known.address.rsplit_once(':').is_some_and(|(name, _)| name == host);
+        let mut namesakes = self.hosts.iter().filter(there);
+        if namesakes.clone().any(|known| known.fingerprint == *fingerprint) {
+            return None;
+        }
+        namesakes.next()
+    }
+
     /// Lets a sender in from now on. One that is in already keeps its name and date, and gets its new address.
     /// `name` is what the sender calls itself: characters that do not belong in a name become `_`, and a name that
     /// is taken gets a number.

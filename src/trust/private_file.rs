@@ -21,7 +21,7 @@ pub(crate) enum Guard {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The system refused.
-    #[error("cannot {doing} {}: {source}", path.display())]
+    #[error("cannot {doing} {}: {source}; see whose it is and what it allows, and try again", path.display())]
     Io {
         /// The verb: `open`, `read`, `create` ...
         doing: &'static str,
@@ -57,7 +57,7 @@ pub enum FileError {
         mode: u32,
     },
     /// Longer than anything lanx wrote.
-    #[error("{} is longer than {max} bytes, so it is not what lanx expects there", path.display())]
+    #[error("{} is longer than {max} bytes, so it is not what lanx expects there; move it away or name another file", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,

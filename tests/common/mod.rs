@@ -6,9 +6,12 @@
 #![allow(dead_code, unused_imports, reason = "each test crate uses a part of it")]
 #![allow(clippy::print_stderr, reason = "what a failed test should show")]
 
+#[cfg(target_os = "linux")]
+pub mod bad_disk;
 mod events;
 mod files;
 pub mod hostile;
+mod lan;
 pub mod peer;
 mod people;
 mod process;
@@ -21,6 +24,7 @@ pub mod weather;
 
 pub use events::*;
 pub use files::*;
+pub use lan::*;
 pub use people::*;
 pub use process::*;
 pub use receiver::*;

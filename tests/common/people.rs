@@ -1,5 +1,8 @@
 //! Users of different machines: the same scene with identities of their own.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -9,6 +12,28 @@ use super::{Process, Receiver, Scene};
 pub const CODE: &str = "correct horse battery staple";
 
 impl Scene {
+    /// The program as a user without privileges, whoever runs the tests. What the test has made so far is theirs.
+    pub fn lanx_unprivileged(&self) -> Command {
+        if !rustix::process::geteuid().is_root() {
+            return self.lanx();
+        }
+        const NOBODY_ID: u32 = 65_534;
+        // The folder that the program was built in need not be open to everybody. Copied by a process of its own: a file
+        // that is open for writing here may be inherited by what another test starts, and cannot be run until that ends.
+        let program = self.path("lanx");
+        assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_lanx")).arg(&program).status().unwrap().success());
+        fs::set_permissions(self.path(""), Permissions::from_mode(0o755)).unwrap();
+        for name in ["home", "src", "dst"] {
+            chown(self.path(name), Some(NOBODY_ID), Some(NOBODY_ID)).unwrap();
+        }
+        let mut command = Command::new(program);
+        self.isolate(&mut command);
+        // An identity belongs to one user.
+        command.env("LANX_CONFIG_DIR", self.path("home"));
+        command.uid(NOBODY_ID).gid(NOBODY_ID);
+        command
+    }
+
     /// The program, run by the user whose configuration folder is called `who`; it is made on first use.
     pub fn lanx_as(&self, who: &str) -> Command {
         let mut command = self.lanx();

@@ -78,6 +78,15 @@ impl Process {
         Process { command: shown, child, readers: vec![err], stdout: Captured::default(), stderr }
     }
 
+    /// The same with both of its outputs in the test's hands.
+    pub fn spawn_onto(mut command: Command, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Process {
+        let shown = format!("{command:?}");
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {shown}: {e}"));
+        let (stdout, stderr) = (Captured::default(), Captured::default());
+        Process { command: shown, child, readers: Vec::new(), stdout, stderr }
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -122,6 +131,7 @@ impl Process {
                 break status;
             }
             assert!(started.elapsed() < deadline, "hung for {deadline:?}: {}", self.story());
+            // Only how often it looks.
             thread::sleep(Duration::from_millis(2));
         };
         // The pipes end with the process, and only then is all of its output here.

@@ -18,8 +18,14 @@ impl Receiver {
         Receiver::start_as(scene.lanx(), listen, flags, dir)
     }
 
-    /// Starts it by a command that takes the program's arguments, and waits until it listens.
-    pub fn start_as(mut command: Command, listen: &str, flags: &[&str], dir: &Path) -> Receiver {
+    /// Starts it by a command that takes the program's arguments, and waits until it listens. It is not announced, wherever
+    /// it listens: the network of whoever runs the tests is not to hear of them.
+    pub fn start_as(command: Command, listen: &str, flags: &[&str], dir: &Path) -> Receiver {
+        Receiver::start_announced(command, listen, &[flags, &["--no-announce"]].concat(), dir)
+    }
+
+    /// The same, announced on the networks that it listens on.
+    pub fn start_announced(mut command: Command, listen: &str, flags: &[&str], dir: &Path) -> Receiver {
         command.args(["recv", "--listen", listen]).args(flags).arg(dir);
         let mut process = Process::spawn(command);
         let mut addr = None;
@@ -35,7 +41,7 @@ impl Receiver {
     /// Starts `lanx recv -` with `stdout` as its standard output.
     pub fn to_output(scene: &Scene, flags: &[&str], stdout: impl Into<Stdio>) -> Receiver {
         let mut command = scene.lanx();
-        command.args(["recv", "-", "--listen", "127.0.0.1:0"]).args(flags);
+        command.args(["recv", "-", "--no-announce", "--listen", "127.0.0.1:0"]).args(flags);
         let mut process = Process::spawn_between(command, Stdio::null(), stdout);
         wait_until("the receiver listens", PATIENCE, || {
             listening_on(&process.stderr.text()).is_some() || !process.is_running()
@@ -61,7 +67,7 @@ impl Receiver {
 }
 
 /// The address in the line `listening on ADDR`, or in the event, once that line is complete.
-fn listening_on(stdout: &str) -> Option<SocketAddr> {
+pub fn listening_on(stdout: &str) -> Option<SocketAddr> {
     if stdout.starts_with('{') {
         let (line, _) = stdout.split_once('\n')?;
         return super::event(line)["addr"].as_str()?.parse().ok();

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 use super::{Output, PATIENCE, Process, Receiver};
@@ -19,8 +20,17 @@ pub struct Scene {
     pub dst: PathBuf,
 }
 
+/// A thousand strangers are as many sockets here, and most systems allow no more at first.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // Where it is refused a test that needs more says so.
+    let _ = setrlimit(Resource::Nofile, raised);
+}
+
 impl Scene {
     pub fn new() -> Scene {
+        allow_many_files();
         let temp = tempfile::Builder::new().prefix("lanx-test-").tempdir().unwrap();
         let dir = |name: &str| {
             let path = temp.path().join(name);
@@ -40,12 +50,17 @@ impl Scene {
 
     /// Settings of the user who runs the tests must not reach the program, nor the other way round.
     pub fn isolate(&self, command: &mut Command) {
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("LANX_") {
+                command.env_remove(name);
+            }
+        }
         command
             .current_dir(&self.src)
             .env("LANX_CONFIG_DIR", self.path("config"))
             .env("HOME", self.path("home"))
             .env("TMPDIR", self.temp.path());
-        for name in ["RUST_LOG", "LANX_CODE", "XDG_CONFIG_HOME"] {
+        for name in ["RUST_LOG", "XDG_CONFIG_HOME", "NOTIFY_SOCKET", "JOURNAL_STREAM", "LISTEN_FDS"] {
             command.env_remove(name);
         }
     }
@@ -54,6 +69,15 @@ impl Scene {
     pub fn lanx(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lanx"));
         self.isolate(&mut command);
+        command
+    }
+
+    /// The program, which may have so many files open and no more.
+    pub fn lanx_with_descriptors(&self, most: u32) -> Command {
+        let mut command = Command::new("sh");
+        self.isolate(&mut command);
+        let limited = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_lanx")]);
         command
     }
 

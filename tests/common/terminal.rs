@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{PATIENCE, wait_until};
 
@@ -19,10 +19,20 @@ pub struct Terminal {
 impl Terminal {
     /// Runs a command on a terminal.
     pub fn run(command: &Command) -> Terminal {
+        Terminal::start(command, String::new())
+    }
+
+    /// Runs a command on a terminal of this size.
+    pub fn run_sized(command: &Command, columns: u16, rows: u16) -> Terminal {
+        Terminal::start(command, format!("stty cols {columns} rows {rows}; exec "))
+    }
+
+    fn start(command: &Command, before: String) -> Terminal {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let line: Vec<String> = words.map(|word| quoted(word.to_str().unwrap())).collect();
+        let line = before + &line.join(" ");
         let mut script = Command::new("script");
-        script.args(["--quiet", "--return", "--flush", "--command", &line.join(" "), "/dev/null"]);
+        script.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
         script.current_dir(command.get_current_dir().unwrap());
         for (name, value) in command.get_envs() {
             match value {
@@ -49,6 +59,17 @@ impl Terminal {
     /// All that was ever shown.
     pub fn screen(&self) -> String {
         String::from_utf8_lossy(&self.screen.lock().unwrap()).replace('\r', "")
+    }
+
+    /// What a terminal of this size shows now, line by line, and where there is nothing below, no more.
+    pub fn shows(&self, columns: u16, rows: u16) -> Vec<String> {
+        let mut parser = vt100::Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), 0);
+        parser.process(&self.screen.lock().unwrap());
+        let screen = parser.screen();
+        let mut lines: Vec<String> = screen.rows(0, columns).map(|line| line.trim_end().to_owned()).collect();
+        let used = lines.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
+        lines.truncate(used);
+        lines
     }
 
     #[track_caller]
@@ -79,6 +100,21 @@ impl Terminal {
         to.write_all(keys.as_bytes()).and_then(|()| to.flush()).unwrap();
     }
 
+    /// Waits until what is shown on a terminal of this size is as it should be.
+    #[track_caller]
+    pub fn wait_until_shown(&self, columns: u16, rows: u16, fits: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let started = Instant::now();
+        loop {
+            let lines = self.shows(columns, rows);
+            if fits(&lines) {
+                return lines;
+            }
+            assert!(started.elapsed() < PATIENCE, "never shown, only:\n{}", lines.join("\n"));
+            // Only how often it looks.
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub fn press_ctrl_c(&mut self) {
         self.type_keys("\x03");
     }
@@ -86,12 +122,18 @@ impl Terminal {
     /// Waits until the program ends; its exit code, where a signal did not end it, and all that was shown.
     #[track_caller]
     pub fn finish(mut self) -> (Option<i32>, String) {
+        (self.wait(), self.screen())
+    }
+
+    /// Waits until the program ends; its exit code, where a signal did not end it.
+    #[track_caller]
+    pub fn wait(&mut self) -> Option<i32> {
         let mut status = None;
         wait_until("the program on the terminal ends", PATIENCE, || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
-        (status.unwrap().code(), self.screen())
+        status.unwrap().code()
     }
 }
 

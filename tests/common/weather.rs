@@ -210,6 +210,7 @@ impl Shared {
         let (pieces, due) = sync_channel::<Piece>(16);
         thread::spawn(move || read_pieces(&mut from, delay, &pieces));
         for (when, mut bytes) in due {
+            // The delay of the path, and below its rate.
             thread::sleep(when.saturating_duration_since(Instant::now()));
             if !self.pass(number, &mut bytes) || to.write_all(&bytes).is_err() {
                 break;

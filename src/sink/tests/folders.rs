@@ -178,6 +178,19 @@ fn folders_held_open_are_few_and_one_that_is_dressed_is_let_go() {
 }
 
 #[test]
+fn a_folder_that_was_missing_is_seen_once_it_was_made() {
+    let room = Room::new();
+    let look = |text| room.sink.look(&path(text), 1).expect("looked");
+    assert!(matches!(look("a/b/file"), Found::Nothing) && matches!(look("a/b/other"), Found::Nothing));
+    publish(&room, "a/b/file");
+    // Until nothing of it is held.
+    for number in 0..2 * FOLDER_HANDLES_MAX {
+        publish(&room, &format!("{number}/file"));
+    }
+    assert!(matches!(look("a/b/file"), Found::SameSize(_)));
+}
+
+#[test]
 fn a_tree_of_many_hundred_folders_is_received() {
     // Without openat2 each way is walked from the start.
     for (room, depth) in Room::both().into_iter().zip([800, 200]) {

@@ -97,6 +97,19 @@ fn a_part_in_use_is_never_shared() {
 }
 
 #[test]
+fn a_part_that_is_let_go_of_in_a_moment_is_gone_on_with() {
+    let room = Room::new();
+    let first = room.filled("a", b"first");
+    let second = std::thread::scope(|scope| {
+        let second = scope.spawn(|| room.sink.part(&path("a"), 5, false).expect("a part"));
+        drop(first);
+        second.join().expect("no panic")
+    });
+    assert_eq!(second.part_path(), room.path(".a.lanx-part"));
+    assert!(!second.is_fresh());
+}
+
+#[test]
 fn threads_that_want_one_name_at_once_each_get_a_part_of_their_own() {
     let room = Room::new();
     const THREADS: usize = 8;

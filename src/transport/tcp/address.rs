@@ -1,11 +1,13 @@
 //! Where a receiver is, as a user writes it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::limits::PORT_DEFAULT;
 use crate::name::escape;
+use crate::trust::fingerprint::Fingerprint;
 
 /// `HOST[:PORT]`: a name, an IPv4 or an IPv6 address. An IPv6 address with a port stands in brackets; without one it
 /// may. A link-local address has its zone: `fe80::1%eth0`.
@@ -13,9 +15,30 @@ use crate::name::escape;
 pub struct Peer {
     pub host: String,
     pub port: u16,
+    /// Where it said that it is. Without this the resolver is asked.
+    pub found: Option<Arc<Found>>,
+}
+
+/// What a receiver that was found on the network says of itself. Anybody there can say anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where to try, in this order.
+    pub addrs: Vec<SocketAddr>,
+    /// The key that it claims to have. A receiver with another one is not sent to.
+    pub key: Option<Fingerprint>,
 }
 
 impl Peer {
+    /// One whose address the resolver knows.
+    pub fn new(host: impl Into<String>, port: u16) -> Peer {
+        Peer { host: host.into(), port, found: None }
+    }
+
+    /// Whether the host could be the name that a receiver shows: one label, which is no address.
+    pub fn is_plain_name(&self) -> bool {
+        self.found.is_none() && !self.host.contains(['.', ':', '%'])
+    }
+
     /// Host and port in one spelling, by which its key is remembered.
     pub fn address(&self) -> String {
         let host = self.host.to_lowercase();
@@ -55,15 +78,15 @@ impl FromStr for Peer {
                 None if port.is_empty() => PORT_DEFAULT,
                 None => return Err(BadPeer::Port(port.into())),
             };
-            return Ok(Peer { host: host.into(), port });
+            return Ok(Peer::new(host, port));
         }
         match text.split_once(':') {
             Some((_, rest)) if rest.contains(':') => {
                 check_ipv6(text)?;
-                Ok(Peer { host: text.into(), port: PORT_DEFAULT })
+                Ok(Peer::new(text, PORT_DEFAULT))
             }
-            Some((host, port)) => Ok(Peer { host: check_name(host)?, port: parse_port(port)? }),
-            None => Ok(Peer { host: check_name(text)?, port: PORT_DEFAULT }),
+            Some((host, port)) => Ok(Peer::new(check_name(host)?, parse_port(port)?)),
+            None => Ok(Peer::new(check_name(text)?, PORT_DEFAULT)),
         }
     }
 }
@@ -103,7 +126,7 @@ impl fmt::Display for Peer {
 
 /// How another machine would name this one: an address of ours, with the port where it is not the usual one.
 pub fn as_typed(ip: IpAddr, port: u16) -> String {
-    Peer { host: ip.to_string(), port }.to_string()
+    Peer::new(ip.to_string(), port).to_string()
 }
 
 #[cfg(test)]
@@ -124,7 +147,16 @@ mod tests {
             ("fe80::1%eth0", "fe80::1%eth0", 7269),
             ("[fe80::1%3]:8000", "fe80::1%3", 8000),
         ] {
-            assert_eq!(text.parse(), Ok(Peer { host: host.into(), port }), "{text}");
+            assert_eq!(text.parse(), Ok(Peer::new(host, port)), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_single_label_could_be_a_receivers_name() {
+        for (text, plain) in
+            [("nas", true), ("nas:9000", true), ("nas.local", false), ("10.0.0.1", false), ("[::1]:9", false)]
+        {
+            assert_eq!(text.parse::<Peer>().unwrap().is_plain_name(), plain, "{text}");
         }
     }
 

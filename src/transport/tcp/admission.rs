@@ -89,6 +89,11 @@ impl Admission {
         desk.served.len() >= desk.places && desk.waiting.len() >= desk.may_wait
     }
 
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.desk.lock().waiting.len()
+    }
+
     /// Gives somebody who wants so many data connections a place, or one in the queue. `None`: neither is free.
     pub fn enter(self: &Arc<Self>, party: Party, wanted: u8) -> Option<Place> {
         let mut desk = self.desk.lock();

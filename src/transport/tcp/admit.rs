@@ -1,6 +1,7 @@
 //! The receiver's door: TLS, and the code for those who are not known.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{ReadHalf, WriteHalf, split};
@@ -9,6 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::control::{MessageReader, MessageWriter};
+use super::ledger::Reason;
 use super::watch::Receptionist;
 use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Wishes};
@@ -22,13 +24,15 @@ use crate::trust::pairing::{ChannelBinding, PairingError, Responder, Setting};
 use crate::trust::peer_store::PeerStoreError;
 use crate::trust::tls::{self, TlsError};
 
-type Reader = MessageReader<ReadHalf<TlsStream<TcpStream>>>;
+pub(super) type Reader = MessageReader<ReadHalf<TlsStream<TcpStream>>>;
 type Writer = MessageWriter<WriteHalf<TlsStream<TcpStream>>>;
 
 /// Somebody who was let in.
 pub(super) struct Guest {
     pub reader: Reader,
     pub writer: Writer,
+    /// The connection once more, to ask the kernel about it.
+    pub socket: Option<OwnedFd>,
     pub secret: SessionSecret,
     pub peer: Fingerprint,
     pub wishes: Wishes,
@@ -64,6 +68,9 @@ pub(super) enum Refusal {
     NoProof(#[from] SealError),
     #[error("as many transfers are under way, and as many senders wait, as may")]
     Busy,
+    /// It hears that too, and may come again.
+    #[error("this receiver is about to end")]
+    Away,
     /// The sender had not heard yet that all is done.
     #[error("the session of its data connection has just ended")]
     Late,
@@ -72,6 +79,9 @@ pub(super) enum Refusal {
     Surplus,
     #[error(transparent)]
     Store(#[from] PeerStoreError),
+    /// This machine cannot go on with it.
+    #[error("{0}")]
+    Here(String),
     #[error(
         "it is not known here (key {0}), and no code is offered: set LANX_CODE or --code-file, or run recv in a terminal"
     )]
@@ -89,12 +99,33 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// As it is counted.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Refusal::Mute | Refusal::End(End::Silent(_)) => Reason::Timeout,
+            Refusal::Preface(PrefaceError::Version { .. }) => Reason::OtherVersion,
+            Refusal::Preface(_) => Reason::NotLanx,
+            Refusal::End(End::Misbehaved(_)) => Reason::BadMessage,
+            Refusal::Tls(_) => Reason::Tls,
+            Refusal::NoSuchSession | Refusal::NoProof(_) | Refusal::Late | Refusal::Surplus => {
+                Reason::DataConnection
+            }
+            Refusal::Busy | Refusal::Away => Reason::Busy,
+            Refusal::NoCode(_) | Refusal::WentForCode(_) => Reason::NoCode,
+            Refusal::WrongCode | Refusal::Pairing(_) => Reason::WrongCode,
+            Refusal::Later(_) | Refusal::Outdated(_) => Reason::TooManyCodes,
+            Refusal::Io(_) | Refusal::End(_) | Refusal::Silent | Refusal::LeftQueue(_) => Reason::Network,
+            Refusal::Store(_) | Refusal::Here(_) => Reason::Here,
+        }
+    }
+
     /// Whether it is part of the ordinary course of things.
     pub fn is_ordinary(&self) -> bool {
         matches!(
             self,
             Refusal::WentForCode(_)
                 | Refusal::Silent
+                | Refusal::Away
                 | Refusal::Late
                 | Refusal::Surplus
                 | Refusal::LeftQueue(_)
@@ -110,7 +141,9 @@ pub(super) async fn admit(
     receptionist: &dyn Receptionist,
 ) -> Result<Guest, Refusal> {
     let stream = TlsAcceptor::from(house.tls.clone()).accept(stream).await?;
-    let connection = stream.get_ref().1;
+    let (socket, connection) = stream.get_ref();
+    // Not before: those who get no further are many.
+    let socket = socket.as_fd().try_clone_to_owned()?;
     let peer = tls::established_peer(connection)?;
     let binding = tls::channel_binding(connection)?;
     let secret = tls::session_secret(connection)?;
@@ -133,6 +166,7 @@ pub(super) async fn admit(
     Ok(Guest {
         reader: visit.reader,
         writer: visit.writer,
+        socket: Some(socket),
         secret,
         peer,
         wishes,

@@ -1,12 +1,13 @@
 //! Reaching a receiver: every address of its name is tried, and each failure is told by its address.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -21,40 +22,74 @@ use crate::protocol::preface::{PREFACE_BYTES, PrefaceError, Role, Status};
 pub enum ConnectError {
     #[error("cannot find {host}: {reason}; check the name, or use the address that `lanx recv` shows")]
     Unknown { host: String, reason: String },
-    #[error("cannot reach {peer}: {}; {}", list(attempts), advice(attempts))]
-    Unreachable { peer: Peer, attempts: Vec<(SocketAddr, io::Error)> },
-    #[error("{addr} accepted the connection but said nothing for {} s; is it `lanx recv` that listens on this port?", HANDSHAKE_TIMEOUT.as_secs())]
+    #[error("cannot reach {peer}: {}; {}", list(peer, attempts), advice(peer, attempts))]
+    Unreachable {
+        peer: Peer,
+        #[source]
+        attempts: Attempts,
+    },
+    #[error(
+        "{addr} took the connection and said nothing for {} s; check that it is `lanx recv` that listens on this port",
+        HANDSHAKE_TIMEOUT.as_secs()
+    )]
     Mute { addr: SocketAddr },
-    #[error("{addr} hung up before it answered ({reason}); it may be busy, or not be `lanx recv`")]
-    HungUp { addr: SocketAddr, reason: String },
-    #[error("{addr} answers, but not as lanx does; check that `lanx recv` listens on this port")]
+    #[error(
+        "{addr} hung up before it answered; check that it is `lanx recv` that listens on this port, and try again"
+    )]
+    HungUp { addr: SocketAddr, source: io::Error },
+    #[error("what listens at {addr} is not lanx; give the port that `lanx recv` shows there, as HOST:PORT")]
     NotLanx { addr: SocketAddr },
     #[error(
-        "{addr} speaks version {theirs} of the lanx protocol and this lanx speaks {VERSION}; install the same lanx on both machines"
+        "{addr} speaks version {theirs} of the lanx protocol and this lanx speaks {VERSION}; install the newer lanx {} as well",
+        if *theirs < VERSION { "there" } else { "here" }
     )]
     OtherVersion { addr: SocketAddr, theirs: u16 },
     #[error("{addr} serves as many transfers as it can; try again in a while")]
     Busy { addr: SocketAddr },
+    #[error("{addr} is being stopped or restarted; try again in a moment")]
+    Away { addr: SocketAddr },
 }
 
-fn list(attempts: &[(SocketAddr, io::Error)]) -> String {
+/// What came of each address of a machine.
+#[derive(Debug)]
+pub struct Attempts(pub Vec<(SocketAddr, io::Error)>);
+
+impl std::error::Error for Attempts {}
+
+impl fmt::Display for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<String> = self.0.iter().map(|(addr, error)| format!("{addr}: {error}")).collect();
+        f.write_str(&texts.join(", "))
+    }
+}
+
+fn list(peer: &Peer, attempts: &Attempts) -> String {
     let text = |error: &io::Error| match error.kind() {
         io::ErrorKind::ConnectionRefused => "refused the connection".into(),
         io::ErrorKind::TimedOut => format!("did not answer within {} s", CONNECT_TIMEOUT.as_secs()),
         _ => format!("failed: {error}"),
     };
-    let texts: Vec<String> = attempts.iter().map(|(addr, error)| format!("{addr} {}", text(error))).collect();
-    texts.join(", ")
+    let texts = attempts.0.iter().map(|(addr, error)| match text(error) {
+        // The address is what the user typed.
+        text if addr.to_string() == peer.to_string() => format!("it {text}"),
+        text => format!("{addr} {text}"),
+    });
+    texts.collect::<Vec<String>>().join(", ")
 }
 
-/// What to look at, given how the addresses of one machine failed.
-fn advice(attempts: &[(SocketAddr, io::Error)]) -> &'static str {
-    let any = |kind| attempts.iter().any(|(_, error)| error.kind() == kind);
+/// What to do, given how the addresses of one machine failed.
+fn advice(peer: &Peer, attempts: &Attempts) -> String {
+    let any = |kind| attempts.0.iter().any(|(_, error)| error.kind() == kind);
+    let port = peer.port;
     match (any(io::ErrorKind::ConnectionRefused), any(io::ErrorKind::TimedOut)) {
-        (true, false) => "is `lanx recv` running there, on this port?",
-        (true, true) => "is `lanx recv` running there, on this port, and does a firewall let the port in?",
-        (false, true) => "is the address right, and does a firewall let the port in?",
-        (false, false) => "is the address right, and is this machine on that network?",
+        (true, false) => "start `lanx recv` there, or give the port that it shows, as HOST:PORT".into(),
+        (true, true) => {
+            format!("start `lanx recv` there, and check that a firewall there lets TCP port {port} in")
+        }
+        (false, true) => format!(
+            "check the address, that the machine is on, and that a firewall there lets TCP port {port} in"
+        ),
+        (false, false) => "check the address, and that this machine is on that network".into(),
     }
 }
 
@@ -71,7 +106,7 @@ pub async fn control(peer: &Peer, patience: Duration) -> Result<Connected, Conne
     let addrs = resolve(peer).await?;
     let mut connected = first(peer, addrs).await?;
     let addr = connected.addr;
-    let hung_up = |e: io::Error| ConnectError::HungUp { addr, reason: e.to_string() };
+    let hung_up = |source: io::Error| ConnectError::HungUp { addr, source };
     tune::control(&SockRef::from(&connected.stream), patience).map_err(hung_up)?;
     let mut answer = [0; PREFACE_BYTES];
     let exchange = async {
@@ -85,6 +120,7 @@ pub async fn control(peer: &Peer, patience: Duration) -> Result<Connected, Conne
     match Status::decode(answer) {
         Ok(Status::Welcome) => Ok(connected),
         Ok(Status::Busy) => Err(ConnectError::Busy { addr }),
+        Ok(Status::Away) => Err(ConnectError::Away { addr }),
         Err(PrefaceError::Version { theirs }) => Err(ConnectError::OtherVersion { addr, theirs }),
         Ok(Status::OtherVersion) | Err(PrefaceError::NotLanx | PrefaceError::Malformed(_)) => {
             Err(ConnectError::NotLanx { addr })
@@ -95,11 +131,20 @@ pub async fn control(peer: &Peer, patience: Duration) -> Result<Connected, Conne
 /// Connects one data connection to where the control connection went.
 pub async fn data(addr: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     let stream = connect_one(addr).await?;
-    tune::data(&SockRef::from(&stream), patience)?;
+    let socket = SockRef::from(&stream);
+    tune::data(&socket, addr, patience)?;
+    tune::sender(&socket, addr)?;
     Ok(stream)
 }
 
-async fn resolve(peer: &Peer) -> Result<Vec<SocketAddr>, ConnectError> {
+/// The addresses of `peer`: those at which it was found, otherwise those that the resolver knows; at least one.
+///
+/// # Errors
+/// [`ConnectError::Unknown`].
+pub async fn resolve(peer: &Peer) -> Result<Vec<SocketAddr>, ConnectError> {
+    if let Some(found) = &peer.found {
+        return Ok(found.addrs.clone());
+    }
     let unknown = |reason: String| ConnectError::Unknown { host: peer.host.clone(), reason };
     let lookup = tokio::net::lookup_host((peer.host.as_str(), peer.port));
     let addrs: Vec<SocketAddr> = match timeout(HANDSHAKE_TIMEOUT, lookup).await {
@@ -114,7 +159,9 @@ async fn resolve(peer: &Peer) -> Result<Vec<SocketAddr>, ConnectError> {
 }
 
 async fn connect_one(addr: SocketAddr) -> io::Result<TcpStream> {
-    match timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    tune::before_connecting(&SockRef::from(&socket), addr);
+    match timeout(CONNECT_TIMEOUT, socket.connect(addr)).await {
         Ok(connected) => connected,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
@@ -144,7 +191,9 @@ async fn first(peer: &Peer, addrs: Vec<SocketAddr>) -> Result<Connected, Connect
             Some(Ok((addr, Err(error), _))) => attempts.push((addr, error)),
             // A task that was cancelled or panicked has no address to speak of.
             Some(Err(error)) => tracing::debug!("a connection attempt ended: {error}"),
-            None if !more => return Err(ConnectError::Unreachable { peer: peer.clone(), attempts }),
+            None if !more => {
+                return Err(ConnectError::Unreachable { peer: peer.clone(), attempts: Attempts(attempts) });
+            }
             None => {}
         }
     }

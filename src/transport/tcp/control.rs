@@ -19,6 +19,8 @@ use crate::session::{End, Ending, OutboxReader, PeerMisbehaved};
 pub struct MessageReader<R> {
     stream: R,
     buffer: Vec<u8>,
+    /// Bytes of it that were messages and have been handed out.
+    taken: usize,
     /// Bytes in a message at most.
     limit: usize,
 }
@@ -26,7 +28,7 @@ pub struct MessageReader<R> {
 impl<R: AsyncRead + Unpin> MessageReader<R> {
     /// For a greeting: the other side is a stranger, and costs little.
     pub fn new(stream: R) -> Self {
-        MessageReader { stream, buffer: Vec::new(), limit: GREETING_BYTES_MAX }
+        MessageReader { stream, buffer: Vec::new(), taken: 0, limit: GREETING_BYTES_MAX }
     }
 
     /// The next message. Cancelling it loses nothing.
@@ -36,12 +38,15 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
     /// [`End::Misbehaved`] for what is no message.
     pub async fn next<M: Message>(&mut self, patience: Duration) -> Result<M, End> {
         loop {
-            let taken = take_framed(&self.buffer, self.limit)
+            let message = take_framed(&self.buffer[self.taken..], self.limit)
                 .map_err(|error| PeerMisbehaved::Malformed { what: "a message", error })?;
-            if let Some((message, len)) = taken {
-                self.buffer.drain(..len);
+            if let Some((message, len)) = message {
+                self.taken += len;
                 return Ok(message);
             }
+            // Once for all that came with one read.
+            self.buffer.drain(..self.taken);
+            self.taken = 0;
             self.buffer.reserve(self.limit);
             match timeout(patience, self.stream.read_buf(&mut self.buffer)).await {
                 Err(_) => return Err(End::Silent(patience)),

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::admission::{Counted, Place};
 use super::admit::Refusal;
+use super::tcp_info::Troubles;
 use crate::limits::{CONNECTION_NUMBERS_MAX, FORGED_IN_A_ROW_MAX, SURPLUS_GRACE, WORKER_STACK_BYTES};
 use crate::protocol::message::ReceiverMessage;
 use crate::protocol::seal::Opener;
@@ -38,6 +39,8 @@ struct State {
     /// Since when there are more than the session's share allows.
     too_many_since: Option<Instant>,
     closed: bool,
+    /// What TCP went through on those that have ended.
+    troubles: Troubles,
 }
 
 struct Live {
@@ -86,6 +89,11 @@ impl DataConnections {
         Ok(())
     }
 
+    /// How many there are.
+    pub fn live(&self) -> usize {
+        self.state.lock().live.len()
+    }
+
     /// A connection has ended. The network and whoever sits on it may end any; the sender deals the rest of its chunks
     /// again. What the sender itself did wrong, or what this machine cannot do, ends the session.
     fn ended(
@@ -106,8 +114,12 @@ impl DataConnections {
             }
             Err(end) => return receiving.ending.decide(end),
         }
-        if let Some(live) = self.state.lock().live.remove(&number) {
-            let _ = live.stream.shutdown(Shutdown::Both);
+        {
+            let mut state = self.state.lock();
+            if let Some(live) = state.live.remove(&number) {
+                state.troubles = state.troubles.plus(Troubles::of(&live.stream));
+                let _ = live.stream.shutdown(Shutdown::Both);
+            }
         }
         // Before the sender hears of it, and may open another one.
         drop(counted);
@@ -172,6 +184,12 @@ impl DataConnections {
             }
         }
         news
+    }
+
+    /// What TCP went through on all there were.
+    pub fn troubles(&self) -> Troubles {
+        let state = self.state.lock();
+        state.live.values().fold(state.troubles, |sum, live| sum.plus(Troubles::of(&live.stream)))
     }
 
     /// Ends all of them and hands out their threads.

@@ -19,9 +19,10 @@ use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, Se
 use crate::protocol::seal::{Cipher, SessionSecret};
 use crate::session::{End, PeerMisbehaved};
 use crate::trust::fingerprint::Fingerprint;
-use crate::trust::house::{Standing, Visitor};
+use crate::trust::house::{FirstSight, Standing, Visitor};
 use crate::trust::pairing::{ChannelBinding, Initiator, PairingError, Setting};
 use crate::trust::peer_store::PeerStoreError;
+use crate::trust::peers::KnownHost;
 use crate::trust::tls;
 
 pub(super) type Reader = MessageReader<ReadHalf<TlsStream<TcpStream>>>;
@@ -67,17 +68,42 @@ pub enum Acquaintance {
 pub enum EnterError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("{addr} ended the handshake: {end}")]
+    #[error("{addr} did not let us in: {end}; try again, and see what `lanx recv` says there")]
     Handshake { addr: SocketAddr, end: End },
-    #[error("the encrypted connection to {addr} failed: {reason}")]
+    #[error(
+        "the encrypted connection to {addr} failed: {reason}; try again, and see that both machines have the same lanx"
+    )]
     Tls { addr: SocketAddr, reason: String },
+    #[error("{addr} hung up during the handshake; it may be too busy with others, try again")]
+    HungUp { addr: SocketAddr },
+    #[error(
+        "{addr} hung up while the code was being proved; see what `lanx recv` says there, and that it is the machine that you mean"
+    )]
+    HungUpOnCode { addr: SocketAddr },
     #[error(transparent)]
     Store(#[from] PeerStoreError),
     #[error(
         "THE KEY OF {peer} HAS CHANGED, and nothing was sent. It was {was} and is {now}. Either lanx was set up anew there, or somebody is \
          pretending to be that machine; if you know why it changed, `lanx trust remove {address}` and send again"
     )]
-    KeyChanged { peer: Peer, address: String, was: Fingerprint, now: Fingerprint },
+    KeyChanged { peer: Peer, address: Box<str>, was: Fingerprint, now: Fingerprint },
+    #[error(
+        "{peer} announces the key {announced} and has {now}: it is being set up anew, or somebody else answers in its place; nothing \
+         was sent, name it by its address: lanx send FILE HOST"
+    )]
+    OtherKey { peer: Peer, announced: Fingerprint, now: Fingerprint },
+    #[error(
+        "{peer} IS NOT WHO ANSWERED AT {known} BEFORE: it was found by that name and has the key {now}, not {was}. Either it is another \
+         receiver, or somebody is pretending to be that machine, and nothing was sent; if it is another one, name it by its address, \
+         and if lanx was set up anew there, `lanx trust remove {known}` and send again",
+        known = known.address, was = known.fingerprint
+    )]
+    Namesake { peer: Peer, known: Box<KnownHost>, now: Fingerprint },
+    #[error(
+        "{peer} was found by a name that anybody on this network can announce, and was never sent to from here, so nothing was sent; \
+         name it by its address, send to it once from a terminal, or give both sides the same code with LANX_CODE or --code-file"
+    )]
+    OnlyFound { peer: Peer },
     #[error("{peer} does not know this machine and wants the code that it shows")]
     CodeWanted { peer: Peer },
     #[error("{peer} lets everybody in and was never seen before; its key is {key}")]
@@ -119,9 +145,24 @@ impl EnterError {
     pub fn is_passing(&self) -> bool {
         match self {
             EnterError::Connect(error) => !matches!(error, ConnectError::OtherVersion { .. }),
-            EnterError::Handshake { .. } | EnterError::Tls { .. } | EnterError::Later { .. } => true,
+            EnterError::Handshake { .. }
+            | EnterError::Tls { .. }
+            | EnterError::HungUp { .. }
+            | EnterError::HungUpOnCode { .. }
+            | EnterError::Later { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether the receiver, or the network, ended the connection without a word, and nothing speaks against trying once more.
+    /// Something does once the code was in use: each time whoever poses as the receiver can test another one with it.
+    pub fn was_hung_up_on(&self) -> bool {
+        matches!(
+            self,
+            EnterError::Connect(ConnectError::HungUp { .. })
+                | EnterError::HungUp { .. }
+                | EnterError::Handshake { end: End::Lost(_), .. }
+        )
     }
 }
 
@@ -141,16 +182,15 @@ pub async fn enter(
     let stream = timeout(HANDSHAKE_TIMEOUT, connector.connect(tls::unused_server_name(), stream))
         .await
         .map_err(|_| ConnectError::Mute { addr })?
-        .map_err(|error| failed(tls_reason(&error)))?;
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => EnterError::HungUp { addr },
+            _ => failed(error.to_string()),
+        })?;
     let connection = stream.get_ref().1;
     let receiver = tls::established_peer(connection).map_err(|e| failed(e.to_string()))?;
     let binding = tls::channel_binding(connection).map_err(|e| failed(e.to_string()))?;
     let secret = tls::session_secret(connection).map_err(|e| failed(e.to_string()))?;
-    let address = peer.address();
-    let standing = visitor.standing(&address, &receiver)?;
-    if let Standing::Changed { was } = standing {
-        return Err(EnterError::KeyChanged { peer: peer.clone(), address, was, now: receiver });
-    }
+    let standing = recognise(peer, visitor, receiver)?;
     let (read_half, write_half) = split(stream);
     let mut greeting = Greeting {
         peer,
@@ -165,7 +205,7 @@ pub async fn enter(
     let wanted = wanted(round_trip);
     let (session, share, cipher, acquaintance) = greeting.run(errand, wanted.most).await?;
     if standing != Standing::Known || acquaintance == Acquaintance::Paired {
-        remember(visitor, address, receiver).await;
+        remember(visitor, peer.address(), receiver).await;
     }
     let Greeting { reader, writer, .. } = greeting;
     Ok(Link {
@@ -183,12 +223,24 @@ pub async fn enter(
     })
 }
 
-fn tls_reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
-            "the other side hung up; it may be too busy with others, try again".into()
+/// What is known of a receiver that has this key, unless that speaks against it.
+fn recognise(peer: &Peer, visitor: &Visitor, now: Fingerprint) -> Result<Standing, EnterError> {
+    let (found, address) = (peer.found.as_ref(), peer.address());
+    if let Some(announced) = found.and_then(|found| found.key).filter(|key| *key != now) {
+        return Err(EnterError::OtherKey { peer: peer.clone(), announced, now });
+    }
+    let standing = visitor.standing(&address, &now)?;
+    match standing {
+        Standing::Changed { was } => {
+            Err(EnterError::KeyChanged { peer: peer.clone(), address: address.into(), was, now })
         }
-        _ => error.to_string(),
+        Standing::Known => Ok(standing),
+        // The port is as freely announced as the name, so a key that is remembered holds for all ports of the name.
+        _ if found.is_some() => match visitor.namesake(&peer.host, &now)? {
+            Some(known) => Err(EnterError::Namesake { peer: peer.clone(), known: Box::new(known), now }),
+            None => Ok(standing),
+        },
+        _ => Ok(standing),
     }
 }
 
@@ -230,7 +282,10 @@ impl Greeting<'_> {
         let mut acquaintance = Acquaintance::Old;
         let mut heard = self.hear().await?;
         if heard == ReceiverMessage::CodeWanted {
-            self.pair().await?;
+            self.pair().await.map_err(|error| match error {
+                EnterError::Handshake { addr, end: End::Lost(_) } => EnterError::HungUpOnCode { addr },
+                error => error,
+            })?;
             acquaintance = Acquaintance::Paired;
             heard = self.hear().await?;
         } else if prove && is_let_in(&heard) {
@@ -238,9 +293,7 @@ impl Greeting<'_> {
         }
         // Before it waits: nobody is to be asked at the end of a queue, and then to wait once more.
         if is_let_in(&heard) && acquaintance == Acquaintance::Old && self.standing == Standing::Unknown {
-            if !self.visitor.trust_first_sight {
-                return Err(EnterError::FirstSight { peer: self.peer.clone(), key: self.receiver });
-            }
+            self.trust_first_sight()?;
             acquaintance = Acquaintance::FirstSight;
         }
         let heard = self.wait_for_turn(heard, errand).await?;
@@ -248,6 +301,16 @@ impl Greeting<'_> {
             return Err(self.unexpected(heard, "a welcome"));
         };
         Ok((session, connections, cipher, acquaintance))
+    }
+
+    fn trust_first_sight(&self) -> Result<(), EnterError> {
+        let peer = self.peer.clone();
+        match self.visitor.first_sight {
+            FirstSight::Any => Ok(()),
+            FirstSight::Named if peer.found.is_none() => Ok(()),
+            FirstSight::Named => Err(EnterError::OnlyFound { peer }),
+            FirstSight::None => Err(EnterError::FirstSight { peer, key: self.receiver }),
+        }
     }
 
     /// Waits as long as the receiver says that others come first, and tells so. Returns what it says then.
@@ -309,6 +372,7 @@ impl Greeting<'_> {
             ReceiverMessage::Leave { text } => {
                 EnterError::Handshake { addr: self.addr, end: End::PeerLeft(text) }
             }
+            ReceiverMessage::Away => ConnectError::Away { addr: self.addr }.into(),
             _ => {
                 let end = PeerMisbehaved::Unexpected { got: "another message", expected }.into();
                 EnterError::Handshake { addr: self.addr, end }

@@ -1,5 +1,6 @@
 //! One session at the receiver: its control connection, the thread that looks at files, and its data connections.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -15,6 +16,7 @@ use super::admission::Place;
 use super::admit::{Guest, Refusal};
 use super::control::{Talk, converse};
 use super::data_connections::DataConnections;
+use super::tcp_info::Troubles;
 use super::tune;
 use crate::limits::{
     GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KERNEL_TIME_BRIEF, MESSAGES_HEARD_MAX, SHARE_GROWS_AFTER,
@@ -25,6 +27,7 @@ use crate::protocol::preface::Belonging;
 use crate::protocol::seal::{Cipher, SECRET_BYTES, SessionSecret, Tag};
 use crate::session::kernels::{Speeds, speeds};
 use crate::session::receiving::Receiving;
+use crate::session::under_way::{Scene, UnderWay};
 use crate::session::{End, OutboxReader};
 use crate::transport::machine::Load;
 use crate::trust::fingerprint::Fingerprint;
@@ -42,6 +45,8 @@ pub(super) struct Session {
     /// Whose it is: nobody else may take it over.
     pub peer: Fingerprint,
     data: Arc<DataConnections>,
+    /// The control connection while it is there, and what it went through when it was.
+    control: Mutex<(Option<OwnedFd>, Troubles)>,
     files: Mutex<Option<JoinHandle<()>>>,
     load: Load,
     gone: watch::Sender<bool>,
@@ -60,6 +65,7 @@ impl Session {
             secret,
             peer,
             data: Arc::default(),
+            control: Mutex::new((guest.socket.take(), Troubles::default())),
             files: Mutex::default(),
             load: Load::watch(),
             gone: watch::Sender::new(false),
@@ -77,7 +83,7 @@ impl Session {
         let keys = self.secret.data_keys(self.cipher, &self.id.0, belonging.connection)?;
         let (_, mut opener) = keys.for_receiver();
         opener.check_proof(&belonging.hello(), proof)?;
-        tune::data(&SockRef::from(&stream), patience)?;
+        tune::data(&SockRef::from(&stream), stream.peer_addr()?, patience)?;
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
         self.data.start(&self.receiving, stream, belonging.connection, opener, self.wanted, &self.place)
@@ -98,26 +104,8 @@ impl Session {
         let connections = share.told;
         self.receiving.set_share(connections);
         writer.put(&ReceiverMessage::Welcome { session, connections, cipher });
-        // Looking at files and making them may take as long as the disk does, so it has a thread of its own.
-        let (heard, mut to_hear) = mpsc::channel(MESSAGES_HEARD_MAX);
-        let receiving = self.receiving.clone();
-        let builder = thread::Builder::new().name("files".into()).stack_size(WORKER_STACK_BYTES);
-        let spawned = builder.spawn(move || {
-            if receiving.measures()
-                && let Ok(Speeds { hash, seal, cores }) = speeds(cipher, KERNEL_TIME_BRIEF)
-            {
-                receiving.say(ReceiverMessage::Speeds { hash, seal, cores });
-            }
-            while let Some(message) = to_hear.blocking_recv() {
-                if let Err(end) = receiving.handle(message) {
-                    return receiving.ending.decide(end);
-                }
-            }
-        });
-        match spawned {
-            Ok(thread) => *self.files.lock() = Some(thread),
-            Err(error) => self.receiving.ending.decide(End::Exhausted(error.to_string())),
-        }
+        let (heard, to_hear) = mpsc::channel(MESSAGES_HEARD_MAX);
+        self.start_files(to_hear);
         let hear = |message: SenderMessage| {
             let heard = heard.clone();
             async move {
@@ -135,22 +123,68 @@ impl Session {
             }
         };
         let mut told = (0, 0);
-        let beat = |due: bool| {
-            let progress = &self.receiving.progress;
-            let now = (progress.written.load(Ordering::Relaxed), progress.kept.load(Ordering::Relaxed));
-            let mut news = self.data.news();
-            if let Some(connections) = share.news(self.place.allowed(), Instant::now()) {
-                self.receiving.set_share(connections);
-                news.push(ReceiverMessage::Share { connections });
-            }
-            self.data.trim(share.told, Instant::now());
-            if now != std::mem::replace(&mut told, now) || (due && news.is_empty()) {
-                news.push(ReceiverMessage::Progress { written: now.0, kept: now.1 });
-            }
-            news
-        };
+        let beat = |due: bool| self.news(due, &mut share, &mut told);
         let talk = Talk { reader, writer, outbox, ending: &self.receiving.ending, patience };
-        converse(talk, hear, beat, |end| self.last_words(end)).await
+        let end = converse(talk, hear, beat, |end| self.last_words(end)).await;
+        let mut control = self.control.lock();
+        // It is closed when the last handle to it is.
+        *control = (None, Session::troubles_of(&control));
+        end
+    }
+
+    /// Has a thread of its own look at files and make them: that may take as long as the disk does.
+    fn start_files(&self, mut to_hear: mpsc::Receiver<SenderMessage>) {
+        let (receiving, cipher) = (self.receiving.clone(), self.cipher);
+        let builder = thread::Builder::new().name("files".into()).stack_size(WORKER_STACK_BYTES);
+        let spawned = builder.spawn(move || {
+            if receiving.measures()
+                && let Ok(Speeds { hash, seal, cores }) = speeds(cipher, KERNEL_TIME_BRIEF)
+            {
+                receiving.say(ReceiverMessage::Speeds { hash, seal, cores });
+            }
+            let mut messages = Vec::with_capacity(MESSAGES_HEARD_MAX);
+            while to_hear.blocking_recv_many(&mut messages, MESSAGES_HEARD_MAX) > 0 {
+                for message in messages.drain(..) {
+                    if let Err(end) = receiving.handle(message) {
+                        return receiving.ending.decide(end);
+                    }
+                }
+            }
+        });
+        match spawned {
+            Ok(thread) => *self.files.lock() = Some(thread),
+            Err(error) => self.receiving.ending.decide(End::Exhausted(error.to_string())),
+        }
+    }
+
+    /// What there is to say by itself: the sender's share of the connections, and bytes that were written and kept, of which
+    /// `told` were told. Something is said in any case where it is `due`.
+    fn news(&self, due: bool, share: &mut Share, told: &mut (u64, u64)) -> Vec<ReceiverMessage> {
+        let progress = &self.receiving.progress;
+        let now = (progress.written.load(Ordering::Relaxed), progress.kept.load(Ordering::Relaxed));
+        let mut news = self.data.news();
+        if let Some(connections) = share.news(self.place.allowed(), Instant::now()) {
+            self.receiving.set_share(connections);
+            news.push(ReceiverMessage::Share { connections });
+        }
+        self.data.trim(share.told, Instant::now());
+        if now != std::mem::replace(told, now) || (due && news.is_empty()) {
+            news.push(ReceiverMessage::Progress { written: now.0, kept: now.1 });
+        }
+        news
+    }
+
+    fn troubles_of((socket, before): &(Option<OwnedFd>, Troubles)) -> Troubles {
+        socket.as_ref().map_or(*before, Troubles::of)
+    }
+
+    /// What TCP went through on all connections.
+    pub fn troubles(&self) -> Troubles {
+        Session::troubles_of(&self.control.lock()).plus(self.data.troubles())
+    }
+
+    pub fn data_connections(&self) -> usize {
+        self.data.live()
     }
 
     fn last_words(&self, end: &End) -> Vec<ReceiverMessage> {
@@ -161,7 +195,8 @@ impl Session {
                 vec![ReceiverMessage::Spent(spent), ReceiverMessage::Bye]
             }
             End::PeerLeft(_) => Vec::new(),
-            End::Stopped => vec![ReceiverMessage::Leave { text: "the receiver was stopped".into() }],
+            End::Away => vec![ReceiverMessage::Away],
+            End::Stopped => vec![stopped()],
             end => vec![ReceiverMessage::Leave { text: end.to_string().into() }],
         }
     }
@@ -181,6 +216,17 @@ impl Session {
         let _ = timeout(GOODBYE_TIMEOUT, join).await;
         self.gone.send_replace(true);
     }
+}
+
+impl Scene for Session {
+    fn under_way(&self, most: usize) -> UnderWay {
+        self.receiving.under_way(most, self.data.live())
+    }
+}
+
+/// What whoever is here hears where the receiver ends for good.
+pub(super) fn stopped() -> ReceiverMessage {
+    ReceiverMessage::Leave { text: "the receiver was stopped".into() }
 }
 
 /// What the sender has heard about how many data connections it may have.

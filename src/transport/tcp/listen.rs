@@ -11,23 +11,23 @@ use crate::limits::LISTEN_BACKLOG;
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     #[error("port {} is taken at {addr}; stop what listens there (another `lanx recv`?), or choose another port with --listen ADDR:PORT", addr.port())]
-    Taken { addr: SocketAddr },
+    Taken { addr: SocketAddr, source: io::Error },
     #[error(
         "{addr} is not an address of this machine; choose one with --listen ADDR:PORT, or leave it out to use all"
     )]
-    NotOurs { addr: SocketAddr },
+    NotOurs { addr: SocketAddr, source: io::Error },
     #[error("this user may not listen on port {}; choose one above 1023 with --listen ADDR:PORT", addr.port())]
-    Denied { addr: SocketAddr },
-    #[error("cannot listen on {addr}: {source}")]
+    Denied { addr: SocketAddr, source: io::Error },
+    #[error("cannot listen on {addr}: {source}; choose another address or port with --listen ADDR:PORT")]
     Other { addr: SocketAddr, source: io::Error },
 }
 
 /// Listens on `addr`. An unspecified IPv6 address takes IPv4 as well.
 pub fn listen(addr: SocketAddr) -> Result<TcpListener, ListenError> {
     bind(addr).map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenError::Taken { addr },
-        io::ErrorKind::AddrNotAvailable => ListenError::NotOurs { addr },
-        io::ErrorKind::PermissionDenied => ListenError::Denied { addr },
+        io::ErrorKind::AddrInUse => ListenError::Taken { addr, source },
+        io::ErrorKind::AddrNotAvailable => ListenError::NotOurs { addr, source },
+        io::ErrorKind::PermissionDenied => ListenError::Denied { addr, source },
         _ => ListenError::Other { addr, source },
     })
 }

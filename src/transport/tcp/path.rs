@@ -79,15 +79,16 @@ fn interface_of(own: IpAddr) -> Option<Interface> {
     })
 }
 
+/// How TCP decides how fast to send, by its name.
 #[cfg(target_os = "linux")]
-fn congestion(socket: &SockRef) -> Option<String> {
+pub fn congestion(socket: &SockRef) -> Option<String> {
     let name = socket.tcp_congestion().ok()?;
     let name = name.split(|b| *b == 0).next()?;
     (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
 }
 
 #[cfg(not(target_os = "linux"))]
-fn congestion(_socket: &SockRef) -> Option<String> {
+pub fn congestion(_socket: &SockRef) -> Option<String> {
     None
 }
 

@@ -1,6 +1,6 @@
 //! The sender's pool of data connections: each with a thread, each replaced when it dies.
 
-use std::io;
+use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::{Connections, connect, tune};
 use crate::limits::{
     CLIMB_BUSY, CLIMB_INTERVAL, CLIMB_MEASURE, CONNECT_TIMEOUT, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT,
-    RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, WORKER_STACK_BYTES,
+    RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, STRAGGLER_PATIENCE, WORKER_STACK_BYTES,
 };
 use crate::protocol::message::SessionId;
 use crate::protocol::preface::Belonging;
@@ -73,6 +73,26 @@ impl Wire for Socket {
     }
 }
 
+/// What a worker writes to. While it writes, the kernel fills segments (Nagle's algorithm); when it has nothing to write for
+/// now, the last one does not wait until those before it are acknowledged.
+struct Stream(TcpStream);
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_vectored(pieces)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // What has gathered leaves as soon as the option is set (tcp(7)).
+        self.0.set_nodelay(true)?;
+        self.0.set_nodelay(false)
+    }
+}
+
 /// The data connections of one session.
 pub(super) struct Pool {
     sending: Arc<Sending>,
@@ -110,6 +130,7 @@ impl Pool {
         let mut pause = RETRY_PAUSE_FIRST;
         let mut climb = Climb::new(self.wanted.first, self.wanted.most, Instant::now());
         let mut load = (Load::watch(), Instant::now(), false);
+        let mut gave_up = None;
         loop {
             let now = Instant::now();
             if now.duration_since(load.1) >= CLIMB_MEASURE {
@@ -118,7 +139,8 @@ impl Pool {
             climb.step(self.sending.sent.load(Ordering::Relaxed), load.2, now);
             let most = usize::from(climb.now().min(self.sending.share()));
             self.sending.retire_surplus(most);
-            if self.sending.lines() < most {
+            let lines = self.sending.lines();
+            if lines < most && (gave_up.is_none() || self.sending.has_work_beside(lines)) {
                 match self.open().await {
                     Ok(()) => {
                         pause = RETRY_PAUSE_FIRST;
@@ -135,7 +157,11 @@ impl Pool {
                 let _ = timeout(CLIMB_INTERVAL, self.sending.lines_changed.notified()).await;
             }
             self.sending.give_up_stuck(Instant::now(), self.patience);
-            self.sending.give_up_stragglers(Instant::now());
+            if gave_up.is_none_or(|at: Instant| at.elapsed() >= STRAGGLER_PATIENCE)
+                && self.sending.give_up_straggler(Instant::now())
+            {
+                gave_up = Some(Instant::now());
+            }
             if self.sending.lines() > 0 {
                 without_any = Instant::now();
             }
@@ -173,7 +199,7 @@ impl Pool {
         let handle = stream.try_clone()?;
         let line = Arc::new(Line::new(number, Instant::now(), Box::new(Socket(handle))));
         let (sending, own) = (self.sending.clone(), line.clone());
-        let work = move || match send_chunks(&sending, &own, stream, sealer) {
+        let work = move || match send_chunks(&sending, &own, Stream(stream), sealer) {
             Ok(()) => own.finish(),
             // The network, or whoever sits on it, ended this connection; the receiver knows how far it came.
             Err(End::Lost(reason)) => {

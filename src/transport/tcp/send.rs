@@ -13,8 +13,8 @@ use super::control::{Talk, converse};
 use super::enter::{EnterError, Link};
 use super::pool::{Keys, Pool};
 use crate::limits::{
-    CONNECTIONS_FIRST, CONNECTIONS_FIRST_LONG_PATH, CONNECTIONS_MOST, LONG_PATH_ROUND_TRIP,
-    RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, WORKER_STACK_BYTES,
+    CONNECTIONS_FIRST, CONNECTIONS_FIRST_LONG_PATH, LONG_PATH_ROUND_TRIP, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
+    WORKER_STACK_BYTES,
 };
 use crate::protocol::message::{SenderMessage, SessionId};
 use crate::protocol::spent::Stage;
@@ -80,10 +80,10 @@ pub struct Connections {
 impl Connections {
     /// Those of a transfer of so many chunks, where that is known: never more than there are. `asked` is the number that the
     /// user wants, otherwise `most` bounds it, and the path says how to begin.
-    pub fn wanted(chunks: Option<u64>, asked: Option<u8>, most: Option<u8>, round_trip: Duration) -> Self {
+    pub fn wanted(chunks: Option<u64>, asked: Option<u8>, most: u8, round_trip: Duration) -> Self {
         let long = round_trip >= LONG_PATH_ROUND_TRIP;
         let first = if long { CONNECTIONS_FIRST_LONG_PATH } else { CONNECTIONS_FIRST };
-        let most = asked.or(most).unwrap_or(CONNECTIONS_MOST);
+        let most = asked.unwrap_or(most);
         let needed = chunks.and_then(|chunks| u8::try_from(chunks).ok()).unwrap_or(most).clamp(1, most);
         Connections { first: asked.unwrap_or(first).min(needed), most: needed }
     }
@@ -109,7 +109,7 @@ pub async fn send(
         let session = link.session;
         let ran = run(link, feed, &how, stop.as_mut()).await?;
         feed = ran.feed;
-        let retry = matches!(ran.outcome.end, End::Lost(_) | End::Silent(_))
+        let retry = matches!(ran.outcome.end, End::Lost(_) | End::Silent(_) | End::Away)
             && !retry_for.is_zero()
             && !ran.outcome.in_order
             && !ran.outcome.reads_once;
@@ -118,7 +118,6 @@ pub async fn send(
         }
         how.observer.lost(&ran.outcome.end, retry_for);
         clock.lost(how.progress.arrived());
-        how.progress.begin_again();
         link = loop {
             let Some(pause) = clock.pause() else { return Ok(ran.outcome) };
             let found = async {
@@ -135,6 +134,7 @@ pub async fn send(
                 Err(error) => return Err(error.into()),
             }
         };
+        how.progress.begin_again();
     }
 }
 
@@ -202,6 +202,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     let sending = Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace);
     let sending = Arc::new(sending.sharing(how.shared.clone()));
     sending.set_share(share);
+    how.progress.follow(&sending);
     let stream = feed.stream().cloned();
     if let Some(stream) = &stream {
         sending.follow(stream);
@@ -229,7 +230,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
         }
     };
     // Only the goodbye was lost.
-    if sending.is_done() && matches!(end, End::Lost(_) | End::Silent(_)) {
+    if sending.is_done() && matches!(end, End::Lost(_) | End::Silent(_) | End::Away) {
         end = End::Complete;
     }
     let connections = pool.peak();
@@ -248,7 +249,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
 
 pub(super) fn last_words(end: &End) -> Vec<SenderMessage> {
     match end {
-        End::Complete | End::PeerLeft(_) => Vec::new(),
+        End::Complete | End::PeerLeft(_) | End::Away => Vec::new(),
         End::Stopped => vec![SenderMessage::Leave { text: "the sender was interrupted".into() }],
         end => vec![SenderMessage::Leave { text: end.to_string().into() }],
     }

@@ -2,22 +2,77 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::limits::{BEAT_INTERVAL, SOCKET_BUFFER_BYTES};
+use super::path::congestion;
+use super::tcp_info::round_trip;
+use crate::limits::{
+    BEAT_INTERVAL, LONG_PATH_ROUND_TRIP, SOCKET_BUFFER_BYTES, SOCKET_BUFFER_WITHIN_MACHINE_BYTES,
+};
+#[cfg(target_os = "linux")]
+use crate::limits::{UNSENT_BYTES_MAX, UNSENT_BYTES_WITHIN_MACHINE_MAX};
 
-/// A connection that carries chunks.
+/// A connection to or from `peer` that carries chunks.
 ///
-/// - Nagle stays on: only the last, small segment of a burst can wait, and the thread is about to write more.
-/// - Large buffers, where the kernel grants them: see [`large_buffers`].
-pub fn data(socket: &SockRef, patience: Duration) -> io::Result<()> {
+/// - Nagle stays on while there is more to write: segments leave full. Whoever has nothing more says so.
+/// - Buffers of a fitting size, where the kernel grants them: see [`buffers`].
+pub fn data(socket: &SockRef, peer: SocketAddr, patience: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(false)?;
-    large_buffers(socket)?;
+    let within = is_within_machine(peer);
+    buffers(socket, if within { SOCKET_BUFFER_WITHIN_MACHINE_BYTES } else { SOCKET_BUFFER_BYTES })?;
     bound_silence(socket, patience)
 }
+
+/// A socket that is to be connected to `addr`. Within this machine nothing is lost, and bbr, which paces what it sends, takes
+/// half as much CPU time again as cubic. It goes on pacing for whatever comes after it, so this has to be said before the
+/// socket is connected.
+pub fn before_connecting(socket: &SockRef, addr: SocketAddr) {
+    if is_within_machine(addr) && congestion(socket).is_some_and(|now| now.starts_with("bbr")) {
+        prefer(socket, &["cubic", "reno"]);
+    }
+}
+
+/// A connected socket that is to send chunks to `addr`.
+///
+/// - Little waits to be sent for the first time: what a slow connection has been dealt, no faster one can take over, and the
+///   last chunks of a transfer would wait for it. Within the machine no connection is slow, and to wait seldom is worth more.
+/// - On a long path bbr does not take each loss for a jam; elsewhere the system's choice is as good.
+pub fn sender(socket: &SockRef, addr: SocketAddr) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(if is_within_machine(addr) {
+        UNSENT_BYTES_WITHIN_MACHINE_MAX
+    } else {
+        UNSENT_BYTES_MAX
+    })?;
+    let long = round_trip(&**socket).is_some_and(|time| time >= LONG_PATH_ROUND_TRIP);
+    if long && congestion(socket).is_some_and(|now| !now.starts_with("bbr")) {
+        prefer(socket, &["bbr"]);
+    }
+    Ok(())
+}
+
+fn is_within_machine(addr: SocketAddr) -> bool {
+    addr.ip().to_canonical().is_loopback()
+}
+
+/// Has TCP use the first of these congestion controls that the system has and lets us have
+/// (`net.ipv4.tcp_allowed_congestion_control`).
+#[cfg(target_os = "linux")]
+fn prefer(socket: &SockRef, names: &[&str]) {
+    for name in names {
+        match socket.set_tcp_congestion(name.as_bytes()) {
+            Ok(()) => return,
+            Err(error) => tracing::debug!("the kernel does not let TCP use {name}: {error}"),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn prefer(_socket: &SockRef, _names: &[&str]) {}
 
 /// A connection that carries messages: each is small, and somebody waits for it.
 pub fn control(socket: &SockRef, patience: Duration) -> io::Result<()> {
@@ -35,16 +90,16 @@ fn bound_silence(socket: &SockRef, patience: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks for [`SOCKET_BUFFER_BYTES`] in each direction, but only where the kernel grants that much. Linux clamps the
+/// Asks for `bytes` in each direction, but only where the kernel grants that much. Linux clamps the
 /// value to net.core.rmem_max and wmem_max (208 KiB unless somebody raised them) and then also stops growing the
 /// buffer by itself, so that asking for much yields less than not asking.
-fn large_buffers(socket: &SockRef) -> io::Result<()> {
+fn buffers(socket: &SockRef, bytes: usize) -> io::Result<()> {
     let clamp = clamps();
-    if clamp.receive.is_none_or(|max| max >= SOCKET_BUFFER_BYTES) {
-        socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+    if clamp.receive.is_none_or(|max| max >= bytes) {
+        socket.set_recv_buffer_size(bytes)?;
     }
-    if clamp.send.is_none_or(|max| max >= SOCKET_BUFFER_BYTES) {
-        socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+    if clamp.send.is_none_or(|max| max >= bytes) {
+        socket.set_send_buffer_size(bytes)?;
     }
     Ok(())
 }
@@ -102,25 +157,53 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
 
+    use socket2::{Domain, Socket, Type};
+
     const PATIENCE: Duration = Duration::from_secs(30);
 
     #[test]
-    fn buffers_are_large_or_left_to_the_kernel() {
+    fn buffers_fit_the_path_or_are_left_to_the_kernel() {
+        let elsewhere = SocketAddr::from(([192, 0, 2, 1], 1));
+        let here = SocketAddr::from(([127, 0, 0, 1], 1));
+        for (peer, bytes) in [(elsewhere, SOCKET_BUFFER_BYTES), (here, SOCKET_BUFFER_WITHIN_MACHINE_BYTES)] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let socket = SockRef::from(&stream);
+            let before = (socket.recv_buffer_size().unwrap(), socket.send_buffer_size().unwrap());
+            data(&socket, peer, PATIENCE).unwrap();
+            let after = (socket.recv_buffer_size().unwrap(), socket.send_buffer_size().unwrap());
+            // Linux takes twice as much and says so.
+            let check = |max: Option<usize>, before, after| match max.is_none_or(|max| max >= bytes) {
+                true => assert!((bytes..=2 * bytes).contains(&after), "{after} bytes"),
+                false => assert_eq!(after, before),
+            };
+            check(clamps().receive, before.0, after.0);
+            check(clamps().send, before.1, after.1);
+        }
+    }
+
+    #[test]
+    fn only_messages_are_sent_at_once() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let socket = SockRef::from(&stream);
-        let before = (socket.recv_buffer_size().unwrap(), socket.send_buffer_size().unwrap());
-        data(&socket, PATIENCE).unwrap();
-        let after = (socket.recv_buffer_size().unwrap(), socket.send_buffer_size().unwrap());
-        let granted = |max: Option<usize>| max.is_none_or(|m| m >= SOCKET_BUFFER_BYTES);
-        let check = |granted, before, after| match granted {
-            true => assert!(after >= SOCKET_BUFFER_BYTES, "{after} bytes"),
-            false => assert_eq!(after, before),
-        };
-        check(granted(clamps().receive), before.0, after.0);
-        check(granted(clamps().send), before.1, after.1);
+        data(&socket, listener.local_addr().unwrap(), PATIENCE).unwrap();
         assert!(!stream.nodelay().unwrap());
         control(&socket, PATIENCE).unwrap();
         assert!(stream.nodelay().unwrap());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn within_a_machine_nothing_is_paced() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // Where there is no bbr there is nothing to see; reno every kernel has, and lets everybody have.
+        let _ = socket.set_tcp_congestion(b"bbr");
+        let addr = listener.local_addr().unwrap();
+        before_connecting(&SockRef::from(&socket), addr);
+        socket.connect(&addr.into()).unwrap();
+        assert!(!congestion(&SockRef::from(&socket)).unwrap().starts_with("bbr"));
+        assert!(round_trip(&socket).unwrap() < LONG_PATH_ROUND_TRIP);
     }
 }

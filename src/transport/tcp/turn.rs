@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use tokio::time::{interval, timeout};
 
 use super::admission::{Place, Standing};
-use super::admit::{Guest, Refusal};
+use super::admit::{Guest, Reader, Refusal};
 use crate::limits::{BEAT_INTERVAL, GOODBYE_TIMEOUT, QUEUE_NEWS_INTERVAL};
 use crate::protocol::message::{ReceiverMessage, SenderMessage, Waiting};
 use crate::session::{End, PeerMisbehaved};
 
 /// Waits until the guest is served at `place`, tells it meanwhile where it stands, and notices when it leaves.
+///
+/// `farewell` is what it hears where that never comes.
 ///
 /// # Errors
 /// [`Refusal`] where it leaves, is lost, misbehaves, or will not be served any more.
@@ -20,28 +22,14 @@ pub(super) async fn wait_for_turn(
     place: &Place,
     ip: IpAddr,
     patience: Duration,
+    farewell: impl Fn() -> ReceiverMessage,
 ) -> Result<(), Refusal> {
     let Standing::Waiting(Waiting { serving, own, before }) = place.standing() else { return Ok(()) };
     tracing::info!(
         "{ip} waits: {serving} transfers are under way, {own} of them its own; {before} come first"
     );
     let Guest { reader, writer, .. } = guest;
-    let leaving = async {
-        loop {
-            match reader.next(patience).await {
-                Ok(SenderMessage::Beat) => {}
-                Ok(SenderMessage::Leave { text }) => return Refusal::LeftQueue(End::PeerLeft(text)),
-                Ok(_) => {
-                    let got = "another message";
-                    let end = PeerMisbehaved::Unexpected { got, expected: "a sender that waits" };
-                    return Refusal::End(end.into());
-                }
-                Err(end @ End::Misbehaved(_)) => return Refusal::End(end),
-                Err(end) => return Refusal::LeftQueue(end),
-            }
-        }
-    };
-    let turn = place.turn();
+    let (leaving, turn) = (leaves(reader, patience), place.turn());
     tokio::pin!(leaving, turn);
     let mut news = interval(QUEUE_NEWS_INTERVAL);
     let mut told: Option<(Waiting, Instant)> = None;
@@ -50,7 +38,7 @@ pub(super) async fn wait_for_turn(
             refusal = &mut leaving => return Err(refusal),
             turn = &mut turn => match turn {
                 Standing::Closed => {
-                    writer.put(&ReceiverMessage::Leave { text: "the receiver was stopped".into() });
+                    writer.put(&farewell());
                     let _ = timeout(GOODBYE_TIMEOUT, writer.close()).await;
                     return Err(Refusal::LeftQueue(End::Stopped));
                 }
@@ -69,6 +57,23 @@ pub(super) async fn wait_for_turn(
                 Ok(written) => written?,
                 Err(_) => return Err(Refusal::LeftQueue(End::Silent(patience))),
             }
+        }
+    }
+}
+
+/// Hears a sender that waits, until it does so no longer.
+async fn leaves(reader: &mut Reader, patience: Duration) -> Refusal {
+    loop {
+        match reader.next(patience).await {
+            Ok(SenderMessage::Beat) => {}
+            Ok(SenderMessage::Leave { text }) => return Refusal::LeftQueue(End::PeerLeft(text)),
+            Ok(_) => {
+                let got = "another message";
+                let end = PeerMisbehaved::Unexpected { got, expected: "a sender that waits" };
+                return Refusal::End(end.into());
+            }
+            Err(end @ End::Misbehaved(_)) => return Refusal::End(end),
+            Err(end) => return Refusal::LeftQueue(end),
         }
     }
 }

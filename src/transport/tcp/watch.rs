@@ -7,10 +7,22 @@ use crate::session::{End, Observer, Progress};
 use crate::trust::code::Code;
 use crate::trust::fingerprint::Fingerprint;
 
+/// Who sends, and what, as far as people want to know.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub ip: IpAddr,
+    /// What it is called here, or the beginning of its key where it has no name; nothing if its key is our own.
+    pub name: Option<String>,
+    /// Data connections that it wants.
+    pub connections: u8,
+    /// Nothing is to be stored.
+    pub dry_run: bool,
+}
+
 /// Who is told what goes on at the receiver.
 pub trait Receptionist: Send + Sync {
-    /// A session of so many data connections began; whoever is returned hears how it goes on.
-    fn started(&self, peer: IpAddr, connections: u8, progress: Arc<Progress>) -> Arc<dyn SessionWatch>;
+    /// A session began; whoever is returned hears how it goes on.
+    fn started(&self, caller: Caller, progress: Arc<Progress>) -> Arc<dyn SessionWatch>;
     /// Somebody measured the way here with so many bytes, of which nothing was stored.
     fn measured(&self, peer: IpAddr, bytes: u64, end: &End);
     /// Somebody was sent away.

@@ -1,0 +1,19 @@
+//! A command line that could not be understood, as a script is told.
+
+use std::ffi::OsString;
+
+/// Whether a command line that could not be understood asks for events. What is set beside it cannot be asked: it may be just that
+/// which is wrong.
+pub fn want_json(args: impl Iterator<Item = OsString>) -> bool {
+    let said = args.take_while(|arg| arg != "--").filter(|arg| arg == "--json" || arg == "--no-json");
+    said.last().is_some_and(|arg| arg == "--json")
+}
+
+/// What is wrong with a command line, as one line.
+pub fn complaint(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    // The usage follows behind an empty line.
+    let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let line = lines.collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).into()
+}

@@ -1,0 +1,59 @@
+//! What `--help` shows below the options: how the commands are used.
+
+/// Of `lanx` itself.
+pub const LANX: &str = "\
+Examples:
+  lanx recv ~/incoming            on the machine that gets the files
+  lanx send photos                on the other, where you pick a receiver
+  lanx send photos 192.168.1.20   the same where none is found by itself
+
+More is told by `lanx help COMMAND`, `lanx help exit-codes`, `lanx help json`
+(events for scripts) and `lanx help config` (options in a file).";
+
+pub const SEND: &str = "\
+Examples:
+  lanx send photos                          pick a receiver on this network
+  lanx send disk.img notes.txt 192.168.1.20
+  lanx send --archive --exclude '*.o' project/ nas:9000
+  pg_dump shop | lanx send - nas --name shop.sql";
+
+pub const RECV: &str = "\
+Examples:
+  lanx recv ~/incoming
+  lanx recv --once --json --listen '[::]:0' /srv/in
+  lanx recv - | tar x";
+
+pub const LIST: &str = "\
+Examples:
+  lanx list
+  lanx list --json --wait 5";
+
+pub const DOCTOR: &str = "\
+Examples:
+  lanx doctor
+  lanx doctor --dir /srv/in 192.168.1.20";
+
+pub const TRUST: &str = "\
+Examples:
+  lanx trust
+  lanx trust name SHA256:8fJq2m workstation
+  lanx trust remove nas:7269";
+
+pub const CONFIG: &str = "\
+Examples:
+  lanx config
+  lanx config --json send
+  lanx config send --limit 50M
+
+`lanx help config` tells what the file looks like.";
+
+pub const COMPLETIONS: &str = "\
+Examples:
+  lanx completions bash > ~/.local/share/bash-completion/completions/lanx
+  lanx completions zsh > ~/.zfunc/_lanx
+  lanx completions fish > ~/.config/fish/completions/lanx.fish";
+
+pub const HELP: &str = "\
+Examples:
+  lanx help send
+  lanx help exit-codes";

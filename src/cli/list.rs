@@ -1,0 +1,89 @@
+//! `lanx list`: the receivers that answer on this network.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::value_parser;
+use tokio::time::{Instant, timeout_at};
+
+use super::args;
+use super::exit::Exit;
+use super::introduction::Acquaintances;
+use super::json::{self, Event};
+use super::output::Audience;
+use super::{Failure, examples, signals};
+use crate::limits::LIST_FOR;
+use crate::name::Escaped;
+use crate::protocol::VERSION;
+use crate::transport::discovery::{Browse, Sighting};
+
+/// List the receivers that answer on this network.
+#[derive(clap::Args, Debug)]
+#[command(after_help = examples::LIST)]
+pub struct ListArgs {
+    /// Look for so long
+    ///
+    /// At least 2 seconds, as receivers answer at most once a second.
+    #[arg(long, value_name = "SECONDS", default_value_t = LIST_FOR.as_secs(), help_heading = args::PATIENCE,
+        value_parser = value_parser!(u64).range(LIST_FOR.as_secs()..=86_400))]
+    wait: u64,
+    /// Print one JSON object a line, for scripts
+    ///
+    /// One for each receiver; `lanx help json` tells what they say.
+    #[arg(long, help_heading = args::OUTPUT)]
+    pub json: bool,
+}
+
+impl ListArgs {
+    fn wait(&self) -> Duration {
+        Duration::from_secs(self.wait)
+    }
+}
+
+pub fn run(args: &ListArgs, audience: Audience) -> Result<Exit, Failure> {
+    let known = Acquaintances::load()?;
+    signals::runtime()?.block_on(async {
+        let mut browse = Browse::start().map_err(|error| Failure::new(Exit::Other, error))?;
+        let end = Instant::now() + args.wait();
+        while timeout_at(end, browse.next()).await.is_ok() {}
+        let here = browse.here();
+        for sighting in &here {
+            if audience.json {
+                json::write(&event(sighting, &known));
+            } else {
+                audience.result(line(sighting, &sighting.addrs, &known));
+            }
+        }
+        if here.is_empty() && !audience.json {
+            let seconds = args.wait().as_secs();
+            audience.note(format_args!(
+                "no receiver answered within {seconds} s; start `lanx recv` on the other machine, or look longer with --wait SECONDS"
+            ));
+        }
+        Ok(Exit::Success)
+    })
+}
+
+fn event<'a>(sighting: &'a Sighting, known: &Acquaintances) -> Event<'a> {
+    Event::Receiver {
+        name: &sighting.name,
+        addrs: &sighting.addrs,
+        port: sighting.port,
+        paired: known.knows(sighting),
+        key: sighting.key.map(|key| key.to_string()),
+        version: sighting.version,
+    }
+}
+
+/// A receiver with these of its addresses, as a person is shown it.
+pub fn line(sighting: &Sighting, addrs: &[SocketAddr], known: &Acquaintances) -> String {
+    let addrs: Vec<String> = addrs.iter().map(ToString::to_string).collect();
+    let mut line = format!("{:<20}  {}", Escaped::from(&*sighting.name).to_string(), addrs.join(" "));
+    if known.knows(sighting) {
+        line += "  paired";
+    }
+    if sighting.version.is_some_and(|version| version != VERSION) {
+        line += "  another version of lanx";
+    }
+    line
+}

@@ -1,0 +1,406 @@
+//! The way out for all that is said on standard output and standard error. While files move a thread writes each of them, so
+//! that a reader that is late, a terminal that is held or a pipe that is full holds up nobody else.
+
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{LazyLock, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::fs::fstat;
+use tracing::Level;
+
+use super::screen::{self, Drawn};
+use super::service::mark;
+use super::units;
+use crate::limits::{
+    OUTPUT_PAUSE, OUTPUT_WRITE_BYTES, READER_PATIENCE, UNREAD_BYTES_MAX, WORKER_STACK_BYTES,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Says something, as whole lines. While files move nobody waits for that: what finds [`UNREAD_BYTES_MAX`] unread is left out, and
+/// all that comes until those are read. Then a line says how much that was.
+pub fn say(to: Stream, text: Vec<u8>) {
+    let outlet = outlet(to);
+    outlet.say(outlet.state.lock(), to, text);
+}
+
+/// The same of what must not be left out: waits where there is no room.
+pub fn insist(to: Stream, text: Vec<u8>) {
+    let outlet = outlet(to);
+    outlet.say(outlet.room_for(&text), to, text);
+}
+
+/// From now on files move, and threads write what is said. Without threads it is written by whoever says it.
+pub fn start() {
+    for (outlet, name) in [(&STDERR, "stderr"), (&STDOUT, "stdout")] {
+        if name == "stderr" || !is_one_place() {
+            outlet.start(name);
+        }
+    }
+}
+
+/// Waits until all that was said there is written, or nobody has read any of it for [`READER_PATIENCE`], also counted from
+/// `end`, when the program began to end. Whatever is said afterwards is written by who says it, and where nobody reads, not at all.
+pub fn finish(to: Stream, end: Instant) {
+    if !outlet(to).finish(end) && to == Stream::Stdout {
+        written(Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it")));
+    }
+}
+
+/// Has the screen drawn anew when all that was said is written.
+pub fn redraw() {
+    STDERR.redraw();
+}
+
+/// Waits until there is nothing to write or to draw, but no longer than `patience`.
+pub fn settle(patience: Duration) {
+    let until = Instant::now() + patience;
+    STDERR.wait_idle(&mut STDERR.state.lock(), |_| until);
+}
+
+/// What first kept something from stdout.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Remembers what became of a write to stdout, which is told at the end: a transfer does not depend on it. A reader that has
+/// left wanted no more.
+pub fn written(result: io::Result<()>) {
+    if let Err(error) = result
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(error);
+    }
+}
+
+/// What kept something from stdout, if anything did.
+pub fn lost() -> Option<&'static io::Error> {
+    LOST.get()
+}
+
+static STDERR: LazyLock<Outlet> = LazyLock::new(Outlet::default);
+static STDOUT: LazyLock<Outlet> = LazyLock::new(Outlet::default);
+
+/// Where both streams lead to one place they share an outlet, so that their lines stay in order.
+fn outlet(to: Stream) -> &'static Outlet {
+    match to {
+        Stream::Stdout if !is_one_place() => &STDOUT,
+        _ => &STDERR,
+    }
+}
+
+fn is_one_place() -> bool {
+    static ONE: OnceLock<bool> = OnceLock::new();
+    let place = |fd: BorrowedFd<'_>| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+    *ONE.get_or_init(|| {
+        let (out, err) = (io::stdout(), io::stderr());
+        // A terminal may have several names.
+        (out.is_terminal() && err.is_terminal())
+            || place(out.as_fd()).is_some_and(|there| place(err.as_fd()) == Some(there))
+    })
+}
+
+#[derive(Default)]
+struct Outlet {
+    state: Mutex<State>,
+    /// There is something to do for the writer.
+    news: Condvar,
+    /// The writer has done something.
+    moved: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    writer: Writer,
+    unread: VecDeque<(Stream, Vec<u8>)>,
+    bytes: usize,
+    /// Lines that were left out since the unread ones.
+    missing: u64,
+    /// The screen is to be drawn anew.
+    stale: bool,
+    /// Since when nothing was written, if there is something to write.
+    still_since: Option<Instant>,
+    /// The writer has written, and gathers for a moment what comes next.
+    pausing: bool,
+}
+
+/// Who writes.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// Whoever has something to say.
+    #[default]
+    Anybody,
+    Thread,
+    /// As nobody reads.
+    Nobody,
+}
+
+/// What the thread has to do.
+enum Task {
+    Write(Stream, Vec<u8>),
+    /// So many lines are missing.
+    TellGap(u64),
+    Draw,
+}
+
+impl State {
+    fn has_room(&self, text: &[u8]) -> bool {
+        // Once something was left out, all before it is to be read first.
+        self.missing == 0 && (self.bytes == 0 || self.bytes + cost(text) <= UNREAD_BYTES_MAX)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.still_since.is_none()
+    }
+
+    fn task(&mut self) -> Option<Task> {
+        if let Some((to, mut text)) = self.unread.pop_front() {
+            self.bytes -= cost(&text);
+            while let Some((next_to, next)) = self.unread.front()
+                && *next_to == to
+                && text.len() + next.len() <= OUTPUT_WRITE_BYTES
+            {
+                self.bytes -= cost(next);
+                text.extend_from_slice(next);
+                self.unread.pop_front();
+            }
+            return Some(Task::Write(to, text));
+        }
+        if self.missing > 0 {
+            return Some(Task::TellGap(std::mem::take(&mut self.missing)));
+        }
+        std::mem::take(&mut self.stale).then_some(Task::Draw)
+    }
+}
+
+/// What an unread text takes of the memory.
+fn cost(text: &[u8]) -> usize {
+    text.len() + size_of::<(Stream, Vec<u8>)>()
+}
+
+impl Outlet {
+    fn say(&self, mut state: MutexGuard<'_, State>, to: Stream, text: Vec<u8>) {
+        match state.writer {
+            Writer::Nobody => {}
+            Writer::Anybody => {
+                drop(state);
+                write(to, &text);
+            }
+            Writer::Thread if !state.has_room(&text) => {
+                state.missing += text.iter().filter(|byte| **byte == b'\n').count() as u64;
+            }
+            Writer::Thread => {
+                state.bytes += cost(&text);
+                state.unread.push_back((to, text));
+                self.wake(state);
+            }
+        }
+    }
+
+    fn room_for(&self, text: &[u8]) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        while state.writer == Writer::Thread && !state.has_room(text) {
+            self.moved.wait(&mut state);
+        }
+        state
+    }
+
+    fn redraw(&self) {
+        let mut state = self.state.lock();
+        if state.writer == Writer::Thread {
+            state.stale = true;
+            self.wake(state);
+        }
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        state.still_since.get_or_insert_with(Instant::now);
+        if !state.pausing {
+            self.news.notify_one();
+        }
+    }
+
+    fn start(&'static self, name: &str) {
+        let mut state = self.state.lock();
+        let builder = thread::Builder::new().name(name.into()).stack_size(WORKER_STACK_BYTES);
+        if builder.spawn(|| self.write_all()).is_ok() {
+            state.writer = Writer::Thread;
+        }
+    }
+
+    /// Writes whatever there is to write, for as long as the program lives.
+    fn write_all(&self) {
+        let mut drawn = Drawn::default();
+        loop {
+            let task = self.next();
+            if !matches!(task, Task::Draw) && drawn.clear() {
+                self.redraw();
+            }
+            match task {
+                Task::Write(to, text) => write(to, &text),
+                Task::TellGap(lines) => self.tell_gap(lines),
+                Task::Draw => drawn.draw(screen::wanted()),
+            }
+        }
+    }
+
+    /// Waits for the next task, as the one before is done. What is said soon after that is gathered: the lines of ten
+    /// thousand files would be as many writes otherwise, and wake their reader as often.
+    fn next(&self) -> Task {
+        let mut state = self.state.lock();
+        let mut paused = false;
+        loop {
+            let task = state.task();
+            state.still_since = task.as_ref().map(|_| Instant::now());
+            self.moved.notify_all();
+            match task {
+                Some(task) => return task,
+                None if paused => self.news.wait(&mut state),
+                None => {
+                    state.pausing = true;
+                    self.news.wait_for(&mut state, OUTPUT_PAUSE);
+                    state.pausing = false;
+                    paused = true;
+                }
+            }
+        }
+    }
+
+    fn tell_gap(&self, lines: u64) {
+        let (mark, lines) = (mark(Level::WARN), units::count(lines, "line"));
+        let here = std::ptr::eq(self, &*STDERR);
+        let (what, place) = if here { ("this", "here") } else { ("standard output", "there") };
+        let text = format!("{mark}nobody read {what} for a while; missing {place}: {lines}\n").into_bytes();
+        if here { write(Stream::Stderr, &text) } else { say(Stream::Stderr, text) }
+    }
+
+    /// Waits until there is nothing left to do, or for the moment that `until` says of the one when something was done last.
+    fn wait_idle(&self, state: &mut MutexGuard<'_, State>, until: impl Fn(Instant) -> Instant) {
+        while state.writer == Writer::Thread
+            && let Some(still_since) = state.still_since
+        {
+            if state.pausing {
+                self.news.notify_one();
+            }
+            let until = until(still_since);
+            if Instant::now() >= until {
+                return;
+            }
+            self.moved.wait_until(state, until);
+        }
+    }
+
+    /// Whether all was written.
+    fn finish(&self, end: Instant) -> bool {
+        let mut state = self.state.lock();
+        self.wait_idle(&mut state, |still_since| still_since.max(end) + READER_PATIENCE);
+        if state.writer == Writer::Thread {
+            state.writer = if state.is_idle() { Writer::Anybody } else { Writer::Nobody };
+        }
+        self.moved.notify_all();
+        state.writer == Writer::Anybody
+    }
+}
+
+fn write(to: Stream, text: &[u8]) {
+    match to {
+        Stream::Stdout => {
+            let mut out = io::stdout().lock();
+            written(out.write_all(text).and_then(|()| out.flush()));
+        }
+        // Whoever read it is gone, and nobody is left to be told.
+        Stream::Stderr => drop(io::stderr().lock().write_all(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An outlet whose writer does nothing.
+    fn held() -> Outlet {
+        let outlet = Outlet::default();
+        outlet.state.lock().writer = Writer::Thread;
+        outlet
+    }
+
+    fn text(bytes: usize) -> Vec<u8> {
+        [vec![b'x'; bytes - 1], vec![b'\n']].concat()
+    }
+
+    #[test]
+    fn past_the_bound_lines_are_left_out_and_counted_until_all_before_them_are_written() {
+        let outlet = held();
+        let line = UNREAD_BYTES_MAX / 8;
+        for _ in 0..12 {
+            outlet.say(outlet.state.lock(), Stream::Stderr, text(line));
+        }
+        outlet.say(outlet.state.lock(), Stream::Stderr, b"small enough\nand yet\n".to_vec());
+        let mut state = outlet.state.lock();
+        assert!((7..=8).contains(&state.unread.len()) && state.bytes <= UNREAD_BYTES_MAX);
+        let (waiting, missing) = (state.unread.len(), state.missing);
+        assert_eq!(waiting as u64 + missing, 12 + 2);
+        for _ in 0..waiting {
+            assert!(matches!(state.task(), Some(Task::Write(Stream::Stderr, _))));
+        }
+        assert!(matches!(state.task(), Some(Task::TellGap(lines)) if lines == missing));
+        assert!(state.task().is_none() && state.bytes == 0);
+        drop(state);
+        outlet.say(outlet.state.lock(), Stream::Stderr, text(line));
+        assert_eq!(outlet.state.lock().unread.len(), 1, "there is room again");
+    }
+
+    #[test]
+    fn what_waits_for_one_stream_goes_out_in_one_write_of_a_bounded_length() {
+        let outlet = held();
+        let (out, err) = (Stream::Stdout, Stream::Stderr);
+        for (to, bytes) in [(out, 9), (out, 1), (err, 5), (out, OUTPUT_WRITE_BYTES - 1), (out, 1), (out, 1)] {
+            outlet.say(outlet.state.lock(), to, text(bytes));
+        }
+        let mut state = outlet.state.lock();
+        for expected in [(out, 10), (err, 5), (out, OUTPUT_WRITE_BYTES), (out, 1)] {
+            let written = match state.task() {
+                Some(Task::Write(to, text)) => (to, text.len()),
+                _ => (out, 0),
+            };
+            assert_eq!(written, expected);
+        }
+        assert!(state.task().is_none() && state.bytes == 0);
+    }
+
+    #[test]
+    fn one_text_is_taken_whatever_its_length() {
+        let outlet = held();
+        outlet.say(outlet.state.lock(), Stream::Stdout, text(2 * UNREAD_BYTES_MAX));
+        let state = outlet.state.lock();
+        assert_eq!((state.unread.len(), state.missing), (1, 0));
+    }
+
+    #[test]
+    fn the_screen_is_drawn_once_and_after_all_that_was_said() {
+        let outlet = held();
+        outlet.redraw();
+        outlet.redraw();
+        outlet.say(outlet.state.lock(), Stream::Stderr, text(9));
+        let mut state = outlet.state.lock();
+        assert!(matches!(state.task(), Some(Task::Write(..))));
+        assert!(matches!(state.task(), Some(Task::Draw)));
+        assert!(state.task().is_none());
+    }
+
+    #[test]
+    fn what_nobody_reads_is_given_up_at_the_end_and_what_is_said_then_is_not_kept() {
+        let outlet = held();
+        outlet.say(outlet.state.lock(), Stream::Stderr, text(9));
+        outlet.state.lock().still_since = Instant::now().checked_sub(READER_PATIENCE);
+        assert!(!outlet.finish(Instant::now().checked_sub(READER_PATIENCE).unwrap()));
+        outlet.say(outlet.state.lock(), Stream::Stderr, text(9));
+        assert_eq!(outlet.state.lock().unread.len(), 1);
+    }
+}

@@ -1,0 +1,222 @@
+//! How long a receiver serves: what signals ask of it, and what it does about that.
+
+use std::env;
+use std::ffi::OsString;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::process;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::value_parser;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::args::{Command, DOOR, OUTPUT, RecvArgs};
+use super::exit::Exit;
+use super::output::Audience;
+use super::signals::{self, Asked, Requests};
+use super::{Failure, introduction, outlet, recv, screen, service, settings, units};
+use crate::limits::{GRACE, SCREEN_PATIENCE, SETTINGS_PATIENCE};
+use crate::transport::discovery::Announcement;
+use crate::transport::tcp::{Ledger, Manner, Order};
+use crate::trust::code::Code;
+use crate::trust::house::House;
+
+/// For a receiver that runs for good.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ServiceArgs {
+    /// How long SIGTERM lets transfers go on
+    ///
+    /// Nobody new is let in meanwhile. What has not ended by then goes on with the next receiver.
+    #[arg(long, value_name = "SECONDS", help_heading = DOOR, default_value_t = GRACE.as_secs(),
+        value_parser = value_parser!(u64).range(0..=86_400))]
+    grace: u64,
+    /// Tell Prometheus how it goes
+    ///
+    /// At http://ADDR:PORT/metrics, to whoever can reach it.
+    #[arg(long, value_name = "ADDR:PORT", help_heading = OUTPUT)]
+    pub metrics: Option<SocketAddr>,
+}
+
+impl ServiceArgs {
+    pub fn grace(&self) -> Duration {
+        Duration::from_secs(self.grace)
+    }
+}
+
+/// Hears signals and passes on what follows from them.
+pub struct Keeper {
+    pub requests: Requests,
+    pub orders: mpsc::UnboundedSender<Order>,
+    /// What ended the receiver, once that has been asked for.
+    pub asked: Arc<OnceLock<Asked>>,
+    /// How long transfers under way may take to end.
+    pub grace: Duration,
+    pub ledger: Arc<Ledger>,
+    pub settings: Settings,
+    /// What tells the network of this receiver, until its end begins.
+    pub announced: Option<Announcement>,
+}
+
+/// What is read again at SIGHUP.
+pub struct Settings {
+    pub house: Arc<House>,
+    /// As they are now.
+    pub args: RecvArgs,
+    pub audience: Audience,
+}
+
+/// What was read at SIGHUP.
+struct Again {
+    args: RecvArgs,
+    /// None for a receiver that writes to standard output: what it wrote is there.
+    manner: Option<Manner>,
+    code: Option<Code>,
+    /// Machines that may send here. They are read for each that comes; here it is only seen that they can be.
+    paired: usize,
+}
+
+impl Keeper {
+    /// Keeps the house for as long as the receiver runs.
+    ///
+    /// The first SIGTERM lets what is under way come to its end, for as long as the grace says. A signal meanwhile cuts that
+    /// short. One after that ends the program on the spot.
+    pub async fn keep(mut self) {
+        match self.wait_for_the_end().await {
+            Asked::Leave => self.leave().await,
+            _ => {
+                signals::stopping();
+                self.order(Order::Stop);
+            }
+        }
+        while self.requests.next().await == Asked::Reload {}
+        screen::leave();
+        outlet::settle(SCREEN_PATIENCE);
+        process::exit(Exit::Interrupted.code().into());
+    }
+
+    async fn wait_for_the_end(&mut self) -> Asked {
+        let asked = loop {
+            match self.requests.next().await {
+                Asked::Reload => self.reload().await,
+                asked => break asked,
+            }
+        };
+        let _ = self.asked.set(asked);
+        service::stopping();
+        let announced = self.announced.take();
+        // Saying goodbye takes a moment.
+        tokio::task::spawn_blocking(move || drop(announced));
+        asked
+    }
+
+    /// Has what was changed in the settings hold from the next transfer on: all of it, or where anything is wrong, nothing.
+    async fn reload(&mut self) {
+        service::reloading();
+        let Settings { house, args, .. } = &self.settings;
+        let (house, before) = (house.clone(), args.clone());
+        // A disk, or a pipe with a code, may keep one waiting.
+        let reading = spawn_blocking(move || read_again(&house, &before));
+        let read = match timeout(SETTINGS_PATIENCE, reading).await {
+            Ok(Ok(read)) => read,
+            _ => Err(Failure::new(Exit::Other, anyhow!("the settings could not be read in time"))),
+        };
+        match read {
+            Ok(again) => self.apply(again),
+            Err(failure) => {
+                failure.tell(Audience { json: false, ..self.settings.audience });
+                self.settings.audience.note(format_args!("settings stay as they were"));
+            }
+        }
+        service::ready();
+    }
+
+    fn apply(&mut self, again: Again) {
+        let Again { args, manner, code, paired } = again;
+        let Settings { house, args: before, audience } = &mut self.settings;
+        let later = args.held_until_the_next_start(before, house.book.is_some());
+        if let (Some(code), Some(book)) = (code, &house.book) {
+            book.change(code);
+        }
+        audience.note(format_args!(
+            "settings were read again; {} paired",
+            units::count(paired as u64, "machine")
+        ));
+        if !later.is_empty() {
+            audience.note(format_args!("from the next start on: {}", later.join(", ")));
+        }
+        self.grace = args.service.grace();
+        *before = args;
+        if let Some(manner) = manner {
+            self.order(Order::Change(manner));
+        }
+    }
+
+    async fn leave(&mut self) {
+        let sessions = self.ledger.read().1.sessions;
+        if sessions > 0 && !self.grace.is_zero() {
+            let (sessions, seconds) = (units::count(sessions as u64, "transfer"), self.grace.as_secs());
+            let audience = self.settings.audience;
+            audience.note(format_args!("nobody is let in any more; {sessions} may go on for {seconds} s"));
+        }
+        self.order(Order::Finish);
+        let until = Instant::now().checked_add(self.grace);
+        let over = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => pending().await,
+            }
+        };
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => break,
+                // There is nothing left to reload for.
+                asked = self.requests.next() => if asked != Asked::Reload { break },
+            }
+        }
+        self.order(Order::Park);
+    }
+
+    fn order(&self, order: Order) {
+        // A receiver that has ended by itself hears nothing any more.
+        let _ = self.orders.send(order);
+    }
+}
+
+fn read_again(house: &House, before: &RecvArgs) -> Result<Again, Failure> {
+    let line: Vec<OsString> = env::args_os().collect();
+    let args = match settings::arguments(&line, &|name| env::var_os(name))?.command {
+        Command::Recv(args) => args,
+        // The line is the one that has led here.
+        _ => before.clone(),
+    };
+    let code = match (&args.code_file, &house.book) {
+        (Some(path), Some(_)) => Some(introduction::code_in(path)?),
+        _ => None,
+    };
+    let peers = house.store.load().map_err(|error| Failure::new(Exit::Other, error))?;
+    let manner = if args.to_stdout() { None } else { Some(recv::manner(&args)?) };
+    Ok(Again { args, manner, code, paired: peers.senders().len() })
+}
+
+impl RecvArgs {
+    /// What differs from `before` and cannot be changed while the receiver runs.
+    fn held_until_the_next_start(&self, before: &RecvArgs, has_code: bool) -> Vec<&'static str> {
+        let differs = [
+            (self.listen != before.listen, "listen"),
+            (self.no_announce != before.no_announce, "no-announce"),
+            (self.once != before.once, "once"),
+            (self.max_transfers != before.max_transfers, "max-transfers"),
+            (self.open != before.open, "open"),
+            (self.code_file != before.code_file && !has_code, "code-file"),
+            (self.patience.retry_for() != before.patience.retry_for(), "retry-for"),
+            (self.service.metrics != before.service.metrics, "metrics"),
+            (self.json != before.json, "json"),
+        ];
+        differs.into_iter().filter(|(differs, _)| *differs).map(|(_, name)| name).collect()
+    }
+}

@@ -1,0 +1,48 @@
+//! Ctrl-Z while transfers are shown: what is drawn goes before the program stops, so that the shell finds its line free.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use rustix::process::Signal;
+use signal_hook::flag;
+use signal_hook::low_level::emulate_default_handler;
+
+use super::screen;
+
+/// What the signal handler and whoever draws tell each other.
+struct Suspension {
+    /// Nothing is drawn: the program may stop at once.
+    idle: Arc<AtomicBool>,
+    wanted: Arc<AtomicBool>,
+}
+
+fn suspension() -> &'static Suspension {
+    static SUSPENSION: OnceLock<Suspension> = OnceLock::new();
+    SUSPENSION.get_or_init(|| {
+        let (idle, wanted) = (Arc::new(AtomicBool::new(true)), Arc::<AtomicBool>::default());
+        let stop = Signal::TSTP.as_raw();
+        let heard = flag::register_conditional_default(stop, idle.clone())
+            .and_then(|_| flag::register(stop, wanted.clone()));
+        if let Err(error) = heard {
+            tracing::debug!("Ctrl-Z will leave what is drawn where it is: {error}");
+        }
+        Suspension { idle, wanted }
+    })
+}
+
+/// Somebody draws from now on, and looks at [`stop_if_wanted`] again and again; or nobody does.
+pub fn draws(somebody: bool) {
+    let Suspension { idle, wanted } = suspension();
+    wanted.store(false, Ordering::Relaxed);
+    idle.store(!somebody, Ordering::Relaxed);
+}
+
+/// Stops the program where the user has asked for it, until it is to go on.
+pub fn stop_if_wanted() {
+    if suspension().wanted.swap(false, Ordering::Relaxed) {
+        screen::clear();
+        if let Err(error) = emulate_default_handler(Signal::TSTP.as_raw()) {
+            tracing::debug!("cannot stop: {error}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A HOST that is the name of a receiver.
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{Browse, Sighting};
+use crate::limits::{FIND_FOR, FIND_SETTLE, PORT_DEFAULT};
+use crate::transport::tcp::address::Peer;
+use crate::transport::tcp::connect::{ConnectError, resolve};
+
+/// Why a HOST leads nowhere. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LocateError {
+    #[error(
+        "cannot find {peer}: {reason}, and no receiver of that name answers on this network; check the name (`lanx list` shows those \
+         that answer), or use the address that `lanx recv` shows"
+    )]
+    Unknown { peer: Peer, reason: String },
+    #[error(
+        "{peer} stands for more than one receiver: {}; name one of them by its address",
+        places.join(", ")
+    )]
+    Ambiguous { peer: Peer, places: Vec<String> },
+}
+
+impl LocateError {
+    /// What could not be located.
+    pub fn peer(&self) -> &Peer {
+        match self {
+            LocateError::Unknown { peer, .. } | LocateError::Ambiguous { peer, .. } => peer,
+        }
+    }
+}
+
+/// Finds out where those of `peers` are that the resolver does not know and that have a plain name. All others are left as
+/// they are, without a wait; so are those for which nobody can look here.
+///
+/// # Errors
+/// None or several receivers of that name answer within [`FIND_FOR`].
+pub async fn locate(peers: &mut [Peer]) -> Result<(), LocateError> {
+    let mut unknown = Vec::new();
+    for peer in peers.iter_mut().filter(|peer| peer.is_plain_name()) {
+        if let Err(ConnectError::Unknown { reason, .. }) = resolve(peer).await {
+            unknown.push((peer, reason));
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let Ok(mut browse) = Browse::start().inspect_err(|error| tracing::info!("{error}")) else {
+        return Ok(());
+    };
+    look(&mut browse, unknown.iter().map(|(peer, _)| &**peer)).await;
+    let here = browse.here();
+    for (peer, reason) in unknown {
+        *peer = match &matching(peer, &here)[..] {
+            [only] => only.peer(),
+            [] => return Err(LocateError::Unknown { peer: peer.clone(), reason }),
+            several => {
+                let places = several.iter().filter_map(|sighting| sighting.addrs.first());
+                return Err(LocateError::Ambiguous {
+                    peer: peer.clone(),
+                    places: places.map(ToString::to_string).collect(),
+                });
+            }
+        };
+    }
+    Ok(())
+}
+
+/// Looks until each of `peers` was seen and a little longer, or for [`FIND_FOR`].
+async fn look<'a>(browse: &mut Browse, peers: impl Iterator<Item = &'a Peer> + Clone) {
+    let mut end = Instant::now() + FIND_FOR;
+    let mut settling = false;
+    while timeout_at(end, browse.next()).await.is_ok() {
+        let here = browse.here();
+        if !settling && peers.clone().all(|peer| !matching(peer, &here).is_empty()) {
+            settling = true;
+            end = end.min(Instant::now() + FIND_SETTLE);
+        }
+    }
+}
+
+/// The receivers that `peer` may stand for: of its name and its port, or where the user gave none, of any port.
+fn matching<'a>(peer: &Peer, here: &[&'a Sighting]) -> Vec<&'a Sighting> {
+    let name = peer.host.to_lowercase();
+    let named: Vec<&Sighting> = here.iter().copied().filter(|sighting| sighting.name == name).collect();
+    let there: Vec<&Sighting> = named.iter().copied().filter(|sighting| sighting.port == peer.port).collect();
+    if there.is_empty() && peer.port == PORT_DEFAULT { named } else { there }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sighting(name: &str, addr: &str) -> Sighting {
+        let addr: std::net::SocketAddr = addr.parse().unwrap();
+        Sighting { name: name.into(), port: addr.port(), addrs: vec![addr], key: None, version: None }
+    }
+
+    #[test]
+    fn a_name_stands_for_a_receiver_of_that_name_and_port() {
+        let all = [
+            sighting("nas", "10.0.0.1:7269"),
+            sighting("nas", "10.0.0.2:9000"),
+            sighting("attic", "10.0.0.3:4000"),
+            sighting("twin", "10.0.0.4:7269"),
+            sighting("twin", "10.0.0.5:7269"),
+        ];
+        let here: Vec<&Sighting> = all.iter().collect();
+        for (host, places) in [
+            ("nas", vec!["10.0.0.1:7269"]),
+            ("NAS:9000", vec!["10.0.0.2:9000"]),
+            ("nas:9001", vec![]),
+            ("attic", vec!["10.0.0.3:4000"]),
+            ("attic:4000", vec!["10.0.0.3:4000"]),
+            ("cellar", vec![]),
+            ("twin", vec!["10.0.0.4:7269", "10.0.0.5:7269"]),
+        ] {
+            let found = matching(&host.parse().unwrap(), &here);
+            let found: Vec<String> = found.iter().map(|sighting| sighting.addrs[0].to_string()).collect();
+            assert_eq!(found, places, "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn addresses_and_names_that_the_resolver_knows_are_left_as_they_are() {
+        let mut peers =
+            ["127.0.0.1", "[::1]:9", "localhost", "no-such-host.invalid"].map(|p| p.parse().unwrap());
+        let before = peers.clone();
+        locate(&mut peers).await.unwrap();
+        assert_eq!(peers, before);
+    }
+}
