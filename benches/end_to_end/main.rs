@@ -12,7 +12,7 @@
 //! | `BENCH_JSON` | where the results go as JSON | `target/end_to_end.json` |
 //! | `BENCH_LANX` | another lanx to take turns with, as `lanx (other)` | none |
 //! | `BENCH_SENDER`, `BENCH_RECEIVER` | commands that run a command on the sender's and the receiver's host | none |
-//! | `BENCH_HOST` | the receiver's address as the sender sees it | 127.0.0.1 |
+//! | `BENCH_HOST`, `BENCH_SENDER_HOST` | the receiver's address as the sender sees it, and the sender's as the receiver does | 127.0.0.1 |
 //!
 //! All programs take a turn before any takes the next, so that what else the machine does meets all of them. Before each,
 //! as much memory as it will fill is touched and given back: on a virtual machine the first touch of memory costs many
@@ -29,12 +29,17 @@
 )]
 
 mod contestants;
+#[cfg(target_os = "linux")]
+mod link;
 mod measure;
 mod parts;
+mod programs;
 mod report;
 mod site;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use contestants::{Contestant, Workload};
 use site::Site;
@@ -45,15 +50,20 @@ fn main() -> ExitCode {
         Some("--measure") => measure::child(&args[1..]),
         Some("--warm") => measure::warm(args[1].parse().unwrap()),
         Some("--parts-receive") => parts::receive(&args[1..]),
+        #[cfg(target_os = "linux")]
+        Some("--link") => link::run(&args[1..]),
         Some("--parts-send") => parts::send(&args[1..]),
         // `cargo test --benches` builds and runs this too; a benchmark is not a test.
         Some("--test" | "--list") => {}
-        _ => run(),
+        _ => return run(),
     }
     ExitCode::SUCCESS
 }
 
-fn run() {
+fn run() -> ExitCode {
+    // The files are removed when their site goes, which it would not when a signal ended us.
+    let stopped = Arc::new(AtomicBool::new(false));
+    measure::on_stop_signals(&stopped);
     let turns: usize = setting("BENCH_TURNS", "5").parse().expect("BENCH_TURNS is a number");
     let mib: u64 = setting("BENCH_MIB", "1024").parse().expect("BENCH_MIB is a number");
     let wanted = setting("BENCH_WORKLOADS", "large,resume,tree,tiny");
@@ -65,26 +75,35 @@ fn run() {
             let mut taking_part: Vec<_> = contestants.into_iter().map(|one| (one, Vec::new())).collect();
             for turn in 1..=turns {
                 taking_part.retain_mut(|(contestant, runs)| {
+                    if stopped.load(Ordering::Relaxed) {
+                        return false;
+                    }
                     let name = contestant.name;
                     eprint!("\r\x1b[K{dir} {}: turn {turn} of {turns}, {name}", workload.name());
-                    match one(&mut site, contestant) {
+                    match one(&mut site, contestant, &stopped) {
+                        _ if stopped.load(Ordering::Relaxed) => {}
                         Ok(run) => runs.push(run),
                         Err(why) => eprintln!("\r\x1b[K{name} is left out: {why}"),
                     }
                     runs.len() == turn
                 });
+                if stopped.load(Ordering::Relaxed) {
+                    eprintln!("\r\x1b[Kstopped");
+                    return ExitCode::FAILURE;
+                }
             }
             eprint!("\r\x1b[K");
             results.add(dir, &site, &taking_part);
         }
     }
     results.save(&setting("BENCH_JSON", concat!(env!("CARGO_MANIFEST_DIR"), "/target/end_to_end.json")));
+    ExitCode::SUCCESS
 }
 
 /// One run of one program, with its result looked at.
-fn one(site: &mut Site, contestant: &Contestant) -> Result<measure::Run, String> {
+fn one(site: &mut Site, contestant: &Contestant, stopped: &AtomicBool) -> Result<measure::Run, String> {
     site.begin(contestant.resumes);
-    let run = measure::run(site, contestant)?;
+    let run = measure::run(site, contestant, stopped)?;
     // Nobody is fast who does not do it.
     match !contestant.moves_files || site.arrived() {
         true => Ok(run),

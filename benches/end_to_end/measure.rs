@@ -10,13 +10,17 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::resource::{UsageWho, getrusage};
+use rustix::process::WaitOptions;
 use serde::{Deserialize, Serialize};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::contestants::Contestant;
+use crate::contestants::{Contestant, Host};
 use crate::site::Site;
 
-/// How long a server may take to listen.
+/// How long a server may take to listen, and what it leaves behind to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether a command has ended. It notes by itself when that was.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a command took, with all the processes that it started.
 #[derive(Serialize, Deserialize, Clone, Copy, Default)]
@@ -43,6 +47,9 @@ pub struct Run {
 /// Runs `command` in a shell and writes what it took to the file `report`. Stops it when our standard input ends.
 pub fn child(args: &[String]) {
     let [report, command] = args else { panic!("--measure REPORT COMMAND") };
+    // Ctrl-C is for the command too, and what it took is told all the same.
+    on_stop_signals(&Arc::default());
+    inherit_orphans();
     let began = now();
     let mut child = Command::new("sh").arg("-c").arg(command).stdin(Stdio::null()).spawn().expect("sh runs");
     let pid = rustix::process::Pid::from_child(&child);
@@ -55,6 +62,7 @@ pub fn child(args: &[String]) {
     });
     let status = child.wait().expect("it ends");
     let ended = now();
+    wait_for_orphans();
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("usage");
     let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     let taken = Taken {
@@ -68,6 +76,28 @@ pub fn child(args: &[String]) {
     fs::write(report, serde_json::to_vec(&taken).expect("JSON")).expect("written");
 }
 
+/// A server that is stopped may leave the process behind that served the client, as sshd does. What that took is counted once
+/// somebody waits for it: we.
+fn inherit_orphans() {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("allowed to everybody");
+}
+
+fn wait_for_orphans() {
+    let deadline = Instant::now() + PATIENCE;
+    // The error is that there are none.
+    while rustix::process::wait(WaitOptions::NOHANG).is_ok() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Has the flag set by Ctrl-C and SIGTERM, instead of ending this process. What it starts is not touched by that.
+pub fn on_stop_signals(flag: &Arc<AtomicBool>) {
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, flag.clone()).expect("the signal can be handled");
+    }
+}
+
 fn now() -> u128 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos()
 }
@@ -79,23 +109,28 @@ pub fn warm(mib: usize) {
     std::hint::black_box(&memory);
 }
 
-/// Runs the program once.
+/// Runs the program once, and stops it when the flag is set.
 ///
 /// # Errors
 /// Why it did not do what it should.
-pub fn run(site: &Site, contestant: &Contestant) -> Result<Run, String> {
+pub fn run(site: &Site, contestant: &Contestant, stopped: &AtomicBool) -> Result<Run, String> {
     contestant.prepare(site);
-    let server = contestant.server(site).map(|command| start(site, "server", &command));
+    let server = contestant.server_command(site).map(|command| start(site, "server", &command));
     if server.is_some() {
-        wait_for_port(site.port, if contestant.sends { "BENCH_RECEIVER" } else { "BENCH_SENDER" })?;
+        wait_for_port(site.port, contestant.server_host(), stopped)?;
     }
     // The destination, and what the sockets and the page cache take.
     let warmed = Command::new(std::env::current_exe().unwrap())
         .args(["--warm", &(site.bytes / (1 << 20) + 512).to_string()])
         .status();
-    assert!(warmed.unwrap().success(), "there is memory for this");
-    let client = end(start(site, "client", &contestant.client(site)), site, "client", true);
-    let server = server.map(|server| end(server, site, "server", contestant.server_ends));
+    if !warmed.unwrap().success() {
+        return Err("there is no memory for it".into());
+    }
+    let client = end(start(site, "client", &contestant.client_command(site)), site, "client", stopped);
+    // Of a client that failed a server may wait for the rest for ever.
+    let stop_it = AtomicBool::new(true);
+    let stopped = if contestant.server_ends && client.succeeded { stopped } else { &stop_it };
+    let server = server.map(|server| end(server, site, "server", stopped));
     if !client.succeeded || server.is_some_and(|server| !server.succeeded) {
         return Err("it failed".into());
     }
@@ -124,14 +159,21 @@ fn start(site: &Site, role: &str, command: &str) -> Child {
         .unwrap()
 }
 
-/// Waits for the end of a command; stops it where it does not end `by_itself`.
-fn end(mut child: Child, site: &Site, role: &str, by_itself: bool) -> Taken {
+/// Waits for the end of a command; stops it when the flag is set.
+fn end(mut child: Child, site: &Site, role: &str, stopped: &AtomicBool) -> Taken {
     let report = site.path(role);
-    let stdin = child.stdin.take();
-    if !by_itself {
-        drop(stdin);
-    }
-    assert!(child.wait().unwrap().success());
+    let mut stdin = child.stdin.take();
+    let status = loop {
+        if stopped.load(Ordering::Relaxed) {
+            stdin = None;
+        }
+        match (&stdin, child.try_wait().unwrap()) {
+            (_, Some(status)) => break status,
+            (None, None) => break child.wait().unwrap(),
+            (Some(_), None) => thread::sleep(LOOK),
+        }
+    };
+    assert!(status.success());
     let taken = read(&report);
     fs::remove_file(report).unwrap();
     taken
@@ -141,27 +183,25 @@ fn read(report: &Path) -> Taken {
     serde_json::from_slice(&fs::read(report).unwrap()).unwrap()
 }
 
-/// Waits until somebody listens. To connect would be enough for some servers to end.
-fn wait_for_port(port: u16, runner: &str) -> Result<(), String> {
-    let runner = std::env::var(runner).unwrap_or_default();
-    // The local address ends in the port; 0A is LISTEN (Documentation/networking/proc_net_tcp.rst of Linux).
-    let wanted = format!(":{port:04X} ");
+/// Waits until somebody listens, or with UDP can be sent to. To connect would be enough for some servers to end.
+fn wait_for_port(port: u16, host: Host, stopped: &AtomicBool) -> Result<(), String> {
+    let files = "/proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6";
+    let look = format!("{} cat {files} 2>/dev/null", host.runner());
+    // The local address ends in the port; 0A is LISTEN, and 07 a UDP socket that is open to all
+    // (Documentation/networking/proc_net_tcp.rst of Linux).
+    let wanted = format!(":{port:04X}");
+    let listens = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        fields.next().is_some_and(|local| local.ends_with(&wanted))
+            && matches!(fields.nth(1), Some("0A" | "07"))
+    };
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let output = Command::new("sh")
-            .arg("-c")
-            .arg(format!("{runner} cat /proc/net/tcp /proc/net/tcp6 2>/dev/null"))
-            .output()
-            .unwrap();
-        let listens = |line: &str| {
-            let mut fields = line.split_whitespace();
-            let local = fields.nth(1).map(|local| format!("{local} "));
-            local.is_some_and(|local| local.ends_with(&wanted)) && fields.nth(1) == Some("0A")
-        };
+        let output = Command::new("sh").arg("-c").arg(&look).output().unwrap();
         if String::from_utf8_lossy(&output.stdout).lines().any(listens) {
             return Ok(());
         }
-        if Instant::now() > deadline {
+        if Instant::now() > deadline || stopped.load(Ordering::Relaxed) {
             return Err("its server does not listen".into());
         }
         thread::sleep(Duration::from_millis(5));

@@ -1,6 +1,6 @@
-//! The sum of parts: what lanx does to each chunk, with the same kernels, and nothing around it. No session, no
-//! messages, no comparison, no part file: read, hash, seal, send; receive, open, hash, write. What a transfer takes beyond
-//! this is the program's own.
+//! The sum of parts: what lanx does to each chunk, with the same kernels over the same sockets, and nothing around it. No
+//! session, no messages, no comparison, no part file: read, hash, seal, send; receive, open, hash, write. What a transfer takes
+//! beyond this is the program's own.
 
 use std::fs::File;
 use std::io::{IoSlice, Read, Write};
@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use lanx::chunk::{ChunkIndex, Layout};
-use lanx::limits::CHUNK_BYTES;
+use lanx::limits::{CHUNK_BYTES, CONNECTIONS_FIRST, SILENCE_TIMEOUT};
 use lanx::protocol::seal::{Cipher, DataKeys, SessionSecret, TAG_BYTES};
+use lanx::transport::tcp::connect;
 use lanx::tree::chunk_value;
 
-const CONNECTIONS: u32 = 4;
+const CONNECTIONS: u32 = CONNECTIONS_FIRST as u32;
 /// Index of the chunk and its length.
 const HEADER_BYTES: usize = 16;
 
@@ -29,7 +30,7 @@ pub fn send(args: &[String]) {
     let layout = Layout::new(file.metadata().unwrap().len());
     let cursor = Arc::new(AtomicU64::new(0));
     let threads = (0..CONNECTIONS).map(|number| {
-        let (file, cursor, mut stream) = (file.clone(), cursor.clone(), TcpStream::connect(address).unwrap());
+        let (file, cursor, mut stream) = (file.clone(), cursor.clone(), connect_to(address));
         thread::spawn(move || {
             let (mut sealer, _) = keys(number).for_sender();
             stream.write_all(&number.to_le_bytes()).unwrap();
@@ -57,6 +58,15 @@ pub fn send(args: &[String]) {
         })
     });
     threads.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+/// As lanx does, with all that it asks of a socket.
+fn connect_to(address: &str) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stream = runtime.block_on(connect::data(address.parse().unwrap(), SILENCE_TIMEOUT)).unwrap();
+    let stream = stream.into_std().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream
 }
 
 pub fn receive(args: &[String]) {

@@ -69,7 +69,7 @@ impl Site {
             fs::remove_dir_all(&self.destination).unwrap();
         }
         self.runs += 1;
-        self.destination = self.path(&format!("destination {}", self.runs));
+        self.destination = self.path(&format!("destination-{}", self.runs));
         fs::create_dir(&self.destination).unwrap();
         self.port = free_port();
         if let Some(name) = resumes {
