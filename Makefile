@@ -3,10 +3,10 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc bench bench-net fuzz kill-rounds root-tests resume install
+.PHONY: help demo build test lint fmt doc bench bench-net fuzz kill-rounds root-tests test-discovery resume install man dist deb
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: ## Build, then really send a 1 GiB file on this machine (DEMO_MIB=4096 for 4 GiB)
 	@CARGO='$(CARGO)' bash scripts/demo.sh
@@ -14,7 +14,7 @@ demo: ## Build, then really send a 1 GiB file on this machine (DEMO_MIB=4096 for
 build: ## Build the program: target/release/lanx
 	$(CARGO) build --locked --release
 
-test: ## Run all tests
+test: ## Run the tests, but for the three targets below that need root or half an hour
 	$(CARGO) test --locked
 
 lint: ## Check the formatting and the lints; every warning is an error
@@ -44,8 +44,20 @@ kill-rounds: ## Kill sender and receiver in turn, a hundred times each, and see 
 root-tests: ## Run the tests that mount file systems; as root
 	$(CARGO) test --locked --test full_disk -- --ignored --test-threads=1
 
+test-discovery: ## Test finding receivers between network namespaces; as root
+	$(CARGO) test --locked --test discovery -- --ignored --test-threads=4
+
 resume: build ## Measure what resuming costs, with 90 % there (RESUME_MIB, RESUME_TURNS, TMPDIR)
 	@bash scripts/resume.sh
+
+man: build ## Write the manual pages and completions: target/man, target/completions
+	@bash scripts/manual.sh
+
+dist: man ## Make a tarball with all that belongs to the program: target/dist
+	@bash scripts/dist.sh
+
+deb: man ## Make a Debian package with a service: target/debian (needs cargo-deb)
+	$(CARGO) deb --no-build --locked
 
 install: ## Install lanx for this user
 	$(CARGO) install --locked --path .
