@@ -23,8 +23,8 @@ use crate::limits::{
 
 /// Moves files between machines on a local network, and proves that they arrived.
 ///
-/// On the machine that gets the files: `lanx recv DIR`. On the other: `lanx send FILE`, which shows the receivers of this
-/// network, or `lanx send FILE HOST`, where HOST is a name or an address that recv shows.
+/// Run `lanx recv DIR` on the machine that gets the files. On the other run `lanx send FILE`, which lists the receivers
+/// on this network to pick from, or `lanx send FILE HOST`, with the name or an address that recv shows.
 #[derive(Parser, Debug)]
 #[command(
     name = "lanx",
@@ -39,13 +39,13 @@ use crate::limits::{
 pub struct Args {
     /// Print nothing but errors
     ///
-    /// With --json not even those, where they are events. A code made up for this run and the warning that the door is
-    /// open are still told.
+    /// With --json, errors that are events are left out too. recv still shows the code it made up and the warning
+    /// of --open.
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
     pub quiet: bool,
-    /// Say more; twice for much more
+    /// Print more; -vv for much more
     ///
-    /// RUST_LOG chooses in detail.
+    /// RUST_LOG sets the level for each part of the program.
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = OUTPUT)]
     pub verbose: u8,
     #[command(subcommand)]
@@ -60,7 +60,7 @@ pub fn command() -> clap::Command {
 /// The same without the options that take others back, which nobody is shown.
 pub fn plain_command() -> clap::Command {
     let help = Arg::new("help").short('h').long("help").action(ArgAction::Help).global(true);
-    let help = help.help("Print help: -h a line each, --help all of it");
+    let help = help.help("Print help: -h in brief, --help in full");
     let version =
         Arg::new("version").short('V').long("version").action(ArgAction::Version).help("Print the version");
     let last = |arg: Arg| arg.help_heading(OUTPUT).display_order(usize::MAX);
@@ -101,11 +101,11 @@ impl RecvArgs {
 
 // What options are grouped under in the help.
 const WHAT: &str = "What to send";
-const FILES: &str = "What becomes of files";
-pub(super) const DOOR: &str = "Where and how long";
+const FILES: &str = "Files";
+pub(super) const DOOR: &str = "Serving";
 const SPEED: &str = "Speed";
 pub(super) const TRUST: &str = "Trust";
-pub(super) const PATIENCE: &str = "Patience";
+pub(super) const PATIENCE: &str = "Waiting";
 pub(super) const MEASURED: &str = "What to measure";
 pub(super) const OUTPUT: &str = "Output";
 
@@ -129,58 +129,58 @@ pub enum Command {
     after_help = examples::SEND
 )]
 pub struct SendArgs {
-    /// Files and folders to send, and last the machine to send them to
+    /// Files and folders to send, followed by the machine to send them to
     ///
-    /// The machine is a name that `lanx recv` shows, a host name, an IPv4 or an IPv6 address. Without it you pick one of
-    /// those that answer on this network. A folder with a / behind it stands for what is in it, and - alone for standard
-    /// input (with --name).
+    /// The machine is the name that `lanx recv` shows, a host name, or an IPv4 or IPv6 address. Leave it out to pick one
+    /// of the receivers on this network. A folder with a trailing / means what is in it. A lone - means standard input
+    /// (give it a name with --name).
     #[arg(required = true, num_args = 1.., value_name = "PATH")]
     pub paths_and_host: Vec<OsString>,
-    /// Send to this machine; may be given several times
+    /// Send to this machine; repeat it to send to several
     ///
-    /// Files are then read once for all of them. All other arguments are files and folders.
+    /// Files are read once for all of them. All other arguments are then files and folders.
     #[arg(long, value_name = "HOST[:PORT]", help_heading = WHAT)]
     pub to: Vec<OsString>,
-    /// Have so many data connections, 1 to 16
+    /// Use exactly N data connections, 1 to 16
     ///
-    /// Without it there are few at first, and more for as long as they make it faster.
+    /// By default lanx starts with few and adds more for as long as they make the transfer faster.
     #[arg(short, long, value_name = "N", help_heading = SPEED, value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub connections: Option<u8>,
-    /// Without -c have at most so many
+    /// Use at most N data connections without -c
     #[arg(long, value_name = "N", conflicts_with = "connections", help_heading = SPEED, default_value_t = CONNECTIONS_MOST,
         value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub max_connections: u8,
-    /// The name that standard input gets there
+    /// Name the file that standard input becomes
     #[arg(long, value_name = "NAME", help_heading = WHAT)]
     pub name: Option<OsString>,
     #[command(flatten)]
     pub what: WhatArgs,
-    /// Send at most so much a second: 50M, 400mbit
+    /// Send at most RATE a second: 50M, 400mbit
     ///
-    /// That is all connections to all receivers together. Bytes are written as in 50M (10^6) or 50Mi (2^20), bits as in
-    /// 400mbit.
+    /// The limit is shared by all connections to all receivers. 50M is 50 * 10^6 bytes, 50Mi is 50 * 2^20 bytes, and
+    /// 400mbit is 400 * 10^6 bits.
     #[arg(long, value_name = "RATE", value_parser = rate, help_heading = SPEED)]
     pub limit: Option<u64>,
-    /// Of files that changed send only what differs
+    /// Send only the changed parts of changed files
     ///
-    /// That is, of a file that differs from one that the receiver has and may replace, the chunks of 256 KiB that differ.
+    /// Where the receiver has an older version of a file and may replace it, only the 256 KiB chunks that differ are sent.
     #[arg(long, help_heading = SPEED)]
     pub delta: bool,
     /// Read large files past the page cache (O_DIRECT)
     ///
-    /// For files much larger than memory, and disks faster than the cache.
+    /// For files much larger than memory, and for disks faster than the page cache.
     #[arg(long, help_heading = SPEED)]
     pub direct: bool,
-    /// Read the receiver's code from FILE
+    /// Read the receiver's code from the first line of FILE
     ///
-    /// It is the first line. Otherwise the code is that of LANX_CODE, or asked for in a terminal.
+    /// Without it the code comes from LANX_CODE, or is asked for on a terminal.
     #[arg(long, value_name = "FILE", help_heading = TRUST)]
     pub code_file: Option<PathBuf>,
     #[command(flatten)]
     pub patience: PatienceArgs,
-    /// Print one JSON object a line, for scripts
+    /// Print one JSON object per line, for scripts
     ///
-    /// `lanx help json` tells what they say.
+    /// `lanx help json` describes them.
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
 }
@@ -188,27 +188,29 @@ pub struct SendArgs {
 /// What of the named files and folders is sent.
 #[derive(clap::Args, Debug)]
 pub struct WhatArgs {
-    /// Take owners, attributes and hard links along
+    /// Keep owners, extended attributes and hard links too
     ///
-    /// Attributes are extended attributes. The receiver sets owners only as root.
+    /// The receiver can set owners only as root. Modes, times and symbolic links are always kept.
     #[arg(short, long, help_heading = WHAT)]
     pub archive: bool,
     /// Send what symbolic links point to
     ///
-    /// Without it links in folders arrive as links.
+    /// By default links inside folders arrive as links.
     #[arg(short = 'L', long, help_heading = WHAT)]
     pub follow: bool,
-    /// Leave out what fits GLOB, written as in .gitignore
+    /// Leave out what matches GLOB, as in .gitignore
     ///
-    /// It is seen from each named folder. May be given several times.
+    /// Matched relative to each folder that is sent. May be repeated.
     #[arg(long, value_name = "GLOB", help_heading = WHAT)]
     pub exclude: Vec<String>,
-    /// Leave out what fits the patterns in FILE
+    /// Leave out what matches the patterns in FILE
     ///
-    /// It is written like .gitignore. May be given several times.
+    /// FILE is written like a .gitignore. May be repeated.
     #[arg(long, value_name = "FILE", help_heading = WHAT)]
     pub exclude_from: Vec<PathBuf>,
-    /// Ask the receiver what it would take; send nothing
+    /// Show what would be sent, and send nothing
+    ///
+    /// The receiver is asked what it has already and what it would take.
     #[arg(short = 'n', long, help_heading = WHAT)]
     pub dry_run: bool,
 }
@@ -216,19 +218,19 @@ pub struct WhatArgs {
 fn rate(text: &str) -> Result<u64, String> {
     match rate_from(text) {
         Some(rate) if rate >= LIMIT_MIN => Ok(rate),
-        Some(_) => Err(format!("at least {LIMIT_MIN} bytes a second are needed to be noticed as alive")),
-        None => Err("a number and a unit were expected, as in 50M, 1.5Gi or 400mbit".into()),
+        Some(_) => Err(format!("the lowest rate is {LIMIT_MIN} bytes a second, as a slower sender would seem dead")),
+        None => Err("expected a number and a unit, as in 50M, 1.5Gi or 400mbit".into()),
     }
 }
 
 /// How long to wait for the other side.
 #[derive(clap::Args, Clone, Debug)]
 pub struct PatienceArgs {
-    /// Give up a peer after so much silence
+    /// Give up on a peer that is silent for this long
     #[arg(long, value_name = "SECONDS", help_heading = PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),
         value_parser = value_parser!(u64).range(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
     timeout: u64,
-    /// Look so long for a peer that was lost
+    /// Keep trying to reach a lost peer for this long
     ///
     /// With 0 a lost connection ends the transfer at once.
     #[arg(long, value_name = "SECONDS", help_heading = PATIENCE, default_value_t = RETRY_FOR.as_secs(),
@@ -250,91 +252,91 @@ impl PatienceArgs {
 pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), PORT_DEFAULT);
 
 /// Without --once whoever comes back is served like anybody else.
-const RECV_RETRY: &str = "With --once wait for a lost sender";
+const RECV_RETRY: &str = "Wait this long for a lost sender with --once";
 
 /// Receive files into a folder, until Ctrl-C.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = examples::RECV, mut_arg("retry_for", |arg| arg.help(RECV_RETRY).long_help(RECV_RETRY)))]
 pub struct RecvArgs {
-    /// The folder where files arrive, or - for standard output
+    /// The folder to receive into, or - for standard output
     ///
-    /// The folder is made if only its last part is missing. With - one file is written to standard output, and that is
-    /// all.
+    /// It is created if only its last part is missing. With - exactly one file is received and written to standard
+    /// output.
     #[arg(default_value = ".")]
     pub dir: PathBuf,
-    /// Where to listen [default: [::]:7269]
+    /// Listen at this address [default: [::]:7269]
     ///
-    /// The default takes IPv4 as well. Port 0 picks a free one. Not where systemd hands the sockets over.
+    /// The default accepts IPv4 as well. Port 0 picks a free one. Cannot be used where systemd passes the sockets.
     #[arg(long, value_name = "ADDR:PORT", help_heading = DOOR)]
     pub listen: Option<SocketAddr>,
-    /// Tell nobody on this network that it is there
+    /// Do not announce the receiver on this network
     ///
-    /// Without it `lanx send` and `lanx list` find the receiver (mDNS), unless it listens on loopback only.
+    /// By default `lanx send` and `lanx list` find it by mDNS, unless it listens on loopback only.
     #[arg(long, help_heading = DOOR)]
     pub no_announce: bool,
-    /// End after the first transfer, with its exit code
+    /// Exit after the first transfer, with its exit code
     #[arg(long, help_heading = DOOR)]
     pub once: bool,
-    /// Serve so many transfers at once
+    /// Serve up to N transfers at once, 1 to 240
     ///
-    /// 1 to 240; further senders wait for their turn.
+    /// Further senders wait for their turn.
     #[arg(long, value_name = "N", help_heading = SPEED, default_value_t = TRANSFERS_DEFAULT,
         value_parser = value_parser!(u16).range(1..=i64::from(TRANSFERS_MAX)))]
     pub max_transfers: u16,
     /// Replace existing files that differ
     ///
-    /// Without it they are left alone and the new ones refused.
+    /// By default an existing file is left alone and the new one is refused.
     #[arg(long, conflicts_with = "rename", help_heading = FILES)]
     pub overwrite: bool,
-    /// Keep both, the new one as 'name (1).ext'
+    /// Keep both files, the new one as 'name (1).ext'
     #[arg(long, help_heading = FILES)]
     pub rename: bool,
-    /// Replace them, and have only what differs sent
+    /// Replace files, receiving only the parts that differ
     ///
-    /// The new file begins as a copy of the old one, which stays until the new one is verified. Only chunks of 256 KiB
+    /// The new file starts as a copy of the old one, which stays until the new one is verified. Only the 256 KiB chunks
     /// that differ are sent. With --rename both are kept.
     #[arg(long, help_heading = FILES)]
     pub delta: bool,
-    /// Answer only when all is on the device
+    /// Confirm a file only once it is on the device
     ///
-    /// A sender then hears of a file only when its data and its name survive a power cut.
+    /// Exit code 0 at the sender then means that data and name survive a power cut.
     #[arg(long, help_heading = FILES)]
     pub sync: bool,
-    /// Check on arrival, or reread too
+    /// Verify on arrival, or reread as well
     ///
-    /// With `arrival` each file is checked as it arrives, with `reread` once more as it is read back from the device.
+    /// `arrival` hashes each file as it arrives, `reread` also reads it back from the device and hashes it again.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Verify::Arrival, hide_possible_values = true,
         help_heading = FILES)]
     pub verify: Verify,
     /// Write large files past the page cache (O_DIRECT)
     ///
-    /// For files much larger than memory, and disks faster than the cache.
+    /// For files much larger than memory, and for disks faster than the page cache.
     #[arg(long, help_heading = SPEED)]
     pub direct: bool,
     /// Remove what interrupted transfers left in DIR
     ///
-    /// Those are part files. They are listed, and those that are not in use are removed. Nothing is received.
+    /// Lists the part files there and removes those that are not in use. Nothing is received.
     #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "overwrite",
         "rename", "delta", "sync", "verify", "direct", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
     pub clean: bool,
-    /// Let in machines that know the code in FILE
+    /// Admit machines that know the code in FILE
     ///
-    /// It is the first line, any text of 8 characters or more. Otherwise the code is that of LANX_CODE, or in a terminal
-    /// one made up for this run.
+    /// The code is its first line, 8 characters or more. Without it the code comes from LANX_CODE, or on a terminal is
+    /// made up for this run.
     #[arg(long, value_name = "FILE", help_heading = TRUST)]
     pub code_file: Option<PathBuf>,
-    /// Let everybody in who can reach this port
+    /// Admit everybody who can reach this port
     ///
-    /// For networks where nobody else is.
+    /// Only for a network that you share with nobody else.
     #[arg(long, help_heading = TRUST)]
     pub open: bool,
     #[command(flatten)]
     pub patience: PatienceArgs,
     #[command(flatten)]
     pub service: ServiceArgs,
-    /// Print one JSON object a line, for scripts
+    /// Print one JSON object per line, for scripts
     ///
-    /// The first tells the port. `lanx help json` tells what they say.
+    /// The first one has the port. `lanx help json` describes them.
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
 }

@@ -30,33 +30,33 @@ use crate::sink::{DiskTrial, Moved, try_disk};
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::{MeasureError, Measured, Trial, measure, probe_connections};
 
-/// Measure this machine and the network; tell what would help
+/// Measure this machine and the network, and advise
 ///
-/// Measures disk, hashing, sealing and, with HOST, the network; tells what a transfer can reach, what limits it and what
-/// would help.
+/// Measures disk, hashing and encryption here and, with HOST, the network to it. Prints the transfer rate to expect, what
+/// limits it, and what would make it faster.
 #[derive(clap::Args, Debug)]
 #[command(after_help = examples::DOCTOR)]
 pub struct DoctorArgs {
     /// A machine that runs `lanx recv`; nothing is stored there
     #[arg(value_name = "HOST[:PORT]")]
     host: Option<OsString>,
-    /// The folder whose disk is measured
+    /// Measure the disk of this folder
     ///
-    /// With a file of at most 512 MiB without a name, which is gone at once.
+    /// With an unnamed temporary file of at most 512 MiB.
     #[arg(long, value_name = "DIR", default_value = ".", help_heading = args::MEASURED)]
     dir: PathBuf,
-    /// Read the receiver's code from FILE
+    /// Read the receiver's code from the first line of FILE
     ///
-    /// It is the first line. Otherwise the code is that of LANX_CODE, or asked for in a terminal.
+    /// Without it the code comes from LANX_CODE, or is asked for on a terminal.
     #[arg(long, value_name = "FILE", help_heading = args::TRUST)]
     code_file: Option<PathBuf>,
-    /// Give up HOST after so much silence
+    /// Give up on HOST when it is silent for this long
     #[arg(long, value_name = "SECONDS", help_heading = args::PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),
         value_parser = value_parser!(u64).range(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
     timeout: u64,
-    /// Print one JSON object a line, for scripts
+    /// Print one JSON object per line, for scripts
     ///
-    /// `lanx help json` tells what they say.
+    /// `lanx help json` describes them.
     #[arg(long, help_heading = args::OUTPUT)]
     pub json: bool,
 }

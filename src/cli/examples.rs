@@ -4,15 +4,15 @@
 pub const LANX: &str = "\
 Examples:
   lanx recv ~/incoming            on the machine that gets the files
-  lanx send photos                on the other, where you pick a receiver
-  lanx send photos 192.168.1.20   the same where none is found by itself
+  lanx send photos                on the other: pick a receiver from the list
+  lanx send photos 192.168.1.20   the same, to an address
 
-More is told by `lanx help COMMAND`, `lanx help exit-codes`, `lanx help json`
-(events for scripts) and `lanx help config` (options in a file).";
+More: `lanx help COMMAND`, `lanx help exit-codes`, `lanx help json` (events for
+scripts) and `lanx help config` (options in a file).";
 
 pub const SEND: &str = "\
 Examples:
-  lanx send photos                          pick a receiver on this network
+  lanx send photos                          pick a receiver from the list
   lanx send disk.img notes.txt 192.168.1.20
   lanx send --archive --exclude '*.o' project/ nas:9000
   pg_dump shop | lanx send - nas --name shop.sql";
@@ -45,7 +45,7 @@ Examples:
   lanx config --json send
   lanx config send --limit 50M
 
-`lanx help config` tells what the file looks like.";
+`lanx help config` describes the file.";
 
 pub const COMPLETIONS: &str = "\
 Examples:

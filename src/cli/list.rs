@@ -21,15 +21,15 @@ use crate::transport::discovery::{Browse, Sighting};
 #[derive(clap::Args, Debug)]
 #[command(after_help = examples::LIST)]
 pub struct ListArgs {
-    /// Look for so long
+    /// Wait this long for receivers to answer
     ///
-    /// At least 2 seconds, as receivers answer at most once a second.
+    /// At least 2 seconds, as a receiver answers at most once a second.
     #[arg(long, value_name = "SECONDS", default_value_t = LIST_FOR.as_secs(), help_heading = args::PATIENCE,
         value_parser = value_parser!(u64).range(LIST_FOR.as_secs()..=86_400))]
     wait: u64,
-    /// Print one JSON object a line, for scripts
+    /// Print one JSON object per line, for scripts
     ///
-    /// One for each receiver; `lanx help json` tells what they say.
+    /// One for each receiver. `lanx help json` describes them.
     #[arg(long, help_heading = args::OUTPUT)]
     pub json: bool,
 }

@@ -15,7 +15,7 @@ use super::outlet::{self, Stream};
 use super::{Failure, args, examples};
 use crate::name::Escaped;
 
-/// Print a script that completes the command line in a shell
+/// Print a completion script for a shell
 #[derive(clap::Args, Debug)]
 #[command(after_help = examples::COMPLETIONS)]
 pub struct CompletionsArgs {
@@ -28,7 +28,7 @@ pub struct CompletionsArgs {
 #[derive(clap::Args, Debug)]
 #[command(hide = true)]
 pub struct ManArgs {
-    /// The folder; made if only its last part is missing
+    /// The folder, created if only its last part is missing
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 }

@@ -28,15 +28,15 @@ use crate::trust::house::House;
 /// For a receiver that runs for good.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ServiceArgs {
-    /// How long SIGTERM lets transfers go on
+    /// Let transfers finish for this long after SIGTERM
     ///
-    /// Nobody new is let in meanwhile. What has not ended by then goes on with the next receiver.
+    /// No new sender is admitted meanwhile. A transfer that does not finish in time resumes with the next receiver.
     #[arg(long, value_name = "SECONDS", help_heading = DOOR, default_value_t = GRACE.as_secs(),
         value_parser = value_parser!(u64).range(0..=86_400))]
     grace: u64,
-    /// Tell Prometheus how it goes
+    /// Serve metrics for Prometheus at this address
     ///
-    /// At http://ADDR:PORT/metrics, to whoever can reach it.
+    /// At http://ADDR:PORT/metrics, to everybody who can reach it.
     #[arg(long, value_name = "ADDR:PORT", help_heading = OUTPUT)]
     pub metrics: Option<SocketAddr>,
 }

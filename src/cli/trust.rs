@@ -8,7 +8,7 @@ use crate::transport::tcp::address::Peer;
 use crate::trust::peer_store::{PeerStore, PeerStoreError};
 use crate::trust::peers::{Peers, PeersError};
 
-/// List the machines that this one knows, or change the list.
+/// List the machines that are trusted here, or change the list.
 #[derive(clap::Args, Debug)]
 #[command(after_help = examples::TRUST)]
 pub struct TrustArgs {
@@ -20,9 +20,9 @@ pub struct TrustArgs {
 enum TrustAction {
     /// Give a paired machine a name.
     Name {
-        /// Its name until now, or its key, or the beginning of that.
+        /// Its current name, its key, or the beginning of its key.
         machine: String,
-        /// Its name from now on.
+        /// Its new name.
         name: String,
     },
     /// Forget a paired machine, or the key of a host.

@@ -18,15 +18,14 @@ use crate::name::escape;
 
 /// Show which options are in force, and where they come from
 ///
-/// That is, what the command line, the environment and the configuration file say, in this order, and the defaults where
-/// none says anything.
+/// An option on the command line comes first, then the environment, then the configuration file, then the default.
 #[derive(clap::Args, Debug)]
 #[command(after_help = examples::CONFIG)]
 pub struct ConfigArgs {
-    /// Print one JSON object a line, for scripts
+    /// Print one JSON object per line, for scripts
     #[arg(long, help_heading = args::OUTPUT)]
     pub json: bool,
-    /// A command, and options as they would be given to it
+    /// A command, with options as you would give them to it
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     line: Vec<OsString>,
 }
