@@ -218,7 +218,9 @@ pub struct WhatArgs {
 fn rate(text: &str) -> Result<u64, String> {
     match rate_from(text) {
         Some(rate) if rate >= LIMIT_MIN => Ok(rate),
-        Some(_) => Err(format!("the lowest rate is {LIMIT_MIN} bytes a second, as a slower sender would seem dead")),
+        Some(_) => {
+            Err(format!("the lowest rate is {LIMIT_MIN} bytes a second, as a slower sender would seem dead"))
+        }
         None => Err("expected a number and a unit, as in 50M, 1.5Gi or 400mbit".into()),
     }
 }
