@@ -127,22 +127,56 @@ fn a_sender_whose_outputs_nobody_reads_sends_all_the_same_and_ends() {
     drop((reader, writer));
 }
 
-#[test]
-fn what_does_not_fit_is_left_out_and_counted_and_nothing_else() {
-    let scene = Scene::new();
-    let receiver = scene.receiver_with(&IMPATIENT);
-    let top = scene.src.join("top");
-    let mut folder = top.clone();
+/// So many empty files below the folder `top`, whose paths alone are more than may be unread.
+fn make_long_names(scene: &Scene, count: usize) {
+    let mut folder = scene.src.join("top");
     for _ in 0..14 {
         folder.push("x".repeat(250));
     }
     fs::create_dir_all(&folder).unwrap();
-    let count = 6000;
     let path = folder.strip_prefix(&scene.src).unwrap().to_str().unwrap().len();
     assert!(count * path > lanx::limits::UNREAD_BYTES_MAX);
     for at in 0..count {
         File::create(folder.join(at.to_string())).unwrap();
     }
+}
+
+/// Waits until a process has nothing more to do.
+fn wait_until_idle(process: &Process) {
+    let path = format!("/proc/{}/stat", process.id());
+    let spent = || fs::read_to_string(&path).unwrap().split(' ').skip(13).take(2).collect::<String>();
+    let (mut before, mut same) = (spent(), 0);
+    wait_until("it rests", PATIENCE, || {
+        let now = spent();
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+        same == 20
+    });
+}
+
+#[test]
+fn a_script_that_never_reads_keeps_nobody_from_hearing_ctrl_c() {
+    let scene = Scene::new();
+    let receiver = scene.receiver_with(&IMPATIENT);
+    make_long_names(&scene, 6000);
+    let (reader, writer) = narrow_pipe();
+    let mut command = scene.lanx();
+    command.args(["send", "--json", "--dry-run"]).arg(scene.src.join("top")).arg(receiver.addr.to_string());
+    let sender = Process::spawn_onto(command, writer.try_clone().unwrap(), writer);
+    wait_until_idle(&sender);
+    sender.signal(Signal::INT);
+    let code = sender.finish(PATIENCE).code;
+    // All may have been offered, and then it is at its end.
+    assert!(matches!(code, Some(0 | 130)), "{code:?}");
+    drop(reader);
+}
+
+#[test]
+fn what_does_not_fit_is_left_out_and_counted_and_nothing_else() {
+    let scene = Scene::new();
+    let receiver = scene.receiver_with(&IMPATIENT);
+    let (count, top) = (6000, scene.src.join("top"));
+    make_long_names(&scene, count);
     let (out, out_writer) = narrow_pipe();
     let (err, err_writer) = pipe().unwrap();
     let mut command = scene.lanx();

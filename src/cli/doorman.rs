@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::exit::Exit;
 use super::invitation::tell_code;
-use super::json::By;
+use super::json::{self, By};
 use super::layout::Who;
 use super::metrics::Counters;
 use super::output::Audience;
@@ -175,6 +175,10 @@ impl Observer for Watch {
             (status, Some(hash)) => tracing::info!("{hash}  {} {status:?}", report.path),
             (_, None) => {}
         }
+    }
+
+    fn keeps_up(&self) -> bool {
+        self.events.is_none() || json::has_room()
     }
 }
 

@@ -193,10 +193,24 @@ fn encode(event: &Event) -> serde_json::Result<Vec<u8>> {
 
 /// Writes one event. A reader that has left misses it; the transfer does not depend on that.
 pub fn write(event: &Event) {
+    hand_out(event, outlet::keep);
+}
+
+/// The same of one that says no more than a later one will, and so is left out where many are unread.
+pub fn write_if_room(event: &Event) {
+    hand_out(event, outlet::say_if_room);
+}
+
+fn hand_out(event: &Event, out: fn(Stream, Vec<u8>)) {
     match encode(event) {
-        Ok(line) => outlet::insist(Stream::Stdout, line),
+        Ok(line) => out(Stream::Stdout, line),
         Err(error) => tracing::error!("an event cannot be written as JSON: {error}"),
     }
+}
+
+/// Whether there are few events that nobody has read yet.
+pub fn has_room() -> bool {
+    outlet::has_room(Stream::Stdout)
 }
 
 /// Writes what ended the session, or without one the program.

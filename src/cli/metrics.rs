@@ -63,12 +63,12 @@ impl Counters {
             sessions: Labelled::new([
                 "complete",
                 "some_failed",
-                "left",
-                "away",
+                "cancelled",
+                "parked",
                 "misbehaved",
                 "forged",
                 "lost",
-                "exhausted",
+                "out_of_resources",
                 "stopped",
             ]),
             paired: AtomicU64::new(0),
@@ -106,12 +106,12 @@ fn result(end: &End, files: Exit) -> &'static str {
     match end {
         End::Complete if files == Exit::Success => "complete",
         End::Complete => "some_failed",
-        End::PeerLeft(_) => "left",
-        End::Away => "away",
+        End::PeerLeft(_) => "cancelled",
+        End::Away => "parked",
         End::Misbehaved(_) => "misbehaved",
         End::Forged(_) => "forged",
         End::Lost(_) | End::Silent(_) => "lost",
-        End::Exhausted(_) => "exhausted",
+        End::Exhausted(_) => "out_of_resources",
         End::Stopped => "stopped",
     }
 }

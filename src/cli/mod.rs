@@ -40,6 +40,7 @@ mod settings;
 mod several;
 mod signals;
 mod stdin;
+mod survey;
 mod suspend;
 mod tally;
 mod topics;

@@ -32,10 +32,25 @@ pub fn say(to: Stream, text: Vec<u8>) {
     outlet.say(outlet.state.lock(), to, text);
 }
 
-/// The same of what must not be left out: waits where there is no room.
-pub fn insist(to: Stream, text: Vec<u8>) {
+/// The same of what must not be left out. Nobody waits here either, so whoever has much to say asks for room before it
+/// comes to that: [`has_room`].
+pub fn keep(to: Stream, text: Vec<u8>) {
     let outlet = outlet(to);
-    outlet.say(outlet.room_for(&text), to, text);
+    outlet.keep(outlet.state.lock(), to, text);
+}
+
+/// The same of what is out of date once there is something newer: nothing is said where there is no room.
+pub fn say_if_room(to: Stream, text: Vec<u8>) {
+    let outlet = outlet(to);
+    let state = outlet.state.lock();
+    if state.has_room(&text) {
+        outlet.keep(state, to, text);
+    }
+}
+
+/// Whether less than [`UNREAD_BYTES_MAX`] is unread.
+pub fn has_room(to: Stream) -> bool {
+    outlet(to).state.lock().bytes < UNREAD_BYTES_MAX
 }
 
 /// From now on files move, and threads write what is said. Without threads it is written by whoever says it.
@@ -186,14 +201,19 @@ fn cost(text: &[u8]) -> usize {
 
 impl Outlet {
     fn say(&self, mut state: MutexGuard<'_, State>, to: Stream, text: Vec<u8>) {
+        if state.writer == Writer::Thread && !state.has_room(&text) {
+            state.missing += text.iter().filter(|byte| **byte == b'\n').count() as u64;
+        } else {
+            self.keep(state, to, text);
+        }
+    }
+
+    fn keep(&self, mut state: MutexGuard<'_, State>, to: Stream, text: Vec<u8>) {
         match state.writer {
             Writer::Nobody => {}
             Writer::Anybody => {
                 drop(state);
                 write(to, &text);
-            }
-            Writer::Thread if !state.has_room(&text) => {
-                state.missing += text.iter().filter(|byte| **byte == b'\n').count() as u64;
             }
             Writer::Thread => {
                 state.bytes += cost(&text);
@@ -201,14 +221,6 @@ impl Outlet {
                 self.wake(state);
             }
         }
-    }
-
-    fn room_for(&self, text: &[u8]) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock();
-        while state.writer == Writer::Thread && !state.has_room(text) {
-            self.moved.wait(&mut state);
-        }
-        state
     }
 
     fn redraw(&self) {
@@ -320,87 +332,5 @@ fn write(to: Stream, text: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An outlet whose writer does nothing.
-    fn held() -> Outlet {
-        let outlet = Outlet::default();
-        outlet.state.lock().writer = Writer::Thread;
-        outlet
-    }
-
-    fn text(bytes: usize) -> Vec<u8> {
-        [vec![b'x'; bytes - 1], vec![b'\n']].concat()
-    }
-
-    #[test]
-    fn past_the_bound_lines_are_left_out_and_counted_until_all_before_them_are_written() {
-        let outlet = held();
-        let line = UNREAD_BYTES_MAX / 8;
-        for _ in 0..12 {
-            outlet.say(outlet.state.lock(), Stream::Stderr, text(line));
-        }
-        outlet.say(outlet.state.lock(), Stream::Stderr, b"small enough\nand yet\n".to_vec());
-        let mut state = outlet.state.lock();
-        assert!((7..=8).contains(&state.unread.len()) && state.bytes <= UNREAD_BYTES_MAX);
-        let (waiting, missing) = (state.unread.len(), state.missing);
-        assert_eq!(waiting as u64 + missing, 12 + 2);
-        for _ in 0..waiting {
-            assert!(matches!(state.task(), Some(Task::Write(Stream::Stderr, _))));
-        }
-        assert!(matches!(state.task(), Some(Task::TellGap(lines)) if lines == missing));
-        assert!(state.task().is_none() && state.bytes == 0);
-        drop(state);
-        outlet.say(outlet.state.lock(), Stream::Stderr, text(line));
-        assert_eq!(outlet.state.lock().unread.len(), 1, "there is room again");
-    }
-
-    #[test]
-    fn what_waits_for_one_stream_goes_out_in_one_write_of_a_bounded_length() {
-        let outlet = held();
-        let (out, err) = (Stream::Stdout, Stream::Stderr);
-        for (to, bytes) in [(out, 9), (out, 1), (err, 5), (out, OUTPUT_WRITE_BYTES - 1), (out, 1), (out, 1)] {
-            outlet.say(outlet.state.lock(), to, text(bytes));
-        }
-        let mut state = outlet.state.lock();
-        for expected in [(out, 10), (err, 5), (out, OUTPUT_WRITE_BYTES), (out, 1)] {
-            let written = match state.task() {
-                Some(Task::Write(to, text)) => (to, text.len()),
-                _ => (out, 0),
-            };
-            assert_eq!(written, expected);
-        }
-        assert!(state.task().is_none() && state.bytes == 0);
-    }
-
-    #[test]
-    fn one_text_is_taken_whatever_its_length() {
-        let outlet = held();
-        outlet.say(outlet.state.lock(), Stream::Stdout, text(2 * UNREAD_BYTES_MAX));
-        let state = outlet.state.lock();
-        assert_eq!((state.unread.len(), state.missing), (1, 0));
-    }
-
-    #[test]
-    fn the_screen_is_drawn_once_and_after_all_that_was_said() {
-        let outlet = held();
-        outlet.redraw();
-        outlet.redraw();
-        outlet.say(outlet.state.lock(), Stream::Stderr, text(9));
-        let mut state = outlet.state.lock();
-        assert!(matches!(state.task(), Some(Task::Write(..))));
-        assert!(matches!(state.task(), Some(Task::Draw)));
-        assert!(state.task().is_none());
-    }
-
-    #[test]
-    fn what_nobody_reads_is_given_up_at_the_end_and_what_is_said_then_is_not_kept() {
-        let outlet = held();
-        outlet.say(outlet.state.lock(), Stream::Stderr, text(9));
-        outlet.state.lock().still_since = Instant::now().checked_sub(READER_PATIENCE);
-        assert!(!outlet.finish(Instant::now().checked_sub(READER_PATIENCE).unwrap()));
-        outlet.say(outlet.state.lock(), Stream::Stderr, text(9));
-        assert_eq!(outlet.state.lock().unread.len(), 1);
-    }
-}
+#[path = "outlet_tests.rs"]
+mod tests;

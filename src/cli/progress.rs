@@ -138,9 +138,9 @@ impl Transfer {
         let (kept, crossed, arrived) =
             (Progress::get(&progress.kept), progress.crossed(), progress.arrived());
         let under_way = progress.under_way(FILES_SHOWN_MAX);
-        // While folders are walked through nobody knows the whole.
-        let whole = progress.whole().filter(|_| under_way.as_ref().is_some_and(|scene| scene.all_offered));
-        let total = self.total.or(whole);
+        // While folders are walked through nobody knows the whole, unless somebody has looked ahead.
+        let all_offered = under_way.as_ref().is_some_and(|scene| scene.all_offered);
+        let total = self.total.or_else(|| progress.whole(all_offered));
         let left = total.map(|total| total.saturating_sub(arrived));
         let mut meter = self.meter.lock();
         let reading = match under_way {
@@ -148,7 +148,7 @@ impl Transfer {
             None => meter.pause(),
         };
         let young = now.saturating_duration_since(self.began) < SCREEN_AFTER;
-        let idle = self.receives && progress.whole() == Some(0) && Progress::get(&progress.files_done) == 0;
+        let idle = self.receives && progress.is_idle() && Progress::get(&progress.files_done) == 0;
         (!young && !idle).then(|| View {
             who: self.who.clone(),
             receives: self.receives,

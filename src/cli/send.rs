@@ -20,7 +20,7 @@ use super::results::{File, Status, Sum};
 use super::session_events::{SessionEvents, Ticker};
 use super::several::{self, Company, Told};
 use super::tally::Tally;
-use super::{Failure, outlet, progress as display, signals, stdin, units};
+use super::{Failure, json, outlet, progress as display, signals, stdin, survey, units};
 use crate::direct::Direct;
 use crate::limits::LIMIT_TOLD_AFTER;
 use crate::protocol::message::{Cause, Wishes};
@@ -155,6 +155,10 @@ impl Observer for Reporter {
         }
     }
 
+    fn keeps_up(&self) -> bool {
+        self.events.is_none() || json::has_room()
+    }
+
     fn lost(&self, end: &End, retry_for: Duration) {
         if let Some(events) = &self.events {
             events.lost(&end.to_string(), retry_for);
@@ -181,6 +185,7 @@ pub(super) struct Errand {
     pub feed: Feed,
     /// The size of all that is sent, where it is known.
     pub total: Option<u64>,
+    pub progress: Arc<Progress>,
     pub introduction: Introduction,
     pub manner: Manner,
     /// Its part in what all receivers do together, where there are several.
@@ -210,10 +215,13 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
         patience: args.patience.timeout(),
         retry_for: args.patience.retry_for(),
     };
-    let errands = reporters.into_iter().zip(feeds).map(|(reporter, feed)| Errand {
+    let progress: Vec<Arc<Progress>> = feeds.iter().map(|_| Arc::default()).collect();
+    feeds.first().inspect(|feed| survey::start(feed, total, &progress));
+    let errands = reporters.into_iter().zip(feeds).zip(progress).map(|((reporter, feed), progress)| Errand {
         reporter,
         feed,
         total,
+        progress,
         introduction: introduction.clone(),
         manner: manner.clone(),
         company: None,
@@ -287,9 +295,8 @@ fn inspect(paths: &[PathBuf], reporters: &[Arc<Reporter>]) -> Vec<Root> {
 
 /// Sends to one receiver.
 pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> Result<Exit, Failure> {
-    let Errand { reporter, feed, total, mut introduction, manner, company } = errand;
+    let Errand { reporter, feed, total, progress, mut introduction, manner, company } = errand;
     let Reporter { peer, audience, events, .. } = &*reporter;
-    let progress = Arc::new(Progress::default());
     signals::survive_file_size_limit();
     tokio::pin!(stop);
     let chunks = feed.chunks();
@@ -334,7 +341,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         error @ (SendError::Thread(_) | SendError::Walk) => Failure::new(Exit::Other, error),
     })?;
     if let Some(exit) = Exit::of_broken(&outcome.end) {
-        let total = total.or_else(|| progress.whole());
+        let total = total.or_else(|| progress.whole(false));
         return Err(Failure::new(exit, broken(peer, &outcome, progress.arrived(), total)));
     }
     Ok(reporter.done(progress.crossed(), started.elapsed(), &outcome))

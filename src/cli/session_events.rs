@@ -64,12 +64,12 @@ impl SessionEvents {
 
     fn progress(&self, progress: &Progress, total: Option<u64>) {
         let now = (Progress::get(&progress.files_done), progress.arrived());
-        let total = total.or_else(|| progress.whole());
+        let total = total.or_else(|| progress.known());
         let mut state = self.state.lock();
         state.reached = state.reached.next(now.0, now.1, total);
         let reached = state.reached;
         drop(state);
-        json::write(&Event::Progress { whom: self.whom(), reached });
+        json::write_if_room(&Event::Progress { whom: self.whom(), reached });
     }
 }
 
@@ -102,7 +102,7 @@ impl Ticker {
             // At a receiver a session starts with its first offer: a peer that looks in and leaves is none.
             let mut told = Instant::now();
             while stopped.recv_timeout(PROGRESS_INTERVAL).is_err_and(|e| e.is_timeout()) {
-                if total.is_none() && progress.whole() == Some(0) {
+                if total.is_none() && progress.is_idle() {
                     continue;
                 }
                 events.start(None);

@@ -28,6 +28,7 @@ pub struct Counts {
     pub links: u64,
     /// Of all those, the files that were there before, and their bytes.
     pub identical: u64,
+    identical_bytes: u64,
     pub failed: u64,
     /// Of the failed ones, folders and links.
     failed_others: u64,
@@ -70,8 +71,12 @@ impl Tally {
         match kind {
             ReportKind::File => {
                 counts.arrived += 1;
-                counts.bytes = counts.bytes.saturating_add(size.unwrap_or_default());
-                counts.identical += u64::from(matches!(status, FileStatus::Identical));
+                let bytes = size.unwrap_or_default();
+                counts.bytes = counts.bytes.saturating_add(bytes);
+                if matches!(status, FileStatus::Identical) {
+                    counts.identical += 1;
+                    counts.identical_bytes = counts.identical_bytes.saturating_add(bytes);
+                }
             }
             ReportKind::Folder => counts.folders += 1,
             ReportKind::Symlink | ReportKind::HardLink => counts.links += 1,
@@ -113,10 +118,8 @@ impl Counts {
     pub fn summary(&self, crossed: u64, time: Duration, connections: Option<u8>) -> String {
         let anything = self.arrived + self.folders + self.links > 0;
         let mut text = if anything { self.what() } else { "no file arrived".into() };
-        if self.identical > 0 {
-            let all =
-                if self.identical == self.arrived { "all" } else { &units::count(self.identical, "file") };
-            text += &format!(" ({all} already there)");
+        if let Some(there) = self.already_there(crossed) {
+            text += &format!(" ({there} already there)");
         }
         if self.dry {
             text = format!("dry run, nothing was stored: {text}");
@@ -139,6 +142,20 @@ impl Counts {
             text += &format!("; {} skipped", units::count(self.skipped, "special file"));
         }
         text
+    }
+
+    /// Files that were there, and bytes of others that were there in part, so that size, time and rate add up.
+    fn already_there(&self, crossed: u64) -> Option<String> {
+        let files = (self.identical > 0).then(|| match self.identical == self.arrived {
+            true => "all".into(),
+            false => units::count(self.identical, "file"),
+        });
+        let bytes = self.bytes.saturating_sub(self.identical_bytes).saturating_sub(crossed);
+        let bytes = (bytes > 0 && !self.dry && self.failed == 0).then(|| units::bytes(bytes));
+        match (files, bytes) {
+            (Some(files), Some(bytes)) => Some(format!("{files} and {bytes} of others")),
+            (files, bytes) => files.or(bytes),
+        }
     }
 
     /// `2 files, 1 folder, 3 links, 5 MiB`, without what there is none of.

@@ -84,6 +84,10 @@ pub const SCREEN_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a transfer lasts before a terminal shows it: what is over sooner would only flash.
 pub const SCREEN_AFTER: Duration = Duration::from_millis(300);
 
+/// How long a transfer of folders lasts before somebody looks ahead for how much there is: what is over sooner is not held up by
+/// a second walk.
+pub const SURVEY_AFTER: Duration = Duration::from_secs(1);
+
 /// How often a line tells of transfers where there is no terminal, as in a log: two a minute do not bury the rest.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -132,6 +136,9 @@ pub const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long asking for metrics may take, from the connection to the end of the answer.
 pub const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a session looks whether somebody has read what it had to tell: nobody is waiting for it but its own next file.
+pub const OBSERVER_LOOK: Duration = Duration::from_millis(20);
 
 /// How long, at the end of the program, whoever should read what it says may read none of it. A script that only waits for
 /// the end must not wait for ever.

@@ -53,6 +53,8 @@ pub enum SenderMessage {
     HangUp { connection: u32 },
     /// The stream has ended, and is so long in all.
     Length { file: FileId, bytes: u64 },
+    /// All files of this session together are expected to have so many bytes. For people only: more or less may come.
+    Total { bytes: u64 },
 }
 
 /// What a receiver says.
@@ -141,6 +143,7 @@ impl Message for SenderMessage {
             Self::Proof { proof } => drop(w.u8(11).bytes(proof)),
             Self::HangUp { connection } => drop(w.u8(12).u32(*connection)),
             Self::Length { file, bytes } => drop(w.u8(13).u64(file.0).u64(*bytes)),
+            Self::Total { bytes } => drop(w.u8(14).u64(*bytes)),
         }
     }
 
@@ -160,6 +163,7 @@ impl Message for SenderMessage {
             11 => Self::Proof { proof: r.array("a proof")? },
             12 => Self::HangUp { connection: r.u32("a connection")? },
             13 => Self::Length { file: file(&mut r)?, bytes: r.u64("a length")? },
+            14 => Self::Total { bytes: r.u64("a total")? },
             tag => return Err(DecodeError::UnknownTag { what: "a sender's message", tag }),
         };
         r.end()?;

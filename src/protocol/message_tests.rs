@@ -100,6 +100,7 @@ fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
             SenderMessage::Length { file, bytes: 0x0504_0302 },
             b"\x11\0\0\0\x0d\x01\x02\0\0\0\0\0\0\x02\x03\x04\x05\0\0\0\0",
         ),
+        (SenderMessage::Total { bytes: 0x0504_0302 }, b"\x09\0\0\0\x0e\x02\x03\x04\x05\0\0\0\0"),
         (
             SenderMessage::Offer(Offer {
                 file,

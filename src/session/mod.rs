@@ -112,6 +112,11 @@ pub trait Observer: Send + Sync {
     fn unsent(&self, _trouble: &Trouble) {}
     /// The receiver was lost, and is looked for again for so long.
     fn lost(&self, _end: &End, _retry_for: Duration) {}
+    /// Whether there may be more to report. While there may not, no further files are offered or looked at. What is under
+    /// way goes on, and the connections stay up.
+    fn keeps_up(&self) -> bool {
+        true
+    }
 }
 
 /// How far a transfer has come, over all its sessions. Bytes are counted where the receiver has written them; at the
@@ -120,6 +125,8 @@ pub trait Observer: Send + Sync {
 pub struct Progress {
     /// Bytes in the files offered so far. Those of a stream come in when it has ended.
     pub offered: AtomicU64,
+    /// Bytes that all files will have, also those that were not offered yet, as far as anybody can tell; 0 while nobody can.
+    expected: AtomicU64,
     /// Streams under way whose end is not known: while there are any, nobody knows the whole.
     pub endless: AtomicU64,
     /// Bytes that crossed the network and were written, in this session.
@@ -155,9 +162,31 @@ impl Progress {
         self.endless.fetch_sub(1, Ordering::Release);
     }
 
-    /// Bytes in all files offered so far; `None` while nobody knows.
-    pub fn whole(&self) -> Option<u64> {
-        (self.endless.load(Ordering::Acquire) == 0).then(|| Progress::get(&self.offered))
+    /// Bytes in all files that are known of: those offered so far, or more where more are expected; `None` while nobody knows.
+    pub fn known(&self) -> Option<u64> {
+        let endless = self.endless.load(Ordering::Acquire) > 0;
+        (!endless).then(|| Progress::get(&self.offered).max(Progress::get(&self.expected)))
+    }
+
+    /// The same where those are all files: `all_offered`, or expected.
+    pub fn whole(&self, all_offered: bool) -> Option<u64> {
+        self.known().filter(|_| all_offered || Progress::get(&self.expected) > 0)
+    }
+
+    /// All files together will have so many bytes.
+    pub fn expect(&self, bytes: u64) {
+        self.expected.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What this session is to bring of what is expected; `None` while nobody can tell.
+    pub(crate) fn expected_of_session(&self) -> Option<u64> {
+        let expected = Progress::get(&self.expected).checked_sub(Progress::get(&self.done_before))?;
+        (expected > 0).then_some(expected)
+    }
+
+    /// Whether nothing that has bytes was offered yet.
+    pub fn is_idle(&self) -> bool {
+        self.endless.load(Ordering::Acquire) == 0 && Progress::get(&self.offered) == 0
     }
 
     /// Reads one of the counters.
@@ -195,6 +224,40 @@ impl Progress {
         let written = self.written.swap(0, Ordering::Relaxed);
         Progress::add(&self.written_before, written);
         self.kept.store(0, Ordering::Relaxed);
-        self.done_before.store(Progress::get(&self.bytes_done), Ordering::Relaxed);
+        let done = Progress::get(&self.bytes_done);
+        self.done_before.store(done, Ordering::Relaxed);
+        self.offered.store(done, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_offered_again_after_a_loss_is_not_counted_twice() {
+        let progress = Progress::default();
+        Progress::add(&progress.offered, 150);
+        Progress::add(&progress.bytes_done, 30);
+        progress.begin_again();
+        assert_eq!((progress.whole(true), progress.arrived()), (Some(30), 30));
+        Progress::add(&progress.offered, 120);
+        assert_eq!((progress.whole(true), progress.whole(false)), (Some(150), None));
+    }
+
+    #[test]
+    fn what_is_expected_is_the_whole_until_more_has_come() {
+        let progress = Progress::default();
+        Progress::add(&progress.offered, 10);
+        assert_eq!((progress.whole(false), progress.known()), (None, Some(10)));
+        progress.expect(150);
+        assert_eq!((progress.whole(false), progress.expected_of_session()), (Some(150), Some(150)));
+        Progress::add(&progress.bytes_done, 10);
+        progress.begin_again();
+        assert_eq!((progress.whole(false), progress.expected_of_session()), (Some(150), Some(140)));
+        Progress::add(&progress.offered, 200);
+        assert_eq!(progress.whole(false), Some(210));
+        progress.stream_began();
+        assert_eq!((progress.whole(true), progress.known()), (None, None));
     }
 }

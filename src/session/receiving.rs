@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 
@@ -17,7 +17,7 @@ use super::receiving_compare::CompareQueue;
 use super::stages::Stages;
 use super::{End, Ending, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::chunk::FileId;
-use crate::limits::{CONNECTIONS_MAX, STREAM_CONFIRM_CHUNKS};
+use crate::limits::{CONNECTIONS_MAX, OBSERVER_LOOK, STREAM_CONFIRM_CHUNKS};
 use crate::name::RelativePath;
 use crate::protocol::message::{Failure, ReceiverMessage, SenderMessage};
 use crate::protocol::spent::{Busy, Spent};
@@ -153,6 +153,10 @@ impl Receiving {
             SenderMessage::Withdraw { file, failure } => self.withdraw(file, failure),
             SenderMessage::Finish { files } => self.finish(files),
             // Those about connections are for whoever has the connections.
+            SenderMessage::Total { bytes } => {
+                self.progress.expect(bytes);
+                Ok(())
+            }
             SenderMessage::Beat | SenderMessage::HangUp { .. } => Ok(()),
             SenderMessage::Leave { text } => Err(End::PeerLeft(text)),
         }
@@ -207,6 +211,13 @@ impl Receiving {
         }
         self.compare.close();
         self.finisher.close();
+    }
+
+    /// Waits until the observer keeps up, or the session is closed.
+    pub fn wait_for_observer(&self) {
+        while !self.observer.keeps_up() && !self.files.lock().closed {
+            thread::sleep(OBSERVER_LOOK);
+        }
     }
 
     /// The threads that finish files and still hold some, to be waited for after [`Receiving::close`].

@@ -7,6 +7,7 @@ use super::run::Outgoing;
 use super::sending::{Entry, Sending};
 use super::{End, FileReport, FileStatus, PeerMisbehaved, Progress, ReportKind};
 use crate::chunk::FileId;
+use crate::limits::OBSERVER_LOOK;
 use crate::name::Name;
 use crate::protocol::message::{Offer, Outcome, SenderMessage};
 use crate::source::{Feed, Item, Next, Trouble, What};
@@ -48,8 +49,15 @@ impl Sending {
         Ok(())
     }
 
-    /// What `feed` has next; waits for outcomes where it depends on them. `None` once the session is closed.
+    /// What `feed` has next; waits for outcomes where it depends on them, and for the observer. `None` once the session is closed.
     pub fn next_of(&self, feed: &mut Feed) -> Option<Next> {
+        while !self.observer.keeps_up() {
+            let mut queue = self.queue.lock();
+            if queue.closed {
+                return None;
+            }
+            self.settled.wait_for(&mut queue, OBSERVER_LOOK);
+        }
         // Reads folders, so not under the lock that every worker takes.
         match feed.next() {
             Next::Later => self.walked.store(true, Ordering::Relaxed),

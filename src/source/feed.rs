@@ -24,6 +24,31 @@ pub struct Feed {
     /// The stream that was not handed out yet.
     stream: Option<Coming>,
     chunks: Option<u64>,
+    survey: Option<Survey>,
+}
+
+/// A walk for nothing but finding out how much there is.
+#[derive(Clone)]
+pub struct Survey {
+    roots: Vec<Root>,
+    options: Options,
+}
+
+impl Survey {
+    /// Bytes in all files that a walk finds now; `None` where `stop` said before that nobody wants to know any more.
+    pub fn bytes(self, stop: impl Fn() -> bool) -> Option<u64> {
+        // Folders have no bytes, so nobody hears of them.
+        let (nobody, _) = unbounded();
+        let mut walk = Walk::new(self.roots, self.options, nobody);
+        let mut bytes: u64 = 0;
+        while let Some(step) = walk.next() {
+            if stop() {
+                return None;
+            }
+            bytes = bytes.saturating_add(step.map_or(0, |item| item.size()));
+        }
+        Some(bytes)
+    }
 }
 
 /// A stream, and what it will be.
@@ -49,8 +74,9 @@ impl Feed {
         let known = roots.iter().all(|root| !root.is_folder());
         let chunks = roots.iter().map(|root| Layout::new(root.size()).chunks()).fold(0, u64::saturating_add);
         let (sender, ready) = unbounded();
+        let survey = (!known).then(|| Survey { roots: roots.clone(), options: options.clone() });
         let walk = Some(Walk::new(roots, options, sender));
-        Feed { again: VecDeque::new(), ready, walk, stream: None, chunks: known.then_some(chunks) }
+        Feed { again: VecDeque::new(), ready, walk, stream: None, chunks: known.then_some(chunks), survey }
     }
 
     /// One stream, which is to be the file at `path`. It comes out as soon as it is known whether it is longer than a chunk:
@@ -58,7 +84,7 @@ impl Feed {
     pub fn of_stream(stream: Arc<Stream>, path: RelativePath, metadata: Metadata) -> Feed {
         let (_, ready) = unbounded();
         let stream = Some(Coming { stream, path, metadata });
-        Feed { again: VecDeque::new(), ready, walk: None, stream, chunks: None }
+        Feed { again: VecDeque::new(), ready, walk: None, stream, chunks: None, survey: None }
     }
 
     /// The stream that was not handed out yet.
@@ -85,6 +111,11 @@ impl Feed {
     /// How many chunks all of it has; `None` where only the walk could tell.
     pub fn chunks(&self) -> Option<u64> {
         self.chunks
+    }
+
+    /// What finds out how many bytes all of it has, where only a walk can tell.
+    pub fn survey(&self) -> Option<Survey> {
+        self.survey.clone()
     }
 
     #[allow(clippy::should_implement_trait, reason = "what is there later is no end of an iterator")]

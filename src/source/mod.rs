@@ -20,7 +20,7 @@ mod walk;
 mod walk_tests;
 
 pub use error::{Change, SourceError};
-pub use feed::{Feed, Next};
+pub use feed::{Feed, Next, Survey};
 pub use file::{OpenSource, Source};
 pub use item::{Item, What};
 pub use shared::{Content, SharedReader, share};

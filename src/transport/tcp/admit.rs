@@ -99,37 +99,28 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// As it is counted.
-    pub fn reason(&self) -> Reason {
-        match self {
+    /// As it is counted; nothing for what is part of the ordinary course of things.
+    pub fn reason(&self) -> Option<Reason> {
+        Some(match self {
+            Refusal::WentForCode(_)
+            | Refusal::Silent
+            | Refusal::Away
+            | Refusal::Late
+            | Refusal::Surplus
+            | Refusal::LeftQueue(_) => return None,
             Refusal::Mute | Refusal::End(End::Silent(_)) => Reason::Timeout,
             Refusal::Preface(PrefaceError::Version { .. }) => Reason::OtherVersion,
             Refusal::Preface(_) => Reason::NotLanx,
             Refusal::End(End::Misbehaved(_)) => Reason::BadMessage,
             Refusal::Tls(_) => Reason::Tls,
-            Refusal::NoSuchSession | Refusal::NoProof(_) | Refusal::Late | Refusal::Surplus => {
-                Reason::DataConnection
-            }
-            Refusal::Busy | Refusal::Away => Reason::Busy,
-            Refusal::NoCode(_) | Refusal::WentForCode(_) => Reason::NoCode,
+            Refusal::NoSuchSession | Refusal::NoProof(_) => Reason::DataConnection,
+            Refusal::Busy => Reason::Busy,
+            Refusal::NoCode(_) => Reason::NoCode,
             Refusal::WrongCode | Refusal::Pairing(_) => Reason::WrongCode,
             Refusal::Later(_) | Refusal::Outdated(_) => Reason::TooManyCodes,
-            Refusal::Io(_) | Refusal::End(_) | Refusal::Silent | Refusal::LeftQueue(_) => Reason::Network,
-            Refusal::Store(_) | Refusal::Here(_) => Reason::Here,
-        }
-    }
-
-    /// Whether it is part of the ordinary course of things.
-    pub fn is_ordinary(&self) -> bool {
-        matches!(
-            self,
-            Refusal::WentForCode(_)
-                | Refusal::Silent
-                | Refusal::Away
-                | Refusal::Late
-                | Refusal::Surplus
-                | Refusal::LeftQueue(_)
-        )
+            Refusal::Io(_) | Refusal::End(_) => Reason::Network,
+            Refusal::Store(_) | Refusal::Here(_) => Reason::Internal,
+        })
     }
 }
 
@@ -143,7 +134,7 @@ pub(super) async fn admit(
     let stream = TlsAcceptor::from(house.tls.clone()).accept(stream).await?;
     let (socket, connection) = stream.get_ref();
     // Not before: those who get no further are many.
-    let socket = socket.as_fd().try_clone_to_owned()?;
+    let socket = socket.as_fd().try_clone_to_owned().map_err(|error| Refusal::Here(error.to_string()))?;
     let peer = tls::established_peer(connection)?;
     let binding = tls::channel_binding(connection)?;
     let secret = tls::session_secret(connection)?;

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,11 @@ use crate::session::receiving::Receiving;
 #[derive(Default)]
 pub(super) struct DataConnections {
     state: Mutex<State>,
+}
+
+/// What this machine has too little of.
+fn here(error: io::Error) -> Refusal {
+    Refusal::Here(format!("this machine cannot take one more data connection: {error}"))
 }
 
 #[derive(Default)]
@@ -62,7 +68,7 @@ impl DataConnections {
         wanted: u8,
         place: &Arc<Place>,
     ) -> Result<(), Refusal> {
-        let handle = stream.try_clone()?;
+        let handle = stream.try_clone().map_err(here)?;
         let frames = Arc::new(AtomicU64::new(0));
         let mut state = self.state.lock();
         if state.closed {
@@ -77,16 +83,26 @@ impl DataConnections {
             receiving.say(ReceiverMessage::HungUp { connection: number, frames: 0 });
             return Err(Refusal::Surplus);
         };
-        let (connections, receiving, counter) = (self.clone(), receiving.clone(), frames.clone());
+        let (connections, session, counter) = (self.clone(), receiving.clone(), frames.clone());
         let work = move || {
-            let result = receive_chunks(&receiving, &stream, opener, &counter);
-            connections.ended(&receiving, number, &counter, result, counted);
+            let result = receive_chunks(&session, &stream, opener, &counter);
+            connections.ended(&session, number, &counter, result, counted);
         };
         let builder = thread::Builder::new().name("receive".into()).stack_size(WORKER_STACK_BYTES);
         state.threads.retain(|thread| !thread.is_finished());
-        state.threads.push(builder.spawn(work)?);
-        state.live.insert(number, Live { stream: handle, frames, told: None });
-        Ok(())
+        match builder.spawn(work) {
+            Ok(thread) => {
+                state.threads.push(thread);
+                state.live.insert(number, Live { stream: handle, frames, told: None });
+                Ok(())
+            }
+            Err(error) => {
+                drop(state);
+                // Its number is used up: if the sender asks what became of it, it is not told any more.
+                receiving.say(ReceiverMessage::HungUp { connection: number, frames: 0 });
+                Err(here(error))
+            }
+        }
     }
 
     /// How many there are.

@@ -144,6 +144,7 @@ impl Session {
             }
             let mut messages = Vec::with_capacity(MESSAGES_HEARD_MAX);
             while to_hear.blocking_recv_many(&mut messages, MESSAGES_HEARD_MAX) > 0 {
+                receiving.wait_for_observer();
                 for message in messages.drain(..) {
                     if let Err(end) = receiving.handle(message) {
                         return receiving.ending.decide(end);

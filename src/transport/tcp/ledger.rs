@@ -48,7 +48,7 @@ pub enum Reason {
     WrongCode,
     TooManyCodes,
     DataConnection,
-    Here,
+    Internal,
 }
 
 impl Reason {
@@ -64,7 +64,7 @@ impl Reason {
         Reason::WrongCode,
         Reason::TooManyCodes,
         Reason::DataConnection,
-        Reason::Here,
+        Reason::Internal,
     ];
 
     /// As a label.
@@ -81,7 +81,7 @@ impl Reason {
             Reason::WrongCode => "wrong_code",
             Reason::TooManyCodes => "too_many_codes",
             Reason::DataConnection => "data_connection",
-            Reason::Here => "here",
+            Reason::Internal => "internal",
         }
     }
 }

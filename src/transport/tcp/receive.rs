@@ -225,10 +225,10 @@ impl Reception {
 
     /// Counts and tells that somebody was sent away.
     pub(super) fn refused(&self, ip: IpAddr, refusal: &Refusal) {
-        if refusal.is_ordinary() {
+        let Some(reason) = refusal.reason() else {
             return tracing::info!("{ip} left: {refusal}");
-        }
-        self.ledger.refuse(refusal.reason());
+        };
+        self.ledger.refuse(reason);
         self.receptionist.refused(ip, &refusal.to_string());
     }
 

@@ -216,7 +216,14 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     let pool = Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, wanted, patience, limit);
     let mut end = {
         let hear = |message| std::future::ready(sending.handle(message));
-        let beat = |due: bool| Vec::from_iter(due.then_some(SenderMessage::Beat));
+        let mut told = None;
+        let beat = |due: bool| match how.progress.expected_of_session() {
+            Some(bytes) if told != Some(bytes) => {
+                told = Some(bytes);
+                vec![SenderMessage::Total { bytes }]
+            }
+            _ => Vec::from_iter(due.then_some(SenderMessage::Beat)),
+        };
         let talk = Talk { reader, writer, outbox: &outbox_reader, ending: &sending.ending, patience };
         let talk = converse(talk, hear, beat, last_words);
         tokio::pin!(talk);
