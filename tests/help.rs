@@ -92,8 +92,8 @@ fn run(program: &str, args: &[&str], file: &Path) -> Option<Output> {
 fn recv_says_when_it_waits_for_a_lost_sender() {
     let scene = Scene::new();
     for flag in ["-h", "--help"] {
-        scene.run(["recv", flag]).expect_out(&["Wait this long for a lost sender with --once"]);
-        scene.run(["send", flag]).expect_out(&["Keep trying to reach a lost peer for this long"]);
+        scene.run(["recv", flag]).expect_out(&["With --once, wait for a lost sender"]);
+        scene.run(["send", flag]).expect_out(&["Keep trying a lost peer for this long"]);
     }
 }
 

@@ -146,7 +146,7 @@ pub struct SendArgs {
     /// By default lanx starts with few and adds more for as long as they make the transfer faster.
     #[arg(short, long, value_name = "N", help_heading = SPEED, value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub connections: Option<u8>,
-    /// Use at most N data connections without -c
+    /// Use at most N connections without -c
     #[arg(long, value_name = "N", conflicts_with = "connections", help_heading = SPEED, default_value_t = CONNECTIONS_MOST,
         value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub max_connections: u8,
@@ -228,11 +228,11 @@ fn rate(text: &str) -> Result<u64, String> {
 /// How long to wait for the other side.
 #[derive(clap::Args, Clone, Debug)]
 pub struct PatienceArgs {
-    /// Give up on a peer that is silent for this long
+    /// Give up on a peer silent this long
     #[arg(long, value_name = "SECONDS", help_heading = PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),
         value_parser = value_parser!(u64).range(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
     timeout: u64,
-    /// Keep trying to reach a lost peer for this long
+    /// Keep trying a lost peer for this long
     ///
     /// With 0 a lost connection ends the transfer at once.
     #[arg(long, value_name = "SECONDS", help_heading = PATIENCE, default_value_t = RETRY_FOR.as_secs(),
@@ -254,7 +254,7 @@ impl PatienceArgs {
 pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), PORT_DEFAULT);
 
 /// Without --once whoever comes back is served like anybody else.
-const RECV_RETRY: &str = "Wait this long for a lost sender with --once";
+const RECV_RETRY: &str = "With --once, wait for a lost sender";
 
 /// Receive files into a folder, until Ctrl-C.
 #[derive(clap::Args, Clone, Debug)]
@@ -279,9 +279,9 @@ pub struct RecvArgs {
     /// Exit after the first transfer, with its exit code
     #[arg(long, help_heading = DOOR)]
     pub once: bool,
-    /// Serve up to N transfers at once, 1 to 240
+    /// Serve up to N transfers at once
     ///
-    /// Further senders wait for their turn.
+    /// 1 to 240. Further senders wait for their turn.
     #[arg(long, value_name = "N", help_heading = SPEED, default_value_t = TRANSFERS_DEFAULT,
         value_parser = value_parser!(u16).range(1..=i64::from(TRANSFERS_MAX)))]
     pub max_transfers: u16,

@@ -50,7 +50,7 @@ pub struct DoctorArgs {
     /// Without it the code comes from LANX_CODE, or is asked for on a terminal.
     #[arg(long, value_name = "FILE", help_heading = args::TRUST)]
     code_file: Option<PathBuf>,
-    /// Give up on HOST when it is silent for this long
+    /// Give up on HOST when silent this long
     #[arg(long, value_name = "SECONDS", help_heading = args::PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),
         value_parser = value_parser!(u64).range(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
     timeout: u64,

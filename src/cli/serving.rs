@@ -28,7 +28,7 @@ use crate::trust::house::House;
 /// For a receiver that runs for good.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ServiceArgs {
-    /// Let transfers finish for this long after SIGTERM
+    /// Let transfers finish after SIGTERM
     ///
     /// No new sender is admitted meanwhile. A transfer that does not finish in time resumes with the next receiver.
     #[arg(long, value_name = "SECONDS", help_heading = DOOR, default_value_t = GRACE.as_secs(),
