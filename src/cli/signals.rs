@@ -33,8 +33,9 @@ pub fn leave(runtime: Runtime) {
 /// Completes at the first SIGINT or SIGTERM from this call on. A second one ends the program at once.
 pub fn interrupted() -> impl Future<Output = ()> {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
-    end_at_the_second(&kinds);
+    // Watched first: one that came in between would count as the first and be heard by nobody.
     let mut signals = kinds.map(watch);
+    end_at_the_second(&kinds);
     async move {
         heard(&mut signals).await;
         stopping();
@@ -84,8 +85,9 @@ pub struct Requests {
 
 impl Requests {
     pub fn listen() -> Requests {
-        end_at_the_second(&[SignalKind::interrupt()]);
         let ending = [SignalKind::interrupt(), SignalKind::terminate()].map(watch);
+        // See `interrupted`.
+        end_at_the_second(&[SignalKind::interrupt()]);
         // To a program at a terminal SIGHUP says that the terminal is gone, and it ends it as ever.
         let at_terminal =
             io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal();
