@@ -91,7 +91,7 @@ fn interrupted() -> Failure {
 }
 
 async fn examine(args: &DoctorArgs, peer: Option<&Peer>, audience: Audience) -> Result<Exit, Failure> {
-    let stop = signals::interrupted();
+    let stop = signals::interrupted(audience);
     tokio::pin!(stop);
     let report = Report { peer: peer.map(ToString::to_string), audience };
     let mut known = Known::default();

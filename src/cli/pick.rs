@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep_until};
 use super::exit::Exit;
 use super::introduction::{Acquaintances, ask_line};
 use super::list::line;
+use super::output::Audience;
 use super::{Failure, output, signals};
 use crate::limits::{FOUND_MAX, MENU_LINES_MAX, PICK_HINT_AFTER};
 use crate::name::Escaped;
@@ -15,9 +16,9 @@ use crate::transport::tcp::address::Peer;
 const QUESTION: &str = "Send to which? (number or name) ";
 
 /// Has the person at the terminal pick a receiver.
-pub async fn pick(known: &Acquaintances) -> Result<Peer, Failure> {
+pub async fn pick(known: &Acquaintances, audience: Audience) -> Result<Peer, Failure> {
     let mut browse = Browse::start().map_err(|error| Failure::new(Exit::Other, error))?;
-    let interrupted = signals::interrupted();
+    let interrupted = signals::interrupted(audience);
     tokio::pin!(interrupted);
     let mut menu = Menu::default();
     say("looking for receivers on this network; Ctrl-C ends");

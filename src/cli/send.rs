@@ -191,7 +191,7 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     outlet::start();
     let (mut peers, paths) = split(args)?;
     let runtime = signals::runtime()?;
-    runtime.block_on(find(args, &mut peers))?;
+    runtime.block_on(find(args, &mut peers, audience))?;
     let what = &args.what;
     let told = (peers.len() > 1).then(Arc::<Told>::default);
     let report = |peer| Arc::new(Reporter::new(peer, audience, what.dry_run, told.clone()));
@@ -222,7 +222,7 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     let sent = match errands.pop() {
         Some(last) if errands.is_empty() => runtime.block_on(async {
             let peer = last.reporter.peer.clone();
-            transfer(last, signals::interrupted()).await.map_err(|failure| failure.about(peer))
+            transfer(last, signals::interrupted(audience)).await.map_err(|failure| failure.about(peer))
         }),
         last => {
             errands.extend(last);
@@ -234,7 +234,7 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
 }
 
 /// Finds out where the receivers are that only this network knows, and has the user pick one if none was named.
-async fn find(args: &SendArgs, peers: &mut Vec<Peer>) -> Result<(), Failure> {
+async fn find(args: &SendArgs, peers: &mut Vec<Peer>, audience: Audience) -> Result<(), Failure> {
     if !peers.is_empty() {
         // Where the host stands before the file, what stands last is no name to look for.
         if args.to.is_empty() && peers.iter().any(|peer| Path::new(&peer.host).exists()) {
@@ -245,7 +245,7 @@ async fn find(args: &SendArgs, peers: &mut Vec<Peer>) -> Result<(), Failure> {
     if !introduction::can_ask() {
         return Err(no_host(&args.paths_and_host));
     }
-    peers.push(pick(&Acquaintances::load()?).await?);
+    peers.push(pick(&Acquaintances::load()?, audience).await?);
     Ok(())
 }
 

@@ -88,7 +88,7 @@ impl Keeper {
         match self.wait_for_the_end().await {
             Asked::Leave => self.leave().await,
             _ => {
-                signals::stopping();
+                signals::stopping(self.settings.audience);
                 self.order(Order::Stop);
             }
         }

@@ -88,7 +88,7 @@ pub async fn run(errands: Vec<Errand>, audience: Audience) -> Exit {
         let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
         transfers.spawn_local_on(one(Errand { company: Some(company), ..errand }, audience, stop), &local);
     }
-    let interrupted = signals::interrupted();
+    let interrupted = signals::interrupted(audience);
     let all = local.run_until(async move {
         tokio::pin!(interrupted);
         let mut exits = Vec::new();

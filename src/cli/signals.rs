@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::sleep;
 
 use super::exit::Exit;
+use super::output::Audience;
 use super::{Failure, output, screen};
 use crate::limits::{STOPPING_TOLD_AFTER, WITHDRAW_PATIENCE};
 
@@ -31,24 +32,24 @@ pub fn leave(runtime: Runtime) {
 }
 
 /// Completes at the first SIGINT or SIGTERM from this call on. A second one ends the program at once.
-pub fn interrupted() -> impl Future<Output = ()> {
+pub fn interrupted(audience: Audience) -> impl Future<Output = ()> {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
     // Watched first: one that came in between would count as the first and be heard by nobody.
     let mut signals = kinds.map(watch);
     end_at_the_second(&kinds);
     async move {
         heard(&mut signals).await;
-        stopping();
+        stopping(audience);
     }
 }
 
 /// The end begins: what is drawn goes, and where that takes time, a person is told.
-pub fn stopping() {
+pub fn stopping(audience: Audience) {
     screen::leave();
     if io::stderr().is_terminal() {
-        tokio::spawn(async {
+        tokio::spawn(async move {
             sleep(STOPPING_TOLD_AFTER).await;
-            output::note("stopping, and telling the other side; Ctrl-C again ends at once");
+            audience.note("stopping, and telling the other side; Ctrl-C again ends at once");
         });
     }
 }
