@@ -6,8 +6,7 @@ use tokio::time::{Instant, sleep_until};
 use super::exit::Exit;
 use super::introduction::{Acquaintances, ask_line};
 use super::list::line;
-use super::output::Audience;
-use super::{Failure, output, signals};
+use super::{Failure, output};
 use crate::limits::{FOUND_MAX, MENU_LINES_MAX, PICK_HINT_AFTER};
 use crate::name::Escaped;
 use crate::transport::discovery::{Browse, Change, Sighting};
@@ -16,10 +15,8 @@ use crate::transport::tcp::address::Peer;
 const QUESTION: &str = "Send to which? (number or name) ";
 
 /// Has the person at the terminal pick a receiver.
-pub async fn pick(known: &Acquaintances, audience: Audience) -> Result<Peer, Failure> {
+pub async fn pick(known: &Acquaintances) -> Result<Peer, Failure> {
     let mut browse = Browse::start().map_err(|error| Failure::new(Exit::Other, error))?;
-    let interrupted = signals::interrupted(audience);
-    tokio::pin!(interrupted);
     let mut menu = Menu::default();
     say("looking for receivers on this network; Ctrl-C ends");
     let hint_at = Instant::now() + PICK_HINT_AFTER;
@@ -40,10 +37,6 @@ pub async fn pick(known: &Acquaintances, audience: Audience) -> Result<Peer, Fai
                     if menu.is_empty() {
                         above_question("none so far; start `lanx recv` on the other machine, or name it: lanx send FILE HOST");
                     }
-                }
-                () = &mut interrupted => {
-                    say("");
-                    return Err(Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent")));
                 }
             }
         };

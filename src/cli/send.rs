@@ -20,7 +20,7 @@ use super::results::{File, Status, Sum};
 use super::session_events::{SessionEvents, Ticker};
 use super::several::{self, Company, Told};
 use super::tally::Tally;
-use super::{Failure, outlet, progress as display, signals, stdin, units};
+use super::{Failure, outlet, output, progress as display, signals, stdin, units};
 use crate::direct::Direct;
 use crate::limits::LIMIT_TOLD_AFTER;
 use crate::protocol::message::{Cause, Wishes};
@@ -189,19 +189,48 @@ pub(super) struct Errand {
 
 pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     outlet::start();
-    let (mut peers, paths) = split(args)?;
+    let (peers, paths) = split(args)?;
+    if peers.is_empty() && !introduction::can_ask() {
+        return Err(no_host(&args.paths_and_host));
+    }
+    let wishes = Wishes { dry_run: args.what.dry_run, delta: args.delta, measure: false };
+    // While Ctrl-C still ends the program by itself: a pipe with a code may keep one waiting.
+    let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
     let runtime = signals::runtime()?;
-    runtime.block_on(find(args, &mut peers, audience))?;
+    let sent = runtime.block_on(deliver(args, peers, &paths, introduction, audience));
+    signals::leave(runtime);
+    sent
+}
+
+/// Finds the receivers and sends to each, unless Ctrl-C comes, whenever that is.
+async fn deliver(
+    args: &SendArgs,
+    mut peers: Vec<Peer>,
+    paths: &[PathBuf],
+    introduction: Introduction,
+    audience: Audience,
+) -> Result<Exit, Failure> {
+    let stop = signals::interrupted(audience);
+    tokio::pin!(stop);
+    let picks = peers.is_empty();
+    tokio::select! {
+        found = find(args, &mut peers) => found?,
+        () = &mut stop => {
+            if picks {
+                // The question stands there without a line end.
+                output::ask("\n");
+            }
+            return Err(interrupted());
+        }
+    }
     let what = &args.what;
     let told = (peers.len() > 1).then(Arc::<Told>::default);
     let report = |peer| Arc::new(Reporter::new(peer, audience, what.dry_run, told.clone()));
     let reporters: Vec<Arc<Reporter>> = peers.iter().map(report).collect();
-    let (feeds, total) = feeds(args, &paths, &reporters)?;
+    let (feeds, total) = feeds(args, paths, &reporters)?;
     if feeds.is_empty() {
         return Ok(Exit::gravest(reporters.iter().map(|reporter| reporter.nothing())));
     }
-    let wishes = Wishes { dry_run: what.dry_run, delta: args.delta, measure: false };
-    let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
     let manner = Manner {
         connections: args.connections,
         max_connections: args.max_connections,
@@ -219,22 +248,24 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
         company: None,
     });
     let mut errands: Vec<Errand> = errands.collect();
-    let sent = match errands.pop() {
-        Some(last) if errands.is_empty() => runtime.block_on(async {
+    match errands.pop() {
+        Some(last) if errands.is_empty() => {
             let peer = last.reporter.peer.clone();
-            transfer(last, signals::interrupted(audience)).await.map_err(|failure| failure.about(peer))
-        }),
+            transfer(last, stop).await.map_err(|failure| failure.about(peer))
+        }
         last => {
             errands.extend(last);
-            Ok(runtime.block_on(several::run(errands, audience)))
+            Ok(several::run(errands, stop, audience).await)
         }
-    };
-    signals::leave(runtime);
-    sent
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent; run it again to send"))
 }
 
 /// Finds out where the receivers are that only this network knows, and has the user pick one if none was named.
-async fn find(args: &SendArgs, peers: &mut Vec<Peer>, audience: Audience) -> Result<(), Failure> {
+async fn find(args: &SendArgs, peers: &mut Vec<Peer>) -> Result<(), Failure> {
     if !peers.is_empty() {
         // Where the host stands before the file, what stands last is no name to look for.
         if args.to.is_empty() && peers.iter().any(|peer| Path::new(&peer.host).exists()) {
@@ -242,10 +273,7 @@ async fn find(args: &SendArgs, peers: &mut Vec<Peer>, audience: Audience) -> Res
         }
         return receivers::find(peers).await;
     }
-    if !introduction::can_ask() {
-        return Err(no_host(&args.paths_and_host));
-    }
-    peers.push(pick(&Acquaintances::load()?, audience).await?);
+    peers.push(pick(&Acquaintances::load()?).await?);
     Ok(())
 }
 
@@ -304,9 +332,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
     };
     let link = tokio::select! {
         link = entered => link?,
-        () = &mut stop => {
-            return Err(Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent")));
-        }
+        () = &mut stop => return Err(interrupted()),
     };
     let started = Instant::now();
     let ticker = events.as_ref().map(|events| {
