@@ -25,7 +25,7 @@ pub fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::new(Exit::Other, anyhow!("cannot start: {error}")))
 }
 
-/// Ends the runtime. Threads that hang in a disk are not waited for, as nothing can be done for them; others have a moment
+/// Ends the runtime; to drop it would wait for all of its threads. Those that hang in a disk or a name service are not waited for, as nothing can be done for them; others have a moment
 /// for their last word.
 pub fn leave(runtime: Runtime) {
     runtime.shutdown_timeout(WITHDRAW_PATIENCE);
