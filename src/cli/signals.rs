@@ -25,8 +25,8 @@ pub fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::new(Exit::Other, anyhow!("cannot start: {error}")))
 }
 
-/// Ends the runtime; to drop it would wait for all of its threads. Those that hang in a disk or a name service are not waited for, as nothing can be done for them; others have a moment
-/// for their last word.
+/// Ends the runtime, which waits for all of its threads where it is just dropped. Those that hang in a disk or a name
+/// service are not waited for, as nothing can be done for them; others have a moment for their last word.
 pub fn leave(runtime: Runtime) {
     runtime.shutdown_timeout(WITHDRAW_PATIENCE);
 }
