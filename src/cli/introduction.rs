@@ -59,9 +59,13 @@ pub struct Acquaintances {
 }
 
 impl Acquaintances {
+    /// Makes neither the folder nor a key: whoever only looks around may have no place for them.
     pub fn load() -> Result<Acquaintances, Failure> {
-        let (identity, store) = ourselves()?;
-        Ok(Acquaintances { own: Some(identity.fingerprint()), peers: store.load().map_err(other)? })
+        let folder = ConfigDir::existing(|name| env::var_os(name)).map_err(other)?;
+        let Some(folder) = folder else { return Ok(Acquaintances::default()) };
+        let identity = Identity::load_if_there(&folder).map_err(other)?;
+        let peers = PeerStore::new(&folder).load().map_err(other)?;
+        Ok(Acquaintances { own: identity.map(|identity| identity.fingerprint()), peers })
     }
 
     /// Whether it announces a key to which one can send without a code. Whether it has that key only a handshake shows.
