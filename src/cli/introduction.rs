@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use rustix::termios::{QueueSelector, tcflush};
 use tokio::sync::{Mutex, oneshot};
 
 use super::Failure;
@@ -173,6 +174,8 @@ impl Introduction {
                     let asking = self.asking.clone();
                     let _turn = asking.lock().await;
                     output::error(&error);
+                    // What was typed before that could be read is no answer to it.
+                    forget_typed();
                     let answer = ask("Send to it, and remember its key? [y/N] ".into()).await?;
                     if !matches!(answer.trim(), "y" | "Y" | "yes") {
                         return Err(Failure::new(
@@ -281,9 +284,7 @@ pub async fn ask_line(question: String) -> Result<Option<String>, Failure> {
     let (answered, answer) = oneshot::channel();
     output::ask(question);
     let wait = move || {
-        let mut line = String::new();
-        let result = io::stdin().lock().take(LINE_BYTES_MAX).read_line(&mut line).map(|_| line);
-        let _ = answered.send(result);
+        let _ = answered.send(read_answer(&mut io::stdin().lock()));
     };
     thread::Builder::new().name("ask".into()).spawn(wait).map_err(other)?;
     match answer.await {
@@ -293,5 +294,40 @@ pub async fn ask_line(question: String) -> Result<Option<String>, Failure> {
     }
 }
 
+/// One line; nothing at the end. Of a line that is too long for any answer the rest is not left to answer the next question.
+fn read_answer(input: &mut impl BufRead) -> io::Result<String> {
+    let mut line = Vec::new();
+    let bytes = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+    if bytes as u64 == LINE_BYTES_MAX && !line.ends_with(b"\n") {
+        input.skip_until(b'\n')?;
+    }
+    // It may have been cut within a character, and is none that is asked for in any case.
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+/// Forgets what was typed at the terminal and not read yet, also a line that is not complete.
+pub fn forget_typed() {
+    if let Err(error) = tcflush(io::stdin(), QueueSelector::IFlush) {
+        tracing::debug!("what was typed stays: {error}");
+    }
+}
+
 /// Bytes of an answer that are read: a code and its line end, and enough more to see that it is too long.
 const LINE_BYTES_MAX: u64 = 2 * CODE_TEXT_MAX_BYTES as u64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_for_an_answer_does_not_answer_the_next_question() {
+        let long = "é".repeat(LINE_BYTES_MAX as usize);
+        let exact = "x".repeat(LINE_BYTES_MAX as usize - 1);
+        let typed = format!("{long}y\n{exact}\nno\nend");
+        let mut typed = typed.as_bytes();
+        let mut answer = || read_answer(&mut typed).unwrap();
+        assert!(answer().len() as u64 >= LINE_BYTES_MAX);
+        assert_eq!(answer(), exact + "\n");
+        assert_eq!([answer(), answer(), answer()], ["no\n", "end", ""]);
+    }
+}
