@@ -4,9 +4,9 @@ use anyhow::anyhow;
 use tokio::time::{Instant, sleep_until};
 
 use super::exit::Exit;
-use super::introduction::{Acquaintances, ask_line};
+use super::introduction::{Acquaintances, ask_line, forget_typed};
 use super::list::line;
-use super::{Failure, output};
+use super::{Failure, output, screen};
 use crate::limits::{FOUND_MAX, MENU_LINES_MAX, PICK_HINT_AFTER};
 use crate::name::Escaped;
 use crate::transport::discovery::{Browse, Change, Sighting};
@@ -55,11 +55,17 @@ fn say(text: &str) {
     output::ask(format_args!("{text}\n"));
 }
 
-/// Puts a line in the place of the question, and asks again beneath it.
+/// Puts a line in the place of the question, and asks again beneath it. What was typed is not shown there, so it is not to
+/// count either.
 fn above_question(line: &str) {
+    forget_typed();
     let width = QUESTION.len();
-    output::ask(format_args!("\r{line:width$}\n{QUESTION}"));
+    let rest = if screen::can_draw() { NO_REST } else { "" };
+    output::ask(format_args!("\r{line:width$}{rest}\n{QUESTION}"));
 }
+
+/// Has a terminal clear the line from the cursor on: more may have been typed than the new one covers.
+const NO_REST: &str = "\x1b[K";
 
 /// The receivers that were shown. A number stays with its receiver, whatever comes and goes.
 #[derive(Default)]
