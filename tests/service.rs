@@ -388,7 +388,7 @@ fn the_journal_gets_a_line_for_each_event_with_its_level_and_nothing_else_before
     scene.send(&[make(&scene.src, "a\nb", CHUNK)], addr).expect_code(0);
     said("from 127.0.0.1: ");
     scene.send_by("eve", None, &make(&scene.src, "no", 10), addr).expect_code(4);
-    said("<4>sent 127.0.0.1 away: ");
+    said("<4>refused 127.0.0.1: ");
     let (relay, sender) = half_way(&scene, addr);
     receiver.signal(Signal::TERM);
     wait_until_it_leaves(&scene, addr, lines);
@@ -399,7 +399,7 @@ fn the_journal_gets_a_line_for_each_event_with_its_level_and_nothing_else_before
     let beginnings = [
         "receiving into ",
         "from 127.0.0.1: a\\nb: 1 file, ",
-        "<4>sent 127.0.0.1 away: ",
+        "<4>refused 127.0.0.1: ",
         "<6>nobody is let in any more",
         "<3>from 127.0.0.1: ",
     ];
