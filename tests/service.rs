@@ -319,7 +319,7 @@ fn settings_are_read_again_and_wrong_ones_change_nothing() {
     receiver.wait_for_stderr("settings stay as they were");
     write_private(&config, "[recv]\nopen = true\noverwrite = true\n");
     receiver.process.signal(Signal::HUP);
-    receiver.wait_for_stderr("from the next start on: open");
+    receiver.wait_for_stderr("takes effect after a restart: open");
     // The sender has the same settings.
     fs::remove_file(&config).unwrap();
     make(&scene.src, "file", 12);

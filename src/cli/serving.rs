@@ -64,7 +64,7 @@ pub struct Keeper {
 /// What is read again at SIGHUP.
 pub struct Settings {
     pub house: Arc<House>,
-    /// As they are now.
+    /// As the receiver was started with them: what only a restart changes still stands as it does here.
     pub args: RecvArgs,
     pub audience: Audience,
 }
@@ -117,9 +117,9 @@ impl Keeper {
     async fn reload(&mut self) {
         service::reloading();
         let Settings { house, args, .. } = &self.settings;
-        let (house, before) = (house.clone(), args.clone());
+        let (house, started) = (house.clone(), args.clone());
         // A disk, or a pipe with a code, may keep one waiting.
-        let reading = spawn_blocking(move || read_again(&house, &before));
+        let reading = spawn_blocking(move || read_again(&house, &started));
         let read = match timeout(SETTINGS_PATIENCE, reading).await {
             Ok(Ok(read)) => read,
             _ => Err(Failure::new(Exit::Other, anyhow!("the settings could not be read in time"))),
@@ -136,8 +136,8 @@ impl Keeper {
 
     fn apply(&mut self, again: Again) {
         let Again { args, manner, code, paired } = again;
-        let Settings { house, args: before, audience } = &mut self.settings;
-        let later = args.held_until_the_next_start(before, house.book.is_some());
+        let Settings { house, args: started, audience } = &self.settings;
+        let later = args.held_until_the_next_start(started, house.book.is_some());
         if let (Some(code), Some(book)) = (code, &house.book) {
             book.change(code);
         }
@@ -146,10 +146,9 @@ impl Keeper {
             units::count(paired as u64, "machine")
         ));
         if !later.is_empty() {
-            audience.note(format_args!("from the next start on: {}", later.join(", ")));
+            audience.note(format_args!("takes effect after a restart: {}", later.join(", ")));
         }
         self.grace = args.service.grace();
-        *before = args;
         if let Some(manner) = manner {
             self.order(Order::Change(manner));
         }
@@ -187,12 +186,12 @@ impl Keeper {
     }
 }
 
-fn read_again(house: &House, before: &RecvArgs) -> Result<Again, Failure> {
+fn read_again(house: &House, started: &RecvArgs) -> Result<Again, Failure> {
     let line: Vec<OsString> = env::args_os().collect();
     let args = match settings::arguments(&line, &|name| env::var_os(name))?.command {
         Command::Recv(args) => args,
         // The line is the one that has led here.
-        _ => before.clone(),
+        _ => started.clone(),
     };
     let code = match (&args.code_file, &house.book) {
         (Some(path), Some(_)) => Some(introduction::code_in(path)?),
@@ -204,18 +203,18 @@ fn read_again(house: &House, before: &RecvArgs) -> Result<Again, Failure> {
 }
 
 impl RecvArgs {
-    /// What differs from `before` and cannot be changed while the receiver runs.
-    fn held_until_the_next_start(&self, before: &RecvArgs, has_code: bool) -> Vec<&'static str> {
+    /// What differs from how the receiver was `started` and cannot be changed while the receiver runs.
+    fn held_until_the_next_start(&self, started: &RecvArgs, has_code: bool) -> Vec<&'static str> {
         let differs = [
-            (self.listen != before.listen, "listen"),
-            (self.no_announce != before.no_announce, "no-announce"),
-            (self.once != before.once, "once"),
-            (self.max_transfers != before.max_transfers, "max-transfers"),
-            (self.open != before.open, "open"),
-            (self.code_file != before.code_file && !has_code, "code-file"),
-            (self.patience.retry_for() != before.patience.retry_for(), "retry-for"),
-            (self.service.metrics != before.service.metrics, "metrics"),
-            (self.json != before.json, "json"),
+            (self.listen != started.listen, "listen"),
+            (self.no_announce != started.no_announce, "no-announce"),
+            (self.once != started.once, "once"),
+            (self.max_transfers != started.max_transfers, "max-transfers"),
+            (self.open != started.open, "open"),
+            (self.code_file != started.code_file && !has_code, "code-file"),
+            (self.patience.retry_for() != started.patience.retry_for(), "retry-for"),
+            (self.service.metrics != started.service.metrics, "metrics"),
+            (self.json != started.json, "json"),
         ];
         differs.into_iter().filter(|(differs, _)| *differs).map(|(_, name)| name).collect()
     }
