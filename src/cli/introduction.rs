@@ -77,16 +77,16 @@ impl Acquaintances {
     }
 }
 
-/// The code in the first line of a file.
-pub fn code_in(path: &Path) -> Result<Code, Failure> {
-    Code::from_file(path).map_err(other)
+/// The code in the first line of a file that is read while others are served.
+pub fn code_again(path: &Path) -> Result<Code, Failure> {
+    Code::from_regular_file(path).map_err(other)
 }
 
 /// The code that the user gave in a file or in the environment. The file wins: it was named for this very run, as one in the
 /// settings does not count beside a code in the environment.
 fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
     if let Some(path) = file {
-        return code_in(path).map(Some);
+        return Code::from_file(path).map(Some).map_err(other);
     }
     let Some(text) = env::var_os(CODE_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
     let text = text.to_str().ok_or_else(|| other(anyhow!("{CODE_VARIABLE} is not UTF-8 text")))?;

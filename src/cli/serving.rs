@@ -101,7 +101,11 @@ impl Keeper {
     async fn wait_for_the_end(&mut self) -> Asked {
         let asked = loop {
             match self.requests.next().await {
-                Asked::Reload => self.reload().await,
+                Asked::Reload => {
+                    if let Some(asked) = self.reload().await {
+                        break asked;
+                    }
+                }
                 asked => break asked,
             }
         };
@@ -114,15 +118,23 @@ impl Keeper {
     }
 
     /// Has what was changed in the settings hold from the next transfer on: all of it, or where anything is wrong, nothing.
-    async fn reload(&mut self) {
+    /// Returns what was asked meanwhile that ends the receiver.
+    async fn reload(&mut self) -> Option<Asked> {
         service::reloading();
         let Settings { house, args, .. } = &self.settings;
         let (house, started) = (house.clone(), args.clone());
-        // A disk, or a pipe with a code, may keep one waiting.
+        // A disk may keep one waiting.
         let reading = spawn_blocking(move || read_again(&house, &started));
-        let read = match timeout(SETTINGS_PATIENCE, reading).await {
+        let read = tokio::select! {
+            read = timeout(SETTINGS_PATIENCE, reading) => read,
+            asked = self.requests.next_end() => return Some(asked),
+        };
+        let read = match read {
             Ok(Ok(read)) => read,
-            _ => Err(Failure::new(Exit::Other, anyhow!("the settings could not be read in time"))),
+            _ => Err(Failure::new(
+                Exit::Other,
+                anyhow!("the settings could not be read in time; see whether their disk answers"),
+            )),
         };
         match read {
             Ok(again) => self.apply(again),
@@ -132,6 +144,7 @@ impl Keeper {
             }
         }
         service::ready();
+        None
     }
 
     fn apply(&mut self, again: Again) {
@@ -194,7 +207,7 @@ fn read_again(house: &House, started: &RecvArgs) -> Result<Again, Failure> {
         _ => started.clone(),
     };
     let code = match (&args.code_file, &house.book) {
-        (Some(path), Some(_)) => Some(introduction::code_in(path)?),
+        (Some(path), Some(_)) => Some(introduction::code_again(path)?),
         _ => None,
     };
     let peers = house.store.load().map_err(|error| Failure::new(Exit::Other, error))?;

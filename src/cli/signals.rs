@@ -38,7 +38,7 @@ pub fn interrupted(audience: Audience) -> impl Future<Output = ()> {
     let mut signals = kinds.map(watch);
     end_at_the_second(&kinds);
     async move {
-        heard(&mut signals).await;
+        end(&mut signals).await;
         stopping(audience);
     }
 }
@@ -97,12 +97,23 @@ impl Requests {
     }
 
     pub async fn next(&mut self) -> Asked {
-        let [interrupt, terminate] = &mut self.ending;
+        let Requests { ending, hangup } = self;
         tokio::select! {
-            () = next(interrupt) => Asked::Stop,
-            () = next(terminate) => Asked::Leave,
-            () = next(&mut self.hangup) => Asked::Reload,
+            asked = end(ending) => asked,
+            () = next(hangup) => Asked::Reload,
         }
+    }
+
+    /// The next that ends the receiver. One that does not waits for [`Requests::next`].
+    pub async fn next_end(&mut self) -> Asked {
+        end(&mut self.ending).await
+    }
+}
+
+async fn end([interrupt, terminate]: &mut [Option<Signals>; 2]) -> Asked {
+    tokio::select! {
+        () = next(interrupt) => Asked::Stop,
+        () = next(terminate) => Asked::Leave,
     }
 }
 
@@ -112,13 +123,6 @@ fn watch(kind: SignalKind) -> Option<Signals> {
             output::error(format_args!("cannot watch for signals ({error}); Ctrl-C will not end cleanly"));
         })
         .ok()
-}
-
-async fn heard([interrupt, terminate]: &mut [Option<Signals>; 2]) {
-    tokio::select! {
-        () = next(interrupt) => {}
-        () = next(terminate) => {}
-    }
 }
 
 async fn next(signals: &mut Option<Signals>) {
