@@ -75,6 +75,8 @@ struct Again {
     /// None for a receiver that writes to standard output: what it wrote is there.
     manner: Option<Manner>,
     code: Option<Code>,
+    /// No code file is named any more, so its code has ended.
+    revoked: bool,
     /// Machines that may send here. They are read for each that comes; here it is only seen that they can be.
     paired: usize,
 }
@@ -148,7 +150,7 @@ impl Keeper {
     }
 
     fn apply(&mut self, again: Again) {
-        let Again { args, manner, code, paired } = again;
+        let Again { args, manner, code, revoked, paired } = again;
         let Settings { house, args: started, audience } = &self.settings;
         let later = args.held_until_the_next_start(started, house.book.is_some());
         if let (Some(code), Some(book)) = (code, &house.book) {
@@ -158,6 +160,9 @@ impl Keeper {
             "settings were read again; {} paired",
             units::count(paired as u64, "machine")
         ));
+        if revoked {
+            audience.note(format_args!("no code-file is set any more, so its code lets nobody in"));
+        }
         if !later.is_empty() {
             audience.note(format_args!("takes effect after a restart: {}", later.join(", ")));
         }
@@ -206,13 +211,16 @@ fn read_again(house: &House, started: &RecvArgs) -> Result<Again, Failure> {
         // The line is the one that has led here.
         _ => started.clone(),
     };
+    let revoked = house.book.is_some() && started.code_file.is_some() && args.code_file.is_none();
     let code = match (&args.code_file, &house.book) {
         (Some(path), Some(_)) => Some(introduction::code_again(path)?),
+        // One that nobody has ever seen lets in nobody, and ends the guesses at the old one that are under way.
+        _ if revoked => Some(Code::generate().map_err(|error| Failure::new(Exit::Other, error))?),
         _ => None,
     };
     let peers = house.store.load().map_err(|error| Failure::new(Exit::Other, error))?;
     let manner = if args.to_stdout() { None } else { Some(recv::manner(&args)?) };
-    Ok(Again { args, manner, code, paired: peers.senders().len() })
+    Ok(Again { args, manner, code, revoked, paired: peers.senders().len() })
 }
 
 impl RecvArgs {
