@@ -66,7 +66,7 @@ fn half_way(scene: &Scene, receiver: SocketAddr) -> (Relay, Process) {
 /// Waits until a receiver that is about to end lets nobody in. Before it has said so, it would take the file.
 fn wait_until_it_leaves(scene: &Scene, addr: SocketAddr, said: impl Fn() -> String) {
     wait_until("the receiver has heard the signal", PATIENCE, || {
-        said().contains("nobody is let in any more")
+        said().contains("shutting down: no new senders")
     });
     let other = make(&scene.src, "other", 10);
     wait_until("the receiver lets nobody in", PATIENCE, || {
@@ -154,7 +154,7 @@ fn a_transfer_under_way_at_sigterm_comes_to_its_end_and_nobody_else_is_let_in() 
     relay.release();
     sender.finish(PATIENCE).expect_success();
     let output = receiver.process.finish(PATIENCE);
-    output.expect_complaint(0, &["nobody is let in any more; 1 transfer may go on for 600 s"]);
+    output.expect_complaint(0, &["shutting down: no new senders; 1 transfer has 600 s to finish"]);
     assert_arrived(&[scene.src.join("file")], &scene.dst);
 }
 
@@ -163,7 +163,7 @@ fn goes_on<Kept>(scene: &Scene, relay: &Relay, sender: Process, again: impl FnOn
     assert!(part_path(&scene.dst, "file").exists(), "nothing was kept");
     wait_until("the sender looks for its receiver", PATIENCE, || {
         let heard = sender.stderr.text();
-        heard.contains("the receiver is being stopped or restarted; looking for it")
+        heard.contains("the receiver is being stopped or restarted; retrying for")
     });
     relay.release();
     let before = relay.carried();
@@ -400,7 +400,7 @@ fn the_journal_gets_a_line_for_each_event_with_its_level_and_nothing_else_before
         "receiving into ",
         "from 127.0.0.1: a\\nb: 1 file, ",
         "<4>refused 127.0.0.1: ",
-        "<6>nobody is let in any more",
+        "<6>shutting down: no new senders",
         "<3>from 127.0.0.1: ",
     ];
     assert_eq!(all.lines().count(), beginnings.len(), "{all}");

@@ -17,8 +17,8 @@ use common::*;
 use lanx::protocol::message::{Barred, ReceiverMessage};
 use rustix::process::Signal;
 
-const SHOWS: &str = "code for machines that were never here: ";
-const ASKS: &str = "The code that it shows: ";
+const SHOWS: &str = "pairing code for new machines: ";
+const ASKS: &str = "The code it shows: ";
 
 fn letter(scene: &Scene) -> PathBuf {
     make_of(&scene.src, "letter.txt", b"dear friend")

@@ -148,10 +148,9 @@ impl Receptionist for Doorman {
         let bytes = units::bytes(bytes);
         match end {
             End::Complete => {
-                self.audience
-                    .line(format_args!("{peer} measured the way here with {bytes}; nothing was stored"));
+                self.audience.line(format_args!("{peer} ran a speed test ({bytes}); nothing was stored"));
             }
-            end => tracing::warn!("{peer} began to measure the way here ({bytes}): {end}"),
+            end => tracing::warn!("{peer} began a speed test ({bytes}): {end}"),
         }
     }
 

@@ -89,7 +89,9 @@ fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
         return Code::from_file(path).map(Some).map_err(other);
     }
     let Some(text) = env::var_os(CODE_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
-    let text = text.to_str().ok_or_else(|| other(anyhow!("{CODE_VARIABLE} is not UTF-8 text")))?;
+    let text = text.to_str().ok_or_else(|| {
+        other(anyhow!("{CODE_VARIABLE} is not valid UTF-8; set it to the code that the receiver shows"))
+    })?;
     let code = Code::from_text(text).map_err(|error| other(anyhow!("{CODE_VARIABLE}: {error}")))?;
     Ok(Some(code))
 }
@@ -163,7 +165,7 @@ impl Introduction {
                 Err(EnterError::CodeWanted { .. }) if can_ask() => {
                     let asking = self.asking.clone();
                     let _turn = asking.lock().await;
-                    let question = format!("{peer} was never sent to from here. The code that it shows: ");
+                    let question = format!("First transfer to {peer}. The code it shows: ");
                     let code = Code::from_text(&ask(question).await?);
                     self.visitor.code = Some(code.map_err(|error| Failure::new(Exit::NotLetIn, error))?);
                 }
@@ -289,8 +291,8 @@ pub async fn ask_line(question: String) -> Result<Option<String>, Failure> {
     thread::Builder::new().name("ask".into()).spawn(wait).map_err(other)?;
     match answer.await {
         Ok(Ok(line)) => Ok(Some(line).filter(|line| !line.is_empty())),
-        Ok(Err(error)) => Err(other(anyhow!("cannot read from the terminal: {error}"))),
-        Err(_) => Err(other(anyhow!("cannot read from the terminal"))),
+        Ok(Err(error)) => Err(other(anyhow!("cannot read from the terminal: {error}; {ASK_AGAIN}"))),
+        Err(_) => Err(other(anyhow!("cannot read from the terminal; {ASK_AGAIN}"))),
     }
 }
 
@@ -311,6 +313,9 @@ pub fn forget_typed() {
         tracing::debug!("what was typed stays: {error}");
     }
 }
+
+/// What to do where a terminal gives no answer.
+const ASK_AGAIN: &str = "run it again in a terminal that works";
 
 /// Bytes of an answer that are read: a code and its line end, and enough more to see that it is too long.
 const LINE_BYTES_MAX: u64 = 2 * CODE_TEXT_MAX_BYTES as u64;

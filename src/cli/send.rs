@@ -160,7 +160,7 @@ impl Observer for Reporter {
             events.lost(&end.to_string(), retry_for);
         }
         let seconds = retry_for.as_secs();
-        self.audience.error(format_args!("lost {}: {end}; looking for it for up to {seconds} s", self.peer));
+        self.audience.error(format_args!("lost {}: {end}; retrying for up to {seconds} s", self.peer));
     }
 }
 

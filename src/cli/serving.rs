@@ -175,9 +175,11 @@ impl Keeper {
     async fn leave(&mut self) {
         let sessions = self.ledger.read().1.sessions;
         if sessions > 0 && !self.grace.is_zero() {
+            let have = if sessions == 1 { "has" } else { "have" };
             let (sessions, seconds) = (units::count(sessions as u64, "transfer"), self.grace.as_secs());
             let audience = self.settings.audience;
-            audience.note(format_args!("nobody is let in any more; {sessions} may go on for {seconds} s"));
+            audience
+                .note(format_args!("shutting down: no new senders; {sessions} {have} {seconds} s to finish"));
         }
         self.order(Order::Finish);
         let until = Instant::now().checked_add(self.grace);
