@@ -27,10 +27,10 @@ fn write(scene: &Scene, text: &str) {
 fn what_is_not_known_is_an_error_with_what_was_meant() {
     let scene = Scene::new();
     for (text, words) in [
-        ("\n[send]\nlimt = '50M'\n", [":3: ", "send has no option limt", "is limit meant?"]),
-        ("timeuot = 5\n", [":1: ", "timeuot", "is timeout meant?"]),
-        ("[sned]\n", [":1: ", "[sned]", "is send meant?"]),
-        ("[sned]\nlimit = '50M'\n", [":1: ", "[sned]", "is send meant?"]),
+        ("\n[send]\nlimt = '50M'\n", [":3: ", "send has no option limt", "did you mean limit?"]),
+        ("timeuot = 5\n", [":1: ", "timeuot", "did you mean timeout?"]),
+        ("[sned]\n", [":1: ", "[sned]", "did you mean send?"]),
+        ("[sned]\nlimit = '50M'\n", [":1: ", "[sned]", "did you mean send?"]),
         ("[recv]\nlimit = '50M'\n", [":2: ", "recv has no option limit", "one of [send]"]),
         ("[send]\nquiet = true\n", [":2: ", "quiet is for all commands", "above all tables"]),
         ("[send]\nto = 'nas'\n", [":2: ", "send has no option to", "that can be set"]),
@@ -97,7 +97,7 @@ fn a_script_is_told_what_is_wrong_with_the_file() {
         events[0]["message"].as_str().unwrap().contains("config.toml:2: send has no option limt"),
         "{events:?}"
     );
-    assert_eq!(events[0]["hint"], "is limit meant?");
+    assert_eq!(events[0]["hint"], "did you mean limit?");
 }
 
 #[test]
@@ -126,5 +126,5 @@ fn a_file_that_others_could_change_is_refused() {
     fs::write(&path, vec![b'#'; 100_000]).unwrap();
     scene.run(["recv"]).expect_complaint(2, &["longer than 65536 bytes"]);
     fs::write(&path, b"\n\n# caf\xe9\n").unwrap();
-    scene.run(["recv"]).expect_complaint(2, &[":3: ", "no UTF-8"]);
+    scene.run(["recv"]).expect_complaint(2, &[":3: ", "not valid UTF-8"]);
 }

@@ -115,9 +115,14 @@ fn a_person_picks_one_of_three_and_sees_them_come_and_go() {
     let mut late = Terminal::run(&command);
     late.wait_for("attic");
     late.wait_for("paired");
+    late.type_keys("1");
+    late.wait_for("(number or name) 1");
     let (attic, _) = &all[1];
     attic.process.signal(Signal::INT);
     late.wait_for("attic has left");
+    // What is shown beneath it is an empty line, so that is what is sent off.
+    late.type_keys("\n");
+    late.wait_for("that is none of them");
     late.press_ctrl_c();
     assert_eq!(late.finish().0, Some(130));
 }

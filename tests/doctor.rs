@@ -80,7 +80,7 @@ fn with_a_host_it_measures_the_network_and_the_receiver_stores_nothing_and_serve
     let done = events.last().unwrap();
     assert_eq!(done["peer"], receiver.addr.to_string());
     assert!(done["sending"]["limit"].is_string() && done.get("receiving").is_none(), "{done}");
-    receiver.wait_for_stdout("127.0.0.1 measured the way here with ");
+    receiver.wait_for_stdout("127.0.0.1 ran a speed test (");
     assert!(listing(&scene.dst).is_empty());
     let file = make(&scene.src, "file", 2 * CHUNK);
     scene.send(&[&file], receiver.addr).expect_success();
@@ -146,7 +146,7 @@ fn ctrl_c_ends_it_at_both_ends_and_leaves_nothing() {
     let ended = process.finish(PATIENCE);
     ended.expect_code(130);
     assert_eq!(ended.events().last().unwrap()["event"], "error");
-    receiver.wait_for_stderr("began to measure the way here");
+    receiver.wait_for_stderr("began a speed test");
     assert!(listing(&scene.src).is_empty() && listing(&scene.dst).is_empty());
     let file = make(&scene.src, "file", 5);
     scene.send(&[&file], receiver.addr).expect_success();

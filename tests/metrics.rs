@@ -159,7 +159,7 @@ fn parked_and_lost_transfers_are_told_apart_by_their_result() {
     // The page is there for as long as somebody still sends.
     let (relay, last) = hold("last");
     receiver.process.signal(Signal::TERM);
-    receiver.wait_for_stderr("nobody is let in any more");
+    receiver.wait_for_stderr("shutting down: no new senders");
     assert_eq!(samples(addr)["lanx_sessions_active"], 1.0);
     relay.release();
     last.finish(PATIENCE).expect_success();

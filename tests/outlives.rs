@@ -131,7 +131,7 @@ fn a_receiver_that_is_killed_and_started_again_is_found_and_the_transfer_goes_on
     let _again = Receiver::start(&scene, &addr, &[], &scene.dst);
     let sent = sender.finish(PATIENCE);
     sent.expect_code(0);
-    assert!(sent.err().contains("looking for it"), "{}", sent.err());
+    assert!(sent.err().contains("retrying for"), "{}", sent.err());
     assert_arrived(&[&file], &scene.dst);
     assert_eq!(listing(&scene.dst), ["file"]);
     // The rest, and what was on its way when the receiver died.
@@ -150,7 +150,7 @@ fn without_retries_a_lost_receiver_is_not_looked_for() {
     let _again = Receiver::start(&scene, &addr, &[], &scene.dst);
     let sent = sender.finish(NOTICED);
     sent.expect_complaint(3, &[&relay.addr.to_string(), "run the same command again"]);
-    assert!(!sent.err().contains("looking for it"), "{}", sent.err());
+    assert!(!sent.err().contains("retrying for"), "{}", sent.err());
     assert!(!scene.dst.join("file").exists());
 }
 
@@ -162,7 +162,7 @@ fn a_receiver_that_never_comes_back_is_given_up_when_the_time_for_it_is_over() {
     receiver.process.kill();
     let sent = sender.finish(NOTICED);
     sent.expect_code(3);
-    assert!(sent.err().contains("looking for it for up to 2 s"), "{}", sent.err());
+    assert!(sent.err().contains("retrying for up to 2 s"), "{}", sent.err());
     assert!(sent.err().contains("run the same command again"), "{}", sent.err());
 }
 
@@ -227,7 +227,7 @@ fn a_source_that_changes_between_two_sessions_of_one_command_fails_and_is_named(
         let addr = receiver.addr.to_string();
         let (relay, sender) = half_way(&scene, &receiver, &[]);
         receiver.process.kill();
-        wait_until("the sender notices", PATIENCE, || sender.stderr.text().contains("looking for it"));
+        wait_until("the sender notices", PATIENCE, || sender.stderr.text().contains("retrying for"));
         change(&scene.src.join("file"));
         relay.release();
         let _again = Receiver::start(&scene, &addr, &[], &scene.dst);

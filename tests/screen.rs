@@ -184,3 +184,23 @@ fn a_second_ctrl_c_waits_for_nobody() {
     let lines = terminal.shows(120, 24);
     assert!(is_tidy(&lines) && !has(&lines, &["had arrived"]), "it waited after all: {lines:?}");
 }
+
+#[test]
+fn a_stop_that_takes_long_is_told_of_but_not_with_quiet() {
+    for quiet in [false, true] {
+        let scene = Scene::new();
+        let receiver = scene.receiver();
+        make(&scene.src, "file", 16 * MIB);
+        let relay = Relay::holding_after(receiver.addr, 8 * MIB as u64);
+        let flag = if quiet { "--quiet" } else { "--timeout=60" };
+        let args = ["send", flag, "file", &relay.addr.to_string()];
+        let mut terminal = Terminal::run(&on_screen(&scene, args));
+        relay.wait_until_held();
+        // It hears nobody's goodbye.
+        receiver.process.signal(Signal::STOP);
+        terminal.press_ctrl_c();
+        let (exit, screen) = terminal.finish();
+        assert_eq!(exit, Some(130), "{screen}");
+        assert_eq!(screen.contains("stopping, and telling the other side"), !quiet, "{screen}");
+    }
+}

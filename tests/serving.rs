@@ -9,10 +9,11 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use common::*;
+use rustix::process::Signal;
 
 #[test]
 fn ipv6_is_as_good_as_ipv4() {
@@ -149,4 +150,27 @@ fn the_folder_is_the_current_one_where_none_is_given() {
     let receiver = Receiver::start_as(command, "127.0.0.1:0", &[], ".".as_ref());
     scene.send(&[&file], receiver.addr).expect_success();
     assert_arrived(&[&file], &scene.dst);
+}
+
+#[test]
+fn of_a_flood_of_strangers_it_is_told_how_many_there_were_although_nobody_comes_after_them() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let come = |strangers: usize| {
+        for _ in 0..strangers {
+            let mut stranger = TcpStream::connect(receiver.addr).unwrap();
+            stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+            let _ = stranger.read_to_end(&mut Vec::new());
+        }
+    };
+    come(5);
+    receiver.wait_for_stderr("refused 2 more\n");
+    come(7);
+    // Once the last one is counted, it is told at the end, too.
+    wait_until("three more are told of", PATIENCE, || {
+        receiver.process.stderr.text().matches("refused 127.0.0.1: ").count() == 6
+    });
+    receiver.process.signal(Signal::TERM);
+    let output = receiver.process.finish(PATIENCE);
+    assert!(output.err().contains("refused 4 more\n"), "{}", output.err());
 }

@@ -340,7 +340,7 @@ fn codes_are_asked_for_one_after_another_and_each_question_names_its_receiver() 
         command.args(["--to", &receiver.addr.to_string()]);
     }
     let mut terminal = Terminal::run(&command);
-    let question = |n: usize| format!("{} was never sent to from here", receivers[n].addr);
+    let question = |n: usize| format!("First transfer to {}. ", receivers[n].addr);
     wait_until("it asks for one", PATIENCE, || (0..2).any(|n| terminal.screen().contains(&question(n))));
     let first = (0..2).find(|n| terminal.screen().contains(&question(*n))).unwrap();
     let second = 1 - first;

@@ -77,7 +77,7 @@ fn certificates_of_any_other_kind_and_none_at_all_are_refused_in_the_handshake()
         assert!(!is_answered(with(resolver), &receiver));
     }
     assert!(is_answered((*tls::client_config(&id).unwrap()).clone(), &receiver), "nobody is answered");
-    receiver.wait_for_stderr("sent 127.0.0.1 away");
+    receiver.wait_for_stderr("refused 127.0.0.1: ");
     assert!(!receiver.process.stderr.text().contains("panicked"), "{}", receiver.process.story());
     let file = make(&scene.src, "file", 5);
     scene.send(&[&file], receiver.addr).expect_success();
@@ -127,5 +127,5 @@ fn a_client_hello_of_tls_1_2_is_refused() {
     let _ = tcp.read_to_end(&mut answer);
     // An alert (RFC 8446, section 6), or nothing.
     assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
-    receiver.wait_for_stderr("sent 127.0.0.1 away");
+    receiver.wait_for_stderr("refused 127.0.0.1: ");
 }

@@ -15,9 +15,10 @@ use std::path::PathBuf;
 use common::peer::{HandSender, identity};
 use common::*;
 use lanx::protocol::message::{Barred, ReceiverMessage};
+use rustix::process::Signal;
 
-const SHOWS: &str = "code for machines that were never here: ";
-const ASKS: &str = "The code that it shows: ";
+const SHOWS: &str = "pairing code for new machines: ";
+const ASKS: &str = "The code it shows: ";
 
 fn letter(scene: &Scene) -> PathBuf {
     make_of(&scene.src, "letter.txt", b"dear friend")
@@ -165,4 +166,21 @@ fn a_code_from_the_environment_is_neither_shown_nor_asked_for() {
     for shown in [screen, receiver.screen()] {
         assert!(!shown.contains(CODE) && !shown.contains("The code"), "{shown}");
     }
+}
+
+#[test]
+fn what_was_typed_before_the_question_is_no_yes_to_it() {
+    let scene = Scene::new();
+    let receiver = scene.receiver_of("bob", &["--open"], None);
+    // The sender waits for its greeting until there is something typed.
+    receiver.process.signal(Signal::STOP);
+    let mut sender = sender_on_a_terminal(&scene, receiver.addr);
+    sender.type_keys("y\n");
+    sender.wait_for("y\n");
+    receiver.process.signal(Signal::CONT);
+    sender.wait_for("[y/N] ");
+    sender.type_keys("n\n");
+    let (exit, screen) = sender.finish();
+    assert_eq!(exit, Some(4), "{screen}");
+    assert_nothing_arrived(&scene);
 }

@@ -135,7 +135,8 @@ fn buffers(path: &Path, round_trip: Duration, figures: &Figures) -> Option<Advic
         .into_iter()
         .flatten()
         .collect();
-    let text = "socket buffers are clamped below what fast links and long ways need; on both machines";
+    let text =
+        "the socket buffer limits are too small for fast or long-distance links; on both machines run:";
     (!commands.is_empty()).then(|| Advice::new("socket_buffers", text).with(commands))
 }
 

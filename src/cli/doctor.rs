@@ -75,10 +75,12 @@ pub fn run(args: &DoctorArgs, audience: Audience) -> Result<Exit, Failure> {
         .transpose()?;
     outlet::start();
     let runtime = signals::runtime()?;
-    if let Some(peer) = &mut peer {
-        runtime.block_on(receivers::find(slice::from_mut(peer)))?;
-    }
-    let result = runtime.block_on(examine(args, peer.as_ref(), audience));
+    let result = runtime.block_on(async {
+        if let Some(peer) = &mut peer {
+            receivers::find(slice::from_mut(peer)).await?;
+        }
+        examine(args, peer.as_ref(), audience).await
+    });
     signals::leave(runtime);
     match peer {
         Some(peer) => result.map_err(|failure| failure.about(peer)),
@@ -91,7 +93,7 @@ fn interrupted() -> Failure {
 }
 
 async fn examine(args: &DoctorArgs, peer: Option<&Peer>, audience: Audience) -> Result<Exit, Failure> {
-    let stop = signals::interrupted();
+    let stop = signals::interrupted(audience);
     tokio::pin!(stop);
     let report = Report { peer: peer.map(ToString::to_string), audience };
     let mut known = Known::default();

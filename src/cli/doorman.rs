@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::time::sleep_until;
 
 use super::exit::Exit;
 use super::invitation::tell_code;
@@ -31,7 +32,7 @@ pub struct Doorman {
     to: Arc<Destination>,
     /// Whether the code is on the screen.
     shows_code: bool,
-    refusals: Mutex<Refusals>,
+    refusals: Arc<Mutex<Refusals>>,
     /// Sessions so far; a number for each.
     sessions: AtomicU64,
     /// How the first transfer ended, for `--once`.
@@ -39,27 +40,39 @@ pub struct Doorman {
     counters: Arc<Counters>,
 }
 
-/// Tells of those who were sent away, but not of each of a flood.
+/// Tells of those who were refused, but not of each of a flood.
 #[derive(Default)]
 struct Refusals {
-    /// When the current second began, and how many it has seen.
+    /// When the current [`REFUSALS_WINDOW`] began, and how many it has seen that were told of or are still to be.
     since: Option<Instant>,
     seen: u32,
 }
 
 impl Refusals {
-    fn tell(&mut self, now: Instant, text: std::fmt::Arguments<'_>) {
-        if self.since.is_none_or(|since| now.duration_since(since) >= REFUSALS_WINDOW) {
-            let hidden = self.seen.saturating_sub(REFUSALS_SHOWN_MAX);
-            if hidden > 0 {
-                tracing::warn!("sent {hidden} more away");
+    /// Tells of one, or counts it. Returns when to tell how many were counted, where this is the first of them.
+    fn tell(&mut self, now: Instant, text: std::fmt::Arguments<'_>) -> Option<Instant> {
+        let since = match self.since.filter(|since| now.duration_since(*since) < REFUSALS_WINDOW) {
+            Some(since) => since,
+            None => {
+                self.tell_rest();
+                *self = Refusals { since: Some(now), seen: 0 };
+                now
             }
-            *self = Refusals { since: Some(now), seen: 0 };
-        }
+        };
         self.seen += 1;
         if self.seen <= REFUSALS_SHOWN_MAX {
             tracing::warn!("{text}");
         }
+        (self.seen == REFUSALS_SHOWN_MAX + 1).then(|| since + REFUSALS_WINDOW)
+    }
+
+    /// Tells how many were counted and not told of.
+    fn tell_rest(&mut self) {
+        let rest = self.seen.saturating_sub(REFUSALS_SHOWN_MAX);
+        if rest > 0 {
+            tracing::warn!("refused {rest} more");
+        }
+        self.seen -= rest;
     }
 }
 
@@ -90,11 +103,16 @@ impl Doorman {
             audience,
             to,
             shows_code,
-            refusals: Mutex::default(),
+            refusals: Arc::default(),
             sessions: AtomicU64::new(0),
             result: Arc::default(),
             counters,
         }
+    }
+
+    /// Tells at the end what there still is to tell.
+    pub fn leave(&self) {
+        self.refusals.lock().tell_rest();
     }
 
     /// How the first transfer ended, if one has.
@@ -130,15 +148,21 @@ impl Receptionist for Doorman {
         let bytes = units::bytes(bytes);
         match end {
             End::Complete => {
-                self.audience
-                    .line(format_args!("{peer} measured the way here with {bytes}; nothing was stored"));
+                self.audience.line(format_args!("{peer} ran a speed test ({bytes}); nothing was stored"));
             }
-            end => tracing::warn!("{peer} began to measure the way here ({bytes}): {end}"),
+            end => tracing::warn!("{peer} began a speed test ({bytes}): {end}"),
         }
     }
 
     fn refused(&self, peer: IpAddr, why: &str) {
-        self.refusals.lock().tell(Instant::now(), format_args!("sent {peer} away: {why}"));
+        let end = self.refusals.lock().tell(Instant::now(), format_args!("refused {peer}: {why}"));
+        let Some(end) = end else { return };
+        let refusals = self.refusals.clone();
+        // Perhaps nobody comes after them with whom it could be told.
+        tokio::spawn(async move {
+            sleep_until(end.into()).await;
+            refusals.lock().tell_rest();
+        });
     }
 
     fn paired(&self, peer: IpAddr, key: &Fingerprint) {

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use rustix::termios::{QueueSelector, tcflush};
 use tokio::sync::{Mutex, oneshot};
 
 use super::Failure;
@@ -59,9 +60,13 @@ pub struct Acquaintances {
 }
 
 impl Acquaintances {
+    /// Makes neither the folder nor a key: whoever only looks around may have no place for them.
     pub fn load() -> Result<Acquaintances, Failure> {
-        let (identity, store) = ourselves()?;
-        Ok(Acquaintances { own: Some(identity.fingerprint()), peers: store.load().map_err(other)? })
+        let folder = ConfigDir::existing(|name| env::var_os(name)).map_err(other)?;
+        let Some(folder) = folder else { return Ok(Acquaintances::default()) };
+        let identity = Identity::load_if_there(&folder).map_err(other)?;
+        let peers = PeerStore::new(&folder).load().map_err(other)?;
+        Ok(Acquaintances { own: identity.map(|identity| identity.fingerprint()), peers })
     }
 
     /// Whether it announces a key to which one can send without a code. Whether it has that key only a handshake shows.
@@ -72,19 +77,21 @@ impl Acquaintances {
     }
 }
 
-/// The code in the first line of a file.
-pub fn code_in(path: &Path) -> Result<Code, Failure> {
-    Code::from_file(path).map_err(other)
+/// The code in the first line of a file that is read while others are served.
+pub fn code_again(path: &Path) -> Result<Code, Failure> {
+    Code::from_regular_file(path).map_err(other)
 }
 
 /// The code that the user gave in a file or in the environment. The file wins: it was named for this very run, as one in the
 /// settings does not count beside a code in the environment.
 fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
     if let Some(path) = file {
-        return code_in(path).map(Some);
+        return Code::from_file(path).map(Some).map_err(other);
     }
     let Some(text) = env::var_os(CODE_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
-    let text = text.to_str().ok_or_else(|| other(anyhow!("{CODE_VARIABLE} is not UTF-8 text")))?;
+    let text = text.to_str().ok_or_else(|| {
+        other(anyhow!("{CODE_VARIABLE} is not valid UTF-8; set it to the code that the receiver shows"))
+    })?;
     let code = Code::from_text(text).map_err(|error| other(anyhow!("{CODE_VARIABLE}: {error}")))?;
     Ok(Some(code))
 }
@@ -158,7 +165,7 @@ impl Introduction {
                 Err(EnterError::CodeWanted { .. }) if can_ask() => {
                     let asking = self.asking.clone();
                     let _turn = asking.lock().await;
-                    let question = format!("{peer} was never sent to from here. The code that it shows: ");
+                    let question = format!("First transfer to {peer}. The code it shows: ");
                     let code = Code::from_text(&ask(question).await?);
                     self.visitor.code = Some(code.map_err(|error| Failure::new(Exit::NotLetIn, error))?);
                 }
@@ -169,6 +176,8 @@ impl Introduction {
                     let asking = self.asking.clone();
                     let _turn = asking.lock().await;
                     output::error(&error);
+                    // What was typed before that could be read is no answer to it.
+                    forget_typed();
                     let answer = ask("Send to it, and remember its key? [y/N] ".into()).await?;
                     if !matches!(answer.trim(), "y" | "Y" | "yes") {
                         return Err(Failure::new(
@@ -277,17 +286,53 @@ pub async fn ask_line(question: String) -> Result<Option<String>, Failure> {
     let (answered, answer) = oneshot::channel();
     output::ask(question);
     let wait = move || {
-        let mut line = String::new();
-        let result = io::stdin().lock().take(LINE_BYTES_MAX).read_line(&mut line).map(|_| line);
-        let _ = answered.send(result);
+        let _ = answered.send(read_answer(&mut io::stdin().lock()));
     };
     thread::Builder::new().name("ask".into()).spawn(wait).map_err(other)?;
     match answer.await {
         Ok(Ok(line)) => Ok(Some(line).filter(|line| !line.is_empty())),
-        Ok(Err(error)) => Err(other(anyhow!("cannot read from the terminal: {error}"))),
-        Err(_) => Err(other(anyhow!("cannot read from the terminal"))),
+        Ok(Err(error)) => Err(other(anyhow!("cannot read from the terminal: {error}; {ASK_AGAIN}"))),
+        Err(_) => Err(other(anyhow!("cannot read from the terminal; {ASK_AGAIN}"))),
     }
 }
 
+/// One line; nothing at the end. Of a line that is too long for any answer the rest is not left to answer the next question.
+fn read_answer(input: &mut impl BufRead) -> io::Result<String> {
+    let mut line = Vec::new();
+    let bytes = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+    if bytes as u64 == LINE_BYTES_MAX && !line.ends_with(b"\n") {
+        input.skip_until(b'\n')?;
+    }
+    // It may have been cut within a character, and is none that is asked for in any case.
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+/// Forgets what was typed at the terminal and not read yet, also a line that is not complete.
+pub fn forget_typed() {
+    if let Err(error) = tcflush(io::stdin(), QueueSelector::IFlush) {
+        tracing::debug!("what was typed stays: {error}");
+    }
+}
+
+/// What to do where a terminal gives no answer.
+const ASK_AGAIN: &str = "run it again in a terminal that works";
+
 /// Bytes of an answer that are read: a code and its line end, and enough more to see that it is too long.
 const LINE_BYTES_MAX: u64 = 2 * CODE_TEXT_MAX_BYTES as u64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_for_an_answer_does_not_answer_the_next_question() {
+        let long = "é".repeat(LINE_BYTES_MAX as usize);
+        let exact = "x".repeat(LINE_BYTES_MAX as usize - 1);
+        let typed = format!("{long}y\n{exact}\nno\nend");
+        let mut typed = typed.as_bytes();
+        let mut answer = || read_answer(&mut typed).unwrap();
+        assert!(answer().len() as u64 >= LINE_BYTES_MAX);
+        assert_eq!(answer(), exact + "\n");
+        assert_eq!([answer(), answer(), answer()], ["no\n", "end", ""]);
+    }
+}

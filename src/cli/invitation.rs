@@ -19,7 +19,7 @@ pub fn tell_who_may_come(house: &House, shows_code: bool, audience: Audience) {
     }
     if let (true, Some(book)) = (shows_code, &house.book) {
         let code = book.code();
-        tell_code(audience, format_args!("code for machines that were never here: {}", code.reveal()));
+        tell_code(audience, format_args!("pairing code for new machines: {}", code.reveal()));
     }
 }
 

@@ -42,26 +42,31 @@ impl ListArgs {
 
 pub fn run(args: &ListArgs, audience: Audience) -> Result<Exit, Failure> {
     let known = Acquaintances::load()?;
-    signals::runtime()?.block_on(async {
-        let mut browse = Browse::start().map_err(|error| Failure::new(Exit::Other, error))?;
-        let end = Instant::now() + args.wait();
-        while timeout_at(end, browse.next()).await.is_ok() {}
-        let here = browse.here();
-        for sighting in &here {
-            if audience.json {
-                json::write(&event(sighting, &known));
-            } else {
-                audience.result(line(sighting, &sighting.addrs, &known));
-            }
+    let runtime = signals::runtime()?;
+    let listed = runtime.block_on(list(args, &known, audience));
+    signals::leave(runtime);
+    listed
+}
+
+async fn list(args: &ListArgs, known: &Acquaintances, audience: Audience) -> Result<Exit, Failure> {
+    let mut browse = Browse::start().map_err(|error| Failure::new(Exit::Other, error))?;
+    let end = Instant::now() + args.wait();
+    while timeout_at(end, browse.next()).await.is_ok() {}
+    let here = browse.here();
+    for sighting in &here {
+        if audience.json {
+            json::write(&event(sighting, known));
+        } else {
+            audience.result(line(sighting, &sighting.addrs, known));
         }
-        if here.is_empty() && !audience.json {
-            let seconds = args.wait().as_secs();
-            audience.note(format_args!(
+    }
+    if here.is_empty() && !audience.json {
+        let seconds = args.wait().as_secs();
+        audience.note(format_args!(
                 "no receiver answered within {seconds} s; start `lanx recv` on the other machine, or look longer with --wait SECONDS"
             ));
-        }
-        Ok(Exit::Success)
-    })
+    }
+    Ok(Exit::Success)
 }
 
 fn event<'a>(sighting: &'a Sighting, known: &Acquaintances) -> Event<'a> {

@@ -54,7 +54,7 @@ pub fn tell_lost() -> bool {
     let lost = outlet::lost();
     if let Some(cause) = lost {
         error(format_args!(
-            "standard output could not be written: {cause}, so some of it is missing; have it go somewhere else"
+            "standard output could not be written: {cause}, so some of it is missing; redirect it elsewhere"
         ));
     }
     lost.is_some()

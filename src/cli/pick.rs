@@ -4,9 +4,9 @@ use anyhow::anyhow;
 use tokio::time::{Instant, sleep_until};
 
 use super::exit::Exit;
-use super::introduction::{Acquaintances, ask_line};
+use super::introduction::{Acquaintances, ask_line, forget_typed};
 use super::list::line;
-use super::{Failure, output, signals};
+use super::{Failure, output, screen};
 use crate::limits::{FOUND_MAX, MENU_LINES_MAX, PICK_HINT_AFTER};
 use crate::name::Escaped;
 use crate::transport::discovery::{Browse, Change, Sighting};
@@ -17,8 +17,6 @@ const QUESTION: &str = "Send to which? (number or name) ";
 /// Has the person at the terminal pick a receiver.
 pub async fn pick(known: &Acquaintances) -> Result<Peer, Failure> {
     let mut browse = Browse::start().map_err(|error| Failure::new(Exit::Other, error))?;
-    let interrupted = signals::interrupted();
-    tokio::pin!(interrupted);
     let mut menu = Menu::default();
     say("looking for receivers on this network; Ctrl-C ends");
     let hint_at = Instant::now() + PICK_HINT_AFTER;
@@ -40,10 +38,6 @@ pub async fn pick(known: &Acquaintances) -> Result<Peer, Failure> {
                         above_question("none so far; start `lanx recv` on the other machine, or name it: lanx send FILE HOST");
                     }
                 }
-                () = &mut interrupted => {
-                    say("");
-                    return Err(Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent")));
-                }
             }
         };
         let Some(line) = line else {
@@ -61,11 +55,17 @@ fn say(text: &str) {
     output::ask(format_args!("{text}\n"));
 }
 
-/// Puts a line in the place of the question, and asks again beneath it.
+/// Puts a line in the place of the question, and asks again beneath it. What was typed is not shown there, so it is not to
+/// count either.
 fn above_question(line: &str) {
+    forget_typed();
     let width = QUESTION.len();
-    output::ask(format_args!("\r{line:width$}\n{QUESTION}"));
+    let rest = if screen::can_draw() { NO_REST } else { "" };
+    output::ask(format_args!("\r{line:width$}{rest}\n{QUESTION}"));
 }
+
+/// Has a terminal clear the line from the cursor on: more may have been typed than the new one covers.
+const NO_REST: &str = "\x1b[K";
 
 /// The receivers that were shown. A number stays with its receiver, whatever comes and goes.
 #[derive(Default)]

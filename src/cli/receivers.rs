@@ -59,9 +59,7 @@ pub fn no_host(arguments: &[OsString]) -> Failure {
     match arguments {
         [only] if Path::new(only).symlink_metadata().is_err() => {
             let shown = Escaped::path(Path::new(only));
-            usage(anyhow!(
-                "{shown} is the only argument and no file that is there; give a file and a host: lanx send FILE HOST"
-            ))
+            usage(anyhow!("{shown}: no such file, and no host was given; name both: lanx send FILE HOST"))
         }
         [_, .., last] if last.to_str().is_some_and(|text| is_host(&text)) => {
             let last = Escaped::path(Path::new(last));

@@ -70,6 +70,7 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         serve(listeners, manner, house, options(args), doorman.clone(), ledger, to_hear).await
     });
     signals::leave(runtime);
+    doorman.leave();
     served.map_err(|error| Failure::new(Exit::Other, error))?;
     let exit = exit(args, asked.get().copied(), doorman.result());
     if audience.json && exit == Exit::Interrupted {

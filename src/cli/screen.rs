@@ -23,12 +23,37 @@ pub struct Size {
 }
 
 /// What is to stand below all other lines on stderr.
-static WANTED: Mutex<Wanted> = Mutex::new(Wanted { lines: Vec::new(), hidden: false });
+static WANTED: Mutex<Wanted> = Mutex::new(Wanted { lines: Vec::new(), state: State::Shown });
 
 struct Wanted {
     lines: Vec<String>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Shown,
     /// Somebody is to type.
-    hidden: bool,
+    Hidden,
+    /// The program is about to end, and nothing leads back from there.
+    Left,
+}
+
+impl Wanted {
+    /// Has no lines there from now on, for the reason that `state` gives.
+    fn take_away(&mut self, state: State) {
+        self.lines.clear();
+        if self.state != State::Left {
+            self.state = state;
+        }
+    }
+
+    /// Nobody types any more.
+    fn typed(&mut self) {
+        if self.state == State::Hidden {
+            self.state = State::Shown;
+        }
+    }
 }
 
 /// Whether stderr is a terminal on which lines can be drawn anew.
@@ -63,7 +88,7 @@ fn in_foreground() -> bool {
 /// Shows these lines, as they are for a terminal of some size, instead of those that are there.
 pub fn show(lines: impl FnOnce(Size) -> Vec<String>) {
     let mut wanted = WANTED.lock();
-    if !wanted.hidden {
+    if wanted.state == State::Shown {
         wanted.lines = lines(size());
         drop(wanted);
         outlet::redraw();
@@ -72,7 +97,7 @@ pub fn show(lines: impl FnOnce(Size) -> Vec<String>) {
 
 /// Takes the lines away for as long as what is handed out lives: somebody is to type there.
 pub fn hide() -> Hidden {
-    *WANTED.lock() = Wanted { lines: Vec::new(), hidden: true };
+    WANTED.lock().take_away(State::Hidden);
     outlet::redraw();
     Hidden
 }
@@ -82,7 +107,7 @@ pub struct Hidden;
 
 impl Drop for Hidden {
     fn drop(&mut self) {
-        WANTED.lock().hidden = false;
+        WANTED.lock().typed();
     }
 }
 
@@ -95,7 +120,7 @@ pub fn clear() {
 
 /// Takes the lines away for good, as the program is about to end.
 pub fn leave() {
-    *WANTED.lock() = Wanted { lines: Vec::new(), hidden: true };
+    WANTED.lock().take_away(State::Left);
     outlet::redraw();
 }
 
@@ -164,5 +189,22 @@ mod tests {
         let lines = ["one".to_string(), "two".to_string()];
         assert_eq!(frame(&lines), "\r\x1b[?7l\x1b[Kone\r\n\x1b[Ktwo\r\n\x1b[J\x1b[?7h\x1b[2A");
         assert_eq!(no_lines(1), "\r\x1b[?7l\x1b[K\r\n\x1b[J\x1b[?7h\x1b[1A");
+    }
+
+    #[test]
+    fn lines_that_made_room_for_a_question_come_back_and_those_that_are_gone_for_good_do_not() {
+        let mut wanted = Wanted { lines: vec!["one".into()], state: State::Shown };
+        wanted.take_away(State::Hidden);
+        assert!(wanted.lines.is_empty());
+        wanted.typed();
+        assert_eq!(wanted.state, State::Shown);
+        wanted.take_away(State::Hidden);
+        // Ctrl-C at the question.
+        wanted.take_away(State::Left);
+        wanted.typed();
+        assert_eq!(wanted.state, State::Left);
+        wanted.take_away(State::Hidden);
+        wanted.typed();
+        assert_eq!(wanted.state, State::Left);
     }
 }

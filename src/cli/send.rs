@@ -20,7 +20,7 @@ use super::results::{File, Status, Sum};
 use super::session_events::{SessionEvents, Ticker};
 use super::several::{self, Company, Told};
 use super::tally::Tally;
-use super::{Failure, json, outlet, progress as display, signals, stdin, survey, units};
+use super::{Failure, json, outlet, output, progress as display, signals, stdin, survey, units};
 use crate::direct::Direct;
 use crate::limits::LIMIT_TOLD_AFTER;
 use crate::protocol::message::{Cause, Wishes};
@@ -164,7 +164,7 @@ impl Observer for Reporter {
             events.lost(&end.to_string(), retry_for);
         }
         let seconds = retry_for.as_secs();
-        self.audience.error(format_args!("lost {}: {end}; looking for it for up to {seconds} s", self.peer));
+        self.audience.error(format_args!("lost {}: {end}; retrying for up to {seconds} s", self.peer));
     }
 }
 
@@ -194,23 +194,64 @@ pub(super) struct Errand {
 
 pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     outlet::start();
-    let (mut peers, paths) = split(args)?;
+    let (peers, paths) = split(args)?;
+    if peers.is_empty() && !introduction::can_ask() {
+        return Err(no_host(&args.paths_and_host));
+    }
+    let wishes = Wishes { dry_run: args.what.dry_run, delta: args.delta, measure: false };
+    // While Ctrl-C still ends the program by itself: a pipe with a code may keep one waiting.
+    let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
     let runtime = signals::runtime()?;
-    runtime.block_on(find(args, &mut peers))?;
+    let sent = runtime.block_on(deliver(args, peers, &paths, introduction, audience));
+    signals::leave(runtime);
+    sent
+}
+
+/// Finds the receivers and sends to each, unless Ctrl-C comes, whenever that is.
+async fn deliver(
+    args: &SendArgs,
+    mut peers: Vec<Peer>,
+    paths: &[PathBuf],
+    introduction: Introduction,
+    audience: Audience,
+) -> Result<Exit, Failure> {
+    let stop = signals::interrupted(audience);
+    tokio::pin!(stop);
+    let picks = peers.is_empty();
+    tokio::select! {
+        found = find(args, &mut peers) => found?,
+        () = &mut stop => {
+            if picks {
+                // The question stands there without a line end.
+                output::ask("\n");
+            }
+            return Err(interrupted());
+        }
+    }
     let what = &args.what;
     let told = (peers.len() > 1).then(Arc::<Told>::default);
     let report = |peer| Arc::new(Reporter::new(peer, audience, what.dry_run, told.clone()));
     let reporters: Vec<Arc<Reporter>> = peers.iter().map(report).collect();
-    let (feeds, total) = feeds(args, &paths, &reporters)?;
+    let (feeds, total) = feeds(args, paths, &reporters)?;
     if feeds.is_empty() {
         return Ok(Exit::gravest(reporters.iter().map(|reporter| reporter.nothing())));
     }
-    let wishes = Wishes { dry_run: what.dry_run, delta: args.delta, measure: false };
-    let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
+    let errands = errands(args, reporters, feeds, total, &introduction);
+    set_off(errands, stop, audience).await
+}
+
+/// What is to be done for each receiver.
+fn errands(
+    args: &SendArgs,
+    reporters: Vec<Arc<Reporter>>,
+    feeds: Vec<Feed>,
+    total: Option<u64>,
+    introduction: &Introduction,
+) -> Vec<Errand> {
     let manner = Manner {
         connections: args.connections,
         max_connections: args.max_connections,
-        dry_run: what.dry_run,
+        dry_run: args.what.dry_run,
         pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
         patience: args.patience.timeout(),
         retry_for: args.patience.retry_for(),
@@ -226,19 +267,28 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
         manner: manner.clone(),
         company: None,
     });
-    let mut errands: Vec<Errand> = errands.collect();
-    let sent = match errands.pop() {
-        Some(last) if errands.is_empty() => runtime.block_on(async {
+    errands.collect()
+}
+
+async fn set_off(
+    mut errands: Vec<Errand>,
+    stop: impl Future<Output = ()>,
+    audience: Audience,
+) -> Result<Exit, Failure> {
+    match errands.pop() {
+        Some(last) if errands.is_empty() => {
             let peer = last.reporter.peer.clone();
-            transfer(last, signals::interrupted()).await.map_err(|failure| failure.about(peer))
-        }),
+            transfer(last, stop).await.map_err(|failure| failure.about(peer))
+        }
         last => {
             errands.extend(last);
-            Ok(runtime.block_on(several::run(errands, audience)))
+            Ok(several::run(errands, stop, audience).await)
         }
-    };
-    signals::leave(runtime);
-    sent
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent; run it again to send"))
 }
 
 /// Finds out where the receivers are that only this network knows, and has the user pick one if none was named.
@@ -249,9 +299,6 @@ async fn find(args: &SendArgs, peers: &mut Vec<Peer>) -> Result<(), Failure> {
             return Ok(());
         }
         return receivers::find(peers).await;
-    }
-    if !introduction::can_ask() {
-        return Err(no_host(&args.paths_and_host));
     }
     peers.push(pick(&Acquaintances::load()?).await?);
     Ok(())
@@ -311,9 +358,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
     };
     let link = tokio::select! {
         link = entered => link?,
-        () = &mut stop => {
-            return Err(Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent")));
-        }
+        () = &mut stop => return Err(interrupted()),
     };
     let started = Instant::now();
     let ticker = events.as_ref().map(|events| {

@@ -64,7 +64,7 @@ pub struct Keeper {
 /// What is read again at SIGHUP.
 pub struct Settings {
     pub house: Arc<House>,
-    /// As they are now.
+    /// As the receiver was started with them: what only a restart changes still stands as it does here.
     pub args: RecvArgs,
     pub audience: Audience,
 }
@@ -75,6 +75,8 @@ struct Again {
     /// None for a receiver that writes to standard output: what it wrote is there.
     manner: Option<Manner>,
     code: Option<Code>,
+    /// No code file is named any more, so its code has ended.
+    revoked: bool,
     /// Machines that may send here. They are read for each that comes; here it is only seen that they can be.
     paired: usize,
 }
@@ -88,7 +90,7 @@ impl Keeper {
         match self.wait_for_the_end().await {
             Asked::Leave => self.leave().await,
             _ => {
-                signals::stopping();
+                signals::stopping(self.settings.audience);
                 self.order(Order::Stop);
             }
         }
@@ -101,7 +103,11 @@ impl Keeper {
     async fn wait_for_the_end(&mut self) -> Asked {
         let asked = loop {
             match self.requests.next().await {
-                Asked::Reload => self.reload().await,
+                Asked::Reload => {
+                    if let Some(asked) = self.reload().await {
+                        break asked;
+                    }
+                }
                 asked => break asked,
             }
         };
@@ -114,15 +120,23 @@ impl Keeper {
     }
 
     /// Has what was changed in the settings hold from the next transfer on: all of it, or where anything is wrong, nothing.
-    async fn reload(&mut self) {
+    /// Returns what was asked meanwhile that ends the receiver.
+    async fn reload(&mut self) -> Option<Asked> {
         service::reloading();
         let Settings { house, args, .. } = &self.settings;
-        let (house, before) = (house.clone(), args.clone());
-        // A disk, or a pipe with a code, may keep one waiting.
-        let reading = spawn_blocking(move || read_again(&house, &before));
-        let read = match timeout(SETTINGS_PATIENCE, reading).await {
+        let (house, started) = (house.clone(), args.clone());
+        // A disk may keep one waiting.
+        let reading = spawn_blocking(move || read_again(&house, &started));
+        let read = tokio::select! {
+            read = timeout(SETTINGS_PATIENCE, reading) => read,
+            asked = self.requests.next_end() => return Some(asked),
+        };
+        let read = match read {
             Ok(Ok(read)) => read,
-            _ => Err(Failure::new(Exit::Other, anyhow!("the settings could not be read in time"))),
+            _ => Err(Failure::new(
+                Exit::Other,
+                anyhow!("the settings could not be read in time; see whether their disk answers"),
+            )),
         };
         match read {
             Ok(again) => self.apply(again),
@@ -132,12 +146,13 @@ impl Keeper {
             }
         }
         service::ready();
+        None
     }
 
     fn apply(&mut self, again: Again) {
-        let Again { args, manner, code, paired } = again;
-        let Settings { house, args: before, audience } = &mut self.settings;
-        let later = args.held_until_the_next_start(before, house.book.is_some());
+        let Again { args, manner, code, revoked, paired } = again;
+        let Settings { house, args: started, audience } = &self.settings;
+        let later = args.held_until_the_next_start(started, house.book.is_some());
         if let (Some(code), Some(book)) = (code, &house.book) {
             book.change(code);
         }
@@ -145,11 +160,13 @@ impl Keeper {
             "settings were read again; {} paired",
             units::count(paired as u64, "machine")
         ));
+        if revoked {
+            audience.note(format_args!("no code-file is set any more, so its code lets nobody in"));
+        }
         if !later.is_empty() {
-            audience.note(format_args!("from the next start on: {}", later.join(", ")));
+            audience.note(format_args!("takes effect after a restart: {}", later.join(", ")));
         }
         self.grace = args.service.grace();
-        *before = args;
         if let Some(manner) = manner {
             self.order(Order::Change(manner));
         }
@@ -158,9 +175,11 @@ impl Keeper {
     async fn leave(&mut self) {
         let sessions = self.ledger.read().1.sessions;
         if sessions > 0 && !self.grace.is_zero() {
+            let have = if sessions == 1 { "has" } else { "have" };
             let (sessions, seconds) = (units::count(sessions as u64, "transfer"), self.grace.as_secs());
             let audience = self.settings.audience;
-            audience.note(format_args!("nobody is let in any more; {sessions} may go on for {seconds} s"));
+            audience
+                .note(format_args!("shutting down: no new senders; {sessions} {have} {seconds} s to finish"));
         }
         self.order(Order::Finish);
         let until = Instant::now().checked_add(self.grace);
@@ -187,35 +206,38 @@ impl Keeper {
     }
 }
 
-fn read_again(house: &House, before: &RecvArgs) -> Result<Again, Failure> {
+fn read_again(house: &House, started: &RecvArgs) -> Result<Again, Failure> {
     let line: Vec<OsString> = env::args_os().collect();
     let args = match settings::arguments(&line, &|name| env::var_os(name))?.command {
         Command::Recv(args) => args,
         // The line is the one that has led here.
-        _ => before.clone(),
+        _ => started.clone(),
     };
+    let revoked = house.book.is_some() && started.code_file.is_some() && args.code_file.is_none();
     let code = match (&args.code_file, &house.book) {
-        (Some(path), Some(_)) => Some(introduction::code_in(path)?),
+        (Some(path), Some(_)) => Some(introduction::code_again(path)?),
+        // One that nobody has ever seen lets in nobody, and ends the guesses at the old one that are under way.
+        _ if revoked => Some(Code::generate().map_err(|error| Failure::new(Exit::Other, error))?),
         _ => None,
     };
     let peers = house.store.load().map_err(|error| Failure::new(Exit::Other, error))?;
     let manner = if args.to_stdout() { None } else { Some(recv::manner(&args)?) };
-    Ok(Again { args, manner, code, paired: peers.senders().len() })
+    Ok(Again { args, manner, code, revoked, paired: peers.senders().len() })
 }
 
 impl RecvArgs {
-    /// What differs from `before` and cannot be changed while the receiver runs.
-    fn held_until_the_next_start(&self, before: &RecvArgs, has_code: bool) -> Vec<&'static str> {
+    /// What differs from how the receiver was `started` and cannot be changed while the receiver runs.
+    fn held_until_the_next_start(&self, started: &RecvArgs, has_code: bool) -> Vec<&'static str> {
         let differs = [
-            (self.listen != before.listen, "listen"),
-            (self.no_announce != before.no_announce, "no-announce"),
-            (self.once != before.once, "once"),
-            (self.max_transfers != before.max_transfers, "max-transfers"),
-            (self.open != before.open, "open"),
-            (self.code_file != before.code_file && !has_code, "code-file"),
-            (self.patience.retry_for() != before.patience.retry_for(), "retry-for"),
-            (self.service.metrics != before.service.metrics, "metrics"),
-            (self.json != before.json, "json"),
+            (self.listen != started.listen, "listen"),
+            (self.no_announce != started.no_announce, "no-announce"),
+            (self.once != started.once, "once"),
+            (self.max_transfers != started.max_transfers, "max-transfers"),
+            (self.open != started.open, "open"),
+            (self.code_file != started.code_file && !has_code, "code-file"),
+            (self.patience.retry_for() != started.patience.retry_for(), "retry-for"),
+            (self.service.metrics != started.service.metrics, "metrics"),
+            (self.json != started.json, "json"),
         ];
         differs.into_iter().filter(|(differs, _)| *differs).map(|(_, name)| name).collect()
     }

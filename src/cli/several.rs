@@ -73,7 +73,7 @@ impl Company {
 
 /// Runs every errand to its own end. What goes wrong with one is told at once and ends no other. Returns the gravest exit
 /// code.
-pub async fn run(errands: Vec<Errand>, audience: Audience) -> Exit {
+pub async fn run(errands: Vec<Errand>, interrupted: impl Future<Output = ()>, audience: Audience) -> Exit {
     signals::allow_many_files();
     let (stop, stopped) = watch::channel(false);
     let start = Start { undecided: watch::Sender::new(errands.len()), reached: Mutex::default() };
@@ -88,7 +88,6 @@ pub async fn run(errands: Vec<Errand>, audience: Audience) -> Exit {
         let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
         transfers.spawn_local_on(one(Errand { company: Some(company), ..errand }, audience, stop), &local);
     }
-    let interrupted = signals::interrupted();
     let all = local.run_until(async move {
         tokio::pin!(interrupted);
         let mut exits = Vec::new();

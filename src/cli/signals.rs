@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::sleep;
 
 use super::exit::Exit;
+use super::output::Audience;
 use super::{Failure, output, screen};
 use crate::limits::{STOPPING_TOLD_AFTER, WITHDRAW_PATIENCE};
 
@@ -24,30 +25,31 @@ pub fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::new(Exit::Other, anyhow!("cannot start: {error}")))
 }
 
-/// Ends the runtime. Threads that hang in a disk are not waited for, as nothing can be done for them; others have a moment
-/// for their last word.
+/// Ends the runtime, which waits for all of its threads where it is just dropped. Those that hang in a disk or a name
+/// service are not waited for, as nothing can be done for them; others have a moment for their last word.
 pub fn leave(runtime: Runtime) {
     runtime.shutdown_timeout(WITHDRAW_PATIENCE);
 }
 
 /// Completes at the first SIGINT or SIGTERM from this call on. A second one ends the program at once.
-pub fn interrupted() -> impl Future<Output = ()> {
+pub fn interrupted(audience: Audience) -> impl Future<Output = ()> {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
-    end_at_the_second(&kinds);
+    // Watched first: one that came in between would count as the first and be heard by nobody.
     let mut signals = kinds.map(watch);
+    end_at_the_second(&kinds);
     async move {
-        heard(&mut signals).await;
-        stopping();
+        end(&mut signals).await;
+        stopping(audience);
     }
 }
 
 /// The end begins: what is drawn goes, and where that takes time, a person is told.
-pub fn stopping() {
+pub fn stopping(audience: Audience) {
     screen::leave();
     if io::stderr().is_terminal() {
-        tokio::spawn(async {
+        tokio::spawn(async move {
             sleep(STOPPING_TOLD_AFTER).await;
-            output::note("stopping, and telling the other side; Ctrl-C again ends at once");
+            audience.note("stopping, and telling the other side; Ctrl-C again ends at once");
         });
     }
 }
@@ -84,8 +86,9 @@ pub struct Requests {
 
 impl Requests {
     pub fn listen() -> Requests {
-        end_at_the_second(&[SignalKind::interrupt()]);
         let ending = [SignalKind::interrupt(), SignalKind::terminate()].map(watch);
+        // See `interrupted`.
+        end_at_the_second(&[SignalKind::interrupt()]);
         // To a program at a terminal SIGHUP says that the terminal is gone, and it ends it as ever.
         let at_terminal =
             io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal();
@@ -94,12 +97,23 @@ impl Requests {
     }
 
     pub async fn next(&mut self) -> Asked {
-        let [interrupt, terminate] = &mut self.ending;
+        let Requests { ending, hangup } = self;
         tokio::select! {
-            () = next(interrupt) => Asked::Stop,
-            () = next(terminate) => Asked::Leave,
-            () = next(&mut self.hangup) => Asked::Reload,
+            asked = end(ending) => asked,
+            () = next(hangup) => Asked::Reload,
         }
+    }
+
+    /// The next that ends the receiver. One that does not waits for [`Requests::next`].
+    pub async fn next_end(&mut self) -> Asked {
+        end(&mut self.ending).await
+    }
+}
+
+async fn end([interrupt, terminate]: &mut [Option<Signals>; 2]) -> Asked {
+    tokio::select! {
+        () = next(interrupt) => Asked::Stop,
+        () = next(terminate) => Asked::Leave,
     }
 }
 
@@ -109,13 +123,6 @@ fn watch(kind: SignalKind) -> Option<Signals> {
             output::error(format_args!("cannot watch for signals ({error}); Ctrl-C will not end cleanly"));
         })
         .ok()
-}
-
-async fn heard([interrupt, terminate]: &mut [Option<Signals>; 2]) {
-    tokio::select! {
-        () = next(interrupt) => {}
-        () = next(terminate) => {}
-    }
 }
 
 async fn next(signals: &mut Option<Signals>) {

@@ -18,7 +18,7 @@ pub const FILES_SHOWN_MAX: usize = 4;
 /// Transfers that a log has a line for each time; of more only how many.
 pub const TRANSFERS_LOGGED_MAX: usize = 4;
 
-/// Connections sent away that the user is told of in each [`REFUSALS_WINDOW`]; of the others only how many.
+/// Refused connections that the user is told of in each [`REFUSALS_WINDOW`]; of the others only how many, at its end.
 pub const REFUSALS_SHOWN_MAX: u32 = 3;
 
 /// See [`REFUSALS_SHOWN_MAX`].

@@ -41,7 +41,7 @@ pub enum SourceError {
     )]
     TooLarge { path: PathBuf, size: u64 },
     #[error(
-        "{}: has bytes to read and is said to have none, as files of /proc are; send what a program reads from it with `lanx send -`",
+        "{}: reports size 0 but has content, as files in /proc do; pipe it into `lanx send -`",
         Escaped::path(path)
     )]
     NoSize { path: PathBuf },

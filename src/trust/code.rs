@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -53,6 +53,9 @@ pub enum CodeError {
     /// The file does not hold text.
     #[error("expected the code as UTF-8 text in the first line of {}, got other bytes", .0.display())]
     NotText(PathBuf),
+    /// The file can be read only once.
+    #[error("{} is not a regular file, so the code in it cannot be read again; put it into one, or restart to change it", .0.display())]
+    NotAFile(PathBuf),
     /// The file holds text that is no code.
     #[error("the first line of {} is no code: {why}", path.display())]
     InFile {
@@ -118,6 +121,25 @@ impl Code {
     /// first line is no code.
     pub fn from_file(path: &Path) -> Result<Self, CodeError> {
         let file = File::open(path).map_err(FileError::io("open", path))?;
+        Self::read(file, path)
+    }
+
+    /// The same of a file that can be read again and again. A pipe is given only once what was written to it, and to open
+    /// one may take for ever.
+    ///
+    /// # Errors
+    /// Those of [`Code::from_file`], and [`CodeError::NotAFile`].
+    pub fn from_regular_file(path: &Path) -> Result<Self, CodeError> {
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = File::options().read(true).custom_flags(flags).open(path);
+        let file = file.map_err(FileError::io("open", path))?;
+        if !file.metadata().map_err(FileError::io("look at", path))?.is_file() {
+            return Err(CodeError::NotAFile(path.to_owned()));
+        }
+        Self::read(file, path)
+    }
+
+    fn read(file: File, path: &Path) -> Result<Self, CodeError> {
         let metadata = file.metadata().map_err(FileError::io("look at", path))?;
         let (owner, me) = (metadata.uid(), rustix::process::geteuid().as_raw());
         if owner != me && owner != 0 {

@@ -79,6 +79,18 @@ impl ConfigDir {
         }
     }
 
+    /// The folder if it is there, looked at in the same way. Nothing is made.
+    ///
+    /// # Errors
+    /// Others than its user may write to it.
+    pub fn existing(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Option<Self>, ConfigDirError> {
+        let Ok(folder) = locate(lookup) else { return Ok(None) };
+        match fs::symlink_metadata(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            _ => Self::at(&folder).map(Some),
+        }
+    }
+
     /// The same for a folder that is already known.
     ///
     /// # Errors
@@ -166,6 +178,20 @@ mod tests {
         assert_eq!(folder.path(), wanted);
         assert_eq!(fs::metadata(&wanted).unwrap().mode() & 0o777, 0o700);
         assert!(ConfigDir::at(&wanted).is_ok(), "the second start failed");
+    }
+
+    #[test]
+    fn a_folder_that_is_only_looked_for_is_not_made() {
+        let base = tempfile::tempdir().unwrap();
+        let wanted = base.path().join("a/lanx");
+        let existing = || ConfigDir::existing(|_| Some(wanted.clone().into_os_string()));
+        assert_eq!(existing().unwrap(), None);
+        assert!(!base.path().join("a").exists());
+        let made = ConfigDir::at(&wanted).unwrap();
+        assert_eq!(existing().unwrap(), Some(made));
+        fs::set_permissions(&wanted, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(existing().is_err());
+        assert_eq!(ConfigDir::existing(|_| None).unwrap(), None);
     }
 
     #[test]

@@ -80,13 +80,23 @@ impl Identity {
     /// The file cannot be read or written, others can read it, it is a link or not this user's, or it is
     /// damaged. A damaged identity is never replaced silently: everybody who paired with it would have to again.
     pub fn load_or_create(folder: &ConfigDir) -> Result<Self, IdentityError> {
-        let path = folder.path().join(FILE_NAME);
-        match Self::load(&path) {
-            Err(IdentityError::File(error)) if error.is_not_found() => {}
-            other => return other,
+        if let Some(identity) = Self::load_if_there(folder)? {
+            return Ok(identity);
         }
+        let path = folder.path().join(FILE_NAME);
         Draft::write(&path, generate()?.as_bytes())?.publish_if_absent(&path)?;
         Self::load(&path)
+    }
+
+    /// Reads the identity in `folder`; `None` if there is none yet.
+    ///
+    /// # Errors
+    /// Those of [`Identity::load_or_create`], but for writing.
+    pub fn load_if_there(folder: &ConfigDir) -> Result<Option<Self>, IdentityError> {
+        match Self::load(&folder.path().join(FILE_NAME)) {
+            Err(IdentityError::File(error)) if error.is_not_found() => Ok(None),
+            loaded => loaded.map(Some),
+        }
     }
 
     /// The name of the key.
@@ -170,6 +180,8 @@ pub(crate) mod tests {
     #[test]
     fn the_first_start_makes_a_private_file_and_the_second_reads_it() {
         let (_base, folder) = folder();
+        assert!(Identity::load_if_there(&folder).unwrap().is_none());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "made by a look");
         let first = Identity::load_or_create(&folder).unwrap();
         let mode = fs::metadata(folder.path().join(FILE_NAME)).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);

@@ -49,7 +49,7 @@ impl File {
             Ok(text) => File::parse(&path, text, settings).map(Some),
             Err(error) => {
                 let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-                Err(wrong(&path, line, "this is no UTF-8 text; write it anew".into()))
+                Err(wrong(&path, line, "not valid UTF-8; rewrite it as UTF-8".into()))
             }
         }
     }
@@ -155,7 +155,7 @@ fn unknown(table: Option<&str>, key: &str, known: &[&Setting<'_>], settings: &[S
 fn meant<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> String {
     let alike = words.map(|known| (strsim::jaro(word, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
     match alike {
-        Some((alike, known)) if alike > ALIKE => format!("is {known} meant?"),
+        Some((alike, known)) if alike > ALIKE => format!("did you mean {known}?"),
         _ => "`lanx config` lists what can be set".into(),
     }
 }

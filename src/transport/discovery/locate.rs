@@ -1,5 +1,9 @@
 //! A HOST that is the name of a receiver.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Browse, Sighting};
@@ -37,12 +41,7 @@ impl LocateError {
 /// # Errors
 /// None or several receivers of that name answer within [`FIND_FOR`].
 pub async fn locate(peers: &mut [Peer]) -> Result<(), LocateError> {
-    let mut unknown = Vec::new();
-    for peer in peers.iter_mut().filter(|peer| peer.is_plain_name()) {
-        if let Err(ConnectError::Unknown { reason, .. }) = resolve(peer).await {
-            unknown.push((peer, reason));
-        }
-    }
+    let unknown = unknown(peers, |peer| async move { resolve(&peer).await }).await;
     if unknown.is_empty() {
         return Ok(());
     }
@@ -65,6 +64,27 @@ pub async fn locate(peers: &mut [Peer]) -> Result<(), LocateError> {
         };
     }
     Ok(())
+}
+
+/// Those of `peers` that have a plain name and that the resolver does not know, and why. It is asked for all of them at the
+/// same time, so that one that does not answer is waited for once.
+async fn unknown<Asked>(peers: &mut [Peer], ask: impl Fn(Peer) -> Asked) -> Vec<(&mut Peer, String)>
+where
+    Asked: Future<Output = Result<Vec<SocketAddr>, ConnectError>> + Send + 'static,
+{
+    let mut asked = JoinSet::new();
+    for (at, peer) in peers.iter().enumerate().filter(|(_, peer)| peer.is_plain_name()) {
+        let answer = ask(peer.clone());
+        asked.spawn(async move { (at, answer.await) });
+    }
+    let mut reasons = HashMap::new();
+    while let Some(answer) = asked.join_next().await {
+        if let Ok((at, Err(ConnectError::Unknown { reason, .. }))) = answer {
+            reasons.insert(at, reason);
+        }
+    }
+    let places = peers.iter_mut().enumerate();
+    places.filter_map(|(at, peer)| Some((peer, reasons.remove(&at)?))).collect()
 }
 
 /// Looks until each of `peers` was seen and a little longer, or for [`FIND_FOR`].
@@ -90,6 +110,10 @@ fn matching<'a>(peer: &Peer, here: &[&'a Sighting]) -> Vec<&'a Sighting> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Barrier;
+
     use super::*;
 
     fn sighting(name: &str, addr: &str) -> Sighting {
@@ -120,6 +144,24 @@ mod tests {
             let found: Vec<String> = found.iter().map(|sighting| sighting.addrs[0].to_string()).collect();
             assert_eq!(found, places, "{host}");
         }
+    }
+
+    #[tokio::test]
+    async fn all_names_are_asked_for_at_the_same_time_and_stay_in_their_order() {
+        let mut peers = ["nas", "10.0.0.1", "attic", "cellar"].map(|peer| peer.parse::<Peer>().unwrap());
+        // Whoever is asked for one after the other never gets past it.
+        let all_asked = Arc::new(Barrier::new(3));
+        let ask = |peer: Peer| {
+            let all_asked = all_asked.clone();
+            async move {
+                all_asked.wait().await;
+                let unknown = ConnectError::Unknown { host: peer.host.clone(), reason: peer.host.clone() };
+                if peer.host == "attic" { Ok(Vec::new()) } else { Err(unknown) }
+            }
+        };
+        let unknown = timeout_at(Instant::now() + FIND_FOR, unknown(&mut peers, ask)).await.unwrap();
+        let unknown: Vec<&str> = unknown.iter().map(|(_, reason)| reason.as_str()).collect();
+        assert_eq!(unknown, ["nas", "cellar"]);
     }
 
     #[tokio::test]
