@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, value_parser};
+use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, ValueHint, value_parser};
 
 use super::doctor::DoctorArgs;
 use super::examples;
@@ -134,12 +134,12 @@ pub struct SendArgs {
     /// The machine is the name that `lanx recv` shows, a host name, or an IPv4 or IPv6 address. Leave it out to pick one
     /// of the receivers on this network. A folder with a trailing / means what is in it. A lone - means standard input
     /// (give it a name with --name).
-    #[arg(required = true, num_args = 1.., value_name = "PATH")]
+    #[arg(required = true, num_args = 1.., value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub paths_and_host: Vec<OsString>,
     /// Send to this machine; repeat it to send to several
     ///
     /// Files are read once for all of them. All other arguments are then files and folders.
-    #[arg(long, value_name = "HOST[:PORT]", help_heading = WHAT)]
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = WHAT, value_hint = ValueHint::Hostname)]
     pub to: Vec<OsString>,
     /// Use exactly N data connections, 1 to 16
     ///
@@ -174,7 +174,7 @@ pub struct SendArgs {
     /// Read the receiver's code from the first line of FILE
     ///
     /// Without it the code comes from LANX_CODE, or is asked for on a terminal.
-    #[arg(long, value_name = "FILE", help_heading = TRUST)]
+    #[arg(long, value_name = "FILE", help_heading = TRUST, value_hint = ValueHint::FilePath)]
     pub code_file: Option<PathBuf>,
     #[command(flatten)]
     pub patience: PatienceArgs,
@@ -206,7 +206,7 @@ pub struct WhatArgs {
     /// Leave out what matches the patterns in FILE
     ///
     /// FILE is written like a .gitignore. May be repeated.
-    #[arg(long, value_name = "FILE", help_heading = WHAT)]
+    #[arg(long, value_name = "FILE", help_heading = WHAT, value_hint = ValueHint::FilePath)]
     pub exclude_from: Vec<PathBuf>,
     /// Show what would be sent, and send nothing
     ///
@@ -264,7 +264,7 @@ pub struct RecvArgs {
     ///
     /// It is created if only its last part is missing. With - exactly one file is received and written to standard
     /// output.
-    #[arg(default_value = ".")]
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
     /// Listen at this address [default: [::]:7269]
     ///
@@ -325,7 +325,7 @@ pub struct RecvArgs {
     ///
     /// The code is its first line, 8 characters or more. Without it the code comes from LANX_CODE, or on a terminal is
     /// made up for this run.
-    #[arg(long, value_name = "FILE", help_heading = TRUST)]
+    #[arg(long, value_name = "FILE", help_heading = TRUST, value_hint = ValueHint::FilePath)]
     pub code_file: Option<PathBuf>,
     /// Admit everybody who can reach this port
     ///

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use clap::value_parser;
+use clap::{ValueHint, value_parser};
 
 use super::advice::{Advice, Known, advise};
 use super::args;
@@ -38,17 +38,17 @@ use crate::transport::tcp::{MeasureError, Measured, Trial, measure, probe_connec
 #[command(after_help = examples::DOCTOR)]
 pub struct DoctorArgs {
     /// A machine that runs `lanx recv`; nothing is stored there
-    #[arg(value_name = "HOST[:PORT]")]
+    #[arg(value_name = "HOST[:PORT]", value_hint = ValueHint::Hostname)]
     host: Option<OsString>,
     /// Measure the disk of this folder
     ///
     /// With an unnamed temporary file of at most 512 MiB.
-    #[arg(long, value_name = "DIR", default_value = ".", help_heading = args::MEASURED)]
+    #[arg(long, value_name = "DIR", default_value = ".", help_heading = args::MEASURED, value_hint = ValueHint::DirPath)]
     dir: PathBuf,
     /// Read the receiver's code from the first line of FILE
     ///
     /// Without it the code comes from LANX_CODE, or is asked for on a terminal.
-    #[arg(long, value_name = "FILE", help_heading = args::TRUST)]
+    #[arg(long, value_name = "FILE", help_heading = args::TRUST, value_hint = ValueHint::FilePath)]
     code_file: Option<PathBuf>,
     /// Give up on HOST when it is silent for this long
     #[arg(long, value_name = "SECONDS", help_heading = args::PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, FromArgMatches};
 
-pub use option::with_negations;
+pub use option::{takes_settings, with_negations};
 pub use show::{ConfigArgs, Shown, run};
 
 use super::Failure;
