@@ -67,6 +67,9 @@ fn list(peer: &Peer, attempts: &Attempts) -> String {
     let text = |error: &io::Error| match error.kind() {
         io::ErrorKind::ConnectionRefused => "refused the connection".into(),
         io::ErrorKind::TimedOut => format!("did not answer within {} s", CONNECT_TIMEOUT.as_secs()),
+        io::ErrorKind::HostUnreachable => "cannot be reached (no route to it)".into(),
+        io::ErrorKind::NetworkUnreachable => "is on a network that cannot be reached from here".into(),
+        io::ErrorKind::PermissionDenied => "may not be connected to (permission denied)".into(),
         _ => format!("failed: {error}"),
     };
     let texts = attempts.0.iter().map(|(addr, error)| match text(error) {
@@ -80,16 +83,24 @@ fn list(peer: &Peer, attempts: &Attempts) -> String {
 /// What to do, given how the addresses of one machine failed.
 fn advice(peer: &Peer, attempts: &Attempts) -> String {
     let any = |kind| attempts.0.iter().any(|(_, error)| error.kind() == kind);
+    // A firewall drops what comes, or answers that there is no way to the machine (IPv4) or that there may be none (IPv6).
+    let silent = any(io::ErrorKind::TimedOut);
+    let rejected = any(io::ErrorKind::HostUnreachable) || any(io::ErrorKind::PermissionDenied);
     let port = peer.port;
-    match (any(io::ErrorKind::ConnectionRefused), any(io::ErrorKind::TimedOut)) {
-        (true, false) => "start `lanx recv` there, or give the port that it shows, as HOST:PORT".into(),
-        (true, true) => {
+    match (any(io::ErrorKind::ConnectionRefused), silent, rejected) {
+        (true, false, false) => {
+            "start `lanx recv` there, or give the port that it shows, as HOST:PORT".into()
+        }
+        (true, _, _) => {
             format!("start `lanx recv` there, and check that a firewall there lets TCP port {port} in")
         }
-        (false, true) => format!(
+        (false, true, false) => format!(
             "check the address, that the machine is on, and that a firewall there lets TCP port {port} in"
         ),
-        (false, false) => "check the address, and that this machine is on that network".into(),
+        (false, _, true) => format!(
+            "check the address, that this machine is on that network, and that a firewall there lets TCP port {port} in"
+        ),
+        (false, false, false) => "check the address, and that this machine is on that network".into(),
     }
 }
 
@@ -196,5 +207,31 @@ async fn first(peer: &Peer, addrs: Vec<SocketAddr>) -> Result<Connected, Connect
             }
             None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unreachable(peer: &str, attempts: &[(&str, i32)]) -> String {
+        let attempt = |(addr, code): &(&str, i32)| (addr.parse().unwrap(), io::Error::from_raw_os_error(*code));
+        let attempts = Attempts(attempts.iter().map(attempt).collect());
+        ConnectError::Unreachable { peer: peer.parse().unwrap(), attempts }.to_string()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_firewall_that_rejects_is_named_with_the_port_as_one_that_drops_is() {
+        const EACCES: i32 = 13;
+        const ETIMEDOUT: i32 = 110;
+        const EHOSTUNREACH: i32 = 113;
+        for code in [EACCES, ETIMEDOUT, EHOSTUNREACH] {
+            let text = unreachable("nas", &[("10.0.0.1:7269", code)]);
+            assert!(text.contains("a firewall there lets TCP port 7269 in"), "{text}");
+            assert!(!text.contains("os error"), "{text}");
+        }
+        let text = unreachable("nas", &[("10.0.0.1:7269", EHOSTUNREACH)]);
+        assert!(text.contains("that this machine is on that network"), "{text}");
     }
 }
