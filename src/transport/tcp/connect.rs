@@ -72,7 +72,11 @@ fn list(peer: &Peer, attempts: &Attempts) -> String {
         io::ErrorKind::PermissionDenied => "may not be connected to (permission denied)".into(),
         _ => format!("failed: {error}"),
     };
-    let texts = attempts.0.iter().map(|(addr, error)| match text(error) {
+    let text = |addr: &SocketAddr, error: &io::Error| match lacks_interface(addr, error) {
+        true => "is a link-local address, which says nothing without an interface".into(),
+        false => text(error),
+    };
+    let texts = attempts.0.iter().map(|(addr, error)| match text(addr, error) {
         // The address is what the user typed.
         text if addr.to_string() == peer.to_string() => format!("it {text}"),
         text => format!("{addr} {text}"),
@@ -80,8 +84,18 @@ fn list(peer: &Peer, attempts: &Attempts) -> String {
     texts.collect::<Vec<String>>().join(", ")
 }
 
+/// Whether the system cannot know on which of its links the address is.
+fn lacks_interface(addr: &SocketAddr, error: &io::Error) -> bool {
+    let SocketAddr::V6(addr) = addr else { return false };
+    error.kind() == io::ErrorKind::InvalidInput && addr.ip().is_unicast_link_local() && addr.scope_id() == 0
+}
+
 /// What to do, given how the addresses of one machine failed.
 fn advice(peer: &Peer, attempts: &Attempts) -> String {
+    if attempts.0.iter().any(|(addr, error)| lacks_interface(addr, error)) {
+        let example = Peer::new(format!("{}%eth0", peer.host), peer.port);
+        return format!("name the interface, as in {example}");
+    }
     let any = |kind| attempts.0.iter().any(|(_, error)| error.kind() == kind);
     // A firewall drops what comes, or answers that there is no way to the machine (IPv4) or that there may be none (IPv6).
     let silent = any(io::ErrorKind::TimedOut);
@@ -233,5 +247,17 @@ mod tests {
         }
         let text = unreachable("nas", &[("10.0.0.1:7269", EHOSTUNREACH)]);
         assert!(text.contains("that this machine is on that network"), "{text}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_link_local_address_without_an_interface_is_told_how_to_name_one() {
+        const EINVAL: i32 = 22;
+        for (peer, example) in [("fe80::1", "fe80::1%eth0"), ("[fe80::1]:9", "[fe80::1%eth0]:9")] {
+            let text = unreachable(peer, &[("[fe80::1]:7269", EINVAL)]);
+            assert!(text.ends_with(&format!("; name the interface, as in {example}")), "{text}");
+        }
+        let text = unreachable("nas", &[("10.0.0.1:7269", EINVAL)]);
+        assert!(!text.contains("interface"), "{text}");
     }
 }
