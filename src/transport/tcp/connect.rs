@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -24,6 +24,16 @@ pub enum ConnectError {
     Unknown { host: String, reason: String },
     #[error("cannot reach {peer}: {}; {}", list(peer, attempts), advice(peer, attempts))]
     Unreachable {
+        peer: Peer,
+        #[source]
+        attempts: Attempts,
+    },
+    #[error(
+        "cannot reach {peer}: that is this machine's own name, and nothing listens here on port {}; give the other machine's \
+         address (`lanx list` shows the receivers)",
+        peer.port
+    )]
+    OwnName {
         peer: Peer,
         #[source]
         attempts: Attempts,
@@ -183,6 +193,27 @@ pub async fn resolve(peer: &Peer) -> Result<Vec<SocketAddr>, ConnectError> {
     Ok(addrs)
 }
 
+/// Why none of the attempts came to anything. Machines that were cloned often have one name, and whoever means the other one is
+/// led to this one.
+fn unreachable(peer: Peer, attempts: Attempts, own: &[IpAddr]) -> ConnectError {
+    let is_local = |ip: IpAddr| ip.is_loopback() || own.contains(&ip);
+    let is_own = |(addr, error): &(SocketAddr, io::Error)| {
+        is_local(addr.ip().to_canonical()) && error.kind() == io::ErrorKind::ConnectionRefused
+    };
+    let means_this_machine = peer.host.parse::<IpAddr>().is_ok()
+        || peer.host.eq_ignore_ascii_case("localhost")
+        || peer.host.contains('%');
+    let is_own_name = peer.found.is_none() && !means_this_machine && attempts.0.iter().all(is_own);
+    match is_own_name {
+        true => ConnectError::OwnName { peer, attempts },
+        false => ConnectError::Unreachable { peer, attempts },
+    }
+}
+
+fn own_addresses() -> Vec<IpAddr> {
+    if_addrs::get_if_addrs().unwrap_or_default().into_iter().map(|interface| interface.ip()).collect()
+}
+
 async fn connect_one(addr: SocketAddr) -> io::Result<TcpStream> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     tune::before_connecting(&SockRef::from(&socket), addr);
@@ -217,7 +248,7 @@ async fn first(peer: &Peer, addrs: Vec<SocketAddr>) -> Result<Connected, Connect
             // A task that was cancelled or panicked has no address to speak of.
             Some(Err(error)) => tracing::debug!("a connection attempt ended: {error}"),
             None if !more => {
-                return Err(ConnectError::Unreachable { peer: peer.clone(), attempts: Attempts(attempts) });
+                return Err(unreachable(peer.clone(), Attempts(attempts), &own_addresses()));
             }
             None => {}
         }
@@ -231,7 +262,22 @@ mod tests {
     fn unreachable(peer: &str, attempts: &[(&str, i32)]) -> String {
         let attempt = |(addr, code): &(&str, i32)| (addr.parse().unwrap(), io::Error::from_raw_os_error(*code));
         let attempts = Attempts(attempts.iter().map(attempt).collect());
-        ConnectError::Unreachable { peer: peer.parse().unwrap(), attempts }.to_string()
+        super::unreachable(peer.parse().unwrap(), attempts, &["10.0.0.7".parse().unwrap()]).to_string()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_name_that_leads_to_this_machine_is_called_its_own_and_an_address_is_not() {
+        const ECONNREFUSED: i32 = 111;
+        for addr in ["127.0.1.1:7269", "10.0.0.7:7269", "[::1]:7269"] {
+            let text = unreachable("desk", &[(addr, ECONNREFUSED)]);
+            assert!(text.contains("this machine's own name") && text.contains("`lanx list`"), "{text}");
+        }
+        let others = [("desk", "10.0.0.8:7269"), ("localhost", "127.0.0.1:7269"), ("10.0.0.7", "10.0.0.7:7269")];
+        for (peer, addr) in others {
+            let text = unreachable(peer, &[("127.0.0.1:7269", ECONNREFUSED), (addr, ECONNREFUSED)]);
+            assert!(text.contains("start `lanx recv` there"), "{text}");
+        }
     }
 
     #[cfg(target_os = "linux")]
