@@ -86,7 +86,33 @@ fn a_code_file_that_others_can_read_is_refused() {
     let file = letter(&scene);
     let flags = ["--code-file", code.to_str().unwrap()];
     let sent = scene.start_send_by("alice", &flags, None, &file, "127.0.0.1:1").finish(PATIENCE);
-    sent.expect_complaint(1, &["chmod 600", code.to_str().unwrap()]);
+    sent.expect_complaint(2, &["chmod 600", code.to_str().unwrap()]);
+}
+
+#[test]
+fn a_code_that_cannot_be_used_is_a_wrong_configuration_at_either_end() {
+    let scene = Scene::new();
+    let file = letter(&scene);
+    let short = code_file(&scene, 0o600);
+    fs::write(&short, "\n").unwrap();
+    let (short, missing, folder) = (short.display().to_string(), scene.path("no code"), scene.path("folder"));
+    let (missing, folder) = (missing.display().to_string(), folder.display().to_string());
+    fs::create_dir(&folder).unwrap();
+    let by_file = |path| (["--code-file", path].to_vec(), None);
+    for ((flags, code), words) in [
+        (by_file(&*short), [&*short, "at least 8 characters"]),
+        (by_file(&*missing), [&*missing, "there is no file"]),
+        (by_file(&*folder), [&*folder, "not a regular file"]),
+        ((vec![], Some("short")), ["LANX_CODE", "at least 8 characters"]),
+    ] {
+        let sent = scene.start_send_by("alice", &flags, code, &file, "127.0.0.1:1").finish(PATIENCE);
+        sent.expect_complaint(2, &words);
+        assert!(!sent.err().contains("chmod") && !sent.err().contains("os error"), "{}", sent.err());
+        let mut command = scene.lanx_as("bob");
+        code.map(|code| command.env("LANX_CODE", code));
+        command.args(["recv", "--listen", "127.0.0.1:0"]).args(&flags);
+        Process::spawn(command).finish(PATIENCE).expect_complaint(2, &words);
+    }
 }
 
 #[test]

@@ -39,9 +39,14 @@ fn other(error: impl Into<anyhow::Error>) -> Failure {
     Failure::new(Exit::Other, error)
 }
 
+/// For what the user has to change: a service manager that starts it again would only hear the same (exit code 2).
+fn configuration(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::new(Exit::Usage, error)
+}
+
 /// Our identity, made if this is the first time, and what we remember of others.
 pub fn ourselves() -> Result<(Identity, PeerStore), Failure> {
-    let folder = ConfigDir::open(|name| env::var_os(name)).map_err(other)?;
+    let folder = ConfigDir::open(|name| env::var_os(name)).map_err(configuration)?;
     let identity = Identity::load_or_create(&folder).map_err(other)?;
     Ok((identity, PeerStore::new(&folder)))
 }
@@ -74,7 +79,7 @@ impl Acquaintances {
 
 /// The code in the first line of a file.
 pub fn code_in(path: &Path) -> Result<Code, Failure> {
-    Code::from_file(path).map_err(other)
+    Code::from_file(path).map_err(configuration)
 }
 
 /// The code that the user gave in a file or in the environment. The file wins: it was named for this very run, as one in the
@@ -84,8 +89,10 @@ fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
         return code_in(path).map(Some);
     }
     let Some(text) = env::var_os(CODE_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
-    let text = text.to_str().ok_or_else(|| other(anyhow!("{CODE_VARIABLE} is not UTF-8 text")))?;
-    let code = Code::from_text(text).map_err(|error| other(anyhow!("{CODE_VARIABLE}: {error}")))?;
+    let text = text.to_str().ok_or_else(|| {
+        configuration(anyhow!("{CODE_VARIABLE} is not valid UTF-8; set it to the code that the receiver shows"))
+    })?;
+    let code = Code::from_text(text).map_err(|error| configuration(anyhow!("{CODE_VARIABLE}: {error}")))?;
     Ok(Some(code))
 }
 
