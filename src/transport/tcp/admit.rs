@@ -1,5 +1,6 @@
 //! The receiver's door: TLS, and the code for those who are not known.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -52,7 +53,7 @@ pub(super) enum Refusal {
     #[error("it hung up without a word")]
     Silent,
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     #[error(transparent)]
     Preface(#[from] PrefaceError),
     #[error(transparent)]
@@ -140,7 +141,7 @@ pub(super) async fn admit(
     addr: SocketAddr,
     receptionist: &dyn Receptionist,
 ) -> Result<Guest, Refusal> {
-    let stream = TlsAcceptor::from(house.tls.clone()).accept(stream).await?;
+    let stream = TlsAcceptor::from(house.tls.clone()).accept(stream).await.map_err(no_handshake)?;
     let (socket, connection) = stream.get_ref();
     // Not before: those who get no further are many.
     let socket = socket.as_fd().try_clone_to_owned()?;
@@ -174,6 +175,19 @@ pub(super) async fn admit(
         connections,
         cipher,
     })
+}
+
+/// What the system says of a handshake may be what TLS says: then it is no matter of the network.
+fn no_handshake(error: io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            End::Lost("the other side closed it".into()).into()
+        }
+        _ => match error.downcast() {
+            Ok(error) => TlsError::Handshake(error).into(),
+            Err(error) => Refusal::Io(error),
+        },
+    }
 }
 
 struct Visit<'a> {
