@@ -308,6 +308,19 @@ fn of_a_machine_that_is_also_a_known_host_first_that_it_is_let_in_is_removed() {
 }
 
 #[test]
+fn a_receiver_hears_why_a_sender_goes_that_does_not_trust_it() {
+    let scene = Scene::new();
+    let file = letter(&scene);
+    let receiver = scene.receiver_of("bob", &["--open", "-v"], None);
+    let store = peer_store(&scene, "alice");
+    store.remember_host(&receiver.addr.to_string(), identity(&scene.path("carol")).fingerprint()).unwrap();
+    scene.send_by("alice", None, &file, receiver.addr).expect_complaint(4, &["HAS CHANGED"]);
+    receiver.wait_for_stderr("127.0.0.1 left: it has another key on record for this machine");
+    assert!(!receiver.process.stderr.text().contains("lost"), "{}", receiver.process.story());
+    assert_nothing_arrived(&scene);
+}
+
+#[test]
 fn pairing_has_a_direction() {
     let scene = Scene::new();
     scene.pair("alice", "bob");

@@ -17,6 +17,7 @@ use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Wishes};
 use crate::protocol::preface::PrefaceError;
 use crate::protocol::seal::{Cipher, SealError, SessionSecret};
+use crate::protocol::text::Text;
 use crate::session::{End, PeerMisbehaved};
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::guesses::{AfterWrong, Attempt, Outdated, Wait};
@@ -60,6 +61,9 @@ pub(super) enum Refusal {
     Tls(#[from] TlsError),
     #[error("{0}")]
     End(#[from] End),
+    /// It does not want to come in, and says why.
+    #[error("{0}")]
+    Left(Text),
     /// It was let in, and went before it had its turn.
     #[error("it waits no longer: {0}")]
     LeftQueue(End),
@@ -115,7 +119,9 @@ impl Refusal {
             Refusal::NoCode(_) | Refusal::WentForCode(_) => Reason::NoCode,
             Refusal::WrongCode | Refusal::Pairing(_) => Reason::WrongCode,
             Refusal::Later(_) | Refusal::Outdated(_) => Reason::TooManyCodes,
-            Refusal::Io(_) | Refusal::End(_) | Refusal::Silent | Refusal::LeftQueue(_) => Reason::Network,
+            Refusal::Io(_) | Refusal::End(_) | Refusal::Silent | Refusal::Left(_) | Refusal::LeftQueue(_) => {
+                Reason::Network
+            }
             Refusal::Store(_) | Refusal::Here(_) => Reason::Here,
         }
     }
@@ -126,6 +132,7 @@ impl Refusal {
             self,
             Refusal::WentForCode(_)
                 | Refusal::Silent
+                | Refusal::Left(_)
                 | Refusal::Away
                 | Refusal::Late
                 | Refusal::Surplus
@@ -204,6 +211,7 @@ impl Visit<'_> {
     async fn hello(&mut self) -> Result<Hello, Refusal> {
         match self.reader.next(HANDSHAKE_TIMEOUT).await? {
             SenderMessage::Hello(hello) => Ok(hello),
+            SenderMessage::Leave { text } => Err(Refusal::Left(text)),
             _ => Err(unexpected("a hello")),
         }
     }
