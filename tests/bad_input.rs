@@ -156,6 +156,12 @@ fn a_host_that_is_none_is_a_wrong_command_line() {
 }
 
 #[test]
+fn a_stream_without_a_host_is_asked_for_one() {
+    let scene = Scene::new();
+    scene.run(["send", "-"]).expect_complaint(2, &["no host was given", "lanx send - HOST --name NAME"]);
+}
+
+#[test]
 fn a_host_that_does_not_resolve_is_named() {
     let scene = Scene::new();
     make(&scene.src, "file", 1);
