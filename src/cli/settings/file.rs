@@ -54,6 +54,11 @@ impl File {
         }
     }
 
+    /// Where it would be; `None` where no variable says.
+    pub fn place(lookup: Lookup<'_>) -> Option<PathBuf> {
+        ConfigDir::place(lookup, FILE_NAME)
+    }
+
     fn parse(path: &Path, text: &str, settings: &[Setting<'_>]) -> Result<File, SettingError> {
         let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
         let table = DeTable::parse(text).map_err(|error| {
