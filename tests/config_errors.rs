@@ -33,8 +33,10 @@ fn what_is_not_known_is_an_error_with_what_was_meant() {
         ("[sned]\nlimit = '50M'\n", [":1: ", "[sned]", "is send meant?"]),
         ("[recv]\nlimit = '50M'\n", [":2: ", "recv has no option limit", "one of [send]"]),
         ("[send]\nquiet = true\n", [":2: ", "quiet is for all commands", "above all tables"]),
-        ("[send]\nto = 'nas'\n", [":2: ", "send has no option to", "that can be set"]),
-        ("[recv]\nclean = true\n", [":2: ", "recv has no option clean", "that can be set"]),
+        ("[send]\nto = 'nas'\n", [":2: ", "to is about one run", "cannot be set"]),
+        ("[send]\nname = 'x'\n", [":2: ", "name is about one run", "on the command line"]),
+        ("[recv]\nclean = true\n", [":2: ", "clean is about one run", "cannot be set"]),
+        ("nonsense = true\n", [":1: ", "nonsense", "`lanx config` lists what can be set"]),
         ("[config]\njson = true\n", [":1: ", "no options for [config]", "lists what can be set"]),
         ("\"b\\u001b[31m\" = 1\n", [":1: ", "b\\x1b[31m", "that can be set"]),
     ] {
