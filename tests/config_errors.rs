@@ -89,6 +89,27 @@ fn a_value_is_refused_in_the_words_of_the_command_line() {
 }
 
 #[test]
+fn a_misspelt_variable_of_a_command_is_an_error_and_one_of_all_commands_a_warning() {
+    let scene = Scene::new();
+    let run = |line: &[&str], name: &str| {
+        let mut command = scene.lanx();
+        command.args(line).env(name, "3M");
+        Process::spawn(command).finish(PATIENCE)
+    };
+    for line in [&["send", "a", "b"][..], &["recv"], &["config"], &["list"]] {
+        run(line, "LANX_SEND_LIMT").expect_complaint(2, &["LANX_SEND_LIMT: ", "no option limt", "limit"]);
+    }
+    run(&["send", "a", "b"], "LANX_SEND_TO").expect_complaint(2, &["LANX_SEND_TO: ", "about one run"]);
+    let trust = run(&["trust"], "LANX_SEND_LIMT");
+    trust.expect_code(0);
+    assert!(trust.err().contains("goes on without"), "{}", trust.err());
+    run(&["help", "send"], "LANX_SEND_LIMT").expect_success();
+    let config = run(&["config"], "LANX_LIMT");
+    config.expect_code(0);
+    assert!(config.err().contains("LANX_LIMT") && config.err().contains("LANX_LIMIT"), "{}", config.err());
+}
+
+#[test]
 fn a_script_is_told_what_is_wrong_with_the_file() {
     let scene = Scene::new();
     write(&scene, "[send]\nlimt = 1\n");

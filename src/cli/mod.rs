@@ -77,6 +77,9 @@ pub fn main() -> ExitCode {
 fn run(args: &Args) -> Exit {
     logging::start(args.verbosity());
     let audience = Audience { quiet: args.quiet, json: args.json(), bytes: args.bytes() };
+    if let Err(failure) = settings::check_variables(&args.command) {
+        return failure.tell(audience);
+    }
     let result = match &args.command {
         Command::Send(send) => send::run(send, audience),
         Command::Recv(recv) => recv::run(recv, audience),

@@ -138,7 +138,8 @@ fn unknown_table(table: &str, settings: &[Setting<'_>]) -> String {
     format!("there are no options for [{}]; {meant}", escape(table))
 }
 
-fn unknown(table: Option<&str>, key: &str, known: &[&Setting<'_>], settings: &[Setting<'_>]) -> String {
+/// What to say of a key that no command has, or not this one.
+pub fn unknown(table: Option<&str>, key: &str, known: &[&Setting<'_>], settings: &[Setting<'_>]) -> String {
     let shown = escape(key);
     let elsewhere = settings.iter().find(|setting| setting.key == key);
     if is_for_one_run(key) {
