@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, ValueHint, value_parser};
+use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
 
 use super::doctor::DoctorArgs;
 use super::examples;
@@ -16,6 +16,7 @@ use super::settings::{ConfigArgs, with_negations};
 use super::topics::{self, HelpArgs};
 use super::trust::TrustArgs;
 use super::units::rate_from;
+use super::values::{number, seconds, socket};
 use crate::limits::{
     CONNECTIONS_MAX, CONNECTIONS_MOST, HELP_COLUMNS, LIMIT_MIN, PORT_DEFAULT, RETRY_FOR, SILENCE_TIMEOUT,
     SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
@@ -144,11 +145,11 @@ pub struct SendArgs {
     /// Use exactly N data connections, 1 to 16
     ///
     /// By default lanx starts with few and adds more for as long as they make the transfer faster.
-    #[arg(short, long, value_name = "N", help_heading = SPEED, value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
+    #[arg(short, long, value_name = "N", help_heading = SPEED, value_parser = number(1..=CONNECTIONS_MAX, ""))]
     pub connections: Option<u8>,
     /// Use at most N data connections without -c
     #[arg(long, value_name = "N", conflicts_with = "connections", help_heading = SPEED, default_value_t = CONNECTIONS_MOST,
-        value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
+        value_parser = number(1..=CONNECTIONS_MAX, ""))]
     pub max_connections: u8,
     /// Name the file that standard input becomes
     #[arg(long, value_name = "NAME", help_heading = WHAT)]
@@ -229,14 +230,16 @@ fn rate(text: &str) -> Result<u64, String> {
 #[derive(clap::Args, Clone, Debug)]
 pub struct PatienceArgs {
     /// Give up on a peer that is silent for this long
+    ///
+    /// From 5 to 86400 seconds.
     #[arg(long, value_name = "SECONDS", help_heading = PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),
-        value_parser = value_parser!(u64).range(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
+        value_parser = seconds(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
     timeout: u64,
     /// Keep trying to reach a lost peer for this long
     ///
     /// With 0 a lost connection ends the transfer at once.
     #[arg(long, value_name = "SECONDS", help_heading = PATIENCE, default_value_t = RETRY_FOR.as_secs(),
-        value_parser = value_parser!(u64).range(0..=86_400 * 365))]
+        value_parser = seconds(0..=86_400 * 365))]
     retry_for: u64,
 }
 
@@ -269,7 +272,7 @@ pub struct RecvArgs {
     /// Listen at this address [default: [::]:7269]
     ///
     /// The default accepts IPv4 as well. Port 0 picks a free one. Cannot be used where systemd passes the sockets.
-    #[arg(long, value_name = "ADDR:PORT", help_heading = DOOR)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = socket, help_heading = DOOR)]
     pub listen: Option<SocketAddr>,
     /// Do not announce the receiver on this network
     ///
@@ -283,7 +286,7 @@ pub struct RecvArgs {
     ///
     /// Further senders wait for their turn.
     #[arg(long, value_name = "N", help_heading = SPEED, default_value_t = TRANSFERS_DEFAULT,
-        value_parser = value_parser!(u16).range(1..=i64::from(TRANSFERS_MAX)))]
+        value_parser = number(1..=TRANSFERS_MAX, ""))]
     pub max_transfers: u16,
     /// Replace existing files that differ
     ///

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use clap::{ValueHint, value_parser};
+use clap::ValueHint;
 
 use super::advice::{Advice, Known, advise};
 use super::args;
@@ -17,6 +17,7 @@ use super::figures::{Figure, Prospect};
 use super::introduction::Introduction;
 use super::json::{self, Event, Whom};
 use super::output::Audience;
+use super::values::seconds;
 use super::verdict::{Expected, Figures};
 use super::{Failure, examples, outlet, receivers, signals, units};
 use crate::limits::{KERNEL_TIME, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
@@ -51,8 +52,10 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "FILE", help_heading = args::TRUST, value_hint = ValueHint::FilePath)]
     code_file: Option<PathBuf>,
     /// Give up on HOST when it is silent for this long
+    ///
+    /// From 5 to 86400 seconds.
     #[arg(long, value_name = "SECONDS", help_heading = args::PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),
-        value_parser = value_parser!(u64).range(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
+        value_parser = seconds(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
     timeout: u64,
     /// Print one JSON object per line, for scripts
     ///

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::value_parser;
 use tokio::time::{Instant, timeout_at};
 
 use super::args;
@@ -25,7 +24,7 @@ pub struct ListArgs {
     ///
     /// At least 2 seconds, as a receiver answers at most once a second.
     #[arg(long, value_name = "SECONDS", default_value_t = LIST_FOR.as_secs(), help_heading = args::PATIENCE,
-        value_parser = value_parser!(u64).range(LIST_FOR.as_secs()..=86_400))]
+        value_parser = super::values::seconds(LIST_FOR.as_secs()..=86_400))]
     wait: u64,
     /// Print one JSON object per line, for scripts
     ///

@@ -45,6 +45,7 @@ mod tally;
 mod topics;
 mod trust;
 mod units;
+mod values;
 mod verdict;
 
 use std::ffi::OsString;
@@ -104,10 +105,15 @@ fn tell_refused(refused: Refused, line: &[OsString]) -> Exit {
             if exit == Exit::Usage && json {
                 json::error(None, None, exit, &complaint::complaint(&error), exit.hint());
             }
-            let printed = error.print();
-            // What goes to stderr has nowhere else to be told.
-            if exit == Exit::Success {
-                outlet::written(printed);
+            match complaint::told(&error) {
+                Some(text) => output::error(text),
+                None => {
+                    let printed = error.print();
+                    // What goes to stderr has nowhere else to be told.
+                    if exit == Exit::Success {
+                        outlet::written(printed);
+                    }
+                }
             }
             exit
         }

@@ -184,13 +184,29 @@ pub async fn resolve(peer: &Peer) -> Result<Vec<SocketAddr>, ConnectError> {
     let lookup = tokio::net::lookup_host((peer.host.as_str(), peer.port));
     let addrs: Vec<SocketAddr> = match timeout(HANDSHAKE_TIMEOUT, lookup).await {
         Err(_) => return Err(unknown("the name service does not answer".into())),
-        Ok(Err(e)) => return Err(unknown(e.to_string())),
+        Ok(Err(error)) => {
+            tracing::info!("{}: {error}", peer.host);
+            return Err(unknown(unresolved(&peer.host, &error)));
+        }
         Ok(Ok(addrs)) => addrs.collect(),
     };
     if addrs.is_empty() {
         return Err(unknown("it has no address".into()));
     }
     Ok(addrs)
+}
+
+/// What the resolver says, in plain words; the standard library has its own only in a text.
+fn unresolved(host: &str, error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.strip_prefix("failed to lookup address information: ") {
+        None => text,
+        Some(reason) if reason.starts_with("Temporary failure") || reason.starts_with("Try again") => {
+            "the name service does not answer".into()
+        }
+        Some(_) if host.contains('%') => "this machine has no interface of that name".into(),
+        Some(_) => "no machine of that name is known".into(),
+    }
 }
 
 /// Why none of the attempts came to anything. Machines that were cloned often have one name, and whoever means the other one is
