@@ -60,7 +60,8 @@ fn offered() -> clap::Command {
     let plain = args::plain_command();
     let commands = plain.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
     let with_options = plain.get_subcommands().map(clap::Command::get_name);
-    let with_options = PossibleValuesParser::new(with_options.filter(|name| takes_settings(name)).map(str::to_owned));
+    let with_options =
+        PossibleValuesParser::new(with_options.filter(|name| takes_settings(name)).map(str::to_owned));
     clap::Command::new("lanx")
         .disable_help_flag(true)
         .disable_help_subcommand(true)
