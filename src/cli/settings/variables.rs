@@ -24,7 +24,9 @@ pub fn check(command: &Command) -> Result<(), Failure> {
     let parser = args::plain_command();
     match doubtful(env::vars_os(), &settings(&parser)) {
         Ok(warnings) => warnings.iter().for_each(|text| tracing::warn!("{text}")),
-        Err(error) if goes_on => output::error(format_args!("{error} (this command goes on without what is set)")),
+        Err(error) if goes_on => {
+            output::error(format_args!("{error} (this command goes on without what is set)"))
+        }
         Err(error) => return Err(Failure::new(Exit::Usage, error)),
     }
     Ok(())
@@ -48,7 +50,8 @@ fn doubtful(
         let table = commands(settings).find(|command| name.starts_with(&variable(Some(command), "")));
         let key = name.strip_prefix(&variable(table, "")).unwrap_or(name).to_lowercase().replace('_', "-");
         if table.is_some() {
-            let known: Vec<&Setting<'_>> = settings.iter().filter(|setting| setting.command == table).collect();
+            let known: Vec<&Setting<'_>> =
+                settings.iter().filter(|setting| setting.command == table).collect();
             let what = unknown(table, &key, &known, settings);
             return Err(SettingError::Wrong { place: Origin::Environment(escape(name)), what });
         }
