@@ -280,7 +280,10 @@ fn where_there_is_no_file_none_is_made_and_help_needs_none() {
     fs::remove_dir(&folder).unwrap();
     config(&scene, &[], &[]);
     let shown = scene.run(["config"]).expect_success().out();
-    assert!(shown.starts_with(&format!("file: {} (none)\n\nsend:\n", config_file(&scene).display())), "{shown}");
+    assert!(
+        shown.starts_with(&format!("file: {} (none)\n\nsend:\n", config_file(&scene).display())),
+        "{shown}"
+    );
     assert!(!folder.exists());
     fs::create_dir(&folder).unwrap();
     write(&scene, "nonsense");
