@@ -14,7 +14,7 @@ use super::Failure;
 use super::exit::Exit;
 use super::json::{self, By, Event, Whom};
 use super::output::{self, Audience};
-use super::screen;
+use super::{screen, units};
 use crate::limits::CODE_TEXT_MAX_BYTES;
 use crate::protocol::message::{SessionId, Waiting, Wishes};
 use crate::transport::discovery::Sighting;
@@ -90,7 +90,9 @@ fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
     }
     let Some(text) = env::var_os(CODE_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
     let text = text.to_str().ok_or_else(|| {
-        configuration(anyhow!("{CODE_VARIABLE} is not valid UTF-8; set it to the code that the receiver shows"))
+        configuration(anyhow!(
+            "{CODE_VARIABLE} is not valid UTF-8; set it to the code that the receiver shows"
+        ))
     })?;
     let code = Code::from_text(text).map_err(|error| configuration(anyhow!("{CODE_VARIABLE}: {error}")))?;
     Ok(Some(code))
@@ -253,16 +255,17 @@ fn tell_waiting(peer: &Peer, waiting: &Waiting, audience: Audience) {
         let whom = Whom { session: None, peer: Some(&peer.to_string()) };
         return json::write(&Event::Waiting { whom, serving, own, before });
     }
-    let transfers = if serving == 1 { "transfer" } else { "transfers" };
+    let transfers = units::count(serving.into(), "transfer");
     let own = match own {
         0 => String::new(),
+        own if own == serving => " from here".into(),
         own => format!(", {own} of them from here"),
     };
     let turn = match before {
         0 => "next in line".into(),
         before => format!("{before} before this one"),
     };
-    audience.note(format_args!("{peer} serves {serving} {transfers}{own}; waiting for a turn, {turn}"));
+    audience.note(format_args!("{peer} is serving {transfers}{own}; waiting for a turn, {turn}"));
 }
 
 /// Whether there is a person who sees a question and can answer it.

@@ -112,7 +112,11 @@ impl Counts {
     /// One line that says it all. `crossed` are the bytes that crossed the network.
     pub fn summary(&self, crossed: u64, time: Duration, connections: Option<u8>) -> String {
         let anything = self.arrived + self.folders + self.links > 0;
-        let mut text = if anything { self.what() } else { "no file arrived".into() };
+        let mut text = match self.failed + self.skipped {
+            _ if anything => self.what(),
+            0 => "there was nothing to send".into(),
+            _ => "nothing arrived".into(),
+        };
         if self.identical > 0 {
             let all =
                 if self.identical == self.arrived { "all" } else { &units::count(self.identical, "file") };
@@ -126,7 +130,7 @@ impl Counts {
                 text += &format!(": {} ({})", units::rate(crossed, time), units::bit_rate(crossed, time));
             }
         }
-        if let Some(n) = connections {
+        if let Some(n) = connections.filter(|_| anything) {
             text += &format!(" over {}", units::count(n.into(), "connection"));
         }
         text += if anything && !self.dry { ", verified" } else { "" };
