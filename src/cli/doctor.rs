@@ -27,7 +27,7 @@ use crate::protocol::seal::Cipher;
 use crate::session::End;
 use crate::session::kernels::{Speeds, speeds};
 use crate::session::probe::Counted;
-use crate::sink::{DiskTrial, Moved, try_disk};
+use crate::sink::{DiskTrial, Moved, TrialError, try_disk};
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::{MeasureError, Measured, Trial, measure, probe_connections};
 
@@ -164,7 +164,10 @@ struct Own {
 fn own(dir: PathBuf, cipher: Cipher, stopped: &AtomicBool) -> Result<Option<Own>, Failure> {
     let here = speeds(cipher, KERNEL_TIME).map_err(|error| Failure::new(Exit::Other, error))?;
     let disk = try_disk(&dir, || stopped.load(Ordering::Relaxed));
-    let disk = disk.map_err(|error| Failure::new(Exit::Storage, error))?;
+    let disk = disk.map_err(|error| match error {
+        TrialError::NoFolder { .. } => Failure::new(Exit::Usage, error),
+        error => Failure::new(Exit::Other, error),
+    })?;
     Ok(disk.map(|disk| Own { disk, here }))
 }
 
