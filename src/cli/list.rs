@@ -56,7 +56,7 @@ pub fn run(args: &ListArgs, audience: Audience) -> Result<Exit, Failure> {
         if here.is_empty() && !audience.json {
             let seconds = args.wait().as_secs();
             audience.note(format_args!(
-                "no receiver answered within {seconds} s; start `lanx recv` on the other machine, or look longer with --wait SECONDS"
+                "no receiver answered within {seconds} s; start `lanx recv` on the other machine, let UDP port 5353 through its firewall, look longer with --wait SECONDS, or give its address to `lanx send`"
             ));
         }
         Ok(Exit::Success)
@@ -76,7 +76,7 @@ fn event<'a>(sighting: &'a Sighting, known: &Acquaintances) -> Event<'a> {
 
 /// A receiver with these of its addresses, as a person is shown it.
 pub fn line(sighting: &Sighting, addrs: &[SocketAddr], known: &Acquaintances) -> String {
-    let addrs: Vec<String> = addrs.iter().map(ToString::to_string).collect();
+    let addrs: Vec<String> = addrs.iter().map(crate::transport::tcp::address::shown).collect();
     let mut line = format!("{:<20}  {}", Escaped::from(&*sighting.name).to_string(), addrs.join(" "));
     if known.knows(sighting) {
         line += "  paired";

@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::address::Peer;
+use super::address::{Peer, shown};
 use super::tune;
 use crate::limits::{CONNECT_STAGGER, CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::protocol::VERSION;
@@ -89,7 +89,7 @@ fn list(peer: &Peer, attempts: &Attempts) -> String {
     let texts = attempts.0.iter().map(|(addr, error)| match text(addr, error) {
         // The address is what the user typed.
         text if addr.to_string() == peer.to_string() => format!("it {text}"),
-        text => format!("{addr} {text}"),
+        text => format!("{} {text}", shown(addr)),
     });
     texts.collect::<Vec<String>>().join(", ")
 }
@@ -276,7 +276,8 @@ mod tests {
     use super::*;
 
     fn unreachable(peer: &str, attempts: &[(&str, i32)]) -> String {
-        let attempt = |(addr, code): &(&str, i32)| (addr.parse().unwrap(), io::Error::from_raw_os_error(*code));
+        let attempt =
+            |(addr, code): &(&str, i32)| (addr.parse().unwrap(), io::Error::from_raw_os_error(*code));
         let attempts = Attempts(attempts.iter().map(attempt).collect());
         super::unreachable(peer.parse().unwrap(), attempts, &["10.0.0.7".parse().unwrap()]).to_string()
     }
@@ -289,7 +290,8 @@ mod tests {
             let text = unreachable("desk", &[(addr, ECONNREFUSED)]);
             assert!(text.contains("this machine's own name") && text.contains("`lanx list`"), "{text}");
         }
-        let others = [("desk", "10.0.0.8:7269"), ("localhost", "127.0.0.1:7269"), ("10.0.0.7", "10.0.0.7:7269")];
+        let others =
+            [("desk", "10.0.0.8:7269"), ("localhost", "127.0.0.1:7269"), ("10.0.0.7", "10.0.0.7:7269")];
         for (peer, addr) in others {
             let text = unreachable(peer, &[("127.0.0.1:7269", ECONNREFUSED), (addr, ECONNREFUSED)]);
             assert!(text.contains("start `lanx recv` there"), "{text}");
