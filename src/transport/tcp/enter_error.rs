@@ -30,25 +30,25 @@ pub enum EnterError {
     #[error(transparent)]
     Store(#[from] PeerStoreError),
     #[error(
-        "THE KEY OF {peer} HAS CHANGED, and nothing was sent. It was {was} and is {now}. Either lanx was set up anew there, or somebody is \
-         pretending to be that machine; if you know why it changed, `lanx trust remove {address}` and send again"
+        "THE KEY OF {peer} HAS CHANGED from {was} to {now}: lanx was set up anew there, or somebody poses as that machine. Nothing was \
+         sent; if you know why it changed, run `lanx trust remove {address}` and send again"
     )]
     KeyChanged { peer: Peer, address: Box<str>, was: Fingerprint, now: Fingerprint },
     #[error(
-        "{peer} announces the key {announced} and has {now}: it is being set up anew, or somebody else answers in its place; nothing \
-         was sent, name it by its address: lanx send FILE HOST"
+        "{peer} announces the key {announced} and has {now}: it is being set up anew, or somebody else answers in its place. Nothing \
+         was sent; name it by its address: lanx send FILE HOST"
     )]
     OtherKey { peer: Peer, announced: Fingerprint, now: Fingerprint },
     #[error(
-        "{peer} IS NOT WHO ANSWERED AT {known} BEFORE: it was found by that name and has the key {now}, not {was}. Either it is another \
-         receiver, or somebody is pretending to be that machine, and nothing was sent; if it is another one, name it by its address, \
-         and if lanx was set up anew there, `lanx trust remove {known}` and send again",
+        "{peer} IS NOT WHO ANSWERED AT {known} BEFORE: it has the key {now}, not {was}. It is another receiver of that name, or somebody \
+         poses as it. Nothing was sent; name another one by its address, and if lanx was set up anew there, run \
+         `lanx trust remove {known}` and send again",
         known = known.address, was = known.fingerprint
     )]
     Namesake { peer: Peer, known: Box<KnownHost>, now: Fingerprint },
     #[error(
-        "{peer} was found by a name that anybody on this network can announce, and was never sent to from here, so nothing was sent; \
-         name it by its address, send to it once from a terminal, or give both sides the same code with LANX_CODE or --code-file"
+        "anybody on this network can announce the name {peer}, and nothing was sent to it before; name it by its address, send to it \
+         once from a terminal, or set the same code at both ends (LANX_CODE or --code-file)"
     )]
     OnlyFound { peer: Peer },
     #[error("{peer} does not know this machine and wants the code that it shows")]
@@ -56,8 +56,8 @@ pub enum EnterError {
     #[error("{peer} lets everybody in and was never seen before; its key is {key}")]
     FirstSight { peer: Peer, key: Fingerprint },
     #[error(
-        "{peer} does not know this machine, and there is no code to prove to it; start `lanx recv` there in a terminal and \
-         send from one, or give both sides the same code with LANX_CODE or --code-file, or copy your identity there (docs: SECURITY.md)"
+        "{peer} does not know this machine, and no code was given; start `lanx recv` there in a terminal and send from one, or set the \
+         same code at both ends (LANX_CODE or --code-file), or copy your identity there (SECURITY.md)"
     )]
     NoCode { peer: Peer },
     #[error("{peer} has another code than the one given; look at its screen and try again")]
