@@ -156,6 +156,32 @@ fn a_host_that_is_none_is_a_wrong_command_line() {
 }
 
 #[test]
+fn a_value_that_is_refused_is_told_what_is_expected() {
+    let scene = Scene::new();
+    for (line, words) in [
+        (&["send", "a", "b", "--timeout", "abc"][..], "expected a number from 5 to 86400 seconds"),
+        (&["doctor", "--timeout", "0"], "expected a number from 5 to 86400 seconds"),
+        (&["send", "a", "b", "-c", "17"], "expected a number from 1 to 16\n"),
+        (&["recv", "--max-transfers", "-1x"], ""),
+        (&["recv", "--listen", "127.0.0.1"], "expected ADDR:PORT, as in 127.0.0.1:7269 or [::]:7269"),
+        (&["recv", "--metrics", "9000"], "expected ADDR:PORT"),
+        (&["recv", "--nonsense"], "unexpected argument"),
+    ] {
+        let output = scene.run(line);
+        output.expect_code(2);
+        let text = output.err();
+        assert!(text.starts_with("lanx: ") && text.contains(words), "{text}");
+        assert!(!text.contains("invalid digit") && !text.contains("syntax"), "{text}");
+    }
+}
+
+#[test]
+fn a_stream_without_a_host_is_asked_for_one() {
+    let scene = Scene::new();
+    scene.run(["send", "-"]).expect_complaint(2, &["no host was given", "lanx send - HOST --name NAME"]);
+}
+
+#[test]
 fn a_host_that_does_not_resolve_is_named() {
     let scene = Scene::new();
     make(&scene.src, "file", 1);

@@ -258,10 +258,12 @@ fn what_makes_no_sense_with_a_dash_does_not_count_with_it() {
             let Sample { on_line, in_file, .. } = sample(&scene, command, name);
             let on_line = scene.run(line.iter().copied().chain(on_line.iter().map(String::as_str)));
             let is_refused = on_line.err().contains(refusal);
-            assert_eq!(on_line.code, Some(if is_refused { 2 } else { 1 }), "{name}: {}", on_line.err());
+            assert_eq!(on_line.code, Some(2), "{name}: {}", on_line.err());
+            assert!(is_refused || on_line.err().contains(nothing), "{name}: {}", on_line.err());
 
             write(&scene, &format!("{name} = {in_file}\n"));
-            scene.run(line).expect_code(1);
+            let set = scene.run(line);
+            assert!(set.code == Some(2) && set.err().contains(nothing), "{name}: {}", set.err());
             let set = option(&scene, &[], line, name);
             assert_eq!(set["origin"], if is_refused { "default" } else { "file" }, "{name}");
             refused += u8::from(is_refused);
@@ -277,6 +279,11 @@ fn where_there_is_no_file_none_is_made_and_help_needs_none() {
     let folder = scene.path("config");
     fs::remove_dir(&folder).unwrap();
     config(&scene, &[], &[]);
+    let shown = scene.run(["config"]).expect_success().out();
+    assert!(
+        shown.starts_with(&format!("file: {} (none)\n\nsend:\n", config_file(&scene).display())),
+        "{shown}"
+    );
     assert!(!folder.exists());
     fs::create_dir(&folder).unwrap();
     write(&scene, "nonsense");

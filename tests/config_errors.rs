@@ -33,8 +33,10 @@ fn what_is_not_known_is_an_error_with_what_was_meant() {
         ("[sned]\nlimit = '50M'\n", [":1: ", "[sned]", "did you mean send?"]),
         ("[recv]\nlimit = '50M'\n", [":2: ", "recv has no option limit", "one of [send]"]),
         ("[send]\nquiet = true\n", [":2: ", "quiet is for all commands", "above all tables"]),
-        ("[send]\nto = 'nas'\n", [":2: ", "send has no option to", "that can be set"]),
-        ("[recv]\nclean = true\n", [":2: ", "recv has no option clean", "that can be set"]),
+        ("[send]\nto = 'nas'\n", [":2: ", "to is about one run", "cannot be set"]),
+        ("[send]\nname = 'x'\n", [":2: ", "name is about one run", "on the command line"]),
+        ("[recv]\nclean = true\n", [":2: ", "clean is about one run", "cannot be set"]),
+        ("nonsense = true\n", [":1: ", "nonsense", "`lanx config` lists what can be set"]),
         ("[config]\njson = true\n", [":1: ", "no options for [config]", "lists what can be set"]),
         ("\"b\\u001b[31m\" = 1\n", [":1: ", "b\\x1b[31m", "that can be set"]),
     ] {
@@ -56,7 +58,7 @@ fn a_value_is_refused_in_the_words_of_the_command_line() {
             [":2: ", "invalid value '50 apples' for '--limit <RATE>'", "400mbit"],
         ),
         ("[send]\nlimit = '5\u{202e}M'\n", [":2: ", "invalid value '5\\u{202e}M'", "400mbit"]),
-        ("timeout = 1\n", [":1: ", "invalid value '1' for '--timeout <SECONDS>'", "5..="]),
+        ("timeout = 1\n", [":1: ", "invalid value '1' for '--timeout <SECONDS>'", "from 5 to 86400 seconds"]),
         (
             "[recv]\nsync = 'yes'\n",
             [":2: ", "sync has a value of the type string", "true or false is expected"],
@@ -84,6 +86,27 @@ fn a_value_is_refused_in_the_words_of_the_command_line() {
             .finish(PATIENCE)
             .expect_complaint(2, &[&format!("{name}: "), word, "unset it"]);
     }
+}
+
+#[test]
+fn a_misspelt_variable_of_a_command_is_an_error_and_one_of_all_commands_a_warning() {
+    let scene = Scene::new();
+    let run = |line: &[&str], name: &str| {
+        let mut command = scene.lanx();
+        command.args(line).env(name, "3M");
+        Process::spawn(command).finish(PATIENCE)
+    };
+    for line in [&["send", "a", "b"][..], &["recv"], &["config"], &["list"]] {
+        run(line, "LANX_SEND_LIMT").expect_complaint(2, &["LANX_SEND_LIMT: ", "no option limt", "limit"]);
+    }
+    run(&["send", "a", "b"], "LANX_SEND_TO").expect_complaint(2, &["LANX_SEND_TO: ", "about one run"]);
+    let trust = run(&["trust"], "LANX_SEND_LIMT");
+    trust.expect_code(0);
+    assert!(trust.err().contains("goes on without"), "{}", trust.err());
+    run(&["help", "send"], "LANX_SEND_LIMT").expect_success();
+    let config = run(&["config"], "LANX_LIMT");
+    config.expect_code(0);
+    assert!(config.err().contains("LANX_LIMT") && config.err().contains("LANX_LIMIT"), "{}", config.err());
 }
 
 #[test]

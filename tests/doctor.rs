@@ -59,7 +59,9 @@ fn alone_it_measures_this_machine_and_leaves_nothing() {
 #[test]
 fn a_folder_that_cannot_be_measured_is_named() {
     let scene = Scene::new();
-    scene.run(["doctor", "--dir", "missing"]).expect_complaint(7, &["missing"]);
+    let missing = scene.run(["doctor", "--dir", "missing"]);
+    missing.expect_complaint(2, &["there is no folder missing", "--dir DIR"]);
+    assert!(!missing.err().contains("send again"), "{}", missing.err());
     let events = scene.run(["doctor", "--json", "--dir", "missing"]).events();
     assert_eq!(kinds(&events), ["error"]);
 }

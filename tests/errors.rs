@@ -158,13 +158,12 @@ fn the_key_has_changed() {
     let _second = Receiver::start_as(command, &host, &[], &scene.dst);
     let output = scene.send_by("alice", None, &file, &host);
     let text = with_names(&output, &[(&host, "HOST")]);
-    let (was, now) = text.split_once(" and is ").unwrap();
-    let was = was.split_once("It was ").unwrap().1.to_owned();
-    let now = now.split_once(". Either").unwrap().0.to_owned();
+    let (was, now) = text.split_once(" to ").unwrap();
+    let was = was.split_once("HAS CHANGED from ").unwrap().1.to_owned();
+    let now = now.split_once(": ").unwrap().0.to_owned();
     assert!(was.starts_with("SHA256:") && now.starts_with("SHA256:") && was != now, "{text}");
-    let golden = "THE KEY OF HOST HAS CHANGED, and nothing was sent. It was WAS and is NOW. Either lanx was set up anew there, \
-                  or somebody is pretending to be that machine; if you know why it changed, `lanx trust remove HOST` and send \
-                  again";
+    let golden = "THE KEY OF HOST HAS CHANGED from WAS to NOW: lanx was set up anew there, or somebody poses as that machine. \
+                  Nothing was sent; if you know why it changed, run `lanx trust remove HOST` and send again";
     expect(&output, 4, &[(&host, "HOST"), (&was, "WAS"), (&now, "NOW")], golden);
 }
 

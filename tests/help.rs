@@ -62,7 +62,10 @@ fn every_command_and_topic_has_its_help() {
         "LANX_SEND_LIMIT",
     ]);
     assert_eq!(scene.run(["help"]).expect_success().out(), scene.run(["--help"]).out());
-    scene.run(["help", "nonsense"]).expect_code(2);
+    let nonsense = scene.run(["help", "nonsense"]);
+    nonsense.expect_code(2);
+    let text = nonsense.err();
+    assert!(text.contains("recv") && !text.split([' ', ',', ']']).any(|word| word == "man"), "{text}");
     let json = scene.run(["help", "json"]).expect_success().out();
     let schema = include_str!("../docs/events.schema.json");
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
@@ -155,16 +158,71 @@ fn shells_take_their_completions() {
     scene.run(["completions", "tcsh"]).expect_code(2);
 }
 
-#[test]
-fn bash_completes_an_option() {
-    let scene = Scene::new();
+/// What bash offers at the end of `words`; nothing where it offers files. `None` without bash.
+fn offered_by_bash(scene: &Scene, words: &[&str]) -> Option<String> {
     let script = scene.path("complete");
-    fs::write(&script, scene.run(["completions", "bash"]).out()).unwrap();
-    let ask = "COMP_WORDS=(lanx send --max); COMP_CWORD=2; _lanx lanx --max send; echo ${COMPREPLY[*]}";
-    let text = format!("{}\n{ask}\n", fs::read_to_string(&script).unwrap());
-    fs::write(&script, text).unwrap();
-    let Some(output) = run("bash", &["--norc"], &script) else { return };
-    assert_eq!(output.expect_success().out(), "--max-connections\n");
+    let [.., before, word] = words else { panic!("too few words") };
+    let line = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+    let ask = format!(
+        "COMP_WORDS=({line}); COMP_CWORD={}; \"$(complete -p lanx | sed 's/.*-F \\([^ ]*\\).*/\\1/')\" lanx '{word}' '{before}'; echo \"${{COMPREPLY[*]}}\"",
+        words.len() - 1
+    );
+    fs::write(&script, format!("{}\n{ask}\n", scene.run(["completions", "bash"]).out())).unwrap();
+    Some(run("bash", &["--norc"], &script)?.expect_success().out().trim().to_owned())
+}
+
+#[test]
+fn bash_completes_options_commands_and_where_there_is_nothing_else_files() {
+    let scene = Scene::new();
+    for (words, offered) in [
+        (&["lanx", "send", "--max"][..], "--max-connections"),
+        (&["lanx", ""], "send recv list doctor trust config completions help"),
+        (&["lanx", "send", ""], ""),
+        (&["lanx", "send", "file", ""], ""),
+        (&["lanx", "help", ""], "send recv list doctor trust config completions help exit-codes json"),
+        (&["lanx", "completions", ""], "bash zsh fish"),
+        (&["lanx", "config", ""], "send recv list doctor trust"),
+    ] {
+        let Some(found) = offered_by_bash(&scene, words) else { return };
+        assert_eq!(found, offered, "{words:?}");
+    }
+}
+
+#[test]
+fn fish_completes_commands_topics_and_shells() {
+    let scene = Scene::new();
+    let script = scene.path("lanx.fish");
+    for (line, offered) in [
+        ("lanx ", "completions config doctor help list recv send trust"),
+        ("lanx completions ", "bash fish zsh"),
+        ("lanx config ", "doctor list recv send trust"),
+        ("lanx help ", "completions config doctor exit-codes help json list recv send trust"),
+    ] {
+        let text = scene.run(["completions", "fish"]).out();
+        fs::write(&script, format!("{text}\ncomplete -C '{line}'\n")).unwrap();
+        let Some(output) = run("fish", &["--no-config"], &script) else { return };
+        let text = output.expect_success().out();
+        let mut words: Vec<&str> = text.lines().filter_map(|line| line.split('\t').next()).collect();
+        words.sort_unstable();
+        assert_eq!(words.join(" "), offered, "{line}");
+    }
+}
+
+#[test]
+fn zsh_completes_files_where_files_are_meant_and_machines_where_those_are() {
+    let scene = Scene::new();
+    let script = scene.run(["completions", "zsh"]).out();
+    let ends = |start: &str, end: &str| {
+        let mut lines = script.lines().filter(|line| line.contains(start)).peekable();
+        assert!(lines.peek().is_some(), "{start}");
+        assert!(lines.all(|line| line.trim_end_matches(" \\").ends_with(end)), "{start} {end}");
+    };
+    ends("paths_and_host", ":_files'");
+    ends("::dir --", ":_files -/'");
+    ends("--to=", ":_hosts'");
+    ends("--code-file=", ":_files'");
+    ends("::line --", ":(send recv list doctor trust)'");
+    assert!(!script.contains("(man)") && !script.contains("'man:"), "a hidden command is offered");
 }
 
 #[test]

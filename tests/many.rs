@@ -105,7 +105,7 @@ fn a_sender_that_finds_no_place_waits_says_so_and_gets_its_turn() {
     assert_eq!((&waiting["serving"], &waiting["own"], &waiting["before"]), (&json!(1), &json!(1), &json!(0)));
     receiver.wait_for_stderr("127.0.0.1 waits: 1 transfers are under way, 1 of them its own; 0 come first");
     let last = scene.start_send(&[], &[&other], receiver.addr);
-    wait_for_words(&last, "serves 1 transfer, 1 of them from here; waiting for a turn, 1 before this one");
+    wait_for_words(&last, "is serving 1 transfer from here; waiting for a turn, 1 before this one");
 
     slow.kill();
     let ended = next.finish(PATIENCE);
@@ -192,7 +192,7 @@ fn one_sender_cannot_take_the_last_places() {
     let names = ["a", "b", "c", "d", "e", "f", "g"];
     let _slow = names.map(|name| start_slowly(&scene, &["-c", "1"], &endless(&scene, name), &receiver));
     let greedy = scene.start_send(&[], &[&endless(&scene, "h")], receiver.addr);
-    wait_for_words(&greedy, "serves 7 transfers, 7 of them from here; waiting for a turn, next in line");
+    wait_for_words(&greedy, "is serving 7 transfers from here; waiting for a turn, next in line");
     let small = make(&scene.src, "small", 5);
     scene.send_by("guest", None, &small, receiver.addr).expect_success();
     assert_arrived(&[&small], &scene.dst);

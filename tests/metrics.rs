@@ -15,6 +15,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use rustix::process::Signal;
 
+use common::peer::before_tls;
 use common::*;
 
 const MIB: usize = 1 << 20;
@@ -79,6 +80,9 @@ fn what_arrived_is_counted() {
     make(&scene.src, "file", size + 1);
     scene.send(&[&file], receiver.addr).expect_code(5);
     scene.send_by("eve", None, &file, receiver.addr).expect_code(4);
+    let mut no_tls = before_tls(None, receiver.addr).unwrap();
+    no_tls.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let _ = no_tls.read_to_end(&mut Vec::new());
     let sessions = |samples: &BTreeMap<String, f64>| {
         samples["lanx_sessions_total{result=\"complete\"}"]
             + samples["lanx_sessions_total{result=\"some_failed\"}"]
@@ -96,6 +100,8 @@ fn what_arrived_is_counted() {
         ("lanx_sessions_total{result=\"complete\"}", 1.0),
         ("lanx_sessions_total{result=\"some_failed\"}", 1.0),
         ("lanx_handshake_failures_total{reason=\"no_code\"}", 1.0),
+        ("lanx_handshake_failures_total{reason=\"tls\"}", 1.0),
+        ("lanx_handshake_failures_total{reason=\"network\"}", 0.0),
         ("lanx_pairings_total", 0.0),
         ("lanx_connections_active", 0.0),
         ("lanx_sessions_waiting", 0.0),

@@ -127,5 +127,5 @@ fn a_client_hello_of_tls_1_2_is_refused() {
     let _ = tcp.read_to_end(&mut answer);
     // An alert (RFC 8446, section 6), or nothing.
     assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
-    receiver.wait_for_stderr("refused 127.0.0.1: ");
+    receiver.wait_for_stderr("refused 127.0.0.1: it did not speak TLS correctly: ");
 }

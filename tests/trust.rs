@@ -86,7 +86,33 @@ fn a_code_file_that_others_can_read_is_refused() {
     let file = letter(&scene);
     let flags = ["--code-file", code.to_str().unwrap()];
     let sent = scene.start_send_by("alice", &flags, None, &file, "127.0.0.1:1").finish(PATIENCE);
-    sent.expect_complaint(1, &["chmod 600", code.to_str().unwrap()]);
+    sent.expect_complaint(2, &["chmod 600", code.to_str().unwrap()]);
+}
+
+#[test]
+fn a_code_that_cannot_be_used_is_a_wrong_configuration_at_either_end() {
+    let scene = Scene::new();
+    let file = letter(&scene);
+    let short = code_file(&scene, 0o600);
+    fs::write(&short, "\n").unwrap();
+    let (short, missing, folder) = (short.display().to_string(), scene.path("no code"), scene.path("folder"));
+    let (missing, folder) = (missing.display().to_string(), folder.display().to_string());
+    fs::create_dir(&folder).unwrap();
+    let by_file = |path| (["--code-file", path].to_vec(), None);
+    for ((flags, code), words) in [
+        (by_file(&*short), [&*short, "at least 8 characters"]),
+        (by_file(&*missing), [&*missing, "there is no file"]),
+        (by_file(&*folder), [&*folder, "not a regular file"]),
+        ((vec![], Some("short")), ["LANX_CODE", "at least 8 characters"]),
+    ] {
+        let sent = scene.start_send_by("alice", &flags, code, &file, "127.0.0.1:1").finish(PATIENCE);
+        sent.expect_complaint(2, &words);
+        assert!(!sent.err().contains("chmod") && !sent.err().contains("os error"), "{}", sent.err());
+        let mut command = scene.lanx_as("bob");
+        code.map(|code| command.env("LANX_CODE", code));
+        command.args(["recv", "--listen", "127.0.0.1:0"]).args(&flags);
+        Process::spawn(command).finish(PATIENCE).expect_complaint(2, &words);
+    }
 }
 
 #[test]
@@ -250,7 +276,7 @@ fn trust_lists_names_and_removes_and_a_removed_machine_is_not_let_in_any_more() 
     trust(&scene, "bob", &["name", &alice, "laptop of alice"]).expect_success();
     trust(&scene, "bob", &[]).expect_out(&["laptop of alice"]);
     trust(&scene, "bob", &["name", "nobody", "x"]).expect_complaint(1, &["nobody"]);
-    trust(&scene, "bob", &["remove", "nobody"]).expect_complaint(1, &["nobody"]);
+    trust(&scene, "bob", &["remove", "nobody"]).expect_complaint(1, &["nobody", "no receiver"]);
 
     // The receiver that runs already hears of it.
     let receiver = scene.receiver_of("bob", &[], None);
@@ -279,6 +305,19 @@ fn of_a_machine_that_is_also_a_known_host_first_that_it_is_let_in_is_removed() {
     trust(&scene, "bob", &[]).expect_out(&["no machine is paired", &format!("127.0.0.1:{port}")]);
     trust(&scene, "bob", &["remove", "127.0.0.1"]).expect_success().expect_out(&["is forgotten"]);
     trust(&scene, "bob", &["remove", "127.0.0.1"]).expect_complaint(1, &["127.0.0.1"]);
+}
+
+#[test]
+fn a_receiver_hears_why_a_sender_goes_that_does_not_trust_it() {
+    let scene = Scene::new();
+    let file = letter(&scene);
+    let receiver = scene.receiver_of("bob", &["--open", "-v"], None);
+    let store = peer_store(&scene, "alice");
+    store.remember_host(&receiver.addr.to_string(), identity(&scene.path("carol")).fingerprint()).unwrap();
+    scene.send_by("alice", None, &file, receiver.addr).expect_complaint(4, &["HAS CHANGED"]);
+    receiver.wait_for_stderr("127.0.0.1 left: it has another key on record for this machine");
+    assert!(!receiver.process.stderr.text().contains("lost"), "{}", receiver.process.story());
+    assert_nothing_arrived(&scene);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, value_parser};
+use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
 
 use super::doctor::DoctorArgs;
 use super::examples;
@@ -16,6 +16,7 @@ use super::settings::{ConfigArgs, with_negations};
 use super::topics::{self, HelpArgs};
 use super::trust::TrustArgs;
 use super::units::rate_from;
+use super::values::{number, seconds, socket};
 use crate::limits::{
     CONNECTIONS_MAX, CONNECTIONS_MOST, HELP_COLUMNS, LIMIT_MIN, PORT_DEFAULT, RETRY_FOR, SILENCE_TIMEOUT,
     SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
@@ -134,21 +135,21 @@ pub struct SendArgs {
     /// The machine is the name that `lanx recv` shows, a host name, or an IPv4 or IPv6 address. Leave it out to pick one
     /// of the receivers on this network. A folder with a trailing / means what is in it. A lone - means standard input
     /// (give it a name with --name).
-    #[arg(required = true, num_args = 1.., value_name = "PATH")]
+    #[arg(required = true, num_args = 1.., value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub paths_and_host: Vec<OsString>,
     /// Send to this machine; repeat it to send to several
     ///
     /// Files are read once for all of them. All other arguments are then files and folders.
-    #[arg(long, value_name = "HOST[:PORT]", help_heading = WHAT)]
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = WHAT, value_hint = ValueHint::Hostname)]
     pub to: Vec<OsString>,
     /// Use exactly N data connections, 1 to 16
     ///
     /// By default lanx starts with few and adds more for as long as they make the transfer faster.
-    #[arg(short, long, value_name = "N", help_heading = SPEED, value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
+    #[arg(short, long, value_name = "N", help_heading = SPEED, value_parser = number(1..=CONNECTIONS_MAX, ""))]
     pub connections: Option<u8>,
     /// Use at most N connections without -c
     #[arg(long, value_name = "N", conflicts_with = "connections", help_heading = SPEED, default_value_t = CONNECTIONS_MOST,
-        value_parser = value_parser!(u8).range(1..=i64::from(CONNECTIONS_MAX)))]
+        value_parser = number(1..=CONNECTIONS_MAX, ""))]
     pub max_connections: u8,
     /// Name the file that standard input becomes
     #[arg(long, value_name = "NAME", help_heading = WHAT)]
@@ -174,7 +175,7 @@ pub struct SendArgs {
     /// Read the receiver's code from the first line of FILE
     ///
     /// Without it the code comes from LANX_CODE, or is asked for on a terminal.
-    #[arg(long, value_name = "FILE", help_heading = TRUST)]
+    #[arg(long, value_name = "FILE", help_heading = TRUST, value_hint = ValueHint::FilePath)]
     pub code_file: Option<PathBuf>,
     #[command(flatten)]
     pub patience: PatienceArgs,
@@ -206,7 +207,7 @@ pub struct WhatArgs {
     /// Leave out what matches the patterns in FILE
     ///
     /// FILE is written like a .gitignore. May be repeated.
-    #[arg(long, value_name = "FILE", help_heading = WHAT)]
+    #[arg(long, value_name = "FILE", help_heading = WHAT, value_hint = ValueHint::FilePath)]
     pub exclude_from: Vec<PathBuf>,
     /// Show what would be sent, and send nothing
     ///
@@ -229,14 +230,16 @@ fn rate(text: &str) -> Result<u64, String> {
 #[derive(clap::Args, Clone, Debug)]
 pub struct PatienceArgs {
     /// Give up on a peer silent this long
+    ///
+    /// From 5 to 86400 seconds.
     #[arg(long, value_name = "SECONDS", help_heading = PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),
-        value_parser = value_parser!(u64).range(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
+        value_parser = seconds(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
     timeout: u64,
     /// Keep trying a lost peer for this long
     ///
     /// With 0 a lost connection ends the transfer at once.
     #[arg(long, value_name = "SECONDS", help_heading = PATIENCE, default_value_t = RETRY_FOR.as_secs(),
-        value_parser = value_parser!(u64).range(0..=86_400 * 365))]
+        value_parser = seconds(0..=86_400 * 365))]
     retry_for: u64,
 }
 
@@ -264,12 +267,12 @@ pub struct RecvArgs {
     ///
     /// It is created if only its last part is missing. With - exactly one file is received and written to standard
     /// output.
-    #[arg(default_value = ".")]
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
     /// Listen at this address [default: [::]:7269]
     ///
     /// The default accepts IPv4 as well. Port 0 picks a free one. Cannot be used where systemd passes the sockets.
-    #[arg(long, value_name = "ADDR:PORT", help_heading = DOOR)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = socket, help_heading = DOOR)]
     pub listen: Option<SocketAddr>,
     /// Do not announce the receiver on this network
     ///
@@ -283,7 +286,7 @@ pub struct RecvArgs {
     ///
     /// 1 to 240. Further senders wait for their turn.
     #[arg(long, value_name = "N", help_heading = SPEED, default_value_t = TRANSFERS_DEFAULT,
-        value_parser = value_parser!(u16).range(1..=i64::from(TRANSFERS_MAX)))]
+        value_parser = number(1..=TRANSFERS_MAX, ""))]
     pub max_transfers: u16,
     /// Replace existing files that differ
     ///
@@ -325,7 +328,7 @@ pub struct RecvArgs {
     ///
     /// The code is its first line, 8 characters or more. Without it the code comes from LANX_CODE, or on a terminal is
     /// made up for this run.
-    #[arg(long, value_name = "FILE", help_heading = TRUST)]
+    #[arg(long, value_name = "FILE", help_heading = TRUST, value_hint = ValueHint::FilePath)]
     pub code_file: Option<PathBuf>,
     /// Admit everybody who can reach this port
     ///

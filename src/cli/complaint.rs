@@ -9,6 +9,13 @@ pub fn want_json(args: impl Iterator<Item = OsString>) -> bool {
     said.last().is_some_and(|arg| arg == "--json")
 }
 
+/// What is wrong with a command line, as a person is told: in the words of clap, and begun like all else that lanx says. `None`
+/// where help was asked for.
+pub fn told(error: &clap::Error) -> Option<String> {
+    let text = error.render().to_string();
+    text.strip_prefix("error: ").map(|text| text.trim_end().to_owned())
+}
+
 /// What is wrong with a command line, as one line.
 pub fn complaint(error: &clap::Error) -> String {
     let text = error.render().to_string();

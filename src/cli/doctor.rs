@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use clap::value_parser;
+use clap::ValueHint;
 
 use super::advice::{Advice, Known, advise};
 use super::args;
@@ -17,6 +17,7 @@ use super::figures::{Figure, Prospect};
 use super::introduction::Introduction;
 use super::json::{self, Event, Whom};
 use super::output::Audience;
+use super::values::seconds;
 use super::verdict::{Expected, Figures};
 use super::{Failure, examples, outlet, receivers, signals, units};
 use crate::limits::{KERNEL_TIME, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
@@ -26,7 +27,7 @@ use crate::protocol::seal::Cipher;
 use crate::session::End;
 use crate::session::kernels::{Speeds, speeds};
 use crate::session::probe::Counted;
-use crate::sink::{DiskTrial, Moved, try_disk};
+use crate::sink::{DiskTrial, Moved, TrialError, try_disk};
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::{MeasureError, Measured, Trial, measure, probe_connections};
 
@@ -38,21 +39,23 @@ use crate::transport::tcp::{MeasureError, Measured, Trial, measure, probe_connec
 #[command(after_help = examples::DOCTOR)]
 pub struct DoctorArgs {
     /// A machine that runs `lanx recv`; nothing is stored there
-    #[arg(value_name = "HOST[:PORT]")]
+    #[arg(value_name = "HOST[:PORT]", value_hint = ValueHint::Hostname)]
     host: Option<OsString>,
     /// Measure the disk of this folder
     ///
     /// With an unnamed temporary file of at most 512 MiB.
-    #[arg(long, value_name = "DIR", default_value = ".", help_heading = args::MEASURED)]
+    #[arg(long, value_name = "DIR", default_value = ".", help_heading = args::MEASURED, value_hint = ValueHint::DirPath)]
     dir: PathBuf,
     /// Read the receiver's code from the first line of FILE
     ///
     /// Without it the code comes from LANX_CODE, or is asked for on a terminal.
-    #[arg(long, value_name = "FILE", help_heading = args::TRUST)]
+    #[arg(long, value_name = "FILE", help_heading = args::TRUST, value_hint = ValueHint::FilePath)]
     code_file: Option<PathBuf>,
     /// Give up on HOST when silent this long
+    ///
+    /// From 5 to 86400 seconds.
     #[arg(long, value_name = "SECONDS", help_heading = args::PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),
-        value_parser = value_parser!(u64).range(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
+        value_parser = seconds(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
     timeout: u64,
     /// Print one JSON object per line, for scripts
     ///
@@ -163,7 +166,10 @@ struct Own {
 fn own(dir: PathBuf, cipher: Cipher, stopped: &AtomicBool) -> Result<Option<Own>, Failure> {
     let here = speeds(cipher, KERNEL_TIME).map_err(|error| Failure::new(Exit::Other, error))?;
     let disk = try_disk(&dir, || stopped.load(Ordering::Relaxed));
-    let disk = disk.map_err(|error| Failure::new(Exit::Storage, error))?;
+    let disk = disk.map_err(|error| match error {
+        TrialError::NoFolder { .. } => Failure::new(Exit::Usage, error),
+        error => Failure::new(Exit::Other, error),
+    })?;
     Ok(disk.map(|disk| Own { disk, here }))
 }
 

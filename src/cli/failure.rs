@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(message, "nas has another code than the one given");
         assert_eq!(hint, "look at its screen and try again");
         let (message, hint) = parts(EnterError::NoCode { peer: peer() });
-        assert!(message.ends_with("no code to prove to it"), "{message}");
+        assert!(message.ends_with("no code was given"), "{message}");
         assert!(hint.starts_with("start `lanx recv` there in a terminal"), "{hint}");
         let (message, hint) = parts(EnterError::Impostor { peer: peer() });
         assert!(

@@ -15,7 +15,7 @@ use super::Failure;
 use super::exit::Exit;
 use super::json::{self, By, Event, Whom};
 use super::output::{self, Audience};
-use super::screen;
+use super::{screen, units};
 use crate::limits::CODE_TEXT_MAX_BYTES;
 use crate::protocol::message::{SessionId, Waiting, Wishes};
 use crate::transport::discovery::Sighting;
@@ -40,9 +40,14 @@ fn other(error: impl Into<anyhow::Error>) -> Failure {
     Failure::new(Exit::Other, error)
 }
 
+/// For what the user has to change: a service manager that starts it again would only hear the same (exit code 2).
+fn configuration(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::new(Exit::Usage, error)
+}
+
 /// Our identity, made if this is the first time, and what we remember of others.
 pub fn ourselves() -> Result<(Identity, PeerStore), Failure> {
-    let folder = ConfigDir::open(|name| env::var_os(name)).map_err(other)?;
+    let folder = ConfigDir::open(|name| env::var_os(name)).map_err(configuration)?;
     let identity = Identity::load_or_create(&folder).map_err(other)?;
     Ok((identity, PeerStore::new(&folder)))
 }
@@ -79,7 +84,7 @@ impl Acquaintances {
 
 /// The code in the first line of a file that is read while others are served.
 pub fn code_again(path: &Path) -> Result<Code, Failure> {
-    Code::from_regular_file(path).map_err(other)
+    Code::from_regular_file(path).map_err(configuration)
 }
 
 /// The code that the user gave in a file or in the environment. The file wins: it was named for this very run, as one in the
@@ -90,9 +95,11 @@ fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
     }
     let Some(text) = env::var_os(CODE_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
     let text = text.to_str().ok_or_else(|| {
-        other(anyhow!("{CODE_VARIABLE} is not valid UTF-8; set it to the code that the receiver shows"))
+        configuration(anyhow!(
+            "{CODE_VARIABLE} is not valid UTF-8; set it to the code that the receiver shows"
+        ))
     })?;
-    let code = Code::from_text(text).map_err(|error| other(anyhow!("{CODE_VARIABLE}: {error}")))?;
+    let code = Code::from_text(text).map_err(|error| configuration(anyhow!("{CODE_VARIABLE}: {error}")))?;
     Ok(Some(code))
 }
 
@@ -255,16 +262,17 @@ fn tell_waiting(peer: &Peer, waiting: &Waiting, audience: Audience) {
         let whom = Whom { session: None, peer: Some(&peer.to_string()) };
         return json::write(&Event::Waiting { whom, serving, own, before });
     }
-    let transfers = if serving == 1 { "transfer" } else { "transfers" };
+    let transfers = units::count(serving.into(), "transfer");
     let own = match own {
         0 => String::new(),
+        own if own == serving => " from here".into(),
         own => format!(", {own} of them from here"),
     };
     let turn = match before {
         0 => "next in line".into(),
         before => format!("{before} before this one"),
     };
-    audience.note(format_args!("{peer} serves {serving} {transfers}{own}; waiting for a turn, {turn}"));
+    audience.note(format_args!("{peer} is serving {transfers}{own}; waiting for a turn, {turn}"));
 }
 
 /// Whether there is a person who sees a question and can answer it.

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::value_parser;
 use tokio::time::{Instant, timeout_at};
 
 use super::args;
@@ -25,7 +24,7 @@ pub struct ListArgs {
     ///
     /// At least 2 seconds, as a receiver answers at most once a second.
     #[arg(long, value_name = "SECONDS", default_value_t = LIST_FOR.as_secs(), help_heading = args::PATIENCE,
-        value_parser = value_parser!(u64).range(LIST_FOR.as_secs()..=86_400))]
+        value_parser = super::values::seconds(LIST_FOR.as_secs()..=86_400))]
     wait: u64,
     /// Print one JSON object per line, for scripts
     ///
@@ -63,7 +62,7 @@ async fn list(args: &ListArgs, known: &Acquaintances, audience: Audience) -> Res
     if here.is_empty() && !audience.json {
         let seconds = args.wait().as_secs();
         audience.note(format_args!(
-                "no receiver answered within {seconds} s; start `lanx recv` on the other machine, or look longer with --wait SECONDS"
+            "no receiver answered within {seconds} s; start `lanx recv` on the other machine, let UDP port 5353 through its firewall, look longer with --wait SECONDS, or give its address to `lanx send`"
             ));
     }
     Ok(Exit::Success)
@@ -82,7 +81,7 @@ fn event<'a>(sighting: &'a Sighting, known: &Acquaintances) -> Event<'a> {
 
 /// A receiver with these of its addresses, as a person is shown it.
 pub fn line(sighting: &Sighting, addrs: &[SocketAddr], known: &Acquaintances) -> String {
-    let addrs: Vec<String> = addrs.iter().map(ToString::to_string).collect();
+    let addrs: Vec<String> = addrs.iter().map(crate::transport::tcp::address::shown).collect();
     let mut line = format!("{:<20}  {}", Escaped::from(&*sighting.name).to_string(), addrs.join(" "));
     if known.knows(sighting) {
         line += "  paired";

@@ -1,17 +1,20 @@
 //! What other programs are told of the command line: completions for shells, and manual pages.
 
+use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use clap::builder::StyledStr;
+use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
+use clap::{Arg, ValueHint};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::exit::Exit;
 use super::outlet::{self, Stream};
+use super::settings::takes_settings;
 use super::{Failure, args, examples};
 use crate::name::Escaped;
 
@@ -20,7 +23,8 @@ use crate::name::Escaped;
 #[command(after_help = examples::COMPLETIONS)]
 pub struct CompletionsArgs {
     /// The shell
-    #[arg(value_name = "SHELL", value_parser = shell, hide_possible_values = true)]
+    #[arg(value_name = "SHELL", hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(SHELLS).try_map(|shell| shell.parse::<Shell>()))]
     shell: Shell,
 }
 
@@ -29,25 +33,82 @@ pub struct CompletionsArgs {
 #[command(hide = true)]
 pub struct ManArgs {
     /// The folder, created if only its last part is missing
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: PathBuf,
 }
 
-fn shell(text: &str) -> Result<Shell, String> {
-    match text {
-        "bash" => Ok(Shell::Bash),
-        "zsh" => Ok(Shell::Zsh),
-        "fish" => Ok(Shell::Fish),
-        _ => Err("bash, zsh or fish is expected".into()),
-    }
-}
+/// The shells that the tests run.
+const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
 /// `lanx completions`.
 pub fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
+    let mut command = offered();
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut args::plain_command(), "lanx", &mut script);
+    clap_complete::generate(args.shell, &mut command, "lanx", &mut script);
+    match args.shell {
+        Shell::Bash => script.extend_from_slice(BASH.as_bytes()),
+        Shell::Fish => script.extend(fish(&command).into_bytes()),
+        _ => {}
+    }
     outlet::say(Stream::Stdout, script);
     Ok(Exit::Success)
+}
+
+/// The parser as a shell may offer it: without what is hidden, which clap_complete writes down like all else, and with the
+/// commands that `lanx config` takes, of which the parser knows only that a command line follows.
+fn offered() -> clap::Command {
+    let plain = args::plain_command();
+    let commands = plain.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let with_options = plain.get_subcommands().map(clap::Command::get_name);
+    let with_options =
+        PossibleValuesParser::new(with_options.filter(|name| takes_settings(name)).map(str::to_owned));
+    clap::Command::new("lanx")
+        .disable_help_flag(true)
+        .disable_help_subcommand(true)
+        .args(plain.get_arguments().cloned())
+        .subcommands(commands)
+        .mut_subcommand("config", |config| config.mut_arg("line", |line| line.value_parser(with_options)))
+}
+
+/// clap_complete offers in bash all options of a command where no word was begun, and then bash offers no files.
+const BASH: &str = r#"
+_lanx_words() {
+    local word words=()
+    _lanx "$@"
+    if [[ "$2" != -* ]]; then
+        for word in "${COMPREPLY[@]}"; do
+            [[ "${word}" == -* ]] || words+=("${word}")
+        done
+        COMPREPLY=("${words[@]}")
+    fi
+}
+complete -F _lanx_words -o bashdefault -o default lanx
+"#;
+
+/// For fish clap_complete leaves out the values of what is no option.
+fn fish(command: &clap::Command) -> String {
+    let mut script = String::new();
+    for command in command.get_subcommands() {
+        for arg in command.get_positionals() {
+            if let Some(values) = values_in_fish(arg) {
+                let name = command.get_name();
+                let _ = writeln!(
+                    script,
+                    "complete -c lanx -n \"__fish_lanx_using_subcommand {name}\" -f -a \"{values}\""
+                );
+            }
+        }
+    }
+    script
+}
+
+fn values_in_fish(arg: &Arg) -> Option<String> {
+    let values = arg.get_possible_values();
+    match arg.get_value_hint() {
+        ValueHint::Hostname => Some("(__fish_print_hostnames)".into()),
+        _ if values.is_empty() => None,
+        _ => Some(values.iter().map(|value| value.get_name()).collect::<Vec<_>>().join(" ")),
+    }
 }
 
 /// `lanx man`.

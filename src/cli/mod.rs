@@ -46,6 +46,7 @@ mod tally;
 mod topics;
 mod trust;
 mod units;
+mod values;
 mod verdict;
 
 use std::ffi::OsString;
@@ -78,6 +79,9 @@ pub fn main() -> ExitCode {
 fn run(args: &Args) -> Exit {
     logging::start(args.verbosity());
     let audience = Audience { quiet: args.quiet, json: args.json(), bytes: args.bytes() };
+    if let Err(failure) = settings::check_variables(&args.command) {
+        return failure.tell(audience);
+    }
     let result = match &args.command {
         Command::Send(send) => send::run(send, audience),
         Command::Recv(recv) => recv::run(recv, audience),
@@ -102,10 +106,15 @@ fn tell_refused(refused: Refused, line: &[OsString]) -> Exit {
             if exit == Exit::Usage && json {
                 json::error(None, None, exit, &complaint::complaint(&error), exit.hint());
             }
-            let printed = error.print();
-            // What goes to stderr has nowhere else to be told.
-            if exit == Exit::Success {
-                outlet::written(printed);
+            match complaint::told(&error) {
+                Some(text) => output::error(text),
+                None => {
+                    let printed = error.print();
+                    // What goes to stderr has nowhere else to be told.
+                    if exit == Exit::Success {
+                        outlet::written(printed);
+                    }
+                }
             }
             exit
         }

@@ -57,6 +57,9 @@ fn name_no_host(arguments: &[OsString]) -> bool {
 pub fn no_host(arguments: &[OsString]) -> Failure {
     let is_host = |text: &&str| *text != "-" && text.parse::<Peer>().is_ok();
     match arguments {
+        [only] if only == "-" => {
+            usage(anyhow!("no host was given; name it last: lanx send - HOST --name NAME"))
+        }
         [only] if Path::new(only).symlink_metadata().is_err() => {
             let shown = Escaped::path(Path::new(only));
             usage(anyhow!("{shown}: no such file, and no host was given; name both: lanx send FILE HOST"))

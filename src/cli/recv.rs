@@ -116,7 +116,7 @@ fn listeners(args: &RecvArgs) -> Result<Vec<TcpListener>, Failure> {
     }
     if args.listen.is_some() {
         // Ignored it might leave a door open that was to be closed.
-        let text = "--listen and sockets that are handed over exclude each other; leave out --listen, or the .socket unit";
+        let text = "--listen cannot be used when systemd passes the sockets; leave out --listen, or the .socket unit";
         return Err(Failure::new(Exit::Usage, anyhow!(text)));
     }
     Ok(inherited)

@@ -398,6 +398,9 @@ fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: Option<u64>) 
     let of_all = total.map_or(String::new(), |total| format!(" of {}", units::bytes(total)));
     let progress = format!("{}{of_all} had arrived", units::bytes(arrived));
     let again = match (in_order, reads_once) {
+        (false, false) if matches!(end, End::PeerLeft(_)) => {
+            "start `lanx recv` there if it has ended, then run the same command again to go on"
+        }
         (false, false) => "run the same command again to go on",
         // What it wrote to its standard output stands.
         (true, false) => "start the receiver anew, then run the same command again",

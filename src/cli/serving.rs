@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use clap::value_parser;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -32,12 +31,12 @@ pub struct ServiceArgs {
     ///
     /// No new sender is admitted meanwhile. A transfer that does not finish in time resumes with the next receiver.
     #[arg(long, value_name = "SECONDS", help_heading = DOOR, default_value_t = GRACE.as_secs(),
-        value_parser = value_parser!(u64).range(0..=86_400))]
+        value_parser = super::values::seconds(0..=86_400))]
     grace: u64,
     /// Serve metrics for Prometheus at this address
     ///
     /// At http://ADDR:PORT/metrics, to everybody who can reach it.
-    #[arg(long, value_name = "ADDR:PORT", help_heading = OUTPUT)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = super::values::socket, help_heading = OUTPUT)]
     pub metrics: Option<SocketAddr>,
 }
 

@@ -117,7 +117,11 @@ impl Counts {
     /// One line that says it all. `crossed` are the bytes that crossed the network.
     pub fn summary(&self, crossed: u64, time: Duration, connections: Option<u8>) -> String {
         let anything = self.arrived + self.folders + self.links > 0;
-        let mut text = if anything { self.what() } else { "no file arrived".into() };
+        let mut text = match self.failed + self.skipped {
+            _ if anything => self.what(),
+            0 => "there was nothing to send".into(),
+            _ => "nothing arrived".into(),
+        };
         if let Some(there) = self.already_there(crossed) {
             text += &format!(" ({there} already there)");
         }
@@ -129,7 +133,7 @@ impl Counts {
                 text += &format!(": {} ({})", units::rate(crossed, time), units::bit_rate(crossed, time));
             }
         }
-        if let Some(n) = connections {
+        if let Some(n) = connections.filter(|_| anything) {
             text += &format!(" over {}", units::count(n.into(), "connection"));
         }
         text += if anything && !self.dry { ", verified" } else { "" };

@@ -28,7 +28,8 @@ const JSON: &str = include_str!("../../docs/json.md");
 
 /// The same parser, which knows what there is help about.
 pub fn with_topics(command: clap::Command) -> clap::Command {
-    let commands = command.get_subcommands().map(|command| command.get_name().to_owned());
+    let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+    let commands = shown.map(|command| command.get_name().to_owned());
     let topics =
         TOPICS.into_iter().map(str::to_owned).filter(|topic| command.find_subcommand(topic).is_none());
     let names: Vec<String> = commands.chain(topics).collect();

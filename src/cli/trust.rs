@@ -1,9 +1,11 @@
 //! `lanx trust`: whom this machine knows.
 
+use anyhow::anyhow;
 use clap::Subcommand;
 
 use super::exit::Exit;
 use super::{Failure, examples, introduction, output};
+use crate::name::Escaped;
 use crate::transport::tcp::address::Peer;
 use crate::trust::peer_store::{PeerStore, PeerStoreError};
 use crate::trust::peers::{Peers, PeersError};
@@ -71,17 +73,20 @@ fn list(peers: &Peers) {
 /// Forgets the paired machine of that name or key, otherwise the host of that address. A machine often has one name as
 /// both; then what lets it in here has to go first, and a host with its port is never a machine's name.
 fn remove(store: &PeerStore, machine: &str) -> anyhow::Result<String> {
-    let no_peer = match store.remove_peer(machine) {
+    match store.remove_peer(machine) {
         Ok(peer) => {
             return Ok(format!("{} ({}) may not send to this machine any more", peer.name, peer.fingerprint));
         }
-        Err(error @ PeerStoreError::Refused(PeersError::NoSuchPeer(_))) => error,
+        Err(PeerStoreError::Refused(PeersError::NoSuchPeer(_))) => {}
         Err(error) => return Err(error.into()),
-    };
+    }
     match machine.parse::<Peer>() {
         Ok(peer) if store.forget_host(&peer.address())? => {
             Ok(format!("the key of {} is forgotten; the next transfer to it pairs anew", peer.address()))
         }
-        _ => Err(no_peer.into()),
+        _ => Err(anyhow!(
+            "no paired machine has the name or key {0}, and of no receiver at {0} the key is known; `lanx trust` lists them",
+            Escaped::from(machine)
+        )),
     }
 }

@@ -9,6 +9,10 @@ pub const HELP_COLUMNS: usize = 80;
 /// exclude.
 pub const SETTINGS_BYTES_MAX: usize = 64 * 1024;
 
+/// How alike two words have to be (Jaro, of 1) for one to be meant by the other: misspelt options of lanx have 0.82 and more, other
+/// words ('nonsense' and 'connections') less than 0.78.
+pub const ALIKE_MIN: f64 = 0.8;
+
 /// Lines that a terminal shows of transfers under way, however many there are and however high it is.
 pub const SCREEN_LINES_MAX: usize = 12;
 

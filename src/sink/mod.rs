@@ -56,7 +56,7 @@ pub use look::{ExistingFile, Found};
 pub use output::Output;
 pub use part::Part;
 pub use publish::Published;
-pub use trial::{DiskTrial, Moved, try_disk};
+pub use trial::{DiskTrial, Moved, TrialError, try_disk};
 
 /// What to do when a final name is taken by a different file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

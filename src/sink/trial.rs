@@ -2,16 +2,29 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-
-use super::error::{SinkError, SpaceLimit};
+use super::error::Human;
 use super::space::{free_bytes, lives_in_memory};
 use crate::limits::{
     CHUNK_BYTES, DISK_TRIAL_BYTES_MAX, DISK_TRIAL_PIECE_BYTES, DISK_TRIAL_SHARE, DISK_TRIAL_TIME,
 };
+use crate::name::Escaped;
+
+/// Why a disk could not be tried. Nothing was to be sent, so each says something else to do than a failed transfer does.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    #[error("there is no folder {}; give one whose disk to measure with --dir DIR", Escaped::path(path))]
+    NoFolder { path: PathBuf },
+    #[error("cannot {action} {}: {cause}; give another folder with --dir DIR", Escaped::path(path))]
+    System { action: &'static str, path: PathBuf, cause: io::Error },
+    #[error(
+        "no space in {} to measure its disk: {} needed, {} free; make room, or give another folder with --dir DIR",
+        Escaped::path(path), Human(*needed), Human(*free)
+    )]
+    NoSpace { path: PathBuf, needed: u64, free: u64 },
+}
 
 /// Bytes, and the time that they took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +47,9 @@ pub struct DiskTrial {
 /// often; `None` where it says so.
 ///
 /// # Errors
-/// [`SinkError`] where the folder cannot be written to, or has too little room.
-pub fn try_disk(dir: &Path, stopped: impl Fn() -> bool) -> Result<Option<DiskTrial>, SinkError> {
-    let failed = |action| move |error: io::Error| not_done(action, dir, &error);
+/// [`TrialError`] where the folder cannot be written to, or has too little room.
+pub fn try_disk(dir: &Path, stopped: impl Fn() -> bool) -> Result<Option<DiskTrial>, TrialError> {
+    let failed = |action| move |error: io::Error| not_done(action, dir, error);
     let mut file = tempfile::tempfile_in(dir).map_err(failed("make a file in"))?;
     let most = room(&file, dir)?;
     let mut block = Block::random().map_err(failed("make up bytes for"))?;
@@ -60,14 +73,14 @@ pub fn try_disk(dir: &Path, stopped: impl Fn() -> bool) -> Result<Option<DiskTri
 }
 
 /// How long the file may become: whole pieces, at least two.
-fn room(file: &File, dir: &Path) -> Result<u64, SinkError> {
+fn room(file: &File, dir: &Path) -> Result<u64, TrialError> {
     let free = free_bytes(file).unwrap_or(u64::MAX);
     let most = DISK_TRIAL_BYTES_MAX.min(free / DISK_TRIAL_SHARE);
     let most = most - most % DISK_TRIAL_PIECE_BYTES;
     let least = 2 * DISK_TRIAL_PIECE_BYTES;
     if most < least {
         let needed = least * DISK_TRIAL_SHARE;
-        return Err(SinkError::NoSpace { path: dir.into(), needed, free, limit: SpaceLimit::Disk });
+        return Err(TrialError::NoSpace { path: dir.into(), needed, free });
     }
     Ok(most)
 }
@@ -140,8 +153,12 @@ fn drop_from_memory(file: &File) {
 #[cfg(not(target_os = "linux"))]
 fn drop_from_memory(_file: &File) {}
 
-fn not_done(action: &'static str, dir: &Path, error: &io::Error) -> SinkError {
-    SinkError::system(action, dir.into(), Errno::from_io_error(error).unwrap_or(Errno::IO))
+fn not_done(action: &'static str, dir: &Path, cause: io::Error) -> TrialError {
+    let path = dir.into();
+    match cause.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => TrialError::NoFolder { path },
+        _ => TrialError::System { action, path, cause },
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -43,15 +44,21 @@ pub enum CodeError {
     TooShort(usize),
     /// Too many bytes.
     #[error(
-        "expected a code of at most {max} bytes, got {0}",
+        "expected a code of at most {max} bytes, got {0}; choose a shorter one",
         max = limits::CODE_TEXT_MAX_BYTES
     )]
     TooLong(usize),
     /// Something that no keyboard types.
     #[error("expected a code of visible characters, got one with a control character in it; type it again")]
     ControlCharacter,
+    /// No such file.
+    #[error("there is no file {} to read a code from; make one that is yours alone (mode 600), or give another", .0.display())]
+    Missing(PathBuf),
+    /// A folder cannot be read, whatever its mode is.
+    #[error("{} is a folder and not a regular file; give a file with the code in its first line", .0.display())]
+    Folder(PathBuf),
     /// The file does not hold text.
-    #[error("expected the code as UTF-8 text in the first line of {}, got other bytes", .0.display())]
+    #[error("the first line of {} is not valid UTF-8; write the code into it as text", .0.display())]
     NotText(PathBuf),
     /// The file can be read only once.
     #[error("{} is not a regular file, so the code in it cannot be read again; put it into one, or restart to change it", .0.display())]
@@ -70,6 +77,13 @@ pub enum CodeError {
     /// The system gave no random numbers.
     #[error("cannot draw a code: the system gave no random numbers")]
     NoRandomness,
+}
+
+fn not_opened(path: &Path) -> impl FnOnce(io::Error) -> CodeError {
+    |error| match error.kind() {
+        io::ErrorKind::NotFound => CodeError::Missing(path.to_owned()),
+        _ => FileError::io("open", path)(error).into(),
+    }
 }
 
 impl Code {
@@ -120,8 +134,7 @@ impl Code {
     /// The file cannot be read, others can read it, it is longer than [`limits::CODE_FILE_MAX_BYTES`], or its
     /// first line is no code.
     pub fn from_file(path: &Path) -> Result<Self, CodeError> {
-        let file = File::open(path).map_err(FileError::io("open", path))?;
-        Self::read(file, path)
+        Self::read(File::open(path).map_err(not_opened(path))?, path)
     }
 
     /// The same of a file that can be read again and again. A pipe is given only once what was written to it, and to open
@@ -131,8 +144,7 @@ impl Code {
     /// Those of [`Code::from_file`], and [`CodeError::NotAFile`].
     pub fn from_regular_file(path: &Path) -> Result<Self, CodeError> {
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = File::options().read(true).custom_flags(flags).open(path);
-        let file = file.map_err(FileError::io("open", path))?;
+        let file = File::options().read(true).custom_flags(flags).open(path).map_err(not_opened(path))?;
         if !file.metadata().map_err(FileError::io("look at", path))?.is_file() {
             return Err(CodeError::NotAFile(path.to_owned()));
         }
@@ -141,6 +153,10 @@ impl Code {
 
     fn read(file: File, path: &Path) -> Result<Self, CodeError> {
         let metadata = file.metadata().map_err(FileError::io("look at", path))?;
+        // Before its mode: whoever makes a folder private cannot enter it any more.
+        if metadata.is_dir() {
+            return Err(CodeError::Folder(path.to_owned()));
+        }
         let (owner, me) = (metadata.uid(), rustix::process::geteuid().as_raw());
         if owner != me && owner != 0 {
             return Err(FileError::ForeignOwner { path: path.to_owned(), owner, me }.into());

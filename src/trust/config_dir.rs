@@ -91,6 +91,11 @@ impl ConfigDir {
         }
     }
 
+    /// Where a file of the folder would be, whether it is there or not; `None` where no variable says.
+    pub fn place(lookup: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
+        locate(lookup).ok().map(|folder| folder.join(name))
+    }
+
     /// The same for a folder that is already known.
     ///
     /// # Errors

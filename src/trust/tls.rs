@@ -41,6 +41,9 @@ pub enum TlsError {
     /// rustls did not take the configuration.
     #[error("cannot set up TLS 1.3 with this identity: {0}")]
     Setup(Error),
+    /// The other side did something else in the handshake.
+    #[error("it did not speak TLS correctly: {0}")]
+    Handshake(Error),
     /// The peer did not agree on [`ALPN`].
     #[error(
         "expected the protocol {}, the other side speaks {got}; use the same version of lanx on both machines",

@@ -6,18 +6,15 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::option::{Form, Setting};
+use super::option::{Form, Setting, is_for_one_run};
 use super::{Lookup, Origin, SettingError};
-use crate::limits::SETTINGS_BYTES_MAX;
+use crate::limits::{ALIKE_MIN, SETTINGS_BYTES_MAX};
 use crate::name::escape;
 use crate::trust::config_dir::ConfigDir;
 use crate::trust::private_file::{self, Guard};
 
 /// The file in the configuration folder.
 pub const FILE_NAME: &str = "config.toml";
-
-/// How alike two words are, of 1, for one to be meant by the other; what clap asks for, too.
-const ALIKE: f64 = 0.7;
 
 /// What the file says. Every line of it was checked.
 #[derive(Debug)]
@@ -52,6 +49,11 @@ impl File {
                 Err(wrong(&path, line, "not valid UTF-8; rewrite it as UTF-8".into()))
             }
         }
+    }
+
+    /// Where it would be; `None` where no variable says.
+    pub fn place(lookup: Lookup<'_>) -> Option<PathBuf> {
+        ConfigDir::place(lookup, FILE_NAME)
     }
 
     fn parse(path: &Path, text: &str, settings: &[Setting<'_>]) -> Result<File, SettingError> {
@@ -136,9 +138,13 @@ fn unknown_table(table: &str, settings: &[Setting<'_>]) -> String {
     format!("there are no options for [{}]; {meant}", escape(table))
 }
 
-fn unknown(table: Option<&str>, key: &str, known: &[&Setting<'_>], settings: &[Setting<'_>]) -> String {
+/// What to say of a key that no command has, or not this one.
+pub fn unknown(table: Option<&str>, key: &str, known: &[&Setting<'_>], settings: &[Setting<'_>]) -> String {
     let shown = escape(key);
     let elsewhere = settings.iter().find(|setting| setting.key == key);
+    if is_for_one_run(key) {
+        return format!("{shown} is about one run and cannot be set; give it on the command line");
+    }
     match (table, elsewhere.map(|setting| setting.command)) {
         (Some(table), Some(Some(command))) => {
             format!("{table} has no option {shown}; that is one of [{command}]")
@@ -155,7 +161,7 @@ fn unknown(table: Option<&str>, key: &str, known: &[&Setting<'_>], settings: &[S
 fn meant<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> String {
     let alike = words.map(|known| (strsim::jaro(word, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
     match alike {
-        Some((alike, known)) if alike > ALIKE => format!("did you mean {known}?"),
+        Some((alike, known)) if alike > ALIKE_MIN => format!("did you mean {known}?"),
         _ => "`lanx config` lists what can be set".into(),
     }
 }

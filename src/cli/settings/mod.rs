@@ -8,6 +8,7 @@ mod file;
 mod layers;
 mod option;
 mod show;
+mod variables;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -15,8 +16,9 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, FromArgMatches};
 
-pub use option::with_negations;
+pub use option::{takes_settings, with_negations};
 pub use show::{ConfigArgs, Shown, run};
+pub use variables::check as check_variables;
 
 use super::Failure;
 use super::args::{self, Args};

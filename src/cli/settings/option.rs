@@ -16,6 +16,11 @@ const WITHOUT: [&str; 4] = ["config", "completions", "man", "help"];
 /// options says.
 const GOES_ON: &str = "trust";
 
+/// Whether `key` is an option that nobody can set.
+pub fn is_for_one_run(key: &str) -> bool {
+    FOR_ONE_RUN.contains(&key)
+}
+
 /// Whether the command `name` goes on where what is set is wrong.
 pub fn goes_on(name: &str) -> bool {
     name == GOES_ON

@@ -14,7 +14,7 @@ use crate::cli::complaint::complaint;
 use crate::cli::exit::Exit;
 use crate::cli::json::{self, Event};
 use crate::cli::{Failure, args, examples, outlet, output};
-use crate::name::escape;
+use crate::name::{Escaped, escape};
 
 /// Show which options are in force, and where they come from
 ///
@@ -77,7 +77,7 @@ pub fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
             anyhow!("{} is no command that has options to set; `lanx config` lists them", escape(wanted));
         return Err(Failure::new(Exit::Usage, error));
     }
-    tell(&sections, file.as_ref(), args.json);
+    tell(&sections, &place(file.as_ref(), lookup), args.json);
     Ok(Exit::Success)
 }
 
@@ -114,9 +114,18 @@ fn complete<'a>(known: &[Setting<'a>], name: &str, mut chosen: Vec<Chosen<'a>>) 
     all.collect()
 }
 
-fn tell(sections: &[(&str, Vec<Chosen<'_>>)], file: Option<&File>, json: bool) {
-    if let (Some(file), false) = (file, json) {
-        output::line(format_args!("file: {}", crate::name::Escaped::path(&file.path)));
+/// The file, also where it is not there yet: somebody may want to write one.
+fn place(file: Option<&File>, lookup: Lookup<'_>) -> String {
+    match (file, File::place(lookup)) {
+        (Some(file), _) => Escaped::path(&file.path).to_string(),
+        (None, Some(path)) => format!("{} (none)", Escaped::path(&path)),
+        (None, None) => "(none)".into(),
+    }
+}
+
+fn tell(sections: &[(&str, Vec<Chosen<'_>>)], place: &str, json: bool) {
+    if !json {
+        output::line(format_args!("file: {place}"));
     }
     for (name, chosen) in sections {
         if !json {

@@ -8,15 +8,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Browse, Sighting};
 use crate::limits::{FIND_FOR, FIND_SETTLE, PORT_DEFAULT};
-use crate::transport::tcp::address::Peer;
+use crate::transport::tcp::address::{Peer, shown};
 use crate::transport::tcp::connect::{ConnectError, resolve};
 
 /// Why a HOST leads nowhere. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LocateError {
     #[error(
-        "cannot find {peer}: {reason}, and no receiver of that name answers on this network; check the name (`lanx list` shows those \
-         that answer), or use the address that `lanx recv` shows"
+        "cannot find {peer}: {reason}, and no receiver of that name answers; see `lanx list`, or use the address that `lanx recv` shows"
     )]
     Unknown { peer: Peer, reason: String },
     #[error(
@@ -58,7 +57,7 @@ pub async fn locate(peers: &mut [Peer]) -> Result<(), LocateError> {
                 let places = several.iter().filter_map(|sighting| sighting.addrs.first());
                 return Err(LocateError::Ambiguous {
                     peer: peer.clone(),
-                    places: places.map(ToString::to_string).collect(),
+                    places: places.map(shown).collect(),
                 });
             }
         };

@@ -124,6 +124,23 @@ impl fmt::Display for Peer {
     }
 }
 
+/// An address as a person may type it: where it is of one link, with the name of the interface and not its number.
+pub fn shown(addr: &SocketAddr) -> String {
+    let interface = match addr {
+        SocketAddr::V6(addr) if addr.scope_id() != 0 => interface(addr.scope_id()),
+        _ => None,
+    };
+    match interface {
+        Some(name) => format!("[{}%{name}]:{}", addr.ip(), addr.port()),
+        None => addr.to_string(),
+    }
+}
+
+fn interface(index: u32) -> Option<String> {
+    let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default().into_iter();
+    interfaces.find(|interface| interface.index == Some(index)).map(|interface| interface.name)
+}
+
 /// How another machine would name this one: an address of ours, with the port where it is not the usual one.
 pub fn as_typed(ip: IpAddr, port: u16) -> String {
     Peer::new(ip.to_string(), port).to_string()
@@ -184,6 +201,21 @@ mod tests {
         ] {
             assert!(text.parse::<Peer>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_link_is_shown_by_its_name_where_it_has_one() {
+        let loopback =
+            if_addrs::get_if_addrs().unwrap().into_iter().find(|interface| interface.is_loopback());
+        let Some((index, name)) = loopback.and_then(|interface| Some((interface.index?, interface.name)))
+        else {
+            return;
+        };
+        let shown = |text: &str| super::shown(&text.parse().unwrap());
+        assert_eq!(shown(&format!("[fe80::1%{index}]:9")), format!("[fe80::1%{name}]:9"));
+        assert_eq!(shown("[fe80::1%999999]:9"), "[fe80::1%999999]:9");
+        assert_eq!(shown("[fe80::1]:9"), "[fe80::1]:9");
+        assert_eq!(shown("10.0.0.1:9"), "10.0.0.1:9");
     }
 
     #[test]

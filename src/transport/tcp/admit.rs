@@ -1,5 +1,6 @@
 //! The receiver's door: TLS, and the code for those who are not known.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -16,6 +17,7 @@ use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Wishes};
 use crate::protocol::preface::PrefaceError;
 use crate::protocol::seal::{Cipher, SealError, SessionSecret};
+use crate::protocol::text::Text;
 use crate::session::{End, PeerMisbehaved};
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::guesses::{AfterWrong, Attempt, Outdated, Wait};
@@ -52,13 +54,16 @@ pub(super) enum Refusal {
     #[error("it hung up without a word")]
     Silent,
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     #[error(transparent)]
     Preface(#[from] PrefaceError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("{0}")]
     End(#[from] End),
+    /// It does not want to come in, and says why.
+    #[error("{0}")]
+    Left(Text),
     /// It was let in, and went before it had its turn.
     #[error("it waits no longer: {0}")]
     LeftQueue(End),
@@ -104,6 +109,7 @@ impl Refusal {
         Some(match self {
             Refusal::WentForCode(_)
             | Refusal::Silent
+            | Refusal::Left(_)
             | Refusal::Away
             | Refusal::Late
             | Refusal::Surplus
@@ -131,7 +137,7 @@ pub(super) async fn admit(
     addr: SocketAddr,
     receptionist: &dyn Receptionist,
 ) -> Result<Guest, Refusal> {
-    let stream = TlsAcceptor::from(house.tls.clone()).accept(stream).await?;
+    let stream = TlsAcceptor::from(house.tls.clone()).accept(stream).await.map_err(no_handshake)?;
     let (socket, connection) = stream.get_ref();
     // Not before: those who get no further are many.
     let socket = socket.as_fd().try_clone_to_owned().map_err(|error| Refusal::Here(error.to_string()))?;
@@ -167,6 +173,19 @@ pub(super) async fn admit(
     })
 }
 
+/// What the system says of a handshake may be what TLS says: then it is no matter of the network.
+fn no_handshake(error: io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            End::Lost("the other side closed it".into()).into()
+        }
+        _ => match error.downcast() {
+            Ok(error) => TlsError::Handshake(error).into(),
+            Err(error) => Refusal::Io(error),
+        },
+    }
+}
+
 struct Visit<'a> {
     house: &'a House,
     peer: Fingerprint,
@@ -181,6 +200,7 @@ impl Visit<'_> {
     async fn hello(&mut self) -> Result<Hello, Refusal> {
         match self.reader.next(HANDSHAKE_TIMEOUT).await? {
             SenderMessage::Hello(hello) => Ok(hello),
+            SenderMessage::Leave { text } => Err(Refusal::Left(text)),
             _ => Err(unexpected("a hello")),
         }
     }

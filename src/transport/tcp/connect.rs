@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::address::Peer;
+use super::address::{Peer, shown};
 use super::tune;
 use crate::limits::{CONNECT_STAGGER, CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::protocol::VERSION;
@@ -24,6 +24,16 @@ pub enum ConnectError {
     Unknown { host: String, reason: String },
     #[error("cannot reach {peer}: {}; {}", list(peer, attempts), advice(peer, attempts))]
     Unreachable {
+        peer: Peer,
+        #[source]
+        attempts: Attempts,
+    },
+    #[error(
+        "cannot reach {peer}: that is this machine's own name, and nothing listens here on port {}; give the other machine's \
+         address (`lanx list` shows the receivers)",
+        peer.port
+    )]
+    OwnName {
         peer: Peer,
         #[source]
         attempts: Attempts,
@@ -67,29 +77,54 @@ fn list(peer: &Peer, attempts: &Attempts) -> String {
     let text = |error: &io::Error| match error.kind() {
         io::ErrorKind::ConnectionRefused => "refused the connection".into(),
         io::ErrorKind::TimedOut => format!("did not answer within {} s", CONNECT_TIMEOUT.as_secs()),
+        io::ErrorKind::HostUnreachable => "cannot be reached (no route to it)".into(),
+        io::ErrorKind::NetworkUnreachable => "is on a network that cannot be reached from here".into(),
+        io::ErrorKind::PermissionDenied => "may not be connected to (permission denied)".into(),
         _ => format!("failed: {error}"),
     };
-    let texts = attempts.0.iter().map(|(addr, error)| match text(error) {
+    let text = |addr: &SocketAddr, error: &io::Error| match lacks_interface(addr, error) {
+        true => "is a link-local address, which says nothing without an interface".into(),
+        false => text(error),
+    };
+    let texts = attempts.0.iter().map(|(addr, error)| match text(addr, error) {
         // The address is what the user typed.
         text if addr.to_string() == peer.to_string() => format!("it {text}"),
-        text => format!("{addr} {text}"),
+        text => format!("{} {text}", shown(addr)),
     });
     texts.collect::<Vec<String>>().join(", ")
 }
 
+/// Whether the system cannot know on which of its links the address is.
+fn lacks_interface(addr: &SocketAddr, error: &io::Error) -> bool {
+    let SocketAddr::V6(addr) = addr else { return false };
+    error.kind() == io::ErrorKind::InvalidInput && addr.ip().is_unicast_link_local() && addr.scope_id() == 0
+}
+
 /// What to do, given how the addresses of one machine failed.
 fn advice(peer: &Peer, attempts: &Attempts) -> String {
+    if attempts.0.iter().any(|(addr, error)| lacks_interface(addr, error)) {
+        let example = Peer::new(format!("{}%eth0", peer.host), peer.port);
+        return format!("name the interface, as in {example}");
+    }
     let any = |kind| attempts.0.iter().any(|(_, error)| error.kind() == kind);
+    // A firewall drops what comes, or answers that there is no way to the machine (IPv4) or that there may be none (IPv6).
+    let silent = any(io::ErrorKind::TimedOut);
+    let rejected = any(io::ErrorKind::HostUnreachable) || any(io::ErrorKind::PermissionDenied);
     let port = peer.port;
-    match (any(io::ErrorKind::ConnectionRefused), any(io::ErrorKind::TimedOut)) {
-        (true, false) => "start `lanx recv` there, or give the port that it shows, as HOST:PORT".into(),
-        (true, true) => {
+    match (any(io::ErrorKind::ConnectionRefused), silent, rejected) {
+        (true, false, false) => {
+            "start `lanx recv` there, or give the port that it shows, as HOST:PORT".into()
+        }
+        (true, _, _) => {
             format!("start `lanx recv` there, and check that a firewall there lets TCP port {port} in")
         }
-        (false, true) => format!(
+        (false, true, false) => format!(
             "check the address, that the machine is on, and that a firewall there lets TCP port {port} in"
         ),
-        (false, false) => "check the address, and that this machine is on that network".into(),
+        (false, _, true) => format!(
+            "check the address, that this machine is on that network, and that a firewall there lets TCP port {port} in"
+        ),
+        (false, false, false) => "check the address, and that this machine is on that network".into(),
     }
 }
 
@@ -149,13 +184,50 @@ pub async fn resolve(peer: &Peer) -> Result<Vec<SocketAddr>, ConnectError> {
     let lookup = tokio::net::lookup_host((peer.host.as_str(), peer.port));
     let addrs: Vec<SocketAddr> = match timeout(HANDSHAKE_TIMEOUT, lookup).await {
         Err(_) => return Err(unknown("the name service does not answer".into())),
-        Ok(Err(e)) => return Err(unknown(e.to_string())),
+        Ok(Err(error)) => {
+            tracing::info!("{}: {error}", peer.host);
+            return Err(unknown(unresolved(&peer.host, &error)));
+        }
         Ok(Ok(addrs)) => addrs.collect(),
     };
     if addrs.is_empty() {
         return Err(unknown("it has no address".into()));
     }
     Ok(addrs)
+}
+
+/// What the resolver says, in plain words; the standard library has its own only in a text.
+fn unresolved(host: &str, error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.strip_prefix("failed to lookup address information: ") {
+        None => text,
+        Some(reason) if reason.starts_with("Temporary failure") || reason.starts_with("Try again") => {
+            "the name service does not answer".into()
+        }
+        Some(_) if host.contains('%') => "this machine has no interface of that name".into(),
+        Some(_) => "no machine of that name is known".into(),
+    }
+}
+
+/// Why none of the attempts came to anything. Machines that were cloned often have one name, and whoever means the other one is
+/// led to this one.
+fn unreachable(peer: Peer, attempts: Attempts, own: &[IpAddr]) -> ConnectError {
+    let is_local = |ip: IpAddr| ip.is_loopback() || own.contains(&ip);
+    let is_own = |(addr, error): &(SocketAddr, io::Error)| {
+        is_local(addr.ip().to_canonical()) && error.kind() == io::ErrorKind::ConnectionRefused
+    };
+    let means_this_machine = peer.host.parse::<IpAddr>().is_ok()
+        || peer.host.eq_ignore_ascii_case("localhost")
+        || peer.host.contains('%');
+    let is_own_name = peer.found.is_none() && !means_this_machine && attempts.0.iter().all(is_own);
+    match is_own_name {
+        true => ConnectError::OwnName { peer, attempts },
+        false => ConnectError::Unreachable { peer, attempts },
+    }
+}
+
+fn own_addresses() -> Vec<IpAddr> {
+    if_addrs::get_if_addrs().unwrap_or_default().into_iter().map(|interface| interface.ip()).collect()
 }
 
 async fn connect_one(addr: SocketAddr) -> io::Result<TcpStream> {
@@ -192,9 +264,64 @@ async fn first(peer: &Peer, addrs: Vec<SocketAddr>) -> Result<Connected, Connect
             // A task that was cancelled or panicked has no address to speak of.
             Some(Err(error)) => tracing::debug!("a connection attempt ended: {error}"),
             None if !more => {
-                return Err(ConnectError::Unreachable { peer: peer.clone(), attempts: Attempts(attempts) });
+                return Err(unreachable(peer.clone(), Attempts(attempts), &own_addresses()));
             }
             None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unreachable(peer: &str, attempts: &[(&str, i32)]) -> String {
+        let attempt =
+            |(addr, code): &(&str, i32)| (addr.parse().unwrap(), io::Error::from_raw_os_error(*code));
+        let attempts = Attempts(attempts.iter().map(attempt).collect());
+        super::unreachable(peer.parse().unwrap(), attempts, &["10.0.0.7".parse().unwrap()]).to_string()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_name_that_leads_to_this_machine_is_called_its_own_and_an_address_is_not() {
+        const ECONNREFUSED: i32 = 111;
+        for addr in ["127.0.1.1:7269", "10.0.0.7:7269", "[::1]:7269"] {
+            let text = unreachable("desk", &[(addr, ECONNREFUSED)]);
+            assert!(text.contains("this machine's own name") && text.contains("`lanx list`"), "{text}");
+        }
+        let others =
+            [("desk", "10.0.0.8:7269"), ("localhost", "127.0.0.1:7269"), ("10.0.0.7", "10.0.0.7:7269")];
+        for (peer, addr) in others {
+            let text = unreachable(peer, &[("127.0.0.1:7269", ECONNREFUSED), (addr, ECONNREFUSED)]);
+            assert!(text.contains("start `lanx recv` there"), "{text}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_firewall_that_rejects_is_named_with_the_port_as_one_that_drops_is() {
+        const EACCES: i32 = 13;
+        const ETIMEDOUT: i32 = 110;
+        const EHOSTUNREACH: i32 = 113;
+        for code in [EACCES, ETIMEDOUT, EHOSTUNREACH] {
+            let text = unreachable("nas", &[("10.0.0.1:7269", code)]);
+            assert!(text.contains("a firewall there lets TCP port 7269 in"), "{text}");
+            assert!(!text.contains("os error"), "{text}");
+        }
+        let text = unreachable("nas", &[("10.0.0.1:7269", EHOSTUNREACH)]);
+        assert!(text.contains("that this machine is on that network"), "{text}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_link_local_address_without_an_interface_is_told_how_to_name_one() {
+        const EINVAL: i32 = 22;
+        for (peer, example) in [("fe80::1", "fe80::1%eth0"), ("[fe80::1]:9", "[fe80::1%eth0]:9")] {
+            let text = unreachable(peer, &[("[fe80::1]:7269", EINVAL)]);
+            assert!(text.ends_with(&format!("; name the interface, as in {example}")), "{text}");
+        }
+        let text = unreachable("nas", &[("10.0.0.1:7269", EINVAL)]);
+        assert!(!text.contains("interface"), "{text}");
     }
 }

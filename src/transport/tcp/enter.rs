@@ -14,16 +14,16 @@ use super::Connections;
 use super::address::Peer;
 use super::connect::{self, ConnectError, Connected};
 use super::control::{MessageReader, MessageWriter};
-use crate::limits::{BEAT_INTERVAL, HANDSHAKE_TIMEOUT, QUEUE_NEWS_INTERVAL};
+use crate::limits::{BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, QUEUE_NEWS_INTERVAL};
 use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 use crate::protocol::seal::{Cipher, SessionSecret};
 use crate::session::{End, PeerMisbehaved};
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::house::{FirstSight, Standing, Visitor};
-use crate::trust::pairing::{ChannelBinding, Initiator, PairingError, Setting};
-use crate::trust::peer_store::PeerStoreError;
-use crate::trust::peers::KnownHost;
+use crate::trust::pairing::{ChannelBinding, Initiator, Setting};
 use crate::trust::tls;
+
+pub use super::enter_error::EnterError;
 
 pub(super) type Reader = MessageReader<ReadHalf<TlsStream<TcpStream>>>;
 pub(super) type Writer = MessageWriter<WriteHalf<TlsStream<TcpStream>>>;
@@ -63,69 +63,6 @@ pub enum Acquaintance {
     FirstSight,
 }
 
-/// Why a sender did not get in. Each says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum EnterError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error("{addr} did not let us in: {end}; try again, and see what `lanx recv` says there")]
-    Handshake { addr: SocketAddr, end: End },
-    #[error(
-        "the encrypted connection to {addr} failed: {reason}; try again, and see that both machines have the same lanx"
-    )]
-    Tls { addr: SocketAddr, reason: String },
-    #[error("{addr} hung up during the handshake; it may be too busy with others, try again")]
-    HungUp { addr: SocketAddr },
-    #[error(
-        "{addr} hung up while the code was being proved; see what `lanx recv` says there, and that it is the machine that you mean"
-    )]
-    HungUpOnCode { addr: SocketAddr },
-    #[error(transparent)]
-    Store(#[from] PeerStoreError),
-    #[error(
-        "THE KEY OF {peer} HAS CHANGED, and nothing was sent. It was {was} and is {now}. Either lanx was set up anew there, or somebody is \
-         pretending to be that machine; if you know why it changed, `lanx trust remove {address}` and send again"
-    )]
-    KeyChanged { peer: Peer, address: Box<str>, was: Fingerprint, now: Fingerprint },
-    #[error(
-        "{peer} announces the key {announced} and has {now}: it is being set up anew, or somebody else answers in its place; nothing \
-         was sent, name it by its address: lanx send FILE HOST"
-    )]
-    OtherKey { peer: Peer, announced: Fingerprint, now: Fingerprint },
-    #[error(
-        "{peer} IS NOT WHO ANSWERED AT {known} BEFORE: it was found by that name and has the key {now}, not {was}. Either it is another \
-         receiver, or somebody is pretending to be that machine, and nothing was sent; if it is another one, name it by its address, \
-         and if lanx was set up anew there, `lanx trust remove {known}` and send again",
-        known = known.address, was = known.fingerprint
-    )]
-    Namesake { peer: Peer, known: Box<KnownHost>, now: Fingerprint },
-    #[error(
-        "{peer} was found by a name that anybody on this network can announce, and was never sent to from here, so nothing was sent; \
-         name it by its address, send to it once from a terminal, or give both sides the same code with LANX_CODE or --code-file"
-    )]
-    OnlyFound { peer: Peer },
-    #[error("{peer} does not know this machine and wants the code that it shows")]
-    CodeWanted { peer: Peer },
-    #[error("{peer} lets everybody in and was never seen before; its key is {key}")]
-    FirstSight { peer: Peer, key: Fingerprint },
-    #[error(
-        "{peer} does not know this machine, and there is no code to prove to it; start `lanx recv` there in a terminal and \
-         send from one, or give both sides the same code with LANX_CODE or --code-file, or copy your identity there (docs: SECURITY.md)"
-    )]
-    NoCode { peer: Peer },
-    #[error("{peer} has another code than the one given; look at its screen and try again")]
-    WrongCode { peer: Peer },
-    #[error(
-        "{peer} could not prove that it knows the code: it is not the machine you think it is, or somebody in between \
-         changes what is sent; nothing was sent, look at the address and the code before trying again"
-    )]
-    Impostor { peer: Peer },
-    #[error("{peer} has heard too many wrong codes; try again in {seconds} s")]
-    Later { peer: Peer, seconds: u32 },
-    #[error(transparent)]
-    Pairing(PairingError),
-}
-
 /// What a sender comes with, besides its identity.
 #[derive(Clone, Copy)]
 pub struct Errand<'a> {
@@ -138,32 +75,6 @@ pub struct Errand<'a> {
     pub patience: Duration,
     /// Hears why it does not begin, and whenever that changes.
     pub waits: &'a dyn Fn(&Waiting),
-}
-
-impl EnterError {
-    /// Whether the same may succeed in a moment, with nobody doing anything about it.
-    pub fn is_passing(&self) -> bool {
-        match self {
-            EnterError::Connect(error) => !matches!(error, ConnectError::OtherVersion { .. }),
-            EnterError::Handshake { .. }
-            | EnterError::Tls { .. }
-            | EnterError::HungUp { .. }
-            | EnterError::HungUpOnCode { .. }
-            | EnterError::Later { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// Whether the receiver, or the network, ended the connection without a word, and nothing speaks against trying once more.
-    /// Something does once the code was in use: each time whoever poses as the receiver can test another one with it.
-    pub fn was_hung_up_on(&self) -> bool {
-        matches!(
-            self,
-            EnterError::Connect(ConnectError::HungUp { .. })
-                | EnterError::HungUp { .. }
-                | EnterError::Handshake { end: End::Lost(_), .. }
-        )
-    }
 }
 
 /// Connects to `peer` and is let in. `wanted` says how many data connections to ask for, given the round trip.
@@ -190,20 +101,18 @@ pub async fn enter(
     let receiver = tls::established_peer(connection).map_err(|e| failed(e.to_string()))?;
     let binding = tls::channel_binding(connection).map_err(|e| failed(e.to_string()))?;
     let secret = tls::session_secret(connection).map_err(|e| failed(e.to_string()))?;
-    let standing = recognise(peer, visitor, receiver)?;
     let (read_half, write_half) = split(stream);
-    let mut greeting = Greeting {
-        peer,
-        addr,
-        visitor,
-        receiver,
-        binding,
-        standing,
-        reader: MessageReader::new(read_half),
-        writer: MessageWriter::new(write_half),
+    let (reader, writer) = (MessageReader::new(read_half), MessageWriter::new(write_half));
+    let standing = match recognise(peer, visitor, receiver) {
+        Ok(standing) => standing,
+        Err(error) => return Err(leave(reader, writer, error).await),
     };
+    let mut greeting = Greeting { peer, addr, visitor, receiver, binding, standing, reader, writer };
     let wanted = wanted(round_trip);
-    let (session, share, cipher, acquaintance) = greeting.run(errand, wanted.most).await?;
+    let (session, share, cipher, acquaintance) = match greeting.run(errand, wanted.most).await {
+        Ok(welcome) => welcome,
+        Err(error) => return Err(leave(greeting.reader, greeting.writer, error).await),
+    };
     if standing != Standing::Known || acquaintance == Acquaintance::Paired {
         remember(visitor, peer.address(), receiver).await;
     }
@@ -221,6 +130,20 @@ pub async fn enter(
         receiver,
         acquaintance,
     })
+}
+
+/// Tells the receiver why it goes, where that is for its user to know.
+async fn leave(mut reader: Reader, mut writer: Writer, error: EnterError) -> EnterError {
+    let Some(text) = error.parting() else { return error };
+    writer.put(&SenderMessage::Leave { text: text.into() });
+    let goodbye = async {
+        // To close with words unread would destroy what was said.
+        if writer.close().await.is_ok() {
+            while reader.next::<ReceiverMessage>(GOODBYE_TIMEOUT).await.is_ok() {}
+        }
+    };
+    let _ = timeout(GOODBYE_TIMEOUT, goodbye).await;
+    error
 }
 
 /// What is known of a receiver that has this key, unless that speaks against it.

@@ -12,6 +12,7 @@ mod control;
 mod data_connections;
 mod door;
 pub mod enter;
+mod enter_error;
 mod guests;
 mod hosting;
 pub mod knock;

@@ -1,0 +1,35 @@
+//! Values on the command line, refused in words that say what is expected.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+/// A number in this range, of whatever `unit`, which may be nothing.
+pub fn number<T>(
+    range: RangeInclusive<T>,
+    unit: &'static str,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
+{
+    move |text| match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => {
+            let space = if unit.is_empty() { "" } else { " " };
+            Err(format!("expected a number from {} to {}{space}{unit}", range.start(), range.end()))
+        }
+    }
+}
+
+/// So many seconds.
+pub fn seconds(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync + 'static {
+    number(range, "seconds")
+}
+
+/// Where to listen.
+pub fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected ADDR:PORT, as in 127.0.0.1:7269 or [::]:7269".into())
+}
