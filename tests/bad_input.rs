@@ -16,7 +16,6 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
 use common::*;
 
@@ -193,17 +192,16 @@ fn a_host_that_does_not_resolve_is_named() {
 fn a_port_that_refuses_is_named_with_the_question_to_ask() {
     let scene = Scene::new();
     make(&scene.src, "file", 1);
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    let output = scene.send(&["file"], free);
-    output.expect_complaint(3, &[&free.to_string(), "refused", "lanx recv"]);
-    assert!(output.took < Duration::from_secs(5));
+    let (_held, addr) = refusing();
+    scene.send(&["file"], addr).expect_complaint(3, &[&addr.to_string(), "refused", "lanx recv"]);
 }
 
 #[test]
 fn every_address_of_a_name_that_refuses_is_named() {
     let scene = Scene::new();
     make(&scene.src, "file", 1);
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let (_held, addr) = refusing();
+    let port = addr.port();
     let output = scene.send(&["file"], format!("localhost:{port}"));
     output.expect_complaint(3, &[&format!("localhost:{port}"), &format!("127.0.0.1:{port} refused")]);
 }
@@ -230,7 +228,6 @@ fn a_peer_that_never_answers_is_left_after_a_bounded_wait() {
     let addr = listener.local_addr().unwrap();
     let output = scene.send(&["file"], addr);
     output.expect_complaint(3, &[&addr.to_string(), "said nothing for 10 s"]);
-    assert!(output.took < Duration::from_secs(20), "{:?}", output.took);
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod common;
 
 use std::io::{Read, Write, pipe};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::weather::{Forecast, Weather, seed};
 use common::*;
@@ -44,7 +44,7 @@ fn a_rate_that_was_set_is_named_to_people_and_to_scripts() {
     let file = make(&scene.src, "file", 4 * MIB);
     let sent = scene.send_with(&["--limit", "4M", "--json"], &[&file], receiver.addr);
     let (named, share) = limit(&sent);
-    assert!(named == "limit" && share > 0.4, "{named} {share}");
+    assert!(named == "limit" && share >= 0.4, "{named} {share}");
     let other = make(&scene.src, "other", 4 * MIB);
     let sent = scene.send_with(&["--limit", "4M"], &[&other], receiver.addr);
     sent.expect_success().expect_out(&["; limited by --limit (chunks waited for their turn "]);
@@ -102,15 +102,16 @@ fn what_both_ends_did_with_their_time_adds_up() {
         let scene = Scene::new();
         let receiver = scene.receiver();
         let file = make(&scene.src, "file", size);
+        let started = Instant::now();
         let sent = scene.send_with(&["-c", "2", "--json"], &[&file], receiver.addr);
         let events = sent.expect_success().events();
-        adds_up(events.last().unwrap());
+        adds_up(events.last().unwrap(), started.elapsed());
     }
 }
 
+/// Each thread spends no more than there is, which is less than `time` however long it was kept from running.
 #[track_caller]
-fn adds_up(done: &Value) {
-    let seconds = done["seconds"].as_f64().unwrap();
+fn adds_up(done: &Value, time: Duration) {
     for (end, threads, stages) in [
         ("sender", 3.0, ["read", "hash", "seal", "send"]),
         ("receiver", 2.0, ["receive", "open", "hash", "write"]),
@@ -121,14 +122,15 @@ fn adds_up(done: &Value) {
             .filter(|(name, _)| !name.starts_with("busy"))
             .map(|(_, time)| time.as_f64().unwrap())
             .sum();
-        assert!(sum <= seconds * threads + 0.5, "{end}: {sum} s: {done}");
+        assert!(sum <= time.as_secs_f64() * threads, "{end}: {sum} s: {done}");
         for stage in stages {
             assert!(times[stage].as_f64().unwrap() > 0.0, "{end} {stage}: {done}");
         }
     }
 }
 
-/// Both ends on one CPU, as in a container that has no more.
+/// Both ends on one CPU, as in a container that has no more. Where others keep it busy too, it is not the transfer's own, and
+/// not named; which is decided is tested beside the code, and here that what is measured gets there.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_cpu_without_rest_is_named() {
@@ -143,6 +145,17 @@ fn a_cpu_without_rest_is_named() {
         let file = make(&scene.src, "file", 256 * MIB);
         scene.send_with(&["--json"], &[&file], receiver.addr)
     });
-    let (named, share) = limit(&sent.join().unwrap());
-    assert!(["sender_cpu", "receiver_cpu"].contains(&&*named) && share > 0.9, "{named} {share}");
+    let sent = sent.join().unwrap();
+    let events = sent.expect_success().events();
+    let done = events.last().unwrap();
+    let mut names = Vec::new();
+    for (end, name) in [("sender", "sender_cpu"), ("receiver", "receiver_cpu")] {
+        let busy = done["spent"][end]["busy"].as_f64().unwrap();
+        let own = done["spent"][end]["busy_own"].as_f64().unwrap();
+        assert!(0.0 < own && own <= busy && busy <= 1.0, "{end}: {done}");
+        // As `bottleneck` decides.
+        names.extend((busy >= 0.9 && own >= 0.2).then_some(name));
+    }
+    let named = done["limit"]["by"].as_str();
+    assert!(names.is_empty() || named.is_some_and(|named| names.contains(&named)), "{names:?}: {done}");
 }

@@ -99,9 +99,8 @@ fn nobody_answers() {
 #[test]
 fn nothing_listens() {
     let scene = Scene::new();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let host = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    let (_held, addr) = refusing();
+    let host = addr.to_string();
     let golden = "cannot reach HOST: it refused the connection; start `lanx recv` there, or give the port that it shows, as \
                   HOST:PORT";
     expect(&scene.send(&[&letter(&scene)], &host), 3, &[(&host, "HOST")], golden);
@@ -149,13 +148,14 @@ fn the_code_is_refused() {
 fn the_key_has_changed() {
     let scene = Scene::new();
     let first = scene.receiver_of("bob", &[], Some(CODE));
-    let host = first.addr.to_string();
+    let relay = Relay::to(first.addr);
+    let host = relay.addr.to_string();
     let file = letter(&scene);
     scene.send_by("alice", Some(CODE), &file, &host).expect_code(0);
-    drop(first);
     let mut command = scene.lanx_as("mallory");
     command.env("LANX_CODE", CODE);
-    let _second = Receiver::start_as(command, &host, &[], &scene.dst);
+    let second = Receiver::start_as(command, "127.0.0.1:0", &[], &scene.dst);
+    relay.lead_to(second.addr);
     let output = scene.send_by("alice", None, &file, &host);
     let text = with_names(&output, &[(&host, "HOST")]);
     let (was, now) = text.split_once(" to ").unwrap();

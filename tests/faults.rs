@@ -14,7 +14,6 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -22,8 +21,8 @@ use common::*;
 
 const LARGE: usize = 64 * CHUNK;
 
-/// Far below the time after which a silent peer counts as lost: who is told, or sees a connection close, acts on it.
-const PROMPTLY: Duration = Duration::from_secs(15);
+/// A silent peer counts as lost later than any test waits: who is told, or sees a connection close, acts on it.
+const PATIENT: [&str; 2] = ["--timeout", "600"];
 
 /// Starts to send `file` and returns when some of it is at the receiver and nothing more comes through.
 fn send_half(scene: &Scene, receiver: &Receiver, file: &Path, flags: &[&str]) -> (Relay, Process, u64) {
@@ -66,10 +65,11 @@ fn a_killed_receiver_ends_the_sender_promptly_with_what_to_do() {
     let scene = Scene::new();
     let mut receiver = scene.receiver();
     let file = make(&scene.src, "file", LARGE);
-    let (relay, sender, arrived) = send_half(&scene, &receiver, &file, &["--retry-for", "0"]);
+    let (relay, sender, arrived) =
+        send_half(&scene, &receiver, &file, &["--retry-for", "0", "--timeout", "600"]);
     receiver.process.kill();
     let relay_addr = relay.addr.to_string();
-    sender.finish(PROMPTLY).expect_complaint(3, &[&relay_addr, "run the same command again"]);
+    sender.finish(PATIENCE).expect_complaint(3, &[&relay_addr, "run the same command again"]);
     resume(&scene, &scene.receiver(), &file, arrived);
 }
 
@@ -77,11 +77,11 @@ fn a_killed_receiver_ends_the_sender_promptly_with_what_to_do() {
 fn an_interrupted_sender_says_how_far_it_came_and_the_receiver_goes_on() {
     for signal in [Signal::INT, Signal::TERM] {
         let scene = Scene::new();
-        let receiver = scene.receiver();
+        let receiver = scene.receiver_with(&PATIENT);
         let file = make(&scene.src, "file", LARGE);
-        let (_relay, sender, arrived) = send_half(&scene, &receiver, &file, &[]);
+        let (_relay, sender, arrived) = send_half(&scene, &receiver, &file, &PATIENT);
         sender.signal(signal);
-        let output = sender.finish(PROMPTLY);
+        let output = sender.finish(PATIENCE);
         output
             .expect_complaint(130, &["interrupted", "of 16.0 MiB had arrived", "run the same command again"]);
         receiver.wait_for_stderr("the sender was interrupted");
@@ -92,13 +92,13 @@ fn an_interrupted_sender_says_how_far_it_came_and_the_receiver_goes_on() {
 #[test]
 fn an_interrupted_receiver_tells_the_sender_and_keeps_what_arrived() {
     let scene = Scene::new();
-    let receiver = scene.receiver();
+    let receiver = scene.receiver_with(&PATIENT);
     let file = make(&scene.src, "file", LARGE);
-    let (relay, sender, arrived) = send_half(&scene, &receiver, &file, &[]);
+    let (relay, sender, arrived) = send_half(&scene, &receiver, &file, &PATIENT);
     receiver.process.signal(Signal::INT);
-    receiver.process.finish(PROMPTLY).expect_complaint(130, &["from 127.0.0.1: interrupted"]);
+    receiver.process.finish(PATIENCE).expect_complaint(130, &["from 127.0.0.1: interrupted"]);
     let relay_addr = relay.addr.to_string();
-    sender.finish(PROMPTLY).expect_complaint(3, &[&relay_addr, "the receiver was stopped"]);
+    sender.finish(PATIENCE).expect_complaint(3, &[&relay_addr, "the receiver was stopped"]);
     resume(&scene, &scene.receiver(), &file, arrived);
 }
 
@@ -110,7 +110,7 @@ fn an_idle_receiver_can_be_interrupted() {
     let file = make(&scene.src, "file", 1);
     scene.send(&[&file], receiver.addr).expect_success();
     receiver.process.signal(Signal::INT);
-    let output = receiver.process.finish(PROMPTLY);
+    let output = receiver.process.finish(PATIENCE);
     output.expect_code(130);
     assert_eq!(output.err(), "");
 }
@@ -124,7 +124,7 @@ fn a_sender_can_be_interrupted_while_nobody_answers() {
     // It is connected, so it waits for an answer and for signals.
     let _connection = listener.accept().unwrap();
     sender.signal(Signal::INT);
-    sender.finish(Duration::from_secs(8)).expect_complaint(130, &["interrupted before anything was sent"]);
+    sender.finish(PATIENCE).expect_complaint(130, &["interrupted before anything was sent"]);
 }
 
 #[test]
@@ -135,8 +135,10 @@ fn a_sender_can_be_interrupted_while_its_connections_are_not_answered() {
     let relay = Relay::holding_after(receiver.addr, 0);
     let sender = scene.start_send(&["-c", "16"], &[&file], relay.addr);
     wait_until("the sender opens a data connection", PATIENCE, || relay.data_connections() > 0);
+    // Of somebody who has offered nothing yet the receiver says nothing.
+    wait_until("the file is offered", PATIENCE, || part_path(&scene.dst, "file").exists());
     sender.signal(Signal::INT);
-    sender.finish(PROMPTLY).expect_complaint(130, &["interrupted"]);
+    sender.finish(PATIENCE).expect_complaint(130, &["interrupted"]);
     receiver.wait_for_stderr("the sender was interrupted");
 }
 
@@ -148,7 +150,7 @@ fn survives_cut(flags: &[&str], file_bytes: usize, kind: Kind, nth: usize, at: u
     let relay = Relay::with_fault(receiver.addr, Fault { kind, nth, at: at as u64, harm: Harm::Cut });
     let what = format!("{flags:?}: {kind:?} connection {nth} cut at byte {at}, file of {file_bytes}");
     let mut sender = scene.start_send(flags, &[&file], relay.addr);
-    wait_until(&format!("the sender ends: {what}"), PROMPTLY, || !sender.is_running());
+    wait_until(&format!("the sender ends: {what}"), PATIENCE, || !sender.is_running());
     let output = sender.finish(PATIENCE);
     assert_eq!(output.code, Some(0), "{what}: {}", output.err());
     assert_arrived(&[&file], &scene.dst);

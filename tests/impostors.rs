@@ -93,13 +93,14 @@ fn a_man_in_the_middle_who_does_not_know_the_code_is_refused_by_both_sides() {
 fn a_man_in_the_middle_of_a_paired_couple_is_refused_by_both_sides() {
     let scene = Scene::new();
     let receiver = scene.receiver_of("bob", &[], Some(CODE));
-    let addr = receiver.addr.to_string();
-    scene.send_by("alice", Some(CODE), &make(&scene.src, "first", 5), &addr).expect_code(0);
+    let relay = Relay::to(receiver.addr);
+    scene.send_by("alice", Some(CODE), &make(&scene.src, "first", 5), relay.addr).expect_code(0);
     drop(receiver);
     let arrived = listing(&scene.dst);
 
-    let mallory = Mallory::lets_everybody_in(&addr, &scene);
-    scene.send_by("alice", None, &letter(&scene), &addr).expect_complaint(4, &["HAS CHANGED"]);
+    let mallory = Mallory::lets_everybody_in("127.0.0.1:0", &scene);
+    relay.lead_to(mallory.addr);
+    scene.send_by("alice", None, &letter(&scene), relay.addr).expect_complaint(4, &["HAS CHANGED"]);
     mallory.assert_was_only_left();
     let receiver = scene.receiver_of("bob", &[], None);
     let mut posing = HandSender::connect(None, &identity(&scene.path("mallory")), receiver.addr).unwrap();
@@ -111,11 +112,12 @@ fn a_man_in_the_middle_of_a_paired_couple_is_refused_by_both_sides() {
 fn a_man_in_the_middle_of_one_users_machines_is_refused_once_they_have_met() {
     let scene = Scene::new();
     let receiver = scene.receiver();
-    let addr = receiver.addr.to_string();
-    scene.send(&[make(&scene.src, "first", 5)], &addr).expect_success();
+    let relay = Relay::to(receiver.addr);
+    scene.send(&[make(&scene.src, "first", 5)], relay.addr).expect_success();
     drop(receiver);
-    let mallory = Mallory::lets_everybody_in(&addr, &scene);
-    scene.send(&[letter(&scene)], &addr).expect_complaint(4, &["HAS CHANGED"]);
+    let mallory = Mallory::lets_everybody_in("127.0.0.1:0", &scene);
+    relay.lead_to(mallory.addr);
+    scene.send(&[letter(&scene)], relay.addr).expect_complaint(4, &["HAS CHANGED"]);
     mallory.assert_was_only_left();
 }
 

@@ -199,8 +199,15 @@ fn progress_comes_while_it_runs_and_never_goes_back() {
     let relay = Relay::holding_after(receiver.addr, (size / 2) as u64);
     let sender = scene.start_send(&["--json"], &[&file], relay.addr);
     relay.wait_until_held();
-    sender.wait_for_event("progress", 2);
-    receiver.process.wait_for_event("progress", 2);
+    // However late what crossed is counted, and the next is told.
+    let is_far = |event: &Value| event["percent"].as_f64() > Some(10.0);
+    for process in [&sender, &receiver.process] {
+        wait_until("so much is told", PATIENCE, || {
+            let events = process.events();
+            let progress = of_kind(&events, "progress");
+            progress.len() >= 2 && progress.iter().any(|event| is_far(event))
+        });
+    }
     relay.release();
     let (sent, received) = (sender.finish(PATIENCE), receiver.process.finish(PATIENCE));
     for output in [sent, received] {
@@ -212,13 +219,13 @@ fn progress_comes_while_it_runs_and_never_goes_back() {
                 assert!(pair[0][field].as_f64() <= pair[1][field].as_f64(), "{field} ran back: {pair:?}");
             }
         }
-        let held = progress[1];
+        let held = progress.iter().find(|event| is_far(event)).unwrap();
         assert_eq!(held["total"], size);
         let percent = held["percent"].as_f64().unwrap();
-        assert!(percent > 10.0 && percent < 51.0, "{held}");
+        assert!(percent < 51.0, "{held}");
         assert_eq!(percent, (held["bytes"].as_f64().unwrap() * 1000.0 / size as f64).floor() / 10.0);
         let seconds = events.last().unwrap()["seconds"].as_f64().unwrap();
-        assert!(progress.len() as f64 <= seconds, "{} in {seconds} s", progress.len());
+        assert!(progress.len() as f64 <= seconds + 1.0, "{} in {seconds} s", progress.len());
         assert_eq!(kinds(&events).last(), Some(&"done"));
     }
 }

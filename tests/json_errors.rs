@@ -155,7 +155,8 @@ fn a_loss_that_is_made_good_does_not_turn_progress_back() {
     // The disk of the receiver is a new one: the session that follows begins with nothing, and stays so for now.
     std::fs::remove_file(part_path(&scene.dst, "large")).unwrap();
     relay.hold_after(0);
-    let again = Receiver::start(&scene, &receiver.addr.to_string(), &["--once", "--json"], &scene.dst);
+    let again = scene.receiver_with(&["--once", "--json"]);
+    relay.lead_to(again.addr);
     let told = of_kind(&sender.events(), "progress").len();
     sender.wait_for_event("progress", told + 2);
     relay.release();

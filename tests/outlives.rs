@@ -21,9 +21,6 @@ use common::*;
 
 const MIB: usize = 1 << 20;
 
-/// More than the shortest `--timeout` and what a busy machine adds to it.
-const NOTICED: Duration = Duration::from_secs(20);
-
 /// Sends a file through bad weather and demands that it arrives as it is. Returns the weather, to see what it did.
 fn arrives_through(forecast: Forecast, file_bytes: usize, flags: &[&str]) -> Weather {
     let scene = Scene::new();
@@ -85,6 +82,13 @@ fn half_way(scene: &Scene, receiver: &Receiver, flags: &[&str]) -> (Relay, Proce
     (relay, sender)
 }
 
+/// Starts the receiver again, which is where the relay leads to from now on.
+fn next_receiver(scene: &Scene, relay: &Relay) -> Receiver {
+    let receiver = scene.receiver();
+    relay.lead_to(receiver.addr);
+    receiver
+}
+
 #[test]
 fn a_frozen_receiver_is_noticed_in_time_and_named() {
     let scene = Scene::new();
@@ -93,7 +97,7 @@ fn a_frozen_receiver_is_noticed_in_time_and_named() {
     receiver.process.signal(Signal::STOP);
     let host = relay.addr.to_string();
     sender
-        .finish(NOTICED)
+        .finish(PATIENCE)
         .expect_complaint(3, &[&host, "said nothing for 5 s", "run the same command again"]);
     receiver.process.signal(Signal::CONT);
     scene.send(&[scene.src.join("file")], receiver.addr).expect_success();
@@ -118,7 +122,6 @@ fn a_frozen_sender_is_noticed_in_time_and_goes_on_when_it_thaws() {
 fn a_receiver_that_is_killed_and_started_again_is_found_and_the_transfer_goes_on_in_place() {
     let scene = Scene::new();
     let mut receiver = scene.receiver();
-    let addr = receiver.addr.to_string();
     let (relay, sender) = half_way(&scene, &receiver, &[]);
     let file = scene.src.join("file");
     let part = part_path(&scene.dst, "file");
@@ -127,8 +130,8 @@ fn a_receiver_that_is_killed_and_started_again_is_found_and_the_transfer_goes_on
     wait_until("half of it is on the disk", PATIENCE, || bytes_in_common(&read(&file), &part) >= there);
     let before = relay.carried();
     receiver.process.kill();
+    let _again = next_receiver(&scene, &relay);
     relay.release();
-    let _again = Receiver::start(&scene, &addr, &[], &scene.dst);
     let sent = sender.finish(PATIENCE);
     sent.expect_code(0);
     assert!(sent.err().contains("retrying for"), "{}", sent.err());
@@ -144,11 +147,10 @@ fn a_receiver_that_is_killed_and_started_again_is_found_and_the_transfer_goes_on
 fn without_retries_a_lost_receiver_is_not_looked_for() {
     let scene = Scene::new();
     let mut receiver = scene.receiver();
-    let addr = receiver.addr.to_string();
     let (relay, sender) = half_way(&scene, &receiver, &["--retry-for", "0"]);
     receiver.process.kill();
-    let _again = Receiver::start(&scene, &addr, &[], &scene.dst);
-    let sent = sender.finish(NOTICED);
+    let _again = next_receiver(&scene, &relay);
+    let sent = sender.finish(PATIENCE);
     sent.expect_complaint(3, &[&relay.addr.to_string(), "run the same command again"]);
     assert!(!sent.err().contains("retrying for"), "{}", sent.err());
     assert!(!scene.dst.join("file").exists());
@@ -160,7 +162,7 @@ fn a_receiver_that_never_comes_back_is_given_up_when_the_time_for_it_is_over() {
     let mut receiver = scene.receiver();
     let (_relay, sender) = half_way(&scene, &receiver, &["--retry-for", "2"]);
     receiver.process.kill();
-    let sent = sender.finish(NOTICED);
+    let sent = sender.finish(PATIENCE);
     sent.expect_code(3);
     assert!(sent.err().contains("retrying for up to 2 s"), "{}", sent.err());
     assert!(sent.err().contains("run the same command again"), "{}", sent.err());
@@ -176,7 +178,7 @@ fn what_had_arrived_is_told_when_a_lost_receiver_is_given_up() {
         told.iter().any(|event| event["event"] == "progress" && event["bytes"].as_u64() > Some(0))
     });
     receiver.process.kill();
-    let sent = sender.finish(NOTICED);
+    let sent = sender.finish(PATIENCE);
     sent.expect_code(3);
     let told = String::from_utf8_lossy(&sent.stdout).into_owned();
     assert!(told.contains(" of 16.0 MiB had arrived") && !told.contains(" 0 B of 16.0"), "{told}");
@@ -191,7 +193,7 @@ fn a_visitor_who_offers_nothing_does_not_make_a_receiver_wait_longer_for_a_lost_
     drop(relay);
     receiver.wait_for_stderr("unfinished files wait");
     drop(common::hostile::intruder(&scene, &receiver));
-    assert_eq!(receiver.process.finish(NOTICED).code, Some(3));
+    assert_eq!(receiver.process.finish(PATIENCE).code, Some(3));
 }
 
 /// What may happen to a source between two sessions of one command, and what the sender says about it.
@@ -224,13 +226,12 @@ fn a_source_that_changes_between_two_sessions_of_one_command_fails_and_is_named(
     for (what, change, words) in changes {
         let scene = Scene::new();
         let mut receiver = scene.receiver();
-        let addr = receiver.addr.to_string();
         let (relay, sender) = half_way(&scene, &receiver, &[]);
         receiver.process.kill();
         wait_until("the sender notices", PATIENCE, || sender.stderr.text().contains("retrying for"));
         change(&scene.src.join("file"));
+        let _again = next_receiver(&scene, &relay);
         relay.release();
-        let _again = Receiver::start(&scene, &addr, &[], &scene.dst);
         let sent = sender.finish(PATIENCE);
         assert_eq!(sent.code, Some(5), "{what}: {}", sent.err());
         assert!(sent.err().contains(words), "{what}: {}", sent.err());

@@ -14,7 +14,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use common::peer::{
     HandSender, chunk_frame, control_preface, data_hello, identity, places_in_first_frame, raw, whole_frame,
@@ -38,10 +37,13 @@ fn contains(hay: &[u8], needle: &[u8]) -> bool {
     hay.windows(needle.len()).any(|part| part == needle)
 }
 
-/// Demands that the receiver hangs up on this connection, in less time than a silent session lives.
+/// Longer than any test waits: who is hung up on was not silent for too long.
+const PATIENT: [&str; 2] = ["--timeout", "600"];
+
+/// Demands that the receiver hangs up on this connection.
 #[track_caller]
 fn expect_closed(mut stream: &TcpStream) {
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     match stream.read(&mut [0; 1]) {
         Ok(0) => {}
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
@@ -155,7 +157,7 @@ fn a_network_that_tampers_with_every_connection_ends_the_session_and_both_sides_
 #[test]
 fn a_data_connection_with_a_guessed_session_is_sent_away() {
     let scene = Scene::new();
-    let receiver = scene.receiver();
+    let receiver = scene.receiver_with(&PATIENT);
     let sender = guest(&scene, &receiver, 2);
     let (_, right) = sender.data_keys(0);
     let tag = TAG_BYTES;
@@ -170,7 +172,7 @@ fn a_data_connection_with_a_guessed_session_is_sent_away() {
 #[test]
 fn a_data_connection_that_knows_only_the_sessions_name_is_sent_away_and_disturbs_nobody() {
     let scene = Scene::new();
-    let receiver = scene.receiver();
+    let receiver = scene.receiver_with(&PATIENT);
     let mut sender = guest(&scene, &receiver, 2);
     let (_, other) = sender.data_keys(1);
     let of_other: [u8; TAG_BYTES] = other[other.len() - TAG_BYTES..].try_into().unwrap();
@@ -189,7 +191,7 @@ fn a_data_connection_that_knows_only_the_sessions_name_is_sent_away_and_disturbs
 #[test]
 fn a_recorded_data_connection_is_sent_away_when_played_again_during_the_session_and_after() {
     let scene = Scene::new();
-    let receiver = scene.receiver();
+    let receiver = scene.receiver_with(&PATIENT);
     let mut sender = guest(&scene, &receiver, 2);
     let (mut sealer, hello) = sender.data_keys(0);
     let record = [hello, whole_frame(&mut sealer, 0, b"hello")].concat();
@@ -217,7 +219,7 @@ fn a_recorded_data_connection_is_sent_away_when_played_again_during_the_session_
 #[test]
 fn data_connections_past_those_that_were_granted_are_sent_away() {
     let scene = Scene::new();
-    let receiver = scene.receiver();
+    let receiver = scene.receiver_with(&PATIENT);
     let mut sender = guest(&scene, &receiver, 2);
     let (_, mut first) = sender.open_data(0);
     let (mut sealer, mut second) = sender.open_data(1);
@@ -242,7 +244,7 @@ fn data_connections_past_those_that_were_granted_are_sent_away() {
 fn a_session_is_ended_by_nobody_else_who_claims_to_go_on_with_it() {
     let scene = Scene::new();
     scene.pair("mallory", "config");
-    let receiver = scene.receiver();
+    let receiver = scene.receiver_with(&PATIENT);
     let mut sender = guest(&scene, &receiver, 1);
     sender.offer(0, "file", 5);
     // Mallory may send here as well, and has read the session's name off the wire.
@@ -290,7 +292,7 @@ fn frames_of_another_connection_or_place_or_file_are_never_believed() {
     for (what, forge) in forgeries {
         eprintln!("a frame that was {what}");
         let scene = Scene::new();
-        let receiver = scene.receiver();
+        let receiver = scene.receiver_with(&PATIENT);
         let mut sender = guest(&scene, &receiver, 2);
         sender.offer(0, "file", 3 * CHUNK as u64);
         let (honest, forged) = forge(&sender);

@@ -10,13 +10,16 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 
 use common::*;
 use rustix::process::Signal;
 
 #[test]
 fn ipv6_is_as_good_as_ipv4() {
+    if !has_ipv6() {
+        return;
+    }
     let scene = Scene::new();
     let file = make(&scene.src, "six", 2 * CHUNK + 1);
     let receiver = Receiver::start(&scene, "[::1]:0", &[], &scene.dst);
@@ -27,6 +30,9 @@ fn ipv6_is_as_good_as_ipv4() {
 
 #[test]
 fn a_receiver_on_every_address_takes_ipv4_ipv6_and_names() {
+    if !has_ipv6() {
+        return;
+    }
     let scene = Scene::new();
     let receiver = Receiver::start(&scene, "[::]:0", &[], &scene.dst);
     let port = receiver.addr.port();
@@ -86,28 +92,14 @@ fn once_ends_with_the_first_result_although_another_transfer_is_under_way() {
     held.finish(PATIENCE).expect_complaint(3, &["the receiver was stopped"]);
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
-}
-
 #[test]
 fn quiet_prints_nothing_on_success_and_errors_all_the_same() {
     let scene = Scene::new();
     let file = make(&scene.src, "file", CHUNK + 1);
-    let addr = free_port();
-    let mut command = scene.lanx();
-    command.args(["recv", "--once", "-q", "--listen", &addr.to_string()]).arg(&scene.dst);
-    let receiver = Process::spawn(command);
-    // A quiet receiver does not say when it is ready, so the sender tries until it is.
-    let mut sent = None;
-    wait_until("the quiet receiver serves", PATIENCE, || {
-        let output = scene.send_with(&["-q"], &[&file], addr);
-        let refused = output.code == Some(3);
-        sent = Some(output);
-        !refused
-    });
-    let sent = sent.unwrap();
+    // It does not say where it listens, so that is a socket that the test knows.
+    let (listener, addr) = socket("127.0.0.1:0");
+    let receiver = activated(&scene, &[&listener], &["--once", "-q"]);
+    let sent = scene.send_with(&["-q"], &[&file], addr);
     sent.expect_success();
     assert_eq!(sent.out(), "");
     let received = receiver.finish(PATIENCE);

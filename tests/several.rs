@@ -14,79 +14,8 @@ use std::path::{Path, PathBuf};
 
 use common::*;
 use rustix::process::Signal;
-use serde_json::Value;
 
-/// Receivers in folders of their own.
-struct Several {
-    scene: Scene,
-    receivers: Vec<Receiver>,
-}
-
-impl Several {
-    fn of(flags: &[&[&str]]) -> Several {
-        let scene = Scene::new();
-        let start = |(n, flags): (usize, &&[&str])| {
-            fs::create_dir_all(scene.path(&format!("dst-{n}"))).unwrap();
-            Receiver::start(&scene, "127.0.0.1:0", flags, &scene.path(&format!("dst-{n}")))
-        };
-        let receivers = flags.iter().enumerate().map(start).collect();
-        Several { scene, receivers }
-    }
-
-    fn two() -> Several {
-        Several::of(&[&[], &[]])
-    }
-
-    fn dst(&self, n: usize) -> PathBuf {
-        self.scene.path(&format!("dst-{n}"))
-    }
-
-    fn host(&self, n: usize) -> String {
-        self.receivers[n].addr.to_string()
-    }
-
-    /// Starts a sender to all receivers and to `others`.
-    fn start(&self, flags: &[&str], paths: &[PathBuf], others: &[&str]) -> Process {
-        let mut command = self.scene.lanx();
-        command.arg("send").args(flags).args(paths);
-        for n in 0..self.receivers.len() {
-            command.args(["--to", &self.host(n)]);
-        }
-        for host in others {
-            command.args(["--to", host]);
-        }
-        Process::spawn(command)
-    }
-
-    fn send(&self, flags: &[&str], paths: &[PathBuf]) -> Output {
-        self.start(flags, paths, &[]).finish(PATIENCE)
-    }
-
-    /// How it ended for receiver `n`, once it has.
-    fn end(&self, sender: &Process, n: usize) -> Option<Value> {
-        ends_of(&sender.events(), &self.host(n)).pop()
-    }
-
-    #[track_caller]
-    fn wait_for_end(&self, sender: &Process, n: usize) -> Value {
-        wait_until(&format!("receiver {n} is done with"), PATIENCE, || self.end(sender, n).is_some());
-        self.end(sender, n).unwrap()
-    }
-}
-
-/// The events that end a transfer to `peer`.
-fn ends_of(events: &[Value], peer: &str) -> Vec<Value> {
-    let ends = events.iter().filter(|event| matches!(event["event"].as_str(), Some("done" | "error")));
-    ends.filter(|event| event["peer"] == peer).cloned().collect()
-}
-
-/// The only end that `output` tells of `peer`.
-#[track_caller]
-fn end_of(output: &Output, peer: &str) -> Value {
-    let ends = ends_of(&events(&output.stdout), peer);
-    assert_eq!(ends.len(), 1, "{peer} in {output:?}");
-    ends[0].clone()
-}
+const MIB: u64 = 1 << 20;
 
 fn tree(dir: &Path) -> PathBuf {
     let tree = dir.join("tree");
@@ -162,14 +91,14 @@ fn the_source_is_read_once() {
 
 #[test]
 fn one_that_is_frozen_holds_nobody_up() {
-    let several = Several::two();
+    let mut several = Several::two();
+    let relay = several.hold(1, MIB);
     let paths = [make(&several.scene.src, "large", 500 * CHUNK)];
     // One connection: a kernel takes up to 36 MiB for a frozen receiver on each, and all that and the buffer have to be full.
-    let sender = several.start(&["--json", "-c", "1", "--limit", "100M"], &paths, &[]);
-    wait_until("the second one has begun", PATIENCE, || {
-        sender.events().iter().any(|event| event["event"] == "start" && event["peer"] == several.host(1))
-    });
+    let sender = several.start(&["--json", "-c", "1", "--timeout", "600"], &paths, &[]);
+    relay.wait_until_held();
     several.receivers[1].process.signal(Signal::STOP);
+    relay.release();
     let done = several.wait_for_end(&sender, 0);
     assert_eq!((&done["event"], &done["code"]), (&"done".into(), &0.into()));
     // Nor did it end by the frozen one being given up.
@@ -184,10 +113,10 @@ fn one_that_is_frozen_holds_nobody_up() {
 #[test]
 fn one_that_dies_fails_alone() {
     let mut several = Several::two();
+    let relay = several.hold(1, 8 * MIB);
     let paths = [make(&several.scene.src, "large", 200 * CHUNK)];
-    let sender = several.start(&["--json", "--retry-for", "0", "--limit", "40M"], &paths, &[]);
-    let part = part_path(&several.dst(1), "large");
-    wait_until("the second one has some of it", PATIENCE, || part.exists());
+    let sender = several.start(&["--json", "--retry-for", "0"], &paths, &[]);
+    relay.wait_until_held();
     several.receivers[1].process.kill();
     let output = sender.finish(PATIENCE);
     output.expect_code(3);
@@ -240,8 +169,7 @@ fn one_that_has_it_all_and_one_that_has_some_do_not_disturb_one_that_has_nothing
 fn one_that_cannot_be_reached_does_not_stop_the_others() {
     let several = Several::two();
     let paths = [make(&several.scene.src, "file", 3 * CHUNK)];
-    // Taken, and nobody answers: the port of a socket that is bound and does not listen.
-    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, nobody) = refusing();
     let nobody = nobody.to_string();
     let output = several.start(&["--json"], &paths, &[&nobody]).finish(PATIENCE);
     output.expect_complaint(3, &[&nobody]);
@@ -269,7 +197,7 @@ fn ctrl_c_ends_all_of_them_and_each_is_told() {
     for signal in [Signal::INT, Signal::TERM] {
         let several = Several::two();
         let paths = [make(&several.scene.src, "large", 400 * CHUNK)];
-        let sender = several.start(&["--json", "--limit", "10M"], &paths, &[]);
+        let sender = several.start(&["--json", "--limit", "4M"], &paths, &[]);
         for n in 0..2 {
             let part = part_path(&several.dst(n), "large");
             wait_until("it has begun", PATIENCE, || part.exists());

@@ -158,12 +158,20 @@ fn neither_side_holds_more_than_its_window() {
     let scene = Scene::new();
     let receiver = scene.receiver();
     let (reader, mut writer) = pipe().unwrap();
-    let sender = start(&scene, &[], "stream", receiver.addr, reader);
+    let relay = Relay::holding_after(receiver.addr, MIB as u64);
+    let sender = start(&scene, &[], "stream", relay.addr, reader);
     let content = noise(3, 128 * MIB);
-    writer.write_all(&content).unwrap();
-    wait_until("all of it is there", PATIENCE, || arrived(&scene) == content.len() as u64);
-    let (here, there) = (sender.memory_peak(), receiver.process.memory_peak());
+    let fed = content.clone();
+    let feeding = thread::spawn(move || {
+        writer.write_all(&fed).unwrap();
+        writer
+    });
     let window = (STREAM_WINDOW_CHUNKS * CHUNK) as u64;
+    wait_until("the sender has read ahead", PATIENCE, || sender.memory_peak() >= window / 4);
+    relay.release();
+    wait_until("all of it is there", PATIENCE, || arrived(&scene) == content.len() as u64);
+    let writer = feeding.join().unwrap();
+    let (here, there) = (sender.memory_peak(), receiver.process.memory_peak());
     assert!((window / 4..window + 24 * MIB as u64).contains(&here), "{here} bytes of memory at the sender");
     assert!((1..24 * MIB as u64).contains(&there), "{there} bytes of memory at the receiver");
     drop(writer);
@@ -295,73 +303,6 @@ fn standard_input_that_cannot_be_read_is_named() {
     let sent = sender.finish(PATIENCE);
     sent.expect_complaint(5, &["standard input: cannot read it: ", "directory"]);
     assert!(listing(&scene.dst).is_empty());
-}
-
-// ---- the command line ----
-
-#[test]
-fn a_command_line_that_makes_no_sense_says_what_to_do() {
-    let scene = Scene::new();
-    make(&scene.src, "file", 1);
-    let usage = |args: &[&str], words: &[&str]| {
-        let mut command = scene.lanx();
-        command.arg("send").args(args);
-        let output = Process::spawn_fed(command, pipe().unwrap().0).finish(PATIENCE);
-        output.expect_complaint(2, words);
-    };
-    usage(&["-", "127.0.0.1:1"], &["standard input has no name", "--name NAME"]);
-    usage(&["file", "-", "127.0.0.1:1", "--name", "x"], &["- is standard input", "./-"]);
-    usage(&["-", "-", "127.0.0.1:1", "--name", "x"], &["- is standard input"]);
-    usage(
-        &["-", "--name", "x", "--to", "127.0.0.1:1", "--to", "127.0.0.1:2"],
-        &["standard input can be read only once", "store it in a file"],
-    );
-    usage(&["file", "127.0.0.1:1", "--name", "x"], &["--name is for what comes from standard input"]);
-    for flags in [
-        &["--dry-run"][..],
-        &["--archive"],
-        &["--follow"],
-        &["--delta"],
-        &["--exclude", "x"],
-        &["--exclude-from", "file"],
-    ] {
-        usage(
-            &[&["-", "127.0.0.1:1", "--name", "x"], flags].concat(),
-            &["reads standard input", flags[0], "leave one of them out"],
-        );
-    }
-    for (name, words) in [
-        ("a/b", "contains '/'"),
-        ("..", "means a directory"),
-        ("", "is empty"),
-        (".x.lanx-part", "part files"),
-        ("x\u{1b}[1m", "refused the connection"),
-    ] {
-        let code = if words == "refused the connection" { 3 } else { 2 };
-        let mut command = scene.lanx();
-        command.args(["send", "-", "127.0.0.1:1", "--name", name]);
-        let output = Process::spawn_fed(command, pipe().unwrap().0).finish(PATIENCE);
-        output.expect_complaint(code, &[words]);
-    }
-}
-
-#[test]
-fn nobody_is_asked_to_type_a_file() {
-    let scene = Scene::new();
-    let mut command = scene.lanx();
-    command.args(["send", "-", "127.0.0.1:1", "--name", "x"]);
-    let (code, screen) = Terminal::run(&command).finish();
-    assert_eq!(code, Some(2), "{screen}");
-    assert!(screen.contains("standard input is a terminal"), "{screen}");
-}
-
-#[test]
-fn a_file_of_that_name_is_sent_by_its_path() {
-    let scene = Scene::new();
-    let receiver = scene.receiver();
-    make(&scene.src, "-", 5);
-    scene.run(["send", "./-", &receiver.addr.to_string()]).expect_success();
-    assert_arrived(&[scene.src.join("-")], &scene.dst);
 }
 
 // ---- what scripts see ----

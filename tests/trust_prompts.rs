@@ -88,12 +88,12 @@ fn three_wrong_guesses_change_the_code_on_the_screen_and_end_the_old_one() {
 
     // Everybody has to wait a little after that; each try from an address of its own until one is heard.
     let alice = identity(&scene.path("alice"));
-    let mut address = 10;
+    let mut address = u32::from(Ipv4Addr::new(127, 0, 1, 10));
     let mut try_until_heard = |code: &str| {
         let mut answer = None;
         wait_until("a guess is heard", PATIENCE, || {
             address += 1;
-            let from = Some(IpAddr::V4(Ipv4Addr::new(127, 0, 1, address)));
+            let from = Some(IpAddr::V4(Ipv4Addr::from(address)));
             let now = HandSender::guess(from, &alice, addr, code);
             let heard = !matches!(now, ReceiverMessage::Barred(Barred::Later { .. }));
             answer = Some(now);

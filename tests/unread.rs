@@ -14,7 +14,6 @@ use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Read, Write
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
-use std::time::Duration;
 
 use common::*;
 use rustix::fs::OFlags;
@@ -121,9 +120,7 @@ fn a_sender_whose_outputs_nobody_reads_sends_all_the_same_and_ends() {
         assert_same(&scene.src.join(&name), &scene.dst.join(&name));
     }
     // It waits for its reader for a while, and then leaves.
-    let output = sender.finish(PATIENCE);
-    output.expect_code(5);
-    assert!(output.took < lanx::limits::READER_PATIENCE + Duration::from_secs(10), "{:?}", output.took);
+    sender.finish(PATIENCE).expect_code(5);
     drop((reader, writer));
 }
 
@@ -201,8 +198,7 @@ fn a_terminal_that_is_held_holds_no_transfer_and_shows_all_when_it_goes_on() {
     let mut terminal = Terminal::run_sized(&command, 120, 50);
     let addr = terminal.wait_for_line("listening on ");
     terminal.wait_for("lanx send FILE");
-    let ctrl_s = "\x13";
-    terminal.type_keys(ctrl_s);
+    terminal.hold();
     for (at, file) in files(&scene, 6).iter().enumerate() {
         let sent = scene.send_with(&IMPATIENT, &[file], &addr);
         sent.expect_code(if at.is_multiple_of(2) { 5 } else { 0 });

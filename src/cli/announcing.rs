@@ -92,9 +92,13 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::print_stderr, reason = "says that it tested nothing")]
     fn a_socket_tells_whether_ipv4_gets_there() {
         for only_v6 in [true, false] {
-            let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+            let Ok(socket) = Socket::new(Domain::IPV6, Type::STREAM, None) else {
+                eprintln!("skipped: this machine has no IPv6");
+                return;
+            };
             socket.set_only_v6(only_v6).unwrap();
             socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into()).unwrap();
             assert_eq!(Bound::of(&socket.into()).unwrap().only_v6, only_v6);

@@ -52,6 +52,16 @@ pub(super) fn not_opened(dir: &Dir, target: &Path, size: u64, refused: Refused) 
 /// let go of what it had, and would begin anew beside it. Where that was in vain, it is not done again for a while: two
 /// senders with the same files would wait for each of them.
 pub(super) fn lock(dir: &Dir, part_name: &[u8], patience: Duration) -> Result<Option<Locked>, Refused> {
+    lock_by(dir, part_name, patience, thread::sleep)
+}
+
+/// The same with any way to wait between two looks.
+pub(super) fn lock_by(
+    dir: &Dir,
+    part_name: &[u8],
+    patience: Duration,
+    mut wait: impl FnMut(Duration),
+) -> Result<Option<Locked>, Refused> {
     let (begun, vain) = (Instant::now(), &dir.place().waited_in_vain);
     let mut races = 0;
     while races < PART_RACES_MAX {
@@ -61,7 +71,7 @@ pub(super) fn lock(dir: &Dir, part_name: &[u8], patience: Duration) -> Result<Op
             Attempt::InUse if vain.lock().is_some_and(|at| at.elapsed() < PART_RELEASE_PAUSE) => {
                 return Ok(None);
             }
-            Attempt::InUse if begun.elapsed() < patience => thread::sleep(PART_RELEASE_LOOK),
+            Attempt::InUse if begun.elapsed() < patience => wait(PART_RELEASE_LOOK),
             Attempt::InUse => {
                 *vain.lock() = Some(Instant::now());
                 return Ok(None);

@@ -18,6 +18,8 @@ mod process;
 mod receiver;
 mod relay;
 mod scene;
+mod several;
+mod sockets;
 mod tap;
 mod terminal;
 pub mod weather;
@@ -30,6 +32,8 @@ pub use process::*;
 pub use receiver::*;
 pub use relay::*;
 pub use scene::*;
+pub use several::*;
+pub use sockets::*;
 pub use tap::*;
 pub use terminal::*;
 

@@ -4,7 +4,7 @@
 //! own encoders.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,12 +22,16 @@ use lanx::trust::code::Code;
 use lanx::trust::config_dir::ConfigDir;
 use lanx::trust::fingerprint::Fingerprint;
 use lanx::trust::identity::Identity;
-use lanx::trust::pairing::{ChannelBinding, Initiator, Responder, Setting};
+use lanx::trust::pairing::{ChannelBinding, Initiator, Setting};
 use lanx::trust::tls;
 use rustls::{ClientConnection, ConnectionCommon, ServerConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
+
+mod receiver;
+
+pub use receiver::*;
 
 /// Places in the first frame of a data connection, counted from the connection's first byte, for a file of so many
 /// bytes.
@@ -340,67 +344,4 @@ fn frame(sealer: &mut Sealer, header: &Header, mut payload: Vec<u8>) -> Vec<u8> 
     let header = header.encode();
     let tag = sealer.seal(&header, &mut payload).unwrap();
     [&header[..], &payload, &tag].concat()
-}
-
-/// A receiver driven by hand.
-pub struct HandReceiver {
-    listener: TcpListener,
-    pub addr: SocketAddr,
-    id: Identity,
-}
-
-impl HandReceiver {
-    pub fn listen(id: Identity) -> HandReceiver {
-        HandReceiver::listen_at((Ipv4Addr::LOCALHOST, 0).into(), id)
-    }
-
-    pub fn listen_at(addr: SocketAddr, id: Identity) -> HandReceiver {
-        let listener = TcpListener::bind(addr).unwrap();
-        let addr = listener.local_addr().unwrap();
-        HandReceiver { listener, addr, id }
-    }
-
-    /// Takes the next control connection through its TLS handshake.
-    pub fn accept(&self) -> io::Result<Talk> {
-        let (mut stream, _) = self.listener.accept()?;
-        let mut preface = [0; PREFACE_BYTES];
-        stream.read_exact(&mut preface)?;
-        assert_eq!(Role::decode(preface), Ok(Role::Control));
-        Talk::server(&self.id, patient(stream, &Status::Welcome.encode())?)
-    }
-}
-
-/// What a receiver says to let a sender in.
-pub fn welcome() -> ReceiverMessage {
-    ReceiverMessage::Welcome { session: SessionId([7; 16]), connections: 1, cipher: Cipher::preferred() }
-}
-
-/// Lets a sender prove the code `code`, as an honest receiver that has this code; false where it does not know it.
-pub fn demand_code(talk: &mut Talk, code: &str) -> io::Result<bool> {
-    talk.say(&ReceiverMessage::CodeWanted)?;
-    let SenderMessage::Pake { message } = talk.hear()? else { panic!("no SPAKE2 message") };
-    let setting = Setting { sender: talk.peer, receiver: talk.own, binding: &talk.binding };
-    let code = Code::from_text(code).unwrap();
-    let (responder, message) = Responder::answer(&code, &setting, &message).unwrap();
-    talk.say(&ReceiverMessage::Pake { message })?;
-    let SenderMessage::Proof { proof } = talk.hear()? else { panic!("no proof") };
-    let Ok(proof) = responder.verify(&proof) else { return Ok(false) };
-    talk.say(&ReceiverMessage::Proof { proof })?;
-    Ok(true)
-}
-
-/// Somebody between a sender and a receiver who ends TLS on both sides, with the keys of `here` towards the sender and
-/// `there` towards the receiver, and passes on each message. Returns what both sides said, until one hung up.
-pub fn pass_on(here: &HandReceiver, there: &Identity, receiver: SocketAddr) -> io::Result<Vec<String>> {
-    let mut sender = here.accept()?;
-    let mut receiver = HandSender::connect(None, there, receiver)?;
-    let mut heard = Vec::new();
-    loop {
-        let Ok(question) = sender.hear::<SenderMessage>() else { return Ok(heard) };
-        heard.push(format!("{question:?}"));
-        receiver.talk.say(&question)?;
-        let Ok(answer) = receiver.hear() else { return Ok(heard) };
-        heard.push(format!("{answer:?}"));
-        sender.say(&answer)?;
-    }
 }

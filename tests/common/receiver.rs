@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::{PATIENCE, Process, Scene, wait_until};
+use super::{Captured, PATIENCE, Process, Scene, wait_until};
 
 /// A running receiver. It is killed when this is dropped.
 pub struct Receiver {
@@ -54,15 +56,23 @@ impl Receiver {
     /// Waits until its standard error holds `words`.
     #[track_caller]
     pub fn wait_for_stderr(&self, words: &str) {
-        let what = format!("the receiver says {words:?}");
-        wait_until(&what, PATIENCE, || self.process.stderr.text().contains(words));
+        self.wait_for(words, &self.process.stderr);
     }
 
     /// Waits until its standard output holds `words`.
     #[track_caller]
     pub fn wait_for_stdout(&self, words: &str) {
-        let what = format!("the receiver says {words:?}");
-        wait_until(&what, PATIENCE, || self.process.stdout.text().contains(words));
+        self.wait_for(words, &self.process.stdout);
+    }
+
+    #[track_caller]
+    fn wait_for(&self, words: &str, stream: &Captured) {
+        let started = Instant::now();
+        while !stream.text().contains(words) {
+            assert!(started.elapsed() < PATIENCE, "it never said {words:?}: {}", self.process.story());
+            // Only how often it looks.
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

@@ -43,12 +43,12 @@ pub struct Relay {
 }
 
 struct Shared {
-    target: SocketAddr,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
+    target: SocketAddr,
     faults: Vec<Fault>,
     /// The byte of each data connection of which a bit is turned.
     flip_in_each: Option<u64>,
@@ -68,6 +68,7 @@ impl Relay {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
         let state = State {
+            target,
             faults: Vec::new(),
             flip_in_each: None,
             met: [0; 2],
@@ -77,7 +78,7 @@ impl Relay {
             frozen: false,
             closed: false,
         };
-        let shared = Arc::new(Shared { target, state: Mutex::new(state), changed: Condvar::new() });
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let accepting = shared.clone();
         thread::spawn(move || {
             for client in listener.incoming() {
@@ -117,6 +118,11 @@ impl Relay {
 
     pub fn add_fault(&self, fault: Fault) {
         self.change(|state| state.faults.push(fault));
+    }
+
+    /// From now on connections go to `target`: a receiver that was started again need not find its old port free.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.change(|state| state.target = target);
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -176,13 +182,13 @@ impl Shared {
         let mut preface = [0; 8];
         client.read_exact(&mut preface)?;
         let kind = if preface[6] == 0 { Kind::Control } else { Kind::Data };
-        let nth = {
+        let (nth, target) = {
             let mut state = self.state.lock().unwrap();
             let met = &mut state.met[kind as usize];
             *met += 1;
-            *met - 1
+            (*met - 1, state.target)
         };
-        let server = TcpStream::connect(self.target)?;
+        let server = TcpStream::connect(target)?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         let back = (server.try_clone()?, client.try_clone()?);

@@ -1,10 +1,13 @@
 //! The program with a person in front of it: a terminal that shows what it says and in which a test types.
 
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{PATIENCE, wait_until};
 
@@ -13,6 +16,7 @@ use super::{PATIENCE, wait_until};
 pub struct Terminal {
     child: Child,
     keys: Option<ChildStdin>,
+    reader: JoinHandle<()>,
     screen: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -47,13 +51,13 @@ impl Terminal {
         let mut shown = child.stdout.take().unwrap();
         let screen: Arc<Mutex<Vec<u8>>> = Arc::default();
         let all = screen.clone();
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut some = [0; 4096];
             while let Ok(n @ 1..) = shown.read(&mut some) {
                 all.lock().unwrap().extend_from_slice(&some[..n]);
             }
         });
-        Terminal { child, keys, screen }
+        Terminal { child, keys, reader, screen }
     }
 
     /// All that was ever shown.
@@ -77,7 +81,8 @@ impl Terminal {
         let started = Instant::now();
         while !self.screen().contains(words) {
             assert!(started.elapsed() < PATIENCE, "{words:?} was never shown, only:\n{}", self.screen());
-            thread::yield_now();
+            // Only how often it looks.
+            thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -119,6 +124,20 @@ impl Terminal {
         self.type_keys("\x03");
     }
 
+    /// Types Ctrl-S, and waits until the terminal takes nothing more from the program.
+    #[track_caller]
+    pub fn hold(&mut self) {
+        self.type_keys("\x13");
+        let script = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{script}/task/{script}/children")).unwrap();
+        let program = children.split_whitespace().next().expect("script runs the program");
+        let terminal = File::options().write(true).open(format!("/proc/{program}/fd/1")).unwrap();
+        wait_until("the terminal is held", PATIENCE, || {
+            let mut ready = [PollFd::new(&terminal, PollFlags::OUT)];
+            poll(&mut ready, Some(&Timespec::default())).unwrap() == 0
+        });
+    }
+
     /// Waits until the program ends; its exit code, where a signal did not end it, and all that was shown.
     #[track_caller]
     pub fn finish(mut self) -> (Option<i32>, String) {
@@ -133,6 +152,7 @@ impl Terminal {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
+        wait_until("all that was shown has been read", PATIENCE, || self.reader.is_finished());
         status.unwrap().code()
     }
 }

@@ -97,16 +97,14 @@ fn a_part_in_use_is_never_shared() {
 }
 
 #[test]
-fn a_part_that_is_let_go_of_in_a_moment_is_gone_on_with() {
+fn a_part_that_is_let_go_of_while_it_is_waited_for_is_gone_on_with() {
     let room = Room::new();
-    let first = room.filled("a", b"first");
-    let second = std::thread::scope(|scope| {
-        let second = scope.spawn(|| room.sink.part(&path("a"), 5, false).expect("a part"));
-        drop(first);
-        second.join().expect("no panic")
-    });
-    assert_eq!(second.part_path(), room.path(".a.lanx-part"));
-    assert!(!second.is_fresh());
+    let mut first = Some(room.filled("a", b"first"));
+    let let_go = |_| drop(first.take());
+    let locked = part_lock::lock_by(room.sink.root(), b".a.lanx-part", std::time::Duration::MAX, let_go);
+    let locked = locked.expect("no error").expect("it is ours now");
+    assert!(first.is_none(), "it was not waited for");
+    assert_eq!(locked.stat.st_size, 5);
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Announcement {
         let current = Arc::<Current>::default();
         let mut teller = Teller { told, names: Vec::new() };
         let (shared, builder) = (current.clone(), thread::Builder::new().name("announce".into()));
-        let run = move || keep(&shared, || teller.announce(&announce, &shared));
+        let run = move || keep(&shared, OVERGROWN_PAUSE_FIRST, || teller.announce(&announce, &shared));
         if let Err(error) = builder.stack_size(WORKER_STACK_BYTES).spawn(run) {
             tracing::info!("this receiver is not announced: {error}");
         }
@@ -131,9 +131,9 @@ enum Ended {
     Failed(#[from] Error),
 }
 
-/// Announces until all is over: whenever that has ended, it begins anew after a pause.
-fn keep(current: &Current, mut announce: impl FnMut() -> Ended) {
-    let mut pause = OVERGROWN_PAUSE_FIRST;
+/// Announces until all is over: whenever that has ended, it begins anew after a pause, of which the first is given.
+fn keep(current: &Current, first: Duration, mut announce: impl FnMut() -> Ended) {
+    let mut pause = first;
     let mut warned = false;
     loop {
         let begun = Instant::now();
@@ -142,7 +142,7 @@ fn keep(current: &Current, mut announce: impl FnMut() -> Ended) {
             return;
         }
         if begun.elapsed() > OVERGROWN_PAUSE_MAX {
-            pause = OVERGROWN_PAUSE_FIRST;
+            pause = first;
         }
         let text = format!("{why}, so this receiver is not announced for {} s", pause.as_secs());
         if replace(&mut warned, true) {
@@ -261,7 +261,7 @@ mod tests {
         let current = Arc::<Current>::default();
         let mut begun = 0;
         let ending = current.clone();
-        keep(&current, || {
+        keep(&current, Duration::ZERO, || {
             begun += 1;
             match begun {
                 1 => Ended::Gone,
