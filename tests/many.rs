@@ -103,7 +103,7 @@ fn a_sender_that_finds_no_place_waits_says_so_and_gets_its_turn() {
     let next = scene.start_send(&["--json"], &[&small], receiver.addr);
     let waiting = next.wait_for_event("waiting", 1);
     assert_eq!((&waiting["serving"], &waiting["own"], &waiting["before"]), (&json!(1), &json!(1), &json!(0)));
-    receiver.wait_for_stderr("127.0.0.1 waits: 1 transfers are under way, 1 of them its own; 0 come first");
+    receiver.wait_for_stderr("127.0.0.1 waits for its turn: under way 1 (its own: 1), ahead of it 0");
     let last = scene.start_send(&[], &[&other], receiver.addr);
     wait_for_words(&last, "is serving 1 transfer from here; waiting for a turn, 1 before this one");
 

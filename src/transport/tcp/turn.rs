@@ -25,9 +25,7 @@ pub(super) async fn wait_for_turn(
     farewell: impl Fn() -> ReceiverMessage,
 ) -> Result<(), Refusal> {
     let Standing::Waiting(Waiting { serving, own, before }) = place.standing() else { return Ok(()) };
-    tracing::info!(
-        "{ip} waits: {serving} transfers are under way, {own} of them its own; {before} come first"
-    );
+    tracing::info!("{ip} waits for its turn: under way {serving} (its own: {own}), ahead of it {before}");
     let Guest { reader, writer, .. } = guest;
     let (leaving, turn) = (leaves(reader, patience), place.turn());
     tokio::pin!(leaving, turn);
