@@ -110,6 +110,18 @@ impl Doorman {
         }
     }
 
+    /// Tells of somebody who did not come in, or counts it, and sees to it that the count is told.
+    fn tell(&self, text: std::fmt::Arguments<'_>) {
+        let end = self.refusals.lock().tell(Instant::now(), text);
+        let Some(end) = end else { return };
+        let refusals = self.refusals.clone();
+        // Perhaps nobody comes after them with whom it could be told.
+        tokio::spawn(async move {
+            sleep_until(end.into()).await;
+            refusals.lock().tell_rest();
+        });
+    }
+
     /// Tells at the end what there still is to tell.
     pub fn leave(&self) {
         self.refusals.lock().tell_rest();
@@ -155,14 +167,11 @@ impl Receptionist for Doorman {
     }
 
     fn refused(&self, peer: IpAddr, why: &str) {
-        let end = self.refusals.lock().tell(Instant::now(), format_args!("refused {peer}: {why}"));
-        let Some(end) = end else { return };
-        let refusals = self.refusals.clone();
-        // Perhaps nobody comes after them with whom it could be told.
-        tokio::spawn(async move {
-            sleep_until(end.into()).await;
-            refusals.lock().tell_rest();
-        });
+        self.tell(format_args!("refused {peer}: {why}"));
+    }
+
+    fn disconnected(&self, peer: IpAddr, why: &str) {
+        self.tell(format_args!("{peer} disconnected: {why}"));
     }
 
     fn paired(&self, peer: IpAddr, key: &Fingerprint) {

@@ -29,6 +29,7 @@ mod pick;
 mod progress;
 mod receivers;
 mod recv;
+mod reporter;
 mod results;
 mod scrape;
 mod screen;

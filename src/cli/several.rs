@@ -106,7 +106,7 @@ pub async fn run(errands: Vec<Errand>, interrupted: impl Future<Output = ()>, au
 }
 
 async fn one(errand: Errand, audience: Audience, stop: impl Future<Output = ()>) -> Exit {
-    let peer = errand.reporter.peer().to_string();
+    let peer = errand.reporter.peer.to_string();
     match transfer(errand, stop).await {
         Ok(exit) => exit,
         Err(failure) => failure.about(peer).tell_of_one(audience),

@@ -8,6 +8,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::human::Human;
 use crate::descriptors;
 use crate::name::{BadName, Escaped};
 
@@ -373,29 +374,5 @@ struct Needed(u64);
 impl fmt::Display for Needed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == 0 { Ok(()) } else { write!(f, "{} more needed, ", Human(self.0)) }
-    }
-}
-
-/// A number of bytes for people: `17 B`, `1.5 GiB`. Powers of 1,024, one decimal, rounded down.
-pub(super) struct Human(pub(super) u64);
-
-impl fmt::Display for Human {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-        let mut unit = "B";
-        // Tenths, so that the one decimal needs no floating point.
-        let mut tenths = u128::from(self.0) * 10;
-        for next in UNITS {
-            if tenths < 10 * 1024 {
-                break;
-            }
-            tenths /= 1024;
-            unit = next;
-        }
-        if unit == "B" {
-            write!(f, "{} B", self.0)
-        } else {
-            write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
-        }
     }
 }

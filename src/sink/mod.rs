@@ -23,6 +23,7 @@ mod error;
 mod folder;
 mod folders;
 mod hole;
+mod human;
 mod link;
 mod look;
 mod numbering;

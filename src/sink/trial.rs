@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::error::Human;
+use super::human::Human;
 use super::space::{free_bytes, lives_in_memory};
 use crate::limits::{
     CHUNK_BYTES, DISK_TRIAL_BYTES_MAX, DISK_TRIAL_PIECE_BYTES, DISK_TRIAL_SHARE, DISK_TRIAL_TIME,

@@ -1,6 +1,6 @@
 use rustix::io::Errno;
 
-use super::super::error::Human;
+use super::super::human::Human;
 use super::super::space::refused;
 use super::*;
 

@@ -104,6 +104,14 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// Whether it went by itself, and nobody sent it away.
+    pub fn hung_up(&self) -> bool {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+        matches!(self, Refusal::Io(error) if gone.contains(&error.kind()))
+            || matches!(self, Refusal::End(End::Lost(_) | End::PeerLeft(_)))
+    }
+
     /// As it is counted; nothing for what is part of the ordinary course of things.
     pub fn reason(&self) -> Option<Reason> {
         Some(match self {

@@ -229,7 +229,12 @@ impl Reception {
             return tracing::info!("{ip} left: {refusal}");
         };
         self.ledger.refuse(reason);
-        self.receptionist.refused(ip, &refusal.to_string());
+        let why = refusal.to_string();
+        if refusal.hung_up() {
+            self.receptionist.disconnected(ip, &why);
+        } else {
+            self.receptionist.refused(ip, &why);
+        }
     }
 
     /// Does what it is told. Returns how all sessions are to end now, if they are.

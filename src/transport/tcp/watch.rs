@@ -27,6 +27,8 @@ pub trait Receptionist: Send + Sync {
     fn measured(&self, peer: IpAddr, bytes: u64, end: &End);
     /// Somebody was sent away.
     fn refused(&self, peer: IpAddr, why: &str);
+    /// Somebody went by itself before it was let in.
+    fn disconnected(&self, peer: IpAddr, why: &str);
     /// Somebody proved the code.
     fn paired(&self, peer: IpAddr, key: &Fingerprint);
     /// The code was guessed at too often; this one holds from now on.
