@@ -162,7 +162,7 @@ fn a_known_name_with_another_key_is_not_sent_to() {
         listed(&scene, desk, 7269).is_some_and(|receiver| receiver["paired"] == true)
     });
     send(&scene, desk, "second", "nas")
-        .expect_complaint(4, &["nas announces the key", &key, "nothing was sent"]);
+        .expect_complaint(4, &["nas announces the key", &key, "Nothing was sent"]);
     assert!(!scene.dst.join("second").exists());
     daemon.shutdown().unwrap();
     drop(listening);
@@ -194,10 +194,12 @@ fn a_script_sends_nothing_to_somebody_who_announces_a_known_or_a_new_name_at_ano
     });
     wait_until("both are listed", PATIENCE, || list(&scene, desk).len() == 2);
     // With no code, as a script has none once it was paired.
-    for (name, complaint) in [("nas", "lanx trust remove nas:7269"), ("attic", "same code with LANX_CODE")] {
+    for (name, complaint) in
+        [("nas", "lanx trust remove nas:7269"), ("attic", "same code at both ends (LANX_CODE")]
+    {
         let mut command = desk.lanx(&scene);
         command.args(["send", "second", name]);
-        Process::spawn(command).finish(PATIENCE).expect_complaint(4, &[name, "nothing was sent", complaint]);
+        Process::spawn(command).finish(PATIENCE).expect_complaint(4, &[name, "othing was sent", complaint]);
         assert!(!scene.dst.join("second").exists(), "{name}");
     }
     daemon.shutdown().unwrap();

@@ -177,7 +177,7 @@ fn a_free_place_goes_first_to_a_sender_that_has_none() {
     wait_for_words(&greedy, "next in line");
     let small = make(&scene.src, "small", 5);
     let guest = scene.start_send_by("guest", &[], None, &small, receiver.addr);
-    wait_for_words(&guest, "serves 2 transfers; waiting for a turn, next in line");
+    wait_for_words(&guest, "is serving 2 transfers; waiting for a turn, next in line");
     wait_for_words(&greedy, "1 before this one");
     drop(slow.pop());
     guest.finish(PATIENCE).expect_code(0);

@@ -284,3 +284,13 @@ fn an_interrupted_folder_is_completed_by_the_same_command() {
     output.expect_success();
     assert_eq!(manifest(&scene.dst.join("top")), manifest(&top));
 }
+
+#[test]
+fn an_empty_folder_without_itself_is_told_as_nothing_to_send_and_not_as_a_fault() {
+    let scene = Scene::new();
+    fs::create_dir(scene.src.join("empty")).unwrap();
+    let receiver = scene.receiver();
+    let sent = scene.send(&["empty/"], receiver.addr);
+    assert_eq!(sent.expect_success().out(), "there was nothing to send\n");
+    assert_eq!(listing(&scene.dst), Vec::<std::ffi::OsString>::new());
+}

@@ -58,16 +58,34 @@ pub fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
 /// commands that `lanx config` takes, of which the parser knows only that a command line follows.
 fn offered() -> clap::Command {
     let plain = args::plain_command();
-    let commands = plain.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
-    let with_options = plain.get_subcommands().map(clap::Command::get_name);
-    let with_options =
-        PossibleValuesParser::new(with_options.filter(|name| takes_settings(name)).map(str::to_owned));
+    let names = plain.get_subcommands().map(clap::Command::get_name).filter(|name| takes_settings(name));
+    let with_options = PossibleValuesParser::new(names.map(str::to_owned));
+    let shown = plain.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let shown = shown.map(|command| command.mut_args(without_colon));
+    let shown = shown.map(|command| match command.get_name() {
+        "config" => command.mut_arg("line", |line| line.value_parser(with_options.clone())),
+        _ => command,
+    });
     clap::Command::new("lanx")
+        .version(env!("CARGO_PKG_VERSION"))
         .disable_help_flag(true)
         .disable_help_subcommand(true)
+        .disable_version_flag(true)
         .args(plain.get_arguments().cloned())
-        .subcommands(commands)
-        .mut_subcommand("config", |config| config.mut_arg("line", |line| line.value_parser(with_options)))
+        .subcommands(shown)
+}
+
+/// zsh takes what stands behind a colon in the name of a value, as in `HOST[:PORT]`, for a command that completes it.
+fn without_colon(arg: Arg) -> Arg {
+    let names = arg.get_value_names().unwrap_or_default();
+    let short = |name: &str| name.split(['[', ':']).next().unwrap_or_default().to_owned();
+    match names.iter().any(|name| name.contains(':')) {
+        true => {
+            let names: Vec<String> = names.iter().map(|name| short(name)).collect();
+            arg.value_names(names)
+        }
+        false => arg,
+    }
 }
 
 /// clap_complete offers in bash all options of a command where no word was begun, and then bash offers no files.

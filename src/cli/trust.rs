@@ -85,7 +85,7 @@ fn remove(store: &PeerStore, machine: &str) -> anyhow::Result<String> {
             Ok(format!("the key of {} is forgotten; the next transfer to it pairs anew", peer.address()))
         }
         _ => Err(anyhow!(
-            "no paired machine has the name or key {0}, and of no receiver at {0} the key is known; `lanx trust` lists them",
+            "neither a paired machine nor a known receiver is called {}; `lanx trust` lists both",
             Escaped::from(machine)
         )),
     }

@@ -47,8 +47,8 @@ pub enum EnterError {
     )]
     Namesake { peer: Peer, known: Box<KnownHost>, now: Fingerprint },
     #[error(
-        "anybody on this network can announce the name {peer}, and nothing was sent to it before; name it by its address, send to it \
-         once from a terminal, or set the same code at both ends (LANX_CODE or --code-file)"
+        "anybody on this network can announce the name {peer}, and it was never sent to, so nothing was sent; name it by its address, \
+         send to it once from a terminal, or set the same code at both ends (LANX_CODE or --code-file)"
     )]
     OnlyFound { peer: Peer },
     #[error("{peer} does not know this machine and wants the code that it shows")]
