@@ -17,6 +17,7 @@ use super::control::{MessageReader, MessageWriter};
 use crate::limits::{BEAT_INTERVAL, HANDSHAKE_TIMEOUT, QUEUE_NEWS_INTERVAL};
 use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 use crate::protocol::seal::{Cipher, SessionSecret};
+use crate::protocol::text::Text;
 use crate::session::{End, PeerMisbehaved};
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::house::{FirstSight, Standing, Visitor};
@@ -113,6 +114,8 @@ pub enum EnterError {
          send from one, or give both sides the same code with LANX_CODE or --code-file, or copy your identity there (docs: SECURITY.md)"
     )]
     NoCode { peer: Peer },
+    #[error("{peer} did not let us in: {text}; see what `lanx recv` says there")]
+    SentAway { peer: Peer, text: Text },
     #[error("{peer} has another code than the one given; look at its screen and try again")]
     WrongCode { peer: Peer },
     #[error(
@@ -281,6 +284,10 @@ impl Greeting<'_> {
         self.say(&SenderMessage::Hello(hello)).await?;
         let mut acquaintance = Acquaintance::Old;
         let mut heard = self.hear().await?;
+        if let ReceiverMessage::Leave { text } = heard {
+            // Nothing was lost, and trying again helps only when somebody has done something about it there.
+            return Err(EnterError::SentAway { peer: self.peer.clone(), text });
+        }
         if heard == ReceiverMessage::CodeWanted {
             self.pair().await.map_err(|error| match error {
                 EnterError::Handshake { addr, end: End::Lost(_) } => EnterError::HungUpOnCode { addr },
