@@ -5,6 +5,30 @@ use std::io;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
+use crate::limits::DESCRIPTORS_MIN;
+
+/// So few files may be open that nothing can be begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this process may have {0} files open, and lanx needs {DESCRIPTORS_MIN} at least; raise the limit: ulimit -n 1024"
+)]
+pub struct TooFew(u64);
+
+/// Checks that enough files may be open to begin with.
+///
+/// # Errors
+/// [`TooFew`].
+pub fn check() -> Result<(), TooFew> {
+    enough(getrlimit(Resource::Nofile).current)
+}
+
+fn enough(open: Option<u64>) -> Result<(), TooFew> {
+    match open {
+        Some(open) if open < DESCRIPTORS_MIN => Err(TooFew(open)),
+        _ => Ok(()),
+    }
+}
+
 /// As many as `most`, or one for each `each` of the files that may be open where those are fewer; one at least.
 pub fn at_most(most: usize, each: u64) -> usize {
     within(getrlimit(Resource::Nofile).current, most, each)
@@ -23,6 +47,13 @@ pub fn are_used_up(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_few_are_said_to_be_so_and_no_limit_is_none() {
+        assert_eq!(enough(Some(DESCRIPTORS_MIN - 1)), Err(TooFew(DESCRIPTORS_MIN - 1)));
+        assert_eq!(enough(Some(DESCRIPTORS_MIN)), Ok(()));
+        assert_eq!(enough(None), Ok(()));
+    }
 
     #[test]
     fn there_are_fewer_where_few_files_may_be_open_and_never_none() {

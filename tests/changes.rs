@@ -9,9 +9,9 @@
 
 mod common;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 use common::*;
@@ -69,6 +69,60 @@ fn a_source_that_is_written_into_fails_and_nothing_of_it_is_published() {
         let file = File::options().write(true).open(file).unwrap();
         file.write_all_at(b"other bytes", LARGE as u64 - 100).unwrap();
     });
+}
+
+#[test]
+fn a_source_that_is_written_into_and_whose_time_is_put_back_fails_too() {
+    fails_alone("its modification time put back", |file| {
+        let before = fs::metadata(file).unwrap().modified().unwrap();
+        // The beginning has crossed already, so what arrives would be neither the old file nor the new one.
+        File::options().write(true).open(file).unwrap().write_all_at(b"other bytes", 0).unwrap();
+        set_modified(file, before);
+    });
+}
+
+#[test]
+fn a_source_that_gets_another_mode_or_name_while_it_is_sent_arrives_all_the_same() {
+    let changes: [fn(&Path); 3] = [
+        |file| fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap(),
+        |file| fs::hard_link(file, file.with_file_name("further name")).unwrap(),
+        // Back and forth, so that the test finds it.
+        |file| {
+            let aside = file.with_file_name("aside");
+            fs::rename(file, &aside).and_then(|()| fs::rename(&aside, file)).unwrap();
+        },
+    ];
+    for change in changes {
+        let scene = Scene::new();
+        let receiver = scene.receiver();
+        let file = make(&scene.src, "file", LARGE);
+        let before = look(&file);
+        let relay = Relay::holding_after(receiver.addr, 2 * CHUNK as u64);
+        let sender = scene.start_send(&[], &[&file], relay.addr);
+        relay.wait_until_held();
+        change(&file);
+        assert_ne!(look(&file).changed, before.changed, "nothing that the sender could notice");
+        relay.release();
+        sender.finish(PATIENCE).expect_success();
+        assert!(read(&scene.dst.join("file")) == before.content);
+    }
+}
+
+#[test]
+fn a_small_source_that_got_another_mode_before_it_was_read_arrives_all_the_same() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    // The first is held on its way, and the last has not been read then.
+    let files: Vec<_> = (0..300).map(|n| make(&scene.src, format!("small {n:03}"), CHUNK)).collect();
+    let relay = Relay::holding_after(receiver.addr, 2 * CHUNK as u64);
+    let sender = scene.start_send(&["-c", "1"], &files, relay.addr);
+    relay.wait_until_held();
+    files.iter().for_each(|file| fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap());
+    relay.release();
+    sender.finish(PATIENCE).expect_success();
+    assert_eq!(listing(&scene.dst).len(), 300);
+    let last = files.last().unwrap();
+    assert!(read(last) == read(&scene.dst.join(last.file_name().unwrap())));
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn a_host_that_is_not_there_or_takes_one_file_only_is_told() {
     scene.run(["doctor", &nobody.to_string()]).expect_complaint(3, &["refused the connection"]);
     scene.run(["doctor", "a b"]).expect_complaint(2, &["doctor takes a host"]);
     let receiver = Receiver::to_output(&scene, &[], std::process::Stdio::null());
-    scene.run(["doctor", &receiver.addr.to_string()]).expect_complaint(3, &["lets nobody measure"]);
+    scene.run(["doctor", &receiver.addr.to_string()]).expect_complaint(4, &["lets nobody measure"]);
     // And still takes it.
     let file = make(&scene.src, "file", 5);
     scene.send(&[&file], receiver.addr).expect_success();

@@ -89,3 +89,35 @@ fn files_that_wait_for_the_device_together_leave_some_to_open() {
     scene.send(&[&tree], receiver.addr).expect_success();
     assert_same_tree(&tree, &scene.dst.join("tree"));
 }
+
+#[test]
+fn with_too_few_descriptors_nothing_is_begun_and_the_remedy_is_told() {
+    let scene = Scene::new();
+    let file = make(&scene.src, "file", 5);
+    let file = file.to_str().unwrap();
+    for most in [6, 7, 8, 31] {
+        for args in [&["send", file, "127.0.0.1:1"][..], &["list"]] {
+            let mut command = scene.lanx_with_descriptors(most);
+            command.args(args);
+            let output = Process::spawn(command).finish(PATIENCE);
+            output
+                .expect_complaint(1, &[&format!("may have {most} files open"), "32 at least; ", "ulimit -n"]);
+        }
+        let mut command = scene.lanx_with_descriptors(most);
+        command.args(["send", "--json", file, "127.0.0.1:1"]);
+        let events = Process::spawn(command).finish(PATIENCE).expect_code(1).events();
+        assert_eq!(kinds(&events), ["error"]);
+        assert!(events[0]["hint"].as_str().unwrap().contains("ulimit -n"), "{events:?}");
+    }
+}
+
+#[test]
+fn as_many_descriptors_as_are_asked_for_are_enough_at_both_ends() {
+    let scene = Scene::new();
+    let files = [make(&scene.src, "small", 5), make(&scene.src, "large", 5 * CHUNK)];
+    let receiver = Receiver::start_as(scene.lanx_with_descriptors(32), "127.0.0.1:0", &[], &scene.dst);
+    let mut command = scene.lanx_with_descriptors(32);
+    command.args(["send", "-c", "1"]).args(&files).arg(receiver.addr.to_string());
+    Process::spawn(command).finish(PATIENCE).expect_success();
+    assert_arrived(&files, &scene.dst);
+}

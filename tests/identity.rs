@@ -95,6 +95,40 @@ fn a_damaged_key_or_list_of_peers_is_an_error_and_never_replaced() {
 }
 
 #[test]
+fn a_receiver_does_not_start_with_a_damaged_list_of_peers() {
+    let scene = Scene::new();
+    scene.pair("alice", "bob");
+    let path = scene.path("bob/peers.toml");
+    let whole = fs::read(&path).unwrap();
+    let recv = ["recv", "--no-announce", "--listen", "127.0.0.1:0"];
+    for bad in [&b"surprise"[..], b"surprise = 1", b"name = \"caf\xe9\""] {
+        let before = whole.iter().filter(|byte| **byte == b'\n').count();
+        fs::write(&path, [&whole, bad].concat()).unwrap();
+        let line = format!("line {}: ", 1 + before);
+        let words = [path.to_str().unwrap(), &line, "; repair it"];
+        run(scene.lanx_as("bob"), &recv).expect_complaint(1, &words);
+        run(scene.lanx_as("bob"), &["recv", "--json", "--listen", "127.0.0.1:0"]).expect_code(1);
+    }
+}
+
+#[test]
+fn a_list_of_peers_that_is_damaged_meanwhile_is_not_told_as_a_lost_connection() {
+    let scene = Scene::new();
+    scene.pair("alice", "bob");
+    let receiver = scene.receiver_of("bob", &[], None);
+    let path = scene.path("bob/peers.toml");
+    let whole = fs::read(&path).unwrap();
+    let file = make(&scene.src, "file", 5);
+    fs::write(&path, "surprise").unwrap();
+    let output = scene.send_by("alice", None, &file, receiver.addr);
+    output
+        .expect_complaint(4, &["cannot read which machines may send to it; see what `lanx recv` says there"]);
+    receiver.wait_for_stderr(path.to_str().unwrap());
+    fs::write(&path, &whole).unwrap();
+    scene.send_by("alice", None, &file, receiver.addr).expect_success();
+}
+
+#[test]
 fn without_a_home_the_error_names_lanx_config_dir() {
     let scene = Scene::new();
     let file = make(&scene.src, "file", 5);

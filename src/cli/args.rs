@@ -294,6 +294,8 @@ pub struct RecvArgs {
     #[arg(long, conflicts_with = "rename", help_heading = FILES)]
     pub overwrite: bool,
     /// Keep both files, the new one as 'name (1).ext'
+    ///
+    /// If a file with the same content already has that name or another number, no further copy is stored.
     #[arg(long, help_heading = FILES)]
     pub rename: bool,
     /// Replace files, receiving only the parts that differ

@@ -107,6 +107,8 @@ fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
 /// show one on, none is offered: nobody could know it.
 pub fn house(code_file: Option<&Path>, open: bool, audience: Audience) -> Result<(House, bool), Failure> {
     let (identity, store) = ourselves()?;
+    // Read for each that comes; here it is only seen that it can be, before everybody is sent away.
+    store.load().map_err(other)?;
     let somebody_looks =
         if audience.json || audience.bytes { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
     let (book, shown) = match given_code(code_file)? {
@@ -222,6 +224,7 @@ pub fn exit(error: &EnterError) -> Exit {
         | EnterError::CodeWanted { .. }
         | EnterError::FirstSight { .. }
         | EnterError::NoCode { .. }
+        | EnterError::SentAway { .. }
         | EnterError::WrongCode { .. }
         | EnterError::Impostor { .. }
         | EnterError::Later { .. }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use tokio::sync::mpsc;
 
 use super::args::{LISTEN_DEFAULT, RecvArgs, Verify};
@@ -17,7 +17,7 @@ use super::metrics::{Counters, Page};
 use super::output::Audience;
 use super::serving::{Keeper, Settings};
 use super::signals::{Asked, Requests};
-use super::{Failure, announcing, introduction, json, outlet, scrape, service, signals};
+use super::{Failure, announcing, introduction, json, outlet, scrape, service, signals, stdin};
 use crate::session::Diligence;
 use crate::sink::{Destination, Existing, Output, Sink};
 use crate::transport::tcp::listen::{listen, listen_everywhere};
@@ -25,10 +25,8 @@ use crate::transport::tcp::{Ledger, Manner, ServeOptions, serve};
 use crate::trust::house::House;
 
 pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
-    if let Some(flag) = args.against_stdout().filter(|_| args.to_stdout()) {
-        let error =
-            anyhow!("`recv -` writes to standard output, and {flag} is for a folder; leave one of them out");
-        return Err(Failure::new(Exit::Usage, error));
+    if args.to_stdout() {
+        check_stdout(args).map_err(|error| Failure::new(Exit::Usage, error))?;
     }
     if args.clean {
         return clean(&args.dir);
@@ -77,6 +75,21 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         json::error(None, None, Exit::Interrupted, "interrupted", "start it again to receive more");
     }
     Ok(exit)
+}
+
+/// Whether one file can go to standard output: what is given besides makes sense with that, and somebody gets it.
+fn check_stdout(args: &RecvArgs) -> anyhow::Result<()> {
+    if let Some(flag) = args.against_stdout() {
+        bail!("`recv -` writes to standard output, and {flag} is for a folder; leave one of them out");
+    }
+    // What is written there would be lost, and its sender told that it arrived.
+    if stdin::was_closed(std::io::stdout().as_fd()) {
+        bail!(
+            "standard output is closed, or /dev/null as if it were, so what arrives would be lost; \
+             give it somewhere to go: lanx recv - > FILE"
+        );
+    }
+    Ok(())
 }
 
 /// All that has to be there before anybody is let in.

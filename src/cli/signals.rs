@@ -15,10 +15,13 @@ use tokio::time::sleep;
 use super::exit::Exit;
 use super::output::Audience;
 use super::{Failure, output, screen};
+use crate::descriptors;
 use crate::limits::{STOPPING_TOLD_AFTER, WITHDRAW_PATIENCE};
 
 /// The runtime that control connections run on. One thread: the chunks have threads of their own.
 pub fn runtime() -> Result<Runtime, Failure> {
+    // With too few, building it panics.
+    descriptors::check().map_err(|few| Failure::new(Exit::Other, few))?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,13 +1,13 @@
 //! `lanx send -`: the standard input instead of files.
 
 use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::anyhow;
-use rustix::fs::Mode;
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, stat};
 use rustix::process::umask;
 
 use super::Failure;
@@ -62,12 +62,30 @@ pub fn feed(args: &SendArgs, paths: &[PathBuf], receivers: usize) -> Result<Opti
             "standard input is a terminal; give it something to send: tar c FOLDER | lanx send - HOST --name NAME"
         ));
     }
+    if was_closed(stdin.as_fd()) {
+        return usage(anyhow!(
+            "standard input is closed, or /dev/null as if it were, so there is nothing to send; give it something: \
+             tar c FOLDER | lanx send - HOST --name NAME"
+        ));
+    }
     let other = |error: io::Error| {
         let text = anyhow!("cannot read standard input: {error}; close something and try again");
         Failure::new(Exit::Other, text)
     };
     let stream = stdin.as_fd().try_clone_to_owned().and_then(Stream::start).map_err(other)?;
     Ok(Some(Feed::of_stream(stream, name.into(), metadata())))
+}
+
+/// Whether this standard stream was closed when the program began. Before `main` Rust's runtime opens /dev/null there, for
+/// reading and writing, so that no file that is opened later can take its place. Who means /dev/null opens it for one of the
+/// two, as a shell does for `</dev/null` and `>/dev/null`.
+pub(super) fn was_closed(stream: BorrowedFd<'_>) -> bool {
+    let (Ok(null), Ok(there), Ok(flags)) = (stat("/dev/null"), fstat(stream), fcntl_getfl(stream)) else {
+        return false;
+    };
+    FileType::from_raw_mode(there.st_mode) == FileType::CharacterDevice
+        && there.st_rdev == null.st_rdev
+        && flags & OFlags::RWMODE == OFlags::RDWR
 }
 
 /// What a shell would give to a file that it makes here and now.

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Files that must be allowed to be open at least. A transfer of one file at a time was seen to need 20 at either end; below 8
+/// the runtime that hears signals cannot even begin, and in between files fail one by one, and some transfers hang.
+pub const DESCRIPTORS_MIN: u64 = 32;
+
 /// Files that may be open for each stranger: it takes two descriptors, and half of all is for those who belong.
 pub const DESCRIPTORS_PER_STRANGER: u64 = 4;
 

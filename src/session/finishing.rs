@@ -204,8 +204,8 @@ fn publish(session: &Receiving, batch: Vec<Complete>) -> Vec<(Complete, Result<P
         }
         match ready {
             Ok(hash) if hash == complete.hash => {
-                let result = complete.part.publish_dressed(session.to.existing());
-                published.push((complete, result));
+                let result = session.name(&complete.part, complete.hash);
+                published.extend(result.map(|result| (complete, result)));
             }
             Ok(hash) => session.fail_verification(&complete.offered, &complete.part, hash, complete.hash),
             Err(text) => session.fail_storage(&complete.offered, text),

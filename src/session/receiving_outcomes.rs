@@ -11,7 +11,7 @@ use crate::chunk::{ChunkIndex, FileId};
 use crate::limits::{CHUNK_BYTES, FAILED_FILES_MAX};
 use crate::name::Escaped;
 use crate::protocol::message::{Cause, Failure, Outcome, ReceiverMessage};
-use crate::sink::{Existing, ExistingFile, Found, Part, Published, SinkError, SinkErrorKind};
+use crate::sink::{Existing, ExistingFile, Found, Part, Published, SinkError, SinkErrorKind, Verified};
 use crate::tree::{Hash, Tree, chunk_value};
 
 impl Receiving {
@@ -52,8 +52,16 @@ impl Receiving {
         } else if self.terms.diligence.takes_time() {
             let complete = Complete { offered: offered.clone(), part, hash: ours };
             Finisher::finish(self, Finished::File(complete));
+        } else if self.to.existing() == Existing::Rename
+            && !offered.layout.is_single()
+            && part.is_name_taken()
+        {
+            // Those that have its names will be read, and the data connection is not to wait for that.
+            let offered = offered.clone();
+            Finisher::aside(self, move |session| session.publish_beside(&offered, &part, ours));
         } else {
-            let result = part.publish(&offered.metadata, self.to.existing());
+            part.dress(&offered.metadata);
+            let Some(result) = self.name(&part, ours) else { return };
             if matches!(result, Err(SinkError::Exists { .. })) && !offered.layout.is_single() {
                 // The large file that took the name will be read, and the data connection is not to wait for that.
                 let offered = offered.clone();
@@ -64,12 +72,31 @@ impl Receiving {
         }
     }
 
+    fn publish_beside(&self, offered: &Offered, part: &Part, hash: Hash) {
+        if self.finisher.is_closed() {
+            return;
+        }
+        part.dress(&offered.metadata);
+        if let Some(result) = self.name(part, hash) {
+            self.published(offered, hash, result);
+        }
+    }
+
+    /// Gives a dressed part with this `hash` its name. May read files of its size. `None` where the session ended meanwhile,
+    /// and nobody is left to tell.
+    pub(super) fn name(&self, part: &Part, hash: Hash) -> Option<Result<Published, SinkError>> {
+        let go_on = || !self.finisher.is_closed();
+        part.publish_dressed(self.to.existing(), &Verified { hash, go_on: &go_on }).transpose()
+    }
+
     /// Tells how publishing a verified file went. May read a file of its size.
     pub(super) fn published(&self, offered: &Offered, hash: Hash, result: Result<Published, SinkError>) {
         match result {
+            // Also where it stood there before: a further name of it is to be made of that one.
             Ok(published) if published.renamed => {
                 self.report(offered, Some(hash), FileStatus::Renamed(published.name));
             }
+            Ok(published) if published.existed => self.report(offered, Some(hash), FileStatus::Identical),
             Ok(_) => self.report(offered, Some(hash), FileStatus::Stored),
             Err(error @ SinkError::Exists { .. }) => self.name_was_taken(offered, hash, &error),
             Err(error) => self.fail(offered, storage_failure(&error)),

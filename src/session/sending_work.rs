@@ -111,17 +111,25 @@ impl Sending {
         // A chunk comes here twice only if the receiver announced it twice.
         let root = root.map_err(|_| PeerMisbehaved::WrongChunk { file: file.id.0, chunk: chunk.0 })?;
         let (Some(hash), false) = (root, told) else { return Ok(()) };
-        // A file of one chunk was checked when it was read.
-        if file.is_large()
-            && let Some(source) = file.item.source()
-            && let Ok(open) = file.open(source)
-            && let Err(error) = open.check_unchanged()
-        {
-            self.withdraw(attempt, &error);
-            return Ok(());
+        if self.is_still(attempt, &hash) {
+            self.say_root(file, hash);
         }
-        self.say_root(file, hash);
         Ok(())
+    }
+
+    /// Whether the source still is what was read of it, which has this `hash`; where it is not, it is withdrawn. May read a
+    /// file of its size, so no lock is held meanwhile.
+    fn is_still(&self, attempt: &Attempt, hash: &Hash) -> bool {
+        let file = &attempt.file;
+        // A file of one chunk was checked when it was read.
+        let Some(source) = file.item.source().filter(|_| file.is_large()) else { return true };
+        let Ok(open) = file.open(source) else { return true };
+        // Where it is given up there is nobody left to tell.
+        let go_on = || !attempt.is_over() && !self.is_closed();
+        open.check_content(file.layout, hash, go_on).unwrap_or_else(|error| {
+            self.withdraw(attempt, &error);
+            false
+        })
     }
 
     /// Every chunk was read and hashed.

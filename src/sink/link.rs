@@ -36,7 +36,7 @@ impl Sink {
                 dress::dress_link(dir, name, metadata);
                 Ok(())
             };
-            let same = |stat: &Stat| is_link_to(dir, &name, stat, target);
+            let same = |name: &Name, stat: &Stat| is_link_to(dir, name, stat, target);
             let wish = Wish { dir, name: &name, existing: self.existing, kind: FileKind::Symlink };
             let made = wish.fulfil(&same, &make, &|at, errno| not_made(dir, at, errno))?;
             if made == Made::Identical {
@@ -67,7 +67,7 @@ impl Sink {
         let name = path.name();
         self.folders.within(folders::parent(path.as_bytes()), |dir| {
             let make = |name: &[u8]| dir.link(&source, file.as_bytes(), name);
-            let same = |there: &Stat| Ok(is_same_file(there, &stat));
+            let same = |_: &Name, there: &Stat| Ok(is_same_file(there, &stat));
             let wish = Wish { dir, name: &name, existing: self.existing, kind: FileKind::Regular };
             wish.fulfil(&same, &make, &|at, errno| match errno {
                 Errno::PERM | Errno::MLINK | Errno::XDEV => fault(LinkFault::Unsupported(errno.into())),
@@ -140,7 +140,7 @@ struct Wish<'a> {
 }
 
 /// Whether what stands there is what is wanted.
-type Same<'a> = &'a dyn Fn(&Stat) -> Result<bool, SinkError>;
+type Same<'a> = &'a dyn Fn(&Name, &Stat) -> Result<bool, SinkError>;
 /// Makes it under a name, unless something is there (`EXIST`).
 type Make<'a> = &'a dyn Fn(&[u8]) -> Result<(), Errno>;
 /// The error for the user when it could not be made under a name.
@@ -154,7 +154,7 @@ impl Wish<'_> {
         }
         // Should it be gone again, nothing is lost by going on as if it were not.
         if let Some(stat) = looked_at(self.dir, self.name)? {
-            if same(&stat)? {
+            if same(self.name, &stat)? {
                 return Ok(Made::Identical);
             }
             self.check(&stat)?;
@@ -163,9 +163,15 @@ impl Wish<'_> {
             Existing::Refuse => Err(SinkError::Exists { path: self.path() }),
             Existing::Overwrite => self.replace(make, failed),
             Existing::Rename => {
-                first_free(self.dir, self.name, |name| self.made(name, make, failed)).map(Made::Renamed)
+                // One that an earlier transfer made there will do.
+                let take = |name: &Name| Ok(self.made(name, make, failed)? || self.has(name, same)?);
+                first_free(self.dir, self.name, take).map(Made::Renamed)
             }
         }
+    }
+
+    fn has(&self, name: &Name, same: Same<'_>) -> Result<bool, SinkError> {
+        looked_at(self.dir, name)?.map_or(Ok(false), |stat| same(name, &stat))
     }
 
     /// Whether what stands there may be dealt with as the user said.

@@ -6,7 +6,7 @@
 //! - [`Sink::part`] gives the locked part file to write into, new or left by an earlier transfer.
 //! - [`Sink::part_of_stream`] gives one whose length is known at its end.
 //! - [`Sink::store_whole`] makes a small file at once.
-//! - [`Part::publish`] sets mode, time and the like and renames.
+//! - [`Part::dress`] sets mode, time and the like, and [`Part::publish_dressed`] renames.
 //! - [`Output`] is the other destination: the standard output, for one file.
 //! - [`Sink::symlink`] and [`Sink::hard_link`] make links, and [`Sink::folder`] makes and dresses folders.
 //!
@@ -33,6 +33,7 @@ mod part_lock;
 mod publish;
 mod scarce;
 mod space;
+mod standing;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -56,7 +57,7 @@ pub use folder::Made;
 pub use look::{ExistingFile, Found};
 pub use output::Output;
 pub use part::Part;
-pub use publish::Published;
+pub use publish::{Published, Verified};
 pub use trial::{DiskTrial, Moved, TrialError, try_disk};
 
 /// What to do when a final name is taken by a different file.

@@ -1,5 +1,6 @@
 //! The last step: a complete, verified part file gets its final name.
 
+use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -12,9 +13,11 @@ use super::error::{FileKind, SinkError, SinkErrorKind};
 use super::numbering::first_free;
 use super::part::Part;
 use super::space::{self, length};
+use super::standing::Standing;
 use super::{Existing, dress};
 use crate::name::{Escaped, Name};
 use crate::protocol::message::Metadata;
+use crate::tree::Hash;
 
 /// Where a file ended up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,44 +26,51 @@ pub struct Published {
     pub name: Name,
     /// Whether that is another name than the sender's.
     pub renamed: bool,
+    /// Whether a file with the same bytes stood there, so that this one is not needed.
+    pub existed: bool,
+}
+
+/// What a part holds, as far as its caller has verified.
+pub struct Verified<'a> {
+    pub hash: Hash,
+    /// Whether to go on, asked as long as files are read to compare them.
+    pub go_on: &'a dyn Fn() -> bool,
 }
 
 impl Part {
     /// Gives the file its final name in one step, so that the name holds either what was there before or the
-    /// whole file. The caller has verified its bytes. On an error nothing is replaced, and the part file stays, unless
-    /// the name is refused to it: then it would only lie there.
+    /// whole file. The caller has verified its bytes and dressed it, see [`Part::dress`]. On an error nothing is replaced,
+    /// and the part file stays, unless the name is refused to it: then it would only lie there.
     ///
-    /// The part is dressed first, see [`Part::dress`].
+    /// With [`Existing::Rename`] files of the same size that have its name, or one of the numbered names before the first
+    /// free one, are read: if one has the same bytes, that one stays, and the part file goes. Otherwise each repetition of
+    /// a transfer would leave another copy. `None`, and the part file stays, where it was not to go on with that.
     ///
     /// # Errors
     /// [`SinkError::Exists`] with [`Existing::Refuse`] when the name is taken, [`SinkError::InTheWay`] with
     /// [`Existing::Overwrite`] when a directory has it, [`SinkError::NoFreeName`] with [`Existing::Rename`];
     /// [`SinkError::WrongLength`] and [`SinkError::Swapped`] when somebody else had a hand in the part file;
     /// otherwise what the system said.
-    pub fn publish(&self, metadata: &Metadata, existing: Existing) -> Result<Published, SinkError> {
-        self.dress(metadata);
-        self.publish_dressed(existing)
-    }
-
-    /// The same for a part that is dressed already.
-    ///
-    /// # Errors
-    /// See [`Part::publish`].
-    pub fn publish_dressed(&self, existing: Existing) -> Result<Published, SinkError> {
+    pub fn publish_dressed(
+        &self,
+        existing: Existing,
+        verified: &Verified<'_>,
+    ) -> Result<Option<Published>, SinkError> {
         let actual = length(&self.unchanged()?);
         if actual != self.size() {
             let path = self.part_path();
             return Err(SinkError::WrongLength { path, expected: self.size(), actual });
         }
         let moved = match existing {
-            Existing::Refuse => self.move_new(),
-            Existing::Overwrite => self.move_over(),
-            Existing::Rename => self.move_numbered(),
+            Existing::Refuse => self.move_new().map(Some),
+            Existing::Overwrite => self.move_over().map(Some),
+            Existing::Rename => self.move_numbered(verified),
         };
         match &moved {
-            Ok(_) => self.settled.store(true, Ordering::Relaxed),
+            Ok(Some(published)) if published.existed => drop(self.discard()),
+            Ok(Some(_)) => self.settled.store(true, Ordering::Relaxed),
             Err(error) if error.kind() == SinkErrorKind::Policy => drop(self.discard()),
-            Err(_) => self.set_part_mode(),
+            Ok(None) | Err(_) => self.set_part_mode(),
         }
         moved
     }
@@ -101,12 +111,24 @@ impl Part {
         }
     }
 
-    fn move_numbered(&self) -> Result<Published, SinkError> {
-        if let Moved::Done = self.try_name(&self.name)? {
-            return Ok(self.published(self.name.clone()));
-        }
-        let name = first_free(&self.dir, &self.name, |name| Ok(matches!(self.try_name(name)?, Moved::Done)))?;
-        Ok(self.published(name))
+    fn move_numbered(&self, verified: &Verified<'_>) -> Result<Option<Published>, SinkError> {
+        // What stands at the last name that was tried, if anything does.
+        let there = Cell::new(Standing::Other);
+        let take = |name: &Name| {
+            if let Moved::Done = self.try_name(name)? {
+                return Ok(true);
+            }
+            there.set(self.standing(name, verified));
+            Ok(there.get() != Standing::Other)
+        };
+        let name =
+            if take(&self.name)? { self.name.clone() } else { first_free(&self.dir, &self.name, take)? };
+        let published = self.published(name);
+        Ok(match there.get() {
+            Standing::Other => Some(published),
+            Standing::Same => Some(Published { existed: true, ..published }),
+            Standing::Unknown => None,
+        })
     }
 
     fn try_name(&self, to: &Name) -> Result<Moved, SinkError> {
@@ -130,7 +152,7 @@ impl Part {
     }
 
     fn published(&self, name: Name) -> Published {
-        Published { renamed: name != self.name, name }
+        Published { renamed: name != self.name, name, existed: false }
     }
 }
 

@@ -11,9 +11,17 @@ use crate::name::{BadName, Escaped, NameFault, shown};
 /// How a file differs from what was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    Shrank { from: u64, to: u64 },
-    Grew { from: u64, to: u64 },
+    Shrank {
+        from: u64,
+        to: u64,
+    },
+    Grew {
+        from: u64,
+        to: u64,
+    },
     Modified,
+    /// Its bytes are others than before, and its modification time is not.
+    Rewritten,
     Replaced,
 }
 
@@ -23,6 +31,7 @@ impl std::fmt::Display for Change {
             Change::Shrank { from, to } => write!(f, "it shrank from {from} to {to} bytes"),
             Change::Grew { from, to } => write!(f, "it grew from {from} to {to} bytes"),
             Change::Modified => f.write_str("its modification time changed"),
+            Change::Rewritten => f.write_str("it was written to, and its modification time put back"),
             Change::Replaced => f.write_str("another file took its place"),
         }
     }

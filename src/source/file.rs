@@ -13,7 +13,8 @@ use rustix::io::Errno;
 use super::error::{Change, SourceError};
 use crate::chunk::{ChunkIndex, Layout};
 use crate::direct::{Direct, DirectFile};
-use crate::limits::FILE_BYTES_MAX;
+use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX};
+use crate::tree::{Hash, Tree, chunk_value};
 
 /// A regular file that can be offered.
 #[derive(Debug, Clone)]
@@ -26,8 +27,7 @@ pub struct Source {
     direct: Option<Arc<Direct>>,
 }
 
-/// What tells whether a file is still the same. The change time is left out on purpose: a backup that
-/// links the file, or a chmod, does not change what is in it.
+/// What tells whether a file is still the same.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Stamp {
     device: u64,
@@ -35,6 +35,10 @@ pub(super) struct Stamp {
     size: u64,
     mtime_seconds: i64,
     mtime_nanos: i64,
+    /// The change time proves no change by itself: a backup that links the file, a chmod or a rename moves it, too. But
+    /// nobody can put it back, so while it stands still, nothing was written.
+    ctime_seconds: i64,
+    ctime_nanos: i64,
 }
 
 impl Stamp {
@@ -45,6 +49,8 @@ impl Stamp {
             size: metadata.size(),
             mtime_seconds: metadata.mtime(),
             mtime_nanos: metadata.mtime_nsec(),
+            ctime_seconds: metadata.ctime(),
+            ctime_nanos: metadata.ctime_nsec(),
         }
     }
 
@@ -53,20 +59,19 @@ impl Stamp {
         Stamp { inode, ..self }
     }
 
-    /// How `now` differs, if it does.
+    /// How `now` differs, if it does for sure.
     fn change_to(&self, now: &Stamp) -> Option<Change> {
-        if self == now {
-            return None;
-        }
-        Some(if (self.device, self.inode) != (now.device, now.inode) {
-            Change::Replaced
+        if (self.device, self.inode) != (now.device, now.inode) {
+            Some(Change::Replaced)
         } else if now.size < self.size {
-            Change::Shrank { from: self.size, to: now.size }
+            Some(Change::Shrank { from: self.size, to: now.size })
         } else if now.size > self.size {
-            Change::Grew { from: self.size, to: now.size }
+            Some(Change::Grew { from: self.size, to: now.size })
+        } else if (self.mtime_seconds, self.mtime_nanos) != (now.mtime_seconds, now.mtime_nanos) {
+            Some(Change::Modified)
         } else {
-            Change::Modified
-        })
+            None
+        }
     }
 }
 
@@ -152,8 +157,12 @@ impl Source {
         let read = open.read_chunk(layout, ChunkIndex(0), buf);
         // Once is enough: what is the offered file afterwards was it while it was read. And where it is not, that says
         // more than how reading it failed.
-        open.check_unchanged()?;
-        read.and_then(|()| if buf.is_empty() { open.check_empty() } else { Ok(()) })
+        let now = open.look()?;
+        read.and_then(|()| match buf {
+            [] => open.check_empty(),
+            _ if now != open.stamp => open.check_still(layout, buf),
+            _ => Ok(()),
+        })
     }
 }
 
@@ -201,12 +210,57 @@ impl OpenSource {
     /// # Errors
     /// [`SourceError::Changed`] says how it differs.
     pub fn check_unchanged(&self) -> Result<(), SourceError> {
+        self.look().map(drop)
+    }
+
+    /// The same, and tells what the file is now: at most its change time differs.
+    fn look(&self) -> Result<Stamp, SourceError> {
         let io = |source| SourceError::Io { path: self.path.clone(), doing: "look at", source };
         let now = Stamp::of(&self.file.metadata().map_err(io)?);
-        match self.stamp.change_to(&now) {
-            None => Ok(()),
-            Some(change) => Err(SourceError::Changed { path: self.path.clone(), change }),
+        self.stamp.change_to(&now).map_or(Ok(now), |change| Err(self.changed(change)))
+    }
+
+    fn changed(&self, change: Change) -> SourceError {
+        SourceError::Changed { path: self.path.clone(), change }
+    }
+
+    /// Checks that what was read of the file, and has this `hash`, is what is in it. Where only its change time has moved
+    /// that takes another read of all of it. False where that was given up, as `go_on` said.
+    ///
+    /// # Errors
+    /// [`SourceError::Changed`] says how it differs.
+    pub fn check_content(
+        &self,
+        layout: Layout,
+        hash: &Hash,
+        go_on: impl Fn() -> bool,
+    ) -> Result<bool, SourceError> {
+        if self.look()? == self.stamp {
+            return Ok(true);
         }
+        let mut tree = Tree::new(layout);
+        let mut buffer = vec![0; CHUNK_BYTES];
+        for index in (0..layout.chunks()).map(ChunkIndex) {
+            if !go_on() {
+                return Ok(false);
+            }
+            let content = &mut buffer[..layout.len_of(index).unwrap_or_default()];
+            if self.is_hole(layout, index) {
+                content.fill(0);
+            } else {
+                self.read_chunk(layout, index, content)?;
+            }
+            // Each chunk comes once, so none is misplaced.
+            let _ = tree.insert(index, chunk_value(layout, index, content));
+        }
+        if tree.root().as_ref() == Some(hash) { Ok(true) } else { Err(self.changed(Change::Rewritten)) }
+    }
+
+    /// The same for a file of one chunk, which is in `content`.
+    fn check_still(&self, layout: Layout, content: &[u8]) -> Result<(), SourceError> {
+        let mut again = vec![0; content.len()];
+        self.read_chunk(layout, ChunkIndex(0), &mut again)?;
+        if again == content { Ok(()) } else { Err(self.changed(Change::Rewritten)) }
     }
 
     /// Checks that a file which is said to be empty has nothing to read: the system makes those of `/proc` as they are read,

@@ -66,7 +66,7 @@ impl PeerStore {
             other => other?,
         };
         std::str::from_utf8(&bytes)
-            .map_err(|error| PeersError::Toml(error.to_string()))
+            .map_err(|error| PeersError::not_text(&bytes, error))
             .and_then(Peers::from_toml)
             .map_err(|what| PeerStoreError::Damaged { path: self.file.clone(), what })
     }

@@ -6,6 +6,8 @@
 //!
 //! This module is the content; [`super::peer_store`] keeps it on disk.
 
+use std::str::Utf8Error;
+
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint::{Fingerprint, PREFIX};
@@ -109,6 +111,15 @@ pub enum PeersError {
     /// No TOML, or not this TOML.
     #[error("{0}")]
     Toml(String),
+}
+
+impl PeersError {
+    /// For a file that is no text, which is what a disk or an editor may leave of it.
+    pub(super) fn not_text(bytes: &[u8], error: Utf8Error) -> PeersError {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        PeersError::Toml(format!("line {line}: it holds bytes that are no text"))
+    }
 }
 
 impl Default for Peers {

@@ -105,6 +105,8 @@ fn a_hard_link_at_a_taken_name_is_dealt_with_as_the_user_said() {
     let rename = room.again(Existing::Rename);
     let made = rename.hard_link(&path("two"), &path("one")).expect("numbered");
     assert_eq!(made, Made::Renamed(name("two (1)")));
+    let again = rename.hard_link(&path("two"), &path("one")).expect("there");
+    assert_eq!(again, Made::Renamed(name("two (1)")), "the one that is there");
     let overwrite = room.again(Existing::Overwrite);
     assert_eq!(overwrite.hard_link(&path("two"), &path("one")).expect("replaced"), Made::New);
     assert_eq!(entry(&room, "two").ino(), entry(&room, "one").ino());

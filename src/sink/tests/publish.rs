@@ -2,6 +2,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 
 use super::super::publish::link_new;
 use super::*;
+use crate::limits::CHUNK_BYTES;
 
 fn read(room: &Room, name: &str) -> String {
     fs::read_to_string(room.path(name)).expect("readable")
@@ -12,7 +13,7 @@ fn a_published_file_has_its_bytes_mode_and_time_and_no_part_is_left() {
     let room = Room::new();
     let part = room.filled("a", b"abc");
     let done = part.publish(&metadata(), Existing::Refuse).expect("published");
-    assert_eq!(done, Published { name: name("a"), renamed: false });
+    assert_eq!(done, Published { name: name("a"), renamed: false, existed: false });
     assert_eq!(room.listing(), ["a"]);
     let meta = fs::metadata(room.path("a")).expect("there");
     assert_eq!(meta.mode() & 0o7777, 0o640);
@@ -107,16 +108,57 @@ fn overwrite_names_a_directory_in_the_way_even_an_empty_one() {
 #[test]
 fn rename_takes_the_first_free_number_past_anything_in_the_way() {
     let room = Room::new();
-    let publish = |text: &str| {
-        let part = room.filled(text, text.as_bytes());
+    let publish = |bytes: &str| {
+        let part = room.filled("a.txt", bytes.as_bytes());
         part.publish(&metadata(), Existing::Rename).expect("published")
     };
-    assert_eq!(publish("a.txt"), Published { name: name("a.txt"), renamed: false });
+    assert_eq!(publish("1"), Published { name: name("a.txt"), renamed: false, existed: false });
     fs::create_dir(room.path("a (1).txt")).expect("made");
     symlink("nowhere", room.path("a (2).txt")).expect("linked");
-    assert_eq!(publish("a.txt"), Published { name: name("a (3).txt"), renamed: true });
-    assert_eq!(publish("a.txt").name, name("a (4).txt"));
+    assert_eq!(publish("2"), Published { name: name("a (3).txt"), renamed: true, existed: false });
+    assert_eq!(publish("3").name, name("a (4).txt"));
     assert!(!room.path("nowhere").exists());
+}
+
+#[test]
+fn rename_keeps_a_file_of_the_same_bytes_under_whichever_of_its_names() {
+    for size in [0, 5, CHUNK_BYTES, 2 * CHUNK_BYTES + 1] {
+        let room = Room::new();
+        let content = |byte: u8| vec![byte; size];
+        fs::write(room.path("a"), vec![1; size + 1]).expect("written");
+        for (number, byte) in [(1, 2), (2, 3), (3, 4)] {
+            if size > 0 || number == 1 {
+                fs::write(room.path(format!("a ({number})")), content(byte)).expect("written");
+            }
+        }
+        let wanted = if size > 0 { 3 } else { 2 };
+        let before = room.listing();
+        let done = room.filled("a", &content(wanted)).publish(&metadata(), Existing::Rename);
+        let stands = name(format!("a ({})", wanted - 1));
+        assert_eq!(done.expect("there"), Published { name: stands, renamed: true, existed: true });
+        assert_eq!(room.listing(), before, "{size} bytes");
+    }
+}
+
+#[test]
+fn a_part_that_is_not_to_be_compared_any_longer_waits_for_the_next_transfer() {
+    let room = Room::new();
+    fs::write(room.path("a"), "old").expect("written");
+    let part = room.filled("a", b"new");
+    let verified = Verified { hash: blake3::hash(b"new"), go_on: &|| false };
+    assert_eq!(part.publish_dressed(Existing::Rename, &verified).expect("no error"), None);
+    drop(part);
+    assert_eq!(room.listing(), [".a.lanx-part", "a"]);
+}
+
+#[test]
+fn a_file_that_is_like_the_part_and_not_what_was_verified_is_not_the_same() {
+    let room = Room::new();
+    fs::write(room.path("a"), "bad").expect("written");
+    let part = room.filled("a", b"bad");
+    let verified = Verified { hash: blake3::hash(b"new"), go_on: &|| true };
+    let done = part.publish_dressed(Existing::Rename, &verified).expect("published").expect("went on");
+    assert_eq!(done, Published { name: name("a (1)"), renamed: true, existed: false });
 }
 
 #[test]

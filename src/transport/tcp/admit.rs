@@ -163,7 +163,7 @@ pub(super) async fn admit(
         writer: MessageWriter::new(write_half),
     };
     let Hello { connections, cipher, prove, wishes, resumes, name } = visit.hello().await?;
-    if prove || !house.lets_in(&peer)? {
+    if prove || !visit.is_known().await? {
         visit.pair(&name.to_string()).await?;
     }
     // AES only where it is fast at both ends.
@@ -210,6 +210,20 @@ impl Visit<'_> {
             SenderMessage::Hello(hello) => Ok(hello),
             SenderMessage::Leave { text } => Err(Refusal::Left(text)),
             _ => Err(unexpected("a hello")),
+        }
+    }
+
+    /// Whether it may come in without a code. Where nobody can tell, it hears that: a connection that just ends would look
+    /// like a network that failed.
+    async fn is_known(&mut self) -> Result<bool, Refusal> {
+        match self.house.lets_in(&self.peer) {
+            Ok(known) => Ok(known),
+            Err(error) => {
+                let text = "it cannot read which machines may send to it";
+                self.say(ReceiverMessage::Leave { text: text.into() }).await?;
+                self.writer.close().await?;
+                Err(error.into())
+            }
         }
     }
 

@@ -204,6 +204,10 @@ impl Greeting<'_> {
         self.say(&SenderMessage::Hello(hello)).await?;
         let mut acquaintance = Acquaintance::Old;
         let mut heard = self.hear().await?;
+        if let ReceiverMessage::Leave { text } = heard {
+            // Nothing was lost, and trying again helps only when somebody has done something about it there.
+            return Err(EnterError::SentAway { peer: self.peer.clone(), text });
+        }
         if heard == ReceiverMessage::CodeWanted {
             self.pair().await.map_err(|error| match error {
                 EnterError::Handshake { addr, end: End::Lost(_) } => EnterError::HungUpOnCode { addr },

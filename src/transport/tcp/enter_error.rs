@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::address::Peer;
 use super::connect::ConnectError;
+use crate::protocol::text::Text;
 use crate::session::End;
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::pairing::PairingError;
@@ -60,6 +61,8 @@ pub enum EnterError {
          same code at both ends (LANX_CODE or --code-file), or copy your identity there (SECURITY.md)"
     )]
     NoCode { peer: Peer },
+    #[error("{peer} did not let us in: {text}; see what `lanx recv` says there")]
+    SentAway { peer: Peer, text: Text },
     #[error("{peer} has another code than the one given; look at its screen and try again")]
     WrongCode { peer: Peer },
     #[error(
