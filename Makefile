@@ -39,13 +39,13 @@ fuzz: ## Run each fuzz target for ten seconds (FUZZ_SECONDS=60, TARGETS="receivi
 kill-rounds: ## Kill sender and receiver in turn, a hundred times each, and see that nothing is lost (half an hour)
 	LANX_KILL_ROUNDS=$${LANX_KILL_ROUNDS:-100} LANX_KILL_MIB=$${LANX_KILL_MIB:-1024} \
 	LANX_KILL_FILES=$${LANX_KILL_FILES:-2000} \
-	$(CARGO) test --locked --release --test kill_rounds -- --nocapture --test-threads=1
+	$(CARGO) test --locked --release --test suite kill_rounds:: -- --nocapture --test-threads=1
 
 root-tests: ## Run the tests that mount file systems; as root
-	$(CARGO) test --locked --test full_disk -- --ignored --test-threads=1
+	$(CARGO) test --locked --test suite full_disk:: -- --ignored --test-threads=1
 
 test-discovery: ## Test finding receivers between network namespaces; as root
-	$(CARGO) test --locked --test discovery -- --ignored --test-threads=4
+	$(CARGO) test --locked --test suite discovery:: -- --ignored --test-threads=4
 
 resume: build ## Measure what resuming costs, with 90 % there (RESUME_MIB, RESUME_TURNS, TMPDIR)
 	@bash scripts/resume.sh

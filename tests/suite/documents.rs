@@ -1,0 +1,287 @@
+//! Every command in README.md and in docs/ does what it says, or at least ends well: they are run as they stand, section by
+//! section, with the machines in them played by receivers on this one, and their files by small ones.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::common::*;
+
+/// What begins a line that is not run here.
+const LEFT_OUT: &[(&str, &str)] = &[
+    ("make ", "is checked to be a target of the Makefile"),
+    ("sudo make ", "is checked to be a target of the Makefile"),
+    ("cargo install ", "takes minutes, and installs"),
+    (".ci/run", "runs this test"),
+    ("install ", "as root"),
+    ("systemd-sysusers", "as root"),
+    ("systemctl ", "needs systemd, and root"),
+    ("sudo -u lanx ", "needs root, and that user"),
+    ("podman ", "needs podman, and what it downloads"),
+    ("ssh ", "needs another machine"),
+    ("scp ", "needs another machine"),
+];
+
+/// A section of a document: the text under one heading, as far as it is commands.
+struct Section {
+    title: String,
+    commands: Vec<String>,
+}
+
+/// The commands in the indented blocks of a document. Where a block has lines that begin with `$ `, those are the
+/// commands and the others what they print.
+fn sections(text: &str) -> Vec<Section> {
+    let mut sections = vec![Section { title: String::new(), commands: Vec::new() }];
+    let mut fenced = false;
+    let mut block: Vec<&str> = Vec::new();
+    for line in text.lines().chain([""]) {
+        if line.starts_with("```") {
+            fenced = !fenced;
+        }
+        if let Some(code) = line.strip_prefix("    ").filter(|_| !fenced) {
+            block.push(code);
+            continue;
+        }
+        let section = sections.last_mut().unwrap();
+        section.commands.extend(commands(&std::mem::take(&mut block)));
+        if line.starts_with('#') {
+            sections.push(Section { title: line.trim_matches(['#', ' ']).to_owned(), commands: Vec::new() });
+        }
+    }
+    sections.retain(|section| !section.commands.is_empty());
+    sections
+}
+
+fn commands(block: &[&str]) -> Vec<String> {
+    let typed: Vec<String> =
+        block.iter().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned).collect();
+    let events = block.iter().all(|line| line.starts_with('{'));
+    match typed.is_empty() {
+        _ if events => Vec::new(),
+        true => block.iter().map(|line| (*line).to_owned()).collect(),
+        false => typed,
+    }
+}
+
+/// Whether a command is left out. One that is a target of make must be one.
+fn is_left_out(command: &str) -> bool {
+    let Some((prefix, _)) = LEFT_OUT.iter().find(|(prefix, _)| command.starts_with(prefix)) else {
+        return false;
+    };
+    if prefix.ends_with("make ") {
+        let target = command[prefix.len()..].split_whitespace().find(|word| !word.contains('=')).unwrap();
+        let makefile = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("Makefile"));
+        let makefile = String::from_utf8(makefile).unwrap();
+        let rule = format!("{target}:");
+        assert!(makefile.lines().any(|line| line.starts_with(&rule)), "{command}: no such target");
+    }
+    true
+}
+
+/// The line of a crontab without the times.
+fn without_times(command: &str) -> &str {
+    let is_time = |word: &str| word.chars().all(|c| c.is_ascii_digit() || c == '*');
+    let mut rest = command;
+    for _ in 0..5 {
+        match rest.split_once(' ') {
+            Some((word, after)) if is_time(word) => rest = after,
+            _ => return command,
+        }
+    }
+    rest
+}
+
+/// The functions that the commands of a section are run by, for bash.
+const PRELUDE: &str = r#"
+receiver=
+stop() {
+    [ -n "$receiver" ] || return 0
+    kill -INT "$(cat "$SCENE/receiver.pid")" 2>/dev/null
+    wait "$receiver"
+    receiver=
+    rm -f "$SCENE/port"
+}
+trap stop EXIT
+# The other machine, in its own folder. It serves until the next one takes its place.
+there() {
+    stop
+    echo "there: $1"
+    [ ! -f code ] || cp -p code "$SCENE/nas/"
+    # What the one before said has to be gone by the time that this one is listened for.
+    : >"$SCENE/nas.log"
+    (cd "$SCENE/nas" && HOME=$SCENE/nas && eval "$1") >>"$SCENE/nas.log" 2>&1 &
+    receiver=$!
+    port=
+    until [ -n "$port" ]; do
+        kill -0 "$receiver" 2>/dev/null || { cat "$SCENE/nas.log"; exit 1; }
+        port=$(sed -n 's/.*127\.0\.0\.1:\([0-9][0-9]*\).*/\1/p' "$SCENE/nas.log" | head -n 1)
+        sleep 0.01
+    done
+    echo "$port" >"$SCENE/port"
+    case $1 in *--once* | *"recv - "*) once=1 ;; *) once= ;; esac
+}
+here() {
+    echo "here: $1"
+    eval "$1" || { code=$?; echo "ended with $code: $1"; cat "$SCENE/nas.log"; exit 1; }
+    case $1 in *"lanx send"*) ;; *) return 0 ;; esac
+    if [ -n "$receiver" ] && [ -n "$once" ]; then
+        wait "$receiver" || { code=$?; echo "the other machine ended with $code"; cat "$SCENE/nas.log"; exit 1; }
+        receiver=
+        rm -f "$SCENE/port"
+    fi
+}
+"#;
+
+/// `lanx`, with the machines that the documents name where they can be found here.
+const LANX: &str = r#"#!/bin/bash
+nas=127.0.0.1:$(cat "$SCENE/port" 2>/dev/null || echo "$NAS")
+arguments=()
+for argument; do
+    case $argument in
+    nas | nas:9000 | 192.168.1.20 | "[fd00::20]:9000" | fe80::1%eth0) argument=$nas ;;
+    attic | attic:9000) argument=127.0.0.1:$ATTIC ;;
+    "HOST[:PORT]") argument=box:7269 ;;
+    esac
+    arguments+=("$argument")
+done
+# Where a person would pick one of the machines that are listed.
+[ "$*" = "send disk.img" ] && arguments+=("$nas")
+if [ "$1" = recv ]; then
+    echo $$ >"$SCENE/receiver.pid"
+    case " $* " in *" --listen "*) ;; *) arguments+=(--listen 127.0.0.1:0) ;; esac
+fi
+exec "$LANX" "${arguments[@]}"
+"#;
+
+/// Paired machines and a receiver for the commands that are about them.
+const PEERS: &str = r#"
+format = 1
+
+[[allowed_sender]]
+fingerprint = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
+name = "OLD"
+paired_unix_seconds = 1
+last_address = "192.168.1.30"
+
+[[allowed_sender]]
+fingerprint = "SHA256:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg"
+name = "NAME"
+paired_unix_seconds = 1
+last_address = "192.168.1.31"
+
+[[known_host]]
+address = "box:7269"
+fingerprint = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
+"#;
+
+/// Programs that the documents join lanx to, which need not be installed.
+const STAND_INS: &[(&str, &str)] = &[
+    ("lanx", LANX),
+    ("pg_dump", "#!/bin/sh\nseq 1 100000\n"),
+    ("psql", "#!/bin/sh\n[ \"$1 $2\" = '-q -f' ] && seq 1 100000 | cmp - \"$3\"\n"),
+    ("zstd", "#!/bin/sh\ncat\n"),
+];
+
+/// The files that the commands name.
+fn furnish(scene: &Scene) {
+    for (name, text) in STAND_INS {
+        let path = scene.path("bin").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let write = |path: &str, size: usize| {
+        let path = scene.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, vec![b'x'; size]).unwrap();
+    };
+    for name in ["disk.img", "a.iso", "b.iso", "image.tar"] {
+        write(&format!("src/{name}"), 600_000);
+    }
+    for name in ["notes.txt", "photos/sea.jpg", "photos/2026/hills.jpg", "project/main.c", "project/main.o"] {
+        write(&format!("src/{name}"), 5_000);
+    }
+    let mut tar = Command::new("tar");
+    scene.isolate(&mut tar);
+    assert!(tar.args(["cf", "photos.tar", "photos"]).status().unwrap().success());
+    write("home/srv/dataset/readings.csv", 400_000);
+    write("home/srv/dataset/scratch.tmp", 10);
+    write("home/sdb", 300_000);
+    for dir in ["nas/srv", "nas/dumps", "standing", "attic"] {
+        fs::create_dir_all(scene.path(dir)).unwrap();
+    }
+    fs::write(scene.path("src/hosts"), "nas\nattic\n").unwrap();
+    fs::write(scene.path("config/peers.toml"), PEERS).unwrap();
+    fs::set_permissions(scene.path("config/peers.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+    for code in ["src/code", "nas/code"] {
+        fs::write(scene.path(code), "a code for a test\n").unwrap();
+        fs::set_permissions(scene.path(code), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+fn run_section(document: &str, section: &Section) {
+    let scene = Scene::new();
+    furnish(&scene);
+    // Machines that are always there, for commands that say nothing of how theirs was started.
+    let nas = Receiver::start(&scene, "127.0.0.1:0", &["--rename"], &scene.path("standing"));
+    let attic = Receiver::start(&scene, "127.0.0.1:0", &["--rename"], &scene.path("attic"));
+    let mut script = PRELUDE.to_owned();
+    for command in section.commands.iter().filter(|command| !is_left_out(command)) {
+        let command = without_times(command).replace("/srv/", "~/srv/").replace("/dev/sdb", "~/sdb");
+        let place = if command.contains("lanx recv") { "there" } else { "here" };
+        writeln!(script, "{place} '{}'", command.replace('\'', r"'\''")).unwrap();
+    }
+    let mut bash = Command::new("bash");
+    scene.isolate(&mut bash);
+    bash.args(["-c", &script])
+        .env("PATH", format!("{}:{}", scene.path("bin").display(), std::env::var("PATH").unwrap()))
+        .env("SCENE", scene.path(""))
+        .env("LANX", env!("CARGO_BIN_EXE_lanx"))
+        .env("NAS", nas.addr.port().to_string())
+        .env("ATTIC", attic.addr.port().to_string());
+    let done = Process::spawn(bash).finish(Duration::from_secs(240));
+    let [said, complained] = [&done.stdout, &done.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert_eq!(done.code, Some(0), "{document}, {}:\n{said}{complained}", section.title);
+}
+
+fn run(document: &str) {
+    let text = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(document));
+    let sections = sections(&String::from_utf8(text).unwrap());
+    assert!(!sections.is_empty(), "{document} has no commands");
+    for section in sections {
+        run_section(document, &section);
+    }
+}
+
+#[test]
+fn the_commands_of_the_readme_work() {
+    run("README.md");
+}
+
+#[test]
+fn the_commands_of_the_guide_work() {
+    run("docs/guide.md");
+}
+
+#[test]
+fn the_commands_of_the_other_documents_work() {
+    for document in ["CONTRIBUTING.md", "SECURITY.md", "docs/config.md", "docs/json.md", "docs/service.md"] {
+        run(document);
+    }
+}
+
+/// A document that this file does not know would be one whose commands nobody ran.
+#[test]
+fn every_document_is_known_here() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let mut names: Vec<String> = fs::read_dir(docs)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".md"))
+        .collect();
+    names.sort();
+    assert_eq!(names, ["compared.md", "config.md", "guide.md", "json.md", "service.md"]);
+}

@@ -1,0 +1,111 @@
+//! A disk that is full, for real: a file system of a few MiB. Needs root to mount it, so it runs by `make root-tests`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::common::*;
+
+const MIB: usize = 1 << 20;
+
+/// A mounted file system; unmounted when this is dropped.
+struct Mount(PathBuf);
+
+impl Mount {
+    /// A tmpfs of `bytes`.
+    fn tmpfs(at: &Path, bytes: usize) -> Mount {
+        let size = format!("size={bytes},mode=0755");
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "lanx-test"]).arg(at).status();
+        assert!(status.unwrap().success(), "cannot mount; this test needs root");
+        Mount(at.to_owned())
+    }
+
+    /// An ext4 of `bytes` in the file `image`, where space can be taken ahead.
+    fn ext4(image: &Path, at: &Path, bytes: usize) -> Mount {
+        fs::File::create(image).unwrap().set_len(bytes as u64).unwrap();
+        let made = Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(image).status();
+        assert!(made.unwrap().success());
+        let status = Command::new("mount").args(["-o", "loop"]).arg(image).arg(at).status();
+        assert!(status.unwrap().success(), "cannot mount; this test needs root and loop devices");
+        Mount(at.to_owned())
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Sends what fits and what does not, and demands that exactly the latter fails, is named, and takes no room.
+fn only_what_does_not_fit_fails(scene: &Scene) {
+    let receiver = scene.receiver_with(&["--once"]);
+    let files = [
+        make(&scene.src, "fits", 2 * MIB),
+        make(&scene.src, "too-large", 64 * MIB),
+        make(&scene.src, "small", 1000),
+    ];
+    let path = scene.dst.join("too-large");
+    let told = [path.to_str().unwrap(), "space"];
+    scene.send(&files, receiver.addr).expect_complaint(7, &told).expect_out(&["2 files, ", "1 file failed"]);
+    receiver.process.finish(PATIENCE).expect_complaint(7, &told);
+    assert_arrived(&[&files[0], &files[2]], &scene.dst);
+    assert!(!path.exists() && !part_path(&scene.dst, "too-large").exists());
+}
+
+/// Fills the disk while a file arrives, then makes room and sends again.
+fn a_disk_that_fills_meanwhile(scene: &Scene) {
+    let receiver = scene.receiver();
+    let file = make(&scene.src, "file", 6 * MIB);
+    let relay = Relay::holding_after(receiver.addr, 2 * MIB as u64);
+    let sender = scene.start_send(&[], &[&file], relay.addr);
+    relay.wait_until_held();
+    let ballast = scene.dst.join("ballast");
+    // As much as there is: the write ends with an error.
+    let _ = fs::write(&ballast, vec![1; 64 * MIB]);
+    relay.release();
+    let sent = sender.finish(PATIENCE);
+    let reserved = sent.code == Some(0);
+    if !reserved {
+        sent.expect_complaint(7, &[scene.dst.join("file").to_str().unwrap(), "space"]);
+        assert!(!scene.dst.join("file").exists());
+        fs::remove_file(&ballast).unwrap();
+        scene.send(&[&file], receiver.addr).expect_success();
+    }
+    assert_arrived(&[&file], &scene.dst);
+}
+
+/// Nobody knows before that a stream does not fit.
+fn a_stream_that_does_not_fit_fails(scene: &Scene) {
+    let receiver = scene.receiver();
+    let before = listing(&scene.dst);
+    let stream = fs::File::open(make(&scene.src, "content", 64 * MIB)).unwrap();
+    let mut command = scene.lanx();
+    command.args(["send", "-", &receiver.addr.to_string(), "--name", "stream"]);
+    let path = scene.dst.join("stream");
+    Process::spawn_fed(command, stream)
+        .finish(PATIENCE)
+        .expect_complaint(7, &["no space for", path.to_str().unwrap(), "send again"]);
+    assert_eq!(listing(&scene.dst), before, "something is left of it");
+}
+
+#[test]
+#[ignore = "mounts: make root-tests"]
+fn a_full_tmpfs_fails_what_does_not_fit_and_nothing_else() {
+    let scene = Scene::new();
+    let _mount = Mount::tmpfs(&scene.dst, 12 * MIB);
+    a_stream_that_does_not_fit_fails(&scene);
+    only_what_does_not_fit_fails(&scene);
+    a_disk_that_fills_meanwhile(&scene);
+}
+
+#[test]
+#[ignore = "mounts: make root-tests"]
+fn a_full_ext4_fails_what_does_not_fit_and_nothing_else() {
+    let scene = Scene::new();
+    let _mount = Mount::ext4(&scene.path("image"), &scene.dst, 32 * MIB);
+    fs::remove_dir(scene.dst.join("lost+found")).unwrap();
+    a_stream_that_does_not_fit_fails(&scene);
+    only_what_does_not_fit_fails(&scene);
+    a_disk_that_fills_meanwhile(&scene);
+}

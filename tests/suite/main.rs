@@ -1,0 +1,70 @@
+//! The tests of the whole program, in one crate: what they share is compiled once, and they are linked once.
+//!
+//! `cargo test --test suite NAME::` runs those of one module.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test ends at the first surprise"
+)]
+
+mod common;
+
+mod bad_input;
+mod bottleneck;
+mod changes;
+mod closed_streams;
+mod config;
+mod config_errors;
+mod delta;
+#[cfg(target_os = "linux")]
+mod direct;
+#[cfg(target_os = "linux")]
+mod discovery;
+#[cfg(target_os = "linux")]
+mod disk;
+mod doctor;
+mod documents;
+#[cfg(target_os = "linux")]
+mod errors;
+mod existing;
+mod faults;
+mod few_descriptors;
+mod finding;
+#[cfg(target_os = "linux")]
+mod full_disk;
+mod help;
+mod hostile_offers;
+mod hostile_receiver;
+mod hostile_sender;
+mod hostile_streams;
+mod identity;
+mod impostors;
+mod json;
+mod json_errors;
+mod kill_rounds;
+mod limit;
+mod many;
+mod metrics;
+mod outlives;
+mod output;
+mod packages;
+mod reloading;
+mod renamed;
+mod screen;
+mod scripts;
+mod sealed;
+mod service;
+mod serving;
+mod several;
+mod strangers;
+mod stream_usage;
+mod streams;
+mod tls_strangers;
+mod transfer;
+mod trees;
+mod trust;
+mod trust_prompts;
+mod unread;
