@@ -67,7 +67,7 @@ pub struct Acquaintances {
 impl Acquaintances {
     /// Makes neither the folder nor a key: whoever only looks around may have no place for them.
     pub fn load() -> Result<Acquaintances, Failure> {
-        let folder = ConfigDir::existing(|name| env::var_os(name)).map_err(other)?;
+        let folder = ConfigDir::existing(|name| env::var_os(name)).map_err(configuration)?;
         let Some(folder) = folder else { return Ok(Acquaintances::default()) };
         let identity = Identity::load_if_there(&folder).map_err(other)?;
         let peers = PeerStore::new(&folder).load().map_err(other)?;
@@ -91,7 +91,7 @@ pub fn code_again(path: &Path) -> Result<Code, Failure> {
 /// settings does not count beside a code in the environment.
 fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
     if let Some(path) = file {
-        return Code::from_file(path).map(Some).map_err(other);
+        return Code::from_file(path).map(Some).map_err(configuration);
     }
     let Some(text) = env::var_os(CODE_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
     let text = text.to_str().ok_or_else(|| {

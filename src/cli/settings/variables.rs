@@ -49,6 +49,9 @@ fn doubtful(
         }
         let table = commands(settings).find(|command| name.starts_with(&variable(Some(command), "")));
         let key = name.strip_prefix(&variable(table, "")).unwrap_or(name).to_lowercase().replace('_', "-");
+        if is_of_a_service(&key) {
+            continue;
+        }
         if table.is_some() {
             let known: Vec<&Setting<'_>> =
                 settings.iter().filter(|setting| setting.command == table).collect();
@@ -62,6 +65,11 @@ fn doubtful(
         }
     }
     Ok(warnings)
+}
+
+/// Whether Kubernetes makes such a variable for a service, which may be called like one of our commands.
+fn is_of_a_service(key: &str) -> bool {
+    key == "port" || ["service-", "port-"].iter().any(|begin| key.starts_with(begin))
 }
 
 /// What is read elsewhere.
@@ -104,6 +112,8 @@ mod tests {
             "LANX_KILL_MIB",
             "LANX_KILL_FILES",
             "LANX_SERVICE_HOST",
+            "LANX_RECV_SERVICE_HOST",
+            "LANX_RECV_PORT_7269_TCP_ADDR",
             "RUST_LOG",
             "XLANX_SEND_LIMT",
         ] {
