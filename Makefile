@@ -15,7 +15,8 @@ build: ## Build the program: target/release/lanx
 	$(CARGO) build --locked --release
 
 test: ## Run the tests, but for the three targets below that need root or half an hour
-	$(CARGO) test --locked
+	@# Most of them wait for each other: more at once than there are CPUs.
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked
 
 lint: ## Check the formatting and the lints; every warning is an error
 	$(CARGO) fmt --check

@@ -253,6 +253,8 @@ impl Watch {
             return self.audience.line(format_args!("from {}: {name}{summary}", self.who));
         };
         let kept = match self.to.output() {
+            // A stream was under way.
+            None if self.progress.known().is_none() => "what had come of a stream was removed; send it again",
             None => "unfinished files wait for the same command to be run again",
             Some(_) => "what was written to standard output stands and is not all; start both again",
         };

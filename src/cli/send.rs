@@ -18,6 +18,7 @@ use super::session_events::Ticker;
 use super::several::{self, Company, Told};
 use super::{Failure, outlet, output, progress as display, signals, stdin, survey};
 use crate::direct::Direct;
+use crate::name::Name;
 use crate::protocol::message::Wishes;
 use crate::session::pace::Pace;
 use crate::session::{Observer, Progress};
@@ -55,11 +56,12 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     if peers.is_empty() && !introduction::can_ask() {
         return Err(no_host(&args.paths_and_host));
     }
+    let streamed = stdin::name(args, &paths, peers.len())?;
     let wishes = Wishes { dry_run: args.what.dry_run, delta: args.delta, measure: false };
     // While Ctrl-C still ends the program by itself: a pipe with a code may keep one waiting.
     let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
     let runtime = signals::runtime()?;
-    let sent = runtime.block_on(deliver(args, peers, &paths, introduction, audience));
+    let sent = runtime.block_on(deliver(args, peers, &paths, streamed, introduction, audience));
     signals::leave(runtime);
     sent
 }
@@ -69,6 +71,7 @@ async fn deliver(
     args: &SendArgs,
     mut peers: Vec<Peer>,
     paths: &[PathBuf],
+    streamed: Option<Name>,
     introduction: Introduction,
     audience: Audience,
 ) -> Result<Exit, Failure> {
@@ -89,7 +92,7 @@ async fn deliver(
     let told = (peers.len() > 1).then(Arc::<Told>::default);
     let report = |peer| Arc::new(Reporter::new(peer, audience, what.dry_run, told.clone()));
     let reporters: Vec<Arc<Reporter>> = peers.iter().map(report).collect();
-    let (feeds, total) = feeds(args, paths, &reporters)?;
+    let (feeds, total) = feeds(args, paths, streamed, &reporters)?;
     if feeds.is_empty() {
         return Ok(Exit::gravest(reporters.iter().map(|reporter| reporter.nothing())));
     }
@@ -165,13 +168,14 @@ async fn find(args: &SendArgs, peers: &mut Vec<Peer>) -> Result<(), Failure> {
 fn feeds(
     args: &SendArgs,
     paths: &[PathBuf],
+    streamed: Option<Name>,
     reporters: &[Arc<Reporter>],
 ) -> Result<(Vec<Feed>, Option<u64>), Failure> {
     let what = &args.what;
     let excludes = Excludes::new(&what.exclude_from, &what.exclude)
         .map_err(|error| Failure::new(Exit::Usage, anyhow!("what to exclude: {error}")))?;
-    if let Some(feed) = stdin::feed(args, paths, reporters.len())? {
-        return Ok((vec![feed], None));
+    if let Some(name) = streamed {
+        return Ok((vec![stdin::feed(name)?], None));
     }
     let roots = inspect(paths, reporters);
     if roots.is_empty() {

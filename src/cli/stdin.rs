@@ -17,12 +17,16 @@ use crate::name::{Name, shown};
 use crate::protocol::message::Metadata;
 use crate::source::{Feed, Stream};
 
-/// What to send to so many receivers where that is the standard input: a path `-` says so. `None` where files are sent.
+fn usage<T>(error: anyhow::Error) -> Result<T, Failure> {
+    Err(Failure::new(Exit::Usage, error))
+}
+
+/// The name that the standard input is to get, where it is sent to so many receivers: a path `-` says so. `None` where files
+/// are sent.
 ///
 /// # Errors
 /// What is given besides and makes no sense with it, or is missing.
-pub fn feed(args: &SendArgs, paths: &[PathBuf], receivers: usize) -> Result<Option<Feed>, Failure> {
-    let usage = |error: anyhow::Error| Err(Failure::new(Exit::Usage, error));
+pub fn name(args: &SendArgs, paths: &[PathBuf], receivers: usize) -> Result<Option<Name>, Failure> {
     if paths.iter().all(|path| path.as_os_str() != "-") {
         return match args.name {
             None => Ok(None),
@@ -49,13 +53,20 @@ pub fn feed(args: &SendArgs, paths: &[PathBuf], receivers: usize) -> Result<Opti
     let Some(name) = &args.name else {
         return usage(anyhow!("standard input has no name; give it one: lanx send - HOST --name NAME"));
     };
-    let name = match Name::from_local(name) {
-        Ok(name) => name,
+    match Name::from_local(name) {
+        Ok(name) => Ok(Some(name)),
         Err(bad) => {
             let (name, fault) = (shown(name.as_bytes()), bad.fault());
-            return usage(anyhow!("--name: the file name \"{name}\" {fault}; give another one"));
+            usage(anyhow!("--name: the file name \"{name}\" {fault}; give another one"))
         }
-    };
+    }
+}
+
+/// The standard input, to be sent under this name.
+///
+/// # Errors
+/// It cannot be read.
+pub fn feed(name: Name) -> Result<Feed, Failure> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return usage(anyhow!(
@@ -73,7 +84,7 @@ pub fn feed(args: &SendArgs, paths: &[PathBuf], receivers: usize) -> Result<Opti
         Failure::new(Exit::Other, text)
     };
     let stream = stdin.as_fd().try_clone_to_owned().and_then(Stream::start).map_err(other)?;
-    Ok(Some(Feed::of_stream(stream, name.into(), metadata())))
+    Ok(Feed::of_stream(stream, name.into(), metadata()))
 }
 
 /// Whether this standard stream was closed when the program began. Before `main` Rust's runtime opens /dev/null there, for

@@ -117,9 +117,10 @@ impl Counts {
     /// One line that says it all. `crossed` are the bytes that crossed the network.
     pub fn summary(&self, crossed: u64, time: Duration, connections: Option<u8>) -> String {
         let anything = self.arrived + self.folders + self.links > 0;
-        let mut text = match self.failed + self.skipped {
+        let mut text = match connections {
             _ if anything => self.what(),
-            0 => "there was nothing to send".into(),
+            // A sender whose files all have an outcome.
+            Some(_) if self.failed + self.skipped == 0 => "there was nothing to send".into(),
             _ => "nothing arrived".into(),
         };
         if let Some(there) = self.already_there(crossed) {

@@ -284,7 +284,7 @@ fn each_length_at_limit_plus_one_is_refused() {
 
 #[test]
 fn unknown_tags_are_refused() {
-    for tag in (0..=255).filter(|t| !(1..=13).contains(t)) {
+    for tag in (0..=255).filter(|t| !(1..=14).contains(t)) {
         assert!(matches!(SenderMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
     for tag in (0..=255).filter(|t| !(1..=21).contains(t)) {

@@ -117,11 +117,19 @@ fn chunks_that_went_directly_are_not_in_the_page_cache() {
         let file = File::open(&path).unwrap();
         file.sync_all().unwrap();
         fadvise(&file, 0, None, Advice::DontNeed).unwrap();
-        scene.send_with(flags, &[&path], receiver.addr).expect_success();
-        let chunks = if direct { 0 } else { LARGE / CHUNK };
-        assert_eq!(cached_chunks(&path), chunks, "of the source");
-        assert_eq!(cached_chunks(&scene.dst.join("file")), chunks, "of the destination");
-        assert_same(&path, &scene.dst.join("file"));
+        // Where it cannot drop a page at that moment, the kernel itself writes a chunk through its cache; not each time.
+        for round in 1.. {
+            scene.send_with(flags, &[&path], receiver.addr).expect_success();
+            let (chunks, arrived) = (if direct { 0 } else { LARGE / CHUNK }, scene.dst.join("file"));
+            let cached = (cached_chunks(&path), cached_chunks(&arrived));
+            assert!(round < 4 || cached == (chunks, chunks), "{cached:?} instead of {chunks}");
+            assert_same(&path, &arrived);
+            if cached == (chunks, chunks) {
+                break;
+            }
+            fs::remove_file(&arrived).unwrap();
+            fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        }
     }
 }
 

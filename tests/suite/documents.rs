@@ -21,6 +21,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("systemctl ", "needs systemd, and root"),
     ("sudo -u lanx ", "needs root, and that user"),
     ("podman ", "needs podman, and what it downloads"),
+    ("cargo test ", "this is one of those tests"),
     ("ssh ", "needs another machine"),
     ("scp ", "needs another machine"),
 ];

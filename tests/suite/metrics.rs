@@ -151,7 +151,7 @@ fn parked_and_lost_transfers_are_told_apart_by_their_result() {
     drop(relay);
     let (relay, interrupted) = hold("interrupted");
     interrupted.signal(Signal::INT);
-    wait_until("it has left", PATIENCE, || samples(addr)["lanx_sessions_total{result=\"left\"}"] == 1.0);
+    wait_until("it has left", PATIENCE, || samples(addr)["lanx_sessions_total{result=\"cancelled\"}"] == 1.0);
     drop(relay);
     // The page is there for as long as somebody still sends.
     let (relay, last) = hold("last");

@@ -166,7 +166,7 @@ fn a_transfer_that_outlasts_the_grace_is_parked() {
     let (relay, sender) = half_way(&scene, receiver.addr);
     receiver.process.signal(Signal::TERM);
     let output = receiver.process.finish(PATIENCE);
-    let words = ["1 transfer may go on for 1 s", "the receiver is being stopped or restarted"];
+    let words = ["1 transfer has 1 s to finish", "the receiver is being stopped or restarted"];
     output.expect_complaint(0, &words);
     goes_on(&scene, &relay, sender, || next_receiver(&scene, &relay));
 }

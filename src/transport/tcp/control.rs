@@ -155,7 +155,9 @@ where
     let end = ending.wait().await.clone();
     // To one who is gone there is nothing to say.
     if !matches!(end, End::Lost(_) | End::Silent(_)) {
-        let _ = timeout(GOODBYE_TIMEOUT, goodbye(&mut reader, &mut writer, outbox, last(&end))).await;
+        // What became of each file is worth waiting for, as long as the other side goes on reading.
+        let most = if end == End::Complete { patience.max(GOODBYE_TIMEOUT) } else { GOODBYE_TIMEOUT };
+        let _ = timeout(most, goodbye(&mut reader, &mut writer, outbox, last(&end))).await;
     }
     end
 }
@@ -193,8 +195,8 @@ async fn speak<W: AsyncWrite + Unpin, Out: Message>(
     }
 }
 
-/// Closes our direction and waits for the other side to close its own: closing a socket with unread bytes in it
-/// would destroy what the other side has not read yet.
+/// Writes what still waits, closes our direction and waits for the other side to close its own: closing a socket with unread
+/// bytes in it would destroy what the other side has not read yet. Gives up where nothing moves for [`GOODBYE_TIMEOUT`].
 async fn goodbye<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, Out: Message>(
     reader: &mut MessageReader<R>,
     writer: &mut MessageWriter<W>,
@@ -207,11 +209,11 @@ async fn goodbye<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, Out: Message>(
         if writer.buffer.is_empty() {
             break;
         }
-        writer.flush().await?;
+        timeout(GOODBYE_TIMEOUT, writer.flush()).await??;
     }
     last.iter().for_each(|message| writer.put(message));
-    writer.close().await?;
+    timeout(GOODBYE_TIMEOUT, writer.close()).await??;
     let mut unread = [0; 1024];
-    while reader.stream.read(&mut unread).await? > 0 {}
+    while timeout(GOODBYE_TIMEOUT, reader.stream.read(&mut unread)).await?? > 0 {}
     Ok(())
 }
