@@ -4,6 +4,7 @@
 //! [`preface`] (the first bytes of every connection), [`message`] (the control connection) and
 //! [`frame`] (data connections). All integers are little-endian.
 
+mod aead;
 mod codec;
 pub mod frame;
 mod greeting;

@@ -23,9 +23,10 @@
 
 use std::fmt;
 
-use aws_lc_rs::{aead, hkdf};
+use aws_lc_rs::hkdf;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use super::aead::{Key, NONCE_BYTES};
 use crate::limits;
 
 /// Bytes of a [`SessionSecret`].
@@ -102,13 +103,6 @@ impl Cipher {
             Self::ChaCha20Poly1305 => 2,
         }
     }
-
-    fn algorithm(self) -> &'static aead::Algorithm {
-        match self {
-            Self::Aes256Gcm => &aead::AES_256_GCM,
-            Self::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
-        }
-    }
 }
 
 impl TryFrom<u8> for Cipher {
@@ -152,9 +146,8 @@ impl SessionSecret {
             secret
                 .expand(&info, hkdf::HKDF_SHA256)
                 .and_then(|expanded| expanded.fill(bytes.as_mut_slice()))
-                .and_then(|()| aead::UnboundKey::new(cipher.algorithm(), bytes.as_slice()))
-                .map(|key| Counter::new(aead::LessSafeKey::new(key)))
-                .map_err(|_| SealError::Crypto)
+                .map_err(|_| SealError::Crypto)?;
+            Key::new(cipher, bytes.as_slice()).map(Counter::new)
         };
         Ok(DataKeys { to_receiver: key(1)?, to_sender: key(2)? })
     }
@@ -217,12 +210,7 @@ impl Sealer {
     fn seal_next(&mut self, header: &[u8], payload: &mut [u8]) -> Result<Tag, SealError> {
         // The counter moves first: should sealing fail half way, its nonce is spent all the same.
         let nonce = self.0.advance(header, payload)?;
-        let tag = self
-            .0
-            .key
-            .seal_in_place_separate_tag(nonce, aead::Aad::from(header), payload)
-            .map_err(|_| SealError::Crypto)?;
-        Tag::try_from(tag.as_ref()).map_err(|_| SealError::Crypto)
+        self.0.key.seal(nonce, header, payload)
     }
 }
 
@@ -262,22 +250,21 @@ impl Opener {
             return Err(SealError::Broken);
         }
         let nonce = self.counter.advance(header, payload)?;
-        let opened =
-            self.counter.key.open_in_place_separate_tag(nonce, aead::Aad::from(header), tag, payload);
+        let opened = self.counter.key.open(nonce, header, payload, tag);
         self.broken = opened.is_err();
-        opened.map(|_| ()).map_err(|_| SealError::Forged)
+        opened
     }
 }
 
 /// A key and the number of frames it has sealed.
 struct Counter {
-    key: aead::LessSafeKey,
+    key: Key,
     frames: u64,
     blocks: u64,
 }
 
 impl Counter {
-    fn new(key: aead::LessSafeKey) -> Self {
+    fn new(key: Key) -> Self {
         Self { key, frames: 0, blocks: 0 }
     }
 
@@ -286,18 +273,18 @@ impl Counter {
     }
 
     /// The nonce of the next frame, which counts as sealed from here on.
-    fn advance(&mut self, header: &[u8], payload: &[u8]) -> Result<aead::Nonce, SealError> {
+    fn advance(&mut self, header: &[u8], payload: &[u8]) -> Result<[u8; NONCE_BYTES], SealError> {
         // AES-GCM uses one block for the tag besides those of header and payload.
         let blocks = |bytes: &[u8]| (bytes.len() as u64).div_ceil(BLOCK_BYTES);
         let blocks = self.blocks.saturating_add(blocks(header) + blocks(payload) + 1);
         if self.frames >= limits::SEALED_FRAMES_PER_KEY_MAX || blocks > limits::SEALED_BLOCKS_PER_KEY_MAX {
             return Err(SealError::KeyUsedUp);
         }
-        let mut nonce = [0; aead::NONCE_LEN];
+        let mut nonce = [0; NONCE_BYTES];
         nonce[4..].copy_from_slice(&self.frames.to_be_bytes());
         self.frames += 1;
         self.blocks = blocks;
-        Ok(aead::Nonce::assume_unique_for_key(nonce))
+        Ok(nonce)
     }
 }
 
