@@ -15,7 +15,8 @@ pub(super) const NONCE_BYTES: usize = aws::NONCE_LEN;
 /// The key of one direction of a connection.
 pub(super) enum Key {
     AwsLc(aws::LessSafeKey),
-    Ring(ring_aead::LessSafeKey),
+    /// Twenty times as large as the other.
+    Ring(Box<ring_aead::LessSafeKey>),
 }
 
 impl Key {
@@ -43,7 +44,7 @@ impl Key {
             Cipher::ChaCha20Poly1305 => &ring_aead::CHACHA20_POLY1305,
         };
         let key = ring_aead::UnboundKey::new(algorithm, bytes).map_err(|_| SealError::Crypto)?;
-        Ok(Key::Ring(ring_aead::LessSafeKey::new(key)))
+        Ok(Key::Ring(Box::new(ring_aead::LessSafeKey::new(key))))
     }
 
     /// Encrypts `payload` in place, and returns the tag.
