@@ -76,6 +76,24 @@ fn a_receiver_is_listed_and_sent_to_by_its_name_over_ipv4_and_ipv6() {
 
 #[test]
 #[ignore = "makes network namespaces, as root: make test-discovery"]
+fn a_receiver_that_has_the_name_of_the_sending_machine_is_found_where_nothing_listens_here() {
+    // A name that usually leads to this machine itself.
+    let own = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+    let lan = Lan::new(&["desk", own.leak()], Family::V4);
+    let [desk, other] = &lan.hosts[..] else { panic!() };
+    let scene = Scene::new();
+    let (receiver, name) = announced(&scene, other, "0.0.0.0:0");
+    let file = make(&scene.src, "letter", 1000);
+    send(&scene, desk, file.to_str().unwrap(), &name).expect_code(0);
+    assert_arrived(&[file], &scene.dst);
+    receiver.process.signal(Signal::INT);
+    receiver.process.finish(PATIENCE).expect_code(130);
+    let gone = send(&scene, desk, scene.src.join("letter").to_str().unwrap(), &name);
+    gone.expect_complaint(3, &["no receiver of that name answers"]);
+}
+
+#[test]
+#[ignore = "makes network namespaces, as root: make test-discovery"]
 fn a_person_picks_one_of_three_and_sees_them_come_and_go() {
     let lan = Lan::new(&["desk", "nas", "attic", "nas"], Family::Both);
     let desk = &lan.hosts[0];

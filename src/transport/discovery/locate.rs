@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Browse, Sighting};
 use crate::limits::{FIND_FOR, FIND_SETTLE, PORT_DEFAULT};
 use crate::transport::tcp::address::{Peer, shown};
-use crate::transport::tcp::connect::{ConnectError, resolve};
+use crate::transport::tcp::connect::{ConnectError, resolve_elsewhere};
 
 /// Why a HOST leads nowhere. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +34,13 @@ impl LocateError {
     }
 }
 
-/// Finds out where those of `peers` are that the resolver does not know and that have a plain name. All others are left as
-/// they are, without a wait; so are those for which nobody can look here.
+/// Finds out where those of `peers` are that have a plain name which the resolver does not know, or knows as that of this machine,
+/// where nothing listens. All others are left as they are, without a wait; so are those for which nobody can look here.
 ///
 /// # Errors
 /// None or several receivers of that name answer within [`FIND_FOR`].
 pub async fn locate(peers: &mut [Peer]) -> Result<(), LocateError> {
-    let unknown = unknown(peers, |peer| async move { resolve(&peer).await }).await;
+    let unknown = unknown(peers, |peer| async move { resolve_elsewhere(&peer).await }).await;
     if unknown.is_empty() {
         return Ok(());
     }
@@ -65,7 +65,7 @@ pub async fn locate(peers: &mut [Peer]) -> Result<(), LocateError> {
     Ok(())
 }
 
-/// Those of `peers` that have a plain name and that the resolver does not know, and why. It is asked for all of them at the
+/// Those of `peers` that have a plain name and that cannot be resolved to another machine, and why. The resolver is asked for all of them at the
 /// same time, so that one that does not answer is waited for once.
 async fn unknown<Asked>(peers: &mut [Peer], ask: impl Fn(Peer) -> Asked) -> Vec<(&mut Peer, String)>
 where
@@ -78,9 +78,18 @@ where
     }
     let mut reasons = HashMap::new();
     while let Some(answer) = asked.join_next().await {
-        if let Ok((at, Err(ConnectError::Unknown { reason, .. }))) = answer {
-            reasons.insert(at, reason);
-        }
+        let Ok((at, Err(error))) = answer else { continue };
+        match error {
+            ConnectError::Unknown { reason, .. } => reasons.insert(at, reason),
+            ConnectError::OwnName { peer, .. } => {
+                let port = peer.port;
+                reasons.insert(
+                    at,
+                    format!("that is this machine's own name, where nothing listens on port {port}"),
+                )
+            }
+            _ => None,
+        };
     }
     let places = peers.iter_mut().enumerate();
     places.filter_map(|(at, peer)| Some((peer, reasons.remove(&at)?))).collect()

@@ -209,21 +209,53 @@ fn unresolved(host: &str, error: &io::Error) -> String {
     }
 }
 
+/// [`resolve`], but for a name that leads to this machine, where nothing listens: another one may have it, too.
+///
+/// # Errors
+/// [`ConnectError::Unknown`], or [`ConnectError::OwnName`].
+pub async fn resolve_elsewhere(peer: &Peer) -> Result<Vec<SocketAddr>, ConnectError> {
+    let addrs = resolve(peer).await?;
+    let own = own_addresses();
+    if means_this_machine(peer) || !addrs.iter().all(|addr| is_own(addr, &own)) {
+        return Ok(addrs);
+    }
+    // That is quick on this machine, and whoever listens hears no word.
+    let mut attempts = Vec::new();
+    for addr in &addrs {
+        match connect_one(*addr).await {
+            Ok(_) => return Ok(addrs),
+            Err(error) => attempts.push((*addr, error)),
+        }
+    }
+    match unreachable(peer.clone(), Attempts(attempts), &own) {
+        error @ ConnectError::OwnName { .. } => Err(error),
+        _ => Ok(addrs),
+    }
+}
+
 /// Why none of the attempts came to anything. Machines that were cloned often have one name, and whoever means the other one is
 /// led to this one.
 fn unreachable(peer: Peer, attempts: Attempts, own: &[IpAddr]) -> ConnectError {
-    let is_local = |ip: IpAddr| ip.is_loopback() || own.contains(&ip);
-    let is_own = |(addr, error): &(SocketAddr, io::Error)| {
-        is_local(addr.ip().to_canonical()) && error.kind() == io::ErrorKind::ConnectionRefused
+    let refused = |(addr, error): &(SocketAddr, io::Error)| {
+        is_own(addr, own) && error.kind() == io::ErrorKind::ConnectionRefused
     };
-    let means_this_machine = peer.host.parse::<IpAddr>().is_ok()
-        || peer.host.eq_ignore_ascii_case("localhost")
-        || peer.host.contains('%');
-    let is_own_name = peer.found.is_none() && !means_this_machine && attempts.0.iter().all(is_own);
-    match is_own_name {
+    match !means_this_machine(&peer) && attempts.0.iter().all(refused) {
         true => ConnectError::OwnName { peer, attempts },
         false => ConnectError::Unreachable { peer, attempts },
     }
+}
+
+/// Whether a receiver on this machine can be meant: it was found there, or is named by an address or as `localhost`.
+fn means_this_machine(peer: &Peer) -> bool {
+    peer.found.is_some()
+        || peer.host.parse::<IpAddr>().is_ok()
+        || peer.host.eq_ignore_ascii_case("localhost")
+        || peer.host.contains('%')
+}
+
+fn is_own(addr: &SocketAddr, own: &[IpAddr]) -> bool {
+    let ip = addr.ip().to_canonical();
+    ip.is_loopback() || own.contains(&ip)
 }
 
 fn own_addresses() -> Vec<IpAddr> {
