@@ -6,6 +6,7 @@
 //! - [`chunk`], [`tree`]: chunk arithmetic, and the BLAKE3 hash of a file from its chunks
 //! - [`descriptors`]: how many files may be open, and for what
 //! - [`direct`]: reads and writes past the page cache
+//! - [`kernel`]: what the running kernel can be relied on for
 //! - [`name`]: the only door for a foreign file name, and for foreign text
 //! - [`protocol`]: what travels, as bytes
 //! - [`source`], [`sink`]: the files to send, and the folder they arrive in
@@ -18,6 +19,7 @@ pub mod chunk;
 pub mod cli;
 pub mod descriptors;
 pub mod direct;
+pub mod kernel;
 pub mod limits;
 pub mod name;
 pub mod protocol;

@@ -166,6 +166,14 @@ pub const FAILED_FILES_MAX: usize = 65_536;
 /// Chaining values that a receiver has announced for one file and has no verdict on: 1 GiB of file, 160 KiB of memory.
 pub const VALUES_IN_FLIGHT_MAX: usize = 4096;
 
+/// Subtrees of one file that wait to be merged, from which on nothing more of it is compared until chunks arrive. Where every
+/// other chunk differs, a comparison would run ahead of what is sent by the whole file: 8 GiB of it, 3 MiB of memory.
+pub const SUBTREES_COMPARED_MAX: usize = 32_768;
+
+/// Subtrees of one file that may wait in all: besides those 56 (twice the depth of the largest tree) for each stretch that is
+/// missing, and for each chunk on its way. Only a sender that scatters its chunks comes to more. 13 MiB of memory.
+pub const SUBTREES_WAITING_MAX: usize = 131_072;
+
 /// Chunks of a file for standard output that are asked for ahead of what is written: 16 MiB, the most that a receiver holds of
 /// it, and more than is on the way in a network of 10 Gbit/s and 10 ms.
 pub const IN_ORDER_WINDOW_CHUNKS: u64 = 64;
@@ -363,6 +371,13 @@ const _: () = {
     );
     assert!(TEXT_BYTES_MAX + 64 <= GREETING_BYTES_MAX && GREETING_BYTES_MAX <= MESSAGE_BYTES_MAX);
     assert!(VALUES_PER_MESSAGE_MAX <= VALUES_IN_FLIGHT_MAX);
+    assert!(
+        SUBTREES_COMPARED_MAX
+            + VALUES_IN_FLIGHT_MAX
+            + COMPARERS_MAX * VALUES_PER_MESSAGE_MAX
+            + 56 * (MISSING_PER_FILE_MAX + 4 * CONNECTIONS_MAX as usize)
+            <= SUBTREES_WAITING_MAX
+    );
     assert!(
         2 * IN_ORDER_STEP_CHUNKS <= IN_ORDER_WINDOW_CHUNKS
             && CONNECTIONS_MAX as u64 <= IN_ORDER_WINDOW_CHUNKS

@@ -137,6 +137,11 @@ impl Tree {
         }
     }
 
+    /// How many subtrees wait for what they are merged with.
+    pub fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
     /// The hash of the file, once every chunk has been added.
     pub fn root(&self) -> Option<Hash> {
         self.root

@@ -17,7 +17,7 @@ use super::receiving_outcomes::storage_failure;
 use super::{End, FileStatus, ReportKind};
 use crate::descriptors;
 use crate::limits::{DESCRIPTORS_PER_FINISHED_FILE, FINISH_BATCH_FILES, WORKER_STACK_BYTES};
-use crate::sink::{Made, Part, Published, SinkError};
+use crate::sink::{ExistingFile, Made, Part, Published, SinkError};
 use crate::tree::Hash;
 
 /// What must have happened to a file before the sender hears that it arrived.
@@ -39,6 +39,12 @@ impl Diligence {
 /// What only has to be on the device.
 pub(super) enum Finished {
     File(Complete),
+    /// A file that was there already.
+    Identical {
+        offered: Offered,
+        there: Arc<ExistingFile>,
+        hash: Hash,
+    },
     /// A folder or a link, which is there already.
     Entry {
         entry: Entry,
@@ -138,7 +144,7 @@ fn start(session: &Arc<Receiving>, name: &str, work: impl FnOnce(&Receiving) + S
 fn flush_all(parts: &Receiver<Arc<Part>>) {
     for part in parts {
         if let Err(error) = part.sync_data() {
-            // The last sync of the file meets the same error, and tells the sender.
+            // The part remembers it for its last sync, which tells the sender.
             tracing::debug!("{error}");
         }
     }
@@ -160,6 +166,7 @@ fn finish_batch(session: &Receiving, batch: Vec<Finished>) {
     for finished in batch {
         match finished {
             Finished::File(complete) => files.push(complete),
+            Finished::Identical { offered, there, hash } => finish_identical(session, &offered, &there, hash),
             Finished::Entry { entry, made } => entries.push((entry, made)),
         }
     }
@@ -180,6 +187,16 @@ fn finish_batch(session: &Receiving, batch: Vec<Finished>) {
     }
 }
 
+fn finish_identical(session: &Receiving, offered: &Offered, there: &ExistingFile, hash: Hash) {
+    let Diligence { reread, .. } = session.terms.diligence;
+    let done = there.sync().and_then(|()| if reread { there.reread() } else { Ok(hash) });
+    match done {
+        Ok(now) if now == hash => session.report(offered, Some(hash), FileStatus::Identical),
+        Ok(now) => session.fail_standing(offered, now, hash),
+        Err(error) => session.fail(offered, storage_failure(&error)),
+    }
+}
+
 /// Waits until the names in a batch are on the device, if that is wanted.
 fn sync_names(
     session: &Receiving,
@@ -197,7 +214,7 @@ fn publish(session: &Receiving, batch: Vec<Complete>) -> Vec<(Complete, Result<P
     let together = sync_together(session, &batch);
     let mut published = Vec::with_capacity(batch.len());
     for complete in batch {
-        let ready = ready(session, &complete, &together);
+        let ready = ready(session, &complete, together);
         // Nobody hears of it any more; what was received waits in the part file.
         if session.finisher.is_closed() {
             continue;
@@ -208,39 +225,37 @@ fn publish(session: &Receiving, batch: Vec<Complete>) -> Vec<(Complete, Result<P
                 published.extend(result.map(|result| (complete, result)));
             }
             Ok(hash) => session.fail_verification(&complete.offered, &complete.part, hash, complete.hash),
-            Err(text) => session.fail_storage(&complete.offered, text),
+            // What the device did not take may be lost, also where memory still has it.
+            Err(error) => session.fail_unsynced(&complete.offered, &complete.part, &error),
         }
     }
     published
 }
 
-/// Syncs many files with one wait where the system can; `None` where each is to be synced by itself.
-fn sync_together(session: &Receiving, batch: &[Complete]) -> Option<Result<(), String>> {
-    if batch.len() < 2 {
-        return None;
+/// Syncs many files with one wait where the system can; otherwise each is to be synced by itself.
+fn sync_together(session: &Receiving, batch: &[Complete]) -> bool {
+    let parts = batch.iter().map(|finished| &*finished.part);
+    let together = session.to.folder().filter(|_| batch.len() > 1).map(|sink| sink.sync_together(parts));
+    match together {
+        Some(Ok(())) => true,
+        // Which of them it is about, only each of them tells.
+        Some(Err(error)) => {
+            tracing::info!("not synced together: {error}");
+            false
+        }
+        None => false,
     }
-    #[cfg(target_os = "linux")]
-    return session.to.folder().map(|sink| {
-        let parts = batch.iter().map(|finished| &*finished.part);
-        sink.sync_together(parts).map_err(|error| error.to_string())
-    });
-    #[cfg(not(target_os = "linux"))]
-    None
 }
 
 /// Syncs a file, unless that was done, and reads it back if it is to be. Returns the hash of what is there.
-fn ready(
-    session: &Receiving,
-    complete: &Complete,
-    together: &Option<Result<(), String>>,
-) -> Result<Hash, String> {
-    let text = |error: SinkError| error.to_string();
-    match together {
-        Some(Ok(())) => {}
-        Some(Err(error)) => return Err(error.clone()),
-        None => complete.part.sync().map_err(text)?,
+fn ready(session: &Receiving, complete: &Complete, together: bool) -> Result<Hash, SinkError> {
+    let Complete { part, hash, .. } = complete;
+    if together {
+        part.synced()?
+    } else {
+        part.sync()?
     }
-    if session.terms.diligence.reread { complete.part.reread().map_err(text) } else { Ok(complete.hash) }
+    if session.terms.diligence.reread { part.reread() } else { Ok(*hash) }
 }
 
 #[cfg(test)]

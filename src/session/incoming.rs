@@ -1,6 +1,7 @@
 //! A file that arrives in pieces: which chunks are there, what they hash to, and when that is all of it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +12,7 @@ use super::extent::Extent;
 use super::under_way::FileUnderWay;
 use super::{Outbox, PeerMisbehaved, Progress};
 use crate::chunk::{ChunkIndex, FileId, Layout};
-use crate::limits::{VALUES_IN_FLIGHT_MAX, WRITE_BACK_BYTES};
+use crate::limits::{SUBTREES_COMPARED_MAX, SUBTREES_WAITING_MAX, VALUES_IN_FLIGHT_MAX, WRITE_BACK_BYTES};
 use crate::name::RelativePath;
 use crate::protocol::message::{Metadata, ReceiverMessage};
 use crate::sink::{ExistingFile, Part};
@@ -76,6 +77,11 @@ struct State {
 }
 
 impl State {
+    /// Whether more may be compared.
+    fn has_room(&self) -> bool {
+        self.announced.len() < VALUES_IN_FLIGHT_MAX && self.tree.waiting() < SUBTREES_COMPARED_MAX
+    }
+
     fn settle(&mut self) -> Option<Settled> {
         let (ours, theirs) = (self.tree.root()?, self.theirs?);
         Some(Settled { bytes: self.bytes.take()?, layout: self.extent.layout(), ours, theirs })
@@ -138,11 +144,23 @@ impl Incoming {
     /// A claimed chunk was written.
     pub fn stored(&self, index: ChunkIndex, value: ChunkValue) -> Result<Option<Settled>, PeerMisbehaved> {
         let mut state = self.state.lock();
-        if state.announced.remove(&index.0).is_some() {
-            self.room.notify_all();
-        }
+        state.announced.remove(&index.0);
+        self.insert(&mut state, index, value)
+    }
+
+    /// Adds the value of a chunk that is there. What it leaves room for may be compared.
+    fn insert(
+        &self,
+        state: &mut State,
+        index: ChunkIndex,
+        value: ChunkValue,
+    ) -> Result<Option<Settled>, PeerMisbehaved> {
         state.tree.insert(index, value).map_err(|_| self.wrong_chunk(index))?;
+        if state.tree.waiting() > SUBTREES_WAITING_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "scattered chunks", limit: SUBTREES_WAITING_MAX });
+        }
         state.there += 1;
+        self.room.notify_all();
         Ok(state.settle())
     }
 
@@ -153,16 +171,17 @@ impl Incoming {
             return Ok(None);
         }
         let value = state.announced.remove(&index.0).ok_or_else(|| self.wrong_chunk(index))?;
-        self.room.notify_all();
         self.claim(index)?;
-        state.tree.insert(index, value).map_err(|_| self.wrong_chunk(index))?;
-        state.there += 1;
-        Ok(state.settle())
+        self.insert(&mut state, index, value)
     }
 
     /// The sender's hash of the file.
     pub fn root(&self, hash: Hash) -> Result<Option<Settled>, PeerMisbehaved> {
         let mut state = self.state.lock();
+        if state.extent.layout().is_open() && state.bytes.is_none() {
+            // It failed before its end was heard of.
+            return Ok(None);
+        }
         if state.extent.layout().is_open() {
             let got = "the hash of a stream";
             return Err(PeerMisbehaved::Unexpected { got, expected: "its length before" });
@@ -171,7 +190,7 @@ impl Incoming {
             let got = "a second hash of a file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "one hash for each file" });
         }
-        Ok(state.settle())
+        Ok(self.settled(&mut state))
     }
 
     /// The stream has ended. Nothing comes of it where the file is over.
@@ -182,7 +201,16 @@ impl Incoming {
         part.end_at(bytes);
         progress.stream_ended(bytes);
         state.tree.close(layout).map_err(|misplaced| self.wrong_chunk(misplaced.0))?;
-        Ok(state.settle())
+        Ok(self.settled(&mut state))
+    }
+
+    /// What to publish, if that was the last of it. Whoever compares hears that it is over.
+    fn settled(&self, state: &mut State) -> Option<Settled> {
+        let settled = state.settle();
+        if settled.is_some() {
+            self.room.notify_all();
+        }
+        settled
     }
 
     /// What was offered, with the length as far as it is known by now.
@@ -205,10 +233,20 @@ impl Incoming {
 
     // ---- for the comparing threads ----
 
+    /// Tells the sender which chunks are surely missing. Under the lock, as [`Incoming::announce`]: the first of them may arrive,
+    /// and fail, before the last is told.
+    pub fn ask_for(&self, missing: Range<u64>, outbox: &Outbox<ReceiverMessage>) {
+        let state = self.state.lock();
+        if state.bytes.is_some() {
+            let (first, count) = (ChunkIndex(missing.start), missing.end - missing.start);
+            outbox.send(&ReceiverMessage::Missing { file: self.offered.id, first, count });
+        }
+    }
+
     /// What is to be compared, once there is room for more values; `None` when the file is over.
     pub fn bytes_when_room(&self) -> Option<Bytes> {
         let mut state = self.state.lock();
-        while state.bytes.is_some() && state.announced.len() >= VALUES_IN_FLIGHT_MAX {
+        while state.bytes.is_some() && !state.has_room() {
             self.room.wait(&mut state);
         }
         state.bytes.clone()

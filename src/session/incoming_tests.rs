@@ -1,8 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::CHUNK_BYTES;
 use crate::session::outbox;
 use crate::sink::{Existing, Sink};
 
@@ -87,17 +89,71 @@ fn root() -> Hash {
     blake3::hash(&all)
 }
 
+/// A file of `size` bytes under way into `dir`, all holes.
+fn incoming(dir: &std::path::Path, size: u64) -> Incoming {
+    let sink = Sink::open(dir, Existing::Refuse).unwrap();
+    let path = RelativePath::from_wire(b"file").unwrap();
+    let part = sink.part(&path, size, true).unwrap();
+    let metadata = Metadata { mode: 0o600, ..Metadata::default() };
+    let layout = Layout::new(size);
+    let offered = Offered { id: FileId(0), path, layout, sparse: true, replaces: false, metadata };
+    Incoming::new(offered, Bytes::Part(Arc::new(part)))
+}
+
+#[test]
+fn chunks_that_never_meet_are_too_many_at_some_point() {
+    let dir = tempfile::tempdir().unwrap();
+    let most = SUBTREES_WAITING_MAX as u64;
+    let incoming = incoming(dir.path(), 2 * (most + 1) * CHUNK_BYTES as u64);
+    for chunk in 0..most {
+        assert!(incoming.stored(ChunkIndex(2 * chunk), [0; 32]).is_ok());
+    }
+    let one_more = incoming.stored(ChunkIndex(2 * most), [0; 32]).map(|settled| settled.is_some());
+    assert_eq!(
+        one_more,
+        Err(PeerMisbehaved::TooMany { what: "scattered chunks", limit: SUBTREES_WAITING_MAX })
+    );
+}
+
+#[test]
+fn a_comparison_waits_for_chunks_that_differ_and_ends_with_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let chunks = 2 * SUBTREES_COMPARED_MAX as u64;
+    let incoming = &incoming(dir.path(), chunks * CHUNK_BYTES as u64);
+    let (outbox, _reader) = outbox();
+    let keep = |chunk| {
+        incoming.announce(ChunkIndex(chunk), vec![[0; 32]], &outbox);
+        assert!(incoming.keep(ChunkIndex(chunk)).is_ok());
+    };
+    for chunk in (0..chunks).step_by(2) {
+        keep(chunk);
+    }
+    assert!(!incoming.state.lock().has_room());
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| incoming.bytes_when_room().is_some());
+        // Two pairs, which merge.
+        assert!([1, 3].iter().all(|chunk| incoming.stored(ChunkIndex(*chunk), [0; 32]).is_ok()));
+        assert!(waiting.join().unwrap(), "there is room again");
+        // Values that nobody judges leave no room at all.
+        for chunk in (0..2 * VALUES_IN_FLIGHT_MAX as u64).step_by(2) {
+            incoming.announce(ChunkIndex(chunk), vec![[0; 32]], &outbox);
+        }
+        assert!(!incoming.state.lock().has_room());
+        let waiting = scope.spawn(|| incoming.bytes_when_room().is_none());
+        for chunk in (5..chunks).step_by(2) {
+            assert!(incoming.stored(ChunkIndex(chunk), [0; 32]).is_ok());
+        }
+        assert!(incoming.root(root()).unwrap().is_some());
+        assert!(waiting.join().unwrap(), "it hears that the file is over");
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn agrees_with_a_model_whatever_the_order(events in events()) {
         let dir = tempfile::tempdir().unwrap();
-        let sink = Sink::open(dir.path(), Existing::Refuse).unwrap();
-        let path = RelativePath::from_wire(b"file").unwrap();
-        let part = sink.part(&path, size(), false).unwrap();
-        let metadata = Metadata { mode: 0o600, ..Metadata::default() };
-        let offered = Offered { id: FileId(0), path, layout: Layout::new(size()), sparse: false, replaces: false, metadata };
-        let incoming = Incoming::new(offered, Bytes::Part(Arc::new(part)));
+        let incoming = incoming(dir.path(), size());
         let (outbox, _reader) = outbox();
         let mut model = Model::default();
         for event in events {

@@ -18,7 +18,6 @@ use crate::chunk::{ChunkIndex, Layout};
 use crate::limits::{
     CHUNK_BYTES, COMPARERS_MAX, MISSING_PER_FILE_MAX, VALUES_PER_MESSAGE_MAX, WORKER_STACK_BYTES,
 };
-use crate::protocol::message::ReceiverMessage;
 use crate::protocol::spent::Stage;
 use crate::sink::SinkError;
 use crate::tree::chunk_value;
@@ -95,8 +94,7 @@ pub(super) fn start(session: &Arc<Receiving>, incoming: Arc<Incoming>, bytes: &B
     let mut missing_from = 0;
     let mut say_missing = |end: u64, then: u64| {
         if missing_from < end {
-            let (first, count) = (ChunkIndex(missing_from), end - missing_from);
-            session.outbox.send(&ReceiverMessage::Missing { file: incoming.offered.id, first, count });
+            incoming.ask_for(missing_from..end, &session.outbox);
         }
         missing_from = then;
     };

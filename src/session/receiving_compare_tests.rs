@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::chunk::FileId;
 use crate::limits::MESSAGE_BYTES_MAX;
-use crate::protocol::message::{EntryKind, Metadata, Offer, SenderMessage, take_framed};
+use crate::protocol::message::{EntryKind, Metadata, Offer, ReceiverMessage, SenderMessage, take_framed};
 use crate::session::receiving::Terms;
 use crate::session::{FileReport, Observer, Progress, outbox};
 use crate::sink::{Destination, Existing, Sink};

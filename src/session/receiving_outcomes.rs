@@ -22,8 +22,7 @@ impl Receiving {
         self.files.lock().incoming.remove(&offered.id);
         let part = match bytes {
             Bytes::Existing(there) if ours == theirs => {
-                self.dress_identical(offered, &there);
-                self.report(offered, Some(ours), FileStatus::Identical);
+                self.identical(offered, there, ours);
                 return Ok(());
             }
             Bytes::Existing(_) => {
@@ -34,6 +33,19 @@ impl Receiving {
         };
         self.publish(offered, part, ours, theirs);
         Ok(())
+    }
+
+    /// The file with this `hash` is there already. Whoever put it there may not have waited for the device.
+    fn identical(self: &Arc<Self>, offered: &Offered, there: Arc<ExistingFile>, hash: Hash) {
+        if !self.terms.dry_run {
+            self.dress_identical(offered, &there);
+        }
+        if self.terms.diligence.takes_time() && !self.terms.dry_run {
+            let offered = offered.clone();
+            Finisher::finish(self, Finished::Identical { offered, there, hash });
+        } else {
+            self.report(offered, Some(hash), FileStatus::Identical);
+        }
     }
 
     /// What may be replaced gets all of the sender's file, and not its bytes alone.
@@ -86,7 +98,8 @@ impl Receiving {
     /// and nobody is left to tell.
     pub(super) fn name(&self, part: &Part, hash: Hash) -> Option<Result<Published, SinkError>> {
         let go_on = || !self.finisher.is_closed();
-        part.publish_dressed(self.to.existing(), &Verified { hash, go_on: &go_on }).transpose()
+        let sync = self.terms.diligence.sync;
+        part.publish_dressed(self.to.existing(), &Verified { hash, sync, go_on: &go_on }).transpose()
     }
 
     /// Tells how publishing a verified file went. May read a file of its size.
@@ -132,6 +145,9 @@ impl Receiving {
             // Each chunk comes once, so none is misplaced.
             let _ = tree.insert(index, chunk_value(layout, index, content));
         }
+        if self.terms.diligence.sync {
+            there.sync()?;
+        }
         Ok(tree.root())
     }
 
@@ -144,8 +160,21 @@ impl Receiving {
         self.fail(offered, Failure::new(Cause::Verification, text));
     }
 
-    pub(super) fn fail_storage(&self, offered: &Offered, text: String) {
-        self.fail(offered, Failure::new(Cause::Storage, text));
+    /// What is there had the right bytes a moment ago, and has others on the device.
+    pub(super) fn fail_standing(&self, offered: &Offered, now: Hash, hash: Hash) {
+        let text = format!(
+            "{}: what the disk has of the file that is there is not what was sent (BLAKE3 {now} there, {hash} sent); remove it at \
+             the receiver and send it again",
+            offered.path
+        );
+        self.fail(offered, Failure::new(Cause::Verification, text));
+    }
+
+    /// The device failed. The part file goes: memory may still have what the device has not, and a comparison would find
+    /// nothing wrong.
+    pub(super) fn fail_unsynced(&self, offered: &Offered, part: &Part, error: &SinkError) {
+        self.discard(part);
+        self.fail(offered, storage_failure(error));
     }
 
     /// A file under way failed. Its part file goes: the failure is a verdict, not an interruption.

@@ -48,17 +48,32 @@ pub(super) struct Place {
 impl Dir {
     /// Opens DIR, and makes it (mode 0777 less the umask) when only its last part is missing. DIR itself may be
     /// a symlink: it is the user's own word.
-    pub(super) fn open_root(path: &Path) -> Result<Self, SinkError> {
-        let fd = match open_directory(path) {
-            Err(Errno::NOENT) => make_and_open(path)?,
+    ///
+    /// Also says whether it was made.
+    pub(super) fn open_root(path: &Path) -> Result<(Self, bool), SinkError> {
+        let (fd, made) = match open_directory(path) {
+            Err(Errno::NOENT) => (make_and_open(path)?, true),
             Err(errno) => return Err(not_opened(path, errno)),
-            Ok(fd) => fd,
+            Ok(fd) => (fd, false),
         };
         let beneath = probe_openat2(fd.as_fd());
         let place = Arc::new(Place { beneath, ..Place::default() });
         let dir = Self { fd, path: path.to_owned(), below: Box::default(), place };
         dir.check_writable()?;
-        Ok(dir)
+        Ok((dir, made))
+    }
+
+    /// Waits until the name of this directory is on the device.
+    pub(super) fn sync_parent(&self) -> Result<(), SinkError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = rustix::fs::openat(&self.fd, "..", flags, Mode::empty());
+        let synced = match parent {
+            Ok(parent) => rustix::fs::fsync(parent),
+            // One that may be entered and not read: nobody can wait for it.
+            Err(Errno::ACCESS) => Ok(()),
+            Err(errno) => Err(errno),
+        };
+        synced.map_err(|errno| SinkError::system("sync", self.path.join(".."), errno))
     }
 
     /// Asks the kernel whether files can be made here, so that a wrong DIR is told at the start and not after

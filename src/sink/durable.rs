@@ -1,16 +1,20 @@
 //! Making sure that what was written is on the device, and reading it back from there.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use blake3::{Hash, Hasher};
 use rustix::fs::{Advice, fadvise};
+use rustix::io::Errno;
 
 use super::dir::Dir;
 use super::error::SinkError;
 use super::folders::{self, Manner};
+use super::look::ExistingFile;
 use super::part::Part;
 use super::{Sink, space};
+#[cfg(target_os = "linux")]
+use crate::kernel;
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
 
@@ -20,19 +24,33 @@ impl Part {
     /// # Errors
     /// What the device said.
     pub fn sync_data(&self) -> Result<(), SinkError> {
-        rustix::fs::fdatasync(&self.file).map_err(|errno| self.not_synced(errno))
+        self.sync_by(|| rustix::fs::fdatasync(&self.file))
     }
 
     /// Waits until bytes, length, mode and times are on the device.
     ///
     /// # Errors
-    /// What the device said.
+    /// What the device said, now or at an earlier sync.
     pub fn sync(&self) -> Result<(), SinkError> {
-        rustix::fs::fsync(&self.file).map_err(|errno| self.not_synced(errno))
+        self.sync_by(|| rustix::fs::fsync(&self.file))
     }
 
-    fn not_synced(&self, errno: rustix::io::Errno) -> SinkError {
-        space::refused("sync", self.file.as_fd(), self.size(), &self.path(), errno)
+    /// The same for one that was synced with others.
+    ///
+    /// # Errors
+    /// What the device said at an earlier sync.
+    pub fn synced(&self) -> Result<(), SinkError> {
+        self.sync_by(|| Ok(()))
+    }
+
+    fn sync_by(&self, sync: impl FnOnce() -> Result<(), Errno>) -> Result<(), SinkError> {
+        let mut unsynced = self.unsynced.lock();
+        let now = sync().err();
+        *unsynced = unsynced.or(now);
+        match *unsynced {
+            None => Ok(()),
+            Some(errno) => Err(space::refused("sync", self.file.as_fd(), self.size(), &self.path(), errno)),
+        }
     }
 
     /// Reads the file back and hashes it. What is in memory is dropped first, so that the bytes come from the device;
@@ -42,21 +60,60 @@ impl Part {
     /// # Errors
     /// What the device said, or [`SinkError::UnexpectedEnd`].
     pub fn reread(&self) -> Result<Hash, SinkError> {
-        if let Err(errno) = fadvise(&self.file, 0, None, Advice::DontNeed) {
-            tracing::debug!(%errno, "the page cache could not be dropped");
-        }
-        let mut hasher = Hasher::new();
-        let mut buffer = vec![0; CHUNK_BYTES];
-        let mut offset = 0;
-        while offset < self.size() {
-            let len = (self.size() - offset).min(CHUNK_BYTES as u64);
-            let bytes = &mut buffer[..len as usize];
-            self.read_at(bytes, offset)?;
-            hasher.update(bytes);
-            offset += len;
-        }
-        Ok(hasher.finalize())
+        reread(self.file.as_fd(), self.size(), |bytes, offset| self.read_at(bytes, offset))
     }
+}
+
+impl ExistingFile {
+    /// Waits until the file is on the device, as it is now, and so are its name and the names of the folders that it is in:
+    /// whoever put it there may not have waited.
+    ///
+    /// # Errors
+    /// What the device said.
+    pub fn sync(&self) -> Result<(), SinkError> {
+        let file = self.descriptor()?;
+        rustix::fs::fsync(&*file).map_err(|errno| SinkError::system("sync", self.path(), errno))?;
+        let mut below = self.below();
+        loop {
+            below = folders::parent(below);
+            if let Some(dir) = self.folders().find(below, Manner::Look)? {
+                sync(&dir)?;
+            }
+            if below.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// As [`Part::reread`].
+    ///
+    /// # Errors
+    /// What the device said, or [`SinkError::UnexpectedEnd`].
+    pub fn reread(&self) -> Result<Hash, SinkError> {
+        let file = self.descriptor()?;
+        reread(file.as_fd(), self.size(), |bytes, offset| self.read_at(bytes, offset))
+    }
+}
+
+fn reread(
+    file: BorrowedFd<'_>,
+    size: u64,
+    read_at: impl Fn(&mut [u8], u64) -> Result<(), SinkError>,
+) -> Result<Hash, SinkError> {
+    if let Err(errno) = fadvise(file, 0, None, Advice::DontNeed) {
+        tracing::debug!(%errno, "the page cache could not be dropped");
+    }
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut offset = 0;
+    while offset < size {
+        let len = (size - offset).min(CHUNK_BYTES as u64);
+        let bytes = &mut buffer[..len as usize];
+        read_at(bytes, offset)?;
+        hasher.update(bytes);
+        offset += len;
+    }
+    Ok(hasher.finalize())
 }
 
 impl Sink {
@@ -71,9 +128,9 @@ impl Sink {
             if !folders.iter().any(|dir| dir.below() == part.dir.below()) {
                 folders.push(&part.dir);
             }
-            if folders.len() > 1 && cfg!(target_os = "linux") {
-                return self.sync_together(parts);
-            }
+        }
+        if folders.len() > 1 && self.sync_together(parts).is_ok() {
+            return Ok(());
         }
         folders.into_iter().try_for_each(|dir| self.sync_folder(dir))
     }
@@ -99,7 +156,7 @@ impl Sink {
                 found => found?,
             };
             let Some(dir) = found else {
-                return Err(SinkError::system("sync", self.root().path_of(below), rustix::io::Errno::NOENT));
+                return Err(SinkError::system("sync", self.root().path_of(below), Errno::NOENT));
             };
             self.sync_with_all(&dir, &mut synced)?;
         }
@@ -127,7 +184,10 @@ impl Sink {
     fn sync_folder(&self, dir: &Arc<Dir>) -> Result<(), SinkError> {
         sync(dir)?;
         let mut below = dir.below();
-        while !below.is_empty() && self.folders.take_unsynced(below) {
+        while self.folders.take_unsynced(below) {
+            if below.is_empty() {
+                return self.root().sync_parent();
+            }
             below = folders::parent(below);
             // One that is gone took with it what is to be synced.
             if let Some(dir) = self.folders.find(below, Manner::Look)? {
@@ -138,33 +198,37 @@ impl Sink {
     }
 
     /// Waits until everything written so far to the file systems of these parts is on the device: for many small files
-    /// one wait instead of one each.
+    /// one wait instead of one each. Says nothing of errors that were met before, see [`Part::synced`].
     ///
     /// # Errors
-    /// What the device said.
-    #[cfg(target_os = "linux")]
+    /// What the device said, of these files or of others. `NOSYS` where the system has no such call, or one that is silent
+    /// about errors; then each is to be synced by itself.
     pub fn sync_together<'a>(&self, parts: impl IntoIterator<Item = &'a Part>) -> Result<(), SinkError> {
-        let mut devices = Vec::new();
+        let failed = |errno| SinkError::system("sync", self.path().into(), errno);
+        // What could not be written is told to those that were open then, and once to each. So the one that was opened
+        // first asks: no other had been written to before.
+        let mut first: Vec<&Part> = Vec::new();
         for part in parts {
             // A folder beneath the destination can be another file system.
-            let device = part.identity.0;
-            if !devices.contains(&device) {
-                rustix::fs::syncfs(&part.file)
-                    .map_err(|errno| SinkError::system("sync", self.path().into(), errno))?;
-                devices.push(device);
+            match first.iter_mut().find(|other| other.identity.0 == part.identity.0) {
+                Some(other) if part.opened < other.opened => *other = part,
+                Some(_) => {}
+                None => first.push(part),
             }
         }
-        Ok(())
+        first.into_iter().try_for_each(|part| sync_file_system(part.file.as_fd())).map_err(failed)
     }
+}
 
-    /// As there is no such call here, each part and each folder by itself.
-    ///
-    /// # Errors
-    /// What the device said.
-    #[cfg(not(target_os = "linux"))]
-    pub fn sync_together<'a>(&self, parts: impl IntoIterator<Item = &'a Part>) -> Result<(), SinkError> {
-        parts.into_iter().try_for_each(Part::sync)
-    }
+#[cfg(target_os = "linux")]
+fn sync_file_system(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    // syncfs(2): before Linux 5.8 it tells nothing of what could not be written.
+    if kernel::is_at_least(5, 8) { rustix::fs::syncfs(file) } else { Err(Errno::NOSYS) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_file_system(_file: BorrowedFd<'_>) -> Result<(), Errno> {
+    Err(Errno::NOSYS)
 }
 
 fn sync(dir: &Dir) -> Result<(), SinkError> {

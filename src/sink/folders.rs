@@ -9,6 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -49,6 +50,8 @@ struct Made {
     marks: RandomState,
     undressed: Mutex<HashSet<u64>>,
     unsynced: Mutex<HashSet<u64>>,
+    /// There were too many, and some are forgotten: any folder may be new.
+    unsynced_lost: AtomicBool,
 }
 
 /// What may be done about a folder that refuses us.
@@ -63,13 +66,18 @@ pub(super) enum Manner {
 }
 
 impl Folders {
-    pub(super) fn new(root: Dir) -> Self {
+    /// `is_new`: it was made just now.
+    pub(super) fn new(root: Dir, is_new: bool) -> Self {
+        let made = Made::default();
+        if is_new {
+            made.note_unsynced(b"");
+        }
         Self {
             root: Arc::new(root),
             open: Mutex::default(),
             most: descriptors::at_most(FOLDER_HANDLES_MAX, DESCRIPTORS_PER_FOLDER_HANDLE),
             missing: Mutex::default(),
-            made: Made::default(),
+            made,
         }
     }
 
@@ -191,7 +199,8 @@ impl Folders {
     /// Whether the name of the folder was made here and its parent not synced since.
     pub(super) fn take_unsynced(&self, below: &[u8]) -> bool {
         let mut unsynced = self.made.unsynced.lock();
-        !unsynced.is_empty() && unsynced.remove(&self.made.mark(below))
+        let is_marked = !unsynced.is_empty() && unsynced.remove(&self.made.mark(below));
+        is_marked || self.made.unsynced_lost.load(Ordering::Relaxed)
     }
 
     fn held(&self, below: &[u8]) -> Option<Arc<Dir>> {
@@ -236,14 +245,23 @@ impl Made {
     }
 
     fn note(&self, below: &[u8]) {
-        for set in [&self.undressed, &self.unsynced] {
-            let mut set = set.lock();
-            // Transfers that broke off leave marks that nobody takes.
-            if set.len() >= FOLDERS_MADE_MAX {
-                set.clear();
-            }
-            set.insert(self.mark(below));
+        let mut undressed = self.undressed.lock();
+        // Transfers that broke off leave marks that nobody takes.
+        if undressed.len() >= FOLDERS_MADE_MAX {
+            undressed.clear();
         }
+        undressed.insert(self.mark(below));
+        drop(undressed);
+        self.note_unsynced(below);
+    }
+
+    fn note_unsynced(&self, below: &[u8]) {
+        let mut unsynced = self.unsynced.lock();
+        if unsynced.len() >= FOLDERS_MADE_MAX {
+            unsynced.clear();
+            self.unsynced_lost.store(true, Ordering::Relaxed);
+        }
+        unsynced.insert(self.mark(below));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What stands at a final name already.
 
+use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +41,23 @@ pub struct ExistingFile {
     size: u64,
 }
 
+/// An existing file that is open, for good or for a moment.
+pub(super) enum Descriptor<'a> {
+    Held(&'a OwnedFd),
+    Own(OwnedFd),
+}
+
+impl Deref for Descriptor<'_> {
+    type Target = OwnedFd;
+
+    fn deref(&self) -> &OwnedFd {
+        match self {
+            Descriptor::Held(fd) => fd,
+            Descriptor::Own(fd) => fd,
+        }
+    }
+}
+
 impl ExistingFile {
     /// Fills `buf` from `offset`, in bytes. May be called by many threads at once.
     ///
@@ -59,14 +77,30 @@ impl ExistingFile {
     /// # Errors
     /// [`SinkError::UnexpectedEnd`] when it has another length by now, otherwise what the system said.
     pub fn dress(&self, metadata: &Metadata) -> Result<(), SinkError> {
-        let again = if self.fd.is_none() { Some(self.open_again(0, 0)?) } else { None };
-        let Some(fd) = self.fd.as_ref().or(again.as_ref()) else { return Ok(()) };
+        let fd = self.descriptor()?;
         let failed = |errno| SinkError::system("look at", self.path(), errno);
-        let stat = rustix::fs::fstat(fd).map_err(failed)?;
+        let stat = rustix::fs::fstat(&*fd).map_err(failed)?;
         if stat.st_nlink <= 1 && !dress::is_dressed(&stat, metadata) {
             dress::dress(self.folders.root(), fd.as_fd(), metadata, dress::Of::File, &|| self.path());
         }
         Ok(())
+    }
+
+    /// What it is open as.
+    pub(super) fn descriptor(&self) -> Result<Descriptor<'_>, SinkError> {
+        Ok(match &self.fd {
+            Some(fd) => Descriptor::Held(fd),
+            None => Descriptor::Own(self.open_again(0, 0)?),
+        })
+    }
+
+    pub(super) fn folders(&self) -> &Folders {
+        &self.folders
+    }
+
+    /// Its path beneath the destination.
+    pub(super) fn below(&self) -> &[u8] {
+        self.path.as_bytes()
     }
 
     /// Whatever file stands there now will do, as only its bytes count: if it has the length that was found.

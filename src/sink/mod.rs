@@ -120,7 +120,8 @@ impl Sink {
     /// [`SinkError::NoParent`], [`SinkError::NotADirectory`], [`SinkError::Permission`] and
     /// [`SinkError::ReadOnly`] when it cannot be used, otherwise what the system said.
     pub fn open(dir: &Path, existing: Existing) -> Result<Self, SinkError> {
-        let folders = Arc::new(Folders::new(Dir::open_root(dir)?));
+        let (root, made) = Dir::open_root(dir)?;
+        let folders = Arc::new(Folders::new(root, made));
         Ok(Self { folders, existing, direct: None })
     }
 

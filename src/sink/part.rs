@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::fs::{Dev, Mode, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
@@ -47,6 +48,11 @@ pub struct Part {
     /// What holds only zeros is to take no room.
     pub(super) sparse: bool,
     existing_len: u64,
+    /// Before anything was written to it.
+    pub(super) opened: Instant,
+    /// Why it was not synced. The system tells each error once, and takes what it could not write for written. Held during
+    /// each sync.
+    pub(super) unsynced: Mutex<Option<Errno>>,
     written: AtomicBool,
     /// Published or discarded: the part name is none of our business any more.
     pub(super) settled: AtomicBool,
@@ -76,6 +82,8 @@ impl Part {
                 direct: None,
                 sparse,
                 existing_len: space::length(&locked.stat).min(bytes),
+                opened: Instant::now(),
+                unsynced: Mutex::default(),
                 written: AtomicBool::new(false),
                 settled: AtomicBool::new(false),
             };

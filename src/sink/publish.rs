@@ -33,6 +33,8 @@ pub struct Published {
 /// What a part holds, as far as its caller has verified.
 pub struct Verified<'a> {
     pub hash: Hash,
+    /// Whether what stays in its place is to be on the device.
+    pub sync: bool,
     /// Whether to go on, asked as long as files are read to compare them.
     pub go_on: &'a dyn Fn() -> bool,
 }

@@ -82,7 +82,15 @@ impl Part {
             let _ = tree.insert(index, chunk_value(layout, index, theirs));
         }
         // Ours was verified as it arrived, and not as it was read just now.
-        Ok(if tree.root() == Some(verified.hash) { Standing::Same } else { Standing::Other })
+        if tree.root() != Some(verified.hash) {
+            return Ok(Standing::Other);
+        }
+        if verified.sync {
+            let failed = |errno| SinkError::system("sync", self.dir.path_of(name.as_bytes()), errno);
+            // One that cannot be is no reason to do without ours.
+            rustix::fs::fsync(there).map_err(failed)?;
+        }
+        Ok(Standing::Same)
     }
 
     fn shown(&self, name: &Name) -> String {

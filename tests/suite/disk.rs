@@ -66,6 +66,49 @@ fn a_device_that_does_not_take_what_was_written_fails_every_file_with_sync() {
 }
 
 #[test]
+fn what_the_device_did_not_take_while_a_file_arrived_fails_it_though_the_last_sync_goes_well() {
+    let failing = [(call::FDATASYNC, None)];
+    let scene = Scene::new();
+    let receiver = receiver_on_a_bad_disk(&scene, &["--sync"], &failing, EIO);
+    let small = make(&scene.src, "small", 1000);
+    scene.send(&[&small], receiver.addr).expect_success();
+    // Large enough to be written back on the way.
+    let file = make(&scene.src, "large", lanx::limits::WRITE_BACK_BYTES as usize + LARGE);
+    let path = scene.dst.join("large");
+    let told = [path.to_str().unwrap(), "Input/output error"];
+    scene.send(&[&file], receiver.addr).expect_complaint(7, &told);
+    // Memory has all of it, so that the next comparison would find nothing wrong.
+    assert_eq!(listing(&scene.dst), ["small"]);
+}
+
+#[test]
+fn files_that_cannot_be_synced_together_are_synced_one_by_one() {
+    let scene = Scene::new();
+    let receiver = receiver_on_a_bad_disk(&scene, &["--sync"], &[(call::SYNCFS, None)], EIO);
+    let files: Vec<_> = (0..100).map(|n| make(&scene.src, format!("many-{n}"), 100)).collect();
+    scene.send(&files, receiver.addr).expect_success();
+    assert_arrived(&files, &scene.dst);
+}
+
+#[test]
+fn a_file_that_is_there_already_is_synced_as_well_before_its_sender_hears_so() {
+    let scene = Scene::new();
+    let files = [make(&scene.src, "small", 1000), make(&scene.src, "large", LARGE)];
+    scene.send(&files, scene.receiver().addr).expect_success();
+    for flags in [&["--sync"][..], &["--sync", "--rename"]] {
+        let receiver = receiver_on_a_bad_disk(&scene, flags, &[(call::FSYNC, None)], EIO);
+        for file in &files {
+            let path = scene.dst.join(file.file_name().unwrap());
+            let told = [path.to_str().unwrap(), "Input/output error"];
+            scene.send(&[file], receiver.addr).expect_complaint(7, &told);
+        }
+    }
+    let receiver = scene.receiver_with(&["--sync", "--verify=reread"]);
+    scene.send(&files, receiver.addr).expect_success().expect_out(&["already there"]);
+    assert_arrived(&files, &scene.dst);
+}
+
+#[test]
 fn files_that_were_synced_arrive_like_others() {
     let scene = Scene::new();
     let receiver = scene.receiver_with(&["--sync", "--verify=reread"]);

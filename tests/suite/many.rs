@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::common::peer::{HandSender, identity};
+use crate::common::peer::{HandSender, hello, identity};
 use crate::common::*;
 use lanx::limits::DATA_CONNECTIONS_MAX;
 use lanx::protocol::message::{ReceiverMessage, SenderMessage, Waiting};
@@ -104,6 +104,23 @@ fn a_sender_that_finds_no_place_waits_says_so_and_gets_its_turn() {
     assert_eq!(kinds(&ended.events()).last(), Some(&"done"));
     assert_eq!(last.finish(PATIENCE).code, Some(0));
     assert_arrived(&[&small, &other], &scene.dst);
+}
+
+#[test]
+fn of_several_that_go_on_with_one_session_one_gets_its_place() {
+    let scene = Scene::new();
+    let receiver = scene.receiver_with(&["--max-transfers", "1"]);
+    let own = identity(&scene.path("config"));
+    let first = HandSender::enter(&own, receiver.addr, 1);
+    let mut others: Vec<HandSender> =
+        (0..8).map(|_| HandSender::connect(None, &own, receiver.addr).unwrap()).collect();
+    for other in &mut others {
+        other.talk.say(&hello(1, Some(first.session))).unwrap();
+    }
+    let answers: Vec<ReceiverMessage> = others.iter_mut().map(|other| other.hear().unwrap()).collect();
+    let let_in = answers.iter().filter(|answer| matches!(answer, ReceiverMessage::Welcome { .. })).count();
+    let waiting = answers.iter().filter(|answer| matches!(answer, ReceiverMessage::Waiting(_))).count();
+    assert_eq!((let_in, waiting), (1, 7), "{answers:?}");
 }
 
 #[test]

@@ -228,6 +228,13 @@ fn a_dry_run_says_what_would_happen_and_changes_nothing() {
     let output = scene.send_with(&["--dry-run"], &[&top.join("same")], receiver.addr);
     output.expect_success().expect_out(&["already there: same\n", "dry run, nothing was stored: "]);
     receiver.wait_for_stdout("same: dry run, nothing was stored: 1 file, ");
+    // Where a file may be replaced, one with the same bytes would also get the sender's mode and time.
+    fs::set_permissions(there.join("same"), fs::Permissions::from_mode(0o600)).unwrap();
+    let before = manifest(&scene.dst);
+    let receiver = Receiver::start(&scene, "127.0.0.1:0", &["--overwrite"], &there);
+    let output = scene.send_with(&["--dry-run"], &[&top.join("same")], receiver.addr);
+    output.expect_success().expect_out(&["already there: same\n"]);
+    assert_eq!(manifest(&scene.dst), before);
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn a_hard_link_to_another_file_system_says_what_to_do() {
         return;
     }
     fs::write(memory.path().join("a"), "x").expect("written");
-    let [from, to] = [&memory, &disk].map(|folder| Dir::open_root(folder.path()).expect("opened"));
+    let [from, to] = [&memory, &disk].map(|folder| Dir::open_root(folder.path()).expect("opened").0);
     assert_eq!(to.link(&from, b"a", b"a"), Err(rustix::io::Errno::XDEV));
     let fault = LinkFault::Unsupported(rustix::io::Errno::XDEV.into());
     let error = SinkError::NotLinked { path: "a\n".into(), to: "b".into(), fault };

@@ -50,8 +50,8 @@ impl Room {
     /// The same with the portable calls instead of openat2.
     fn portable() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let dir = Dir::open_root(folder.path()).expect("a writable folder");
-        let folders = Arc::new(Folders::new(dir.without_openat2()));
+        let (dir, made) = Dir::open_root(folder.path()).expect("a writable folder");
+        let folders = Arc::new(Folders::new(dir.without_openat2(), made));
         let sink = Sink { folders, existing: Existing::Refuse, direct: None };
         Self { folder, sink }
     }
@@ -93,7 +93,7 @@ impl Part {
         let mut bytes = vec![0; usize::try_from(size).expect("small")];
         // A part that is too short is refused in any case.
         let _ = self.read_at(&mut bytes, 0);
-        let verified = Verified { hash: blake3::hash(&bytes), go_on: &|| true };
+        let verified = Verified { hash: blake3::hash(&bytes), sync: false, go_on: &|| true };
         Ok(self.publish_dressed(existing, &verified)?.expect("it was to go on"))
     }
 }

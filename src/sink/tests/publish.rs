@@ -145,7 +145,7 @@ fn a_part_that_is_not_to_be_compared_any_longer_waits_for_the_next_transfer() {
     let room = Room::new();
     fs::write(room.path("a"), "old").expect("written");
     let part = room.filled("a", b"new");
-    let verified = Verified { hash: blake3::hash(b"new"), go_on: &|| false };
+    let verified = Verified { hash: blake3::hash(b"new"), sync: false, go_on: &|| false };
     assert_eq!(part.publish_dressed(Existing::Rename, &verified).expect("no error"), None);
     drop(part);
     assert_eq!(room.listing(), [".a.lanx-part", "a"]);
@@ -156,7 +156,7 @@ fn a_file_that_is_like_the_part_and_not_what_was_verified_is_not_the_same() {
     let room = Room::new();
     fs::write(room.path("a"), "bad").expect("written");
     let part = room.filled("a", b"bad");
-    let verified = Verified { hash: blake3::hash(b"new"), go_on: &|| true };
+    let verified = Verified { hash: blake3::hash(b"new"), sync: false, go_on: &|| true };
     let done = part.publish_dressed(Existing::Rename, &verified).expect("published").expect("went on");
     assert_eq!(done, Published { name: name("a (1)"), renamed: true, existed: false });
 }

@@ -113,16 +113,19 @@ impl Reception {
     async fn clear_the_way(&self, guest: &Guest) -> Option<Arc<Place>> {
         let id = guest.resumes?;
         let session = self.sessions.lock().get(&id).filter(|session| session.peer == guest.peer).cloned();
+        // Once: two that claim to go on with one session are two transfers, and the second one waits for its turn.
         let place = match session {
             Some(session) => {
-                let place = session.place.clone();
+                let place = session.hand_over_place()?;
                 session.make_way().await;
                 place
             }
-            None => self.kept.lock().get(&id).filter(|(peer, _)| *peer == guest.peer)?.1.clone(),
+            None => {
+                let mut kept = self.kept.lock();
+                kept.get(&id).filter(|(peer, _)| *peer == guest.peer)?;
+                kept.remove(&id)?.1
+            }
         };
-        // Once: two that claim to go on with one session are two transfers.
-        self.kept.lock().remove(&id);
         place.hand_over(guest.connections);
         Some(place)
     }
@@ -139,7 +142,9 @@ impl Reception {
 
     /// Keeps the place of a session that was lost, for a sender that comes back at once.
     fn keep_place(self: &Arc<Self>, id: SessionId, session: &Session) {
-        self.kept.lock().insert(id, (session.peer, session.place.clone()));
+        // Unless it is back already.
+        let Some(place) = session.hand_over_place() else { return };
+        self.kept.lock().insert(id, (session.peer, place));
         let reception = self.clone();
         tokio::spawn(async move {
             sleep(PLACE_KEPT_FOR).await;

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub(super) struct Session {
     wanted: u8,
     /// Where it says how many of them there may be. Held until the last thread has ended.
     pub place: Arc<Place>,
+    /// Whether the place has gone on to another session, or is kept for it.
+    handed_over: AtomicBool,
     cipher: Cipher,
     secret: SessionSecret,
     /// Whose it is: nobody else may take it over.
@@ -61,6 +63,7 @@ impl Session {
             id,
             wanted: connections,
             place,
+            handed_over: AtomicBool::new(false),
             cipher,
             secret,
             peer,
@@ -87,6 +90,11 @@ impl Session {
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
         self.data.start(&self.receiving, stream, belonging.connection, opener, self.wanted, &self.place)
+    }
+
+    /// The place, for the session that goes on with this one; nothing the second time.
+    pub fn hand_over_place(&self) -> Option<Arc<Place>> {
+        (!self.handed_over.swap(true, Ordering::Relaxed)).then(|| self.place.clone())
     }
 
     /// Ends the session because its sender has come back, and waits until all that it held is free.

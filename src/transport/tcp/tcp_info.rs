@@ -35,7 +35,6 @@ impl Troubles {
 #[cfg(target_os = "linux")]
 mod kernel {
     use std::os::fd::AsFd;
-    use std::sync::OnceLock;
     use std::time::Duration;
 
     use nix::libc;
@@ -82,14 +81,7 @@ mod kernel {
     }
 
     fn has_long() -> bool {
-        static LONG: OnceLock<bool> = OnceLock::new();
-        *LONG.get_or_init(|| {
-            let name = rustix::system::uname();
-            let release = name.release().to_string_lossy();
-            let mut numbers =
-                release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
-            (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 4)
-        })
+        crate::kernel::is_at_least(5, 4)
     }
 
     #[cfg(test)]
