@@ -14,9 +14,9 @@ pub const PEERS_MAX: usize = 1024;
 /// Most receivers whose key is pinned.
 pub const KNOWN_HOSTS_MAX: usize = 1024;
 
-/// The first of the ports that the kernel gives to who asks for none: the lower end of Linux's `ip_local_port_range`. Others
-/// begin at 49152 (RFC 6335).
-pub const EPHEMERAL_PORTS_FROM: u16 = 32_768;
+/// Of these, receivers on this machine itself. Scripts meet them at ever new ports, and a list of hundreds of those took longer to
+/// read than a small file takes to send.
+pub const KNOWN_HERE_MAX: usize = 64;
 
 /// Longest name of a peer. A host name label has at most 63 characters (RFC 1035, section 2.3.4).
 pub const PEER_NAME_MAX_CHARS: usize = 64;

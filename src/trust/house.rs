@@ -116,6 +116,7 @@ impl Visitor {
             HostKey::Same => Standing::Known,
             // Nobody can pose as us, so this is no reason to warn, nor to forget whoever else is met there.
             HostKey::Changed { .. } if ours => Standing::Known,
+            // Remembered like any other key, so that another one is noticed here the next time.
             HostKey::Unknown if ours => Standing::Ourselves,
             HostKey::Changed { was } => Standing::Changed { was },
             HostKey::Unknown if peers.hosts().iter().any(|host| host.fingerprint == *key) => {

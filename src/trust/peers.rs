@@ -6,6 +6,7 @@
 //!
 //! This module is the content; [`super::peer_store`] keeps it on disk.
 
+use std::collections::HashSet;
 use std::str::Utf8Error;
 
 use serde::{Deserialize, Serialize};
@@ -153,11 +154,13 @@ impl Peers {
             }
             checked.push_sender(new)?;
         }
+        let mut seen = HashSet::new();
         for host in &peers.hosts {
-            if checked.host_at(&clean_address(&host.address)?).is_some() {
+            let address = clean_address(&host.address)?;
+            if !seen.insert(address.clone()) {
                 return Err(PeersError::Twice(host.address.clone()));
             }
-            checked.remember_host(&host.address, host.fingerprint)?;
+            checked.push_host(KnownHost { address, fingerprint: host.fingerprint })?;
         }
         Ok(checked)
     }
@@ -271,7 +274,14 @@ impl Peers {
             host.fingerprint = fingerprint;
             return Ok(());
         }
-        if self.hosts.len() >= limits::KNOWN_HOSTS_MAX {
+        self.push_host(KnownHost { address, fingerprint })
+    }
+
+    /// Adds one that is not there.
+    fn push_host(&mut self, new: KnownHost) -> Result<(), PeersError> {
+        let is_full = self.hosts.len() >= limits::KNOWN_HOSTS_MAX;
+        let here = || self.hosts.iter().filter(|host| is_this_machine(host)).count();
+        if is_full || (is_this_machine(&new) && here() >= limits::KNOWN_HERE_MAX) {
             // Scripts and tests meet this machine itself at ever new ports; those are the first to be forgotten, and
             // no other is.
             let Some(oldest) = self.hosts.iter().position(is_this_machine) else {
@@ -280,7 +290,7 @@ impl Peers {
             };
             self.hosts.remove(oldest);
         }
-        self.hosts.push(KnownHost { address, fingerprint });
+        self.hosts.push(new);
         Ok(())
     }
 

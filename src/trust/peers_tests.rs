@@ -196,7 +196,7 @@ fn this_machine_at_many_ports_pushes_out_no_other_host() {
     for port in 0..2 * limits::KNOWN_HOSTS_MAX {
         peers.remember_host(&format!("127.0.0.1:{port}"), key(2)).unwrap();
     }
-    assert_eq!(peers.hosts().len(), limits::KNOWN_HOSTS_MAX);
+    assert_eq!(peers.hosts().len(), 1 + limits::KNOWN_HERE_MAX);
     assert_eq!(peers.host("nas:7269", &key(1)), HostKey::Same);
     let last = format!("127.0.0.1:{}", 2 * limits::KNOWN_HOSTS_MAX - 1);
     assert_eq!(peers.host(&last, &key(2)), HostKey::Same);

@@ -36,37 +36,6 @@ fn the_same_user_needs_no_code_and_no_flag() {
 }
 
 #[test]
-fn our_own_key_is_remembered_but_at_ports_of_the_loopback_that_are_anybodys_tomorrow() {
-    let scene = Scene::new();
-    let file = letter(&scene);
-    let receiver = scene.receiver_of("alice", &[], None);
-    assert!(receiver.addr.port() >= lanx::limits::EPHEMERAL_PORTS_FROM, "{}", receiver.addr);
-    scene.send_by("alice", None, &file, receiver.addr).expect_success();
-    let shown = trust(&scene, "alice", &[]);
-    shown.expect_success();
-    assert!(!shown.out().contains("127.0.0.1"), "{}", shown.out());
-    drop(receiver);
-
-    let chosen = free_low_port().to_string();
-    let receiver =
-        Receiver::start_as(scene.lanx_as("alice"), &format!("127.0.0.1:{chosen}"), &[], &scene.dst);
-    scene.send_by("alice", None, &file, receiver.addr).expect_success();
-    trust(&scene, "alice", &[]).expect_success().expect_out(&[&receiver.addr.to_string()]);
-    drop(receiver);
-    // So that whoever takes that port later is noticed.
-    let receiver =
-        Receiver::start_as(scene.lanx_as("carol"), &format!("127.0.0.1:{chosen}"), &["--open"], &scene.dst);
-    scene.send_by("alice", None, &file, receiver.addr).expect_complaint(4, &["HAS CHANGED"]);
-}
-
-/// A port that the kernel gives to nobody who does not ask for it.
-fn free_low_port() -> u16 {
-    let first = 10_000 + (std::process::id() % 20_000) as u16;
-    let is_free = |port: &u16| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    (first..lanx::limits::EPHEMERAL_PORTS_FROM).find(is_free).unwrap()
-}
-
-#[test]
 fn lanx_code_on_both_sides_lets_a_machine_in_and_is_needed_only_once() {
     let scene = Scene::new();
     let receiver = scene.receiver_of("bob", &[], Some(CODE));

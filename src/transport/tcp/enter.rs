@@ -14,9 +14,7 @@ use super::Connections;
 use super::address::Peer;
 use super::connect::{self, ConnectError, Connected};
 use super::control::{MessageReader, MessageWriter};
-use crate::limits::{
-    BEAT_INTERVAL, EPHEMERAL_PORTS_FROM, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, QUEUE_NEWS_INTERVAL,
-};
+use crate::limits::{BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, QUEUE_NEWS_INTERVAL};
 use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 use crate::protocol::seal::{Cipher, SessionSecret};
 use crate::session::{End, PeerMisbehaved};
@@ -115,8 +113,7 @@ pub async fn enter(
         Ok(welcome) => welcome,
         Err(error) => return Err(leave(greeting.reader, greeting.writer, error).await),
     };
-    let stays = standing != Standing::Ourselves || !is_passing(addr);
-    if stays && (standing != Standing::Known || acquaintance == Acquaintance::Paired) {
+    if standing != Standing::Known || acquaintance == Acquaintance::Paired {
         remember(visitor, peer.address(), receiver).await;
     }
     let Greeting { reader, writer, .. } = greeting;
@@ -168,12 +165,6 @@ fn recognise(peer: &Peer, visitor: &Visitor, now: Fingerprint) -> Result<Standin
         },
         _ => Ok(standing),
     }
-}
-
-/// Whether `addr` is likely to be somebody else's tomorrow: a port of this machine that the kernel hands out. Our own key
-/// there says nothing about the next one there, and remembering it would cost a small transfer a fifth of its time.
-fn is_passing(addr: SocketAddr) -> bool {
-    addr.ip().is_loopback() && addr.port() >= EPHEMERAL_PORTS_FROM
 }
 
 /// A transfer goes on without it: the next one asks again.
