@@ -28,6 +28,7 @@ use crate::session::End;
 use crate::session::kernels::{Speeds, speeds};
 use crate::session::probe::Counted;
 use crate::sink::{DiskTrial, Moved, TrialError, try_disk};
+use crate::transport::aside::aside;
 use crate::transport::tcp::address::Peer;
 use crate::transport::tcp::{MeasureError, Measured, Trial, measure, probe_connections};
 
@@ -122,7 +123,7 @@ async fn examine(args: &DoctorArgs, peer: Option<&Peer>, audience: Audience) -> 
     }
     let stopped = Arc::new(AtomicBool::new(false));
     let (dir, asked) = (args.dir.clone(), stopped.clone());
-    let work = tokio::task::spawn_blocking(move || own(dir, cipher, &asked));
+    let work = aside(move || own(dir, cipher, &asked));
     let own = tokio::select! {
         own = work => own.map_err(|error| Failure::new(Exit::Other, error))??,
         () = stop => {

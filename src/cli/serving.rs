@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::args::{Command, DOOR, OUTPUT, RecvArgs};
@@ -19,6 +18,7 @@ use super::output::Audience;
 use super::signals::{self, Asked, Requests};
 use super::{Failure, introduction, outlet, recv, screen, service, settings, units};
 use crate::limits::{GRACE, SCREEN_PATIENCE, SETTINGS_PATIENCE};
+use crate::transport::aside::aside;
 use crate::transport::discovery::Announcement;
 use crate::transport::tcp::{Ledger, Manner, Order};
 use crate::trust::code::Code;
@@ -114,7 +114,7 @@ impl Keeper {
         service::stopping();
         let announced = self.announced.take();
         // Saying goodbye takes a moment.
-        tokio::task::spawn_blocking(move || drop(announced));
+        tokio::spawn(aside(move || drop(announced)));
         asked
     }
 
@@ -125,7 +125,7 @@ impl Keeper {
         let Settings { house, args, .. } = &self.settings;
         let (house, started) = (house.clone(), args.clone());
         // A disk may keep one waiting.
-        let reading = spawn_blocking(move || read_again(&house, &started));
+        let reading = aside(move || read_again(&house, &started));
         let read = tokio::select! {
             read = timeout(SETTINGS_PATIENCE, reading) => read,
             asked = self.requests.next_end() => return Some(asked),

@@ -20,6 +20,8 @@ pub trait Wire: Send + Sync {
     fn is_dead(&self) -> bool;
     /// Says that nothing more will be written.
     fn finish(&self);
+    /// Bytes that have reached the other machine, where anybody knows.
+    fn delivered(&self) -> Option<u64>;
 }
 
 /// One data connection as the sender's side of a session sees it.
@@ -39,6 +41,8 @@ struct State {
     unconfirmed: VecDeque<(Arc<Attempt>, ChunkIndex)>,
     /// Since when the receiver has owed an answer: that it has the connection, or a frame of it.
     owed_since: Option<Instant>,
+    /// What had been delivered when half of the patience was over.
+    delivered: Option<u64>,
     /// Frames a second that the receiver has confirmed of late, and when it last did.
     rate: f64,
     confirmed_at: Option<Instant>,
@@ -64,11 +68,30 @@ impl Line {
     }
 
     /// Whether the connection is of no more use, though nobody has said so: the other side has ended it, or the receiver
-    /// has owed an answer about it for `patience`.
+    /// has owed an answer about it for `patience`, and nothing reaches it any more. A chunk may take longer than that on a slow
+    /// link.
     pub fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
-        let State { owed_since, closed, .. } = *self.state.lock();
-        let owed = owed_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        !closed && (owed >= patience || self.wire.is_dead())
+        let mut state = self.state.lock();
+        if state.closed {
+            return false;
+        }
+        let owed = state.owed_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        if owed < patience / 2 {
+            state.delivered = None;
+        } else if owed < patience {
+            state.delivered = state.delivered.or_else(|| self.wire.delivered());
+        } else if self.wire.delivered().zip(state.delivered).is_some_and(|(now, before)| now > before) {
+            (state.owed_since, state.delivered) = (Some(now), None);
+        } else {
+            return true;
+        }
+        self.wire.is_dead()
+    }
+
+    /// Whether the receiver has it, and it has not ended.
+    pub fn is_taken(&self) -> bool {
+        let state = self.state.lock();
+        state.confirmed_at.is_some() && !state.closed
     }
 
     pub fn is_closed(&self) -> bool {

@@ -20,6 +20,9 @@ impl Wire for Wired {
         false
     }
     fn finish(&self) {}
+    fn delivered(&self) -> Option<u64> {
+        None
+    }
 }
 
 fn attempt() -> Arc<Attempt> {

@@ -21,6 +21,11 @@ impl Sending {
         self.lines.lock().len()
     }
 
+    /// Whether the receiver has taken in one of them, and it has not ended.
+    pub fn has_taken_line(&self) -> bool {
+        self.lines.lock().values().any(|line| line.is_taken())
+    }
+
     /// How many data connections the receiver allows at present.
     pub fn share(&self) -> u8 {
         self.share.load(Ordering::Relaxed)

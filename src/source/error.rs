@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::descriptors;
 use crate::limits::{ATTRIBUTES_BYTES_MAX, FILE_BYTES_MAX};
 use crate::name::{BadName, Escaped, NameFault, shown};
@@ -102,6 +104,17 @@ fn io_text(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file; check the path".into(),
         io::ErrorKind::PermissionDenied => "permission denied; you need read access to it".into(),
+        io::ErrorKind::IsADirectory => "it is a folder; name a file".into(),
+        _ if Errno::from_io_error(error) == Some(Errno::LOOP) => {
+            "it is a link that leads back to itself; without --follow links inside folders are sent as links"
+                .into()
+        }
+        io::ErrorKind::InvalidFilename => {
+            "its path is too long for this system; change into a folder on the way and send from there".into()
+        }
+        io::ErrorKind::UnexpectedEof => {
+            "it has fewer bytes than it says, as files in /sys do; pipe it into `lanx send -`".into()
+        }
         io::ErrorKind::NotADirectory => "what stands before a '/' in it is no folder; check the path".into(),
         _ if descriptors::are_used_up(error) => {
             format!("{error}; raise the limit of open files (ulimit -n), then send it again")

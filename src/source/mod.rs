@@ -9,6 +9,7 @@
 mod attributes;
 mod debt;
 mod error;
+mod excludes;
 mod feed;
 mod file;
 mod item;
@@ -20,9 +21,10 @@ mod walk;
 mod walk_tests;
 
 pub use error::{Change, SourceError};
+pub use excludes::Excludes;
 pub use feed::{Feed, Next, Survey};
 pub use file::{OpenSource, Source};
 pub use item::{Item, What};
 pub use shared::{Content, SharedReader, share};
 pub use stream::{Reached, STANDARD_INPUT, Stream};
-pub use walk::{Excludes, Options, Root, Trouble, name_of};
+pub use walk::{Options, Root, Trouble, name_of};

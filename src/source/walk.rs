@@ -11,48 +11,16 @@ use std::sync::Arc;
 use std::vec;
 
 use crossbeam_channel::Sender;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use walkdir::{DirEntry, IntoIter, WalkDir};
 
 use super::attributes::archive;
 use super::error::SourceError;
+use super::excludes::Excludes;
 use super::file::Source;
 use super::item::{FirstName, Folder, Item, What, Within};
 use crate::direct::Direct;
 use crate::name::{Escaped, Name, RelativePath};
 use crate::protocol::message::Metadata;
-
-/// What is left out: patterns as in `.gitignore`, seen from each folder that the user named.
-#[derive(Clone)]
-pub struct Excludes(Gitignore);
-
-impl Excludes {
-    /// The patterns in `files`, then `globs`; of those that fit the last one counts.
-    ///
-    /// # Errors
-    /// What is wrong, for the user.
-    pub fn new(files: &[PathBuf], globs: &[String]) -> Result<Excludes, String> {
-        let mut builder = GitignoreBuilder::new("");
-        for file in files {
-            if let Some(error) = builder.add(file) {
-                return Err(error.to_string());
-            }
-        }
-        for glob in globs {
-            builder.add_line(None, glob).map_err(|error| error.to_string())?;
-        }
-        builder.build().map(Excludes).map_err(|error| error.to_string())
-    }
-
-    fn has(&self, path: &Path, is_folder: bool) -> bool {
-        self.0.matched(path, is_folder).is_ignore()
-    }
-
-    /// What stands at `path`, seen from the folder `root`.
-    fn has_below(&self, root: &Path, path: &Path, is_folder: bool) -> bool {
-        !self.0.is_empty() && self.has(path.strip_prefix(root).unwrap_or(path), is_folder)
-    }
-}
 
 /// How to walk.
 #[derive(Clone)]

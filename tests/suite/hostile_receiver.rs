@@ -1,9 +1,11 @@
 //! A receiver that let a sender in and then breaks every rule: the sender ends with an error that says so, its exit code
 //! is one of those in the help, its memory stays bounded, and nothing of what it heard reaches the terminal raw.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::common::hostile::{Captive, chunk, file};
+use crate::common::peer::{HandReceiver, identity, welcome};
 use crate::common::*;
 use lanx::protocol::message::{
     Against, Barred, Cause, Failure, Outcome, ReceiverMessage as Say, SenderMessage, SessionId, Waiting,
@@ -105,6 +107,38 @@ fn answers_that_fit_no_offer_end_the_sender() {
             "chunk 1 of file 1",
         ),
     ]);
+}
+
+#[test]
+fn a_receiver_that_ends_each_data_connection_is_not_stormed_and_given_up() {
+    let scene = Scene::new();
+    let here = HandReceiver::listen(identity(&scene.path("config")));
+    let file = make(&scene.src, "file", 5 * CHUNK);
+    let sender = scene.start_send(&["--retry-for", "0", "--timeout", "5"], &[&file], here.addr);
+    let mut talk = here.accept().unwrap();
+    assert!(matches!(talk.hear(), Ok(SenderMessage::Hello(_))));
+    talk.say(&welcome()).unwrap();
+    let over = AtomicBool::new(false);
+    let (connections, ended) = thread::scope(|scope| {
+        let connections = scope.spawn(|| here.end_data_connections(&over));
+        while let Ok(said) = talk.hear::<SenderMessage>() {
+            let answer = match said {
+                SenderMessage::Offer(offer) => Say::Send { file: offer.file },
+                SenderMessage::HangUp { connection } => Say::HungUp { connection, frames: 0 },
+                SenderMessage::Beat => Say::Progress { written: 0, kept: 0 },
+                SenderMessage::Leave { .. } => break,
+                _ => continue,
+            };
+            let _ = talk.say(&answer);
+        }
+        drop(talk);
+        let ended = sender.finish(PATIENCE);
+        over.store(true, Ordering::Relaxed);
+        (connections.join().unwrap(), ended)
+    });
+    ended.expect_complaint(3, &["no data connection to", "can be opened", "ends each one"]);
+    // Two at once, then ever longer pauses within 5 s.
+    assert!((2..50).contains(&connections), "{connections} connections");
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::protocol::preface::PrefaceError;
 use crate::protocol::seal::{Cipher, SealError, SessionSecret};
 use crate::protocol::text::Text;
 use crate::session::{End, PeerMisbehaved};
+use crate::transport::aside::aside;
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::guesses::{AfterWrong, Attempt, Outdated, Wait};
 use crate::trust::house::House;
@@ -290,7 +291,7 @@ impl Visit<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let (store, peer, name, address) =
             (self.house.store.clone(), self.peer, name.to_owned(), self.address);
-        let stored = tokio::task::spawn_blocking(move || {
+        let stored = aside(move || {
             let address = address.to_string();
             store.remember_peer(peer, if name.is_empty() { &address } else { &name }, &address, now)
         });

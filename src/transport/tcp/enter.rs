@@ -18,6 +18,7 @@ use crate::limits::{BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, QUEUE_NEW
 use crate::protocol::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 use crate::protocol::seal::{Cipher, SessionSecret};
 use crate::session::{End, PeerMisbehaved};
+use crate::transport::aside::aside;
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::house::{FirstSight, Standing, Visitor};
 use crate::trust::pairing::{ChannelBinding, Initiator, Setting};
@@ -170,7 +171,7 @@ fn recognise(peer: &Peer, visitor: &Visitor, now: Fingerprint) -> Result<Standin
 /// A transfer goes on without it: the next one asks again.
 async fn remember(visitor: &Visitor, address: String, receiver: Fingerprint) {
     let store = visitor.store.clone();
-    let stored = tokio::task::spawn_blocking(move || store.remember_host(&address, receiver)).await;
+    let stored = aside(move || store.remember_host(&address, receiver)).await;
     match stored {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("could not remember the receiver's key: {error}"),

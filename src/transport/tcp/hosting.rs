@@ -29,6 +29,7 @@ use crate::session::kernels::{Speeds, speeds};
 use crate::session::receiving::Receiving;
 use crate::session::under_way::{Scene, UnderWay};
 use crate::session::{End, OutboxReader};
+use crate::transport::aside;
 use crate::transport::machine::Load;
 use crate::trust::fingerprint::Fingerprint;
 
@@ -216,13 +217,8 @@ impl Session {
         let mut threads = self.data.close();
         threads.extend(self.files.lock().take());
         threads.extend(self.receiving.threads());
-        let place = self.place.clone();
-        let join = tokio::task::spawn_blocking(move || {
-            threads.into_iter().for_each(|t| drop(t.join()));
-            // Threads that hang in a disk keep their place: whoever comes next would hang there as well.
-            drop(place);
-        });
-        let _ = timeout(GOODBYE_TIMEOUT, join).await;
+        // Threads that hang in a disk keep their place: whoever comes next would hang there as well.
+        let _ = timeout(GOODBYE_TIMEOUT, aside::join(threads, self.place.clone())).await;
         self.gone.send_replace(true);
     }
 }

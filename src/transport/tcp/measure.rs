@@ -22,6 +22,7 @@ use crate::protocol::message::SenderMessage;
 use crate::session::kernels::Speeds;
 use crate::session::probe::{Counted, Probing, send_probes};
 use crate::session::{End, outbox};
+use crate::transport::aside;
 
 /// How fast so many connections were together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +183,6 @@ impl Lines {
             line.thread
         });
         let threads: Vec<_> = threads.collect();
-        let join = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join())));
-        let _ = timeout(GOODBYE_TIMEOUT, join).await;
+        let _ = timeout(GOODBYE_TIMEOUT, aside::join(threads, ())).await;
     }
 }

@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
-use super::{Connections, connect, tune};
+use super::{Connections, connect, tcp_info, tune};
 use crate::limits::{
     CLIMB_BUSY, CLIMB_INTERVAL, CLIMB_MEASURE, CONNECT_TIMEOUT, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT,
     RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, STRAGGLER_PATIENCE, WORKER_STACK_BYTES,
@@ -26,6 +26,7 @@ use crate::session::climb::Climb;
 use crate::session::line::{Line, Wire};
 use crate::session::send_worker::send_chunks;
 use crate::session::sending::Sending;
+use crate::transport::aside;
 use crate::transport::machine::Load;
 
 /// What data connections take their keys from.
@@ -64,6 +65,10 @@ impl Wire for Socket {
 
     fn finish(&self) {
         let _ = self.0.shutdown(Shutdown::Write);
+    }
+
+    fn delivered(&self) -> Option<u64> {
+        tcp_info::delivered(&self.0)
     }
 
     /// The receiver sends nothing here, so there is something to read only when it has closed.
@@ -131,6 +136,8 @@ impl Pool {
         let mut climb = Climb::new(self.wanted.first, self.wanted.most, Instant::now());
         let mut load = (Load::watch(), Instant::now(), false);
         let mut gave_up = None;
+        // Connections that were opened since the receiver had one.
+        let mut in_vain = 0;
         loop {
             let now = Instant::now();
             if now.duration_since(load.1) >= CLIMB_MEASURE {
@@ -141,9 +148,14 @@ impl Pool {
             self.sending.retire_surplus(most);
             let lines = self.sending.lines();
             if lines < most && (gave_up.is_none() || self.sending.has_work_beside(lines)) {
-                match self.open().await {
+                let opened = match self.open().await {
+                    // One that the receiver can do nothing with ends at once, and so would the next.
+                    Ok(()) if in_vain >= most => Err(io::Error::other("the other side ends each one")),
+                    opened => opened,
+                };
+                match opened {
                     Ok(()) => {
-                        pause = RETRY_PAUSE_FIRST;
+                        in_vain += 1;
                         continue;
                     }
                     Err(error) => {
@@ -162,15 +174,15 @@ impl Pool {
             {
                 gave_up = Some(Instant::now());
             }
-            if self.sending.lines() > 0 {
-                without_any = Instant::now();
+            if self.sending.has_taken_line() {
+                (without_any, in_vain, pause) = (Instant::now(), 0, RETRY_PAUSE_FIRST);
             }
         }
     }
 
     fn failed(&self, error: &io::Error, without_any: Instant) {
         let addr = self.addr;
-        if self.sending.lines() == 0 && without_any.elapsed() >= self.patience {
+        if !self.sending.has_taken_line() && without_any.elapsed() >= self.patience {
             let reason = format!(
                 "no data connection to {addr} can be opened ({error}); the control connection works, so something \
                  between the machines may limit connections: try `-c 1`"
@@ -230,7 +242,6 @@ impl Pool {
             self.sending.hang_up();
         }
         let threads: Vec<_> = self.threads.lock().drain(..).chain(others).collect();
-        let join = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join())));
-        let _ = timeout(GOODBYE_TIMEOUT, join).await;
+        let _ = timeout(GOODBYE_TIMEOUT, aside::join(threads, ())).await;
     }
 }

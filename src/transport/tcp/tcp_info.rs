@@ -8,6 +8,11 @@ pub fn round_trip(socket: &impl AsFd) -> Option<Duration> {
     kernel::round_trip(socket)
 }
 
+/// Bytes of what was written that the other machine has acknowledged.
+pub fn delivered(socket: &impl AsFd) -> Option<u64> {
+    kernel::delivered(socket)
+}
+
 /// What went wrong on the way and was mended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Troubles {
@@ -50,6 +55,8 @@ mod kernel {
     /// In microseconds.
     const RTT: usize = 17;
     const TOTAL_RETRANS: usize = 25;
+    /// Of 64 bits.
+    const BYTES_ACKED: usize = 30;
     const RCV_OOOPACK: usize = 56;
 
     #[derive(Clone, Copy, Debug)]
@@ -63,6 +70,18 @@ mod kernel {
     pub fn round_trip(socket: &impl AsFd) -> Option<Duration> {
         let info = getsockopt(socket, ShortInfo).ok()?;
         Some(Duration::from_micros(info[RTT].into()))
+    }
+
+    pub fn delivered(socket: &impl AsFd) -> Option<u64> {
+        if !has_long() {
+            return None;
+        }
+        let info = getsockopt(socket, LongInfo).ok()?;
+        let [first, second] = [info[BYTES_ACKED], info[BYTES_ACKED + 1]].map(u32::to_ne_bytes);
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&first);
+        bytes[4..].copy_from_slice(&second);
+        Some(u64::from_ne_bytes(bytes))
     }
 
     pub fn troubles(socket: &impl AsFd) -> Troubles {
@@ -94,6 +113,7 @@ mod kernel {
         fn the_words_are_those_of_the_kernel() {
             assert_eq!(offset_of!(libc::tcp_info, tcpi_rtt), 4 * RTT);
             assert_eq!(offset_of!(libc::tcp_info, tcpi_total_retrans), 4 * TOTAL_RETRANS);
+            assert_eq!(offset_of!(libc::tcp_info, tcpi_bytes_acked), 4 * BYTES_ACKED);
             assert_eq!(offset_of!(libc::tcp_info, tcpi_rcv_ooopack), 4 * RCV_OOOPACK);
         }
     }
@@ -107,6 +127,10 @@ mod kernel {
     use super::Troubles;
 
     pub fn round_trip(_socket: &impl AsFd) -> Option<Duration> {
+        None
+    }
+
+    pub fn delivered(_socket: &impl AsFd) -> Option<u64> {
         None
     }
 

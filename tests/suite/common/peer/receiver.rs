@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use lanx::protocol::message::{ReceiverMessage, SenderMessage, SessionId};
 use lanx::protocol::preface::{PREFACE_BYTES, Role, Status};
@@ -28,6 +30,19 @@ impl HandReceiver {
         let listener = TcpListener::bind(addr).unwrap();
         let addr = listener.local_addr().unwrap();
         HandReceiver { listener, addr, id }
+    }
+
+    /// Takes data connections and ends each at once. Returns how many there were when nobody comes any more.
+    pub fn end_data_connections(&self, over: &AtomicBool) -> usize {
+        self.listener.set_nonblocking(true).unwrap();
+        let mut ended = 0;
+        while !over.load(Ordering::Relaxed) {
+            match self.listener.accept() {
+                Ok(_) => ended += 1,
+                Err(_) => thread::yield_now(),
+            }
+        }
+        ended
     }
 
     /// Takes the next control connection through its TLS handshake.
