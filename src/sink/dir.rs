@@ -63,6 +63,11 @@ impl Dir {
         Ok((dir, made))
     }
 
+    /// Whether it has been removed and lives on only for those that have it open.
+    pub(super) fn is_removed(&self) -> bool {
+        rustix::fs::fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
     /// Waits until the name of this directory is on the device.
     pub(super) fn sync_parent(&self) -> Result<(), SinkError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -137,6 +137,12 @@ pub enum SinkError {
         /// What it is.
         what: FileKind,
     },
+    /// A folder that is received into is there no more.
+    #[error("{} was removed while lanx was receiving into it; make it again, and start `lanx recv` anew", Escaped::from(.path.as_path()))]
+    Removed {
+        /// The path of the folder.
+        path: PathBuf,
+    },
     /// The part file's name belongs to another file now.
     #[error("the part file {} was replaced or linked by somebody else; find out what else writes there, then send again", Escaped::from(.path.as_path()))]
     Swapped {
@@ -220,6 +226,7 @@ impl SinkError {
             | Self::ReadOnly { .. }
             | Self::NoParent { .. }
             | Self::NotADirectory { .. }
+            | Self::Removed { .. }
             | Self::Swapped { .. }
             | Self::WrongLength { .. }
             | Self::UnexpectedEnd { .. }
@@ -252,6 +259,7 @@ impl SinkError {
             | Self::ReadOnly { path }
             | Self::NoParent { path }
             | Self::NotADirectory { path, .. }
+            | Self::Removed { path }
             | Self::Swapped { path }
             | Self::WrongLength { path, .. }
             | Self::UnexpectedEnd { path, .. }

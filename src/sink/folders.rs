@@ -170,13 +170,17 @@ impl Folders {
         act: impl Fn(&Arc<Dir>) -> Result<T, SinkError>,
     ) -> Result<T, SinkError> {
         let attempt = || act(&self.make(below)?);
-        match attempt() {
+        let result = match attempt() {
             Err(error) if error.is_gone() && !below.is_empty() => {
                 self.open.lock().retain(|held, _| !below.starts_with(held));
                 attempt()
             }
             result => result,
-        }
+        };
+        result.map_err(|error| match error.is_gone() && self.root.is_removed() {
+            true => SinkError::Removed { path: self.root.path().into() },
+            false => error,
+        })
     }
 
     /// Closes the folder as soon as nobody uses it.

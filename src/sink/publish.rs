@@ -90,6 +90,9 @@ impl Part {
             .dir
             .stat(&self.part_name)
             .map_err(|errno| SinkError::system("look at", self.part_path(), errno))?;
+        if there.is_none() && self.dir.is_removed() {
+            return Err(SinkError::Removed { path: self.dir.path().into() });
+        }
         there
             .filter(|stat| self.identity == (stat.st_dev, stat.st_ino) && stat.st_nlink <= 1)
             .ok_or_else(|| SinkError::Swapped { path: self.part_path() })

@@ -189,6 +189,23 @@ fn a_destination_that_is_swapped_for_a_symlink_meanwhile_leads_nowhere_else() {
 }
 
 #[test]
+fn a_destination_that_is_removed_meanwhile_is_told_and_also_when_there_is_another() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let (relay, sender) = half_way(&scene, &receiver);
+    fs::remove_dir_all(&scene.dst).unwrap();
+    relay.release();
+    let told = ["was removed while lanx was receiving into it", "start `lanx recv` anew"];
+    sender.finish(PATIENCE).expect_complaint(7, &told);
+    fs::create_dir(&scene.dst).unwrap();
+    let folder = scene.src.join("folder");
+    fs::create_dir(&folder).unwrap();
+    for files in [vec![make(&scene.src, "small", 5)], vec![make(&folder, "inside", 5)], vec![folder]] {
+        scene.send(&files, receiver.addr).expect_complaint(7, &told);
+    }
+}
+
+#[test]
 fn a_link_that_is_put_in_the_place_of_a_file_meanwhile_is_never_followed() {
     /// Puts something where the file, or its part file, belongs; `victim` must not change.
     type Swap = fn(dst: &Path, victim: &Path);
