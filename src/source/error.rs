@@ -104,7 +104,7 @@ fn io_text(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file; check the path".into(),
         io::ErrorKind::PermissionDenied => "permission denied; you need read access to it".into(),
-        io::ErrorKind::IsADirectory => "it is a folder; name a file".into(),
+        io::ErrorKind::IsADirectory => "it is a directory, and a file is wanted".into(),
         _ if Errno::from_io_error(error) == Some(Errno::LOOP) => {
             "it is a link that leads back to itself; without --follow links inside folders are sent as links"
                 .into()
