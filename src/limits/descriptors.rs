@@ -9,6 +9,10 @@ pub const DESCRIPTORS_MIN: u64 = 32;
 /// Files that may be open for each stranger: it takes two descriptors, and half of all is for those who belong.
 pub const DESCRIPTORS_PER_STRANGER: u64 = 4;
 
+/// Files that may be open for each transfer: 16 large files, its connections, folders and files that are open for moments, and those who
+/// wait. With two transfers of large files at 64 some failed.
+pub const DESCRIPTORS_PER_TRANSFER: u64 = 48;
+
 /// Files that may be open for each folder that is held open: those are a convenience, and may take an eighth.
 pub const DESCRIPTORS_PER_FOLDER_HANDLE: u64 = 8;
 

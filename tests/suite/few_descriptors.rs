@@ -72,6 +72,20 @@ fn strangers_who_never_stop_coming_keep_nobody_out_and_leave_files_to_open() {
 }
 
 #[test]
+fn more_senders_than_there_are_descriptors_for_wait_for_their_turn() {
+    let scene = Scene::new();
+    let tree = make_tree(&scene, 100);
+    let receiver = Receiver::start_as(scene.lanx_with_descriptors(128), "127.0.0.1:0", &[], &scene.dst);
+    let senders: Vec<Process> = (0..8).map(|_| scene.start_send(&[], &[&tree], receiver.addr)).collect();
+    let outputs: Vec<Output> = senders.into_iter().map(|sender| sender.finish(PATIENCE)).collect();
+    for output in &outputs {
+        output.expect_code(0);
+    }
+    assert!(outputs.iter().any(|output| output.err().contains("waiting for a turn")));
+    assert_same_tree(&tree, &scene.dst.join("tree"));
+}
+
+#[test]
 fn files_that_wait_for_the_device_together_leave_some_to_open() {
     let scene = Scene::new();
     let tree = make_tree(&scene, 200);

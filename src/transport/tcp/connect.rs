@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -16,6 +16,7 @@ use super::tune;
 use crate::limits::{CONNECT_STAGGER, CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::protocol::VERSION;
 use crate::protocol::preface::{PREFACE_BYTES, PrefaceError, Role, Status};
+use crate::transport::aside::aside;
 
 /// Why a receiver could not be reached. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -181,14 +182,18 @@ pub async fn resolve(peer: &Peer) -> Result<Vec<SocketAddr>, ConnectError> {
         return Ok(found.addrs.clone());
     }
     let unknown = |reason: String| ConnectError::Unknown { host: peer.host.clone(), reason };
-    let lookup = tokio::net::lookup_host((peer.host.as_str(), peer.port));
-    let addrs: Vec<SocketAddr> = match timeout(HANDSHAKE_TIMEOUT, lookup).await {
+    if let Ok(ip) = peer.host.parse::<IpAddr>() {
+        return Ok(vec![(ip, peer.port).into()]);
+    }
+    let (host, port) = (peer.host.clone(), peer.port);
+    let lookup = aside(move || Ok((host.as_str(), port).to_socket_addrs()?.collect::<Vec<SocketAddr>>()));
+    let addrs = match timeout(HANDSHAKE_TIMEOUT, lookup).await {
         Err(_) => return Err(unknown("the name service does not answer".into())),
-        Ok(Err(error)) => {
+        Ok(Ok(Ok(addrs))) => addrs,
+        Ok(Ok(Err(error)) | Err(error)) => {
             tracing::info!("{}: {error}", peer.host);
             return Err(unknown(unresolved(&peer.host, &error)));
         }
-        Ok(Ok(addrs)) => addrs.collect(),
     };
     if addrs.is_empty() {
         return Err(unknown("it has no address".into()));

@@ -25,7 +25,10 @@ use super::ledger::Ledger;
 use super::strangers::Strangers;
 use super::tune;
 use super::watch::Receptionist;
-use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, REFUSALS_WINDOW};
+use crate::descriptors;
+use crate::limits::{
+    DESCRIPTORS_PER_TRANSFER, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, REFUSALS_WINDOW,
+};
 use crate::protocol::message::{ReceiverMessage, SessionId};
 use crate::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, PrefaceError, Role, Status};
 use crate::protocol::seal::TAG_BYTES;
@@ -191,7 +194,8 @@ impl Reception {
         passages: mpsc::UnboundedSender<Passage>,
     ) -> Reception {
         let folder = manner.to.folder().is_some();
-        let admission = Admission::new(if folder { transfers.into() } else { 1 }, folder);
+        let transfers = descriptors::at_most(transfers.into(), DESCRIPTORS_PER_TRANSFER);
+        let admission = Admission::new(if folder { transfers } else { 1 }, folder);
         ledger.open(&admission);
         Reception {
             manner: Mutex::new(manner),
@@ -322,7 +326,8 @@ impl Reception {
             send_away(stream, Status::Away).await?;
             return Err(Refusal::Away);
         }
-        if self.admission.is_full() {
+        // Whoever lost its connection has a place of its own, which it names only when it is let in.
+        if self.admission.is_full() && self.kept.lock().is_empty() {
             send_away(stream, Status::Busy).await?;
             return Err(Refusal::Busy);
         }
