@@ -8,7 +8,7 @@ use super::incoming::{Bytes, Incoming, Offered, Settled};
 use super::receiving::Receiving;
 use super::{End, FileReport, FileStatus, PeerMisbehaved, Progress, ReportKind};
 use crate::chunk::{ChunkIndex, FileId};
-use crate::limits::{CHUNK_BYTES, FAILED_FILES_MAX};
+use crate::limits::{CHUNK_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
 use crate::name::Escaped;
 use crate::protocol::message::{Cause, Failure, Outcome, ReceiverMessage};
 use crate::sink::{Existing, ExistingFile, Found, Part, Published, SinkError, SinkErrorKind, Verified};
@@ -211,7 +211,13 @@ impl Receiving {
         self.fail(offered, Failure::new(Cause::Refused, text));
     }
 
-    pub(super) fn fail(&self, offered: &Offered, failure: Failure) {
+    pub(super) fn fail(&self, offered: &Offered, mut failure: Failure) {
+        // What is wrong may be a folder that it is in, and whoever reads of it wants to know which files it takes along.
+        let (path, text) = (offered.path.to_string(), failure.text.to_string());
+        let name = path.rsplit('/').next().unwrap_or_default();
+        if !text.contains(name) && path.len() + text.len() < TEXT_BYTES_MAX {
+            failure.text = format!("{path}: {text}").into();
+        }
         self.report(offered, None, FileStatus::Failed(failure));
     }
 

@@ -203,6 +203,9 @@ fn a_destination_that_is_removed_meanwhile_is_told_and_also_when_there_is_anothe
     for files in [vec![make(&scene.src, "small", 5)], vec![make(&folder, "inside", 5)], vec![folder]] {
         scene.send(&files, receiver.addr).expect_complaint(7, &told);
     }
+    // What is wrong is a folder, and each file that goes with it is named.
+    let folder = scene.src.join("folder");
+    scene.send(&[&folder], receiver.addr).expect_complaint(7, &["folder/inside: "]);
 }
 
 #[test]
