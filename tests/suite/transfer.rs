@@ -57,7 +57,8 @@ fn every_number_of_connections_brings_the_same_file_over_as_many_connections() {
     for n in [1, 2, 5, 16] {
         let receiver = scene.receiver();
         let relay = Relay::to(receiver.addr);
-        let output = scene.send_with(&["-c", &n.to_string()], &[&file], relay.addr);
+        // Slowly, or the file is there before the last of them is open.
+        let output = scene.send_with(&["-c", &n.to_string(), "--limit", "20M"], &[&file], relay.addr);
         output.expect_success().expect_out(&[&format!(" over {n} connection")]);
         assert_eq!(relay.data_connections(), n);
         assert_arrived(&[&file], &scene.dst);
