@@ -113,8 +113,8 @@ impl Keeper {
         let _ = self.asked.set(asked);
         service::stopping();
         let announced = self.announced.take();
-        // Saying goodbye takes a moment.
-        tokio::spawn(aside(move || drop(announced)));
+        // Saying goodbye takes a moment, for which the end of the runtime waits.
+        tokio::task::spawn_blocking(move || drop(announced));
         asked
     }
 
