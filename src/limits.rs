@@ -166,9 +166,9 @@ pub const FAILED_FILES_MAX: usize = 65_536;
 /// Chaining values that a receiver has announced for one file and has no verdict on: 1 GiB of file, 160 KiB of memory.
 pub const VALUES_IN_FLIGHT_MAX: usize = 4096;
 
-/// Stack of a thread that looks after files and settings beside the control connections. The standard library's 2 MiB would do no
-/// harm and look like a leak.
-pub const ASIDE_STACK_BYTES: usize = 1 << 20;
+/// Stack of a thread beside the one that carries the control connections: as much as the standard library gives, since names are
+/// looked up there by whatever modules the system has for that.
+pub const ASIDE_STACK_BYTES: usize = 2 << 20;
 
 /// How often threads are looked at whose end nobody could be made to wait for.
 pub const THREADS_POLL: Duration = Duration::from_millis(5);

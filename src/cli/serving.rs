@@ -112,9 +112,10 @@ impl Keeper {
         };
         let _ = self.asked.set(asked);
         service::stopping();
-        let announced = self.announced.take();
-        // Saying goodbye takes a moment, for which the end of the runtime waits.
-        tokio::task::spawn_blocking(move || drop(announced));
+        if let Some(announced) = self.announced.take() {
+            // Saying goodbye takes a moment, for which the end of the runtime waits.
+            tokio::task::spawn_blocking(move || drop(announced));
+        }
         asked
     }
 

@@ -127,10 +127,10 @@ impl InOrder {
     /// The sender's hash of the file.
     pub fn root(&self, hash: Hash) -> Result<(), PeerMisbehaved> {
         let mut state = self.state.lock();
-        if state.extent.layout().is_open() && state.over {
-            return Ok(());
-        }
         if state.extent.layout().is_open() {
+            if state.over {
+                return Ok(());
+            }
             let got = "the hash of a stream";
             return Err(PeerMisbehaved::Unexpected { got, expected: "its length before" });
         }

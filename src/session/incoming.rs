@@ -178,11 +178,11 @@ impl Incoming {
     /// The sender's hash of the file.
     pub fn root(&self, hash: Hash) -> Result<Option<Settled>, PeerMisbehaved> {
         let mut state = self.state.lock();
-        if state.extent.layout().is_open() && state.bytes.is_none() {
-            // It failed before its end was heard of.
-            return Ok(None);
-        }
         if state.extent.layout().is_open() {
+            if state.bytes.is_none() {
+                // It failed before its end was heard of.
+                return Ok(None);
+            }
             let got = "the hash of a stream";
             return Err(PeerMisbehaved::Unexpected { got, expected: "its length before" });
         }

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::prelude::*;
 
@@ -8,9 +8,9 @@ use crate::protocol::message::Against;
 use crate::session::run::Outgoing;
 use crate::source::Item;
 
-/// Notes whether it was ended.
+/// Notes whether it was ended, and has delivered so many bytes; 0 where nobody knows.
 #[derive(Clone, Default)]
-struct Wired(Arc<AtomicBool>);
+struct Wired(Arc<AtomicBool>, Arc<AtomicU64>);
 
 impl Wire for Wired {
     fn hang_up(&self) {
@@ -21,7 +21,7 @@ impl Wire for Wired {
     }
     fn finish(&self) {}
     fn delivered(&self) -> Option<u64> {
-        None
+        Some(self.1.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 }
 
@@ -42,6 +42,31 @@ enum Event {
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![4 => Just(Event::Note), 2 => (-3i64..4).prop_map(Event::Confirm), 1 => Just(Event::Stuck)];
     proptest::collection::vec(event, 0..50)
+}
+
+#[test]
+fn one_is_stuck_when_nothing_reaches_the_other_side_for_half_of_the_patience() {
+    let (wire, patience) = (Wired::default(), Duration::from_secs(10));
+    let start = Instant::now();
+    let line = Line::new(0, start, Box::new(wire.clone()));
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let arrives = |bytes| wire.1.store(bytes, Ordering::Relaxed);
+    arrives(1);
+    for (seconds, bytes, stuck) in [
+        (4, 2, false),
+        (6, 3, false),
+        (11, 4, false),
+        (15, 4, false),
+        (17, 4, false),
+        (20, 4, false),
+        (21, 4, true),
+    ] {
+        arrives(bytes);
+        assert_eq!(line.is_stuck(after(seconds), patience), stuck, "after {seconds} s");
+    }
+    // Where nobody knows what arrives the answer alone counts.
+    let (unknown, patience) = (Line::new(0, start, Box::new(Wired::default())), Duration::from_secs(10));
+    assert!(!unknown.is_stuck(after(9), patience) && unknown.is_stuck(after(10), patience));
 }
 
 proptest! {

@@ -76,8 +76,11 @@ impl ExistingFile {
         let mut below = self.below();
         loop {
             below = folders::parent(below);
-            if let Some(dir) = self.folders().find(below, Manner::Look)? {
-                sync(&dir)?;
+            match self.folders().find(below, Manner::Look) {
+                Ok(Some(dir)) => sync(&dir)?,
+                // One that may be entered and not read: nobody can wait for it.
+                Ok(None) | Err(SinkError::Permission { .. }) => {}
+                Err(error) => return Err(error),
             }
             if below.is_empty() {
                 return Ok(());

@@ -65,8 +65,8 @@ pub async fn locate(peers: &mut [Peer]) -> Result<(), LocateError> {
     Ok(())
 }
 
-/// Those of `peers` that have a plain name and that cannot be resolved to another machine, and why. The resolver is asked for all of them at the
-/// same time, so that one that does not answer is waited for once.
+/// Those of `peers` that have a plain name and that cannot be resolved to another machine, and why. The resolver is asked for
+/// all of them at the same time, so that one that does not answer is waited for once.
 async fn unknown<Asked>(peers: &mut [Peer], ask: impl Fn(Peer) -> Asked) -> Vec<(&mut Peer, String)>
 where
     Asked: Future<Output = Result<Vec<SocketAddr>, ConnectError>> + Send + 'static,
