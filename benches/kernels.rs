@@ -5,11 +5,11 @@
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use lanx::chunk::{ChunkIndex, FileId, Layout};
+use lanx::content::chunk::{ChunkIndex, FileId, Layout};
+use lanx::content::tree::{ChunkValue, Tree, chunk_value};
 use lanx::limits::CHUNK_BYTES;
-use lanx::protocol::frame::{Header, Kind};
-use lanx::protocol::message::{EntryKind, Message, Metadata, Offer, SenderMessage};
-use lanx::tree::{ChunkValue, Tree, chunk_value};
+use lanx::wire::frame::{Header, Kind};
+use lanx::wire::message::{EntryKind, Message, Metadata, Offer, SenderMessage};
 
 /// Chunks in a file of 16 GiB.
 const CHUNKS: u64 = 65_536;

@@ -4,7 +4,7 @@
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use lanx::protocol::seal::{Cipher, DataKeys, SessionSecret};
+use lanx::wire::seal::{Cipher, DataKeys, SessionSecret};
 
 const CASES: [(Cipher, usize); 4] = [
     (Cipher::Aes256Gcm, 16 * 1024),

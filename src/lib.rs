@@ -2,30 +2,29 @@
 //!
 //! This is the map of the crate; `ARCHITECTURE.md` tells how the rooms fit together.
 //!
-//! - [`limits`]: every number with its unit and reason
-//! - [`chunk`], [`tree`]: chunk arithmetic, and the BLAKE3 hash of a file from its chunks
-//! - [`descriptors`]: how many files may be open, and for what
-//! - [`direct`]: reads and writes past the page cache
-//! - [`kernel`]: what the running kernel can be relied on for
+//! - [`limits`], [`units`]: numbers that several rooms share; bytes and times for people
 //! - [`name`]: the only door for a foreign file name, and for foreign text
-//! - [`protocol`]: what travels, as bytes
-//! - [`source`], [`sink`]: the files to send, and the folder they arrive in
+//! - [`content`]: chunk arithmetic, and the BLAKE3 hash of a file from its chunks
+//! - [`os`]: what is asked of the system: threads, direct I/O, how many files may be open, how busy the CPUs are
+//! - [`wire`]: what travels, as bytes
+//! - [`source`], [`store`]: the files to send, and the folder they arrive in
 //! - [`trust`]: who one is, who may come in, and how two machines meet
 //! - [`session`]: what to say next, given what was heard
-//! - [`transport`]: how it is carried: TCP
+//! - [`net`]: how it is carried: TCP; how one finds the other
+//! - [`client`], [`server`]: the sender is let in and keeps its pool; the receiver lets in and serves
 //! - [`cli`]: arguments, progress, reports, exit codes: the only room that prints
 
-pub mod chunk;
 pub mod cli;
-pub mod descriptors;
-pub mod direct;
-pub mod kernel;
+pub mod client;
+pub mod content;
 pub mod limits;
 pub mod name;
-pub mod protocol;
+pub mod net;
+pub mod os;
+pub mod server;
 pub mod session;
-pub mod sink;
 pub mod source;
-pub mod transport;
-pub mod tree;
+pub mod store;
 pub mod trust;
+pub mod units;
+pub mod wire;

@@ -1,23 +1,9 @@
 //! Every number that bounds or tunes lanx, with its unit and its reason, and what must hold between them.
 //!
 //! Nothing here is a secret or a setting: changing one of the wire limits changes the protocol
-//! (see [`crate::protocol::VERSION`]).
-
-mod command_line;
-mod descriptors;
-mod finding;
-mod measuring;
-mod time;
-mod trust;
+//! (see [`crate::wire::VERSION`]).
 
 use std::time::Duration;
-
-pub use command_line::*;
-pub use descriptors::*;
-pub use finding::*;
-pub use measuring::*;
-pub use time::*;
-pub use trust::*;
 
 // ---- chunks -----------------------------------------------------------------------------------
 
@@ -410,3 +396,424 @@ const _: () = {
     assert!(RETRY_PAUSE_FIRST.as_millis() < RETRY_PAUSE_MAX.as_millis());
     assert!((CONNECTIONS_MAX as u32) < CONNECTION_NUMBERS_MAX);
 };
+
+// What the program is told, and what it says to a person or a script.
+
+/// Columns of the help and of the texts that it shows: what every terminal has, and what is easy to read.
+pub const HELP_COLUMNS: usize = 80;
+
+/// Bytes of the configuration file. All options take less than 2 KiB; the rest is for comments and long lists of what to
+/// exclude.
+pub const SETTINGS_BYTES_MAX: usize = 64 * 1024;
+
+/// How alike two words have to be (Jaro, of 1) for one to be meant by the other: misspelt options of lanx have 0.82 and more, other
+/// words ('nonsense' and 'connections') less than 0.78.
+pub const ALIKE_MIN: f64 = 0.8;
+
+/// Lines that a terminal shows of transfers under way, however many there are and however high it is.
+pub const SCREEN_LINES_MAX: usize = 12;
+
+/// Files that are shown of one transfer: most that move at once fit, and nobody reads more.
+pub const FILES_SHOWN_MAX: usize = 4;
+
+/// Transfers that a log has a line for each time; of more only how many.
+pub const TRANSFERS_LOGGED_MAX: usize = 4;
+
+/// Refused connections that the user is told of in each [`REFUSALS_WINDOW`]; of the others only how many, at its end.
+pub const REFUSALS_SHOWN_MAX: u32 = 3;
+
+/// See [`REFUSALS_SHOWN_MAX`].
+pub const REFUSALS_WINDOW: Duration = Duration::from_secs(10);
+
+/// Texts that are told once for all receivers, such as why a file cannot be read; further ones are told for each.
+pub const TOLD_ONCE_MAX: usize = 4096;
+
+/// What is said and not read yet, in bytes, for each of standard output and standard error: the events or lines of some 100,000
+/// files, and little beside what a transfer takes.
+pub const UNREAD_BYTES_MAX: usize = 16 << 20;
+
+/// How much of what waits goes out in one write, in bytes, where it is more than one text: what a pipe holds.
+pub const OUTPUT_WRITE_BYTES: usize = 64 << 10;
+
+/// How long what is said is gathered after something was written: nobody sees it, and a hundred writes a second wake nobody too
+/// often.
+pub const OUTPUT_PAUSE: Duration = Duration::from_millis(10);
+
+// What may be done with the files that a process may have open (`ulimit -n`), where those are few.
+
+/// Files that must be allowed to be open at least. A transfer of one file at a time was seen to need 20 at either end; below 8
+/// the runtime that hears signals cannot even begin, and in between files fail one by one, and some transfers hang.
+pub const DESCRIPTORS_MIN: u64 = 32;
+
+/// Files that may be open for each stranger: it takes two descriptors, and half of all is for those who belong.
+pub const DESCRIPTORS_PER_STRANGER: u64 = 4;
+
+/// Files that may be open for each transfer: 16 large files, its connections, folders and files that are open for moments, and those who
+/// wait. With two transfers of large files at 64 some failed.
+pub const DESCRIPTORS_PER_TRANSFER: u64 = 48;
+
+/// Files that may be open for each folder that is held open: those are a convenience, and may take an eighth.
+pub const DESCRIPTORS_PER_FOLDER_HANDLE: u64 = 8;
+
+/// Files that may be open for each one that waits for the device: while a batch does the next one gathers, and each may hold
+/// its folder.
+pub const DESCRIPTORS_PER_FINISHED_FILE: u64 = 32;
+
+/// How long a file is waited for to be closed where no more may be open: those of a session are open for moments.
+pub const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long nothing is waited for after that was in vain: each of many files would.
+pub const DESCRIPTOR_PAUSE: Duration = Duration::from_secs(10);
+
+/// How often it is tried meanwhile.
+pub const DESCRIPTOR_LOOK: Duration = Duration::from_millis(2);
+
+// Finding receivers on the network.
+
+/// Bytes in the name of a receiver: one label of DNS (RFC 1035, section 2.3.4).
+pub const RECEIVER_NAME_MAX_BYTES: usize = 63;
+
+/// Receivers that are kept of those that answer: more than anybody picks from, and less than 1 MiB of what strangers say.
+pub const FOUND_MAX: usize = 256;
+
+/// Addresses of one receiver that are kept: each is tried when it is sent to.
+pub const FOUND_ADDRESSES_MAX: usize = 16;
+
+/// Names under which a receiver tells that it is announced. Somebody who claims each of them makes it take another one.
+pub const NAMES_TOLD_MAX: usize = 4;
+
+/// Records that may be held of what is said on a network, as many as Avahi keeps: some thousand machines, and with what a
+/// packet holds at most less than 40 MiB.
+pub const HEARD_MAX: i64 = 4096;
+
+/// Timers that weigh as much as a record: 16 bytes each. Every record that is heard makes two, also if it was known.
+pub const TIMERS_PER_RECORD: i64 = 16;
+
+/// How often what is held is counted. A receiver that only waits wakes up for it, and a flood has so long.
+pub const HEARD_LOOK: Duration = Duration::from_millis(500);
+
+/// How long a receiver is not announced after too much was heard; it doubles up to [`OVERGROWN_PAUSE_MAX`], so that a flood
+/// that lasts costs next to nothing, and is forgotten when an announcement has stood for that long.
+pub const OVERGROWN_PAUSE_FIRST: Duration = Duration::from_secs(1);
+
+/// See [`OVERGROWN_PAUSE_FIRST`].
+pub const OVERGROWN_PAUSE_MAX: Duration = Duration::from_secs(64);
+
+/// How long `lanx list` looks, and at least: a receiver that was just asked is silent for a second (RFC 6762, section 6), after
+/// which it is asked again.
+pub const LIST_FOR: Duration = Duration::from_secs(2);
+
+/// How long a HOST that the resolver does not know is looked for among receivers.
+pub const FIND_FOR: Duration = Duration::from_secs(3);
+const _: () = assert!(LIST_FOR.as_millis() <= FIND_FOR.as_millis());
+
+/// How long more of a receiver's addresses are waited for when its first are there, and others of the same name.
+pub const FIND_SETTLE: Duration = Duration::from_millis(250);
+
+/// Lines that are shown to a person who is to pick one: each receiver, and a few changes.
+pub const MENU_LINES_MAX: usize = 4 * FOUND_MAX;
+
+/// After how long without a receiver a person who is to pick one is told what to do.
+pub const PICK_HINT_AFTER: Duration = FIND_FOR;
+
+/// How long an announcement may take to be heard of before it counts as failed. It takes a second: three probes 250 ms
+/// apart (RFC 6762, section 8.1).
+pub const ANNOUNCE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the end of an announcement may take: it is a packet for each interface.
+pub const WITHDRAW_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often, in seconds, an announcement looks for interfaces that have come or gone: each look wakes an idle receiver, and
+/// a laptop that wakes up should be found soon.
+pub const ANNOUNCE_LOOK_SECONDS: u32 = 10;
+
+// What `lanx doctor` measures with.
+
+/// Numbers of data connections that are measured, one after another.
+pub const PROBE_CONNECTIONS: [u8; 4] = [1, 2, 4, 8];
+
+/// For how long probes travel before they count: TCP has found its speed by then on any local network.
+pub const PROBE_WARM_UP: Duration = Duration::from_millis(300);
+
+/// For how long they count: a dozen of the receiver's words about its progress.
+pub const PROBE_TIME: Duration = Duration::from_millis(1200);
+
+/// How long the receiver's words are waited for where they come too seldom to say anything, as on a link of a few Mbit/s.
+pub const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Bytes of probes in one session: more than 100 Gbit/s carry in the time of all phases.
+pub const PROBE_BYTES_MAX: u64 = 128 << 30;
+
+/// How long probes may come at a receiver: twice what all phases take at most, with connections that are slow to open.
+pub const PROBE_SESSION_MAX: Duration = Duration::from_secs(60);
+
+/// For how long a program that is asked to measures its hashing, and its sealing.
+pub const KERNEL_TIME: Duration = Duration::from_millis(150);
+
+/// The same at a receiver, whose other sessions wait for the core.
+pub const KERNEL_TIME_BRIEF: Duration = Duration::from_millis(4);
+
+/// The longest file that a disk is tried with: enough for the caches of most disks to matter little, and soon written.
+pub const DISK_TRIAL_BYTES_MAX: u64 = 512 << 20;
+
+/// Of the free space a trial takes one part in so many at most.
+pub const DISK_TRIAL_SHARE: u64 = 10;
+
+/// What a trial writes before it counts, and then before it first waits for the disk. Each later piece is as long as all
+/// before it.
+pub const DISK_TRIAL_PIECE_BYTES: u64 = 4 << 20;
+
+/// After so long no further piece is begun.
+pub const DISK_TRIAL_TIME: Duration = Duration::from_millis(1500);
+
+// How long things may take, and how often they happen.
+
+/// How long one address may take to accept a connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long after one address the next of the same name is tried beside it (RFC 8305, section 5: 250 ms).
+pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
+
+/// How long a peer may take to say who it is.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often each side says something on the control connection, be it only that it lives.
+pub const BEAT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// After how much silence a peer counts as lost, where the user does not say.
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The shortest that a user may say: a peer speaks every [`BEAT_INTERVAL`].
+pub const SILENCE_TIMEOUT_MIN: Duration = Duration::from_secs(5);
+
+/// For how long a lost receiver is looked for again, where the user does not say.
+pub const RETRY_FOR: Duration = Duration::from_secs(60);
+
+/// Pause before the first try after a loss; it doubles up to [`RETRY_PAUSE_MAX`], and a random part of it is left out, so
+/// that many senders do not come back in the same moment.
+pub const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(100);
+
+/// How often a receiver that hangs up in the handshake is tried, with pauses from [`RETRY_PAUSE_FIRST`] on that double: 1.5 s
+/// in all, which somebody who named the wrong port can wait.
+pub const KNOCKS: u32 = 5;
+
+/// See [`RETRY_PAUSE_FIRST`].
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How long, all in all, receivers wait for one that is behind before it has to read by itself. Longer than a busy machine
+/// leaves a thread without its turn, and short enough that nobody notices.
+pub const SHARED_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// Waiting is forgotten in so many times the time it took: it makes nobody slower by more than a 16th.
+pub const SHARED_WAIT_PART: u32 = 16;
+
+/// How long a receiver that is ready waits for the others, so that they begin together. No longer than between two beats, as
+/// nothing is said meanwhile.
+pub const BEGIN_TOGETHER: Duration = BEAT_INTERVAL;
+
+/// How often a sender looks at its data connections: whether one is stuck, or more of them would help.
+pub const CLIMB_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long new data connections may take to come up to their speed before it is measured.
+pub const CLIMB_SETTLE: Duration = Duration::from_millis(200);
+
+/// For how long a rate is measured: longer than the buffers of sockets take to fill, short enough for a transfer of seconds.
+pub const CLIMB_MEASURE: Duration = Duration::from_millis(400);
+
+/// How much faster twice the connections must be to be kept: what a busy machine's rates vary by.
+pub const CLIMB_GAIN: f64 = 1.05;
+
+/// Pause after a try that brought nothing; it doubles up to [`CLIMB_PAUSE_MAX`].
+pub const CLIMB_PAUSE_FIRST: Duration = Duration::from_secs(4);
+
+/// See [`CLIMB_PAUSE_FIRST`].
+pub const CLIMB_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// From this on, in thousandths, CPUs have no rest and more threads cannot help.
+pub const CLIMB_BUSY: u16 = 950;
+
+/// How many times as long as over the others the rest of a data connection must take to be sent over those instead.
+pub const STRAGGLER_FACTOR: u32 = 2;
+
+/// And by how much longer: the time in which confirmations come, and a new connection.
+pub const STRAGGLER_PATIENCE: Duration = Duration::from_millis(300);
+
+/// From this time on a transfer's summary says what it was waiting for.
+pub const LIMIT_TOLD_AFTER: Duration = Duration::from_millis(500);
+
+/// How often the receiver reports what it has written.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often transfers are looked at, and drawn anew on a terminal: often enough to seem alive, slow enough to be read.
+pub const SCREEN_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long a transfer lasts before a terminal shows it: what is over sooner would only flash.
+pub const SCREEN_AFTER: Duration = Duration::from_millis(300);
+
+/// How long a transfer of folders lasts before somebody looks ahead for how much there is: what is over sooner is not held up by
+/// a second walk.
+pub const SURVEY_AFTER: Duration = Duration::from_secs(1);
+
+/// How often a line tells of transfers where there is no terminal, as in a log: two a minute do not bury the rest.
+pub const LOG_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The rate that is shown is that of so long: the buffers on the way make single moments say little.
+pub const RATE_WINDOW: Duration = Duration::from_secs(4);
+
+/// From this on there is enough to tell a rate.
+pub const RATE_AFTER: Duration = Duration::from_millis(500);
+
+/// What a transfer did in so long is what it is doing.
+pub const DOING_WINDOW: Duration = Duration::from_secs(1);
+
+const _: () = assert!(2 * SCREEN_INTERVAL.as_millis() <= DOING_WINDOW.as_millis());
+const _: () = assert!(DOING_WINDOW.as_millis() < RATE_WINDOW.as_millis());
+
+/// After so long at some rate it is told how long a transfer will take.
+pub const ETA_AFTER: Duration = Duration::from_secs(3);
+
+/// In so long what is told of the end moves to where the rate says it is.
+pub const ETA_SETTLE: Duration = Duration::from_secs(5);
+
+/// An end that is further away than this is none that could be told: rates do not stay as they are.
+pub const ETA_MOST: Duration = Duration::from_secs(30 * 86_400);
+
+/// From when on a program that was interrupted says that it has not ended yet, and how to end it at once.
+pub const STOPPING_TOLD_AFTER: Duration = Duration::from_millis(500);
+
+/// How long Ctrl-Z, and a signal that ends the program on the spot, wait for a terminal that takes nothing.
+pub const SCREEN_PATIENCE: Duration = Duration::from_millis(200);
+
+/// How often `--json` tells the progress of a session: what a script can act on, and a line each is cheap to keep.
+pub const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long reading the settings again may take.
+pub const SETTINGS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a side may take to say goodbye before it is left.
+pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long transfers under way may take to end after a SIGTERM, where the user does not say: most end within it, and
+/// nobody who stops a machine likes to wait longer.
+pub const GRACE: Duration = Duration::from_secs(30);
+
+/// How often a service manager is told how many transfers there are, if that has changed: for a person who looks.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long asking for metrics may take, from the connection to the end of the answer.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a session looks whether somebody has read what it had to tell: nobody is waiting for it but its own next file.
+pub const OBSERVER_LOOK: Duration = Duration::from_millis(20);
+
+/// How long, at the end of the program, whoever should read what it says may read none of it. A script that only waits for
+/// the end must not wait for ever.
+pub const READER_PATIENCE: Duration = Duration::from_secs(10);
+
+// Trust: keys, peers, codes and guesses.
+
+/// Largest certificate that is looked at. A self-signed Ed25519 certificate takes about 300 bytes; the rest is
+/// room for one made by other tools.
+pub const CERTIFICATE_MAX_BYTES: usize = 4 * 1024;
+
+/// Largest identity file: one private key (about 120 bytes as PEM) and one certificate, base64 taking 4/3.
+pub const IDENTITY_FILE_MAX_BYTES: usize = 16 * 1024;
+const _: () = assert!(IDENTITY_FILE_MAX_BYTES > CERTIFICATE_MAX_BYTES / 3 * 4 + 1024);
+
+/// Most senders that are remembered as allowed. A household or a lab has tens.
+pub const PEERS_MAX: usize = 1024;
+
+/// Most receivers whose key is pinned.
+pub const KNOWN_HOSTS_MAX: usize = 1024;
+
+/// Of these, receivers on this machine itself. Scripts meet them at ever new ports, and a list of hundreds of those took longer to
+/// read than a small file takes to send.
+pub const KNOWN_HERE_MAX: usize = 64;
+
+/// Longest name of a peer. A host name label has at most 63 characters (RFC 1035, section 2.3.4).
+pub const PEER_NAME_MAX_CHARS: usize = 64;
+
+/// Longest address of a host: a DNS name of 253 characters, or an IPv6 address with brackets and a zone,
+/// then `:65535`.
+pub const HOST_ADDRESS_MAX_BYTES: usize = 264;
+
+/// Most bytes that one entry takes in `peers.toml`: a name of 4-byte characters, an address, a fingerprint of
+/// 50 characters, and the keys.
+pub const PEERS_ENTRY_MAX_BYTES: usize = 1024;
+const _: () = assert!(4 * PEER_NAME_MAX_CHARS + HOST_ADDRESS_MAX_BYTES + 50 + 256 <= PEERS_ENTRY_MAX_BYTES);
+
+/// Largest `peers.toml`. Everything that may be remembered must also be readable again.
+pub const PEERS_FILE_MAX_BYTES: usize = 4 * 1024 * 1024;
+const _: () = assert!((PEERS_MAX + KNOWN_HOSTS_MAX + 1) * PEERS_ENTRY_MAX_BYTES <= PEERS_FILE_MAX_BYTES);
+
+/// How long a change to `peers.toml` waits for another process that is changing it. A change takes
+/// milliseconds; a process that was stopped while holding the lock must not hang every other one.
+pub const PEERS_LOCK_WAIT_MILLIS: u64 = 10_000;
+
+/// How often the lock is tried meanwhile. flock(2) has no timeout of its own.
+pub const PEERS_LOCK_RETRY_MILLIS: u64 = 5;
+const _: () = assert!(PEERS_LOCK_RETRY_MILLIS * 100 <= PEERS_LOCK_WAIT_MILLIS);
+
+/// Shortest beginning of a fingerprint that stands for all of it in a command: 36 bits, so that nobody removes
+/// the wrong peer by a typing error.
+pub const FINGERPRINT_PREFIX_MIN_CHARS: usize = 6;
+
+/// Characters in one group of a generated code: what a person keeps in mind while typing.
+pub const CODE_GROUP_CHARS: usize = 3;
+
+/// Characters in a generated code, 5 bits each.
+pub const CODE_CHARS: usize = 9;
+const _: () = assert!(CODE_CHARS.is_multiple_of(CODE_GROUP_CHARS));
+const _: () = assert!(CODE_CHARS * 5 >= 40, "three guesses must have a chance below 1 in 10^11");
+
+/// Shortest code that a user may choose.
+pub const CODE_TEXT_MIN_CHARS: usize = 8;
+const _: () = assert!(CODE_TEXT_MIN_CHARS <= CODE_CHARS);
+
+/// Longest code that a user may choose: a long passphrase, not a file taken by mistake.
+pub const CODE_TEXT_MAX_BYTES: usize = 256;
+
+/// Most that is read of a code file to find its first line.
+pub const CODE_FILE_MAX_BYTES: usize = 4 * 1024;
+const _: () = assert!(CODE_FILE_MAX_BYTES > CODE_TEXT_MAX_BYTES);
+
+/// Wrong guesses after which a generated code is replaced, and after which a fixed one makes everybody wait.
+/// Three, as people mistype twice.
+pub const GUESSES_PER_CODE: u32 = 3;
+
+/// Addresses whose wrong guesses are remembered. About 100 KiB; the oldest makes room.
+pub const GUESSERS_MAX: usize = 1024;
+
+/// Attempts that have been handed out and not yet decided. An attempt lives for two messages; more at once
+/// than this is a flood, and each costs two curve multiplications.
+pub const GUESSES_IN_FLIGHT_MAX: usize = 16;
+
+/// Of these, how many may come from one address, so that one machine alone cannot take all of them.
+pub const GUESSES_IN_FLIGHT_PER_ADDRESS_MAX: usize = 4;
+const _: () = assert!(GUESSES_IN_FLIGHT_PER_ADDRESS_MAX < GUESSES_IN_FLIGHT_MAX);
+
+/// First pause after a wrong guess; it doubles with each further one. Shorter than typing the code again.
+pub const GUESS_PAUSE_FIRST_SECONDS: u64 = 1;
+
+/// Longest pause of one address.
+pub const GUESS_ADDRESS_PAUSE_MAX_SECONDS: u64 = 64;
+
+/// Longest pause of everybody: 288 guesses a day at a fixed code, however many addresses the guesser has.
+pub const GUESS_EVERYBODY_PAUSE_MAX_SECONDS: u64 = 300;
+const _: () = assert!(GUESS_ADDRESS_PAUSE_MAX_SECONDS <= GUESS_EVERYBODY_PAUSE_MAX_SECONDS);
+
+/// Quiet time after which wrong guesses are forgotten. Longer than every pause, or waiting out a pause would
+/// always begin anew.
+pub const GUESS_FORGET_SECONDS: u64 = 3600;
+const _: () = assert!(GUESS_FORGET_SECONDS > GUESS_EVERYBODY_PAUSE_MAX_SECONDS);
+
+/// What to wait when all attempts are taken.
+pub const GUESS_BUSY_SECONDS: u64 = 1;
+
+/// Most frames sealed with one key, far below the 2^64 nonces that the counter has.
+pub const SEALED_FRAMES_PER_KEY_MAX: u64 = 1 << 32;
+
+/// Most cipher blocks of 16 bytes sealed with one key: 256 TiB. With s blocks an attacker tells AES-GCM from
+/// random with an advantage of at most s^2 / 2^129 (draft-irtf-cfrg-aead-limits), here 2^-41.
+pub const SEALED_BLOCKS_PER_KEY_MAX: u64 = 1 << 44;
+const _: () = assert!(2 * SEALED_BLOCKS_PER_KEY_MAX.ilog2() + 40 <= 129);

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use lanx::chunk::{ChunkIndex, Layout};
+use lanx::content::chunk::{ChunkIndex, Layout};
+use lanx::content::tree::chunk_value;
 use lanx::limits::{CHUNK_BYTES, CONNECTIONS_FIRST, SILENCE_TIMEOUT};
-use lanx::protocol::seal::{Cipher, DataKeys, SessionSecret, TAG_BYTES};
-use lanx::transport::tcp::connect;
-use lanx::tree::chunk_value;
+use lanx::net::tcp::dial;
+use lanx::wire::seal::{Cipher, DataKeys, SessionSecret, TAG_BYTES};
 
 const CONNECTIONS: u32 = CONNECTIONS_FIRST as u32;
 /// Index of the chunk and its length.
@@ -63,7 +63,7 @@ pub fn send(args: &[String]) {
 /// As lanx does, with all that it asks of a socket.
 fn connect_to(address: &str) -> TcpStream {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let stream = runtime.block_on(connect::data(address.parse().unwrap(), SILENCE_TIMEOUT)).unwrap();
+    let stream = runtime.block_on(dial::data(address.parse().unwrap(), SILENCE_TIMEOUT)).unwrap();
     let stream = stream.into_std().unwrap();
     stream.set_nonblocking(false).unwrap();
     stream

@@ -2,7 +2,7 @@
 #![no_main]
 
 use lanx::limits::CHUNK_BYTES;
-use lanx::protocol::frame::{HEADER_BYTES, Header};
+use lanx::wire::frame::{HEADER_BYTES, Header};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: [u8; HEADER_BYTES]| {

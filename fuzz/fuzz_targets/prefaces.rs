@@ -1,7 +1,7 @@
 //! The first bytes of every connection.
 #![no_main]
 
-use lanx::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, Role, Status};
+use lanx::wire::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, Role, Status};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: ([u8; PREFACE_BYTES], [u8; BELONGING_BYTES])| {

@@ -11,18 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use lanx::chunk::{ChunkIndex, FileId, Layout};
+use lanx::content::chunk::{ChunkIndex, FileId, Layout};
 use lanx::limits::CHUNK_BYTES;
-use lanx::protocol::frame::{Header, Kind};
-use lanx::protocol::message::{
-    Cause, EntryKind, Failure, Message, Metadata, Offer, ReceiverMessage, SenderMessage,
-};
-use lanx::session::framing::FrameWriter;
-use lanx::session::receive_worker::receive_chunks;
-use lanx::session::receiving::{Receiving, Terms};
+use lanx::wire::frame::{Header, Kind};
+use lanx::wire::message::{Cause, EntryKind, Failure, Message, Metadata, Offer, ReceiverMessage, SenderMessage};
+use lanx::session::frames::FrameWriter;
+use lanx::session::receiver::worker::receive_chunks;
+use lanx::session::receiver::{Receiving, Terms};
 use lanx::session::{Diligence, End, OutboxReader, Progress, outbox};
-use lanx::sink::{Destination, Existing, Sink};
-use lanx::tree::{ChunkValue, chunk_value};
+use lanx::store::{Destination, Existing, Sink};
+use lanx::content::tree::{ChunkValue, chunk_value};
 use lanx_fuzz::{Counting, SIZES, Script, keys, messages, painted};
 use libfuzzer_sys::fuzz_target;
 

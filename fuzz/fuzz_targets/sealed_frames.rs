@@ -3,10 +3,10 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use lanx::chunk::{ChunkIndex, FileId};
-use lanx::protocol::frame::{Header, Kind};
+use lanx::content::chunk::{ChunkIndex, FileId};
+use lanx::wire::frame::{Header, Kind};
 use lanx::session::End;
-use lanx::session::framing::{FrameReader, FrameWriter};
+use lanx::session::frames::{FrameReader, FrameWriter};
 use lanx_fuzz::keys;
 use libfuzzer_sys::fuzz_target;
 

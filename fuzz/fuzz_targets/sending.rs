@@ -10,20 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use lanx::chunk::{ChunkIndex, FileId, Layout};
+use lanx::content::chunk::{ChunkIndex, FileId, Layout};
 use lanx::limits::CHUNK_BYTES;
-use lanx::protocol::frame::Kind;
-use lanx::protocol::message::{
-    Against, Cause, Failure, Message, Metadata, Outcome, ReceiverMessage, SenderMessage,
-};
-use lanx::session::framing::FrameReader;
-use lanx::session::line::{Line, Wire};
-use lanx::session::send_worker::send_chunks;
-use lanx::session::sending::Sending;
+use lanx::wire::frame::Kind;
+use lanx::wire::message::{Against, Cause, Failure, Message, Metadata, Outcome, ReceiverMessage, SenderMessage};
+use lanx::session::frames::FrameReader;
+use lanx::session::sender::lanes::{Line, Wire};
+use lanx::session::sender::worker::send_chunks;
+use lanx::session::sender::Sending;
 use lanx::session::{End, Progress, outbox};
 use lanx::name::RelativePath;
 use lanx::source::{Excludes, Feed, Item, Next, Options, Root, Stream};
-use lanx::tree::chunk_value;
+use lanx::content::tree::chunk_value;
 use lanx_fuzz::{Counting, SIZES, Script, keys, messages, painted};
 use libfuzzer_sys::fuzz_target;
 

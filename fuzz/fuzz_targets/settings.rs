@@ -1,7 +1,7 @@
 //! What users, their files and their scripts say: lists of peers, codes, addresses.
 #![no_main]
 
-use lanx::transport::tcp::address::Peer;
+use lanx::net::address::Peer;
 use lanx::trust::code::Code;
 use lanx::trust::peers::Peers;
 use libfuzzer_sys::fuzz_target;

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::args;
+use super::args::examples;
+use super::credentials::Acquaintances;
+use super::error::Failure;
 use super::exit::Exit;
-use super::introduction::Acquaintances;
-use super::json::{self, Event};
-use super::output::Audience;
-use super::{Failure, examples, signals};
+use super::ui::events;
+use super::ui::events::Event;
+use super::ui::out::Audience;
+use super::{args, signals};
 use crate::limits::LIST_FOR;
 use crate::name::Escaped;
-use crate::protocol::VERSION;
-use crate::transport::discovery::{Browse, Sighting};
+use crate::net::discovery::{Browse, Sighting};
+use crate::wire::VERSION;
 
 /// List the receivers that answer on this network.
 #[derive(clap::Args, Debug)]
@@ -24,7 +26,7 @@ pub struct ListArgs {
     ///
     /// At least 2 seconds, as a receiver answers at most once a second.
     #[arg(long, value_name = "SECONDS", default_value_t = LIST_FOR.as_secs(), help_heading = args::PATIENCE,
-        value_parser = super::values::seconds(LIST_FOR.as_secs()..=86_400))]
+        value_parser = crate::cli::args::values::seconds(LIST_FOR.as_secs()..=86_400))]
     wait: u64,
     /// Print one JSON object per line, for scripts
     ///
@@ -54,7 +56,7 @@ async fn list(args: &ListArgs, known: &Acquaintances, audience: Audience) -> Res
     let here = browse.here();
     for sighting in &here {
         if audience.json {
-            json::write(&event(sighting, known));
+            events::write(&event(sighting, known));
         } else {
             audience.result(line(sighting, &sighting.addrs, known));
         }
@@ -81,7 +83,7 @@ fn event<'a>(sighting: &'a Sighting, known: &Acquaintances) -> Event<'a> {
 
 /// A receiver with these of its addresses, as a person is shown it.
 pub fn line(sighting: &Sighting, addrs: &[SocketAddr], known: &Acquaintances) -> String {
-    let addrs: Vec<String> = addrs.iter().map(crate::transport::tcp::address::shown).collect();
+    let addrs: Vec<String> = addrs.iter().map(crate::net::address::shown).collect();
     let mut line = format!("{:<20}  {}", Escaped::from(&*sighting.name).to_string(), addrs.join(" "));
     if known.knows(sighting) {
         line += "  paired";

@@ -12,16 +12,17 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::sleep;
 
+use super::error::Failure;
 use super::exit::Exit;
-use super::output::Audience;
-use super::{Failure, output, screen};
-use crate::descriptors;
+use super::ui::out;
+use super::ui::out::Audience;
 use crate::limits::{STOPPING_TOLD_AFTER, WITHDRAW_PATIENCE};
+use crate::os::rlimit;
 
 /// The runtime that control connections run on. One thread: the chunks have threads of their own.
 pub fn runtime() -> Result<Runtime, Failure> {
     // With too few, building it panics.
-    descriptors::check().map_err(|few| Failure::new(Exit::Other, few))?;
+    rlimit::check().map_err(|few| Failure::new(Exit::Other, few))?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -48,7 +49,7 @@ pub fn interrupted(audience: Audience) -> impl Future<Output = ()> {
 
 /// The end begins: what is drawn goes, and where that takes time, a person is told.
 pub fn stopping(audience: Audience) {
-    screen::leave();
+    out::leave();
     if io::stderr().is_terminal() {
         tokio::spawn(async move {
             sleep(STOPPING_TOLD_AFTER).await;
@@ -123,7 +124,7 @@ async fn end([interrupt, terminate]: &mut [Option<Signals>; 2]) -> Asked {
 fn watch(kind: SignalKind) -> Option<Signals> {
     signal(kind)
         .inspect_err(|error| {
-            output::error(format_args!("cannot watch for signals ({error}); Ctrl-C will not end cleanly"));
+            out::error(format_args!("cannot watch for signals ({error}); Ctrl-C will not end cleanly"));
         })
         .ok()
 }

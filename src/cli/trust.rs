@@ -3,10 +3,13 @@
 use anyhow::anyhow;
 use clap::Subcommand;
 
+use super::args::examples;
+use super::credentials;
+use super::error::Failure;
 use super::exit::Exit;
-use super::{Failure, examples, introduction, output};
+use super::ui::out;
 use crate::name::Escaped;
-use crate::transport::tcp::address::Peer;
+use crate::net::address::Peer;
 use crate::trust::peer_store::{PeerStore, PeerStoreError};
 use crate::trust::peers::{Peers, PeersError};
 
@@ -35,19 +38,19 @@ enum TrustAction {
 }
 
 pub fn run(args: &TrustArgs) -> Result<Exit, Failure> {
-    let (identity, store) = introduction::ourselves()?;
+    let (identity, store) = credentials::ourselves()?;
     let other = |error: anyhow::Error| Failure::new(Exit::Other, error);
     match &args.action {
         None => {
             let peers = store.load().map_err(|error| other(error.into()))?;
-            output::line(format_args!("this machine: {}", identity.fingerprint()));
+            out::line(format_args!("this machine: {}", identity.fingerprint()));
             list(&peers);
         }
         Some(TrustAction::Name { machine, name }) => {
             let renamed = store.rename_peer(machine, name).map_err(|error| other(error.into()))?;
-            output::line(format_args!("{} is called {} now", renamed.fingerprint, renamed.name));
+            out::line(format_args!("{} is called {} now", renamed.fingerprint, renamed.name));
         }
-        Some(TrustAction::Remove { machine }) => output::line(remove(&store, machine).map_err(other)?),
+        Some(TrustAction::Remove { machine }) => out::line(remove(&store, machine).map_err(other)?),
     }
     Ok(Exit::Success)
 }
@@ -55,18 +58,15 @@ pub fn run(args: &TrustArgs) -> Result<Exit, Failure> {
 fn list(peers: &Peers) {
     let heading =
         if peers.senders().is_empty() { "no machine is paired" } else { "paired, may send to this machine:" };
-    output::line(heading);
+    out::line(heading);
     for peer in peers.senders() {
-        output::line(format_args!(
-            "  {}  {}  last seen at {}",
-            peer.fingerprint, peer.name, peer.last_address
-        ));
+        out::line(format_args!("  {}  {}  last seen at {}", peer.fingerprint, peer.name, peer.last_address));
     }
     if !peers.hosts().is_empty() {
-        output::line("receivers whose key is known:");
+        out::line("receivers whose key is known:");
     }
     for host in peers.hosts() {
-        output::line(format_args!("  {}  {}", host.fingerprint, host.address));
+        out::line(format_args!("  {}  {}", host.fingerprint, host.address));
     }
 }
 

@@ -5,7 +5,7 @@
 //! the sender's threads waited to send while the receiver's waited for something to come. A machine whose CPUs had no rest,
 //! and not for others only, is the limit whatever its threads were doing, as then each stage also waits for a CPU.
 
-use crate::protocol::spent::{Spent, Stage};
+use crate::wire::stage_times::{Spent, Stage};
 
 /// What a transfer was waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ fn bottleneck(sender: &Spent, receiver: &Spent) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::spent::{Busy, STAGES};
+    use crate::wire::stage_times::{Busy, STAGES};
 
     fn spent(machine: Option<u16>, times: &[(Stage, u64)]) -> Spent {
         let busy = machine.map(|machine| Busy { machine, own: 400 });

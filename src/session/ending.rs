@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::protocol::DecodeError;
-use crate::protocol::seal::SealError;
-use crate::protocol::text::Text;
+use crate::wire::DecodeError;
+use crate::wire::codec::Text;
+use crate::wire::seal::SealError;
 
 /// The other side did what the protocol forbids. Says what was expected and what came.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,42 +1,20 @@
 //! What to say next, given what was heard: the two sides of a session, without any socket.
 //!
-//! A session moves files from a [`sending::Sending`] to a [`receiving::Receiving`]. Each side hears messages
+//! A session moves files from a [`crate::session::sender::Sending`] to a [`crate::session::receiver::Receiving`]. Each side hears messages
 //! through its `handle`, speaks through an [`Outbox`], and moves chunks in worker threads that run
-//! [`send_chunks`](send_worker::send_chunks) and [`receive_chunks`](receive_worker::receive_chunks) over whatever
+//! [`send_chunks`](crate::session::sender::worker::send_chunks) and [`receive_chunks`](crate::session::receiver::worker::receive_chunks) over whatever
 //! byte stream a transport hands them.
 
 pub mod bottleneck;
-mod claims;
-pub mod climb;
+pub mod cpu_speed;
 pub mod ending;
-mod extent;
-mod finishing;
-pub mod framing;
-mod in_order;
-mod incoming;
-pub mod kernels;
-pub mod line;
+pub mod frames;
 pub mod outbox;
-pub mod pace;
-mod pages;
 pub mod probe;
-pub mod receive_worker;
-pub mod receiving;
-mod receiving_compare;
-mod receiving_entries;
-mod receiving_offers;
-mod receiving_outcomes;
-mod run;
-pub mod send_worker;
-pub mod sending;
-mod sending_lines;
-mod sending_offers;
-mod sending_shared;
-mod sending_stream;
-mod sending_work;
-pub mod stages;
-mod stragglers;
-pub mod under_way;
+pub mod receiver;
+pub mod sender;
+pub mod snapshot;
+pub mod stage_clock;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -44,15 +22,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::content::tree::Hash;
 use crate::name::{Name, RelativePath};
-use crate::protocol::message::{Failure, Outcome};
 use crate::source::Trouble;
-use crate::tree::Hash;
-use under_way::{Scene, UnderWay};
+use crate::wire::message::{Failure, Outcome};
+use snapshot::{Scene, UnderWay};
 
 pub use ending::{End, Ending, PeerMisbehaved};
-pub use finishing::Diligence;
 pub use outbox::{Outbox, OutboxReader, outbox};
+pub use receiver::finish::Diligence;
 
 /// What became of one entry, for whoever tells the user.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::PeerMisbehaved;
 use crate::limits::OUTBOX_MESSAGES_MAX;
-use crate::protocol::message::{Message, put_framed};
+use crate::wire::message::{Message, put_framed};
 
 /// Where a session's threads put what is to be said. Clones share one queue.
 pub struct Outbox<M> {
@@ -61,7 +61,7 @@ impl<M> Clone for Outbox<M> {
 
 impl<M: Message> Outbox<M> {
     /// Queues a message. Once the control connection is gone there is nobody left
-    /// to tell, and the message is dropped: the session's [`Ending`](super::Ending) says why.
+    /// to tell, and the message is dropped: the session's [`Ending`](crate::session::Ending) says why.
     pub fn send(&self, message: &M) {
         let mut queue = self.shared.queue.lock();
         if queue.closed {
@@ -136,7 +136,7 @@ impl<M> Drop for OutboxReader<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::message::SenderMessage;
+    use crate::wire::message::SenderMessage;
 
     #[test]
     fn what_is_taken_and_not_written_counts_as_unread() {

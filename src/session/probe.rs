@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::framing::{ChunkBuffer, FrameWriter, lost};
-use super::kernels::Speeds;
-use super::receiving::Receiving;
+use super::cpu_speed::Speeds;
+use super::frames::{ChunkBuffer, FrameWriter, lost};
+use super::receiver::Receiving;
 use super::{End, Ending, FileReport, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::limits::{CHUNK_BYTES, PROBE_BYTES_MAX, PROBE_SESSION_MAX};
-use crate::protocol::frame::Header;
-use crate::protocol::message::{ReceiverMessage, SenderMessage};
-use crate::protocol::seal::Sealer;
+use crate::wire::frame::Header;
+use crate::wire::message::{ReceiverMessage, SenderMessage};
+use crate::wire::seal::Sealer;
 
 /// When the first probe came to a receiver.
 pub(super) type Probed = OnceLock<Instant>;
@@ -198,9 +198,9 @@ pub fn send_probes<W: Write>(probing: &Probing, number: u32, stream: W, sealer: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::message::{Barred, SessionId};
-    use crate::protocol::seal::Cipher;
     use crate::session::outbox;
+    use crate::wire::message::{Barred, SessionId};
+    use crate::wire::seal::Cipher;
 
     fn probing(sent: u64) -> Probing {
         let probing = Probing::new(outbox().0, 4);
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn whatever_is_about_files_or_comes_too_early_or_twice_ends_it() {
-        let file = crate::chunk::FileId(0);
+        let file = crate::content::chunk::FileId(0);
         let speeds = ReceiverMessage::Speeds { hash: 1, seal: 2, cores: 3 };
         let welcome = ReceiverMessage::Welcome {
             session: SessionId([0; 16]),

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use crate::descriptors;
 use crate::limits::{ATTRIBUTES_BYTES_MAX, FILE_BYTES_MAX};
 use crate::name::{BadName, Escaped, NameFault, shown};
+use crate::os::rlimit;
 
 /// How a file differs from what was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +116,7 @@ fn io_text(error: &io::Error) -> String {
             "it has fewer bytes than it says, as files in /sys do; pipe it into `lanx send -`".into()
         }
         io::ErrorKind::NotADirectory => "what stands before a '/' in it is no folder; check the path".into(),
-        _ if descriptors::are_used_up(error) => {
+        _ if rlimit::are_used_up(error) => {
             format!("{error}; raise the limit of open files (ulimit -n), then send it again")
         }
         _ => format!("{error}; check the disk, then send it again"),

@@ -9,9 +9,9 @@ use super::file::Source;
 use super::item::{Item, What, Within};
 use super::stream::{STANDARD_INPUT, Start, Stream};
 use super::walk::{Options, Root, Trouble, Walk};
-use crate::chunk::Layout;
+use crate::content::chunk::Layout;
 use crate::name::RelativePath;
-use crate::protocol::message::Metadata;
+use crate::wire::message::Metadata;
 
 /// Hands out items one after another.
 pub struct Feed {

@@ -11,10 +11,10 @@ use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::error::{Change, SourceError};
-use crate::chunk::{ChunkIndex, Layout};
-use crate::direct::{Direct, DirectFile};
+use crate::content::chunk::{ChunkIndex, Layout};
+use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX};
-use crate::tree::{Hash, Tree, chunk_value};
+use crate::os::direct::{Direct, DirectFile};
 
 /// A regular file that can be offered.
 #[derive(Debug, Clone)]

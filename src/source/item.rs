@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 
 use super::file::Source;
 use super::stream::Stream;
-use crate::chunk::Layout;
+use crate::content::chunk::Layout;
 use crate::name::RelativePath;
-use crate::protocol::message::{EntryKind, Metadata};
+use crate::wire::message::{EntryKind, Metadata};
 
 /// One thing to offer.
 pub struct Item {

@@ -6,17 +6,15 @@
 //! - [`Stream`] is what can be read only once, as the standard input.
 //! - [`SharedReader`] lets several receivers have what was read once.
 
-mod attributes;
-mod debt;
 mod error;
 mod excludes;
 mod feed;
 mod file;
 mod item;
 mod shared;
-mod sharing;
 mod stream;
 mod walk;
+
 #[cfg(test)]
 mod walk_tests;
 

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
-use super::*;
-use crate::chunk::Layout;
+use super::{Readers, *};
+use crate::content::chunk::Layout;
 use crate::limits::{
     CHUNK_BYTES, SHARED_BYTES_MAX, SHARED_CHUNK_BYTES_MIN, SHARED_FILES_MAX, SHARED_WAIT_PART,
 };
 use crate::source::file::Stamp;
-use crate::source::sharing::Readers;
 
 const ROOM: u64 = (SHARED_BYTES_MAX / CHUNK_BYTES) as u64;
 

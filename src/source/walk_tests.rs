@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::protocol::message::EntryKind;
+use crate::wire::message::EntryKind;
 
 fn options() -> Options {
     Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap(), direct: None }

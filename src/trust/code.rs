@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::private_file::{self, FileError, Guard};
+use super::dir;
+use super::dir::{FileError, Guard};
 use crate::limits;
 
 /// Crockford's base32 symbols: without I, L, O and U (crockford.com/base32.html).
@@ -161,8 +162,8 @@ impl Code {
         if owner != me && owner != 0 {
             return Err(FileError::ForeignOwner { path: path.to_owned(), owner, me }.into());
         }
-        private_file::judge_mode(path, Guard::Secret, metadata.mode())?;
-        let bytes = private_file::read_bounded(file, path, limits::CODE_FILE_MAX_BYTES)?;
+        dir::judge_mode(path, Guard::Secret, metadata.mode())?;
+        let bytes = dir::read_bounded(file, path, limits::CODE_FILE_MAX_BYTES)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| CodeError::NotText(path.to_owned()))?;
         Self::from_text(text.lines().next().unwrap_or_default())
             .map_err(|why| CodeError::InFile { path: path.to_owned(), why: Box::new(why) })

@@ -11,10 +11,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::config_dir::ConfigDir;
 use super::crypto::provider;
+use super::dir;
+use super::dir::{ConfigDir, Draft, FileError, Guard};
 use super::fingerprint::{Fingerprint, FingerprintError};
-use super::private_file::{self, Draft, FileError, Guard};
 use crate::limits;
 
 /// The file in the configuration folder: the private key and its certificate, both as PEM (RFC 7468). One file,
@@ -110,7 +110,7 @@ impl Identity {
     }
 
     fn load(path: &Path) -> Result<Self, IdentityError> {
-        let pem = private_file::read(path, Guard::Secret, limits::IDENTITY_FILE_MAX_BYTES)?;
+        let pem = dir::read(path, Guard::Secret, limits::IDENTITY_FILE_MAX_BYTES)?;
         Self::from_pem(&pem).map_err(|what| IdentityError::Damaged { path: path.to_owned(), what })
     }
 

@@ -17,7 +17,7 @@
 //!    [`pairing::Responder::verify`] decides, then [`guesses::Attempt::right`] or [`guesses::Attempt::wrong`].
 //! 8. Both remember: the receiver the sender's key ([`peer_store::PeerStore::remember_peer`]), the sender the
 //!    receiver's key for this address ([`peer_store::PeerStore::remember_host`]).
-//! 9. Data connections take their keys from [`tls::session_secret`]; see [`crate::protocol::seal`].
+//! 9. Data connections take their keys from [`tls::session_secret`]; see [`crate::wire::seal`].
 //!
 //! # Pairing has a direction
 //!
@@ -26,14 +26,13 @@
 //! that never mix, and a receiver's key that a sender pinned, by code or on first sight under `--open`, opens nothing.
 
 pub mod code;
-pub mod config_dir;
 mod crypto;
+pub mod dir;
 pub mod fingerprint;
 pub mod guesses;
-pub mod house;
 pub mod identity;
 pub mod pairing;
 pub mod peer_store;
 pub mod peers;
-pub mod private_file;
+pub mod policy;
 pub mod tls;

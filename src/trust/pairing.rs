@@ -39,7 +39,7 @@ pub type Proof = [u8; 32];
 const SENDER_LABEL: &[u8] = b"lanx/1 pairing: proof of the sender";
 const RECEIVER_LABEL: &[u8] = b"lanx/1 pairing: proof of the receiver";
 
-/// The TLS exporter value of the connection, see [`super::tls::channel_binding`]. Cleared when dropped.
+/// The TLS exporter value of the connection, see [`crate::trust::tls::channel_binding`]. Cleared when dropped.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct ChannelBinding([u8; 32]);
 
@@ -130,7 +130,7 @@ impl Confirming {
 }
 
 impl Responder {
-    /// Answers the sender's message with the code of [`super::guesses::Attempt::code`]. Send the message.
+    /// Answers the sender's message with the code of [`crate::trust::guesses::Attempt::code`]. Send the message.
     ///
     /// # Errors
     /// The sender's message has another length or is no point, or the cryptographic library failed. Nothing was
@@ -148,11 +148,11 @@ impl Responder {
         Ok((Self(Proofs::new(setting, &key, message, &own)?), own))
     }
 
-    /// Takes the sender's proof. If it holds, call [`super::guesses::Attempt::right`]; if that agrees, let the
+    /// Takes the sender's proof. If it holds, call [`crate::trust::guesses::Attempt::right`]; if that agrees, let the
     /// sender in, remember it and send the proof that is returned here.
     ///
     /// # Errors
-    /// The proof does not hold. Call [`super::guesses::Attempt::wrong`] and tell the sender nothing but that.
+    /// The proof does not hold. Call [`crate::trust::guesses::Attempt::wrong`] and tell the sender nothing but that.
     pub fn verify(self, proof: &[u8]) -> Result<Proof, PairingError> {
         hmac::verify(&self.0.sender, &self.0.transcript, proof).map_err(|_| PairingError::Refused)?;
         self.0.of_receiver()

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::config_dir::ConfigDir;
+use super::dir;
+use super::dir::{ConfigDir, Draft, FileError, Guard};
 use super::fingerprint::Fingerprint;
 use super::peers::{Peer, Peers, PeersError};
-use super::private_file::{self, Draft, FileError, Guard};
 use crate::limits;
 
 /// The file in the configuration folder.
@@ -61,7 +61,7 @@ impl PeerStore {
     /// # Errors
     /// The file cannot be read, others can change it, it is too large, or anything in it is not understood.
     pub fn load(&self) -> Result<Peers, PeerStoreError> {
-        let bytes = match private_file::read(&self.file, Guard::Trusted, limits::PEERS_FILE_MAX_BYTES) {
+        let bytes = match dir::read(&self.file, Guard::Trusted, limits::PEERS_FILE_MAX_BYTES) {
             Err(error) if error.is_not_found() => return Ok(Peers::default()),
             other => other?,
         };

@@ -4,7 +4,7 @@
 //! - *Known hosts* are receivers to which this user has sent, and the key each one had. They may do nothing here;
 //!   the list notices when another machine answers at the address.
 //!
-//! This module is the content; [`super::peer_store`] keeps it on disk.
+//! This module is the content; [`crate::trust::peer_store`] keeps it on disk.
 
 use std::collections::HashSet;
 use std::str::Utf8Error;

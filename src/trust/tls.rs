@@ -25,8 +25,8 @@ use super::crypto::provider;
 use super::fingerprint::{Fingerprint, FingerprintError};
 use super::identity::Identity;
 use super::pairing::ChannelBinding;
-use crate::protocol::ALPN;
-use crate::protocol::seal::{SECRET_BYTES, SessionSecret};
+use crate::wire::ALPN;
+use crate::wire::seal::{SECRET_BYTES, SessionSecret};
 
 /// Exporter label (RFC 5705, section 4; RFC 8446, section 7.5) of the value that pairing is bound to.
 pub const PAIRING_EXPORTER_LABEL: &[u8] = b"EXPORTER-lanx-1-pairing";

@@ -5,7 +5,7 @@ use std::io::Write;
 use crate::common::hostile::intruder;
 use crate::common::peer::{HandReceiver, HandSender, identity, probe_frame, welcome};
 use crate::common::*;
-use lanx::protocol::message::{Barred, ReceiverMessage, SenderMessage, Wishes};
+use lanx::wire::message::{Barred, ReceiverMessage, SenderMessage, Wishes};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -190,7 +190,7 @@ fn probes_are_for_sessions_that_measure_and_files_for_all_others() {
 fn a_receiver_that_lies_to_a_doctor_is_found_out() {
     let speeds = ReceiverMessage::Speeds { hash: 1, seal: 1, cores: 1 };
     let written = ReceiverMessage::Progress { written: u64::MAX, kept: 0 };
-    let send = ReceiverMessage::Send { file: lanx::chunk::FileId(0) };
+    let send = ReceiverMessage::Send { file: lanx::content::chunk::FileId(0) };
     for (says, words) in [
         (vec![written], "a count of bytes that were not sent"),
         (vec![send], "another message"),

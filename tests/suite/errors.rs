@@ -10,8 +10,8 @@ use std::thread;
 
 use crate::common::bad_disk::{ENOSPC, call, receiver_on_a_bad_disk};
 use crate::common::*;
-use lanx::protocol::VERSION;
-use lanx::protocol::preface::Status;
+use lanx::wire::VERSION;
+use lanx::wire::preface::Status;
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use socket2::{Domain, Socket, Type};
 

@@ -182,9 +182,9 @@ fn a_transfer_outlives_the_loss_of_a_data_connection_in_a_chunk() {
 
 #[test]
 fn a_transfer_outlives_the_loss_of_a_data_connection_between_two_frames() {
-    use lanx::protocol::frame::HEADER_BYTES;
-    use lanx::protocol::preface::{BELONGING_BYTES, PREFACE_BYTES};
-    use lanx::protocol::seal::TAG_BYTES;
+    use lanx::wire::frame::HEADER_BYTES;
+    use lanx::wire::preface::{BELONGING_BYTES, PREFACE_BYTES};
+    use lanx::wire::seal::TAG_BYTES;
     let first_frame = PREFACE_BYTES + BELONGING_BYTES + TAG_BYTES;
     let second_frame = first_frame + HEADER_BYTES + CHUNK + TAG_BYTES;
     survives_cut(&[], 1000, Kind::Data, 0, first_frame);

@@ -8,14 +8,14 @@ use std::thread;
 
 use crate::common::peer::{HandReceiver, identity, welcome};
 use crate::common::*;
-use lanx::protocol::message::{SenderMessage, Wishes};
-use lanx::transport::tcp::Connections;
-use lanx::transport::tcp::address::{Found, Peer};
-use lanx::transport::tcp::enter::{EnterError, Errand, enter};
-use lanx::trust::config_dir::ConfigDir;
+use lanx::client::handshake::{EnterError, Errand, enter};
+use lanx::client::transfer::Connections;
+use lanx::net::address::{Found, Peer};
+use lanx::trust::dir::ConfigDir;
 use lanx::trust::fingerprint::Fingerprint;
-use lanx::trust::house::{FirstSight, Visitor};
 use lanx::trust::peer_store::PeerStore;
+use lanx::trust::policy::{FirstSight, Visitor};
+use lanx::wire::message::{SenderMessage, Wishes};
 
 #[test]
 fn a_script_that_names_no_host_is_told_what_to_type() {

@@ -10,7 +10,7 @@ use crate::common::hostile::{Frames, bytes_of, file, intruder, offer};
 use crate::common::peer::chunk_frame;
 use crate::common::*;
 use lanx::limits::{FILE_BYTES_MAX, NAME_BYTES_MAX};
-use lanx::protocol::message::{Cause, Outcome, ReceiverMessage, SenderMessage as Say};
+use lanx::wire::message::{Cause, Outcome, ReceiverMessage, SenderMessage as Say};
 
 const LARGE_BYTES: u64 = 3 * CHUNK as u64;
 

@@ -7,10 +7,10 @@ use std::thread;
 use crate::common::hostile::{Captive, chunk, file};
 use crate::common::peer::{HandReceiver, identity, welcome};
 use crate::common::*;
-use lanx::protocol::message::{
+use lanx::wire::message::{
     Against, Barred, Cause, Failure, Outcome, ReceiverMessage as Say, SenderMessage, SessionId, Waiting,
 };
-use lanx::protocol::seal::Cipher;
+use lanx::wire::seal::Cipher;
 
 /// The file of four chunks that is offered first, and the one of five bytes behind it.
 const LARGE: u64 = 0;

@@ -8,11 +8,9 @@ use crate::common::hostile::{bytes_of, chunk, file, intruder, offer};
 use crate::common::peer::{HandSender, chunk_frame, whole_frame};
 use crate::common::*;
 use lanx::limits::{FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
-use lanx::protocol::frame::{HASH_BYTES, HEADER_BYTES, Header, Kind as FrameKind};
-use lanx::protocol::message::{
-    Cause, Failure, Hello, Outcome, ReceiverMessage, SenderMessage as Say, Wishes,
-};
-use lanx::protocol::seal::Cipher;
+use lanx::wire::frame::{HASH_BYTES, HEADER_BYTES, Header, Kind as FrameKind};
+use lanx::wire::message::{Cause, Failure, Hello, Outcome, ReceiverMessage, SenderMessage as Say, Wishes};
+use lanx::wire::seal::Cipher;
 
 /// The file that is under way when the misdeed is done: of three chunks, none of which was sent.
 const LARGE: u64 = 0;
@@ -56,7 +54,7 @@ fn punished(misdeeds: &[Misdeed]) {
 }
 
 /// Sends frames over data connection 0, which the receiver may end in the middle.
-fn over_data(sender: &mut HandSender, frames: impl Fn(&mut lanx::protocol::seal::Sealer) -> Vec<u8>) {
+fn over_data(sender: &mut HandSender, frames: impl Fn(&mut lanx::wire::seal::Sealer) -> Vec<u8>) {
     let (mut sealer, mut stream) = sender.open_data(0);
     let _ = stream.write_all(&frames(&mut sealer));
     // Kept open: it is for the receiver to end it.

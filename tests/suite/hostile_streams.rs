@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{Write, pipe};
 use std::thread;
 
-use lanx::protocol::message::{
+use lanx::wire::message::{
     Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage as Answer, SenderMessage as Say,
 };
-use lanx::protocol::seal::Sealer;
+use lanx::wire::seal::Sealer;
 
 use crate::common::hostile::{METADATA, chunk, file, intruder, offer};
 use crate::common::peer::{HandReceiver, HandSender, chunk_frame, identity, welcome, whole_frame};

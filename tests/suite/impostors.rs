@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::common::peer::{HandReceiver, HandSender, Talk, demand_code, identity, pass_on, welcome};
 use crate::common::*;
-use lanx::protocol::message::{Barred, ReceiverMessage, SenderMessage};
+use lanx::wire::message::{Barred, ReceiverMessage, SenderMessage};
 
 fn letter(scene: &Scene) -> PathBuf {
     make_of(&scene.src, "letter.txt", b"for bob's eyes only")

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::common::peer::{HandSender, hello, identity};
 use crate::common::*;
 use lanx::limits::DATA_CONNECTIONS_MAX;
-use lanx::protocol::message::{ReceiverMessage, SenderMessage, Waiting};
+use lanx::wire::message::{ReceiverMessage, SenderMessage, Waiting};
 use rustix::process::Signal;
 use serde_json::json;
 

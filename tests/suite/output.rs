@@ -5,7 +5,7 @@ use std::io::{Read, Write, pipe};
 use std::thread;
 
 use lanx::limits::{IN_ORDER_STEP_CHUNKS, IN_ORDER_WINDOW_CHUNKS};
-use lanx::protocol::message::{Cause, Outcome, ReceiverMessage, SenderMessage};
+use lanx::wire::message::{Cause, Outcome, ReceiverMessage, SenderMessage};
 use rustix::process::Signal;
 
 use crate::common::hostile::{Captive, chunk, file, intruder, offer};

@@ -9,10 +9,10 @@ use crate::common::peer::{
     HandSender, chunk_frame, control_preface, data_hello, identity, places_in_first_frame, raw, whole_frame,
 };
 use crate::common::*;
-use lanx::chunk::FileId;
+use lanx::content::chunk::FileId;
 use lanx::limits::CONNECTION_NUMBERS_MAX;
-use lanx::protocol::message::{Outcome, ReceiverMessage, SenderMessage, SessionId};
-use lanx::protocol::seal::TAG_BYTES;
+use lanx::wire::message::{Outcome, ReceiverMessage, SenderMessage, SessionId};
+use lanx::wire::seal::TAG_BYTES;
 
 const TAMPERED: &str = "tampered with";
 
@@ -274,7 +274,7 @@ fn frames_of_another_connection_or_place_or_file_are_never_believed() {
         ("given to another chunk", |sender| {
             let mut frame = chunk_frame(&mut sender.data_keys(0).0, 0, 0, &noise(4, CHUNK));
             let moved = chunk_frame(&mut sender.data_keys(0).0, 0, 1, &noise(4, CHUNK));
-            let header = lanx::protocol::frame::HEADER_BYTES;
+            let header = lanx::wire::frame::HEADER_BYTES;
             frame[..header].copy_from_slice(&moved[..header]);
             (Vec::new(), frame)
         }),

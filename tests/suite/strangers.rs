@@ -13,8 +13,8 @@ use crate::common::peer::{
     HandSender, before_tls, client_hello, control_preface, data_hello, identity, offer, raw,
 };
 use crate::common::*;
-use lanx::protocol::message::SessionId;
 use lanx::trust::identity::Identity;
+use lanx::wire::message::SessionId;
 
 const HOSTILE: usize = 1000;
 

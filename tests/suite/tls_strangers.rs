@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::common::peer::{HandSender, before_tls, client_hello, hello, identity, offer};
 use crate::common::*;
-use lanx::protocol::message::{Barred, ReceiverMessage, put_framed};
 use lanx::trust::tls;
+use lanx::wire::message::{Barred, ReceiverMessage, put_framed};
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};

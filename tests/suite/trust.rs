@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use crate::common::peer::{HandSender, identity};
 use crate::common::*;
-use lanx::protocol::message::{Barred, ReceiverMessage};
-use lanx::trust::config_dir::ConfigDir;
+use lanx::trust::dir::ConfigDir;
 use lanx::trust::peer_store::PeerStore;
+use lanx::wire::message::{Barred, ReceiverMessage};
 
 fn letter(scene: &Scene) -> PathBuf {
     make_of(&scene.src, "letter.txt", b"dear friend")

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::common::peer::{HandSender, identity};
 use crate::common::*;
-use lanx::protocol::message::{Barred, ReceiverMessage};
+use lanx::wire::message::{Barred, ReceiverMessage};
 use rustix::process::Signal;
 
 const SHOWS: &str = "pairing code for new machines: ";

@@ -3,11 +3,9 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use lanx::chunk::{ChunkIndex, FileId};
-use lanx::protocol::message::{
-    EntryKind, Metadata, Offer, Outcome, ReceiverMessage, SenderMessage, put_framed,
-};
-use lanx::protocol::seal::Sealer;
+use lanx::content::chunk::{ChunkIndex, FileId};
+use lanx::wire::message::{EntryKind, Metadata, Offer, Outcome, ReceiverMessage, SenderMessage, put_framed};
+use lanx::wire::seal::Sealer;
 
 use super::peer::{HandReceiver, HandSender, Talk, identity, welcome, whole_frame};
 use super::{Output, PATIENCE, Process, Receiver, Scene, make};

@@ -7,22 +7,22 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 
-use lanx::chunk::{ChunkIndex, FileId, Layout};
+use lanx::content::chunk::{ChunkIndex, FileId, Layout};
+use lanx::content::tree::chunk_value;
 use lanx::limits::{CHUNK_BYTES, MESSAGE_BYTES_MAX};
-use lanx::protocol::frame::{HASH_BYTES, HEADER_BYTES, Header, Kind as FrameKind};
-use lanx::protocol::message::{
-    EntryKind, Hello, Message, Metadata, Offer, ReceiverMessage, SenderMessage, SessionId, Wishes,
-    put_framed, take_framed,
-};
-use lanx::protocol::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, Role, Status};
-use lanx::protocol::seal::{Cipher, Sealer, SessionSecret, TAG_BYTES};
-use lanx::tree::chunk_value;
 use lanx::trust::code::Code;
-use lanx::trust::config_dir::ConfigDir;
+use lanx::trust::dir::ConfigDir;
 use lanx::trust::fingerprint::Fingerprint;
 use lanx::trust::identity::Identity;
 use lanx::trust::pairing::{ChannelBinding, Initiator, Setting};
 use lanx::trust::tls;
+use lanx::wire::frame::{HASH_BYTES, HEADER_BYTES, Header, Kind as FrameKind};
+use lanx::wire::message::{
+    EntryKind, Hello, Message, Metadata, Offer, ReceiverMessage, SenderMessage, SessionId, Wishes,
+    put_framed, take_framed,
+};
+use lanx::wire::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, Role, Status};
+use lanx::wire::seal::{Cipher, Sealer, SessionSecret, TAG_BYTES};
 use rustls::{ClientConnection, ConnectionCommon, ServerConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 

@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use lanx::protocol::message::{ReceiverMessage, SenderMessage, SessionId};
-use lanx::protocol::preface::{PREFACE_BYTES, Role, Status};
-use lanx::protocol::seal::Cipher;
 use lanx::trust::code::Code;
 use lanx::trust::identity::Identity;
 use lanx::trust::pairing::{Responder, Setting};
+use lanx::wire::message::{ReceiverMessage, SenderMessage, SessionId};
+use lanx::wire::preface::{PREFACE_BYTES, Role, Status};
+use lanx::wire::seal::Cipher;
 
 use super::{HandSender, Talk, patient};
 

@@ -1,0 +1,60 @@
+//! `-` in place of a folder or a file, and what does not go with it.
+
+use clap::ArgMatches;
+
+use super::{RecvArgs, SendArgs, Verify};
+use crate::limits::TRANSFERS_DEFAULT;
+
+/// What makes no sense with a dash, as it stands on the command line, and whether it does.
+type Against<Args> = (&'static str, fn(&Args) -> bool);
+
+const WITH_STDOUT: [Against<RecvArgs>; 9] = [
+    ("--clean", |args| args.clean),
+    ("--overwrite", |args| args.overwrite),
+    ("--rename", |args| args.rename),
+    ("--delta", |args| args.delta),
+    ("--max-transfers", |args| args.max_transfers != TRANSFERS_DEFAULT),
+    ("--sync", |args| args.sync),
+    ("--verify=reread", |args| args.verify == Verify::Reread),
+    ("--direct", |args| args.direct),
+    ("--json", |args| args.json),
+];
+
+const WITH_STDIN: [Against<SendArgs>; 7] = [
+    ("--dry-run", |args| args.what.dry_run),
+    ("--archive", |args| args.what.archive),
+    ("--follow", |args| args.what.follow),
+    ("--exclude", |args| !args.what.exclude.is_empty()),
+    ("--exclude-from", |args| !args.what.exclude_from.is_empty()),
+    ("--delta", |args| args.delta),
+    ("--direct", |args| args.direct),
+];
+
+/// Options that make no sense with what else is on the command line of `name`: where they are set elsewhere, they do not count.
+pub fn set_aside(name: &str, given: &ArgMatches) -> Vec<&'static str> {
+    let is_dash = |id| given.get_raw(id).into_iter().flatten().any(|text| text == "-");
+    match name {
+        "recv" if is_dash("dir") => names(&WITH_STDOUT),
+        "send" if is_dash("paths_and_host") => names(&WITH_STDIN),
+        _ => Vec::new(),
+    }
+}
+
+fn names<Args>(against: &[Against<Args>]) -> Vec<&'static str> {
+    let name = |(flag, _): &Against<Args>| flag.trim_start_matches('-').split('=').next();
+    against.iter().filter_map(name).collect()
+}
+
+impl RecvArgs {
+    /// What is given besides and makes no sense with stdout.
+    pub fn against_stdout(&self) -> Option<&'static str> {
+        WITH_STDOUT.into_iter().find(|(_, given)| given(self)).map(|(flag, _)| flag)
+    }
+}
+
+impl SendArgs {
+    /// What is given besides and makes no sense with standard input.
+    pub fn against_stdin(&self) -> Option<&'static str> {
+        WITH_STDIN.into_iter().find(|(_, given)| given(self)).map(|(flag, _)| flag)
+    }
+}

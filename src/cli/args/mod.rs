@@ -1,0 +1,362 @@
+//! The command line.
+
+pub mod complaint;
+pub mod dash;
+pub mod examples;
+pub mod values;
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
+
+use super::config::{ConfigArgs, with_negations};
+use super::doctor::DoctorArgs;
+use super::help;
+use super::help::{CompletionsArgs, HelpArgs, ManArgs};
+use super::list::ListArgs;
+use super::recv::reload::ServiceArgs;
+use super::trust::TrustArgs;
+use crate::limits::{
+    CONNECTIONS_MAX, CONNECTIONS_MOST, HELP_COLUMNS, LIMIT_MIN, PORT_DEFAULT, RETRY_FOR, SILENCE_TIMEOUT,
+    SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
+};
+use crate::units::rate_from;
+use values::{number, seconds, socket};
+
+/// Moves files between machines on a local network, and proves that they arrived.
+///
+/// Run `lanx recv DIR` on the machine that gets the files. On the other run `lanx send FILE`, which lists the receivers
+/// on this network to pick from, or `lanx send FILE HOST`, with the name or an address that recv shows.
+#[derive(Parser, Debug)]
+#[command(
+    name = "lanx",
+    version,
+    max_term_width = HELP_COLUMNS,
+    disable_help_subcommand = true,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    after_help = examples::LANX,
+    arg_required_else_help = true
+)]
+pub struct Args {
+    /// Print nothing but errors
+    ///
+    /// With --json, errors that are events are left out too. recv still shows the code it made up and the warning
+    /// of --open.
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
+    pub quiet: bool,
+    /// Print more; -vv for much more
+    ///
+    /// RUST_LOG sets the level for each part of the program.
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = OUTPUT)]
+    pub verbose: u8,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The parser of the command line.
+pub fn command() -> clap::Command {
+    with_negations(plain_command())
+}
+
+/// The same without the options that take others back, which nobody is shown.
+pub fn plain_command() -> clap::Command {
+    let help = Arg::new("help").short('h').long("help").action(ArgAction::Help).global(true);
+    let help = help.help("Print help: -h in brief, --help in full");
+    let version =
+        Arg::new("version").short('V').long("version").action(ArgAction::Version).help("Print the version");
+    let last = |arg: Arg| arg.help_heading(OUTPUT).display_order(usize::MAX);
+    help::with_topics(Args::command())
+        .after_long_help(format!("{}\n\n{}", examples::LANX, help::exit_list()))
+        .args([help, version].map(last))
+}
+
+impl Args {
+    pub fn verbosity(&self) -> u8 {
+        self.verbose
+    }
+
+    /// Whether stdout is for the bytes of a file.
+    pub fn bytes(&self) -> bool {
+        matches!(&self.command, Command::Recv(recv) if recv.to_stdout())
+    }
+
+    /// Whether stdout is for a script.
+    pub fn json(&self) -> bool {
+        match &self.command {
+            Command::Send(send) => send.json,
+            Command::Recv(recv) => recv.json,
+            Command::List(list) => list.json,
+            Command::Doctor(doctor) => doctor.json,
+            Command::Config(config) => config.json,
+            Command::Trust(_) | Command::Completions(_) | Command::Man(_) | Command::Help(_) => false,
+        }
+    }
+}
+
+impl RecvArgs {
+    /// Whether the file goes to stdout. A folder of that name is `./-`.
+    pub fn to_stdout(&self) -> bool {
+        self.dir.as_os_str() == "-"
+    }
+}
+
+// What options are grouped under in the help.
+const WHAT: &str = "What to send";
+const FILES: &str = "Files";
+pub(super) const DOOR: &str = "Serving";
+const SPEED: &str = "Speed";
+pub(super) const TRUST: &str = "Trust";
+pub(super) const PATIENCE: &str = "Waiting";
+pub(super) const MEASURED: &str = "What to measure";
+pub(super) const OUTPUT: &str = "Output";
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    Send(SendArgs),
+    Recv(RecvArgs),
+    List(ListArgs),
+    Doctor(DoctorArgs),
+    Trust(TrustArgs),
+    Config(ConfigArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+    Help(HelpArgs),
+}
+
+/// Send files and folders to a machine that runs `lanx recv`.
+#[derive(clap::Args, Debug)]
+#[command(
+    override_usage = "lanx send [OPTIONS] PATH...\n       lanx send [OPTIONS] PATH... HOST[:PORT]\n       lanx send [OPTIONS] PATH... --to HOST[:PORT]...",
+    after_help = examples::SEND
+)]
+pub struct SendArgs {
+    /// Files and folders to send, followed by the machine to send them to
+    ///
+    /// The machine is the name that `lanx recv` shows, a host name, or an IPv4 or IPv6 address. Leave it out to pick one
+    /// of the receivers on this network. A folder with a trailing / means what is in it. A lone - means standard input
+    /// (give it a name with --name).
+    #[arg(required = true, num_args = 1.., value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths_and_host: Vec<OsString>,
+    /// Send to this machine; repeat it to send to several
+    ///
+    /// Files are read once for all of them. All other arguments are then files and folders.
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = WHAT, value_hint = ValueHint::Hostname)]
+    pub to: Vec<OsString>,
+    /// Use exactly N data connections, 1 to 16
+    ///
+    /// By default lanx starts with few and adds more for as long as they make the transfer faster.
+    #[arg(short, long, value_name = "N", help_heading = SPEED, value_parser = number(1..=CONNECTIONS_MAX, ""))]
+    pub connections: Option<u8>,
+    /// Use at most N connections without -c
+    #[arg(long, value_name = "N", conflicts_with = "connections", help_heading = SPEED, default_value_t = CONNECTIONS_MOST,
+        value_parser = number(1..=CONNECTIONS_MAX, ""))]
+    pub max_connections: u8,
+    /// Name the file that standard input becomes
+    #[arg(long, value_name = "NAME", help_heading = WHAT)]
+    pub name: Option<OsString>,
+    #[command(flatten)]
+    pub what: WhatArgs,
+    /// Send at most RATE a second: 50M, 400mbit
+    ///
+    /// The limit is shared by all connections to all receivers. 50M is 50 * 10^6 bytes, 50Mi is 50 * 2^20 bytes, and
+    /// 400mbit is 400 * 10^6 bits.
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = SPEED)]
+    pub limit: Option<u64>,
+    /// Send only the changed parts of changed files
+    ///
+    /// Where the receiver has an older version of a file and may replace it, only the 256 KiB chunks that differ are sent.
+    #[arg(long, help_heading = SPEED)]
+    pub delta: bool,
+    /// Read large files past the page cache (O_DIRECT)
+    ///
+    /// For files much larger than memory, and for disks faster than the page cache.
+    #[arg(long, help_heading = SPEED)]
+    pub direct: bool,
+    /// Read the receiver's code from the first line of FILE
+    ///
+    /// Without it the code comes from LANX_CODE, or is asked for on a terminal.
+    #[arg(long, value_name = "FILE", help_heading = TRUST, value_hint = ValueHint::FilePath)]
+    pub code_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub patience: PatienceArgs,
+    /// Print one JSON object per line, for scripts
+    ///
+    /// `lanx help json` describes them.
+    #[arg(long, help_heading = OUTPUT)]
+    pub json: bool,
+}
+
+/// What of the named files and folders is sent.
+#[derive(clap::Args, Debug)]
+pub struct WhatArgs {
+    /// Keep owners, extended attributes and hard links too
+    ///
+    /// The receiver can set owners only as root. Modes, times and symbolic links are always kept.
+    #[arg(short, long, help_heading = WHAT)]
+    pub archive: bool,
+    /// Send what symbolic links point to
+    ///
+    /// By default links inside folders arrive as links.
+    #[arg(short = 'L', long, help_heading = WHAT)]
+    pub follow: bool,
+    /// Leave out what matches GLOB, as in .gitignore
+    ///
+    /// Matched relative to each folder that is sent. May be repeated.
+    #[arg(long, value_name = "GLOB", help_heading = WHAT)]
+    pub exclude: Vec<String>,
+    /// Leave out what matches the patterns in FILE
+    ///
+    /// FILE is written like a .gitignore. May be repeated.
+    #[arg(long, value_name = "FILE", help_heading = WHAT, value_hint = ValueHint::FilePath)]
+    pub exclude_from: Vec<PathBuf>,
+    /// Show what would be sent, and send nothing
+    ///
+    /// The receiver is asked what it has already and what it would take.
+    #[arg(short = 'n', long, help_heading = WHAT)]
+    pub dry_run: bool,
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    match rate_from(text) {
+        Some(rate) if rate >= LIMIT_MIN => Ok(rate),
+        Some(_) => {
+            Err(format!("the lowest rate is {LIMIT_MIN} bytes a second, as a slower sender would seem dead"))
+        }
+        None => Err("expected a number and a unit, as in 50M, 1.5Gi or 400mbit".into()),
+    }
+}
+
+/// How long to wait for the other side.
+#[derive(clap::Args, Clone, Debug)]
+pub struct PatienceArgs {
+    /// Give up on a peer silent this long
+    ///
+    /// From 5 to 86400 seconds.
+    #[arg(long, value_name = "SECONDS", help_heading = PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),
+        value_parser = seconds(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
+    timeout: u64,
+    /// Keep trying a lost peer for this long
+    ///
+    /// With 0 a lost connection ends the transfer at once.
+    #[arg(long, value_name = "SECONDS", help_heading = PATIENCE, default_value_t = RETRY_FOR.as_secs(),
+        value_parser = seconds(0..=86_400 * 365))]
+    retry_for: u64,
+}
+
+impl PatienceArgs {
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+
+    pub fn retry_for(&self) -> Duration {
+        Duration::from_secs(self.retry_for)
+    }
+}
+
+/// Where a receiver listens where nobody says: the same for IPv4 alone on a machine that has no IPv6.
+pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), PORT_DEFAULT);
+
+/// Without --once whoever comes back is served like anybody else.
+const RECV_RETRY: &str = "With --once, wait for a lost sender";
+
+/// Receive files into a folder, until Ctrl-C.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = examples::RECV, mut_arg("retry_for", |arg| arg.help(RECV_RETRY).long_help(RECV_RETRY)))]
+pub struct RecvArgs {
+    /// The folder to receive into, or - for standard output
+    ///
+    /// It is created if only its last part is missing. With - exactly one file is received and written to standard
+    /// output.
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// Listen at this address [default: [::]:7269]
+    ///
+    /// The default accepts IPv4 as well. Port 0 picks a free one. Cannot be used where systemd passes the sockets.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = socket, help_heading = DOOR)]
+    pub listen: Option<SocketAddr>,
+    /// Do not announce the receiver on this network
+    ///
+    /// By default `lanx send` and `lanx list` find it by mDNS, unless it listens on loopback only.
+    #[arg(long, help_heading = DOOR)]
+    pub no_announce: bool,
+    /// Exit after the first transfer, with its exit code
+    #[arg(long, help_heading = DOOR)]
+    pub once: bool,
+    /// Serve up to N transfers at once
+    ///
+    /// 1 to 240. Further senders wait for their turn.
+    #[arg(long, value_name = "N", help_heading = SPEED, default_value_t = TRANSFERS_DEFAULT,
+        value_parser = number(1..=TRANSFERS_MAX, ""))]
+    pub max_transfers: u16,
+    /// Replace existing files that differ
+    ///
+    /// By default an existing file is left alone and the new one is refused.
+    #[arg(long, conflicts_with = "rename", help_heading = FILES)]
+    pub overwrite: bool,
+    /// Keep both files, the new one as 'name (1).ext'
+    ///
+    /// If a file with the same content already has that name or another number, no further copy is stored.
+    #[arg(long, help_heading = FILES)]
+    pub rename: bool,
+    /// Replace files, receiving only the parts that differ
+    ///
+    /// The new file starts as a copy of the old one, which stays until the new one is verified. Only the 256 KiB chunks
+    /// that differ are sent. With --rename both are kept.
+    #[arg(long, help_heading = FILES)]
+    pub delta: bool,
+    /// Confirm a file only once it is on the device
+    ///
+    /// Exit code 0 at the sender then means that data and name survive a power cut.
+    #[arg(long, help_heading = FILES)]
+    pub sync: bool,
+    /// Verify on arrival, or reread as well
+    ///
+    /// `arrival` hashes each file as it arrives, `reread` also reads it back from the device and hashes it again.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Verify::Arrival, hide_possible_values = true,
+        help_heading = FILES)]
+    pub verify: Verify,
+    /// Write large files past the page cache (O_DIRECT)
+    ///
+    /// For files much larger than memory, and for disks faster than the page cache.
+    #[arg(long, help_heading = SPEED)]
+    pub direct: bool,
+    /// Remove what interrupted transfers left in DIR
+    ///
+    /// Lists the part files there and removes those that are not in use. Nothing is received.
+    #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "overwrite",
+        "rename", "delta", "sync", "verify", "direct", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
+    pub clean: bool,
+    /// Admit machines that know the code in FILE
+    ///
+    /// The code is its first line, 8 characters or more. Without it the code comes from LANX_CODE, or on a terminal is
+    /// made up for this run.
+    #[arg(long, value_name = "FILE", help_heading = TRUST, value_hint = ValueHint::FilePath)]
+    pub code_file: Option<PathBuf>,
+    /// Admit everybody who can reach this port
+    ///
+    /// Only for a network that you share with nobody else.
+    #[arg(long, help_heading = TRUST)]
+    pub open: bool,
+    #[command(flatten)]
+    pub patience: PatienceArgs,
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    /// Print one JSON object per line, for scripts
+    ///
+    /// The first one has the port. `lanx help json` describes them.
+    #[arg(long, help_heading = OUTPUT)]
+    pub json: bool,
+}
+
+/// When a file is checked.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// As it arrives
+    Arrival,
+    /// As it arrives, and once more as it is read back from the device
+    Reread,
+}

@@ -1,0 +1,349 @@
+//! Who we are and what code we know: from the configuration folder, the environment, a file, or a person.
+
+use std::env;
+use std::io::{self, BufRead, IsTerminal, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use rustix::termios::{QueueSelector, tcflush};
+use tokio::sync::{Mutex, oneshot};
+
+use super::error::Failure;
+use super::exit::Exit;
+use super::ui::events::{By, Event, Whom};
+use super::ui::out::Audience;
+use super::ui::{events, out};
+use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, enter, knock};
+use crate::client::transfer::Connections;
+use crate::limits::CODE_TEXT_MAX_BYTES;
+use crate::net::address::Peer;
+use crate::net::discovery::Sighting;
+use crate::net::tcp::dial::ConnectError;
+use crate::trust::code::Code;
+use crate::trust::dir::ConfigDir;
+use crate::trust::fingerprint::Fingerprint;
+use crate::trust::guesses::GuessBook;
+use crate::trust::identity::Identity;
+use crate::trust::peer_store::PeerStore;
+use crate::trust::peers::Peers;
+use crate::trust::policy::{FirstSight, House, Visitor};
+use crate::units;
+use crate::wire::message::{SessionId, Waiting, Wishes};
+
+/// Where a code may stand in the environment.
+pub const CODE_VARIABLE: &str = "LANX_CODE";
+
+fn other(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::new(Exit::Other, error)
+}
+
+/// For what the user has to change: a service manager that starts it again would only hear the same (exit code 2).
+fn configuration(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::new(Exit::Usage, error)
+}
+
+/// Our identity, made if this is the first time, and what we remember of others.
+pub fn ourselves() -> Result<(Identity, PeerStore), Failure> {
+    let folder = ConfigDir::open(|name| env::var_os(name)).map_err(configuration)?;
+    let identity = Identity::load_or_create(&folder).map_err(other)?;
+    Ok((identity, PeerStore::new(&folder)))
+}
+
+/// What this machine calls itself.
+pub fn own_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The keys of the receivers that this user has sent to.
+#[derive(Default)]
+pub struct Acquaintances {
+    own: Option<Fingerprint>,
+    peers: Peers,
+}
+
+impl Acquaintances {
+    /// Makes neither the folder nor a key: whoever only looks around may have no place for them.
+    pub fn load() -> Result<Acquaintances, Failure> {
+        let folder = ConfigDir::existing(|name| env::var_os(name)).map_err(configuration)?;
+        let Some(folder) = folder else { return Ok(Acquaintances::default()) };
+        let identity = Identity::load_if_there(&folder).map_err(other)?;
+        let peers = PeerStore::new(&folder).load().map_err(other)?;
+        Ok(Acquaintances { own: identity.map(|identity| identity.fingerprint()), peers })
+    }
+
+    /// Whether it announces a key to which one can send without a code. Whether it has that key only a handshake shows.
+    pub fn knows(&self, sighting: &Sighting) -> bool {
+        let known =
+            |key| self.own == Some(key) || self.peers.hosts().iter().any(|host| host.fingerprint == key);
+        sighting.key.is_some_and(known)
+    }
+}
+
+/// The code in the first line of a file that is read while others are served.
+pub fn code_again(path: &Path) -> Result<Code, Failure> {
+    Code::from_regular_file(path).map_err(configuration)
+}
+
+/// The code that the user gave in a file or in the environment. The file wins: it was named for this very run, as one in the
+/// settings does not count beside a code in the environment.
+fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
+    if let Some(path) = file {
+        return Code::from_file(path).map(Some).map_err(configuration);
+    }
+    let Some(text) = env::var_os(CODE_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let text = text.to_str().ok_or_else(|| {
+        configuration(anyhow!(
+            "{CODE_VARIABLE} is not valid UTF-8; set it to the code that the receiver shows"
+        ))
+    })?;
+    let code = Code::from_text(text).map_err(|error| configuration(anyhow!("{CODE_VARIABLE}: {error}")))?;
+    Ok(Some(code))
+}
+
+/// The receiver's door, and whether its code is to be shown. Without a code from the user, and without a terminal to
+/// show one on, none is offered: nobody could know it.
+pub fn house(code_file: Option<&Path>, open: bool, audience: Audience) -> Result<(House, bool), Failure> {
+    let (identity, store) = ourselves()?;
+    // Read for each that comes; here it is only seen that it can be, before everybody is sent away.
+    store.load().map_err(other)?;
+    let somebody_looks =
+        if audience.json || audience.bytes { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
+    let (book, shown) = match given_code(code_file)? {
+        Some(code) => (Some(GuessBook::fixed(code)), false),
+        None if !open && somebody_looks => (Some(GuessBook::generated().map_err(other)?), true),
+        None => (None, false),
+    };
+    let house = House::new(&identity, store, open, book).map_err(other)?;
+    Ok((house, shown))
+}
+
+/// A sender's way to be let in. Clones ask one after another.
+#[derive(Clone)]
+pub struct Introduction {
+    visitor: Visitor,
+    name: String,
+    patience: Duration,
+    wishes: Wishes,
+    asking: Arc<Mutex<()>>,
+}
+
+impl Introduction {
+    pub fn new(
+        code_file: Option<&Path>,
+        patience: Duration,
+        wishes: Wishes,
+    ) -> Result<Introduction, Failure> {
+        let (identity, store) = ourselves()?;
+        let mut visitor = Visitor::new(&identity, store, given_code(code_file)?).map_err(other)?;
+        // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
+        visitor.first_sight = if can_ask() { FirstSight::None } else { FirstSight::Named };
+        Ok(Introduction { visitor, name: own_name(), patience, wishes, asking: Arc::default() })
+    }
+
+    /// Connects, is let in and waits for its turn, without asking anybody.
+    pub async fn try_to_enter(
+        &self,
+        peer: &Peer,
+        resumes: Option<SessionId>,
+        wanted: impl FnOnce(Duration) -> Connections,
+        audience: Audience,
+    ) -> Result<Link, EnterError> {
+        let Introduction { name, wishes, patience, .. } = self;
+        let waits = |waiting: &Waiting| tell_waiting(peer, waiting, audience);
+        let errand = Errand { name, resumes, wishes: *wishes, patience: *patience, waits: &waits };
+        enter(peer, &self.visitor, &errand, wanted).await
+    }
+
+    /// Connects and is let in; asks the user where there is something to ask and somebody to ask.
+    pub async fn enter(
+        &mut self,
+        peer: &Peer,
+        wanted: impl Fn(Duration) -> Connections,
+        audience: Audience,
+    ) -> Result<Link, Failure> {
+        loop {
+            match knock(async || self.try_to_enter(peer, None, &wanted, audience).await).await {
+                Ok(link) => {
+                    tell(peer, &link, audience);
+                    return Ok(link);
+                }
+                // The connection is closed while the user thinks: a receiver does not wait for strangers.
+                Err(EnterError::CodeWanted { .. }) if can_ask() => {
+                    let asking = self.asking.clone();
+                    let _turn = asking.lock().await;
+                    let question = format!("First transfer to {peer}. The code it shows: ");
+                    let code = Code::from_text(&ask(question).await?);
+                    self.visitor.code = Some(code.map_err(|error| Failure::new(Exit::NotLetIn, error))?);
+                }
+                Err(EnterError::CodeWanted { peer }) => {
+                    return Err(Failure::new(Exit::NotLetIn, EnterError::NoCode { peer }));
+                }
+                Err(error @ EnterError::FirstSight { .. }) if can_ask() => {
+                    let asking = self.asking.clone();
+                    let _turn = asking.lock().await;
+                    out::error(&error);
+                    // What was typed before that could be read is no answer to it.
+                    forget_typed();
+                    let answer = ask("Send to it, and remember its key? [y/N] ".into()).await?;
+                    if !matches!(answer.trim(), "y" | "Y" | "yes") {
+                        return Err(Failure::new(
+                            Exit::NotLetIn,
+                            anyhow!("nothing was sent; to send there, answer y"),
+                        ));
+                    }
+                    self.visitor.first_sight = FirstSight::Any;
+                }
+                Err(EnterError::Connect(ConnectError::Unknown { host, .. })) if Path::new(&host).exists() => {
+                    let error = anyhow!(
+                        "{host} is a file here and no host that can be found; name the host last: lanx send FILE HOST"
+                    );
+                    return Err(Failure::new(Exit::Usage, error));
+                }
+                Err(error) => return Err(Failure::new(exit(&error), error)),
+            }
+        }
+    }
+}
+
+/// The exit code for a sender that did not get in.
+pub fn exit(error: &EnterError) -> Exit {
+    match error {
+        EnterError::Connect(_)
+        | EnterError::Handshake { .. }
+        | EnterError::Tls { .. }
+        | EnterError::HungUp { .. }
+        | EnterError::HungUpOnCode { .. } => Exit::Unreachable,
+        EnterError::Store(_) => Exit::Other,
+        EnterError::KeyChanged { .. }
+        | EnterError::OtherKey { .. }
+        | EnterError::Namesake { .. }
+        | EnterError::OnlyFound { .. }
+        | EnterError::CodeWanted { .. }
+        | EnterError::FirstSight { .. }
+        | EnterError::NoCode { .. }
+        | EnterError::SentAway { .. }
+        | EnterError::WrongCode { .. }
+        | EnterError::Impostor { .. }
+        | EnterError::Later { .. }
+        | EnterError::Pairing(_) => Exit::NotLetIn,
+    }
+}
+
+fn tell(peer: &Peer, link: &Link, audience: Audience) {
+    let key = link.receiver;
+    let by = match link.acquaintance {
+        Acquaintance::Old => return,
+        Acquaintance::Paired => {
+            audience.note(format_args!("paired with {peer} ({key}); from now on it needs no code"));
+            By::Code
+        }
+        Acquaintance::FirstSight => {
+            audience.note(format_args!(
+                "{peer} lets everybody in and was never seen before; its key {key} is remembered from now on"
+            ));
+            By::FirstSight
+        }
+    };
+    if audience.json {
+        tell_paired(&peer.to_string(), &key, by);
+    }
+}
+
+/// Tells a script that the key of `peer` is known from now on.
+pub fn tell_paired(peer: &str, key: &Fingerprint, by: By) {
+    let whom = Whom { session: None, peer: Some(peer) };
+    events::write(&Event::Paired { whom, key: key.to_string(), by });
+}
+
+/// Tells why nothing happens yet.
+fn tell_waiting(peer: &Peer, waiting: &Waiting, audience: Audience) {
+    let Waiting { serving, own, before } = *waiting;
+    if audience.json {
+        let whom = Whom { session: None, peer: Some(&peer.to_string()) };
+        return events::write(&Event::Waiting { whom, serving, own, before });
+    }
+    let transfers = units::count(serving.into(), "transfer");
+    let own = match own {
+        0 => String::new(),
+        own if own == serving => " from here".into(),
+        own => format!(", {own} of them from here"),
+    };
+    let turn = match before {
+        0 => "next in line".into(),
+        before => format!("{before} before this one"),
+    };
+    audience.note(format_args!("{peer} is serving {transfers}{own}; waiting for a turn, {turn}"));
+}
+
+/// Whether there is a person who sees a question and can answer it.
+pub fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks on the terminal what has to be answered.
+async fn ask(question: String) -> Result<String, Failure> {
+    ask_line(question).await?.ok_or_else(|| {
+        Failure::new(Exit::NotLetIn, anyhow!("no answer, so nothing was sent; send again and answer"))
+    })
+}
+
+/// Asks on the terminal; `None` where that has ended. A thread of its own waits for the answer, so that Ctrl-C is still heard; where the answer never
+/// comes, it ends with the program.
+pub async fn ask_line(question: String) -> Result<Option<String>, Failure> {
+    let _hidden = out::hide();
+    let (answered, answer) = oneshot::channel();
+    out::ask(question);
+    let wait = move || {
+        let _ = answered.send(read_answer(&mut io::stdin().lock()));
+    };
+    thread::Builder::new().name("ask".into()).spawn(wait).map_err(other)?;
+    match answer.await {
+        Ok(Ok(line)) => Ok(Some(line).filter(|line| !line.is_empty())),
+        Ok(Err(error)) => Err(other(anyhow!("cannot read from the terminal: {error}; {ASK_AGAIN}"))),
+        Err(_) => Err(other(anyhow!("cannot read from the terminal; {ASK_AGAIN}"))),
+    }
+}
+
+/// One line; nothing at the end. Of a line that is too long for any answer the rest is not left to answer the next question.
+fn read_answer(input: &mut impl BufRead) -> io::Result<String> {
+    let mut line = Vec::new();
+    let bytes = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+    if bytes as u64 == LINE_BYTES_MAX && !line.ends_with(b"\n") {
+        input.skip_until(b'\n')?;
+    }
+    // It may have been cut within a character, and is none that is asked for in any case.
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+/// Forgets what was typed at the terminal and not read yet, also a line that is not complete.
+pub fn forget_typed() {
+    if let Err(error) = tcflush(io::stdin(), QueueSelector::IFlush) {
+        tracing::debug!("what was typed stays: {error}");
+    }
+}
+
+/// What to do where a terminal gives no answer.
+const ASK_AGAIN: &str = "run it again in a terminal that works";
+
+/// Bytes of an answer that are read: a code and its line end, and enough more to see that it is too long.
+const LINE_BYTES_MAX: u64 = 2 * CODE_TEXT_MAX_BYTES as u64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_for_an_answer_does_not_answer_the_next_question() {
+        let long = "é".repeat(LINE_BYTES_MAX as usize);
+        let exact = "x".repeat(LINE_BYTES_MAX as usize - 1);
+        let typed = format!("{long}y\n{exact}\nno\nend");
+        let mut typed = typed.as_bytes();
+        let mut answer = || read_answer(&mut typed).unwrap();
+        assert!(answer().len() as u64 >= LINE_BYTES_MAX);
+        assert_eq!(answer(), exact + "\n");
+        assert_eq!([answer(), answer(), answer()], ["no\n", "end", ""]);
+    }
+}

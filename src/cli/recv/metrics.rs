@@ -1,0 +1,390 @@
+//! What `recv --metrics` tells Prometheus. docs/service.md has the list; labels are few and never come from outside.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{fmt, io};
+
+use anyhow::anyhow;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::cli::error::Failure;
+use crate::cli::exit::Exit;
+use crate::cli::ui::summary::Counts;
+use crate::limits::{
+    METRICS_CONNECTIONS_MAX, METRICS_HEADERS_MAX, METRICS_REQUEST_BYTES_MAX, METRICS_TIMEOUT,
+    PROGRESS_INTERVAL,
+};
+use crate::server::stats::{Ledger, Reason};
+use crate::session::{End, FileReport, FileStatus, ReportKind};
+use crate::wire::stage_times::Stage;
+
+/// The stages that a receiver has.
+const STAGES: [(Stage, &str); 6] = [
+    (Stage::Wait, "wait"),
+    (Stage::Receive, "receive"),
+    (Stage::Open, "open"),
+    (Stage::Read, "read"),
+    (Stage::Hash, "hash"),
+    (Stage::Write, "write"),
+];
+
+/// A counter for each of a few labels.
+struct Labelled<const N: usize>([(&'static str, AtomicU64); N]);
+
+impl<const N: usize> Labelled<N> {
+    fn new(labels: [&'static str; N]) -> Labelled<N> {
+        Labelled(labels.map(|label| (label, AtomicU64::new(0))))
+    }
+
+    fn add(&self, label: &str) {
+        if let Some((_, count)) = self.0.iter().find(|(known, _)| *known == label) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(label, count)| (*label, count.load(Ordering::Relaxed)))
+    }
+}
+
+/// What a receiver has done since it was started.
+pub struct Counters {
+    ledger: Arc<Ledger>,
+    files: Labelled<5>,
+    sessions: Labelled<9>,
+    paired: AtomicU64,
+}
+
+impl Counters {
+    pub fn new(ledger: Arc<Ledger>) -> Counters {
+        Counters {
+            ledger,
+            files: Labelled::new(["stored", "renamed", "identical", "wanted", "failed"]),
+            sessions: Labelled::new([
+                "complete",
+                "some_failed",
+                "cancelled",
+                "parked",
+                "misbehaved",
+                "forged",
+                "lost",
+                "out_of_resources",
+                "stopped",
+            ]),
+            paired: AtomicU64::new(0),
+        }
+    }
+
+    /// A file has its outcome.
+    pub fn file(&self, report: &FileReport) {
+        if report.kind == ReportKind::File {
+            self.files.add(status(&report.status));
+        }
+    }
+
+    /// A session in which something was offered has ended.
+    pub fn session(&self, end: &End, counts: &Counts) {
+        self.sessions.add(result(end, counts.exit()));
+    }
+
+    pub fn paired(&self) {
+        self.paired.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn status(status: &FileStatus) -> &'static str {
+    match status {
+        FileStatus::Stored => "stored",
+        FileStatus::Renamed(_) => "renamed",
+        FileStatus::Identical => "identical",
+        FileStatus::Wanted => "wanted",
+        FileStatus::Failed(_) => "failed",
+    }
+}
+
+fn result(end: &End, files: Exit) -> &'static str {
+    match end {
+        End::Complete if files == Exit::Success => "complete",
+        End::Complete => "some_failed",
+        End::PeerLeft(_) => "cancelled",
+        End::Away => "parked",
+        End::Misbehaved(_) => "misbehaved",
+        End::Forged(_) => "forged",
+        End::Lost(_) | End::Silent(_) => "lost",
+        End::Exhausted(_) => "out_of_resources",
+        End::Stopped => "stopped",
+    }
+}
+
+/// The page for Prometheus.
+pub struct Page(Registry);
+
+impl Page {
+    pub fn new(counters: Arc<Counters>) -> Page {
+        let mut registry = Registry::with_prefix("lanx");
+        registry.register(
+            "build",
+            "The version that runs",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        registry.register_collector(Box::new(counters));
+        Page(registry)
+    }
+
+    pub fn text(&self) -> String {
+        let mut page = String::new();
+        if let Err(error) = text::encode(&mut page, &self.0) {
+            tracing::debug!("a page of metrics is not whole: {error}");
+        }
+        page
+    }
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counters")
+    }
+}
+
+impl Collector for Counters {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (sums, present) = self.ledger.read();
+        let mut sheet = Sheet(encoder);
+        sheet.count("received_bytes", "Bytes that arrived and were written", sums.written)?;
+        sheet.count("kept_bytes", "Bytes that were there already and proved to be right", sums.kept)?;
+        sheet.counts("files", "Files by what became of them", "status", self.files.read())?;
+        sheet.counts("sessions", "Sessions that have ended, by how", "result", self.sessions.read())?;
+        sheet.gauge("sessions_active", "Sessions under way", present.sessions)?;
+        sheet.gauge("sessions_waiting", "Senders that wait for their turn", present.waiting)?;
+        sheet.gauge("connections_active", "Data connections of all sessions", present.data_connections)?;
+        let seconds = |stage: Stage| sums.nanos.get(stage as usize).map_or(0.0, |n| *n as f64 / 1e9);
+        let stages = STAGES.map(|(stage, name)| (name, seconds(stage)));
+        let help = "Time of all threads that receive, by what they did";
+        sheet.counts("stage_seconds", help, "stage", stages.into_iter())?;
+        let troubles = sums.troubles;
+        sheet.count(
+            "tcp_retransmits",
+            "TCP segments that this machine sent once more",
+            troubles.retransmits,
+        )?;
+        let help = "TCP segments that arrived out of order, as they do behind a lost one";
+        sheet.count("tcp_out_of_order", help, troubles.out_of_order)?;
+        let refused = Reason::ALL.map(|reason| (reason.name(), self.ledger.refused(reason)));
+        let help = "Connections that were sent away before they were a session";
+        sheet.counts("handshake_failures", help, "reason", refused.into_iter())?;
+        let paired = self.paired.load(Ordering::Relaxed);
+        sheet.count("pairings", "Machines that proved the code", paired)
+    }
+}
+
+/// Writes one metric after another.
+struct Sheet<'a>(DescriptorEncoder<'a>);
+
+impl Sheet<'_> {
+    fn begin(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'_>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, kind)
+    }
+
+    fn gauge(&mut self, name: &'static str, help: &str, value: usize) -> fmt::Result {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        ConstGauge::new(value).encode(self.begin(name, help, MetricType::Gauge)?)
+    }
+
+    fn count(&mut self, name: &'static str, help: &str, value: u64) -> fmt::Result {
+        ConstCounter::new(value).encode(self.begin(name, help, MetricType::Counter)?)
+    }
+
+    fn counts<V>(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        label: &'static str,
+        values: impl Iterator<Item = (&'static str, V)>,
+    ) -> fmt::Result
+    where
+        ConstCounter<V>: EncodeMetric,
+    {
+        let mut family = self.begin(name, help, MetricType::Counter)?;
+        for (value_of_label, value) in values {
+            let labels = [(label, value_of_label)];
+            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+// A page for Prometheus: just enough of an HTTP server to hand out one text, bounded in every direction.
+
+/// What the text is (OpenMetrics 1.0).
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// Listens where the user wants the page to be.
+pub fn listen(addr: SocketAddr) -> Result<std::net::TcpListener, Failure> {
+    let bind = || {
+        let listener = std::net::TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    bind().map_err(|error: io::Error| {
+        Failure::new(
+            Exit::Other,
+            anyhow!("cannot listen on {addr} for --metrics: {error}; choose another ADDR:PORT"),
+        )
+    })
+}
+
+/// Answers for as long as the program runs. `page` writes the text anew for each who asks.
+pub async fn serve(listener: std::net::TcpListener, page: impl Fn() -> String + Send + Sync + 'static) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::warn!("there are no metrics: {error}"),
+    };
+    let page = Arc::new(page);
+    let places = Arc::new(Semaphore::new(METRICS_CONNECTIONS_MAX));
+    // Those who find no place wait in the kernel.
+    while let Ok(place) = places.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let page = page.clone();
+                tokio::spawn(async move {
+                    // Whoever is slow or gone is not our concern.
+                    let _ = timeout(METRICS_TIMEOUT, answer(stream, &*page)).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::debug!("nobody can ask for metrics now: {error}");
+                sleep(PROGRESS_INTERVAL).await;
+            }
+        }
+    }
+}
+
+/// One request, one answer.
+async fn answer(mut stream: TcpStream, page: &(impl Fn() -> String + ?Sized)) -> io::Result<()> {
+    let mut request = Vec::with_capacity(METRICS_REQUEST_BYTES_MAX);
+    let reply = loop {
+        if let Some(reply) = judge(&request) {
+            break reply;
+        }
+        let mut rest = (&mut stream).take((METRICS_REQUEST_BYTES_MAX - request.len()) as u64);
+        if rest.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    };
+    let (status, kind, body) = match reply {
+        Reply::Page { .. } => ("200 OK", OPEN_METRICS, page()),
+        Reply::Error(status) => (status, PLAIN, format!("{status}; the page is at /metrics\n")),
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nAllow: GET, HEAD\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let body = if matches!(reply, Reply::Page { head_only: true }) { "" } else { &body };
+    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await?;
+    stream.shutdown().await
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reply {
+    Page { head_only: bool },
+    Error(&'static str),
+}
+
+/// What to answer to a request; nothing until it is whole.
+fn judge(request: &[u8]) -> Option<Reply> {
+    let mut headers = [httparse::EMPTY_HEADER; METRICS_HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut headers);
+    match parsed.parse(request) {
+        Err(httparse::Error::TooManyHeaders) => {
+            return Some(Reply::Error("431 Request Header Fields Too Large"));
+        }
+        Err(_) => return Some(Reply::Error("400 Bad Request")),
+        Ok(httparse::Status::Partial) if request.len() >= METRICS_REQUEST_BYTES_MAX => {
+            return Some(Reply::Error("431 Request Header Fields Too Large"));
+        }
+        Ok(httparse::Status::Partial) => return None,
+        Ok(httparse::Status::Complete(_)) => {}
+    }
+    let path = parsed.path.unwrap_or_default();
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    Some(match (parsed.method, path) {
+        (Some(method @ ("GET" | "HEAD")), "/metrics") => Reply::Page { head_only: method == "HEAD" },
+        (Some("GET" | "HEAD"), _) => Reply::Error("404 Not Found"),
+        _ => Reply::Error("405 Method Not Allowed"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::PeerMisbehaved;
+
+    #[test]
+    fn every_end_of_a_session_is_counted() {
+        let counters = Counters::new(Arc::default());
+        let ends = [
+            End::Complete,
+            End::PeerLeft("".into()),
+            End::Away,
+            End::Misbehaved(PeerMisbehaved::UnknownFile(0)),
+            End::Forged(crate::wire::seal::SealError::Forged),
+            End::Lost(String::new()),
+            End::Exhausted(String::new()),
+            End::Stopped,
+        ];
+        ends.iter().for_each(|end| counters.session(end, &Counts::default()));
+        counters.sessions.add(result(&End::Complete, Exit::SomeFailed));
+        assert!(
+            counters.sessions.read().all(|(_, count)| count == 1),
+            "{:?}",
+            counters.sessions.read().collect::<Vec<_>>()
+        );
+    }
+}
+
+#[cfg(test)]
+mod scrape_tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_request_for_the_page_gets_it() {
+        let page = Some(Reply::Page { head_only: false });
+        assert_eq!(judge(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"), page);
+        assert_eq!(judge(b"GET /metrics?x=1 HTTP/1.0\r\n\r\n"), page);
+        assert_eq!(judge(b"HEAD /metrics HTTP/1.1\r\n\r\n"), Some(Reply::Page { head_only: true }));
+        for partial in [&b""[..], b"GET /metr", b"GET /metrics HTTP/1.1\r\nHost: a\r\n"] {
+            assert_eq!(judge(partial), None);
+        }
+        let refused = |request: &[u8]| match judge(request) {
+            Some(Reply::Error(status)) => status[..3].parse::<u16>().unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(b"GET / HTTP/1.1\r\n\r\n"), 404);
+        assert_eq!(refused(b"GET /metrics/../etc HTTP/1.1\r\n\r\n"), 404);
+        assert_eq!(refused(b"POST /metrics HTTP/1.1\r\n\r\n"), 405);
+        assert_eq!(refused(b"\x16\x03\x01\0\0"), 400);
+        assert_eq!(refused(b"GET /metrics HTTP/9\r\n\r\n"), 400);
+        let long = [b"GET /metrics HTTP/1.1\r\nA: ", &vec![b'a'; METRICS_REQUEST_BYTES_MAX][..]].concat();
+        assert_eq!(refused(&long), 431);
+        let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(METRICS_HEADERS_MAX + 1));
+        assert_eq!(refused(many.as_bytes()), 431);
+    }
+}

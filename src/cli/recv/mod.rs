@@ -1,0 +1,210 @@
+//! `lanx recv`.
+
+mod banner;
+mod clean;
+mod metrics;
+pub mod reload;
+mod report;
+pub mod systemd;
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
+use tokio::sync::mpsc;
+
+use super::args::{LISTEN_DEFAULT, RecvArgs, Verify};
+use super::error::Failure;
+use super::exit::Exit;
+use super::send::stdin;
+use super::signals::{Asked, Requests};
+use super::ui::out::Audience;
+use super::ui::{events, out};
+use super::{credentials, signals};
+use crate::net::tcp::listen::{listen, listen_everywhere};
+use crate::server::accept::{Manner, ServeOptions, serve};
+use crate::server::stats::Ledger;
+use crate::session::Diligence;
+use crate::store::{Destination, Existing, Output, Sink};
+use crate::trust::policy::House;
+use banner::{invite, tell_who_may_come};
+use clean::clean;
+use metrics::{Counters, Page};
+use reload::{Keeper, Settings};
+use report::Doorman;
+
+pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
+    if args.to_stdout() {
+        check_stdout(args).map_err(|error| Failure::new(Exit::Usage, error))?;
+    }
+    if args.clean {
+        return clean(&args.dir);
+    }
+    let Opening { listeners, bound, metrics, house, shows_code, manner } = open(args, audience)?;
+    let to = manner.to.clone();
+    let ledger = Arc::new(Ledger::default());
+    let counters = Arc::new(Counters::new(ledger.clone()));
+    let doorman = Arc::new(Doorman::new(audience, to.clone(), shows_code, counters.clone()));
+    let asked = Arc::new(OnceLock::new());
+    let runtime = signals::runtime()?;
+    let served = runtime.block_on(async {
+        signals::survive_file_size_limit();
+        // Before anything is said: a script may answer the first line with a signal.
+        let requests = Requests::listen();
+        let (orders, to_hear) = mpsc::unbounded_channel();
+        let house = Arc::new(house);
+        invite(&to, &bound, audience);
+        tell_who_may_come(&house, shows_code, audience);
+        let announced = match args.no_announce {
+            true => None,
+            false => banner::announce(&listeners, house.own, audience),
+        };
+        let keeper = Keeper {
+            requests,
+            orders,
+            asked: asked.clone(),
+            grace: args.service.grace(),
+            ledger: ledger.clone(),
+            settings: Settings { house: house.clone(), args: args.clone(), audience },
+            announced,
+        };
+        tokio::spawn(keeper.keep());
+        if let Some(listener) = metrics {
+            publish(listener, counters, audience);
+        }
+        tokio::spawn(systemd::tell_status(ledger.clone()));
+        systemd::ready();
+        serve(listeners, manner, house, options(args), doorman.clone(), ledger, to_hear).await
+    });
+    signals::leave(runtime);
+    doorman.leave();
+    served.map_err(|error| Failure::new(Exit::Other, error))?;
+    let exit = exit(args, asked.get().copied(), doorman.result());
+    if audience.json && exit == Exit::Interrupted {
+        events::error(None, None, Exit::Interrupted, "interrupted", "start it again to receive more");
+    }
+    Ok(exit)
+}
+
+/// Whether one file can go to standard output: what is given besides makes sense with that, and somebody gets it.
+fn check_stdout(args: &RecvArgs) -> anyhow::Result<()> {
+    if let Some(flag) = args.against_stdout() {
+        bail!("`recv -` writes to standard output, and {flag} is for a folder; leave one of them out");
+    }
+    // What is written there would be lost, and its sender told that it arrived.
+    if stdin::was_closed(std::io::stdout().as_fd()) {
+        bail!(
+            "standard output is closed, or /dev/null as if it were, so what arrives would be lost; \
+             give it somewhere to go: lanx recv - > FILE"
+        );
+    }
+    Ok(())
+}
+
+/// All that has to be there before anybody is let in.
+struct Opening {
+    listeners: Vec<TcpListener>,
+    /// Where those listen.
+    bound: Vec<SocketAddr>,
+    metrics: Option<TcpListener>,
+    house: House,
+    shows_code: bool,
+    manner: Manner,
+}
+
+fn open(args: &RecvArgs, audience: Audience) -> Result<Opening, Failure> {
+    let listeners = listeners(args)?;
+    // Sockets that systemd hands over have to be taken before there are threads.
+    out::start();
+    let metrics = args.service.metrics.map(metrics::listen).transpose()?;
+    let (house, shows_code) = credentials::house(args.code_file.as_deref(), args.open, audience)?;
+    // Before anybody asks how many may be open.
+    signals::allow_many_files();
+    let manner = manner(args)?;
+    let bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
+    let bound = bound.map_err(|error| Failure::new(Exit::Other, error))?;
+    Ok(Opening { listeners, bound, metrics, house, shows_code, manner })
+}
+
+/// Where senders come: at the sockets that systemd holds for us, or at one of our own.
+fn listeners(args: &RecvArgs) -> Result<Vec<TcpListener>, Failure> {
+    let inherited = systemd::inherited()?;
+    if inherited.is_empty() {
+        let own = match args.listen {
+            Some(addr) => listen(addr),
+            None => listen_everywhere(LISTEN_DEFAULT.port()),
+        };
+        return Ok(vec![own.map_err(|error| Failure::new(Exit::Other, error))?]);
+    }
+    if args.listen.is_some() {
+        // Ignored it might leave a door open that was to be closed.
+        let text = "--listen cannot be used when systemd passes the sockets; leave out --listen, or the .socket unit";
+        return Err(Failure::new(Exit::Usage, anyhow!(text)));
+    }
+    Ok(inherited)
+}
+
+/// How transfers are received. Asked for again when settings were read again.
+pub(super) fn manner(args: &RecvArgs) -> Result<Manner, Failure> {
+    Ok(Manner {
+        to: Arc::new(destination(args)?),
+        patience: args.patience.timeout(),
+        diligence: Diligence { sync: args.sync, reread: args.verify == Verify::Reread },
+        delta: args.delta,
+    })
+}
+
+fn options(args: &RecvArgs) -> ServeOptions {
+    ServeOptions {
+        once: args.once || args.to_stdout(),
+        // What was written cannot be taken back, so a sender that comes back could not go on.
+        retry_for: if args.to_stdout() { Duration::ZERO } else { args.patience.retry_for() },
+        transfers: args.max_transfers,
+    }
+}
+
+/// What to end with. A receiver that serves until it is told to end has done so; one that was to receive something, and has
+/// not, was interrupted.
+fn exit(args: &RecvArgs, asked: Option<Asked>, result: Option<Exit>) -> Exit {
+    let once = args.once || args.to_stdout();
+    match asked {
+        None => result.unwrap_or(Exit::Success),
+        Some(Asked::Leave) if !once => Exit::Success,
+        // A transfer that was parked counts as lost.
+        Some(Asked::Leave) => result.filter(|exit| *exit != Exit::Unreachable).unwrap_or(Exit::Interrupted),
+        Some(_) => Exit::Interrupted,
+    }
+}
+
+/// Tells Prometheus how it goes, and the user where.
+fn publish(listener: TcpListener, counters: Arc<Counters>, audience: Audience) {
+    if let Ok(addr) = listener.local_addr() {
+        audience.note(format_args!("metrics are at http://{addr}/metrics"));
+        if !addr.ip().to_canonical().is_loopback() {
+            tracing::warn!(
+                "everybody who can reach {addr} can read the metrics; 127.0.0.1 is for this machine alone"
+            );
+        }
+    }
+    let page = Page::new(counters);
+    tokio::spawn(metrics::serve(listener, move || page.text()));
+}
+
+fn destination(args: &RecvArgs) -> Result<Destination, Failure> {
+    if !args.to_stdout() {
+        let existing = match (args.overwrite || args.delta, args.rename) {
+            (_, true) => Existing::Rename,
+            (true, _) => Existing::Overwrite,
+            _ => Existing::Refuse,
+        };
+        let sink = Sink::open(&args.dir, existing).map_err(|error| Failure::new(Exit::Storage, error))?;
+        return Ok(Destination::Folder(if args.direct { sink.directly() } else { sink }));
+    }
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+    let stdout = stdout.map_err(|error| {
+        Failure::new(Exit::Storage, anyhow!("cannot write to standard output: {error}; see where it goes"))
+    })?;
+    Ok(Destination::Output(Arc::new(Output::new(stdout))))
+}

@@ -1,0 +1,265 @@
+//! What a receiver tells of those who come: who is let in or sent away, and how each session goes.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::time::sleep_until;
+
+use super::banner::tell_code;
+use super::metrics::Counters;
+use crate::cli::credentials;
+use crate::cli::exit::Exit;
+use crate::cli::ui::events::{By, File, SessionEvents, Sum, Ticker};
+use crate::cli::ui::out::Audience;
+use crate::cli::ui::progress::{Shown, Who};
+use crate::cli::ui::summary::{Counts, Tally};
+use crate::cli::ui::{events, progress};
+use crate::limits::{REFUSALS_SHOWN_MAX, REFUSALS_WINDOW};
+use crate::server::events::{Caller, Receptionist, SessionWatch};
+use crate::session::{End, FileReport, FileStatus, Observer, Progress};
+use crate::store::{Destination, Output};
+use crate::trust::code::Code;
+use crate::trust::fingerprint::Fingerprint;
+use crate::units;
+
+/// Stands at the door and tells the user who comes.
+pub struct Doorman {
+    audience: Audience,
+    to: Arc<Destination>,
+    /// Whether the code is on the screen.
+    shows_code: bool,
+    refusals: Arc<Mutex<Refusals>>,
+    /// Sessions so far; a number for each.
+    sessions: AtomicU64,
+    /// How the first transfer ended, for `--once`.
+    result: Arc<Mutex<Option<Exit>>>,
+    counters: Arc<Counters>,
+}
+
+/// Tells of those who were refused, but not of each of a flood.
+#[derive(Default)]
+struct Refusals {
+    /// When the current [`REFUSALS_WINDOW`] began, and how many it has seen that were told of or are still to be.
+    since: Option<Instant>,
+    seen: u32,
+}
+
+impl Refusals {
+    /// Tells of one, or counts it. Returns when to tell how many were counted, where this is the first of them.
+    fn tell(&mut self, now: Instant, text: std::fmt::Arguments<'_>) -> Option<Instant> {
+        let since = match self.since.filter(|since| now.duration_since(*since) < REFUSALS_WINDOW) {
+            Some(since) => since,
+            None => {
+                self.tell_rest();
+                *self = Refusals { since: Some(now), seen: 0 };
+                now
+            }
+        };
+        self.seen += 1;
+        if self.seen <= REFUSALS_SHOWN_MAX {
+            tracing::warn!("{text}");
+        }
+        (self.seen == REFUSALS_SHOWN_MAX + 1).then(|| since + REFUSALS_WINDOW)
+    }
+
+    /// Tells how many were counted and not told of.
+    fn tell_rest(&mut self) {
+        let rest = self.seen.saturating_sub(REFUSALS_SHOWN_MAX);
+        if rest > 0 {
+            tracing::warn!("refused {rest} more");
+        }
+        self.seen -= rest;
+    }
+}
+
+/// Tells the user how one session goes.
+struct Watch {
+    who: Who,
+    audience: Audience,
+    to: Arc<Destination>,
+    connections: u8,
+    tally: Tally,
+    started: Instant,
+    progress: Arc<Progress>,
+    /// Dropped at the end of the session.
+    followers: Mutex<Option<(Shown, Option<Ticker>)>>,
+    events: Option<Arc<SessionEvents>>,
+    result: Arc<Mutex<Option<Exit>>>,
+    counters: Arc<Counters>,
+}
+
+impl Doorman {
+    pub fn new(
+        audience: Audience,
+        to: Arc<Destination>,
+        shows_code: bool,
+        counters: Arc<Counters>,
+    ) -> Doorman {
+        Doorman {
+            audience,
+            to,
+            shows_code,
+            refusals: Arc::default(),
+            sessions: AtomicU64::new(0),
+            result: Arc::default(),
+            counters,
+        }
+    }
+
+    /// Tells of somebody who did not come in, or counts it, and sees to it that the count is told.
+    fn tell(&self, text: std::fmt::Arguments<'_>) {
+        let end = self.refusals.lock().tell(Instant::now(), text);
+        let Some(end) = end else { return };
+        let refusals = self.refusals.clone();
+        // Perhaps nobody comes after them with whom it could be told.
+        tokio::spawn(async move {
+            sleep_until(end.into()).await;
+            refusals.lock().tell_rest();
+        });
+    }
+
+    /// Tells at the end what there still is to tell.
+    pub fn leave(&self) {
+        self.refusals.lock().tell_rest();
+    }
+
+    /// How the first transfer ended, if one has.
+    pub fn result(&self) -> Option<Exit> {
+        *self.result.lock()
+    }
+}
+
+impl Receptionist for Doorman {
+    fn started(&self, caller: Caller, progress: Arc<Progress>) -> Arc<dyn SessionWatch> {
+        let Caller { ip: peer, name, connections, dry_run } = caller;
+        let who = Who { name, address: peer.to_string() };
+        let number = 1 + self.sessions.fetch_add(1, Ordering::Relaxed);
+        let events = self.audience.json.then(|| Arc::new(SessionEvents::new(Some(number), peer.to_string())));
+        let shown = progress::receives(&progress, who.clone(), self.audience);
+        let ticker = events.clone().map(|events| Ticker::follow(events, progress.clone(), None));
+        Arc::new(Watch {
+            who,
+            audience: self.audience,
+            to: self.to.clone(),
+            connections,
+            tally: if dry_run { Tally::of_dry_run() } else { Tally::default() },
+            started: Instant::now(),
+            progress,
+            followers: Mutex::new(Some((shown, ticker))),
+            events,
+            result: self.result.clone(),
+            counters: self.counters.clone(),
+        })
+    }
+
+    fn measured(&self, peer: IpAddr, bytes: u64, end: &End) {
+        let bytes = units::bytes(bytes);
+        match end {
+            End::Complete => {
+                self.audience.line(format_args!("{peer} ran a speed test ({bytes}); nothing was stored"));
+            }
+            end => tracing::warn!("{peer} began a speed test ({bytes}): {end}"),
+        }
+    }
+
+    fn refused(&self, peer: IpAddr, why: &str) {
+        self.tell(format_args!("refused {peer}: {why}"));
+    }
+
+    fn disconnected(&self, peer: IpAddr, why: &str) {
+        self.tell(format_args!("{peer} disconnected: {why}"));
+    }
+
+    fn paired(&self, peer: IpAddr, key: &Fingerprint) {
+        self.counters.paired();
+        self.audience.line(format_args!("paired with {peer} ({key}); from now on it needs no code"));
+        if self.audience.json {
+            credentials::tell_paired(&peer.to_string(), key, By::Code);
+        }
+    }
+
+    fn new_code(&self, code: &Code) {
+        if self.shows_code {
+            tell_code(
+                self.audience,
+                format_args!("three wrong codes were tried, so there is a new one: {}", code.reveal()),
+            );
+        }
+    }
+}
+
+impl Observer for Watch {
+    fn file(&self, report: &FileReport) {
+        self.tally.add(report);
+        self.counters.file(report);
+        if let Some(events) = &self.events {
+            events.start(None);
+            events.file(File::of(report));
+        }
+        match (&report.status, report.hash) {
+            (FileStatus::Failed(_), _) if self.reader_is_gone() => {}
+            (FileStatus::Failed(failure), _) => {
+                self.audience.error(format_args!("from {}: {}", self.who, failure.text))
+            }
+            (status, Some(hash)) => tracing::info!("{hash}  {} {status:?}", report.path),
+            (_, None) => {}
+        }
+    }
+
+    fn keeps_up(&self) -> bool {
+        self.events.is_none() || events::has_room()
+    }
+}
+
+impl SessionWatch for Watch {
+    fn ended(&self, end: &End) {
+        drop(self.followers.lock().take());
+        let counts = self.tally.counts();
+        self.counters.session(end, &counts);
+        let exit = Exit::of_broken(end);
+        // Those that `--once` interrupts end later and do not count; one that came back after a loss does.
+        let mut result = self.result.lock();
+        if result.is_none_or(|earlier| earlier == Exit::Unreachable) {
+            *result = Some(exit.unwrap_or_else(|| counts.exit()));
+        }
+        drop(result);
+        self.tell_end(end, &counts, Progress::get(&self.progress.written), self.started.elapsed());
+    }
+}
+
+impl Watch {
+    /// Whether whoever read our output has left. They know, and nobody else wants to hear of it.
+    fn reader_is_gone(&self) -> bool {
+        self.to.output().is_some_and(Output::reader_is_gone)
+    }
+
+    fn tell_end(&self, end: &End, counts: &Counts, crossed: u64, time: Duration) {
+        let summary = counts.summary(crossed, time, None);
+        if let Some(events) = &self.events {
+            events.start(None);
+        }
+        let Some(exit) = Exit::of_broken(end) else {
+            if let Some(events) = &self.events {
+                events.done(Sum::of(counts, crossed, time, self.connections));
+            }
+            if self.reader_is_gone() {
+                return;
+            }
+            let name = counts.only_name().map_or(String::new(), |name| format!("{name}: "));
+            return self.audience.line(format_args!("from {}: {name}{summary}", self.who));
+        };
+        let kept = match self.to.output() {
+            // A stream was under way.
+            None if self.progress.known().is_none() => "what had come of a stream was removed; send it again",
+            None => "unfinished files wait for the same command to be run again",
+            Some(_) => "what was written to standard output stands and is not all; start both again",
+        };
+        if let Some(events) = &self.events {
+            events.error(exit, &format!("{end}; {summary} before"), kept);
+        }
+        self.audience.error(format_args!("from {}: {end}; {summary} before; {kept}", self.who));
+    }
+}

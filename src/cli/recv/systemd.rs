@@ -1,0 +1,115 @@
+//! A receiver that systemd runs: the sockets that it holds for us, what it hears of us, and the journal.
+
+use std::env;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::anyhow;
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+use socket2::SockRef;
+use tokio::time::interval;
+use tracing::Level;
+
+use crate::cli::error::Failure;
+use crate::cli::exit::Exit;
+use crate::limits::STATUS_INTERVAL;
+use crate::server::stats::Ledger;
+use crate::units;
+
+/// The sockets that we were started with (`LISTEN_FDS` of sd_listen_fds(3)); none where somebody else started us. To be
+/// called before there are threads: it takes the variables from the environment.
+pub fn inherited() -> Result<Vec<TcpListener>, Failure> {
+    let mut inherited = ListenFd::from_env();
+    (0..inherited.len()).map(|at| listening(inherited.take_tcp_listener(at), at)).collect()
+}
+
+fn listening(taken: io::Result<Option<TcpListener>>, at: usize) -> Result<TcpListener, Failure> {
+    let wrong = |what: String| {
+        let number = at + 1;
+        let advice = "a .socket unit for lanx has nothing but ListenStream=, each with a port";
+        Failure::new(Exit::Usage, anyhow!("the inherited socket {number} cannot be used: {what}; {advice}"))
+    };
+    let listener = taken.map_err(|error| wrong(error.to_string()))?;
+    let listener = listener.ok_or_else(|| wrong("it is not there".into()))?;
+    if !SockRef::from(&listener).is_listener().unwrap_or_default() {
+        return Err(wrong("nobody can connect to it".into()));
+    }
+    listener.set_nonblocking(true).map_err(|error| wrong(error.to_string()))?;
+    Ok(listener)
+}
+
+/// Whether somebody hears what we tell about ourselves.
+fn is_followed() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some()
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    // The transfers do not depend on it.
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!("the service manager does not hear: {error}");
+    }
+}
+
+/// Senders may come.
+pub fn ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+/// Settings are being read again, until [`ready`].
+pub fn reloading() {
+    if is_followed()
+        && let Ok(now) = NotifyState::monotonic_usec_now()
+    {
+        notify(&[NotifyState::Reloading, now]);
+    }
+}
+
+/// Nobody is let in any more.
+pub fn stopping() {
+    notify(&[NotifyState::Stopping]);
+}
+
+/// Tells, for `systemctl status`, how many are here, whenever that has changed.
+pub async fn tell_status(ledger: Arc<Ledger>) {
+    if !is_followed() {
+        return;
+    }
+    let mut tick = interval(STATUS_INTERVAL);
+    let mut told = None;
+    loop {
+        tick.tick().await;
+        let present = ledger.read().1;
+        let now = (present.sessions, present.waiting);
+        if told.replace(now) != Some(now) {
+            let sessions = units::count(now.0 as u64, "transfer");
+            let status = format!("{sessions} under way, {} waiting", now.1);
+            notify(&[NotifyState::Status(&status)]);
+        }
+    }
+}
+
+/// Whether standard error is the journal's (`JOURNAL_STREAM` of systemd.exec(5)), which has the time of each line, and
+/// from whom it is, by itself.
+pub fn in_journal() -> bool {
+    static JOURNAL: OnceLock<bool> = OnceLock::new();
+    *JOURNAL.get_or_init(|| {
+        let Ok(stream) = env::var("JOURNAL_STREAM") else { return false };
+        let Some((device, inode)) = stream.split_once(':') else { return false };
+        rustix::fs::fstat(io::stderr().as_fd())
+            .is_ok_and(|stat| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
+    })
+}
+
+/// What stands before a line on standard error: for the journal its level (sd-daemon(3)), for others who says it.
+pub fn mark(level: Level) -> &'static str {
+    match level {
+        _ if !in_journal() => "lanx: ",
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
+    }
+}

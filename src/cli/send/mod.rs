@@ -1,0 +1,290 @@
+//! `lanx send`.
+
+mod many;
+mod pick;
+mod report;
+pub mod stdin;
+pub mod targets;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+
+use super::args::SendArgs;
+use super::credentials::{Acquaintances, Introduction};
+use super::error::Failure;
+use super::exit::Exit;
+use super::ui::events::Ticker;
+use super::ui::out::Audience;
+use super::ui::progress::Who;
+use super::ui::{out, progress as display};
+use super::{credentials, signals};
+use crate::client::transfer::{Connections, SendError, Transfer, send};
+use crate::limits::{SURVEY_AFTER, WORKER_STACK_BYTES};
+use crate::name::Name;
+use crate::net::address::Peer;
+use crate::os::direct::Direct;
+use crate::session::sender::rate_limit::Pace;
+use crate::session::{Observer, Progress};
+use crate::source::{Excludes, Feed, Options, Root, SourceError, Survey, Trouble};
+use crate::wire::message::Wishes;
+use many::{Company, Told};
+use pick::pick;
+use report::{Reporter, broken};
+use targets::{no_host, split};
+
+/// How to send, to each receiver alike.
+#[derive(Clone)]
+pub(super) struct Manner {
+    connections: Option<u8>,
+    max_connections: u8,
+    dry_run: bool,
+    pace: Option<Arc<Pace>>,
+    patience: Duration,
+    retry_for: Duration,
+}
+
+/// One receiver, and what it gets.
+pub(super) struct Errand {
+    pub reporter: Arc<Reporter>,
+    pub feed: Feed,
+    /// The size of all that is sent, where it is known.
+    pub total: Option<u64>,
+    pub progress: Arc<Progress>,
+    pub introduction: Introduction,
+    pub manner: Manner,
+    /// Its part in what all receivers do together, where there are several.
+    pub company: Option<Company>,
+}
+
+pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
+    out::start();
+    let (peers, paths) = split(args)?;
+    if peers.is_empty() && !credentials::can_ask() {
+        return Err(no_host(&args.paths_and_host));
+    }
+    let streamed = stdin::name(args, &paths, peers.len())?;
+    let wishes = Wishes { dry_run: args.what.dry_run, delta: args.delta, measure: false };
+    // While Ctrl-C still ends the program by itself: a pipe with a code may keep one waiting.
+    let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
+    let runtime = signals::runtime()?;
+    let sent = runtime.block_on(deliver(args, peers, &paths, streamed, introduction, audience));
+    signals::leave(runtime);
+    sent
+}
+
+/// Finds the receivers and sends to each, unless Ctrl-C comes, whenever that is.
+async fn deliver(
+    args: &SendArgs,
+    mut peers: Vec<Peer>,
+    paths: &[PathBuf],
+    streamed: Option<Name>,
+    introduction: Introduction,
+    audience: Audience,
+) -> Result<Exit, Failure> {
+    let stop = signals::interrupted(audience);
+    tokio::pin!(stop);
+    let picks = peers.is_empty();
+    tokio::select! {
+        found = find(args, &mut peers) => found?,
+        () = &mut stop => {
+            if picks {
+                // The question stands there without a line end.
+                out::ask("\n");
+            }
+            return Err(interrupted());
+        }
+    }
+    let what = &args.what;
+    let told = (peers.len() > 1).then(Arc::<Told>::default);
+    let report = |peer| Arc::new(Reporter::new(peer, audience, what.dry_run, told.clone()));
+    let reporters: Vec<Arc<Reporter>> = peers.iter().map(report).collect();
+    let (feeds, total) = feeds(args, paths, streamed, &reporters)?;
+    if feeds.is_empty() {
+        return Ok(Exit::gravest(reporters.iter().map(|reporter| reporter.nothing())));
+    }
+    let errands = errands(args, reporters, feeds, total, &introduction);
+    set_off(errands, stop, audience).await
+}
+
+/// What is to be done for each receiver.
+fn errands(
+    args: &SendArgs,
+    reporters: Vec<Arc<Reporter>>,
+    feeds: Vec<Feed>,
+    total: Option<u64>,
+    introduction: &Introduction,
+) -> Vec<Errand> {
+    let manner = Manner {
+        connections: args.connections,
+        max_connections: args.max_connections,
+        dry_run: args.what.dry_run,
+        pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
+        patience: args.patience.timeout(),
+        retry_for: args.patience.retry_for(),
+    };
+    let progress: Vec<Arc<Progress>> = feeds.iter().map(|_| Arc::default()).collect();
+    feeds.first().inspect(|feed| start(feed, total, &progress));
+    let errands = reporters.into_iter().zip(feeds).zip(progress).map(|((reporter, feed), progress)| Errand {
+        reporter,
+        feed,
+        total,
+        progress,
+        introduction: introduction.clone(),
+        manner: manner.clone(),
+        company: None,
+    });
+    errands.collect()
+}
+
+async fn set_off(
+    mut errands: Vec<Errand>,
+    stop: impl Future<Output = ()>,
+    audience: Audience,
+) -> Result<Exit, Failure> {
+    match errands.pop() {
+        Some(last) if errands.is_empty() => {
+            let peer = last.reporter.peer.clone();
+            transfer(last, stop).await.map_err(|failure| failure.about(peer))
+        }
+        last => {
+            errands.extend(last);
+            Ok(many::run(errands, stop, audience).await)
+        }
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent; run it again to send"))
+}
+
+/// Finds out where the receivers are that only this network knows, and has the user pick one if none was named.
+async fn find(args: &SendArgs, peers: &mut Vec<Peer>) -> Result<(), Failure> {
+    if !peers.is_empty() {
+        // Where the host stands before the file, what stands last is no name to look for.
+        if args.to.is_empty() && peers.iter().any(|peer| Path::new(&peer.host).exists()) {
+            return Ok(());
+        }
+        return targets::find(peers).await;
+    }
+    peers.push(pick(&Acquaintances::load()?).await?);
+    Ok(())
+}
+
+/// What each receiver gets, if anything can be sent, and the size of that where it is known.
+fn feeds(
+    args: &SendArgs,
+    paths: &[PathBuf],
+    streamed: Option<Name>,
+    reporters: &[Arc<Reporter>],
+) -> Result<(Vec<Feed>, Option<u64>), Failure> {
+    let what = &args.what;
+    let excludes = Excludes::new(&what.exclude_from, &what.exclude)
+        .map_err(|error| Failure::new(Exit::Usage, anyhow!("what to exclude: {error}")))?;
+    if let Some(name) = streamed {
+        return Ok((vec![stdin::feed(name)?], None));
+    }
+    let roots = inspect(paths, reporters);
+    if roots.is_empty() {
+        return Ok((Vec::new(), None));
+    }
+    let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
+    let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
+    let direct = args.direct.then(Direct::new);
+    let options = Options { follow: what.follow, archive: what.archive, excludes, direct };
+    let feed = |_| Feed::new(roots.clone(), options.clone());
+    Ok((reporters.iter().map(feed).collect(), total))
+}
+
+/// What can be offered of what the user named. Each receiver misses the rest.
+fn inspect(paths: &[PathBuf], reporters: &[Arc<Reporter>]) -> Vec<Root> {
+    let told = |error| {
+        let trouble = match error {
+            SourceError::NotRegular { path, what } => Trouble::Skipped { path, what },
+            error => Trouble::Failed(error),
+        };
+        reporters.iter().for_each(|reporter| reporter.unsent(&trouble));
+    };
+    paths.iter().filter_map(|path| Root::inspect(path).map_err(told).ok()).collect()
+}
+
+/// Sends to one receiver.
+pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> Result<Exit, Failure> {
+    let Errand { reporter, feed, total, progress, mut introduction, manner, company } = errand;
+    let Reporter { peer, audience, events, .. } = &*reporter;
+    signals::survive_file_size_limit();
+    tokio::pin!(stop);
+    let chunks = feed.chunks();
+    let Manner { connections, max_connections, .. } = manner;
+    let wanted = |round_trip| Connections::wanted(chunks, connections, max_connections, round_trip);
+    let entered = async {
+        let link = introduction.enter(peer, wanted, *audience).await;
+        match &company {
+            Some(company) => company.begin(peer, link).await,
+            None => link,
+        }
+    };
+    let link = tokio::select! {
+        link = entered => link?,
+        () = &mut stop => return Err(interrupted()),
+    };
+    let started = Instant::now();
+    let ticker = events.as_ref().map(|events| {
+        events.start(Some(link.addr));
+        Ticker::follow(events.clone(), progress.clone(), total)
+    });
+    let who = company.as_ref().map(|_| Who { name: None, address: peer.to_string() });
+    let shown = display::sends(&progress, total, who, *audience);
+    let Manner { dry_run, pace, patience, retry_for, .. } = manner;
+    let transfer = Transfer {
+        feed,
+        dry_run,
+        pace,
+        shared: company.map(|company| company.reads),
+        observer: reporter.clone(),
+        progress: progress.clone(),
+        patience,
+        retry_for,
+    };
+    let again = async |session| introduction.try_to_enter(peer, Some(session), wanted, *audience).await;
+    let result = send(link, transfer, again, stop).await;
+    drop((shown, ticker));
+    let outcome = result.map_err(|error| match error {
+        SendError::Enter(error) => Failure::new(credentials::exit(&error), error),
+        error @ (SendError::Thread(_) | SendError::Walk) => Failure::new(Exit::Other, error),
+    })?;
+    if let Some(exit) = Exit::of_broken(&outcome.end) {
+        let total = total.or_else(|| progress.whole(false));
+        return Err(Failure::new(exit, broken(peer, &outcome, progress.arrived(), total)));
+    }
+    Ok(reporter.done(progress.crossed(), started.elapsed(), &outcome))
+}
+
+// How much there is to send in all, where only a walk through folders can tell: a second walk, which waits for nothing and so
+// is far ahead of the one that offers.
+
+/// Tells `progress`, one for each receiver, how much there is in `feed`: at once where that is known, and otherwise after a walk
+/// that begins when the transfer has lasted for [`SURVEY_AFTER`].
+pub fn start(feed: &Feed, total: Option<u64>, progress: &[Arc<Progress>]) {
+    if let Some(total) = total {
+        return progress.iter().for_each(|one| one.expect(total));
+    }
+    let Some(survey) = feed.survey() else { return };
+    let progress: Vec<Weak<Progress>> = progress.iter().map(Arc::downgrade).collect();
+    let builder = thread::Builder::new().name("survey".into()).stack_size(4 * WORKER_STACK_BYTES);
+    // Nobody waits for it: it ends with the transfers, or with the program.
+    if let Err(error) = builder.spawn(move || look_ahead(survey, &progress)) {
+        tracing::info!("nobody can look ahead for how much there is: {error}");
+    }
+}
+
+fn look_ahead(survey: Survey, progress: &[Weak<Progress>]) {
+    thread::sleep(SURVEY_AFTER);
+    let over = || progress.iter().all(|one| one.strong_count() == 0);
+    if let Some(bytes) = survey.bytes(over) {
+        progress.iter().filter_map(Weak::upgrade).for_each(|one| one.expect(bytes));
+    }
+}

@@ -1,0 +1,186 @@
+//! What a sender tells of each file and of the end.
+
+use std::fmt::Display;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use super::many::Told;
+use crate::cli::exit::Exit;
+use crate::cli::ui::events::{File, SessionEvents, Status, Sum};
+use crate::cli::ui::out::Audience;
+use crate::cli::ui::summary::Tally;
+use crate::cli::ui::{events, summary};
+use crate::client::transfer::SendOutcome;
+use crate::limits::LIMIT_TOLD_AFTER;
+use crate::net::address::Peer;
+use crate::session::{End, FileReport, FileStatus, Observer};
+use crate::source::Trouble;
+use crate::units;
+use crate::wire::message::Cause;
+
+/// Tells the user about each file and counts it.
+pub struct Reporter {
+    pub peer: Peer,
+    tally: Tally,
+    pub audience: Audience,
+    dry_run: bool,
+    pub events: Option<Arc<SessionEvents>>,
+    /// What was said already, where there are several receivers.
+    told: Option<Arc<Told>>,
+}
+
+impl Reporter {
+    pub fn new(peer: &Peer, audience: Audience, dry_run: bool, told: Option<Arc<Told>>) -> Reporter {
+        let events = audience.json.then(|| Arc::new(SessionEvents::new(None, peer.to_string())));
+        let tally = if dry_run { Tally::of_dry_run() } else { Tally::default() };
+        Reporter { peer: peer.clone(), tally, audience, dry_run, events, told }
+    }
+
+    /// A line of result, with the receiver that it is about where there are several.
+    fn line(&self, text: impl Display) {
+        match &self.told {
+            Some(_) => self.audience.line(format_args!("{}: {text}", self.peer)),
+            None => self.audience.line(text),
+        }
+    }
+
+    /// Something that is as true of every receiver: told once.
+    fn error_here(&self, text: impl Display) {
+        let text = text.to_string();
+        if self.told.as_ref().is_none_or(|told| told.is_new(&text)) {
+            self.audience.error(text);
+        }
+    }
+
+    /// Files that the user named each get a line, as `b3sum` would print it; those in folders are too many for that.
+    fn success(&self, report: &FileReport) {
+        let FileReport { path, hash: Some(hash), named, .. } = report else { return };
+        let what = match &report.status {
+            FileStatus::Identical => " (already there)".into(),
+            FileStatus::Renamed(new) => format!(" (stored as {new})"),
+            _ => String::new(),
+        };
+        if !*named {
+            tracing::info!("{}: {hash}  {path}{what}", self.peer);
+            return;
+        }
+        let line = format!("{hash}  {path}");
+        match &self.told {
+            None => self.audience.line(line + &what),
+            Some(told) => {
+                if told.is_new(&line) {
+                    self.audience.line(line);
+                }
+                if !what.is_empty() {
+                    self.line(format_args!("{path}{what}"));
+                }
+            }
+        }
+    }
+
+    /// Tells how it all went, and the exit code.
+    pub fn done(&self, crossed: u64, time: Duration, outcome: &SendOutcome) -> Exit {
+        let counts = self.tally.counts();
+        let SendOutcome { connections, accounts, in_order, .. } = outcome;
+        if let Some(events) = &self.events {
+            events.done(Sum::of(&counts, crossed, time, *connections).with(accounts.as_ref()));
+        }
+        let mut summary = counts.summary(crossed, time, Some(*connections));
+        // A short one is over before anything has shown.
+        let verdict =
+            accounts.filter(|_| time >= LIMIT_TOLD_AFTER).and_then(|accounts| accounts.bottleneck());
+        if let Some(verdict) = verdict {
+            summary += &format!("; {}", summary::sentence(verdict, *in_order));
+        }
+        self.line(summary);
+        counts.exit()
+    }
+
+    /// Tells that there was nothing to send.
+    pub fn nothing(&self) -> Exit {
+        let counts = self.tally.counts();
+        if let Some(events) = &self.events {
+            events.done(Sum::of(&counts, 0, Duration::ZERO, 0));
+        }
+        counts.exit()
+    }
+}
+
+impl Observer for Reporter {
+    fn file(&self, report: &FileReport) {
+        self.tally.add(report);
+        if let Some(events) = &self.events {
+            events.file(File::of(report));
+        }
+        let (audience, path) = (self.audience, &report.path);
+        match &report.status {
+            FileStatus::Failed(failure) if failure.cause == Cause::Source => self.error_here(&failure.text),
+            // Paths in it are those of the other machine.
+            FileStatus::Failed(failure) => audience.error(format_args!("at {}: {}", self.peer, failure.text)),
+            FileStatus::Wanted => self.line(format_args!("would be sent: {path}")),
+            FileStatus::Identical if self.dry_run => self.line(format_args!("already there: {path}")),
+            _ => self.success(report),
+        }
+    }
+
+    fn unsent(&self, trouble: &Trouble) {
+        self.tally.add_trouble(trouble);
+        self.error_here(trouble);
+        if let Some(events) = &self.events {
+            let status = match trouble {
+                Trouble::Failed(_) => Status::Failed,
+                Trouble::Skipped { .. } => Status::Skipped,
+            };
+            events.file(File::not_offered(
+                trouble.path().as_os_str().as_bytes(),
+                status,
+                trouble.to_string(),
+            ));
+        }
+    }
+
+    fn keeps_up(&self) -> bool {
+        self.events.is_none() || events::has_room()
+    }
+
+    fn lost(&self, end: &End, retry_for: Duration) {
+        if let Some(events) = &self.events {
+            events.lost(&end.to_string(), retry_for);
+        }
+        let seconds = retry_for.as_secs();
+        self.audience.error(format_args!("lost {}: {end}; retrying for up to {seconds} s", self.peer));
+    }
+}
+
+/// What to tell of a session that did not come to its end.
+pub fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: Option<u64>) -> anyhow::Error {
+    let SendOutcome { end, addr, in_order, reads_once, .. } = outcome;
+    let of_all = total.map_or(String::new(), |total| format!(" of {}", units::bytes(total)));
+    let progress = format!("{}{of_all} had arrived", units::bytes(arrived));
+    let again = match (in_order, reads_once) {
+        (false, false) if matches!(end, End::PeerLeft(_)) => {
+            "start `lanx recv` there if it has ended, then run the same command again to go on"
+        }
+        (false, false) => "run the same command again to go on",
+        // What it wrote to its standard output stands.
+        (true, false) => "start the receiver anew, then run the same command again",
+        (false, true) => "what was read of standard input is gone, so run what writes to it once more, too",
+        (true, true) => "start the receiver anew, then this command with what writes to its standard input",
+    };
+    match end {
+        End::Stopped => anyhow!("interrupted; {progress}; {again}"),
+        End::PeerLeft(text) => anyhow!("{peer} gave up: {text}; {progress}; {again}"),
+        End::Away => anyhow!("{peer} ({addr}) is being stopped or restarted; {progress}; {again}"),
+        End::Lost(reason) => anyhow!("lost {peer} ({addr}): {reason}; {progress}; {again}"),
+        End::Silent(time) => {
+            let seconds = time.as_secs();
+            anyhow!(
+                "{peer} ({addr}) has said nothing for {seconds} s; is it frozen or unplugged? {progress}; {again}"
+            )
+        }
+        end => anyhow!("sending to {peer} ({addr}) failed: {end}; {progress}; {again}"),
+    }
+}

@@ -1,0 +1,145 @@
+//! Who gets what: the hosts and the paths that a command line names.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+
+use crate::cli::args::SendArgs;
+use crate::cli::error::Failure;
+use crate::cli::exit::Exit;
+use crate::limits::RECEIVERS_MAX;
+use crate::name::Escaped;
+use crate::net::address::Peer;
+use crate::net::discovery::locate;
+use crate::source::name_of;
+
+fn usage(error: anyhow::Error) -> Failure {
+    Failure::new(Exit::Usage, error)
+}
+
+/// The receivers, and what to send to each of them. Without `--to` the last argument is the host. No receivers: the user
+/// named none, and all arguments are there as files or folders.
+pub fn split(args: &SendArgs) -> Result<(Vec<Peer>, Vec<PathBuf>), Failure> {
+    let arguments = &args.paths_and_host;
+    let (peers, paths) = if args.to.is_empty() && name_no_host(arguments) {
+        (Vec::new(), &arguments[..])
+    } else if args.to.is_empty() {
+        let (host, paths) = arguments
+            .split_last()
+            .filter(|(_, paths)| !paths.is_empty())
+            .ok_or_else(|| no_host(arguments))?;
+        (vec![peer(host, "the last argument is the host")?], paths)
+    } else {
+        let peers: Result<Vec<Peer>, Failure> =
+            args.to.iter().map(|host| peer(host, "--to takes a host")).collect();
+        let peers = peers?;
+        check_hosts(&peers)?;
+        check_last(arguments)?;
+        (peers, &arguments[..])
+    };
+    let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+    check_names(&paths)?;
+    Ok((peers, paths))
+}
+
+/// Whether all arguments are there as files or folders. An address is a host, whatever files there are.
+fn name_no_host(arguments: &[OsString]) -> bool {
+    let is_address = |text: &str| text.parse::<Peer>().is_ok_and(|peer| peer.host.parse::<IpAddr>().is_ok());
+    let last = arguments.last().and_then(|last| last.to_str());
+    !(arguments.len() > 1 && last.is_some_and(is_address))
+        && arguments.iter().all(|argument| Path::new(argument).symlink_metadata().is_ok())
+}
+
+/// That no receiver is named, and what to type.
+pub fn no_host(arguments: &[OsString]) -> Failure {
+    let is_host = |text: &&str| *text != "-" && text.parse::<Peer>().is_ok();
+    match arguments {
+        [only] if only == "-" => {
+            usage(anyhow!("no host was given; name it last: lanx send - HOST --name NAME"))
+        }
+        [only] if Path::new(only).symlink_metadata().is_err() => {
+            let shown = Escaped::path(Path::new(only));
+            usage(anyhow!("{shown}: no such file, and no host was given; name both: lanx send FILE HOST"))
+        }
+        [_, .., last] if last.to_str().is_some_and(|text| is_host(&text)) => {
+            let last = Escaped::path(Path::new(last));
+            usage(anyhow!(
+                "{last} is a file here, so no host is named, and without a terminal nobody can pick one; if it is a host, say --to {last}"
+            ))
+        }
+        _ => usage(anyhow!(
+            "no host is named, and without a terminal nobody can pick one; give it last, lanx send FILE HOST (`lanx list` shows the \
+             receivers that answer, `lanx send --help` tells more)"
+        )),
+    }
+}
+
+pub(crate) fn peer(host: &OsStr, rule: &str) -> Result<Peer, Failure> {
+    let shown = Escaped::path(Path::new(host)).to_string();
+    host.to_str()
+        .ok_or_else(|| usage(anyhow!("{rule}, and '{shown}' is none")))?
+        .parse()
+        .map_err(|error| usage(anyhow!("{rule}, and '{shown}' is none: {error}")))
+}
+
+/// Finds out where those are that only this network knows.
+pub(crate) async fn find(peers: &mut [Peer]) -> Result<(), Failure> {
+    locate(peers).await.map_err(|error| {
+        let peer = error.peer().clone();
+        Failure::new(Exit::Unreachable, error).about(peer)
+    })
+}
+
+/// A receiver that is named twice is a mistake: it would get everything twice.
+fn check_hosts(peers: &[Peer]) -> Result<(), Failure> {
+    if peers.len() > RECEIVERS_MAX {
+        let n = peers.len();
+        return Err(usage(anyhow!(
+            "{n} receivers are more than {RECEIVERS_MAX}; send to some of them first"
+        )));
+    }
+    let mut seen = HashMap::new();
+    for peer in peers {
+        if let Some(first) = seen.insert(peer.address(), peer) {
+            return Err(usage(if first == peer {
+                anyhow!("--to {peer} is there twice; name each receiver once")
+            } else {
+                anyhow!("--to {first} and --to {peer} are the same receiver; name it once")
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Whoever is used to naming the host last may do so beside `--to`.
+fn check_last(arguments: &[OsString]) -> Result<(), Failure> {
+    let Some(last) = arguments.last() else { return Ok(()) };
+    let is_there = Path::new(last).symlink_metadata().is_ok();
+    let is_host = |text: &&str| *text != "-" && text.parse::<Peer>().is_ok();
+    let Some(host) = last.to_str().filter(|text| !is_there && is_host(text)) else {
+        return Ok(());
+    };
+    Err(usage(anyhow!(
+        "there is no file {host}, and beside --to only files and folders are named; if it is a host, say --to {host}"
+    )))
+}
+
+/// Two paths that would arrive under one name are a mistake: one would replace the other.
+fn check_names(paths: &[PathBuf]) -> Result<(), Failure> {
+    let mut seen: HashMap<OsString, &Path> = HashMap::new();
+    for path in paths {
+        // What standard input is called is said elsewhere.
+        let Some(name) = name_of(path).filter(|name| name != "-") else { continue };
+        if let Some(first) = seen.insert(name, path) {
+            let (first, second) = (Escaped::path(first), Escaped::path(path));
+            let error = anyhow!(
+                "{first} and {second} have the same file name; send them one after the other, or rename one"
+            );
+            return Err(usage(error));
+        }
+    }
+    Ok(())
+}

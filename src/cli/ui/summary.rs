@@ -1,0 +1,280 @@
+//! What became of the files of a session, added up.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::cli::exit::Exit;
+use crate::name::Name;
+use crate::session::bottleneck::{Accounts, Bottleneck, Verdict};
+use crate::session::{FileReport, FileStatus, ReportKind};
+use crate::source::Trouble;
+use crate::units;
+use crate::wire::message::Cause;
+use crate::wire::stage_times::{Spent, Stage};
+
+/// Counts files and bytes by what became of them.
+#[derive(Default)]
+pub struct Tally {
+    counts: Mutex<Counts>,
+}
+
+/// The counts at one moment.
+#[derive(Clone, Default, Debug)]
+pub struct Counts {
+    /// Files that are in place, under whatever name, and their bytes; in a dry run those that would be.
+    pub arrived: u64,
+    pub bytes: u64,
+    /// Folders and links that are in place.
+    pub folders: u64,
+    pub links: u64,
+    /// Of all those, the files that were there before, and their bytes.
+    pub identical: u64,
+    identical_bytes: u64,
+    pub failed: u64,
+    /// Of the failed ones, folders and links.
+    failed_others: u64,
+    /// Pipes, sockets and devices.
+    pub skipped: u64,
+    /// The only name or the first of several that arrived.
+    first: Option<Name>,
+    /// Whether any of it was only wanted, for a dry run.
+    dry: bool,
+    storage: bool,
+    verification: bool,
+}
+
+impl Tally {
+    /// Of a dry run: all that arrives has been there already.
+    pub fn of_dry_run() -> Tally {
+        Tally { counts: Mutex::new(Counts { dry: true, ..Counts::default() }) }
+    }
+
+    pub fn add(&self, report: &FileReport) {
+        let mut counts = self.counts.lock();
+        let FileReport { path, kind, size, status, .. } = report;
+        match status {
+            FileStatus::Failed(failure) => {
+                counts.failed += 1;
+                counts.failed_others += u64::from(*kind != ReportKind::File);
+                counts.storage |= failure.cause == Cause::Storage;
+                counts.verification |= failure.cause == Cause::Verification;
+                return;
+            }
+            FileStatus::Wanted => counts.dry = true,
+            FileStatus::Renamed(name) if path.parent().is_none() => {
+                counts.first.get_or_insert_with(|| name.clone());
+            }
+            _ => {}
+        }
+        if path.parent().is_none() {
+            counts.first.get_or_insert_with(|| path.name());
+        }
+        match kind {
+            ReportKind::File => {
+                counts.arrived += 1;
+                let bytes = size.unwrap_or_default();
+                counts.bytes = counts.bytes.saturating_add(bytes);
+                if matches!(status, FileStatus::Identical) {
+                    counts.identical += 1;
+                    counts.identical_bytes = counts.identical_bytes.saturating_add(bytes);
+                }
+            }
+            ReportKind::Folder => counts.folders += 1,
+            ReportKind::Symlink | ReportKind::HardLink => counts.links += 1,
+        }
+    }
+
+    /// Something that could not even be offered.
+    pub fn add_trouble(&self, trouble: &Trouble) {
+        let mut counts = self.counts.lock();
+        match trouble {
+            Trouble::Failed(_) => counts.failed += 1,
+            Trouble::Skipped { .. } => counts.skipped += 1,
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts.lock().clone()
+    }
+}
+
+impl Counts {
+    /// What arrived, for a line about all of it: the name of the only file or folder at the top, or nothing.
+    pub fn only_name(&self) -> Option<&Name> {
+        let single = self.arrived + self.links == 1 && self.folders == 0;
+        self.first.as_ref().filter(|_| single)
+    }
+
+    /// The exit code of a session that came to its end: the gravest cause wins.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Counts { verification: true, .. } => Exit::Verification,
+            Counts { storage: true, .. } => Exit::Storage,
+            Counts { failed: 1.., .. } | Counts { skipped: 1.., .. } => Exit::SomeFailed,
+            _ => Exit::Success,
+        }
+    }
+
+    /// One line that says it all. `crossed` are the bytes that crossed the network.
+    pub fn summary(&self, crossed: u64, time: Duration, connections: Option<u8>) -> String {
+        let anything = self.arrived + self.folders + self.links > 0;
+        let mut text = match connections {
+            _ if anything => self.what(),
+            // A sender whose files all have an outcome.
+            Some(_) if self.failed + self.skipped == 0 => "there was nothing to send".into(),
+            _ => "nothing arrived".into(),
+        };
+        if let Some(there) = self.already_there(crossed) {
+            text += &format!(" ({there} already there)");
+        }
+        if self.dry {
+            text = format!("dry run, nothing was stored: {text}");
+        } else if anything {
+            text += &format!(" in {}", units::duration(time));
+            if crossed > 0 {
+                text += &format!(": {} ({})", units::rate(crossed, time), units::bit_rate(crossed, time));
+            }
+        }
+        if let Some(n) = connections.filter(|_| anything) {
+            text += &format!(" over {}", units::count(n.into(), "connection"));
+        }
+        text += if anything && !self.dry { ", verified" } else { "" };
+        match (self.failed, self.failed_others) {
+            (0, _) => {}
+            (n, 0) => text += &format!("; {} failed", units::count(n, "file")),
+            (n, _) => text += &format!("; {n} failed, not all of them files"),
+        }
+        if self.skipped > 0 {
+            text += &format!("; {} skipped", units::count(self.skipped, "special file"));
+        }
+        text
+    }
+
+    /// Files that were there, and bytes of others that were there in part, so that size, time and rate add up.
+    fn already_there(&self, crossed: u64) -> Option<String> {
+        let files = (self.identical > 0).then(|| match self.identical == self.arrived {
+            true => "all".into(),
+            false => units::count(self.identical, "file"),
+        });
+        let bytes = self.bytes.saturating_sub(self.identical_bytes).saturating_sub(crossed);
+        let bytes = (bytes > 0 && !self.dry && self.failed == 0).then(|| units::bytes(bytes));
+        match (files, bytes) {
+            (Some(files), Some(bytes)) => Some(format!("{files} and {bytes} of others")),
+            (files, bytes) => files.or(bytes),
+        }
+    }
+
+    /// `2 files, 1 folder, 3 links, 5 MiB`, without what there is none of.
+    fn what(&self) -> String {
+        let kinds = [(self.arrived, "file"), (self.folders, "folder"), (self.links, "link")];
+        let mut parts: Vec<String> =
+            kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| units::count(*n, what)).collect();
+        if self.arrived > 0 {
+            parts.push(units::bytes(self.bytes));
+        }
+        parts.join(", ")
+    }
+}
+
+// What a transfer was waiting for, in words and as JSON.
+
+/// One half of a sentence. `in_order`: the receiver writes to its standard output.
+pub fn sentence(verdict: Verdict, in_order: bool) -> String {
+    let percent = (u32::from(verdict.share) + 5) / 10;
+    let (who, did) = match verdict.bottleneck {
+        Bottleneck::Limit => ("--limit", "chunks waited for their turn"),
+        Bottleneck::Source => ("the source", "it was being read"),
+        Bottleneck::SenderCpu => ("the sender's CPU", "it was busy"),
+        Bottleneck::Network => ("the network", "both ends waited for it"),
+        Bottleneck::ReceiverCpu => ("the receiver's CPU", "it was busy"),
+        Bottleneck::Destination if in_order => {
+            ("whoever reads the receiver's output", "it was being written")
+        }
+        Bottleneck::Destination => ("the receiver's disk", "it was being written or read"),
+    };
+    format!("limited by {who} ({did} {percent} % of the time)")
+}
+
+/// The same for a script.
+#[derive(Serialize)]
+pub struct LimitReport {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<Limit>,
+    spent: Ends,
+}
+
+#[derive(Serialize)]
+struct Limit {
+    by: &'static str,
+    /// Of the time, from 0 to 1.
+    share: f64,
+}
+
+#[derive(Serialize)]
+struct Ends {
+    sender: Times,
+    receiver: Times,
+}
+
+/// Seconds, of all threads of one end together.
+#[derive(Serialize)]
+struct Times {
+    wait: f64,
+    limit: f64,
+    read: f64,
+    hash: f64,
+    seal: f64,
+    send: f64,
+    receive: f64,
+    open: f64,
+    write: f64,
+    /// Of the time of the machine's CPUs, from 0 to 1, and what of it was lanx's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    busy: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    busy_own: Option<f64>,
+}
+
+impl LimitReport {
+    pub fn of(accounts: &Accounts) -> LimitReport {
+        let limit = accounts.bottleneck().map(|Verdict { bottleneck, share }| Limit {
+            by: name(bottleneck),
+            share: f64::from(share) / 1000.0,
+        });
+        let spent = Ends { sender: Times::of(&accounts.sender), receiver: Times::of(&accounts.receiver) };
+        LimitReport { limit, spent }
+    }
+}
+
+fn name(bottleneck: Bottleneck) -> &'static str {
+    match bottleneck {
+        Bottleneck::Limit => "limit",
+        Bottleneck::Source => "source",
+        Bottleneck::SenderCpu => "sender_cpu",
+        Bottleneck::Network => "network",
+        Bottleneck::ReceiverCpu => "receiver_cpu",
+        Bottleneck::Destination => "destination",
+    }
+}
+
+impl Times {
+    fn of(spent: &Spent) -> Times {
+        // A microsecond is more than these clocks mean.
+        let seconds = |stage| (spent.of(stage) as f64 / 1e3).round() / 1e6;
+        Times {
+            wait: seconds(Stage::Wait),
+            limit: seconds(Stage::Limit),
+            read: seconds(Stage::Read),
+            hash: seconds(Stage::Hash),
+            seal: seconds(Stage::Seal),
+            send: seconds(Stage::Send),
+            receive: seconds(Stage::Receive),
+            open: seconds(Stage::Open),
+            write: seconds(Stage::Write),
+            busy: spent.busy.map(|busy| f64::from(busy.machine) / 1000.0),
+            busy_own: spent.busy.map(|busy| f64::from(busy.own) / 1000.0),
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! A sender's way in: reach the receiver, see who it is, and be let in by it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::io::{ReadHalf, WriteHalf, split};
+use tokio::net::TcpStream;
+use tokio::time::{interval, sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::transfer::Connections;
+use crate::limits::{
+    BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KNOCKS, QUEUE_NEWS_INTERVAL, RETRY_PAUSE_FIRST,
+};
+use crate::net::address::Peer;
+use crate::net::control::{MessageReader, MessageWriter};
+use crate::net::tcp::dial;
+use crate::net::tcp::dial::{ConnectError, Connected};
+use crate::os::background::aside;
+use crate::session::{End, PeerMisbehaved};
+use crate::trust::fingerprint::Fingerprint;
+use crate::trust::pairing::{ChannelBinding, Initiator, PairingError, Setting};
+use crate::trust::peer_store::PeerStoreError;
+use crate::trust::peers::KnownHost;
+use crate::trust::policy::{FirstSight, Standing, Visitor};
+use crate::trust::tls;
+use crate::wire::codec::Text;
+use crate::wire::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
+use crate::wire::seal::{Cipher, SessionSecret};
+
+pub(super) type Reader = MessageReader<ReadHalf<TlsStream<TcpStream>>>;
+pub(super) type Writer = MessageWriter<WriteHalf<TlsStream<TcpStream>>>;
+
+/// A session that the receiver has agreed to.
+pub struct Link {
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+    pub(super) secret: SessionSecret,
+    pub(super) session: SessionId,
+    pub(super) cipher: Cipher,
+    /// Data connections that were asked for, and how many of them there may be for now.
+    pub(super) wanted: Connections,
+    pub(super) share: u8,
+    pub addr: SocketAddr,
+    /// How long the TCP handshake took.
+    pub round_trip: Duration,
+    pub receiver: Fingerprint,
+    pub acquaintance: Acquaintance,
+}
+
+impl Link {
+    /// How the data connections are sealed.
+    pub fn cipher(&self) -> Cipher {
+        self.cipher
+    }
+}
+
+/// How sender and receiver came to trust each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acquaintance {
+    /// They did before.
+    Old,
+    /// The code was proved just now.
+    Paired,
+    /// The receiver lets everybody in, and its key was seen for the first time.
+    FirstSight,
+}
+
+/// What a sender comes with, besides its identity.
+#[derive(Clone, Copy)]
+pub struct Errand<'a> {
+    /// What this machine calls itself.
+    pub name: &'a str,
+    /// The session that it goes on with.
+    pub resumes: Option<SessionId>,
+    pub wishes: Wishes,
+    /// How long a silent receiver is waited for.
+    pub patience: Duration,
+    /// Hears why it does not begin, and whenever that changes.
+    pub waits: &'a dyn Fn(&Waiting),
+}
+
+/// Connects to `peer` and is let in. `wanted` says how many data connections to ask for, given the round trip.
+///
+/// # Errors
+/// [`EnterError`]. With [`EnterError::CodeWanted`] and [`EnterError::FirstSight`] the user can decide and try again.
+pub async fn enter(
+    peer: &Peer,
+    visitor: &Visitor,
+    errand: &Errand<'_>,
+    wanted: impl FnOnce(Duration) -> Connections,
+) -> Result<Link, EnterError> {
+    let Connected { stream, addr, round_trip } = dial::control(peer, errand.patience).await?;
+    let failed = |reason: String| EnterError::Tls { addr, reason };
+    let connector = TlsConnector::from(visitor.tls.clone());
+    let stream = timeout(HANDSHAKE_TIMEOUT, connector.connect(tls::unused_server_name(), stream))
+        .await
+        .map_err(|_| ConnectError::Mute { addr })?
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => EnterError::HungUp { addr },
+            _ => failed(error.to_string()),
+        })?;
+    let connection = stream.get_ref().1;
+    let receiver = tls::established_peer(connection).map_err(|e| failed(e.to_string()))?;
+    let binding = tls::channel_binding(connection).map_err(|e| failed(e.to_string()))?;
+    let secret = tls::session_secret(connection).map_err(|e| failed(e.to_string()))?;
+    let (read_half, write_half) = split(stream);
+    let (reader, writer) = (MessageReader::new(read_half), MessageWriter::new(write_half));
+    let standing = match recognise(peer, visitor, receiver) {
+        Ok(standing) => standing,
+        Err(error) => return Err(leave(reader, writer, error).await),
+    };
+    let mut greeting = Greeting { peer, addr, visitor, receiver, binding, standing, reader, writer };
+    let wanted = wanted(round_trip);
+    let (session, share, cipher, acquaintance) = match greeting.run(errand, wanted.most).await {
+        Ok(welcome) => welcome,
+        Err(error) => return Err(leave(greeting.reader, greeting.writer, error).await),
+    };
+    if standing != Standing::Known || acquaintance == Acquaintance::Paired {
+        remember(visitor, peer.address(), receiver).await;
+    }
+    let Greeting { reader, writer, .. } = greeting;
+    Ok(Link {
+        reader,
+        writer,
+        secret,
+        session,
+        cipher,
+        wanted,
+        share,
+        addr,
+        round_trip,
+        receiver,
+        acquaintance,
+    })
+}
+
+/// Tells the receiver why it goes, where that is for its user to know.
+async fn leave(mut reader: Reader, mut writer: Writer, error: EnterError) -> EnterError {
+    let Some(text) = error.parting() else { return error };
+    writer.put(&SenderMessage::Leave { text: text.into() });
+    let goodbye = async {
+        // To close with words unread would destroy what was said.
+        if writer.close().await.is_ok() {
+            while reader.next::<ReceiverMessage>(GOODBYE_TIMEOUT).await.is_ok() {}
+        }
+    };
+    let _ = timeout(GOODBYE_TIMEOUT, goodbye).await;
+    error
+}
+
+/// What is known of a receiver that has this key, unless that speaks against it.
+fn recognise(peer: &Peer, visitor: &Visitor, now: Fingerprint) -> Result<Standing, EnterError> {
+    let (found, address) = (peer.found.as_ref(), peer.address());
+    if let Some(announced) = found.and_then(|found| found.key).filter(|key| *key != now) {
+        return Err(EnterError::OtherKey { peer: peer.clone(), announced, now });
+    }
+    let standing = visitor.standing(&address, &now)?;
+    match standing {
+        Standing::Changed { was } => {
+            Err(EnterError::KeyChanged { peer: peer.clone(), address: address.into(), was, now })
+        }
+        Standing::Known => Ok(standing),
+        // The port is as freely announced as the name, so a key that is remembered holds for all ports of the name.
+        _ if found.is_some() => match visitor.namesake(&peer.host, &now)? {
+            Some(known) => Err(EnterError::Namesake { peer: peer.clone(), known: Box::new(known), now }),
+            None => Ok(standing),
+        },
+        _ => Ok(standing),
+    }
+}
+
+/// A transfer goes on without it: the next one asks again.
+async fn remember(visitor: &Visitor, address: String, receiver: Fingerprint) {
+    let store = visitor.store.clone();
+    let stored = aside(move || store.remember_host(&address, receiver)).await;
+    match stored {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("could not remember the receiver's key: {error}"),
+        Err(error) => tracing::warn!("could not remember the receiver's key: {error}"),
+    }
+}
+
+type Welcome = (SessionId, u8, Cipher, Acquaintance);
+
+/// The conversation from the hello to the welcome.
+struct Greeting<'a> {
+    peer: &'a Peer,
+    addr: SocketAddr,
+    visitor: &'a Visitor,
+    receiver: Fingerprint,
+    binding: ChannelBinding,
+    standing: Standing,
+    reader: Reader,
+    writer: Writer,
+}
+
+impl Greeting<'_> {
+    async fn run(&mut self, errand: &Errand<'_>, connections: u8) -> Result<Welcome, EnterError> {
+        // Whoever has a code wants to know that it speaks to the machine that has the same one, and not to another one that
+        // it happens to know as well.
+        let stranger = matches!(self.standing, Standing::Unknown | Standing::KnownElsewhere);
+        let prove = stranger && self.visitor.code.is_some();
+        let Errand { name, resumes, wishes, .. } = *errand;
+        let hello =
+            Hello { connections, cipher: Cipher::preferred(), prove, wishes, resumes, name: name.into() };
+        self.say(&SenderMessage::Hello(hello)).await?;
+        let mut acquaintance = Acquaintance::Old;
+        let mut heard = self.hear().await?;
+        if let ReceiverMessage::Leave { text } = heard {
+            // Nothing was lost, and trying again helps only when somebody has done something about it there.
+            return Err(EnterError::SentAway { peer: self.peer.clone(), text });
+        }
+        if heard == ReceiverMessage::CodeWanted {
+            self.pair().await.map_err(|error| match error {
+                EnterError::Handshake { addr, end: End::Lost(_) } => EnterError::HungUpOnCode { addr },
+                error => error,
+            })?;
+            acquaintance = Acquaintance::Paired;
+            heard = self.hear().await?;
+        } else if prove && is_let_in(&heard) {
+            return Err(EnterError::Impostor { peer: self.peer.clone() });
+        }
+        // Before it waits: nobody is to be asked at the end of a queue, and then to wait once more.
+        if is_let_in(&heard) && acquaintance == Acquaintance::Old && self.standing == Standing::Unknown {
+            self.trust_first_sight()?;
+            acquaintance = Acquaintance::FirstSight;
+        }
+        let heard = self.wait_for_turn(heard, errand).await?;
+        let ReceiverMessage::Welcome { session, connections, cipher } = heard else {
+            return Err(self.unexpected(heard, "a welcome"));
+        };
+        Ok((session, connections, cipher, acquaintance))
+    }
+
+    fn trust_first_sight(&self) -> Result<(), EnterError> {
+        let peer = self.peer.clone();
+        match self.visitor.first_sight {
+            FirstSight::Any => Ok(()),
+            FirstSight::Named if peer.found.is_none() => Ok(()),
+            FirstSight::Named => Err(EnterError::OnlyFound { peer }),
+            FirstSight::None => Err(EnterError::FirstSight { peer, key: self.receiver }),
+        }
+    }
+
+    /// Waits as long as the receiver says that others come first, and tells so. Returns what it says then.
+    async fn wait_for_turn(
+        &mut self,
+        mut heard: ReceiverMessage,
+        errand: &Errand<'_>,
+    ) -> Result<ReceiverMessage, EnterError> {
+        let Greeting { addr, reader, writer, .. } = self;
+        let mut told: Option<(Waiting, Instant)> = None;
+        let mut beat = interval(BEAT_INTERVAL);
+        while let ReceiverMessage::Waiting(waiting) = heard {
+            // What comes more often than it should is not told: it will be said again.
+            let due =
+                told.is_none_or(|(before, at)| before != waiting && at.elapsed() >= QUEUE_NEWS_INTERVAL / 2);
+            if due {
+                told = Some((waiting, Instant::now()));
+                (errand.waits)(&waiting);
+            }
+            let hearing = reader.next(errand.patience);
+            tokio::pin!(hearing);
+            heard = loop {
+                tokio::select! {
+                    heard = &mut hearing => break heard.map_err(|end| EnterError::Handshake { addr: *addr, end })?,
+                    _ = beat.tick() => say(writer, *addr, &SenderMessage::Beat).await?,
+                }
+            };
+        }
+        Ok(heard)
+    }
+
+    async fn pair(&mut self) -> Result<(), EnterError> {
+        let Some(code) = &self.visitor.code else {
+            return Err(EnterError::CodeWanted { peer: self.peer.clone() });
+        };
+        let setting = Setting { sender: self.visitor.own, receiver: self.receiver, binding: &self.binding };
+        let (initiator, message) = Initiator::start(code, setting).map_err(EnterError::Pairing)?;
+        say(&mut self.writer, self.addr, &SenderMessage::Pake { message }).await?;
+        let message = match hear(&mut self.reader, self.addr).await? {
+            ReceiverMessage::Pake { message } => message,
+            other => return Err(self.unexpected(other, "a SPAKE2 message")),
+        };
+        let (confirming, proof) = initiator.confirm(&message).map_err(EnterError::Pairing)?;
+        say(&mut self.writer, self.addr, &SenderMessage::Proof { proof }).await?;
+        let proof = match hear(&mut self.reader, self.addr).await? {
+            ReceiverMessage::Proof { proof } => proof,
+            other => return Err(self.unexpected(other, "a proof")),
+        };
+        confirming.finish(&proof).map_err(|_| EnterError::Impostor { peer: self.peer.clone() })
+    }
+
+    fn unexpected(&self, message: ReceiverMessage, expected: &'static str) -> EnterError {
+        let peer = self.peer.clone();
+        match message {
+            ReceiverMessage::Barred(Barred::NoCode) => EnterError::NoCode { peer },
+            ReceiverMessage::Barred(Barred::WrongCode) => EnterError::WrongCode { peer },
+            ReceiverMessage::Barred(Barred::Later { seconds }) => EnterError::Later { peer, seconds },
+            ReceiverMessage::Barred(Barred::Busy) => ConnectError::Busy { addr: self.addr }.into(),
+            ReceiverMessage::Leave { text } => {
+                EnterError::Handshake { addr: self.addr, end: End::PeerLeft(text) }
+            }
+            ReceiverMessage::Away => ConnectError::Away { addr: self.addr }.into(),
+            _ => {
+                let end = PeerMisbehaved::Unexpected { got: "another message", expected }.into();
+                EnterError::Handshake { addr: self.addr, end }
+            }
+        }
+    }
+
+    async fn say(&mut self, message: &SenderMessage) -> Result<(), EnterError> {
+        say(&mut self.writer, self.addr, message).await
+    }
+
+    async fn hear(&mut self) -> Result<ReceiverMessage, EnterError> {
+        hear(&mut self.reader, self.addr).await
+    }
+}
+
+/// Whether it says that the sender may come in, now or later.
+fn is_let_in(message: &ReceiverMessage) -> bool {
+    matches!(message, ReceiverMessage::Welcome { .. } | ReceiverMessage::Waiting(_))
+}
+
+async fn say(writer: &mut Writer, addr: SocketAddr, message: &SenderMessage) -> Result<(), EnterError> {
+    writer.put(message);
+    let flushed =
+        timeout(HANDSHAKE_TIMEOUT, writer.flush()).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
+    flushed.map_err(|error| EnterError::Handshake { addr, end: End::Lost(error.to_string()) })
+}
+
+async fn hear(reader: &mut Reader, addr: SocketAddr) -> Result<ReceiverMessage, EnterError> {
+    reader.next(HANDSHAKE_TIMEOUT).await.map_err(|end| EnterError::Handshake { addr, end })
+}
+
+// Why a sender is not let in, or does not want to come in.
+
+/// Why a sender did not get in. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum EnterError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("{addr} did not let us in: {end}; try again, and see what `lanx recv` says there")]
+    Handshake { addr: SocketAddr, end: End },
+    #[error(
+        "the encrypted connection to {addr} failed: {reason}; try again, and see that both machines have the same lanx"
+    )]
+    Tls { addr: SocketAddr, reason: String },
+    #[error("{addr} hung up during the handshake; it may be too busy with others, try again")]
+    HungUp { addr: SocketAddr },
+    #[error(
+        "{addr} hung up while the code was being proved; see what `lanx recv` says there, and that it is the machine that you mean"
+    )]
+    HungUpOnCode { addr: SocketAddr },
+    #[error(transparent)]
+    Store(#[from] PeerStoreError),
+    #[error(
+        "THE KEY OF {peer} HAS CHANGED from {was} to {now}: lanx was set up anew there, or somebody poses as that machine. Nothing was \
+         sent; if you know why it changed, run `lanx trust remove {address}` and send again"
+    )]
+    KeyChanged { peer: Peer, address: Box<str>, was: Fingerprint, now: Fingerprint },
+    #[error(
+        "{peer} announces the key {announced} and has {now}: it is being set up anew, or somebody else answers in its place. Nothing \
+         was sent; name it by its address: lanx send FILE HOST"
+    )]
+    OtherKey { peer: Peer, announced: Fingerprint, now: Fingerprint },
+    #[error(
+        "{peer} IS NOT WHO ANSWERED AT {known} BEFORE: it has the key {now}, not {was}. It is another receiver of that name, or somebody \
+         poses as it. Nothing was sent; name another one by its address, and if lanx was set up anew there, run \
+         `lanx trust remove {known}` and send again",
+        known = known.address, was = known.fingerprint
+    )]
+    Namesake { peer: Peer, known: Box<KnownHost>, now: Fingerprint },
+    #[error(
+        "anybody on this network can announce the name {peer}, and it was never sent to, so nothing was sent; name it by its address, \
+         send to it once from a terminal, or set the same code at both ends (LANX_CODE or --code-file)"
+    )]
+    OnlyFound { peer: Peer },
+    #[error("{peer} does not know this machine and wants the code that it shows")]
+    CodeWanted { peer: Peer },
+    #[error("{peer} lets everybody in and was never seen before; its key is {key}")]
+    FirstSight { peer: Peer, key: Fingerprint },
+    #[error(
+        "{peer} does not know this machine, and no code was given; start `lanx recv` there in a terminal and send from one, or set the \
+         same code at both ends (LANX_CODE or --code-file), or copy your identity there (SECURITY.md)"
+    )]
+    NoCode { peer: Peer },
+    #[error("{peer} did not let us in: {text}; see what `lanx recv` says there")]
+    SentAway { peer: Peer, text: Text },
+    #[error("{peer} has another code than the one given; look at its screen and try again")]
+    WrongCode { peer: Peer },
+    #[error(
+        "{peer} could not prove that it knows the code: it is not the machine you think it is, or somebody in between \
+         changes what is sent; nothing was sent, look at the address and the code before trying again"
+    )]
+    Impostor { peer: Peer },
+    #[error("{peer} has heard too many wrong codes; try again in {seconds} s")]
+    Later { peer: Peer, seconds: u32 },
+    #[error(transparent)]
+    Pairing(PairingError),
+}
+
+impl EnterError {
+    /// Whether the same may succeed in a moment, with nobody doing anything about it.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            EnterError::Connect(error) => !matches!(error, ConnectError::OtherVersion { .. }),
+            EnterError::Handshake { .. }
+            | EnterError::Tls { .. }
+            | EnterError::HungUp { .. }
+            | EnterError::HungUpOnCode { .. }
+            | EnterError::Later { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the receiver, or the network, ended the connection without a word, and nothing speaks against trying once more.
+    /// Something does once the code was in use: each time whoever poses as the receiver can test another one with it.
+    pub fn was_hung_up_on(&self) -> bool {
+        matches!(
+            self,
+            EnterError::Connect(ConnectError::HungUp { .. })
+                | EnterError::HungUp { .. }
+                | EnterError::Handshake { end: End::Lost(_), .. }
+        )
+    }
+
+    /// What the receiver hears of it, whose user wonders as well; nothing where it knows, or is nobody to talk to.
+    pub(super) fn parting(&self) -> Option<&'static str> {
+        match self {
+            EnterError::KeyChanged { .. } => Some("it has another key on record for this machine"),
+            EnterError::Namesake { .. } => Some("it has another key on record for a machine of this name"),
+            EnterError::OtherKey { .. } => Some("this machine has another key than it announces"),
+            EnterError::FirstSight { .. } => Some("it asks its user whether to trust this machine"),
+            EnterError::OnlyFound { .. } => Some("it never sent to this machine, which it found by its name"),
+            _ => None,
+        }
+    }
+}
+
+// A receiver that is hung about by strangers sends some of them away, and cannot know yet that we are none. So whoever is
+// hung up on comes again a few times.
+
+/// Does `enter`, again where it was hung up on.
+///
+/// # Errors
+/// Those of the last try.
+pub async fn knock(enter: impl AsyncFn() -> Result<Link, EnterError>) -> Result<Link, EnterError> {
+    let mut pause = RETRY_PAUSE_FIRST;
+    for _ in 1..KNOCKS {
+        match enter().await {
+            Err(error) if error.was_hung_up_on() => tracing::info!("{error}"),
+            result => return result,
+        }
+        sleep(pause).await;
+        pause *= 2;
+    }
+    enter().await
+}

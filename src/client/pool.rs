@@ -1,0 +1,248 @@
+//! The sender's pool of data connections: each with a thread, each replaced when it dies.
+
+use std::io::{self, IoSlice, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{sleep, timeout};
+
+use super::transfer::Connections;
+use crate::limits::{
+    CLIMB_BUSY, CLIMB_INTERVAL, CLIMB_MEASURE, CONNECT_TIMEOUT, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT,
+    RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, STRAGGLER_PATIENCE, WORKER_STACK_BYTES,
+};
+use crate::net::tcp::{dial, tune};
+use crate::os::background;
+use crate::os::cpu::Load;
+use crate::session::End;
+use crate::session::sender::Sending;
+use crate::session::sender::lanes::{Line, Wire};
+use crate::session::sender::ramp_up::Climb;
+use crate::session::sender::worker::send_chunks;
+use crate::wire::message::SessionId;
+use crate::wire::preface::Belonging;
+use crate::wire::seal::{Cipher, Sealer, SessionSecret};
+
+/// What data connections take their keys from.
+pub(super) struct Keys {
+    pub secret: SessionSecret,
+    pub session: SessionId,
+    pub cipher: Cipher,
+}
+
+/// Opens data connection `number` and proves that it belongs to its session. What comes back blocks.
+pub(super) async fn dial(
+    addr: SocketAddr,
+    keys: &Keys,
+    number: u32,
+    patience: Duration,
+) -> io::Result<(TcpStream, Sealer)> {
+    let Keys { secret, session, cipher } = keys;
+    let (mut sealer, _) =
+        secret.data_keys(*cipher, &session.0, number).map_err(io::Error::other)?.for_sender();
+    let hello = Belonging { session: *session, connection: number }.hello();
+    let proof = sealer.prove(&hello).map_err(io::Error::other)?;
+    let mut stream = dial::data(addr, patience).await?;
+    timeout(CONNECT_TIMEOUT, stream.write_all(&[&hello[..], &proof].concat())).await??;
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok((stream, sealer))
+}
+
+/// A data connection's socket, beside the worker that writes to it.
+struct Socket(TcpStream);
+
+impl Wire for Socket {
+    fn hang_up(&self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+
+    fn finish(&self) {
+        let _ = self.0.shutdown(Shutdown::Write);
+    }
+
+    fn delivered(&self) -> Option<u64> {
+        tune::delivered(&self.0)
+    }
+
+    /// The receiver sends nothing here, so there is something to read only when it has closed.
+    fn is_dead(&self) -> bool {
+        let peeked = recv(&self.0, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        !matches!(peeked, Err(Errno::AGAIN | Errno::INTR))
+    }
+}
+
+/// What a worker writes to. While it writes, the kernel fills segments (Nagle's algorithm); when it has nothing to write for
+/// now, the last one does not wait until those before it are acknowledged.
+struct Stream(TcpStream);
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_vectored(pieces)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // What has gathered leaves as soon as the option is set (tcp(7)).
+        self.0.set_nodelay(true)?;
+        self.0.set_nodelay(false)
+    }
+}
+
+/// The data connections of one session.
+pub(super) struct Pool {
+    sending: Arc<Sending>,
+    addr: SocketAddr,
+    keys: Keys,
+    wanted: Connections,
+    patience: Duration,
+    /// Bytes a second that the user allows.
+    limit: Option<u64>,
+    /// Given out once each, so that no key is ever used twice.
+    next_number: Mutex<u32>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    peak: AtomicU8,
+}
+
+impl Pool {
+    pub fn new(
+        sending: Arc<Sending>,
+        addr: SocketAddr,
+        keys: Keys,
+        wanted: Connections,
+        patience: Duration,
+        limit: Option<u64>,
+    ) -> Pool {
+        let (next_number, threads) = (Mutex::default(), Mutex::default());
+        let peak = AtomicU8::new(0);
+        Pool { sending, addr, keys, wanted, patience, limit, next_number, threads, peak }
+    }
+
+    /// Opens as many connections as are wanted and allowed, replaces those that die and ends those that have become too
+    /// many, for as long as it is polled. Where none can be had for as long as a silent peer would be waited for, the session
+    /// is lost.
+    pub async fn keep(&self) {
+        let mut without_any = Instant::now();
+        let mut pause = RETRY_PAUSE_FIRST;
+        let mut climb = Climb::new(self.wanted.first, self.wanted.most, Instant::now());
+        let mut load = (Load::watch(), Instant::now(), false);
+        let mut gave_up = None;
+        // Connections that were opened since the receiver had one.
+        let mut in_vain = 0;
+        loop {
+            let now = Instant::now();
+            if now.duration_since(load.1) >= CLIMB_MEASURE {
+                load = (Load::watch(), now, load.0.so_far().is_some_and(|busy| busy.machine >= CLIMB_BUSY));
+            }
+            climb.step(self.sending.sent.load(Ordering::Relaxed), load.2, now);
+            let most = usize::from(climb.now().min(self.sending.share()));
+            self.sending.retire_surplus(most);
+            let lines = self.sending.lines();
+            if lines < most && (gave_up.is_none() || self.sending.has_work_beside(lines)) {
+                let opened = match self.open().await {
+                    // One that the receiver can do nothing with ends at once, and so would the next.
+                    Ok(()) if in_vain >= most => Err(io::Error::other("the other side ends each one")),
+                    opened => opened,
+                };
+                match opened {
+                    Ok(()) => {
+                        in_vain += 1;
+                        continue;
+                    }
+                    Err(error) => {
+                        self.failed(&error, without_any);
+                        sleep(pause).await;
+                        pause = RETRY_PAUSE_MAX.min(2 * pause);
+                    }
+                }
+            } else {
+                // One that ended is replaced at once, one that is stuck must be looked for.
+                let _ = timeout(CLIMB_INTERVAL, self.sending.lines_changed.notified()).await;
+            }
+            self.sending.give_up_stuck(Instant::now(), self.patience);
+            if gave_up.is_none_or(|at: Instant| at.elapsed() >= STRAGGLER_PATIENCE)
+                && self.sending.give_up_straggler(Instant::now())
+            {
+                gave_up = Some(Instant::now());
+            }
+            if self.sending.has_taken_line() {
+                (without_any, in_vain, pause) = (Instant::now(), 0, RETRY_PAUSE_FIRST);
+            }
+        }
+    }
+
+    fn failed(&self, error: &io::Error, without_any: Instant) {
+        let addr = self.addr;
+        if !self.sending.has_taken_line() && without_any.elapsed() >= self.patience {
+            let reason = format!(
+                "no data connection to {addr} can be opened ({error}); the control connection works, so something \
+                 between the machines may limit connections: try `-c 1`"
+            );
+            self.sending.ending.decide(End::Lost(reason));
+        } else {
+            tracing::info!("cannot open a data connection to {addr}: {error}");
+        }
+    }
+
+    fn number(&self) -> io::Result<u32> {
+        let mut next = self.next_number.lock();
+        if *next >= CONNECTION_NUMBERS_MAX {
+            return Err(io::Error::other("too many of them have died"));
+        }
+        *next += 1;
+        Ok(*next - 1)
+    }
+
+    async fn open(&self) -> io::Result<()> {
+        let number = self.number()?;
+        let (stream, sealer) = dial(self.addr, &self.keys, number, self.patience).await?;
+        if let Some(limit) = self.limit {
+            tune::pace(&stream, limit);
+        }
+        let handle = stream.try_clone()?;
+        let line = Arc::new(Line::new(number, Instant::now(), Box::new(Socket(handle))));
+        let (sending, own) = (self.sending.clone(), line.clone());
+        let work = move || match send_chunks(&sending, &own, Stream(stream), sealer) {
+            Ok(()) => own.finish(),
+            // The network, or whoever sits on it, ended this connection; the receiver knows how far it came.
+            Err(End::Lost(reason)) => {
+                tracing::debug!("data connection {number}: {reason}");
+                sending.line_failed(&own);
+            }
+            Err(end) => sending.ending.decide(end),
+        };
+        let builder = thread::Builder::new().name("send".into()).stack_size(WORKER_STACK_BYTES);
+        let mut threads = self.threads.lock();
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(builder.spawn(work)?);
+        self.sending.add_line(line);
+        let lines = u8::try_from(self.sending.lines()).unwrap_or(u8::MAX);
+        self.peak.fetch_max(lines, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How many connections there were at most at once.
+    pub fn peak(&self) -> u8 {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// Waits a little for the threads of a session that was closed. Where it did not come to its end, they may be
+    /// stuck in a connection, which ends under them.
+    pub async fn dismiss(&self, end: &End, others: Vec<JoinHandle<()>>) {
+        if *end != End::Complete {
+            self.sending.hang_up();
+        }
+        let threads: Vec<_> = self.threads.lock().drain(..).chain(others).collect();
+        let _ = timeout(GOODBYE_TIMEOUT, background::join(threads, ())).await;
+    }
+}

@@ -1,0 +1,296 @@
+//! The sender: sessions, one after another until everything has its outcome.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::handshake::{EnterError, Link};
+use super::pool::{Keys, Pool};
+use crate::limits::{
+    CONNECTIONS_FIRST, CONNECTIONS_FIRST_LONG_PATH, LONG_PATH_ROUND_TRIP, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
+    WORKER_STACK_BYTES,
+};
+use crate::net::control::{Talk, converse};
+use crate::os::cpu::Load;
+use crate::session::bottleneck::Accounts;
+use crate::session::sender::Sending;
+use crate::session::sender::rate_limit::Pace;
+use crate::session::sender::worker::compare_chunks;
+use crate::session::{End, Observer, Progress, outbox};
+use crate::source::{Feed, Next, SharedReader};
+use crate::wire::message::{SenderMessage, SessionId};
+use crate::wire::stage_times::Stage;
+
+/// What to send and how.
+pub struct Transfer {
+    pub feed: Feed,
+    /// Nothing is to be stored: the user only wants to know what would be.
+    pub dry_run: bool,
+    /// How fast chunks may go, all connections of all transfers with the same pace together.
+    pub pace: Option<Arc<Pace>>,
+    /// What is read for several receivers, where there are several.
+    pub shared: Option<Arc<SharedReader>>,
+    pub observer: Arc<dyn Observer>,
+    pub progress: Arc<Progress>,
+    /// How long a silent receiver is waited for.
+    pub patience: Duration,
+    /// For how long a lost receiver is looked for.
+    pub retry_for: Duration,
+}
+
+/// How a sending went as a whole. What became of each file the observer has heard.
+#[derive(Debug)]
+pub struct SendOutcome {
+    pub end: End,
+    pub addr: SocketAddr,
+    pub connections: u8,
+    /// The receiver takes a file in order, and so cannot go on where a lost session ended.
+    pub in_order: bool,
+    /// A stream was sent, of which nothing can be read again.
+    pub reads_once: bool,
+    /// What both ends did with their time, where the receiver has said so.
+    pub accounts: Option<Accounts>,
+}
+
+/// Why nothing more could be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    #[error("this machine cannot start a thread: {0}; close something and try again")]
+    Thread(io::Error),
+    #[error("the walk through the folders ended by a fault of lanx; send again, and report it")]
+    Walk,
+    /// The receiver was lost and found again, and does not let us in any more.
+    #[error(transparent)]
+    Enter(#[from] EnterError),
+}
+
+/// How many data connections a transfer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    pub first: u8,
+    /// As many as it may come to, if they help.
+    pub most: u8,
+}
+
+impl Connections {
+    /// Those of a transfer of so many chunks, where that is known: never more than there are. `asked` is the number that the
+    /// user wants, otherwise `most` bounds it, and the path says how to begin.
+    pub fn wanted(chunks: Option<u64>, asked: Option<u8>, most: u8, round_trip: Duration) -> Self {
+        let long = round_trip >= LONG_PATH_ROUND_TRIP;
+        let first = if long { CONNECTIONS_FIRST_LONG_PATH } else { CONNECTIONS_FIRST };
+        let most = asked.unwrap_or(most);
+        let needed = chunks.and_then(|chunks| u8::try_from(chunks).ok()).unwrap_or(most).clamp(1, most);
+        Connections { first: asked.unwrap_or(first).min(needed), most: needed }
+    }
+}
+
+/// Sends the files and waits for the outcome of each. When the receiver is lost, `reenter` looks for it again and what
+/// has no outcome yet is offered once more: what arrived of it waits in part files. `stop` ends it all early.
+///
+/// # Errors
+/// [`SendError`] where this machine or the receiver refuses to go on. A session that breaks for good is a [`SendOutcome`]
+/// like one that completes.
+pub async fn send(
+    mut link: Link,
+    transfer: Transfer,
+    mut reenter: impl AsyncFnMut(SessionId) -> Result<Link, EnterError>,
+    stop: impl Future<Output = ()>,
+) -> Result<SendOutcome, SendError> {
+    let Transfer { mut feed, dry_run, pace, shared, observer, progress, patience, retry_for } = transfer;
+    let how = How { observer, progress, patience, dry_run, pace, shared };
+    let mut clock = RetryClock::new(retry_for);
+    tokio::pin!(stop);
+    loop {
+        let session = link.session;
+        let ran = run(link, feed, &how, stop.as_mut()).await?;
+        feed = ran.feed;
+        let retry = matches!(ran.outcome.end, End::Lost(_) | End::Silent(_) | End::Away)
+            && !retry_for.is_zero()
+            && !ran.outcome.in_order
+            && !ran.outcome.reads_once;
+        if !retry {
+            return Ok(ran.outcome);
+        }
+        how.observer.lost(&ran.outcome.end, retry_for);
+        clock.lost(how.progress.arrived());
+        link = loop {
+            let Some(pause) = clock.pause() else { return Ok(ran.outcome) };
+            let found = async {
+                sleep(pause).await;
+                reenter(session).await
+            };
+            let found = tokio::select! {
+                found = found => found,
+                () = &mut stop => return Ok(SendOutcome { end: End::Stopped, ..ran.outcome }),
+            };
+            match found {
+                Ok(link) => break link,
+                Err(error) if error.is_passing() => tracing::info!("{error}"),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        how.progress.begin_again();
+    }
+}
+
+/// How long and how often a lost receiver is looked for.
+struct RetryClock {
+    retry_for: Duration,
+    /// Since when nothing has arrived, and how much had arrived by then; nothing before the first loss.
+    since: Instant,
+    arrived: Option<u64>,
+    pause: Duration,
+}
+
+impl RetryClock {
+    fn new(retry_for: Duration) -> RetryClock {
+        RetryClock { retry_for, since: Instant::now(), arrived: None, pause: RETRY_PAUSE_FIRST }
+    }
+
+    /// A session was lost. Only one that brought something starts the clock anew: otherwise a receiver that dies
+    /// each time would be looked for without end.
+    fn lost(&mut self, arrived: u64) {
+        if self.arrived.is_none_or(|before| arrived > before) {
+            *self = RetryClock { arrived: Some(arrived), ..RetryClock::new(self.retry_for) };
+        }
+    }
+
+    /// The pause before the next try; `None` once the time is up.
+    fn pause(&mut self) -> Option<Duration> {
+        if self.since.elapsed() >= self.retry_for {
+            return None;
+        }
+        let mut random = [0; 2];
+        // Without random numbers the pause is merely not spread.
+        let _ = getrandom::fill(&mut random);
+        let pause =
+            self.pause.mul_f64(0.5 + f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX) / 2.0);
+        self.pause = RETRY_PAUSE_MAX.min(2 * self.pause);
+        Some(pause.min(self.retry_for.saturating_sub(self.since.elapsed())))
+    }
+}
+
+/// How one session went.
+struct Ran {
+    outcome: SendOutcome,
+    /// What has no outcome.
+    feed: Feed,
+}
+
+/// What all sessions of a transfer have in common.
+struct How {
+    observer: Arc<dyn Observer>,
+    progress: Arc<Progress>,
+    patience: Duration,
+    dry_run: bool,
+    pace: Option<Arc<Pace>>,
+    shared: Option<Arc<SharedReader>>,
+}
+
+/// Runs one session to its end.
+async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) -> Result<Ran, SendError> {
+    let Link { reader, writer, secret, session, cipher, wanted, share, addr, .. } = link;
+    let (outbox, outbox_reader) = outbox();
+    let load = Load::watch();
+    let How { patience, dry_run, .. } = *how;
+    let (pace, limit) = (how.pace.clone(), how.pace.as_ref().map(|pace| pace.rate()));
+    let sending = Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace);
+    let sending = Arc::new(sending.sharing(how.shared.clone()));
+    sending.set_share(share);
+    how.progress.follow(&sending);
+    let stream = feed.stream().cloned();
+    if let Some(stream) = &stream {
+        sending.follow(stream);
+    }
+    let offering = start_offering(&sending, feed)?;
+    let comparing = spawn(&sending, "compare", |sending| {
+        if let Err(end) = compare_chunks(sending) {
+            sending.ending.decide(end);
+        }
+    })?;
+    let pool = Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, wanted, patience, limit);
+    let mut end = {
+        let hear = |message| std::future::ready(sending.handle(message));
+        let mut told = None;
+        let beat = |due: bool| match how.progress.expected_of_session() {
+            Some(bytes) if told != Some(bytes) => {
+                told = Some(bytes);
+                vec![SenderMessage::Total { bytes }]
+            }
+            _ => Vec::from_iter(due.then_some(SenderMessage::Beat)),
+        };
+        let talk = Talk { reader, writer, outbox: &outbox_reader, ending: &sending.ending, patience };
+        let talk = converse(talk, hear, beat, last_words);
+        tokio::pin!(talk);
+        tokio::select! {
+            end = &mut talk => end,
+            () = pool.keep() => End::Stopped,
+            () = stop => {
+                sending.ending.decide(End::Stopped);
+                talk.await
+            }
+        }
+    };
+    // Only the goodbye was lost.
+    if sending.is_done() && matches!(end, End::Lost(_) | End::Silent(_) | End::Away) {
+        end = End::Complete;
+    }
+    let connections = pool.peak();
+    let (in_order, reads_once) =
+        (sending.in_order.load(Ordering::Relaxed), sending.reads_once.load(Ordering::Relaxed));
+    let rest = sending.close();
+    pool.dismiss(&end, vec![comparing]).await;
+    // It waits for nothing but the session.
+    let mut feed = offering.join().map_err(|_| SendError::Walk)?;
+    feed.again(rest);
+    let mut sender = sending.stages.spent(load.so_far());
+    sender.add(Stage::Read, stream.map_or(Duration::ZERO, |stream| stream.reading()));
+    let accounts = sending.theirs.get().map(|receiver| Accounts { sender, receiver: *receiver });
+    Ok(Ran { outcome: SendOutcome { end, addr, connections, in_order, reads_once, accounts }, feed })
+}
+
+pub(super) fn last_words(end: &End) -> Vec<SenderMessage> {
+    match end {
+        End::Complete | End::PeerLeft(_) | End::Away => Vec::new(),
+        End::Stopped => vec![SenderMessage::Leave { text: "the sender was interrupted".into() }],
+        end => vec![SenderMessage::Leave { text: end.to_string().into() }],
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    sending: &Arc<Sending>,
+    name: &str,
+    work: impl FnOnce(&Sending) -> T + Send + 'static,
+) -> Result<JoinHandle<T>, SendError> {
+    let sending = sending.clone();
+    let builder = thread::Builder::new().name(name.into()).stack_size(WORKER_STACK_BYTES);
+    builder.spawn(move || work(&sending)).map_err(SendError::Thread)
+}
+
+/// Offers one item after another; the thread ends with the feed, and what of it could not be offered any more.
+fn start_offering(sending: &Arc<Sending>, mut feed: Feed) -> Result<JoinHandle<Feed>, SendError> {
+    spawn(sending, "offer", move |sending| {
+        while let Some(next) = sending.next_of(&mut feed) {
+            match next {
+                Next::Item(item) => {
+                    if let Err(item) = sending.offer(item) {
+                        feed.again(vec![item]);
+                        break;
+                    }
+                }
+                Next::Trouble(trouble) => sending.tell(&trouble),
+                Next::End => {
+                    sending.finish();
+                    break;
+                }
+                Next::Later => {}
+            }
+        }
+        feed
+    })
+}

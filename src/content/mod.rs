@@ -1,0 +1,4 @@
+//! What a file is made of, wherever it is: chunks, and the BLAKE3 tree over them.
+
+pub mod chunk;
+pub mod tree;

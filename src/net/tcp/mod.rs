@@ -1,0 +1,5 @@
+//! TCP: reaching a listener, listening, and what sockets are tuned to.
+
+pub mod dial;
+pub mod listen;
+pub mod tune;

@@ -1,0 +1,6 @@
+//! What is asked of the operating system.
+
+pub mod background;
+pub mod cpu;
+pub mod direct;
+pub mod rlimit;

@@ -1,0 +1,409 @@
+//! The receiver: one port for everyone, and for each session a thread that looks at files and one for each of its
+//! data connections.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::{pending, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::events::Receptionist;
+use super::handshake::{Guest, Refusal, admit};
+use super::pending::Strangers;
+use super::queue::{Admission, Place};
+use super::session::{Session, stopped};
+use super::stats::Ledger;
+use crate::limits::{
+    DESCRIPTORS_PER_TRANSFER, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, REFUSALS_WINDOW,
+};
+use crate::net::tcp::tune;
+use crate::os::rlimit;
+use crate::session::{Diligence, End};
+use crate::store::Destination;
+use crate::trust::fingerprint::Fingerprint;
+use crate::trust::policy::House;
+use crate::wire::message::{ReceiverMessage, SessionId};
+use crate::wire::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, PrefaceError, Role, Status};
+use crate::wire::seal::TAG_BYTES;
+
+/// Why the receiver stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot accept connections: {0}")]
+    Accept(io::Error),
+}
+
+/// How long to receive, and how much at once.
+#[derive(Clone, Copy, Debug)]
+pub struct ServeOptions {
+    /// Stop when the first transfer is over.
+    pub once: bool,
+    /// With `once`: how long a sender that was lost may take to come back.
+    pub retry_for: Duration,
+    /// Transfers that are served at once; others wait for their turn. There is one standard output, and nobody waits for it.
+    pub transfers: u16,
+}
+
+/// How a transfer is received. It may change while others are under way, which go on as they began.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    pub to: Arc<Destination>,
+    /// How long a silent sender is waited for.
+    pub patience: Duration,
+    /// What must have happened to a file before its sender hears that it arrived.
+    pub diligence: Diligence,
+    /// Of a file that differs from an existing one only what differs is sent, whether its sender asks for that or not.
+    pub delta: bool,
+}
+
+/// Receives until it is ordered to end, or with `once` until the first transfer is over.
+///
+/// # Errors
+/// [`ServeError`] where a listener cannot be used. What goes wrong with one peer is told to the receptionist only.
+pub async fn serve(
+    listeners: Vec<std::net::TcpListener>,
+    manner: Manner,
+    house: Arc<House>,
+    options: ServeOptions,
+    receptionist: Arc<dyn Receptionist>,
+    ledger: Arc<Ledger>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+) -> Result<(), ServeError> {
+    let mut door = Door::open(listeners).map_err(ServeError::Accept)?;
+    let (passages, mut passing) = mpsc::unbounded_channel();
+    let reception = Reception::new(manner, house, options.transfers, receptionist, ledger, passages);
+    let reception = Arc::new(reception);
+    let mut guests = JoinSet::new();
+    let mut visits = Visits { options, here: 0, deadline: None };
+    // When it was told that nobody can be let in.
+    let mut told: Option<Instant> = None;
+    let end = loop {
+        // A session under way may still need data connections, so the door stays open until the last has ended.
+        if reception.is_leaving() && reception.sessions.lock().is_empty() {
+            break End::Away;
+        }
+        tokio::select! {
+            accepted = door.accept() => match accepted {
+                Ok((stream, addr)) => reception.clone().admit(stream, addr, &mut guests),
+                // Most often too many open files, and strangers have most of them.
+                Err(error) => {
+                    if told.is_none_or(|told| told.elapsed() >= REFUSALS_WINDOW) {
+                        tracing::warn!("cannot accept connections: {error}");
+                        told = Some(Instant::now());
+                    }
+                    // Whoever goes makes room at once; the others may take their time.
+                    let one_went = reception.strangers.lock().send_one_away();
+                    if one_went { yield_now().await } else { sleep(PROGRESS_INTERVAL).await }
+                }
+            },
+            Some(_) = guests.join_next() => {}
+            Some(passage) = passing.recv() => if visits.were_all_with(passage) {
+                break End::Stopped;
+            },
+            () = visits.nobody_came_back() => break End::Stopped,
+            Some(order) = orders.recv() => if let Some(end) = reception.obey(order) {
+                break end;
+            },
+        }
+    };
+    reception.see_off(&end, guests).await;
+    Ok(())
+}
+
+/// What happens to sessions, as far as `once` has to know.
+pub(super) enum Passage {
+    Began,
+    /// It ended without an offer, and counts as if it had never been.
+    Nothing,
+    /// The network, or the sender's process, is gone; it may come back.
+    Lost,
+    Over,
+}
+
+/// Who is here, and whether `once` is over.
+struct Visits {
+    options: ServeOptions,
+    here: usize,
+    /// Until when a lost sender is waited for, as long as nobody is here.
+    deadline: Option<Instant>,
+}
+
+impl Visits {
+    /// Takes in what happened to a session, and tells whether the receiver ends with that.
+    fn were_all_with(&mut self, passage: Passage) -> bool {
+        let ServeOptions { once, retry_for, .. } = self.options;
+        match passage {
+            Passage::Began => self.here += 1,
+            Passage::Nothing | Passage::Lost | Passage::Over => self.here -= 1,
+        }
+        match passage {
+            Passage::Began | Passage::Nothing => false,
+            Passage::Lost if !retry_for.is_zero() => {
+                self.deadline = Some(Instant::now() + retry_for);
+                false
+            }
+            Passage::Lost | Passage::Over => once,
+        }
+    }
+
+    /// With `once`: completes when a lost sender should have come back.
+    async fn nobody_came_back(&self) {
+        match self.deadline {
+            Some(deadline) if self.options.once && self.here == 0 => sleep_until(deadline).await,
+            _ => pending().await,
+        }
+    }
+}
+
+/// What the connections to one port have in common.
+pub(super) struct Reception {
+    manner: Mutex<Manner>,
+    pub(super) house: Arc<House>,
+    pub(super) receptionist: Arc<dyn Receptionist>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    /// The last sessions that ended: a data connection may still be on its way to one.
+    pub(super) ended: Mutex<VecDeque<SessionId>>,
+    /// The places of sessions that were lost a moment ago, and whose they were.
+    pub(super) kept: Mutex<HashMap<SessionId, (Fingerprint, Arc<Place>)>>,
+    strangers: Mutex<Strangers>,
+    pub(super) passages: mpsc::UnboundedSender<Passage>,
+    /// Nobody is let in any more; those who come hear that it may be otherwise in a moment.
+    leaving: AtomicBool,
+}
+
+impl Reception {
+    fn new(
+        manner: Manner,
+        house: Arc<House>,
+        transfers: u16,
+        receptionist: Arc<dyn Receptionist>,
+        ledger: Arc<Ledger>,
+        passages: mpsc::UnboundedSender<Passage>,
+    ) -> Reception {
+        let folder = manner.to.folder().is_some();
+        let transfers = rlimit::at_most(transfers.into(), DESCRIPTORS_PER_TRANSFER);
+        let admission = Admission::new(if folder { transfers } else { 1 }, folder);
+        ledger.open(&admission);
+        Reception {
+            manner: Mutex::new(manner),
+            house,
+            receptionist,
+            admission,
+            ledger,
+            sessions: Mutex::default(),
+            ended: Mutex::default(),
+            kept: Mutex::default(),
+            strangers: Mutex::new(Strangers::new()),
+            passages,
+            leaving: AtomicBool::new(false),
+        }
+    }
+
+    /// How the next transfer is received.
+    pub(super) fn manner(&self) -> Manner {
+        self.manner.lock().clone()
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Lets nobody in any more.
+    fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.admission.close();
+    }
+
+    /// Counts and tells that somebody was sent away.
+    pub(super) fn refused(&self, ip: IpAddr, refusal: &Refusal) {
+        let Some(reason) = refusal.reason() else {
+            return tracing::info!("{ip} left: {refusal}");
+        };
+        self.ledger.refuse(reason);
+        let why = refusal.to_string();
+        if refusal.hung_up() {
+            self.receptionist.disconnected(ip, &why);
+        } else {
+            self.receptionist.refused(ip, &why);
+        }
+    }
+
+    /// Does what it is told. Returns how all sessions are to end now, if they are.
+    fn obey(&self, order: Order) -> Option<End> {
+        match order {
+            Order::Change(manner) => {
+                *self.manner.lock() = manner;
+                None
+            }
+            Order::Finish => {
+                self.leave();
+                None
+            }
+            Order::Park => {
+                self.leave();
+                Some(End::Away)
+            }
+            Order::Stop => Some(End::Stopped),
+        }
+    }
+
+    /// Ends everything and gives everybody time for a goodbye.
+    async fn see_off(&self, end: &End, mut guests: JoinSet<()>) {
+        self.admission.close();
+        self.strangers.lock().send_all_away();
+        self.sessions.lock().values().for_each(|session| session.receiving.ending.decide(end.clone()));
+        let leave = async { while guests.join_next().await.is_some() {} };
+        let _ = timeout(2 * GOODBYE_TIMEOUT, leave).await;
+    }
+
+    /// What whoever has no session yet hears at the end.
+    pub(super) fn farewell(&self) -> ReceiverMessage {
+        if self.is_leaving() { ReceiverMessage::Away } else { stopped() }
+    }
+
+    fn admit(self: Arc<Self>, stream: TcpStream, addr: SocketAddr, guests: &mut JoinSet<()>) {
+        let mut strangers = self.strangers.lock();
+        let number = strangers.announce();
+        let reception = self.clone();
+        let task = guests.spawn(async move {
+            let met = timeout(HANDSHAKE_TIMEOUT, reception.meet(stream, addr)).await;
+            // From here on it is a guest, or gone.
+            reception.strangers.lock().settle(number);
+            match met.unwrap_or(Err(Refusal::Mute)) {
+                Ok(Some(guest)) => reception.host(guest, addr).await,
+                Ok(None) => {}
+                Err(refusal) => reception.refused(addr.ip().to_canonical(), &refusal),
+            }
+        });
+        strangers.came_in(number, addr.ip(), task);
+    }
+
+    /// Hears what a connection is for. A data connection is handed to its session; a control connection becomes a
+    /// guest.
+    async fn meet(&self, mut stream: TcpStream, addr: SocketAddr) -> Result<Option<Guest>, Refusal> {
+        let mut preface = [0; PREFACE_BYTES];
+        if stream.peek(&mut preface[..1]).await? == 0 {
+            return Err(Refusal::Silent);
+        }
+        stream.read_exact(&mut preface).await?;
+        match Role::decode(preface) {
+            Ok(Role::Control) => {}
+            Ok(Role::Data) => {
+                let (mut belonging, mut proof) = ([0; BELONGING_BYTES], [0; TAG_BYTES]);
+                stream.read_exact(&mut belonging).await?;
+                stream.read_exact(&mut proof).await?;
+                let belonging = Belonging::decode(belonging);
+                let session = self.sessions.lock().get(&belonging.session).cloned();
+                let Some(session) = session else {
+                    let ended = self.ended.lock().contains(&belonging.session);
+                    return Err(if ended { Refusal::Late } else { Refusal::NoSuchSession });
+                };
+                session.join(stream, belonging, &proof, self.manner().patience)?;
+                return Ok(None);
+            }
+            Err(error) => {
+                if let PrefaceError::Version { .. } = error {
+                    send_away(stream, Status::OtherVersion).await?;
+                }
+                return Err(error.into());
+            }
+        }
+        tune::control(&SockRef::from(&stream), self.manner().patience)?;
+        if self.is_leaving() {
+            send_away(stream, Status::Away).await?;
+            return Err(Refusal::Away);
+        }
+        // Whoever lost its connection has a place of its own, which it names only when it is let in.
+        if self.admission.is_full() && self.kept.lock().is_empty() {
+            send_away(stream, Status::Busy).await?;
+            return Err(Refusal::Busy);
+        }
+        stream.write_all(&Status::Welcome.encode()).await?;
+        admit(&self.house, stream, addr, &*self.receptionist).await.map(Some)
+    }
+}
+
+async fn send_away(mut stream: TcpStream, status: Status) -> io::Result<()> {
+    stream.write_all(&status.encode()).await?;
+    stream.shutdown().await
+}
+
+// The sockets that a receiver listens on, and what it is told while it serves.
+
+/// What a receiver is told while it serves.
+#[derive(Debug)]
+pub enum Order {
+    /// Receive like this from the next transfer on.
+    Change(Manner),
+    /// Let nobody in any more, and end when the last session has ended.
+    Finish,
+    /// End all sessions now. Their senders hear that the receiver may be back.
+    Park,
+    /// End all sessions now, for good.
+    Stop,
+}
+
+/// One or more listening sockets. Whoever comes to one is as good as whoever comes to another.
+pub(super) struct Door {
+    listeners: Vec<TcpListener>,
+    /// Where to look first, so that a flood at one socket keeps nobody out at the others.
+    next: usize,
+}
+
+impl Door {
+    pub fn open(listeners: Vec<std::net::TcpListener>) -> io::Result<Door> {
+        let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?;
+        Ok(Door { listeners, next: 0 })
+    }
+
+    /// The next connection. Cancelling it loses none.
+    pub async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let count = self.listeners.len();
+        poll_fn(|context| {
+            for at in (0..count).map(|n| (self.next + n) % count) {
+                if let Some(Poll::Ready(accepted)) = self.listeners.get(at).map(|l| l.poll_accept(context)) {
+                    self.next = at + 1;
+                    return Poll::Ready(accepted);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod door_tests {
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::net::tcp::listen::listen;
+
+    #[tokio::test]
+    async fn nobody_at_one_socket_waits_for_the_end_of_a_flood_at_another() {
+        let listeners = [0, 0].map(|_| listen("127.0.0.1:0".parse().unwrap()).unwrap());
+        let [flooded, quiet] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        let mut door = Door::open(listeners.into()).unwrap();
+        let flood: Vec<_> = (0..8).map(|_| TcpStream::connect(flooded).unwrap()).collect();
+        let alone = TcpStream::connect(quiet).unwrap();
+        let mut came = Vec::new();
+        for _ in 0..2 {
+            came.push(door.accept().await.unwrap().1);
+        }
+        assert!(came.contains(&alone.local_addr().unwrap()), "{came:?}");
+        drop(flood);
+    }
+}

@@ -1,0 +1,309 @@
+//! The receiver's door: TLS, and the code for those who are not known.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::io::{ReadHalf, WriteHalf, split};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::events::Receptionist;
+use super::stats::Reason;
+use crate::limits::HANDSHAKE_TIMEOUT;
+use crate::net::control::{MessageReader, MessageWriter};
+use crate::os::background::aside;
+use crate::session::{End, PeerMisbehaved};
+use crate::trust::fingerprint::Fingerprint;
+use crate::trust::guesses::{AfterWrong, Attempt, Outdated, Wait};
+use crate::trust::pairing::{ChannelBinding, PairingError, Responder, Setting};
+use crate::trust::peer_store::PeerStoreError;
+use crate::trust::policy::House;
+use crate::trust::tls;
+use crate::trust::tls::TlsError;
+use crate::wire::codec::Text;
+use crate::wire::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Wishes};
+use crate::wire::preface::PrefaceError;
+use crate::wire::seal::{Cipher, SealError, SessionSecret};
+
+pub(super) type Reader = MessageReader<ReadHalf<TlsStream<TcpStream>>>;
+type Writer = MessageWriter<WriteHalf<TlsStream<TcpStream>>>;
+
+/// Somebody who was let in.
+pub(super) struct Guest {
+    pub reader: Reader,
+    pub writer: Writer,
+    /// The connection once more, to ask the kernel about it.
+    pub socket: Option<OwnedFd>,
+    pub secret: SessionSecret,
+    pub peer: Fingerprint,
+    pub wishes: Wishes,
+    /// The session that this one goes on with.
+    pub resumes: Option<SessionId>,
+    /// Data connections that are wanted.
+    pub connections: u8,
+    pub cipher: Cipher,
+}
+
+/// Why a connection was sent away.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("it said nothing for {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    Mute,
+    /// A look whether anybody is here, or a data connection that came as its session ended.
+    #[error("it hung up without a word")]
+    Silent,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Preface(#[from] PrefaceError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("{0}")]
+    End(#[from] End),
+    /// It does not want to come in, and says why.
+    #[error("{0}")]
+    Left(Text),
+    /// It was let in, and went before it had its turn.
+    #[error("it waits no longer: {0}")]
+    LeftQueue(End),
+    #[error("it named a session that is not here, or a data connection it may not open")]
+    NoSuchSession,
+    #[error("it does not know the session of its data connection: {0}")]
+    NoProof(#[from] SealError),
+    #[error("as many transfers are under way, and as many senders wait, as may")]
+    Busy,
+    /// It hears that too, and may come again.
+    #[error("this receiver is about to end")]
+    Away,
+    /// The sender had not heard yet that all is done.
+    #[error("the session of its data connection has just ended")]
+    Late,
+    /// The sender had not heard yet that it may have fewer than before.
+    #[error("it has as many data connections as its share allows now")]
+    Surplus,
+    #[error(transparent)]
+    Store(#[from] PeerStoreError),
+    /// This machine cannot go on with it.
+    #[error("{0}")]
+    Here(String),
+    #[error(
+        "it is not known here (key {0}), and no code is offered: set LANX_CODE or --code-file, or run recv in a terminal"
+    )]
+    NoCode(Fingerprint),
+    #[error("it is not known here (key {0}), and left to ask its user for the code")]
+    WentForCode(Fingerprint),
+    #[error("its code was wrong")]
+    WrongCode,
+    #[error("{0}")]
+    Later(#[from] Wait),
+    #[error(transparent)]
+    Outdated(#[from] Outdated),
+    #[error(transparent)]
+    Pairing(#[from] PairingError),
+}
+
+impl Refusal {
+    /// Whether it went by itself, and nobody sent it away.
+    pub fn hung_up(&self) -> bool {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+        matches!(self, Refusal::Io(error) if gone.contains(&error.kind()))
+            || matches!(self, Refusal::End(End::Lost(_) | End::PeerLeft(_)))
+    }
+
+    /// As it is counted; nothing for what is part of the ordinary course of things.
+    pub fn reason(&self) -> Option<Reason> {
+        Some(match self {
+            Refusal::WentForCode(_)
+            | Refusal::Silent
+            | Refusal::Left(_)
+            | Refusal::Away
+            | Refusal::Late
+            | Refusal::Surplus
+            | Refusal::LeftQueue(_) => return None,
+            Refusal::Mute | Refusal::End(End::Silent(_)) => Reason::Timeout,
+            Refusal::Preface(PrefaceError::Version { .. }) => Reason::OtherVersion,
+            Refusal::Preface(_) => Reason::NotLanx,
+            Refusal::End(End::Misbehaved(_)) => Reason::BadMessage,
+            Refusal::Tls(_) => Reason::Tls,
+            Refusal::NoSuchSession | Refusal::NoProof(_) => Reason::DataConnection,
+            Refusal::Busy => Reason::Busy,
+            Refusal::NoCode(_) => Reason::NoCode,
+            Refusal::WrongCode | Refusal::Pairing(_) => Reason::WrongCode,
+            Refusal::Later(_) | Refusal::Outdated(_) => Reason::TooManyCodes,
+            Refusal::Io(_) | Refusal::End(_) => Reason::Network,
+            Refusal::Store(_) | Refusal::Here(_) => Reason::Internal,
+        })
+    }
+}
+
+/// Meets the sender at the other end of a control connection, and lets it in if it may come in.
+pub(super) async fn admit(
+    house: &House,
+    stream: TcpStream,
+    addr: SocketAddr,
+    receptionist: &dyn Receptionist,
+) -> Result<Guest, Refusal> {
+    let stream = TlsAcceptor::from(house.tls.clone()).accept(stream).await.map_err(no_handshake)?;
+    let (socket, connection) = stream.get_ref();
+    // Not before: those who get no further are many.
+    let socket = socket.as_fd().try_clone_to_owned().map_err(|error| Refusal::Here(error.to_string()))?;
+    let peer = tls::established_peer(connection)?;
+    let binding = tls::channel_binding(connection)?;
+    let secret = tls::session_secret(connection)?;
+    let (read_half, write_half) = split(stream);
+    let mut visit = Visit {
+        house,
+        peer,
+        address: addr.ip().to_canonical(),
+        binding,
+        receptionist,
+        reader: MessageReader::new(read_half),
+        writer: MessageWriter::new(write_half),
+    };
+    let Hello { connections, cipher, prove, wishes, resumes, name } = visit.hello().await?;
+    if prove || !visit.is_known().await? {
+        visit.pair(&name.to_string()).await?;
+    }
+    // AES only where it is fast at both ends.
+    let cipher = if cipher == Cipher::preferred() { cipher } else { Cipher::ChaCha20Poly1305 };
+    Ok(Guest {
+        reader: visit.reader,
+        writer: visit.writer,
+        socket: Some(socket),
+        secret,
+        peer,
+        wishes,
+        resumes,
+        connections,
+        cipher,
+    })
+}
+
+/// What the system says of a handshake may be what TLS says: then it is no matter of the network.
+fn no_handshake(error: io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            End::Lost("the other side closed it".into()).into()
+        }
+        _ => match error.downcast() {
+            Ok(error) => TlsError::Handshake(error).into(),
+            Err(error) => Refusal::Io(error),
+        },
+    }
+}
+
+struct Visit<'a> {
+    house: &'a House,
+    peer: Fingerprint,
+    address: IpAddr,
+    binding: ChannelBinding,
+    receptionist: &'a dyn Receptionist,
+    reader: Reader,
+    writer: Writer,
+}
+
+impl Visit<'_> {
+    async fn hello(&mut self) -> Result<Hello, Refusal> {
+        match self.reader.next(HANDSHAKE_TIMEOUT).await? {
+            SenderMessage::Hello(hello) => Ok(hello),
+            SenderMessage::Leave { text } => Err(Refusal::Left(text)),
+            _ => Err(unexpected("a hello")),
+        }
+    }
+
+    /// Whether it may come in without a code. Where nobody can tell, it hears that: a connection that just ends would look
+    /// like a network that failed.
+    async fn is_known(&mut self) -> Result<bool, Refusal> {
+        match self.house.lets_in(&self.peer) {
+            Ok(known) => Ok(known),
+            Err(error) => {
+                let text = "it cannot read which machines may send to it";
+                self.say(ReceiverMessage::Leave { text: text.into() }).await?;
+                self.writer.close().await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn say(&mut self, message: ReceiverMessage) -> Result<(), Refusal> {
+        self.writer.put(&message);
+        Ok(self.writer.flush().await?)
+    }
+
+    async fn bar(&mut self, barred: Barred) -> Result<(), Refusal> {
+        self.say(ReceiverMessage::Barred(barred)).await?;
+        Ok(self.writer.close().await?)
+    }
+
+    /// Lets the sender prove the code, proves it in turn, and remembers it.
+    async fn pair(&mut self, name: &str) -> Result<(), Refusal> {
+        let Some(book) = &self.house.book else {
+            self.bar(Barred::NoCode).await?;
+            return Err(Refusal::NoCode(self.peer));
+        };
+        self.say(ReceiverMessage::CodeWanted).await?;
+        let message = match self.reader.next(HANDSHAKE_TIMEOUT).await {
+            Ok(SenderMessage::Pake { message }) => message,
+            Ok(_) => return Err(unexpected("a SPAKE2 message")),
+            Err(_) => return Err(Refusal::WentForCode(self.peer)),
+        };
+        let attempt = match book.offer(self.address, Instant::now()) {
+            Ok(attempt) => attempt,
+            Err(wait) => {
+                let seconds = u32::try_from(wait.wait.as_secs() + 1).unwrap_or(u32::MAX);
+                self.bar(Barred::Later { seconds }).await?;
+                return Err(wait.into());
+            }
+        };
+        let setting = Setting { sender: self.peer, receiver: self.house.own, binding: &self.binding };
+        let (responder, answer) = Responder::answer(attempt.code(), &setting, &message)?;
+        self.say(ReceiverMessage::Pake { message: answer }).await?;
+        let proof = match self.reader.next(HANDSHAKE_TIMEOUT).await? {
+            SenderMessage::Proof { proof } => proof,
+            _ => return Err(unexpected("a proof")),
+        };
+        match responder.verify(&proof) {
+            Ok(proof) => {
+                if let Err(outdated) = attempt.right() {
+                    self.bar(Barred::WrongCode).await?;
+                    return Err(outdated.into());
+                }
+                self.remember(name).await;
+                self.say(ReceiverMessage::Proof { proof }).await
+            }
+            Err(_) => self.wrong(attempt).await,
+        }
+    }
+
+    async fn wrong(&mut self, attempt: Attempt) -> Result<(), Refusal> {
+        if let AfterWrong::NewCode { code, .. } = attempt.wrong(Instant::now()) {
+            self.receptionist.new_code(&code);
+        }
+        self.bar(Barred::WrongCode).await?;
+        Err(Refusal::WrongCode)
+    }
+
+    /// The sender has proved the code, so it comes in even if nobody will remember it next time.
+    async fn remember(&self, name: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let (store, peer, name, address) =
+            (self.house.store.clone(), self.peer, name.to_owned(), self.address);
+        let stored = aside(move || {
+            let address = address.to_string();
+            store.remember_peer(peer, if name.is_empty() { &address } else { &name }, &address, now)
+        });
+        match stored.await {
+            Ok(Ok(())) => self.receptionist.paired(self.address, &self.peer),
+            Ok(Err(error)) => tracing::warn!("paired with {}, but cannot remember it: {error}", self.address),
+            Err(error) => tracing::warn!("paired with {}, but cannot remember it: {error}", self.address),
+        }
+    }
+}
+
+fn unexpected(expected: &'static str) -> Refusal {
+    End::from(PeerMisbehaved::Unexpected { got: "another message", expected }).into()
+}

@@ -1,0 +1,311 @@
+//! Who is served, who waits, and how many data connections each may have.
+//!
+//! A receiver has so many places, and each place has a data connection of its own, so that whoever is served always gets
+//! on. The other data connections of the receiver are shared: equally among parties, and equally among the transfers of
+//! one party. When somebody comes or goes the shares change; what somebody has to give back first is given to nobody
+//! before it is back. So the bound on data connections, and with it on threads and memory, holds at every moment.
+//!
+//! Whoever finds no place waits. A free place goes to the party that has the fewest, and among those to who came first.
+//! The last places are for parties that have none, so that nobody waits behind all transfers of one party.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::limits::{DATA_CONNECTIONS_MAX, PLACES_RESERVED, WAITING_MAX};
+use crate::trust::fingerprint::Fingerprint;
+use crate::wire::message::Waiting;
+
+/// Whom transfers belong to, as far as sharing goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Party {
+    Key(Fingerprint),
+    /// Where everybody is let in keys cost nothing, so there it is the network that counts.
+    Network(IpAddr),
+}
+
+/// Where somebody stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Waiting(Waiting),
+    Served,
+    /// Nobody will be served any more.
+    Closed,
+}
+
+/// The places of a receiver.
+pub(super) struct Admission {
+    desk: Mutex<Desk>,
+}
+
+struct Desk {
+    places: usize,
+    may_wait: usize,
+    came: u64,
+    served: BTreeMap<u64, Seat>,
+    /// In the order in which they came.
+    waiting: BTreeMap<u64, Waiter>,
+}
+
+struct Seat {
+    party: Party,
+    /// Data connections that are wanted, may be had, and are there. There may be more than may be had, until those are
+    /// closed that have become too many.
+    wanted: u8,
+    allowed: u8,
+    open: u8,
+}
+
+struct Waiter {
+    party: Party,
+    wanted: u8,
+    standing: watch::Sender<Standing>,
+}
+
+/// A place, or one in the queue. Given back when it is dropped.
+pub(super) struct Place {
+    admission: Arc<Admission>,
+    number: u64,
+    standing: watch::Receiver<Standing>,
+}
+
+/// A data connection that counts. No more when it is dropped.
+pub(super) struct Counted(Arc<Place>);
+
+impl Admission {
+    /// `places`: how many are served at once. Nobody waits for the only one there is to standard output.
+    pub fn new(places: usize, queue: bool) -> Arc<Admission> {
+        let may_wait = if queue { WAITING_MAX } else { 0 };
+        let (served, waiting) = (BTreeMap::new(), BTreeMap::new());
+        Arc::new(Admission { desk: Mutex::new(Desk { places, may_wait, came: 0, served, waiting }) })
+    }
+
+    /// Whether whoever comes now is sent away, whoever that is.
+    pub fn is_full(&self) -> bool {
+        let desk = self.desk.lock();
+        desk.served.len() >= desk.places && desk.waiting.len() >= desk.may_wait
+    }
+
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.desk.lock().waiting.len()
+    }
+
+    /// Gives somebody who wants so many data connections a place, or one in the queue. `None`: neither is free.
+    pub fn enter(self: &Arc<Self>, party: Party, wanted: u8) -> Option<Place> {
+        let mut desk = self.desk.lock();
+        let seated = desk.has_place_for(party);
+        if !seated && !desk.has_room_to_wait(party) {
+            return None;
+        }
+        desk.came += 1;
+        let number = desk.came;
+        let nothing = Waiting { serving: 0, own: 0, before: 0 };
+        let (sender, standing) =
+            watch::channel(if seated { Standing::Served } else { Standing::Waiting(nothing) });
+        if seated {
+            desk.seat(number, party, wanted);
+        } else {
+            desk.waiting.insert(number, Waiter { party, wanted, standing: sender });
+        }
+        desk.arrange();
+        Some(Place { admission: self.clone(), number, standing })
+    }
+
+    /// Tells all who wait that their turn will not come.
+    pub fn close(&self) {
+        let waiting = std::mem::take(&mut self.desk.lock().waiting);
+        for waiter in waiting.values() {
+            waiter.standing.send_replace(Standing::Closed);
+        }
+    }
+}
+
+impl Place {
+    pub fn standing(&self) -> Standing {
+        *self.standing.borrow()
+    }
+
+    /// Waits until the waiting is over.
+    pub async fn turn(&self) -> Standing {
+        let mut standing = self.standing.clone();
+        let turn = standing.wait_for(|standing| !matches!(standing, Standing::Waiting(_))).await;
+        // The other end of the channel goes only after it has said how the waiting ended.
+        turn.map_or(Standing::Closed, |standing| *standing)
+    }
+
+    /// Somebody else of the same party goes on at this place, and wants so many data connections.
+    pub fn hand_over(&self, wanted: u8) {
+        let mut desk = self.admission.desk.lock();
+        if let Some(seat) = desk.served.get_mut(&self.number) {
+            seat.wanted = wanted;
+            desk.arrange();
+        }
+    }
+
+    /// How many data connections there may be now.
+    pub fn allowed(&self) -> u8 {
+        self.admission.desk.lock().served.get(&self.number).map_or(1, |seat| seat.allowed)
+    }
+
+    /// Counts a data connection; `None` where there are as many as there may be.
+    pub fn open(self: &Arc<Self>) -> Option<Counted> {
+        let mut desk = self.admission.desk.lock();
+        let seat = desk.served.get_mut(&self.number).filter(|seat| seat.open < seat.allowed)?;
+        seat.open += 1;
+        Some(Counted(self.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut desk = self.admission.desk.lock();
+        desk.served.remove(&self.number);
+        desk.waiting.remove(&self.number);
+        desk.arrange();
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut desk = self.0.admission.desk.lock();
+        if let Some(seat) = desk.served.get_mut(&self.0.number) {
+            seat.open = seat.open.saturating_sub(1);
+            desk.share();
+        }
+    }
+}
+
+impl Desk {
+    fn served_of(&self, party: Party) -> usize {
+        self.served.values().filter(|seat| seat.party == party).count()
+    }
+
+    fn has_place_for(&self, party: Party) -> bool {
+        let free = self.places.saturating_sub(self.served.len());
+        free > reserved(self.places) || (free > 0 && self.served_of(party) == 0)
+    }
+
+    fn has_room_to_wait(&self, party: Party) -> bool {
+        let free = self.may_wait.saturating_sub(self.waiting.len());
+        let waits = || self.waiting.values().any(|waiter| waiter.party == party);
+        free > reserved(self.may_wait) || (free > 0 && !waits())
+    }
+
+    fn seat(&mut self, number: u64, party: Party, wanted: u8) {
+        self.served.insert(number, Seat { party, wanted, allowed: 1, open: 0 });
+    }
+
+    /// Seats who can be seated, shares, and tells those who wait where they stand.
+    fn arrange(&mut self) {
+        while let Some(number) = self.next_to_seat()
+            && let Some(Waiter { party, wanted, standing }) = self.waiting.remove(&number)
+        {
+            self.seat(number, party, wanted);
+            standing.send_replace(Standing::Served);
+        }
+        self.share();
+        self.tell();
+    }
+
+    fn next_to_seat(&self) -> Option<u64> {
+        let order = self.order();
+        order
+            .into_iter()
+            .find(|(number, _)| {
+                self.waiting.get(number).is_some_and(|waiter| self.has_place_for(waiter.party))
+            })
+            .map(|(number, _)| number)
+    }
+
+    /// Those who wait, in the order in which they will be served if nobody else comes, each with the number of places that
+    /// its party has now.
+    ///
+    /// The party with the fewest places is next. Its second in the queue comes when it has one place more, and so on: who is
+    /// the n-th of its party counts as if the party had n places more already.
+    fn order(&self) -> Vec<(u64, usize)> {
+        let mut places: HashMap<Party, usize> = HashMap::new();
+        self.served.values().for_each(|seat| *places.entry(seat.party).or_default() += 1);
+        let mut before: HashMap<Party, usize> = HashMap::new();
+        let mut order = Vec::with_capacity(self.waiting.len());
+        for (number, waiter) in &self.waiting {
+            let own = places.get(&waiter.party).copied().unwrap_or_default();
+            let ahead = before.entry(waiter.party).or_default();
+            order.push((own + *ahead, *number, own));
+            *ahead += 1;
+        }
+        order.sort_unstable();
+        order.into_iter().map(|(_, number, own)| (number, own)).collect()
+    }
+
+    fn tell(&self) {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        for (before, (number, own)) in self.order().into_iter().enumerate() {
+            let waiting =
+                Waiting { serving: count(self.served.len()), own: count(own), before: count(before) };
+            if let Some(waiter) = self.waiting.get(&number) {
+                waiter.standing.send_if_modified(|standing| {
+                    let told = std::mem::replace(standing, Standing::Waiting(waiting));
+                    told != *standing
+                });
+            }
+        }
+    }
+
+    /// Shares the data connections anew: takes at once, and gives what is free.
+    fn share(&mut self) {
+        let all = usize::from(DATA_CONNECTIONS_MAX).saturating_sub(self.places);
+        let fair = self.fair_shares(all);
+        let mut taken = 0;
+        for (seat, fair) in self.served.values_mut().zip(&fair) {
+            seat.allowed = seat.allowed.min(*fair);
+            taken += usize::from(seat.allowed.max(seat.open).saturating_sub(1));
+        }
+        let mut free = all.saturating_sub(taken);
+        for (seat, fair) in self.served.values_mut().zip(&fair) {
+            while seat.allowed < *fair {
+                // One that is still open from before costs nothing.
+                let costs = usize::from(seat.allowed >= seat.open.max(1));
+                if costs > free {
+                    break;
+                }
+                free -= costs;
+                seat.allowed += 1;
+            }
+        }
+    }
+
+    /// How many data connections each of those who are served should have, in their order: one, and of `all` others
+    /// the next always goes to the party that has the fewest, and there to the transfer that has the fewest.
+    fn fair_shares(&self, all: usize) -> Vec<u8> {
+        let wanted: usize = self.served.values().map(|seat| usize::from(seat.wanted.saturating_sub(1))).sum();
+        if wanted <= all {
+            return self.served.values().map(|seat| seat.wanted.max(1)).collect();
+        }
+        let mut of_party: HashMap<Party, usize> = HashMap::new();
+        self.served.values().for_each(|seat| *of_party.entry(seat.party).or_default() += 1);
+        let mut shares = vec![1; self.served.len()];
+        for _ in 0..all {
+            let can_take = self.served.values().zip(&shares).enumerate();
+            let can_take = can_take.filter(|(_, (seat, share))| **share < seat.wanted);
+            let has = |party: &Party| of_party.get(party).copied().unwrap_or_default();
+            let next = can_take.min_by_key(|(at, (seat, share))| (has(&seat.party), **share, *at));
+            let Some((at, (seat, _))) = next else { break };
+            *of_party.entry(seat.party).or_default() += 1;
+            shares[at] += 1;
+        }
+        shares
+    }
+}
+
+/// How many of so many places are for parties that have none.
+fn reserved(places: usize) -> usize {
+    places / PLACES_RESERVED
+}
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

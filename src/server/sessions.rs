@@ -1,0 +1,230 @@
+//! Those who were let in, at the receiver: a place for each, its session from the welcome to the end, and what is kept of
+//! a session that was lost.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{interval, sleep, timeout};
+
+use super::accept::{Passage, Reception};
+use super::events::Caller;
+use super::handshake::{Guest, Reader, Refusal};
+use super::queue::{Party, Place, Standing};
+use super::session::Session;
+use crate::limits::{
+    BEAT_INTERVAL, ENDED_SESSIONS_MAX, GOODBYE_TIMEOUT, PLACE_KEPT_FOR, QUEUE_NEWS_INTERVAL,
+};
+use crate::session::probe::NoFiles;
+use crate::session::receiver::{Receiving, Terms};
+use crate::session::{End, Observer, PeerMisbehaved, Progress, outbox};
+use crate::trust::guesses::network_of;
+use crate::wire::message::{Barred, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
+
+impl Reception {
+    /// Serves one session from its welcome to its end.
+    pub(super) async fn host(self: &Arc<Self>, mut guest: Guest, addr: SocketAddr) {
+        let ip = addr.ip().to_canonical();
+        let measure = guest.wishes.measure;
+        if measure && self.manner().to.folder().is_none() {
+            // There is one place, and it is for the file.
+            let text = "it takes one file to its standard output and lets nobody measure; start `lanx recv DIR` there";
+            guest.writer.put(&ReceiverMessage::Leave { text: text.into() });
+            let _ = timeout(GOODBYE_TIMEOUT, guest.writer.close()).await;
+            return tracing::info!("{ip} left: it wished to measure");
+        }
+        let place = match self.clear_the_way(&guest).await {
+            Some(place) => place,
+            None => match self.place(&mut guest, ip).await {
+                Ok(place) => Arc::new(place),
+                Err(refusal) => return self.refused(ip, &refusal),
+            },
+        };
+        if self.is_leaving() {
+            guest.writer.put(&self.farewell());
+            let _ = timeout(GOODBYE_TIMEOUT, guest.writer.close()).await;
+            return self.refused(ip, &Refusal::Away);
+        }
+        let id = match new_session_id() {
+            Ok(id) => id,
+            Err(error) => return self.refused(ip, &Refusal::Here(format!("no random numbers: {error}"))),
+        };
+        let progress = Arc::new(Progress::default());
+        // Nothing of it is a transfer: not for `once`, nor for those who count files.
+        if measure {
+            let (session, end) = self.run(id, guest, place, Arc::new(NoFiles), progress).await;
+            return self.receptionist.measured(ip, Progress::get(&session.receiving.progress.written), &end);
+        }
+        let _ = self.passages.send(Passage::Began);
+        let (connections, dry_run) = (guest.connections, guest.wishes.dry_run);
+        let caller = Caller { ip, name: self.house.name_of(&guest.peer), connections, dry_run };
+        let watch = self.receptionist.started(caller, progress.clone());
+        let (session, end) = self.run(id, guest, place, watch.clone(), progress).await;
+        if !session.receiving.had_offers() {
+            tracing::info!("{ip} offered nothing: {end}");
+            let _ = self.passages.send(Passage::Nothing);
+            return;
+        }
+        watch.ended(&end);
+        let lost = matches!(end, End::Lost(_) | End::Silent(_));
+        if lost {
+            self.keep_place(id, &session);
+        }
+        let _ = self.passages.send(if lost { Passage::Lost } else { Passage::Over });
+    }
+
+    /// Runs a session until the last of it is gone.
+    async fn run(
+        &self,
+        id: SessionId,
+        mut guest: Guest,
+        place: Arc<Place>,
+        observer: Arc<dyn Observer>,
+        progress: Arc<Progress>,
+    ) -> (Arc<Session>, End) {
+        let (outbox, outbox_reader) = outbox();
+        let Wishes { dry_run, delta, measure } = guest.wishes;
+        let manner = self.manner();
+        let terms = Terms { dry_run, measure, delta: delta || manner.delta, diligence: manner.diligence };
+        let receiving = Arc::new(Receiving::new(manner.to, terms, outbox, observer, progress));
+        let session = Arc::new(Session::new(receiving, id, &mut guest, place));
+        session.receiving.progress.follow(&session);
+        self.sessions.lock().insert(id, session.clone());
+        self.ledger.began(id, &session);
+        let end = session.run(guest, &outbox_reader, manner.patience).await;
+        session.dismiss().await;
+        self.ledger.ended(id);
+        self.forget(id);
+        (session, end)
+    }
+
+    /// Gives a guest a place, in its turn.
+    async fn place(&self, guest: &mut Guest, ip: IpAddr) -> Result<Place, Refusal> {
+        let party = if self.house.open { Party::Network(network_of(ip)) } else { Party::Key(guest.peer) };
+        let Some(place) = self.admission.enter(party, guest.connections) else {
+            guest.writer.put(&ReceiverMessage::Barred(Barred::Busy));
+            // Whoever does not even read this is told nothing.
+            let _ = timeout(GOODBYE_TIMEOUT, guest.writer.close()).await;
+            return Err(Refusal::Busy);
+        };
+        wait_for_turn(guest, &place, ip, self.manner().patience, || self.farewell()).await?;
+        Ok(place)
+    }
+
+    /// Ends the session that a sender goes on with, if it is still here. Returns its place, if it was the sender's own.
+    async fn clear_the_way(&self, guest: &Guest) -> Option<Arc<Place>> {
+        let id = guest.resumes?;
+        let session = self.sessions.lock().get(&id).filter(|session| session.peer == guest.peer).cloned();
+        // Once: two that claim to go on with one session are two transfers, and the second one waits for its turn.
+        let place = match session {
+            Some(session) => {
+                let place = session.hand_over_place()?;
+                session.make_way().await;
+                place
+            }
+            None => {
+                let mut kept = self.kept.lock();
+                kept.get(&id).filter(|(peer, _)| *peer == guest.peer)?;
+                kept.remove(&id)?.1
+            }
+        };
+        place.hand_over(guest.connections);
+        Some(place)
+    }
+
+    fn forget(&self, id: SessionId) {
+        let mut ended = self.ended.lock();
+        if ended.len() >= ENDED_SESSIONS_MAX {
+            ended.pop_front();
+        }
+        ended.push_back(id);
+        // Under the lock: it is here, or among the ended ones.
+        self.sessions.lock().remove(&id);
+    }
+
+    /// Keeps the place of a session that was lost, for a sender that comes back at once.
+    fn keep_place(self: &Arc<Self>, id: SessionId, session: &Session) {
+        // Unless it is back already.
+        let Some(place) = session.hand_over_place() else { return };
+        self.kept.lock().insert(id, (session.peer, place));
+        let reception = self.clone();
+        tokio::spawn(async move {
+            sleep(PLACE_KEPT_FOR).await;
+            reception.kept.lock().remove(&id);
+        });
+    }
+}
+
+/// The name of a session. Not a secret: whoever opens a data connection has to prove more.
+fn new_session_id() -> Result<SessionId, getrandom::Error> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id)?;
+    Ok(SessionId(id))
+}
+
+// A sender that was let in and waits for its turn.
+
+/// Waits until the guest is served at `place`, tells it meanwhile where it stands, and notices when it leaves.
+///
+/// `farewell` is what it hears where that never comes.
+///
+/// # Errors
+/// [`Refusal`] where it leaves, is lost, misbehaves, or will not be served any more.
+pub(super) async fn wait_for_turn(
+    guest: &mut Guest,
+    place: &Place,
+    ip: IpAddr,
+    patience: Duration,
+    farewell: impl Fn() -> ReceiverMessage,
+) -> Result<(), Refusal> {
+    let Standing::Waiting(Waiting { serving, own, before }) = place.standing() else { return Ok(()) };
+    tracing::info!("{ip} waits for its turn: under way {serving} (its own: {own}), ahead of it {before}");
+    let Guest { reader, writer, .. } = guest;
+    let (leaving, turn) = (leaves(reader, patience), place.turn());
+    tokio::pin!(leaving, turn);
+    let mut news = interval(QUEUE_NEWS_INTERVAL);
+    let mut told: Option<(Waiting, Instant)> = None;
+    loop {
+        tokio::select! {
+            refusal = &mut leaving => return Err(refusal),
+            turn = &mut turn => match turn {
+                Standing::Closed => {
+                    writer.put(&farewell());
+                    let _ = timeout(GOODBYE_TIMEOUT, writer.close()).await;
+                    return Err(Refusal::LeftQueue(End::Stopped));
+                }
+                Standing::Served | Standing::Waiting(_) => {
+                    tracing::info!("{ip} has its turn");
+                    return Ok(());
+                }
+            },
+            _ = news.tick() => {}
+        }
+        let Standing::Waiting(waiting) = place.standing() else { continue };
+        if told.is_none_or(|(before, at)| before != waiting || at.elapsed() >= BEAT_INTERVAL) {
+            writer.put(&ReceiverMessage::Waiting(waiting));
+            told = Some((waiting, Instant::now()));
+            match timeout(patience, writer.flush()).await {
+                Ok(written) => written?,
+                Err(_) => return Err(Refusal::LeftQueue(End::Silent(patience))),
+            }
+        }
+    }
+}
+
+/// Hears a sender that waits, until it does so no longer.
+async fn leaves(reader: &mut Reader, patience: Duration) -> Refusal {
+    loop {
+        match reader.next(patience).await {
+            Ok(SenderMessage::Beat) => {}
+            Ok(SenderMessage::Leave { text }) => return Refusal::LeftQueue(End::PeerLeft(text)),
+            Ok(_) => {
+                let got = "another message";
+                let end = PeerMisbehaved::Unexpected { got, expected: "a sender that waits" };
+                return Refusal::End(end.into());
+            }
+            Err(end @ End::Misbehaved(_)) => return Refusal::End(end),
+            Err(end) => return Refusal::LeftQueue(end),
+        }
+    }
+}

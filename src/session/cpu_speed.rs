@@ -1,0 +1,76 @@
+//! How fast this machine hashes and seals: one thread, a chunk that stays in the cache.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::frames::ChunkBuffer;
+use crate::content::chunk::{ChunkIndex, Layout};
+use crate::content::tree::chunk_value;
+use crate::limits::CHUNK_BYTES;
+use crate::wire::frame::Header;
+use crate::wire::seal::{Cipher, SECRET_BYTES, SealError, SessionSecret};
+
+/// What one thread does, in bytes a second, and how many threads there can be at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speeds {
+    pub hash: u64,
+    pub seal: u64,
+    pub cores: u32,
+}
+
+/// Measures both, each for `time`.
+///
+/// # Errors
+/// The cryptographic library failed.
+pub fn speeds(cipher: Cipher, time: Duration) -> Result<Speeds, SealError> {
+    let mut buffer = ChunkBuffer::new();
+    // The key seals nothing that anybody ever sees.
+    let secret = SessionSecret::new([0; SECRET_BYTES]);
+    let (mut sealer, _) = secret.data_keys(cipher, &[0; 16], 0)?.for_sender();
+    let header = Header::probe(CHUNK_BYTES).encode();
+    // Nothing is sealed before the first proof.
+    sealer.prove(&[])?;
+    let mut failed = None;
+    let layout = Layout::new(2 * CHUNK_BYTES as u64);
+    let hash = rate(time, || {
+        std::hint::black_box(chunk_value(layout, ChunkIndex(0), buffer.content(CHUNK_BYTES)));
+    });
+    let seal = rate(time, || failed = sealer.seal(&header, buffer.content(CHUNK_BYTES)).err().or(failed));
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(Speeds { hash, seal, cores: cores() }),
+    }
+}
+
+/// The cores that this program may use.
+fn cores() -> u32 {
+    thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+}
+
+/// Does `work`, which treats one chunk, for `time`, and once before.
+fn rate(time: Duration, mut work: impl FnMut()) -> u64 {
+    work();
+    let started = Instant::now();
+    let mut bytes = 0;
+    loop {
+        work();
+        bytes += CHUNK_BYTES as u64;
+        let elapsed = started.elapsed();
+        if elapsed >= time {
+            return (bytes as f64 / elapsed.as_secs_f64().max(1e-6)) as u64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ciphers_and_the_hash_have_a_speed() {
+        for cipher in [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {
+            let Speeds { hash, seal, cores } = speeds(cipher, Duration::from_millis(1)).unwrap();
+            assert!(hash > 0 && seal > 0 && cores > 0);
+        }
+    }
+}

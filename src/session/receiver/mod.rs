@@ -1,0 +1,475 @@
+//! The receiver's side of a session: what it makes of each offer, and when a file is published.
+
+mod compare;
+pub mod finish;
+pub mod incoming;
+mod outcomes;
+mod stdout;
+pub mod worker;
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::thread;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+
+use super::probe::Probed;
+use super::stage_clock::Stages;
+use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
+use crate::content::chunk::FileId;
+use crate::limits::{
+    CONNECTIONS_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OBSERVER_LOOK,
+    STREAM_CONFIRM_CHUNKS,
+};
+use crate::name::RelativePath;
+use crate::store::{Destination, Existing, Found, Sink, SinkError};
+use crate::wire::message::{
+    Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage,
+};
+use crate::wire::stage_times::{Busy, Spent};
+use compare::CompareQueue;
+use finish::{Diligence, Finisher};
+use incoming::{Bytes, Incoming, Offered};
+use outcomes::storage_failure;
+use stdout::InOrder;
+
+/// The receiver's side of a session, shared by its threads.
+pub struct Receiving {
+    pub(super) to: Arc<Destination>,
+    pub(super) files: Mutex<Files>,
+    pub(super) terms: Terms,
+    compare: CompareQueue,
+    finisher: Finisher,
+    pub(super) outbox: Outbox<ReceiverMessage>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub progress: Arc<Progress>,
+    /// How many data connections the session may have at present: how much of this machine is its.
+    share: AtomicU8,
+    /// Frames of streams that were taken in.
+    streamed: AtomicU64,
+    /// What the threads that receive and compare do with their time.
+    pub(super) stages: Stages,
+    /// What the thread that writes to the standard output does.
+    pub(super) output_stages: Stages,
+    pub(super) probed: Probed,
+    pub ending: Ending,
+}
+
+#[derive(Default)]
+pub(super) struct Files {
+    pub(super) offered: u64,
+    /// Files that arrive whole in one frame.
+    pub(super) singles: HashMap<FileId, Offered>,
+    /// Files that arrive in pieces.
+    pub(super) incoming: HashMap<FileId, Arc<Incoming>>,
+    /// The file that goes to the standard output.
+    pub(super) in_order: Option<Arc<InOrder>>,
+    /// Files that failed while the sender was still sending them: their late chunks are discarded.
+    pub(super) failed: HashSet<FileId>,
+    /// Files without an outcome.
+    pub(super) open: usize,
+    pub(super) large: usize,
+    /// Files whose outcome is not queued for the sender yet.
+    pub(super) untold: usize,
+    pub(super) finished: bool,
+    pub(super) closed: bool,
+}
+
+/// How files are received in a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    pub diligence: Diligence,
+    /// Nothing is to be stored.
+    pub dry_run: bool,
+    /// Of a file that differs from an existing one only what differs is sent.
+    pub delta: bool,
+    /// There are no files, but probes.
+    pub measure: bool,
+}
+
+/// What a data connection's chunk belongs to.
+pub(super) enum Target {
+    Incoming(Arc<Incoming>),
+    InOrder(Arc<InOrder>),
+    /// Too late; to be discarded.
+    Failed,
+}
+
+impl Receiving {
+    pub fn new(
+        to: Arc<Destination>,
+        terms: Terms,
+        outbox: Outbox<ReceiverMessage>,
+        observer: Arc<dyn Observer>,
+        progress: Arc<Progress>,
+    ) -> Receiving {
+        Receiving {
+            to,
+            files: Mutex::default(),
+            terms,
+            compare: CompareQueue::default(),
+            finisher: Finisher::default(),
+            outbox,
+            observer,
+            progress,
+            share: AtomicU8::new(CONNECTIONS_MAX),
+            streamed: AtomicU64::new(0),
+            stages: Stages::default(),
+            output_stages: Stages::default(),
+            probed: Probed::default(),
+            ending: Ending::default(),
+        }
+    }
+
+    /// Hears what the sender says. Looks at files and makes them, so it may take as long as the disk does.
+    ///
+    /// # Errors
+    /// The [`End`] of the session: [`End::PeerLeft`] or [`End::Misbehaved`].
+    pub fn handle(self: &Arc<Self>, message: SenderMessage) -> Result<(), End> {
+        match message {
+            SenderMessage::Hello(_) | SenderMessage::Pake { .. } | SenderMessage::Proof { .. } => {
+                let got = "a part of the greeting";
+                Err(PeerMisbehaved::Unexpected { got, expected: "an offer" }.into())
+            }
+            SenderMessage::Offer(_) if self.terms.measure => {
+                let expected = "probes and nothing else, as it wished";
+                Err(PeerMisbehaved::Unexpected { got: "an offer", expected }.into())
+            }
+            SenderMessage::Offer(offer) => self.offer(&offer),
+            SenderMessage::Keep { file, chunk } => {
+                let Some(incoming) = self.compared(file)? else { return Ok(()) };
+                let kept = incoming.offered.layout.len_of(chunk).unwrap_or_default();
+                let settled = incoming.keep(chunk)?;
+                Progress::add(&self.progress.kept, kept as u64);
+                self.settle(&incoming.offered, settled)
+            }
+            SenderMessage::Differs { file } => self.differs(file),
+            SenderMessage::Root { file, hash } => match self.target(file)? {
+                Target::Incoming(incoming) => self.settle(&incoming.offered, incoming.root(hash)?),
+                Target::InOrder(incoming) if incoming.offered.layout.is_single() => {
+                    let got = "a hash by itself";
+                    Err(PeerMisbehaved::Unexpected { got, expected: "one with the file" }.into())
+                }
+                Target::InOrder(incoming) => Ok(incoming.root(hash)?),
+                Target::Failed => Ok(()),
+            },
+            SenderMessage::Length { file, bytes } => match self.target(file)? {
+                Target::Incoming(incoming) => {
+                    self.settle(&incoming.offered, incoming.length(bytes, &self.progress)?)
+                }
+                Target::InOrder(incoming) => Ok(incoming.length(bytes, &self.progress)?),
+                Target::Failed => Ok(()),
+            },
+            SenderMessage::Withdraw { file, failure } => self.withdraw(file, failure),
+            SenderMessage::Finish { files } => self.finish(files),
+            // Those about connections are for whoever has the connections.
+            SenderMessage::Total { bytes } => {
+                self.progress.expect(bytes);
+                Ok(())
+            }
+            SenderMessage::Beat | SenderMessage::HangUp { .. } => Ok(()),
+            SenderMessage::Leave { text } => Err(End::PeerLeft(text)),
+        }
+    }
+
+    /// Tells the sender something about its connections.
+    pub fn say(&self, message: ReceiverMessage) {
+        self.outbox.send(&message);
+    }
+
+    /// How many data connections the session may have at present.
+    pub fn share(&self) -> u8 {
+        self.share.load(Ordering::Relaxed)
+    }
+
+    pub fn set_share(&self, connections: u8) {
+        self.share.store(connections, Ordering::Relaxed);
+    }
+
+    /// Whether the session has no files, but measures.
+    pub fn measures(&self) -> bool {
+        self.terms.measure
+    }
+
+    /// What the threads have done with their time so far, on a machine that was so `busy` meanwhile. Where a file is written in
+    /// order that is for one thread to say: the others are waiting for it as well.
+    pub fn spent(&self, busy: Option<Busy>) -> Spent {
+        match self.to.output() {
+            Some(_) => self.output_stages.spent(busy),
+            None => self.stages.spent(busy),
+        }
+    }
+
+    /// Whether anything was offered: whether this was a transfer at all.
+    pub fn had_offers(&self) -> bool {
+        let files = self.files.lock();
+        files.offered > 0 || files.finished
+    }
+
+    /// Ends all that is under way. What was received of each file stays in its part file, except of a stream: nobody
+    /// could go on with it.
+    pub fn close(&self) {
+        let mut files = self.files.lock();
+        files.closed = true;
+        files.singles.clear();
+        let incoming = std::mem::take(&mut files.incoming);
+        let in_order = files.in_order.take();
+        drop(files);
+        in_order.inspect(|file| file.end());
+        for file in incoming.values() {
+            file.end();
+        }
+        self.compare.close();
+        self.finisher.close();
+    }
+
+    /// Waits until the observer keeps up, or the session is closed.
+    pub fn wait_for_observer(&self) {
+        while !self.observer.keeps_up() && !self.files.lock().closed {
+            thread::sleep(OBSERVER_LOOK);
+        }
+    }
+
+    /// The threads that finish files and still hold some, to be waited for after [`Receiving::close`].
+    pub fn threads(&self) -> Vec<JoinHandle<()>> {
+        self.finisher.threads()
+    }
+
+    fn differs(self: &Arc<Self>, file: FileId) -> Result<(), End> {
+        let Some(incoming) = self.compared(file)? else { return Ok(()) };
+        match incoming.end() {
+            Some(Bytes::Existing(_)) => {}
+            // It failed a moment ago, by our doing, and the sender does not know that yet.
+            None => return Ok(()),
+            Some(Bytes::Part(_)) => {
+                let got = "'it differs' of a part file";
+                return Err(PeerMisbehaved::Unexpected { got, expected: "the chunks that differ" }.into());
+            }
+        }
+        self.files.lock().incoming.remove(&file);
+        let offered = incoming.offered.clone();
+        match self.to.existing() {
+            Existing::Refuse => self.refuse_existing(&offered),
+            Existing::Overwrite | Existing::Rename => {
+                self.start_receiving(Offered { replaces: true, ..offered });
+            }
+        }
+        Ok(())
+    }
+
+    fn withdraw(&self, file: FileId, failure: Failure) -> Result<(), End> {
+        let single = self.files.lock().singles.remove(&file);
+        if let Some(offered) = single {
+            self.fail(&offered, failure);
+            return Ok(());
+        }
+        match self.target(file)? {
+            Target::Incoming(incoming) => self.fail_incoming(&incoming, failure)?,
+            Target::InOrder(incoming) => incoming.fail(failure),
+            Target::Failed => {}
+        }
+        Ok(())
+    }
+
+    fn finish(&self, count: u64) -> Result<(), End> {
+        let mut files = self.files.lock();
+        if files.finished || count != files.offered {
+            let expected = "one end that counts the files that were offered";
+            return Err(PeerMisbehaved::Unexpected { got: "an end of the offers", expected }.into());
+        }
+        files.finished = true;
+        let complete = files.untold == 0;
+        drop(files);
+        if complete {
+            self.complete();
+        }
+        Ok(())
+    }
+
+    /// The folder, which `path` needs.
+    pub(super) fn sink(&self, path: &RelativePath) -> Result<&Sink, SinkError> {
+        self.to
+            .folder()
+            .ok_or_else(|| SinkError::NoFolder { path: OsStr::from_bytes(path.as_bytes()).into() })
+    }
+
+    /// A file that is compared with something; `None` where it has failed.
+    fn compared(&self, file: FileId) -> Result<Option<Arc<Incoming>>, PeerMisbehaved> {
+        match self.target(file)? {
+            Target::Incoming(incoming) => Ok(Some(incoming)),
+            Target::InOrder(_) => {
+                let got = "a verdict on a file that is not compared";
+                Err(PeerMisbehaved::Unexpected { got, expected: "its chunks" })
+            }
+            Target::Failed => Ok(None),
+        }
+    }
+
+    // ---- for the workers ----
+
+    /// A frame of a stream was taken in. Its sender holds what it has not heard of, so it hears of each few at once,
+    /// whichever data connection they came over.
+    pub(super) fn took_in_of_stream(&self) {
+        let before = self.streamed.fetch_add(1, Ordering::Relaxed);
+        if (before + 1).is_multiple_of(STREAM_CONFIRM_CHUNKS) {
+            self.outbox.nudge();
+        }
+    }
+
+    pub(super) fn target(&self, file: FileId) -> Result<Target, PeerMisbehaved> {
+        let files = self.files.lock();
+        if let Some(in_order) = files.in_order.as_ref().filter(|in_order| in_order.offered.id == file) {
+            return Ok(Target::InOrder(in_order.clone()));
+        }
+        match files.incoming.get(&file) {
+            Some(incoming) => Ok(Target::Incoming(incoming.clone())),
+            None if files.failed.contains(&file) => Ok(Target::Failed),
+            None => Err(PeerMisbehaved::UnknownFile(file.0)),
+        }
+    }
+
+    /// Takes the file that arrives whole in one frame, for the caller alone.
+    pub(super) fn take_single(&self, file: FileId) -> Result<Offered, PeerMisbehaved> {
+        self.files.lock().singles.remove(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))
+    }
+}
+
+// What the receiver makes of each offer.
+
+impl Receiving {
+    pub(super) fn offer(self: &Arc<Self>, offer: &Offer) -> Result<(), End> {
+        let layout = offer.kind.layout();
+        self.count_offer(offer, !layout.is_single())?;
+        if offer.kind == EntryKind::Folder && offer.path.is_empty() {
+            self.dress_destination(offer);
+            return Ok(());
+        }
+        let path = match RelativePath::from_wire(&offer.path) {
+            Ok(path) => path,
+            Err(bad) => {
+                let failure = Failure::new(Cause::Refused, bad.to_string());
+                self.say_outcome(offer.file, !layout.is_single(), Outcome::Failed(failure));
+                return Ok(());
+            }
+        };
+        match offer.kind {
+            EntryKind::File { sparse, .. } => {
+                let metadata = offer.metadata.clone();
+                self.offer_file(Offered { id: offer.file, path, layout, sparse, replaces: false, metadata });
+            }
+            EntryKind::Stream => {
+                self.progress.stream_began();
+                let metadata = offer.metadata.clone();
+                self.offer_file(Offered {
+                    id: offer.file,
+                    path,
+                    layout,
+                    sparse: false,
+                    replaces: false,
+                    metadata,
+                });
+            }
+            _ => self.offer_entry(offer, path),
+        }
+        Ok(())
+    }
+
+    fn offer_file(self: &Arc<Self>, offered: Offered) {
+        let size = offered.layout.size();
+        if size > FILE_BYTES_MAX {
+            let text = format!("{}: {size} bytes are more than lanx stores in one file", offered.path);
+            self.fail(&offered, Failure::new(Cause::Storage, text));
+            return;
+        }
+        if let Destination::Output(output) = &*self.to {
+            return self.offer_to_output(offered, output);
+        }
+        // A stream has no size that a file could share: whatever is there differs.
+        let size = offered.layout.known_size().unwrap_or(u64::MAX);
+        match self.sink(&offered.path).and_then(|sink| sink.look(&offered.path, size)) {
+            Ok(Found::SameSize(existing)) => {
+                let bytes = Bytes::Existing(Arc::new(existing));
+                self.start_comparing(offered, bytes, Against::Existing);
+            }
+            Ok(Found::Different) if self.to.existing() == Existing::Refuse => self.refuse_existing(&offered),
+            Ok(Found::Nothing) => self.start_receiving(offered),
+            Ok(Found::Different) => self.start_receiving(Offered { replaces: true, ..offered }),
+            // With a number behind it the name is free.
+            Err(SinkError::InTheWay { .. }) if self.to.existing() == Existing::Rename => {
+                self.start_receiving(offered)
+            }
+            Err(error) => self.fail(&offered, storage_failure(&error)),
+        }
+    }
+
+    fn count_offer(&self, offer: &Offer, large: bool) -> Result<(), PeerMisbehaved> {
+        let mut files = self.files.lock();
+        if files.finished || offer.file.0 != files.offered {
+            let expected = "each file to be offered once, in order, before the end";
+            return Err(PeerMisbehaved::Unexpected { got: "an offer", expected });
+        }
+        if files.open >= FILES_IN_FLIGHT_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "files at once", limit: FILES_IN_FLIGHT_MAX });
+        }
+        if large && files.large >= LARGE_FILES_IN_FLIGHT_MAX {
+            return Err(PeerMisbehaved::TooMany {
+                what: "large files at once",
+                limit: LARGE_FILES_IN_FLIGHT_MAX,
+            });
+        }
+        files.offered += 1;
+        files.open += 1;
+        files.untold += 1;
+        files.large += usize::from(large);
+        drop(files);
+        Progress::add(&self.progress.offered, offer.kind.size().min(FILE_BYTES_MAX));
+        Ok(())
+    }
+
+    pub(super) fn start_receiving(self: &Arc<Self>, offered: Offered) {
+        if self.terms.dry_run {
+            self.report(&offered, None, FileStatus::Wanted);
+            return;
+        }
+        if offered.layout.is_single() {
+            let file = offered.id;
+            self.files.lock().singles.insert(file, offered);
+            self.outbox.send(&ReceiverMessage::Send { file });
+            return;
+        }
+        let (path, size) = (&offered.path, offered.layout.size());
+        let part = self.sink(path).and_then(|sink| match offered.replaces && self.terms.delta {
+            _ if offered.layout.is_open() => sink.part_of_stream(path),
+            true => sink.part_from_existing(path, size, offered.sparse),
+            false => sink.part(path, size, offered.sparse),
+        });
+        match part {
+            Ok(part) if part.is_fresh() => {
+                let file = offered.id;
+                self.insert(Arc::new(Incoming::new(offered, Bytes::Part(Arc::new(part)))));
+                self.outbox.send(&ReceiverMessage::Send { file });
+            }
+            Ok(part) => self.start_comparing(offered, Bytes::Part(Arc::new(part)), Against::Part),
+            Err(error) => self.fail(&offered, storage_failure(&error)),
+        }
+    }
+
+    fn start_comparing(self: &Arc<Self>, offered: Offered, bytes: Bytes, against: Against) {
+        let file = offered.id;
+        let incoming = Arc::new(Incoming::new(offered, bytes.clone()));
+        self.insert(incoming.clone());
+        self.outbox.send(&ReceiverMessage::Compare { file, against });
+        compare::start(self, incoming, &bytes);
+    }
+
+    fn insert(&self, incoming: Arc<Incoming>) {
+        let mut files = self.files.lock();
+        if !files.closed {
+            files.incoming.insert(incoming.offered.id, incoming);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The receiver's chunk path: read, open, check, hash, write. One thread runs this for each data connection.
+//!
+//! Nothing is believed before it was checked against what was agreed: the file must be under way, the chunk must be
+//! one of its chunks that nobody has written, and the length must be that chunk's. As at the sender there is no
+//! channel, no allocation, and no lock held across I/O in the loop over chunks.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::finish::Finisher;
+use super::incoming::{Incoming, Offered};
+use super::outcomes::storage_failure;
+use super::stdout::InOrder;
+use super::{Receiving, Target};
+use crate::content::tree::{Hash, chunk_value};
+use crate::limits::STRAIGHT_BYTES;
+use crate::session::frames::{ChunkBuffer, FrameReader};
+use crate::session::stage_clock::Clock;
+use crate::session::{End, FileStatus, PeerMisbehaved, Progress};
+use crate::store::{Part, SinkError};
+use crate::wire::frame::{HASH_BYTES, Header, Kind};
+use crate::wire::seal::Opener;
+use crate::wire::stage_times::Stage;
+
+/// Receives chunks from `stream` until it ends between two frames, and counts in `frames` those that were taken in.
+///
+/// # Errors
+/// [`End::Lost`] where the stream fails or ends inside a frame, [`End::Misbehaved`] where the sender breaks the
+/// protocol. What the disk refuses fails only the file.
+pub fn receive_chunks<R: Read>(
+    session: &Arc<Receiving>,
+    stream: R,
+    opener: Opener,
+    frames: &AtomicU64,
+) -> Result<(), End> {
+    let reader = FrameReader::new(stream, opener);
+    let clock = Clock::new(&session.stages, Stage::Receive);
+    let mut worker =
+        Worker { session, reader, buffer: ChunkBuffer::new(), current: None, of_stream: false, clock };
+    while let Some(header) = worker.reader.header()? {
+        match header.kind {
+            Kind::Whole => worker.receive_whole(&header)?,
+            Kind::Chunk | Kind::Zeros => worker.receive_chunk(&header)?,
+            Kind::Probe => worker.receive_probe(&header)?,
+        }
+        frames.fetch_add(1, Ordering::Release);
+        if std::mem::take(&mut worker.of_stream) {
+            session.took_in_of_stream();
+        }
+        worker.clock.turn_to(Stage::Receive);
+    }
+    Ok(())
+}
+
+struct Worker<'a, R: Read> {
+    session: &'a Arc<Receiving>,
+    reader: FrameReader<R>,
+    buffer: ChunkBuffer,
+    /// The file of the last chunk: most often also that of the next.
+    current: Option<Arc<Incoming>>,
+    /// Whether the frame was of a stream.
+    of_stream: bool,
+    clock: Clock<'a>,
+}
+
+impl<R: Read> Worker<'_, R> {
+    /// Opens it as if it were a chunk, and forgets it.
+    fn receive_probe(&mut self, header: &Header) -> Result<(), End> {
+        self.reader.payload(self.buffer.content(header.content_bytes), || ())?;
+        Ok(self.session.took_probe(header.content_bytes as u64)?)
+    }
+
+    fn receive_chunk(&mut self, header: &Header) -> Result<(), End> {
+        // The decoder has bounded the length by that of a chunk; everything else waits until the frame is known to be
+        // the sender's.
+        let content = self.buffer.content(header.content_bytes);
+        self.reader.payload(content, || self.clock.turn_to(Stage::Open))?;
+        self.clock.turn_to(Stage::Hash);
+        let incoming = match self.current.take().filter(|incoming| incoming.offered.id == header.file) {
+            Some(incoming) => incoming,
+            None => match self.session.target(header.file)? {
+                Target::Incoming(incoming) => incoming,
+                Target::InOrder(incoming) => return self.receive_in_order(&incoming, header),
+                Target::Failed => return Ok(()),
+            },
+        };
+        self.receive_part_of(&incoming, header)?;
+        self.current = Some(incoming);
+        Ok(())
+    }
+
+    /// A chunk whose turn may not have come.
+    fn receive_in_order(&mut self, incoming: &InOrder, header: &Header) -> Result<(), End> {
+        let content = self.content_of(&incoming.offered, header)?;
+        let (value, len) = (chunk_value(incoming.offered.layout, header.chunk, content), content.len());
+        Ok(incoming.take(header.chunk, value, len, &mut self.buffer)?)
+    }
+
+    /// The content of a frame that carries one chunk of several.
+    fn content_of(&mut self, offered: &Offered, header: &Header) -> Result<&mut [u8], PeerMisbehaved> {
+        let Offered { id, layout, .. } = *offered;
+        let wrong = PeerMisbehaved::WrongChunk { file: id.0, chunk: header.chunk.0 };
+        self.of_stream = layout.is_open();
+        let expected = layout.len_of(header.chunk).filter(|_| !layout.is_single()).ok_or(wrong)?;
+        // Of a stream any chunk may be the last, as long as its length is not known.
+        if layout.is_open() && header.kind == Kind::Chunk {
+            // None is empty, and nothing has no value.
+            if header.content_bytes == 0 {
+                check_length(header, expected as u64)?;
+            }
+            return Ok(self.buffer.content(header.content_bytes));
+        }
+        let content = self.buffer.content(expected);
+        match header.kind {
+            Kind::Zeros => content.fill(0),
+            Kind::Chunk | Kind::Whole | Kind::Probe => check_length(header, expected as u64)?,
+        }
+        Ok(content)
+    }
+
+    fn receive_part_of(&mut self, incoming: &Incoming, header: &Header) -> Result<(), End> {
+        let session = self.session;
+        let layout = incoming.offered.layout;
+        let len = self.content_of(&incoming.offered, header)?.len();
+        let content = self.buffer.content(len);
+        let len = len as u64;
+        let Some(part) = incoming.part_for(header.chunk, content.len())? else { return Ok(()) };
+        incoming.claim(header.chunk)?;
+        let value = chunk_value(layout, header.chunk, content);
+        let offset = layout.offset_of(header.chunk).unwrap_or_default();
+        self.clock.turn_to(Stage::Write);
+        let written = match header.kind {
+            Kind::Zeros => part.write_zeros(offset, len),
+            Kind::Chunk | Kind::Whole | Kind::Probe => part.write_at(content, offset),
+        };
+        if session.terms.diligence.sync && incoming.write_back_is_due(len) {
+            Finisher::write_back(session, part);
+        }
+        if let Err(error) = written {
+            return Ok(session.fail_incoming(incoming, storage_failure(&error))?);
+        }
+        // The outcome of the last chunk has the sender told what all took.
+        self.clock.count();
+        Progress::add(&session.progress.written, len);
+        let settled = incoming.stored(header.chunk, value)?;
+        session.settle(&incoming.offered, settled)
+    }
+
+    /// A file that is one chunk.
+    fn receive_whole(&mut self, header: &Header) -> Result<(), End> {
+        let Worker { session, reader, buffer, clock, .. } = self;
+        let len = HASH_BYTES + header.content_bytes;
+        let payload = if session.to.output().is_none() && len < STRAIGHT_BYTES {
+            reader.payload_in_place(len, || clock.turn_to(Stage::Open))?
+        } else {
+            let payload = buffer.whole(header.content_bytes, &[0; HASH_BYTES]);
+            reader.payload(payload, || clock.turn_to(Stage::Open))?;
+            payload
+        };
+        clock.turn_to(Stage::Hash);
+        if session.to.output().is_some() {
+            return self.receive_whole_in_order(header);
+        }
+        let (hash, content) = payload.split_at(HASH_BYTES);
+        let mut theirs = [0; HASH_BYTES];
+        theirs.copy_from_slice(hash);
+        let theirs = Hash::from_bytes(theirs);
+        let offered = session.take_single(header.file)?;
+        check_length(header, offered.layout.size())?;
+        let ours = Hash::from_bytes(chunk_value(offered.layout, header.chunk, content));
+        clock.turn_to(Stage::Write);
+        let stored = store_whole(session, &offered, content, ours == theirs);
+        clock.count();
+        match stored {
+            Ok(stored) => {
+                Progress::add(&session.progress.written, offered.layout.size());
+                match stored {
+                    None => session.report(&offered, Some(ours), FileStatus::Stored),
+                    Some(part) => session.publish(&offered, Arc::new(part), ours, theirs),
+                }
+            }
+            Err(error) => session.fail(&offered, storage_failure(&error)),
+        }
+        Ok(())
+    }
+
+    /// One that goes to the standard output.
+    fn receive_whole_in_order(&mut self, header: &Header) -> Result<(), End> {
+        let incoming = match self.session.target(header.file)? {
+            Target::InOrder(incoming) => incoming,
+            Target::Incoming(_) | Target::Failed => return Ok(()),
+        };
+        let Offered { id, layout, .. } = incoming.offered;
+        if !layout.is_single() {
+            return Err(PeerMisbehaved::WrongChunk { file: id.0, chunk: 0 }.into());
+        }
+        check_length(header, layout.size())?;
+        let theirs = Hash::from_bytes(self.buffer.hash());
+        let value = chunk_value(layout, header.chunk, self.buffer.content(header.content_bytes));
+        // The hash first: what is known to be wrong is not written.
+        incoming.root(theirs)?;
+        Ok(incoming.take(header.chunk, value, header.content_bytes, &mut self.buffer)?)
+    }
+}
+
+/// Stores a file that is one chunk. `None` where it has its name already; it gets that at once only where it is `right`
+/// and nothing else is to be done first.
+fn store_whole(
+    session: &Receiving,
+    offered: &Offered,
+    content: &[u8],
+    right: bool,
+) -> Result<Option<Part>, SinkError> {
+    let sink = session.sink(&offered.path)?;
+    let at_once = right && !offered.sparse && !offered.replaces && !session.terms.diligence.takes_time();
+    if at_once && sink.store_whole(&offered.path, content, &offered.metadata)? {
+        return Ok(None);
+    }
+    let part = sink.part(&offered.path, offered.layout.size(), offered.sparse)?;
+    match part.write_at(content, 0) {
+        Ok(()) => Ok(Some(part)),
+        Err(error) => {
+            // The first error is the one that tells the user something.
+            let _ = part.discard();
+            Err(error)
+        }
+    }
+}
+
+fn check_length(header: &Header, expected: u64) -> Result<(), PeerMisbehaved> {
+    let got = header.content_bytes as u64;
+    if got == expected {
+        return Ok(());
+    }
+    Err(PeerMisbehaved::WrongLength { file: header.file.0, got, expected })
+}

@@ -1,0 +1,304 @@
+//! Stretches of chunks that wait to be sent, and how they are dealt.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use super::lanes::Line;
+use super::{Lanes, Sending};
+use crate::content::chunk::{ChunkIndex, FileId, Layout};
+use crate::content::tree::{ChunkValue, Hash, Tree};
+use crate::session::{End, PeerMisbehaved};
+use crate::source::{Item, OpenSource, Source, SourceError};
+use crate::wire::message::{Against, Cause, Failure, SenderMessage};
+
+/// What was offered and has no outcome yet.
+pub struct Outgoing {
+    pub id: FileId,
+    pub item: Arc<Item>,
+    pub layout: Layout,
+    /// Opened by the first worker that needs it, where the file takes more than one chunk: few of those are under
+    /// way, and many of the others, more than a process may have open.
+    open: OnceLock<Result<OpenSource, SourceError>>,
+    /// Of a stream: its length, once it has ended, or nothing once it is done with before.
+    pub length: OnceLock<Option<u64>>,
+    /// Known once every chunk was read and the source had not changed.
+    pub root: OnceLock<Hash>,
+    /// Why we gave it up, if we did.
+    pub withdrawn: OnceLock<Failure>,
+}
+
+impl Outgoing {
+    pub fn new(id: FileId, item: Arc<Item>) -> Outgoing {
+        let layout = item.layout();
+        Outgoing {
+            id,
+            item,
+            layout,
+            open: OnceLock::new(),
+            length: OnceLock::new(),
+            root: OnceLock::new(),
+            withdrawn: OnceLock::new(),
+        }
+    }
+
+    /// The open `source`, which is the item's own.
+    pub fn open(&self, source: &Source) -> Result<&OpenSource, &SourceError> {
+        self.open.get_or_init(|| source.open()).as_ref()
+    }
+
+    /// Bytes in it, where that is known.
+    pub fn size(&self) -> Option<u64> {
+        self.layout.known_size().or_else(|| self.length.get().copied().flatten())
+    }
+
+    /// Whether it takes more than one frame.
+    pub fn is_large(&self) -> bool {
+        !self.layout.is_single()
+    }
+}
+
+/// One try at sending a file. There is a second one where an existing file turned out to be another.
+pub struct Attempt {
+    pub file: Arc<Outgoing>,
+    pub against: Against,
+    pub tree: Mutex<Tree>,
+    /// Chunks of it that the receiver has taken in or had.
+    pub there: AtomicU64,
+    /// Set when nothing more is to be sent of it; chunks under way may still finish.
+    pub over: AtomicBool,
+    /// Held while a verdict is queued, so that none follows the one that ends the attempt.
+    pub verdicts: Mutex<()>,
+}
+
+impl Attempt {
+    pub fn new(file: Arc<Outgoing>, against: Against) -> Attempt {
+        let tree = Mutex::new(Tree::new(file.layout));
+        Attempt {
+            file,
+            against,
+            tree,
+            there: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+            verdicts: Mutex::default(),
+        }
+    }
+
+    /// The receiver has taken a chunk in. It will not be needed again.
+    pub fn arrived(&self, chunk: ChunkIndex) {
+        self.there.fetch_add(1, Ordering::Relaxed);
+        if let Some(stream) = self.file.item.stream() {
+            stream.release(chunk.0);
+        }
+    }
+
+    /// Ends the attempt. Returns false where it had ended before.
+    pub fn end(&self) -> bool {
+        !self.over.swap(true, Ordering::Relaxed)
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+}
+
+/// Chunks `first..end` of a file, dealt one by one from an atomic cursor to whichever connection asks next.
+/// While connections keep pace each gets every n-th chunk; a slow one takes fewer turns.
+pub struct Run {
+    pub attempt: Arc<Attempt>,
+    first: u64,
+    end: u64,
+    cursor: AtomicU64,
+    /// The receiver's values of these chunks, where it has something there.
+    values: Vec<ChunkValue>,
+    /// Whether they were read before, and only their way to the receiver was lost.
+    pub again: bool,
+}
+
+impl Run {
+    /// Chunks that the receiver does not have.
+    pub fn missing(attempt: Arc<Attempt>, first: ChunkIndex, count: u64) -> Run {
+        Run {
+            attempt,
+            first: first.0,
+            end: first.0 + count,
+            cursor: AtomicU64::new(first.0),
+            values: Vec::new(),
+            again: false,
+        }
+    }
+
+    /// A chunk that was read and hashed, and did not arrive.
+    pub fn again(attempt: Arc<Attempt>, chunk: ChunkIndex) -> Run {
+        Run { again: true, ..Run::missing(attempt, chunk, 1) }
+    }
+
+    /// Chunks of which the receiver has something with these values.
+    pub fn to_compare(attempt: Arc<Attempt>, first: ChunkIndex, values: Vec<ChunkValue>) -> Run {
+        let end = first.0 + values.len() as u64;
+        Run { attempt, first: first.0, end, cursor: AtomicU64::new(first.0), values, again: false }
+    }
+
+    /// The next chunk, for one worker alone; `None` once all are dealt or the attempt is over.
+    pub fn deal(&self) -> Option<ChunkIndex> {
+        if self.is_exhausted() {
+            return None;
+        }
+        let index = self.cursor.fetch_add(1, Ordering::Relaxed);
+        (index < self.end).then_some(ChunkIndex(index))
+    }
+
+    pub fn is_exhausted(&self) -> bool {
+        self.attempt.is_over() || self.left() == 0
+    }
+
+    /// How many chunks have not been dealt.
+    pub fn left(&self) -> u64 {
+        self.end.saturating_sub(self.cursor.load(Ordering::Relaxed))
+    }
+
+    /// Whether other receivers may want these chunks at the same time: not those that only this one has or has lost.
+    pub fn is_shared(&self) -> bool {
+        self.values.is_empty() && !self.again
+    }
+
+    /// The receiver's value of a chunk of this run.
+    pub fn value(&self, index: ChunkIndex) -> Option<&ChunkValue> {
+        self.values.get(usize::try_from(index.0.checked_sub(self.first)?).ok()?)
+    }
+}
+
+// What the sender's workers take and give back: chunks to send, verdicts, and hashes.
+
+impl Sending {
+    /// The next chunk of `held`, which is exchanged for the next run with work in `lanes` where it has none.
+    /// Calls `idle` before waiting, so that nothing lies unflushed meanwhile. `None` once the session, or the worker's
+    /// own connection, is closed, or the connection is one too many.
+    pub(super) fn next(
+        &self,
+        held: &mut Option<Arc<Run>>,
+        lanes: Lanes,
+        line: Option<&Line>,
+        mut idle: impl FnMut() -> io::Result<()>,
+    ) -> io::Result<Option<ChunkIndex>> {
+        loop {
+            if line.is_some_and(Line::is_retired) {
+                self.to_send.notify_one();
+                return Ok(None);
+            }
+            if let Some(index) = held.as_ref().and_then(|run| run.deal()) {
+                return Ok(Some(index));
+            }
+            *held = None;
+            let mut queue = self.queue.lock();
+            let mut flushed = false;
+            *held = loop {
+                if queue.closed || line.is_some_and(|line| line.is_closed() || line.is_retired()) {
+                    // It may have been the one who was told of a chunk.
+                    self.to_send.notify_one();
+                    return Ok(None);
+                }
+                if let Some(run) = queue.front(lanes) {
+                    break Some(run);
+                }
+                if flushed {
+                    match lanes {
+                        Lanes::All => self.to_send.wait(&mut queue),
+                        Lanes::Compare => self.to_compare.wait(&mut queue),
+                    }
+                } else {
+                    drop(queue);
+                    idle()?;
+                    flushed = true;
+                    queue = self.queue.lock();
+                }
+            };
+        }
+    }
+
+    /// A chunk that a comparing thread found to differ.
+    pub(super) fn resend(&self, attempt: &Arc<Attempt>, index: ChunkIndex) {
+        self.queue.lock().send.push_back(Arc::new(Run::missing(attempt.clone(), index, 1)));
+        self.to_send.notify_one();
+    }
+
+    /// A chunk that was hashed and did not arrive.
+    pub(super) fn deal_again(&self, attempt: &Arc<Attempt>, chunk: ChunkIndex) {
+        if !attempt.is_over() {
+            // In front: the receiver may wait for just this one to finish a file.
+            self.queue.lock().send.push_front(Arc::new(Run::again(attempt.clone(), chunk)));
+            self.to_send.notify_one();
+        }
+    }
+
+    pub(super) fn differs(&self, attempt: &Attempt) {
+        let _verdict = attempt.verdicts.lock();
+        if attempt.end() {
+            self.outbox.send(&SenderMessage::Differs { file: attempt.file.id });
+        }
+    }
+
+    pub(super) fn withdraw(&self, attempt: &Attempt, error: &SourceError) {
+        let failure = Failure::new(Cause::Source, error.to_string());
+        if attempt.end() && attempt.file.withdrawn.set(failure.clone()).is_ok() {
+            self.outbox.send(&SenderMessage::Withdraw { file: attempt.file.id, failure });
+        }
+    }
+
+    /// Not said any more once the attempt is over: the receiver has forgotten the file then, or takes it anew.
+    pub(super) fn keep(&self, attempt: &Attempt, chunk: ChunkIndex) {
+        let _verdict = attempt.verdicts.lock();
+        if !attempt.is_over() {
+            attempt.there.fetch_add(1, Ordering::Relaxed);
+            self.outbox.send(&SenderMessage::Keep { file: attempt.file.id, chunk });
+        }
+    }
+
+    /// Takes in the value of a chunk that was read; after the last one tells the receiver the hash of the file,
+    /// unless it went with the chunk.
+    pub(super) fn hashed(
+        &self,
+        attempt: &Attempt,
+        chunk: ChunkIndex,
+        value: ChunkValue,
+        told: bool,
+    ) -> Result<(), End> {
+        let file = &attempt.file;
+        let root = attempt.tree.lock().insert(chunk, value);
+        // A chunk comes here twice only if the receiver announced it twice.
+        let root = root.map_err(|_| PeerMisbehaved::WrongChunk { file: file.id.0, chunk: chunk.0 })?;
+        let (Some(hash), false) = (root, told) else { return Ok(()) };
+        if self.is_still(attempt, &hash) {
+            self.say_root(file, hash);
+        }
+        Ok(())
+    }
+
+    /// Whether the source still is what was read of it, which has this `hash`; where it is not, it is withdrawn. May read a
+    /// file of its size, so no lock is held meanwhile.
+    fn is_still(&self, attempt: &Attempt, hash: &Hash) -> bool {
+        let file = &attempt.file;
+        // A file of one chunk was checked when it was read.
+        let Some(source) = file.item.source().filter(|_| file.is_large()) else { return true };
+        let Ok(open) = file.open(source) else { return true };
+        // Where it is given up there is nobody left to tell.
+        let go_on = || !attempt.is_over() && !self.is_closed();
+        open.check_content(file.layout, hash, go_on).unwrap_or_else(|error| {
+            self.withdraw(attempt, &error);
+            false
+        })
+    }
+
+    /// Every chunk was read and hashed.
+    pub(super) fn say_root(&self, file: &Outgoing, hash: Hash) {
+        if file.root.set(hash).is_ok() {
+            self.outbox.send(&SenderMessage::Root { file: file.id, hash });
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "dealer_tests.rs"]
+mod tests;

@@ -1,0 +1,356 @@
+//! What one data connection has taken and the receiver has not confirmed: what must be dealt again if it dies.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::Sending;
+use super::dealer::Attempt;
+use crate::content::chunk::ChunkIndex;
+use crate::limits::{STRAGGLER_FACTOR, STRAGGLER_PATIENCE};
+use crate::session::PeerMisbehaved;
+use crate::wire::message::SenderMessage;
+
+/// What carries a data connection.
+pub trait Wire: Send + Sync {
+    /// Ends it under a worker that is writing to it.
+    fn hang_up(&self);
+    /// Whether the other side has ended it. A worker finds out only when it writes.
+    fn is_dead(&self) -> bool;
+    /// Says that nothing more will be written.
+    fn finish(&self);
+    /// Bytes that have reached the other machine, where anybody knows.
+    fn delivered(&self) -> Option<u64>;
+}
+
+/// One data connection as the sender's side of a session sees it.
+pub struct Line {
+    pub number: u32,
+    wire: Box<dyn Wire>,
+    /// It is one too many: its worker takes no more chunks.
+    retired: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Frames that the receiver has taken in.
+    confirmed: u64,
+    /// The frames after those, in the order in which they were written.
+    unconfirmed: VecDeque<(Arc<Attempt>, ChunkIndex)>,
+    /// Since when the receiver has owed an answer: that it has the connection, or a frame of it.
+    owed_since: Option<Instant>,
+    /// What had been delivered when half of the patience was over.
+    delivered: Option<u64>,
+    /// Frames a second that the receiver has confirmed of late, and when it last did.
+    rate: f64,
+    confirmed_at: Option<Instant>,
+    closed: bool,
+}
+
+impl Line {
+    pub fn new(number: u32, now: Instant, wire: Box<dyn Wire>) -> Line {
+        let state = State { owed_since: Some(now), ..State::default() };
+        Line { number, wire, retired: AtomicBool::new(false), state: Mutex::new(state) }
+    }
+
+    /// Notes a frame that is about to be written. False once the connection has ended: it must go another way.
+    pub fn note(&self, attempt: &Arc<Attempt>, chunk: ChunkIndex) -> bool {
+        let mut state = self.state.lock();
+        if !state.closed {
+            state.unconfirmed.push_back((attempt.clone(), chunk));
+            if state.owed_since.is_none() {
+                state.owed_since = Some(Instant::now());
+            }
+        }
+        !state.closed
+    }
+
+    /// Whether the connection is of no more use, though nobody has said so: the other side has ended it, or the receiver
+    /// has owed an answer about it for `patience`, and nothing reaches it any more. A chunk may take longer than that on a slow
+    /// link.
+    pub fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
+        let mut state = self.state.lock();
+        if state.closed {
+            return false;
+        }
+        let owed = state.owed_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        if owed < patience / 2 {
+            state.delivered = None;
+        } else if owed < patience {
+            state.delivered = state.delivered.or_else(|| self.wire.delivered());
+        } else if self.wire.delivered().zip(state.delivered).is_some_and(|(now, before)| now > before) {
+            (state.owed_since, state.delivered) = (Some(now), None);
+        } else {
+            return true;
+        }
+        self.wire.is_dead()
+    }
+
+    /// Whether the receiver has it, and it has not ended.
+    pub fn is_taken(&self) -> bool {
+        let state = self.state.lock();
+        state.confirmed_at.is_some() && !state.closed
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// Has the worker take no more chunks, and end the connection behind those that it has written.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    /// The worker has written all that it will write.
+    pub fn finish(&self) {
+        self.wire.finish();
+    }
+
+    /// The receiver has taken in the first `frames` frames; 0 says that it has the connection.
+    pub fn confirm(&self, frames: u64) -> Result<(), PeerMisbehaved> {
+        let mut state = self.state.lock();
+        let news = frames.checked_sub(state.confirmed).and_then(|n| usize::try_from(n).ok());
+        let news =
+            news.filter(|news| *news <= state.unconfirmed.len()).ok_or(PeerMisbehaved::Unexpected {
+                got: "a count of frames that were not sent",
+                expected: "how many of those that were",
+            })?;
+        for (attempt, chunk) in state.unconfirmed.drain(..news) {
+            attempt.arrived(chunk);
+        }
+        state.confirmed = frames;
+        let now = Instant::now();
+        if let Some(before) = state.confirmed_at.filter(|_| news > 0) {
+            let rate = news as f64 / now.duration_since(before).as_secs_f64().max(1e-3);
+            // Half of what is told is as old as this confirmation.
+            state.rate = (state.rate + rate) / if state.rate > 0.0 { 2.0 } else { 1.0 };
+        }
+        if news > 0 || state.confirmed_at.is_none() {
+            state.confirmed_at = Some(now);
+        }
+        state.owed_since = (!state.unconfirmed.is_empty()).then_some(now);
+        Ok(())
+    }
+
+    /// How it is doing.
+    pub(super) fn speed(&self, now: Instant) -> Speed {
+        let state = self.state.lock();
+        // It had nothing to say while it owed nothing.
+        let since = state.confirmed_at.max(state.owed_since);
+        let silent = since.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        // One that has stopped confirming has the rate that one frame since then would make.
+        let rate =
+            if state.unconfirmed.is_empty() { state.rate } else { state.rate.min(1.0 / silent.max(1e-3)) };
+        Speed { backlog: state.unconfirmed.len(), rate }
+    }
+
+    /// The connection has ended after the receiver had taken in `frames` frames. Returns the others.
+    pub fn close(&self, frames: u64) -> Result<VecDeque<(Arc<Attempt>, ChunkIndex)>, PeerMisbehaved> {
+        self.confirm(frames)?;
+        let mut state = self.state.lock();
+        state.closed = true;
+        let lost = std::mem::take(&mut state.unconfirmed);
+        drop(state);
+        self.wire.hang_up();
+        Ok(lost)
+    }
+
+    /// Ends the connection, whatever is on it.
+    pub fn hang_up(&self) {
+        self.state.lock().closed = true;
+        self.wire.hang_up();
+    }
+}
+
+// The sender's data connections: which there are, and what happens to the chunks on one that ends.
+
+impl Sending {
+    /// A data connection was opened.
+    pub fn add_line(&self, line: Arc<Line>) {
+        self.lines.lock().insert(line.number, line);
+    }
+
+    /// How many data connections have not ended.
+    pub fn lines(&self) -> usize {
+        self.lines.lock().len()
+    }
+
+    /// Whether the receiver has taken in one of them, and it has not ended.
+    pub fn has_taken_line(&self) -> bool {
+        self.lines.lock().values().any(|line| line.is_taken())
+    }
+
+    /// How many data connections the receiver allows at present.
+    pub fn share(&self) -> u8 {
+        self.share.load(Ordering::Relaxed)
+    }
+
+    pub fn set_share(&self, connections: u8) {
+        self.share.store(connections, Ordering::Relaxed);
+        self.lines_changed.notify_one();
+    }
+
+    /// Has all but `most` data connections end behind what is written on them, the youngest first.
+    pub fn retire_surplus(&self, most: usize) {
+        let lines = self.lines.lock();
+        let mut working: Vec<&Arc<Line>> = lines.values().filter(|line| !line.is_retired()).collect();
+        let Some(surplus @ 1..) = working.len().checked_sub(most) else { return };
+        working.sort_by_key(|line| std::cmp::Reverse(line.number));
+        for line in &working[..surplus] {
+            tracing::debug!("data connection {} is one too many now", line.number);
+            line.retire();
+        }
+        drop(lines);
+        // A worker looks at its connection under this lock before it waits.
+        drop(self.queue.lock());
+        self.to_send.notify_all();
+    }
+
+    /// A worker could not go on: asks the receiver how far its connection came.
+    pub fn line_failed(&self, line: &Line) {
+        line.hang_up();
+        self.outbox.send(&SenderMessage::HangUp { connection: line.number });
+    }
+
+    /// Gives up the data connections that are stuck (see [`Line::is_stuck`]).
+    pub fn give_up_stuck(&self, now: Instant, patience: Duration) {
+        let lines: Vec<Arc<Line>> = self.lines.lock().values().cloned().collect();
+        for line in lines.iter().filter(|line| line.is_stuck(now, patience)) {
+            tracing::info!("data connection {} is stuck", line.number);
+            self.line_failed(line);
+        }
+    }
+
+    /// Once all chunks are dealt, gives up the data connection that would hold up the end, if there is one: see
+    /// `straggler`. Whether there was.
+    pub fn give_up_straggler(&self, now: Instant) -> bool {
+        if !self.queue.lock().is_dealt() {
+            return false;
+        }
+        let mut lines: Vec<Arc<Line>> = self.lines.lock().values().cloned().collect();
+        lines.retain(|line| !line.is_closed());
+        let speeds: Vec<Speed> = lines.iter().map(|line| line.speed(now)).collect();
+        let Some((line, speed)) = straggler(&speeds).and_then(|at| lines.get(at).zip(speeds.get(at))) else {
+            return false;
+        };
+        let (number, backlog) = (line.number, speed.backlog);
+        tracing::info!("data connection {number} is slow; chunks on it that go another way: {backlog}");
+        self.line_failed(line);
+        true
+    }
+
+    /// Whether one more data connection than `lines` would find something to do. At the end a new one, which is slow at first,
+    /// would only take the last chunks from those that wait for them.
+    pub fn has_work_beside(&self, lines: usize) -> bool {
+        lines == 0 || self.queue.lock().has_more_than(lines)
+    }
+
+    /// Ends all data connections under their workers.
+    pub fn hang_up(&self) {
+        self.lines.lock().values().for_each(|line| line.hang_up());
+    }
+
+    pub(super) fn line_confirmed(&self, connection: u32, frames: u64) -> Result<(), PeerMisbehaved> {
+        let line = self.lines.lock().get(&connection).cloned();
+        // It may be about one that was refused before it began.
+        line.map_or(Ok(()), |line| line.confirm(frames))
+    }
+
+    pub(super) fn line_hung_up(&self, connection: u32, frames: u64) -> Result<(), PeerMisbehaved> {
+        let Some(line) = self.lines.lock().remove(&connection) else { return Ok(()) };
+        let lost = line.close(frames)?;
+        tracing::info!(
+            "data connection {connection} ended; chunks on it that go another way: {}",
+            lost.len()
+        );
+        for (attempt, chunk) in lost {
+            self.deal_again(&attempt, chunk);
+        }
+        // Its worker may be among those who wait.
+        self.to_send.notify_all();
+        self.lines_changed.notify_one();
+        Ok(())
+    }
+}
+
+// The end of a transfer: all chunks are dealt, and one connection that is far slower than the others still has some. Sent
+// again over the others they arrive sooner.
+
+/// How a connection is doing.
+#[derive(Clone, Copy, Debug)]
+pub struct Speed {
+    /// Frames on it that the receiver has not confirmed.
+    pub backlog: usize,
+    /// Frames a second that it confirms.
+    pub rate: f64,
+}
+
+impl Speed {
+    fn time(&self, rate: f64) -> Duration {
+        Duration::try_from_secs_f64(self.backlog as f64 / rate).unwrap_or(Duration::MAX)
+    }
+}
+
+/// Which connection, if any, is worth giving up: what is on it would come much sooner over the others. Only the slowest: once
+/// it is gone the others have its share of the way.
+pub fn straggler(all: &[Speed]) -> Option<usize> {
+    let slow = all.iter().enumerate().filter(|(_, this)| is_straggler(this, all));
+    slow.max_by_key(|(_, this)| this.time(this.rate)).map(|(at, _)| at)
+}
+
+fn is_straggler(this: &Speed, all: &[Speed]) -> bool {
+    let others = all.iter().map(|speed| speed.rate).sum::<f64>() - this.rate;
+    if this.backlog == 0 || others <= 0.0 {
+        return false;
+    }
+    let (stays, goes) = (this.time(this.rate), this.time(others));
+    stays > goes.saturating_mul(STRAGGLER_FACTOR).saturating_add(STRAGGLER_PATIENCE)
+}
+
+#[cfg(test)]
+#[path = "lanes_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+mod stragglers_tests {
+    use super::*;
+
+    fn judged(speeds: &[(usize, f64)]) -> Vec<bool> {
+        let all: Vec<Speed> = speeds.iter().map(|&(backlog, rate)| Speed { backlog, rate }).collect();
+        all.iter().map(|this| is_straggler(this, &all)).collect()
+    }
+
+    #[test]
+    fn only_the_one_that_holds_the_others_up_is_given_up() {
+        assert_eq!(judged(&[(2, 400.0), (3, 380.0), (20, 40.0)]), [false, false, true]);
+        assert_eq!(judged(&[(20, 400.0), (20, 400.0), (20, 390.0)]), [false; 3]);
+    }
+
+    #[test]
+    fn one_that_stands_still_is_given_up_and_the_only_one_that_moves_is_not() {
+        assert_eq!(judged(&[(0, 100.0), (1, 0.0)]), [false, true]);
+        assert_eq!(judged(&[(50, 1.0), (1, 0.0)]), [false, true]);
+        assert_eq!(judged(&[(50, 1.0)]), [false]);
+        assert_eq!(judged(&[(5, 0.0), (5, 0.0)]), [false, false]);
+    }
+
+    #[test]
+    fn of_several_the_slowest_is_given_up_first() {
+        let speed = |backlog, rate| Speed { backlog, rate };
+        assert_eq!(straggler(&[speed(0, 400.0), speed(3, 4.0), speed(3, 2.0), speed(3, 4.0)]), Some(2));
+        assert_eq!(straggler(&[speed(2, 400.0), speed(2, 400.0)]), None);
+    }
+
+    #[test]
+    fn what_is_nearly_through_is_left_alone() {
+        assert_eq!(judged(&[(0, 400.0), (4, 40.0)]), [false, false]);
+    }
+}

@@ -1,0 +1,469 @@
+//! One directory, held open: everything lanx does to the destination goes through a handle like this, relative
+//! to it and never through a symlink, so that nothing swapped meanwhile can lead anywhere else. How folders beneath
+//! the destination are found and made is in [`crate::store::folders`].
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawMode, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::error::{FileKind, SinkError};
+use crate::limits::{DESCRIPTOR_LOOK, DESCRIPTOR_PATIENCE, DESCRIPTOR_PAUSE};
+
+/// A folder just made is for nobody else's eyes until it gets the mode that the sender's has.
+const FOLDER_MODE: RawMode = 0o700;
+
+/// A directory handle and the path it is shown by.
+#[derive(Debug)]
+pub(super) struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+    /// Where it is beneath the destination, with `/` between the names; empty for the destination itself.
+    below: Box<[u8]>,
+    place: Arc<Place>,
+}
+
+/// What is asked of the destination once, and taken to hold for the folders beneath it as well.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// Whether the kernel itself keeps opens beneath a handle (openat2).
+    beneath: bool,
+    /// Whether preallocating here costs a write of every page; asked when first needed.
+    pub(super) prealloc_is_costly: OnceLock<bool>,
+    /// Which kinds of metadata were refused here; the user is told of the first of each kind only.
+    pub(super) refused: AtomicU8,
+    /// How a file that was made without a name gets one: see [`unnamed`].
+    pub(super) unnamed: AtomicU8,
+    /// When a part file was last waited for in vain: others are then transferred here at the same time.
+    pub(super) waited_in_vain: Mutex<Option<Instant>>,
+    scarcity: Scarcity,
+}
+
+impl Dir {
+    /// Opens DIR, and makes it (mode 0777 less the umask) when only its last part is missing. DIR itself may be
+    /// a symlink: it is the user's own word.
+    ///
+    /// Also says whether it was made.
+    pub(super) fn open_root(path: &Path) -> Result<(Self, bool), SinkError> {
+        let (fd, made) = match open_directory(path) {
+            Err(Errno::NOENT) => (make_and_open(path)?, true),
+            Err(errno) => return Err(not_opened(path, errno)),
+            Ok(fd) => (fd, false),
+        };
+        let beneath = probe_openat2(fd.as_fd());
+        let place = Arc::new(Place { beneath, ..Place::default() });
+        let dir = Self { fd, path: path.to_owned(), below: Box::default(), place };
+        dir.check_writable()?;
+        Ok((dir, made))
+    }
+
+    /// Whether it has been removed and lives on only for those that have it open.
+    pub(super) fn is_removed(&self) -> bool {
+        rustix::fs::fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
+    /// Waits until the name of this directory is on the device.
+    pub(super) fn sync_parent(&self) -> Result<(), SinkError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = rustix::fs::openat(&self.fd, "..", flags, Mode::empty());
+        let synced = match parent {
+            Ok(parent) => rustix::fs::fsync(parent),
+            // One that may be entered and not read: nobody can wait for it.
+            Err(Errno::ACCESS) => Ok(()),
+            Err(errno) => Err(errno),
+        };
+        synced.map_err(|errno| SinkError::system("sync", self.path.join(".."), errno))
+    }
+
+    /// Asks the kernel whether files can be made here, so that a wrong DIR is told at the start and not after
+    /// the first offer. It knows read-only mounts as well.
+    fn check_writable(&self) -> Result<(), SinkError> {
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        match rustix::fs::accessat(&self.fd, ".", wanted, AtFlags::EACCESS) {
+            // No way to ask with the effective user (old kernel, other IDs): the first write will tell.
+            Ok(()) | Err(Errno::NOSYS | Errno::INVAL) => Ok(()),
+            Err(errno) => Err(SinkError::system("write to", self.path.clone(), errno)),
+        }
+    }
+
+    /// The path of `name` in this directory as the user knows it.
+    pub(super) fn path_of(&self, name: &[u8]) -> PathBuf {
+        self.path.join(std::ffi::OsStr::from_bytes(name))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where it is beneath the destination; empty for the destination itself.
+    pub(super) fn below(&self) -> &[u8] {
+        &self.below
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Opens `name` beneath the handle: no symlink is followed, and a FIFO cannot make it wait.
+    pub(super) fn open(&self, name: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let once = || {
+            retry_on_intr(|| match self.place.beneath {
+                true => open_beneath(self.fd(), name, flags, mode),
+                false => rustix::fs::openat(&self.fd, name, flags, mode),
+            })
+        };
+        let open = || self.place.scarcity.outlast(once);
+        if flags.contains(OFlags::CREATE) { self.writing(open) } else { open() }
+    }
+
+    /// Opens the folder at `below`, one or more names with `/` between them, in one step of the kernel where it can
+    /// keep that beneath the handle; `NOSYS` for several names where it cannot.
+    pub(super) fn open_folder(&self, below: &[u8]) -> Result<Dir, Errno> {
+        if !self.place.beneath && below.contains(&b'/') {
+            return Err(Errno::NOSYS);
+        }
+        let fd = self.open(below, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        let whole =
+            if self.below.is_empty() { below.into() } else { [&self.below, &b"/"[..], below].concat() };
+        Ok(Dir { fd, path: self.path_of(below), below: whole.into(), place: Arc::clone(&self.place) })
+    }
+
+    pub(super) fn make_folder(&self, name: &[u8]) -> Result<(), Errno> {
+        self.writing(|| rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(FOLDER_MODE)))
+    }
+
+    /// Does what needs to write to the directory. A folder of ours that may not be written to, as an earlier transfer
+    /// of a read-only folder left it, is opened to us for that: it gets its mode again when the transfer is through
+    /// with it. The destination itself is left as the user made it.
+    fn writing<T>(&self, act: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+        match act() {
+            Err(Errno::ACCESS) if self.admit_us() => act(),
+            result => result,
+        }
+    }
+
+    /// Lets us read, write and search a folder beneath the destination, if it is ours. Whether it does now.
+    pub(super) fn admit_us(&self) -> bool {
+        !self.below.is_empty()
+            && rustix::fs::fstat(&self.fd).is_ok_and(|stat| {
+                stat.st_uid == rustix::process::geteuid().as_raw()
+                    && rustix::fs::fchmod(&self.fd, with_access(&stat)).is_ok()
+            })
+    }
+
+    /// The same for the folder `name` in this one, which cannot even be opened.
+    #[cfg(target_os = "linux")]
+    pub(super) fn admit_us_to(&self, name: &[u8]) -> bool {
+        use std::os::fd::AsRawFd;
+        // A handle that asks for no access; only by the way of /proc its mode can be set.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(folder) = rustix::fs::openat(&self.fd, name, flags, Mode::empty()) else { return false };
+        rustix::fs::fstat(&folder).is_ok_and(|stat| {
+            let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+            stat.st_uid == rustix::process::geteuid().as_raw()
+                && rustix::fs::chmod(path, with_access(&stat)).is_ok()
+        })
+    }
+
+    /// The same for the folder `name` in this one, which cannot even be opened.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn admit_us_to(&self, name: &[u8]) -> bool {
+        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+        self.stat(name).is_ok_and(|stat| {
+            stat.is_some_and(|stat| {
+                kind_of(&stat) == FileKind::Directory
+                    && stat.st_uid == rustix::process::geteuid().as_raw()
+                    && rustix::fs::chmodat(&self.fd, name, with_access(&stat), nofollow).is_ok()
+            })
+        })
+    }
+
+    /// What stands under `name`, a symlink being itself; `None` for nothing.
+    pub(super) fn stat(&self, name: &[u8]) -> Result<Option<Stat>, Errno> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Whether `name` is the file that `stat` was taken from.
+    pub(super) fn is_still(&self, name: &[u8], stat: &Stat) -> Result<bool, Errno> {
+        let there = self.stat(name)?;
+        Ok(there.is_some_and(|there| there.st_dev == stat.st_dev && there.st_ino == stat.st_ino))
+    }
+
+    pub(super) fn unlink(&self, name: &[u8]) -> Result<(), Errno> {
+        self.writing(|| rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()))
+    }
+
+    /// Renames over whatever file stands at `to`.
+    pub(super) fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+        self.writing(|| rustix::fs::renameat(&self.fd, from, &self.fd, to))
+    }
+
+    /// Renames unless something stands at `to` (`EXIST`), in one step of the kernel.
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    pub(super) fn rename_new(&self, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        self.writing(|| rustix::fs::renameat_with(&self.fd, from, &self.fd, to, flags))
+    }
+
+    /// Renames unless something stands at `to`: not to be had here, so the caller falls back to a link.
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    pub(super) fn rename_new(&self, _from: &[u8], _to: &[u8]) -> Result<(), Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    /// Makes a file without a name, for our eyes only; `None` where that cannot be had.
+    pub(super) fn open_unnamed(&self) -> Option<OwnedFd> {
+        if self.place.unnamed.load(Ordering::Relaxed) == unnamed::NOT_AT_ALL {
+            return None;
+        }
+        match self.writing(|| retry_on_intr(|| unnamed::open(self.fd()))) {
+            Ok(file) => Some(file),
+            Err(errno) => {
+                // ISDIR: the answer of kernels that do not know the flag.
+                if is_unsupported(errno) || errno == Errno::ISDIR {
+                    self.place.unnamed.store(unnamed::NOT_AT_ALL, Ordering::Relaxed);
+                }
+                None
+            }
+        }
+    }
+
+    /// Gives a file that was made without a name this one, unless something has it (`EXIST`); `NOENT` where that
+    /// cannot be done here.
+    pub(super) fn name_unnamed(&self, file: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        let how = &self.place.unnamed;
+        if how.load(Ordering::Relaxed) == unnamed::BY_HANDLE {
+            match self.writing(|| unnamed::name_by_handle(file, self.fd(), name)) {
+                Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
+                    how.store(unnamed::BY_PROC, Ordering::Relaxed);
+                }
+                result => return result,
+            }
+        }
+        let named = self.writing(|| unnamed::name_by_proc(file, self.fd(), name));
+        if let Err(Errno::NOENT) = named {
+            how.store(unnamed::NOT_AT_ALL, Ordering::Relaxed);
+        }
+        named
+    }
+
+    /// Gives the file `from` of `folder` the further name `to` here, unless something stands there (`EXIST`).
+    pub(super) fn link(&self, folder: &Dir, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+        self.writing(|| rustix::fs::linkat(&folder.fd, from, &self.fd, to, AtFlags::empty()))
+    }
+
+    /// Makes the symbolic link `name`, unless something stands there (`EXIST`).
+    pub(super) fn symlink(&self, target: &[u8], name: &[u8]) -> Result<(), Errno> {
+        self.writing(|| rustix::fs::symlinkat(target, &self.fd, name))
+    }
+
+    /// The same directory through the portable calls only, to test those where openat2 exists.
+    #[cfg(test)]
+    pub(super) fn without_openat2(self) -> Self {
+        Self { place: Arc::default(), ..self }
+    }
+}
+
+/// Files that are made without a name and get one when they are complete.
+#[cfg(target_os = "linux")]
+mod unnamed {
+    use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
+    use rustix::io::Errno;
+
+    /// By their handle, as a process may that made them (since Linux 6.10; before that only with
+    /// CAP_DAC_READ_SEARCH).
+    pub const BY_HANDLE: u8 = 0;
+    /// By their entry in /proc.
+    pub const BY_PROC: u8 = 1;
+    pub const NOT_AT_ALL: u8 = 2;
+
+    pub fn open(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        openat(dir, ".", flags, Mode::RUSR | Mode::WUSR)
+    }
+
+    pub fn name_by_handle(file: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        linkat(file, "", dir, name, AtFlags::EMPTY_PATH)
+    }
+
+    pub fn name_by_proc(file: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW)
+    }
+}
+
+/// There are none here.
+#[cfg(not(target_os = "linux"))]
+mod unnamed {
+    use std::os::fd::{BorrowedFd, OwnedFd};
+
+    use rustix::io::Errno;
+
+    pub const BY_HANDLE: u8 = 0;
+    pub const BY_PROC: u8 = 1;
+    pub const NOT_AT_ALL: u8 = 2;
+
+    pub fn open(_: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    pub fn name_by_handle(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: &[u8]) -> Result<(), Errno> {
+        Err(Errno::NOENT)
+    }
+
+    pub use name_by_handle as name_by_proc;
+}
+
+/// The mode of a directory with all access for its owner.
+fn with_access(stat: &Stat) -> Mode {
+    Mode::from_raw_mode(stat.st_mode) | Mode::RWXU
+}
+
+/// Whether an error says that the file system (or a sandbox) does not know the call, rather than that it failed.
+pub(super) fn is_unsupported(errno: Errno) -> bool {
+    // One number on Linux, two on macOS, so no pattern can list both.
+    errno == Errno::OPNOTSUPP || errno == Errno::NOTSUP || matches!(errno, Errno::NOSYS | Errno::INVAL)
+}
+
+/// What kind of thing a stat describes.
+pub(super) fn kind_of(stat: &Stat) -> FileKind {
+    FileType::from_raw_mode(stat.st_mode).into()
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
+}
+
+fn make_and_open(path: &Path) -> Result<OwnedFd, SinkError> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o777)) {
+        // EXIST: somebody made it a moment ago, or it is a dangling symlink, which opening will tell.
+        Ok(()) | Err(Errno::EXIST) => open_directory(path).map_err(|errno| not_opened(path, errno)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Err(SinkError::NoParent { path: path.into() }),
+        Err(errno) => Err(SinkError::system("make the directory", path.into(), errno)),
+    }
+}
+
+/// Says what stands in DIR's place when it cannot be opened as a directory.
+fn not_opened(path: &Path, errno: Errno) -> SinkError {
+    let path = path.to_owned();
+    match (errno, rustix::fs::stat(&path), rustix::fs::lstat(&path)) {
+        (Errno::NOTDIR, Ok(stat), _) | (Errno::NOENT, Err(Errno::NOENT), Ok(stat)) => {
+            let what = kind_of(&stat);
+            SinkError::NotADirectory { path, what }
+        }
+        (Errno::NOTDIR, Err(Errno::NOTDIR), _) => SinkError::NoParent { path },
+        _ => SinkError::system("open the directory", path, errno),
+    }
+}
+
+/// Opens with the kernel's own promise that the path stays beneath `dir` and meets no symlink.
+#[cfg(target_os = "linux")]
+fn open_beneath(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    use rustix::fs::ResolveFlags;
+    let fence = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(dir, name, flags, mode, fence)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_beneath(_dir: BorrowedFd<'_>, _name: &[u8], _flags: OFlags, _mode: Mode) -> Result<OwnedFd, Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// Whether openat2 works here: only Linux has it, kernels before 5.6 lack it, and containers' filters may deny
+/// it. One harmless call finds out for good.
+fn probe_openat2(dir: BorrowedFd<'_>) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| open_beneath(dir, b".", flags, Mode::empty())).is_ok()
+}
+
+// Opening where as many files are open as may be: most are open for moments, so one that closes is waited for.
+
+/// Whether that was any use.
+#[derive(Debug, Default)]
+pub(super) struct Scarcity {
+    waited_in_vain: Mutex<Option<Instant>>,
+}
+
+impl Scarcity {
+    /// What `open` comes to once there is a descriptor, or has been none for too long. After that nobody waits for a while:
+    /// each of many files would.
+    pub fn outlast<T>(&self, open: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+        self.outlast_by(open, Instant::now, thread::sleep)
+    }
+
+    /// The same by any clock.
+    fn outlast_by<T>(
+        &self,
+        open: impl Fn() -> Result<T, Errno>,
+        now: impl Fn() -> Instant,
+        sleep: impl Fn(Duration),
+    ) -> Result<T, Errno> {
+        let begun = now();
+        loop {
+            let errno = match open() {
+                Err(errno @ (Errno::MFILE | Errno::NFILE)) => errno,
+                result => return result,
+            };
+            let mut in_vain = self.waited_in_vain.lock();
+            if in_vain.is_some_and(|at| now().duration_since(at) < DESCRIPTOR_PAUSE) {
+                return Err(errno);
+            }
+            if now().duration_since(begun) >= DESCRIPTOR_PATIENCE {
+                *in_vain = Some(now());
+                return Err(errno);
+            }
+            drop(in_vain);
+            sleep(DESCRIPTOR_LOOK);
+        }
+    }
+}
+
+#[cfg(test)]
+mod scarce_tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_that_comes_free_is_waited_for_and_none_that_never_does_twice() {
+        // A clock that only sleeping moves.
+        let (begun, slept) = (Instant::now(), Cell::new(Duration::ZERO));
+        let sleep = |time| slept.set(slept.get() + time);
+        let (scarcity, tries) = (Scarcity::default(), Cell::new(0));
+        let try_until = |enough: u32| {
+            tries.set(0);
+            let open = || {
+                tries.set(tries.get() + 1);
+                if tries.get() < enough { Err(Errno::MFILE) } else { Ok(()) }
+            };
+            scarcity.outlast_by(open, || begun + slept.get(), sleep)
+        };
+        assert_eq!(try_until(5), Ok(()));
+        let before = slept.get();
+        assert_eq!(try_until(u32::MAX), Err(Errno::MFILE));
+        assert_eq!(slept.get() - before, DESCRIPTOR_PATIENCE);
+        assert_eq!(try_until(5), Err(Errno::MFILE));
+        assert_eq!(tries.get(), 1);
+        sleep(DESCRIPTOR_PAUSE);
+        assert_eq!(try_until(5), Ok(()));
+    }
+}

@@ -1,0 +1,189 @@
+//! The destination: one directory, beneath which files arrive as part files and get their final names only when
+//! they are complete and verified.
+//!
+//! - [`Sink::open`] takes the directory handle; everything afterwards is relative to it and follows no symlink.
+//! - [`Sink::look`] says what stands at a final name.
+//! - [`Sink::part`] gives the locked part file to write into, new or left by an earlier transfer.
+//! - [`Sink::part_of_stream`] gives one whose length is known at its end.
+//! - [`Sink::store_whole`] makes a small file at once.
+//! - [`Part::dress`] sets mode, time and the like, and [`Part::publish_dressed`] renames.
+//! - [`Output`] is the other destination: the standard output, for one file.
+//! - [`Sink::symlink`] and [`Sink::hard_link`] make links, and [`Sink::folder`] makes and dresses folders.
+//!
+//! Everything is safe to use from many threads at once, and several processes may share a directory.
+
+mod clean;
+mod dir;
+mod durable;
+mod error;
+mod existing;
+mod folders;
+mod io;
+mod metadata;
+mod part;
+mod publish;
+pub mod space;
+mod special;
+mod stdout;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::name::RelativePath;
+use crate::os::direct::Direct;
+use crate::wire::message::Metadata;
+use dir::Dir;
+use folders::Folders;
+use part::Size;
+
+pub use crate::cli::doctor::disk::{DiskTrial, Moved, TrialError, try_disk};
+pub use clean::{PartFiles, Removal, StalePart};
+pub use error::{FileKind, LinkFault, SinkError, SinkErrorKind, SpaceLimit};
+pub use existing::{ExistingFile, Found};
+pub use io::DataExtents;
+pub use part::Part;
+pub use publish::{Published, Verified};
+pub use special::Made;
+pub use stdout::Output;
+
+/// What to do when a final name is taken by a different file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// Leave it and refuse the new one.
+    #[default]
+    Refuse,
+    /// Replace it; a symlink is replaced itself, never what it points to.
+    Overwrite,
+    /// Keep both: the new one gets a number, as in `photo (1).jpg`.
+    Rename,
+}
+
+/// Where a receiver puts what it gets.
+#[derive(Debug)]
+pub enum Destination {
+    Folder(Sink),
+    /// One file, in order.
+    Output(Arc<Output>),
+}
+
+impl Destination {
+    #[must_use]
+    pub fn folder(&self) -> Option<&Sink> {
+        match self {
+            Destination::Folder(sink) => Some(sink),
+            Destination::Output(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn output(&self) -> Option<&Output> {
+        match self {
+            Destination::Folder(_) => None,
+            Destination::Output(output) => Some(output),
+        }
+    }
+
+    /// What to do when a name is taken. In the standard output there are no names.
+    #[must_use]
+    pub fn existing(&self) -> Existing {
+        self.folder().map_or(Existing::Refuse, Sink::existing)
+    }
+}
+
+/// A directory that files are received into.
+#[derive(Debug)]
+pub struct Sink {
+    folders: Arc<Folders>,
+    existing: Existing,
+    direct: Option<Arc<Direct>>,
+}
+
+impl Sink {
+    /// Opens `dir` to receive into, and makes it when only its last part is missing. `dir` itself may be a
+    /// symlink to a directory.
+    ///
+    /// # Errors
+    /// [`SinkError::NoParent`], [`SinkError::NotADirectory`], [`SinkError::Permission`] and
+    /// [`SinkError::ReadOnly`] when it cannot be used, otherwise what the system said.
+    pub fn open(dir: &Path, existing: Existing) -> Result<Self, SinkError> {
+        let (root, made) = Dir::open_root(dir)?;
+        let folders = Arc::new(Folders::new(root, made));
+        Ok(Self { folders, existing, direct: None })
+    }
+
+    /// The same, which writes past the page cache where that is possible and files are large.
+    #[must_use]
+    pub fn directly(self) -> Self {
+        Self { direct: Some(Direct::new()), ..self }
+    }
+
+    /// What this sink was told to do when a final name is taken.
+    #[must_use]
+    pub fn existing(&self) -> Existing {
+        self.existing
+    }
+
+    /// The directory as the user wrote it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.root().path()
+    }
+
+    fn root(&self) -> &Arc<Dir> {
+        self.folders.root()
+    }
+
+    /// Looks at what stands at `path`, where a file of `size` bytes is to go. Nothing does where a folder on the way is
+    /// missing.
+    ///
+    /// # Errors
+    /// [`SinkError::InTheWay`] when it is a directory, a FIFO, a device or the like (none of which is opened), or when
+    /// something on the way is no directory; otherwise what the system said.
+    pub fn look(&self, path: &RelativePath, size: u64) -> Result<Found, SinkError> {
+        crate::store::existing::look(&self.folders, path, size)
+    }
+
+    /// Opens the part file for `path`, or makes one, and makes room for `size` bytes. Nobody else gets the same one
+    /// before it is published, discarded or dropped. Folders missing on the way are made, for our eyes only until
+    /// [`Sink::folder`] dresses them. In a `sparse` one zeros take no room.
+    ///
+    /// # Errors
+    /// [`SinkError::TooLarge`], [`SinkError::NoSpace`], [`SinkError::PartsBusy`],
+    /// [`SinkError::NameUnstorable`], [`SinkError::InTheWay`] for what stands on the way and is no directory; otherwise
+    /// what the system said.
+    pub fn part(&self, path: &RelativePath, size: u64, sparse: bool) -> Result<Part, SinkError> {
+        let name = path.name();
+        let mut part = self.folders.within(folders::parent(path.as_bytes()), |dir| {
+            Part::open(dir, &name, Size::Agreed(size), sparse)
+        })?;
+        if let Some(direct) = &self.direct {
+            part.open_directly(direct);
+        }
+        Ok(part)
+    }
+
+    /// Makes the file at `path` of these bytes, which the caller has verified, if nothing is there. Folders missing on the
+    /// way are made as by [`Sink::part`]. `false`, and nothing was done, where something is there, an earlier transfer left
+    /// a part file, or the file system cannot make a file complete at once: then it has to go by way of a part file.
+    ///
+    /// # Errors
+    /// [`SinkError::NoSpace`], [`SinkError::InTheWay`] for what stands on the way and is no directory; otherwise what
+    /// the system said.
+    pub fn store_whole(
+        &self,
+        path: &RelativePath,
+        content: &[u8],
+        metadata: &Metadata,
+    ) -> Result<bool, SinkError> {
+        let name = path.name();
+        let below = folders::parent(path.as_bytes());
+        let store = |dir: &Arc<Dir>| {
+            let new = self.folders.is_new(dir.below());
+            crate::store::publish::store(dir, &name, content, metadata, new)
+        };
+        self.folders.within(below, store)
+    }
+}

@@ -1,0 +1,595 @@
+//! A part file: where a file waits, locked, until it is complete and verified.
+//!
+//! It is called `.{name}.lanx-part`, or `.{name}.{n}.lanx-part` when others hold the ones before. Its bytes are
+//! never believed: they only save sending what a comparison shows to be right. So the worst that a wrong part
+//! file (or two names that share one, as `a` with n = 1 and `a.1` do) can cause is a comparison for nothing.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::fs::{Dev, FlockOperation, Mode, OFlags, RawMode, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::dir::{Dir, is_unsupported, kind_of};
+use super::error::{FileKind, SinkError};
+use super::io::{DataExtents, read_exact_at, write_all_at};
+use super::{Sink, folders, space};
+use crate::limits::{
+    CHUNK_BYTES, COPY_BYTES, FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_RACES_MAX,
+    PART_RELEASE_LOOK, PART_RELEASE_PATIENCE, PART_RELEASE_PAUSE, PARTS_PER_NAME_MAX, ZEROS_BYTES,
+};
+use crate::name::{Name, PART_PREFIX, PART_SUFFIX, RelativePath, shorten};
+use crate::os::direct::{Direct, DirectFile};
+
+/// Nobody else reads or writes a file that is not complete.
+pub(super) const PART_MODE: RawMode = 0o600;
+
+/// A part file that this value alone holds, by an exclusive lock, until it is published, discarded or dropped.
+///
+/// Threads share it by reference. Dropping it keeps the file, so that the transfer can be resumed, except that of a
+/// stream, and a part that was empty and into which nothing was written but holes.
+#[derive(Debug)]
+pub struct Part {
+    pub(super) dir: Arc<Dir>,
+    pub(super) file: OwnedFd,
+    pub(super) name: Name,
+    pub(super) part_name: Vec<u8>,
+    pub(super) size: Size,
+    /// Device and inode of the file.
+    pub(super) identity: (Dev, u64),
+    /// Past the page cache.
+    pub(super) direct: Option<DirectFile>,
+    /// What holds only zeros is to take no room.
+    pub(super) sparse: bool,
+    existing_len: u64,
+    /// Before anything was written to it.
+    pub(super) opened: Instant,
+    /// Why it was not synced. The system tells each error once, and takes what it could not write for written. Held during
+    /// each sync.
+    pub(super) unsynced: Mutex<Option<Errno>>,
+    written: AtomicBool,
+    /// Published or discarded: the part name is none of our business any more.
+    pub(super) settled: AtomicBool,
+}
+
+impl Part {
+    /// Opens or makes the part file for `name`, and makes room for `size` bytes. For a stream, what is there goes.
+    pub(super) fn open(dir: &Arc<Dir>, name: &Name, size: Size, sparse: bool) -> Result<Self, SinkError> {
+        let target = dir.path_of(name.as_bytes());
+        let bytes = size.room();
+        if bytes > FILE_BYTES_MAX {
+            return Err(SinkError::TooLarge { path: target, size: bytes });
+        }
+        for number in 0..PARTS_PER_NAME_MAX {
+            let part_name = part_file_name(name, number);
+            let patience = if number == 0 { PART_RELEASE_PATIENCE } else { Duration::ZERO };
+            let locked = lock(dir, &part_name, patience)
+                .map_err(|refused| not_opened(dir, &target, bytes, refused))?;
+            let Some(locked) = locked else { continue };
+            let part = Self {
+                dir: Arc::clone(dir),
+                file: locked.file,
+                name: name.clone(),
+                part_name,
+                size,
+                identity: (locked.stat.st_dev, locked.stat.st_ino),
+                direct: None,
+                sparse,
+                existing_len: space::length(&locked.stat).min(bytes),
+                opened: Instant::now(),
+                unsynced: Mutex::default(),
+                written: AtomicBool::new(false),
+                settled: AtomicBool::new(false),
+            };
+            part.prepare(locked.stat, &target)?;
+            return Ok(part);
+        }
+        Err(SinkError::PartsBusy { path: target, tried: PARTS_PER_NAME_MAX })
+    }
+
+    /// Cuts off what a longer file left behind, hides the bytes again if an earlier publishing had opened them
+    /// to others, and makes room.
+    fn prepare(&self, mut stat: Stat, target: &Path) -> Result<(), SinkError> {
+        if Mode::from_raw_mode(stat.st_mode).bits() & 0o777 != PART_MODE {
+            self.set_part_mode();
+        }
+        let size = self.size.room();
+        if space::length(&stat) > size {
+            stat = retry_on_intr(|| rustix::fs::ftruncate(&self.file, size))
+                .and_then(|()| rustix::fs::fstat(&self.file))
+                .map_err(|errno| SinkError::system("shorten", self.part_path(), errno))?;
+        }
+        match self.sparse {
+            true => space::set_length(self.file.as_fd(), &stat, size, target),
+            false => space::reserve(&self.dir, self.file.as_fd(), &stat, size, target),
+        }
+    }
+
+    /// Best effort: a file system without modes has nothing to hide.
+    pub(super) fn set_part_mode(&self) {
+        if let Err(errno) = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(PART_MODE)) {
+            tracing::debug!(part = %crate::name::Escaped(&self.part_name), %errno, "could not set the mode of a part file");
+        }
+    }
+
+    /// Bytes that were in the part file when it was opened, at most [`size`](Self::size). They prove nothing;
+    /// where space was taken ahead they include ranges never written, see [`data_extents`](Self::data_extents).
+    #[must_use]
+    pub fn existing_len(&self) -> u64 {
+        self.existing_len
+    }
+
+    /// What was put there counts as if it had been found.
+    pub(super) fn set_existing_len(&mut self, len: u64) {
+        self.existing_len = len;
+    }
+
+    /// Whether there is nothing to compare with.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.existing_len == 0
+    }
+
+    /// The agreed size of the file in bytes; of a stream that has not ended the most that it can have.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size.bytes()
+    }
+
+    /// The name it was opened for.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The final path as the user knows it.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.dir.path_of(self.name.as_bytes())
+    }
+
+    /// The path of the part file itself, to tell the user where an unfinished file waits.
+    #[must_use]
+    pub fn part_path(&self) -> PathBuf {
+        self.dir.path_of(&self.part_name)
+    }
+
+    /// Writes all of `buf` at `offset`, in bytes. Many threads may write at once, best to ranges that do not
+    /// overlap. After an error the part is still good for further writes and for resuming. In a sparse file whole
+    /// blocks of zeros become holes.
+    ///
+    /// # Errors
+    /// [`SinkError::OutOfRange`] outside of the agreed size, before anything is written;
+    /// [`SinkError::NoSpace`] when the disk or the quota is full; otherwise what the system said.
+    pub fn write_at(&self, buf: &[u8], offset: u64) -> Result<(), SinkError> {
+        let end = self.check_range(offset, buf.len() as u64)?;
+        if !self.sparse {
+            return self.write_data(buf, offset);
+        }
+        for stretch in space::stretches(buf, offset, end == self.size()) {
+            let at = offset.saturating_add(stretch.range.start as u64);
+            match stretch.is_zeros {
+                true => self.clear(at, stretch.range.len() as u64)?,
+                false => self.write_data(buf.get(stretch.range).unwrap_or_default(), at)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `bytes` bytes from `offset` zeros: a hole in a sparse file, written zeros in any other.
+    ///
+    /// # Errors
+    /// As for [`Part::write_at`].
+    pub fn write_zeros(&self, offset: u64, bytes: u64) -> Result<(), SinkError> {
+        self.check_range(offset, bytes)?;
+        if self.sparse { self.clear(offset, bytes) } else { self.fill(offset, bytes) }
+    }
+
+    fn check_range(&self, offset: u64, bytes: u64) -> Result<u64, SinkError> {
+        match offset.checked_add(bytes) {
+            Some(end) if end <= self.size() => Ok(end),
+            _ => Err(SinkError::OutOfRange { path: self.path(), offset, bytes, size: self.size() }),
+        }
+    }
+
+    fn write_data(&self, buf: &[u8], offset: u64) -> Result<(), SinkError> {
+        let result = self.write_all_at(buf, offset);
+        let done = result.map_or_else(|(done, _)| done, |()| buf.len());
+        self.note_written(done);
+        result.map_err(|(_, errno)| self.not_written(offset.saturating_add(buf.len() as u64), errno))
+    }
+
+    /// Makes a hole. A new file is one, except where something was written; what an earlier transfer left may be data
+    /// or space taken ahead, and goes.
+    fn clear(&self, offset: u64, bytes: u64) -> Result<(), SinkError> {
+        let file = self.file.as_fd();
+        if bytes == 0 || (self.is_fresh() && space::is_hole(file, offset, bytes)) {
+            return Ok(());
+        }
+        match space::punch(file, offset, bytes) {
+            Ok(()) => Ok(()),
+            Err(errno) if is_unsupported(errno) || errno == Errno::PERM => self.fill(offset, bytes),
+            Err(errno) => Err(self.not_written(offset.saturating_add(bytes), errno)),
+        }
+    }
+
+    fn fill(&self, mut offset: u64, mut bytes: u64) -> Result<(), SinkError> {
+        static ZEROS: [u8; ZEROS_BYTES] = [0; ZEROS_BYTES];
+        while bytes > 0 {
+            let now = bytes.min(ZEROS_BYTES as u64);
+            self.write_data(ZEROS.get(..now as usize).unwrap_or(&ZEROS), offset)?;
+            offset += now;
+            bytes -= now;
+        }
+        Ok(())
+    }
+
+    fn note_written(&self, bytes: usize) {
+        // Looking first keeps the threads from passing the cache line around.
+        if bytes > 0 && !self.written.load(Ordering::Relaxed) {
+            self.written.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// `end` is as far as it would have been written.
+    fn not_written(&self, end: u64, errno: Errno) -> SinkError {
+        let needed = self.size.room().max(end);
+        space::refused("write", self.file.as_fd(), needed, &self.path(), errno)
+    }
+
+    /// Fills `buf` from `offset`, in bytes.
+    ///
+    /// # Errors
+    /// [`SinkError::UnexpectedEnd`] when the part is shorter, otherwise what the system said.
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), SinkError> {
+        read_exact_at(self.file.as_fd(), buf, offset, || self.part_path())
+    }
+
+    /// The ranges within the agreed size that may hold data: a chunk outside of them is surely missing.
+    #[must_use]
+    pub fn data_extents(&self) -> DataExtents<'_> {
+        DataExtents::new(self.file.as_fd(), self.size())
+    }
+
+    /// Removes the part file, unless its name belongs to another file by now. Threads that still write to it
+    /// write into nothing.
+    ///
+    /// # Errors
+    /// What the system said when it could not be removed.
+    pub fn discard(&self) -> Result<(), SinkError> {
+        self.settled.store(true, Ordering::Relaxed);
+        self.remove().map_err(|errno| SinkError::system("remove", self.part_path(), errno))
+    }
+
+    fn remove(&self) -> Result<(), Errno> {
+        let stat = rustix::fs::fstat(&self.file)?;
+        if self.dir.is_still(&self.part_name, &stat)? {
+            self.dir.unlink(&self.part_name)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let holds_something = self.existing_len > 0 || *self.written.get_mut();
+        if *self.settled.get_mut() || (holds_something && self.size.can_resume()) {
+            return;
+        }
+        if let Err(errno) = self.remove() {
+            tracing::debug!(part = %crate::name::Escaped(&self.part_name), %errno, "could not remove a part file that is of no use");
+        }
+    }
+}
+
+/// The name of the part file: `.{name}.lanx-part`, `.{name}.{number}.lanx-part`, or where that is too long
+/// `.{beginning of name}~{BLAKE3 of name, 16 hex digits}.{number}.lanx-part`.
+pub(super) fn part_file_name(name: &Name, number: u32) -> Vec<u8> {
+    let number = match number {
+        0 => String::new(),
+        number => format!(".{number}"),
+    };
+    let frame = PART_PREFIX.len() + number.len() + PART_SUFFIX.len();
+    let full = name.as_bytes();
+    if full.len() + frame <= NAME_BYTES_MAX {
+        return [PART_PREFIX, full, number.as_bytes(), PART_SUFFIX].concat();
+    }
+    let digest = blake3::hash(full).to_hex();
+    let digest: String = digest.chars().take(PART_HASH_HEX_DIGITS).collect();
+    let room = NAME_BYTES_MAX.saturating_sub(frame + 1 + digest.len());
+    [PART_PREFIX, shorten(full, room), b"~", digest.as_bytes(), number.as_bytes(), PART_SUFFIX].concat()
+}
+
+// A part file that begins as a copy of the file it is to replace, so that only what differs has to be sent.
+
+impl Sink {
+    /// As [`Sink::part`], but a part file that was not there before begins as a copy of the regular file at `path`, if there
+    /// is one and it may be read: sharing its blocks where the file system can (btrfs, XFS). The file itself stays as it is.
+    ///
+    /// # Errors
+    /// As [`Sink::part`], and what the system said when copying.
+    pub fn part_from_existing(
+        &self,
+        path: &RelativePath,
+        size: u64,
+        sparse: bool,
+    ) -> Result<Part, SinkError> {
+        let mut part = self.part(path, size, sparse)?;
+        if part.is_fresh()
+            && let Some(existing) = open_existing(&part)
+        {
+            part.copy_from(&existing)?;
+        }
+        Ok(part)
+    }
+}
+
+/// Nothing to copy is no error: then all of the file is sent.
+fn open_existing(part: &Part) -> Option<OwnedFd> {
+    let file = part.dir.open(part.name.as_bytes(), OFlags::RDONLY, Mode::empty()).ok()?;
+    let stat = rustix::fs::fstat(&file).ok()?;
+    (kind_of(&stat) == FileKind::Regular).then_some(file)
+}
+
+impl Part {
+    fn copy_from(&mut self, existing: &OwnedFd) -> Result<(), SinkError> {
+        let failed = |errno| {
+            space::refused(
+                "copy the existing file to",
+                self.file.as_fd(),
+                self.size(),
+                &self.part_path(),
+                errno,
+            )
+        };
+        let copied = match clone(existing, &self.file) {
+            Ok(()) => rustix::fs::fstat(existing).map(|stat| space::length(&stat)),
+            Err(_) => copy(existing, &self.file, self.size()),
+        };
+        let copied = copied.map_err(failed)?.min(self.size());
+        rustix::fs::ftruncate(&self.file, self.size()).map_err(failed)?;
+        self.set_existing_len(copied);
+        Ok(())
+    }
+}
+
+/// Shares the blocks of `from`.
+#[cfg(target_os = "linux")]
+fn clone(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
+    rustix::fs::ioctl_ficlone(to, from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn clone(_from: &OwnedFd, _to: &OwnedFd) -> Result<(), Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// Copies the first `most` bytes of `from`, or as many as there are. Returns how many those were.
+fn copy(from: &OwnedFd, to: &OwnedFd, most: u64) -> Result<u64, Errno> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut at = 0;
+    while at < most {
+        let room = usize::try_from(most - at).map_or(COPY_BYTES, |left| left.min(COPY_BYTES));
+        let got = rustix::io::retry_on_intr(|| rustix::io::pread(from, &mut buffer[..room], at))?;
+        if got == 0 {
+            break;
+        }
+        crate::store::io::write_all_at(to.as_fd(), &buffer[..got], at).map_err(|(_, errno)| errno)?;
+        at += got as u64;
+    }
+    Ok(at)
+}
+
+// Part files that are written past the page cache.
+
+impl Part {
+    /// Has whole chunks written past the page cache from now on. Not those of a sparse file, of which any block may become a
+    /// hole, nor a file of one chunk, which is not worth a second handle.
+    pub(super) fn open_directly(&mut self, direct: &Arc<Direct>) {
+        if self.sparse || self.size.room() <= CHUNK_BYTES as u64 {
+            return;
+        }
+        let second = |flag| self.dir.open(&self.part_name, OFlags::WRONLY | flag, Mode::empty());
+        self.direct = direct.open(&self.file, &self.path(), second);
+    }
+
+    /// Writes all of `buf` at `offset`, past the page cache as far as that goes.
+    pub(super) fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<(), (usize, Errno)> {
+        let done = match &self.direct {
+            Some(direct) => direct.write_at(buf, offset)?,
+            None => 0,
+        };
+        let rest = buf.get(done..).unwrap_or_default();
+        write_all_at(self.file.as_fd(), rest, offset.saturating_add(done as u64))
+            .map_err(|(more, errno)| (done + more, errno))
+    }
+}
+
+// Getting hold of a part file: opened or made, locked, and still the one that its name stands for.
+
+/// An open part file under our lock.
+pub(super) struct Locked {
+    pub file: OwnedFd,
+    pub stat: Stat,
+}
+
+/// What one attempt at a part name came to.
+enum Attempt {
+    Ours(Locked),
+    /// In use by another transfer.
+    InUse,
+    /// Nothing that we would write into.
+    NotForUs,
+    /// It changed hands between opening and locking.
+    Lost,
+}
+
+/// What was tried, and what the system said.
+pub(super) type Refused = (&'static str, Errno);
+
+const MAKING: &str = "make a part file for";
+
+pub(super) fn not_opened(dir: &Dir, target: &Path, size: u64, refused: Refused) -> SinkError {
+    match refused {
+        // FAT's answer to a name with a character it cannot store.
+        (MAKING, Errno::INVAL) => {
+            SinkError::NameUnstorable { path: target.to_owned(), cause: Errno::INVAL.into() }
+        }
+        (action, errno) => space::refused(action, dir.fd(), size, target, errno),
+    }
+}
+
+/// Opens or makes a part file and locks it; `None` for one that is not for us.
+///
+/// One in use is waited for a moment: a sender that was killed and started again can be back before its last session has
+/// let go of what it had, and would begin anew beside it. Where that was in vain, it is not done again for a while: two
+/// senders with the same files would wait for each of them.
+pub(super) fn lock(dir: &Dir, part_name: &[u8], patience: Duration) -> Result<Option<Locked>, Refused> {
+    lock_by(dir, part_name, patience, thread::sleep)
+}
+
+/// The same with any way to wait between two looks.
+pub(super) fn lock_by(
+    dir: &Dir,
+    part_name: &[u8],
+    patience: Duration,
+    mut wait: impl FnMut(Duration),
+) -> Result<Option<Locked>, Refused> {
+    let (begun, vain) = (Instant::now(), &dir.place().waited_in_vain);
+    let mut races = 0;
+    while races < PART_RACES_MAX {
+        match attempt(dir, part_name)? {
+            Attempt::Ours(locked) => return Ok(Some(locked)),
+            Attempt::InUse if patience.is_zero() => return Ok(None),
+            Attempt::InUse if vain.lock().is_some_and(|at| at.elapsed() < PART_RELEASE_PAUSE) => {
+                return Ok(None);
+            }
+            Attempt::InUse if begun.elapsed() < patience => wait(PART_RELEASE_LOOK),
+            Attempt::InUse => {
+                *vain.lock() = Some(Instant::now());
+                return Ok(None);
+            }
+            Attempt::NotForUs => return Ok(None),
+            Attempt::Lost => races += 1,
+        }
+    }
+    Ok(None)
+}
+
+fn attempt(dir: &Dir, part_name: &[u8]) -> Result<Attempt, Refused> {
+    // A new one first: most files are new, and then one call does it.
+    let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+    match dir.open(part_name, new, Mode::from_raw_mode(PART_MODE)) {
+        Ok(file) => claim(dir, part_name, file, true),
+        Err(Errno::EXIST | Errno::LOOP) => attempt_existing(dir, part_name),
+        Err(errno) => Err((MAKING, errno)),
+    }
+}
+
+fn attempt_existing(dir: &Dir, part_name: &[u8]) -> Result<Attempt, Refused> {
+    // Looked at before it is opened, as opening a device can have effects of its own.
+    match dir.stat(part_name) {
+        Ok(Some(stat)) if is_our_kind(&stat, false) => {}
+        Ok(Some(_)) => return Ok(Attempt::NotForUs),
+        Ok(None) => return Ok(Attempt::Lost),
+        Err(errno) => return Err(("look at the part file for", errno)),
+    }
+    match dir.open(part_name, OFlags::RDWR, Mode::empty()) {
+        Ok(file) => claim(dir, part_name, file, false),
+        Err(Errno::NOENT) => Ok(Attempt::Lost),
+        Err(Errno::LOOP | Errno::ACCESS | Errno::PERM | Errno::NXIO | Errno::ISDIR) => Ok(Attempt::NotForUs),
+        Err(errno) => Err(("open the part file for", errno)),
+    }
+}
+
+/// Locks an open part file, then looks whether it is still the one its name stands for: until the lock was
+/// ours, its former holder could publish or remove it.
+fn claim(dir: &Dir, part_name: &[u8], file: OwnedFd, is_new: bool) -> Result<Attempt, Refused> {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(Attempt::InUse),
+        // Without locks nobody can know whether an old part is in use, but one just made is surely free, and
+        // everybody else here leaves it alone for the same reason.
+        Err(errno) if is_unsupported(errno) || errno == Errno::NOLCK => {
+            if !is_new {
+                return Ok(Attempt::NotForUs);
+            }
+        }
+        Err(errno) => return Err(("lock the part file for", errno)),
+    }
+    let stat = rustix::fs::fstat(&file).map_err(|errno| ("look at the part file for", errno))?;
+    let still_there = dir.is_still(part_name, &stat).map_err(|errno| ("look at the part file for", errno))?;
+    Ok(match (still_there, is_our_kind(&stat, is_new)) {
+        (false, _) => Attempt::Lost,
+        (true, false) => Attempt::NotForUs,
+        (true, true) => Attempt::Ours(Locked { file, stat }),
+    })
+}
+
+/// Whether a file is one that lanx would make: regular, with one name, and ours. A new file is ours whatever
+/// owner the file system shows: some show the one they were mounted for.
+fn is_our_kind(stat: &Stat, is_new: bool) -> bool {
+    kind_of(stat) == FileKind::Regular
+        && stat.st_nlink <= 1
+        && (is_new || stat.st_uid == rustix::process::geteuid().as_raw())
+}
+
+// A part file that grows with a stream: how long it will be nobody knows until it has ended.
+
+/// How long a part file is to be.
+#[derive(Debug)]
+pub(super) enum Size {
+    Agreed(u64),
+    /// Known when the stream has ended.
+    Stream(OnceLock<u64>),
+}
+
+impl Size {
+    /// Bytes; the most that may come while the end is not known.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Size::Agreed(bytes) => *bytes,
+            Size::Stream(end) => end.get().copied().unwrap_or(FILE_BYTES_MAX),
+        }
+    }
+
+    /// Bytes to make room for ahead.
+    pub fn room(&self) -> u64 {
+        match self {
+            Size::Agreed(bytes) => *bytes,
+            Size::Stream(_) => 0,
+        }
+    }
+
+    /// Whether what is in the part file may serve a later transfer.
+    pub fn can_resume(&self) -> bool {
+        matches!(self, Size::Agreed(_))
+    }
+}
+
+impl Sink {
+    /// As [`Sink::part`], for a stream. It begins empty, no room is made ahead, and dropping it removes it: a stream is read
+    /// once, so nobody could send the rest.
+    ///
+    /// # Errors
+    /// As [`Sink::part`].
+    pub fn part_of_stream(&self, path: &RelativePath) -> Result<Part, SinkError> {
+        let name = path.name();
+        let size = || Size::Stream(OnceLock::new());
+        self.folders.within(folders::parent(path.as_bytes()), |dir| Part::open(dir, &name, size(), false))
+    }
+}
+
+impl Part {
+    /// The stream has ended and has so many bytes. Nothing comes of it for any other file, or a second time.
+    pub fn end_at(&self, bytes: u64) {
+        if let Size::Stream(end) = &self.size {
+            let _ = end.set(bytes);
+        }
+    }
+}

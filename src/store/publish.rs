@@ -1,0 +1,352 @@
+//! The last step: a complete, verified part file gets its final name.
+
+use std::cell::Cell;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::dir::{Dir, is_unsupported, kind_of};
+use super::error::{FileKind, SinkError, SinkErrorKind};
+use super::io::{read_exact_at, write_all_at};
+use super::part::{Part, part_file_name};
+use super::space::length;
+use super::{Existing, metadata, space};
+use crate::content::chunk::{ChunkIndex, Layout};
+use crate::content::tree::{Hash, Tree, chunk_value};
+use crate::limits::{EXTENSION_BYTES_MAX, NAME_BYTES_MAX, RENAME_NUMBER_MAX};
+use crate::name::{Escaped, Name, shorten};
+use crate::wire::message::Metadata;
+
+/// Where a file ended up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Its final name.
+    pub name: Name,
+    /// Whether that is another name than the sender's.
+    pub renamed: bool,
+    /// Whether a file with the same bytes stood there, so that this one is not needed.
+    pub existed: bool,
+}
+
+/// What a part holds, as far as its caller has verified.
+pub struct Verified<'a> {
+    pub hash: Hash,
+    /// Whether what stays in its place is to be on the device.
+    pub sync: bool,
+    /// Whether to go on, asked as long as files are read to compare them.
+    pub go_on: &'a dyn Fn() -> bool,
+}
+
+impl Part {
+    /// Gives the file its final name in one step, so that the name holds either what was there before or the
+    /// whole file. The caller has verified its bytes and dressed it, see [`Part::dress`]. On an error nothing is replaced,
+    /// and the part file stays, unless the name is refused to it: then it would only lie there.
+    ///
+    /// With [`Existing::Rename`] files of the same size that have its name, or one of the numbered names before the first
+    /// free one, are read: if one has the same bytes, that one stays, and the part file goes. Otherwise each repetition of
+    /// a transfer would leave another copy. `None`, and the part file stays, where it was not to go on with that.
+    ///
+    /// # Errors
+    /// [`SinkError::Exists`] with [`Existing::Refuse`] when the name is taken, [`SinkError::InTheWay`] with
+    /// [`Existing::Overwrite`] when a directory has it, [`SinkError::NoFreeName`] with [`Existing::Rename`];
+    /// [`SinkError::WrongLength`] and [`SinkError::Swapped`] when somebody else had a hand in the part file;
+    /// otherwise what the system said.
+    pub fn publish_dressed(
+        &self,
+        existing: Existing,
+        verified: &Verified<'_>,
+    ) -> Result<Option<Published>, SinkError> {
+        let actual = length(&self.unchanged()?);
+        if actual != self.size() {
+            let path = self.part_path();
+            return Err(SinkError::WrongLength { path, expected: self.size(), actual });
+        }
+        let moved = match existing {
+            Existing::Refuse => self.move_new().map(Some),
+            Existing::Overwrite => self.move_over().map(Some),
+            Existing::Rename => self.move_numbered(verified),
+        };
+        match &moved {
+            Ok(Some(published)) if published.existed => drop(self.discard()),
+            Ok(Some(_)) => self.settled.store(true, Ordering::Relaxed),
+            Err(error) if error.kind() == SinkErrorKind::Policy => drop(self.discard()),
+            Ok(None) | Err(_) => self.set_part_mode(),
+        }
+        moved
+    }
+
+    /// Gives the file its mode and time, and with [`Metadata::archive`] owner and attributes, as far as the file system
+    /// and our rights allow; what is refused is only a warning.
+    pub fn dress(&self, metadata: &Metadata) {
+        metadata::dress(&self.dir, self.file.as_fd(), metadata, metadata::Of::File, &|| self.path());
+    }
+
+    /// The rename goes by name, so the name must still mean our file, and our file must have no other name
+    /// through which somebody could go on changing it.
+    fn unchanged(&self) -> Result<Stat, SinkError> {
+        let there = self
+            .dir
+            .stat(&self.part_name)
+            .map_err(|errno| SinkError::system("look at", self.part_path(), errno))?;
+        if there.is_none() && self.dir.is_removed() {
+            return Err(SinkError::Removed { path: self.dir.path().into() });
+        }
+        there
+            .filter(|stat| self.identity == (stat.st_dev, stat.st_ino) && stat.st_nlink <= 1)
+            .ok_or_else(|| SinkError::Swapped { path: self.part_path() })
+    }
+
+    fn move_new(&self) -> Result<Published, SinkError> {
+        match self.try_name(&self.name)? {
+            Moved::Done => Ok(self.published(self.name.clone())),
+            Moved::Taken => Err(SinkError::Exists { path: self.path() }),
+        }
+    }
+
+    fn move_over(&self) -> Result<Published, SinkError> {
+        match self.dir.rename_over(&self.part_name, self.name.as_bytes()) {
+            Ok(()) => Ok(self.published(self.name.clone())),
+            Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
+                let expected = FileKind::Regular;
+                Err(SinkError::InTheWay { path: self.path(), what: FileKind::Directory, expected })
+            }
+            Err(errno) => Err(self.not_moved("replace", &self.path(), errno)),
+        }
+    }
+
+    fn move_numbered(&self, verified: &Verified<'_>) -> Result<Option<Published>, SinkError> {
+        // What stands at the last name that was tried, if anything does.
+        let there = Cell::new(Standing::Other);
+        let take = |name: &Name| {
+            if let Moved::Done = self.try_name(name)? {
+                return Ok(true);
+            }
+            there.set(self.standing(name, verified));
+            Ok(there.get() != Standing::Other)
+        };
+        let name =
+            if take(&self.name)? { self.name.clone() } else { first_free(&self.dir, &self.name, take)? };
+        let published = self.published(name);
+        Ok(match there.get() {
+            Standing::Other => Some(published),
+            Standing::Same => Some(Published { existed: true, ..published }),
+            Standing::Unknown => None,
+        })
+    }
+
+    fn try_name(&self, to: &Name) -> Result<Moved, SinkError> {
+        let (from, to) = (&self.part_name[..], to.as_bytes());
+        let result = match self.dir.rename_new(from, to) {
+            Err(errno) if is_unsupported(errno) => link_new(&self.dir, from, to),
+            result => result,
+        };
+        match result {
+            Ok(()) => Ok(Moved::Done),
+            Err(Errno::EXIST) => Ok(Moved::Taken),
+            Err(errno) if is_unsupported(errno) => {
+                Err(SinkError::NoSafeRename { path: self.dir.path_of(to) })
+            }
+            Err(errno) => Err(self.not_moved("make", &self.dir.path_of(to), errno)),
+        }
+    }
+
+    fn not_moved(&self, action: &'static str, to: &Path, errno: Errno) -> SinkError {
+        space::refused(action, self.file.as_fd(), self.size(), to, errno)
+    }
+
+    fn published(&self, name: Name) -> Published {
+        Published { renamed: name != self.name, name, existed: false }
+    }
+}
+
+/// Whether a name could be had.
+enum Moved {
+    Done,
+    Taken,
+}
+
+/// Moves `from` to `to` unless something is there, for file systems that know no such rename: a hard link is
+/// never made over an existing name. `OPNOTSUPP` where there are no hard links either.
+pub(super) fn link_new(dir: &Dir, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+    dir.link(dir, from, to).map_err(|errno| match errno {
+        // What file systems without hard links answer; the permission to make a name was shown by the part.
+        Errno::PERM | Errno::MLINK | Errno::INVAL => Errno::OPNOTSUPP,
+        errno => errno,
+    })?;
+    if let Err(errno) = dir.unlink(from) {
+        // The file is where it belongs. A part with two names is never written into again.
+        let path = dir.path_of(from);
+        tracing::warn!(path = %Escaped::from(path.as_path()), %errno, "could not remove the part file's name");
+    }
+    Ok(())
+}
+
+// Names with a number, for what is received beside something of the same name.
+
+/// The first of the numbered names of `name` that `take` could have (`Ok(true)`).
+pub(super) fn first_free(
+    dir: &Dir,
+    name: &Name,
+    take: impl Fn(&Name) -> Result<bool, SinkError>,
+) -> Result<Name, SinkError> {
+    for number in 1..=RENAME_NUMBER_MAX {
+        if let Some(name) = numbered(name, number)
+            && take(&name)?
+        {
+            return Ok(name);
+        }
+    }
+    Err(SinkError::NoFreeName { path: dir.path_of(name.as_bytes()), tried: RENAME_NUMBER_MAX })
+}
+
+/// `photo.jpg` with its number: `photo (1).jpg`. The stem is shortened where the whole would be too long.
+/// `None` when no name comes of it.
+pub(super) fn numbered(name: &Name, number: u32) -> Option<Name> {
+    let (stem, ending) = split_ending(name.as_bytes());
+    let number = format!(" ({number})");
+    let room = NAME_BYTES_MAX.checked_sub(number.len() + ending.len())?;
+    let stem = shorten(stem, room);
+    Name::from_wire(&[stem, number.as_bytes(), ending].concat()).ok()
+}
+
+/// Splits a name into its stem and its ending with the dot, as file managers do: the last ending, or both of
+/// `.tar.gz` and its like. A name that only begins with dots has no ending.
+fn split_ending(name: &[u8]) -> (&[u8], &[u8]) {
+    let whole = name.split_at(name.len());
+    let Some((stem, ending)) = split_last_dot(name) else {
+        return whole;
+    };
+    match split_last_dot(stem) {
+        Some((short, tar)) if tar.eq_ignore_ascii_case(b".tar") => {
+            name.split_at_checked(short.len()).unwrap_or(whole)
+        }
+        _ => (stem, ending),
+    }
+}
+
+fn split_last_dot(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = name.iter().rposition(|&byte| byte == b'.')?;
+    let (stem, ending) = name.split_at_checked(at)?;
+    let has_stem = stem.iter().any(|&byte| byte != b'.');
+    let is_type =
+        (2..=EXTENSION_BYTES_MAX + 1).contains(&ending.len()) && !ending.iter().any(u8::is_ascii_whitespace);
+    (has_stem && is_type).then_some((stem, ending))
+}
+
+// Whether what has a name already is the file that was received.
+
+/// What stands at a name that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A file with the bytes of the part.
+    Same,
+    /// Anything else, and what cannot be read, so that nobody can show that it is the same.
+    Other,
+    /// It was not to be read to its end.
+    Unknown,
+}
+
+impl Part {
+    /// Whether something has the name that it is to get.
+    #[must_use]
+    pub fn is_name_taken(&self) -> bool {
+        !matches!(self.dir.stat(self.name.as_bytes()), Ok(None))
+    }
+
+    /// What stands at `name`. Reads only a file of the same size, and of that no more than up to the first chunk that
+    /// differs.
+    pub(super) fn standing(&self, name: &Name, verified: &Verified<'_>) -> Standing {
+        let there = match self.of_same_size(name) {
+            Ok(Some(there)) => there,
+            Ok(None) => return Standing::Other,
+            Err(errno) => {
+                tracing::debug!(path = %self.shown(name), %errno, "could not compare a file");
+                return Standing::Other;
+            }
+        };
+        self.compare(name, &there, verified).unwrap_or_else(|error| {
+            tracing::debug!("{error}");
+            Standing::Other
+        })
+    }
+
+    /// A file of the size of this one, if that is what stands there.
+    fn of_same_size(&self, name: &Name) -> Result<Option<OwnedFd>, Errno> {
+        let is_like_ours = |stat: &Stat| kind_of(stat) == FileKind::Regular && length(stat) == self.size();
+        // Asked before opening, as opening a device or a FIFO can have effects of its own.
+        if !self.dir.stat(name.as_bytes())?.as_ref().is_some_and(is_like_ours) {
+            return Ok(None);
+        }
+        let there = self.dir.open(name.as_bytes(), OFlags::RDONLY, Mode::empty())?;
+        let stat = rustix::fs::fstat(&there)?;
+        Ok(is_like_ours(&stat).then_some(there))
+    }
+
+    fn compare(&self, name: &Name, there: &OwnedFd, verified: &Verified<'_>) -> Result<Standing, SinkError> {
+        let layout = Layout::new(self.size());
+        let mut tree = Tree::new(layout);
+        let most = layout.len_of(ChunkIndex(0)).unwrap_or_default();
+        let (mut theirs, mut ours) = (vec![0; most], vec![0; most]);
+        for index in (0..layout.chunks()).map(ChunkIndex) {
+            if !(verified.go_on)() {
+                return Ok(Standing::Unknown);
+            }
+            let (Some(len), Some(offset)) = (layout.len_of(index), layout.offset_of(index)) else { break };
+            let (theirs, ours) = (&mut theirs[..len], &mut ours[..len]);
+            read_exact_at(there.as_fd(), theirs, offset, || self.dir.path_of(name.as_bytes()))?;
+            self.read_at(ours, offset)?;
+            if theirs != ours {
+                return Ok(Standing::Other);
+            }
+            // Each chunk comes once, so none is misplaced.
+            let _ = tree.insert(index, chunk_value(layout, index, theirs));
+        }
+        // Ours was verified as it arrived, and not as it was read just now.
+        if tree.root() != Some(verified.hash) {
+            return Ok(Standing::Other);
+        }
+        if verified.sync {
+            let failed = |errno| SinkError::system("sync", self.dir.path_of(name.as_bytes()), errno);
+            // One that cannot be is no reason to do without ours.
+            rustix::fs::fsync(there).map_err(failed)?;
+        }
+        Ok(Standing::Same)
+    }
+
+    fn shown(&self, name: &Name) -> String {
+        crate::name::Escaped::path(&self.dir.path_of(name.as_bytes())).to_string()
+    }
+}
+
+// A file that arrives whole. Where the file system can (Linux, O_TMPFILE), it has no name until all of it is there: that
+// takes half as many system calls as a part file, and leaves nothing behind when the machine stops.
+
+/// Makes the file `name` of these bytes, in a folder that may be `new`. `false` where it has to go by way of a part file:
+/// something has that name, an earlier transfer left a part file that is to be used up, or the file system knows no files
+/// without a name.
+pub(super) fn store(
+    dir: &Dir,
+    name: &Name,
+    content: &[u8],
+    metadata: &Metadata,
+    new: bool,
+) -> Result<bool, SinkError> {
+    let path = || dir.path_of(name.as_bytes());
+    let size = content.len() as u64;
+    if !new && !matches!(dir.stat(&part_file_name(name, 0)), Ok(None)) {
+        return Ok(false);
+    }
+    let Some(file) = dir.open_unnamed() else { return Ok(false) };
+    write_all_at(file.as_fd(), content, 0)
+        .map_err(|(_, errno)| space::refused("write", file.as_fd(), size, &path(), errno))?;
+    metadata::dress(dir, file.as_fd(), metadata, metadata::Of::File, &path);
+    match dir.name_unnamed(file.as_fd(), name.as_bytes()) {
+        Ok(()) => Ok(true),
+        // Making the part file says what is wrong, and can do something about it.
+        Err(Errno::EXIST | Errno::NOENT | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(space::refused("make", file.as_fd(), size, &path(), errno)),
+    }
+}

@@ -1,0 +1,87 @@
+use super::*;
+use crate::limits::{NAME_BYTES_MAX, PARTS_PER_NAME_MAX, RENAME_NUMBER_MAX};
+use crate::name::looks_like_part;
+use crate::store::part::part_file_name;
+use crate::store::publish::numbered;
+
+fn number(text: impl AsRef<[u8]>, n: u32) -> String {
+    let numbered = numbered(&name(text), n).expect("a name");
+    String::from_utf8_lossy(numbered.as_bytes()).into_owned()
+}
+
+#[test]
+fn the_number_goes_before_the_ending() {
+    assert_eq!(number("photo.jpg", 1), "photo (1).jpg");
+    assert_eq!(number("photo.jpg", 10_000), "photo (10000).jpg");
+    assert_eq!(number("README", 2), "README (2)");
+    assert_eq!(number("a.b.c", 1), "a.b (1).c");
+}
+
+#[test]
+fn both_endings_of_a_tar_archive_stay_together() {
+    assert_eq!(number("archive.tar.gz", 1), "archive (1).tar.gz");
+    assert_eq!(number("ARCHIVE.TAR.ZST", 1), "ARCHIVE (1).TAR.ZST");
+    assert_eq!(number("archive.tar", 1), "archive (1).tar");
+    assert_eq!(number(".tar.gz", 1), ".tar (1).gz");
+}
+
+#[test]
+fn a_leading_dot_or_the_rest_of_a_sentence_is_no_ending() {
+    assert_eq!(number(".bashrc", 1), ".bashrc (1)");
+    assert_eq!(number("..x", 1), "..x (1)");
+    assert_eq!(number(".config.json", 1), ".config (1).json");
+    assert_eq!(number("end.", 1), "end. (1)");
+    assert_eq!(number("Dr. Who and friends", 1), "Dr. Who and friends (1)");
+    assert_eq!(number("a.abcdefghijklmnopq", 1), "a.abcdefghijklmnopq (1)");
+}
+
+#[test]
+fn a_long_stem_is_shortened_between_characters() {
+    let long = format!("{}.jpg", "é".repeat(125));
+    assert_eq!(long.len(), 254);
+    let short = number(&long, 12);
+    assert!(short.len() <= NAME_BYTES_MAX);
+    assert_eq!(short, format!("{} (12).jpg", "é".repeat(123)));
+
+    let bytes = numbered(&name([0xff; 255]), 1).expect("a name");
+    assert_eq!(bytes.as_bytes().len(), 255);
+    assert!(bytes.as_bytes().ends_with(b"\xff (1)"));
+}
+
+#[test]
+fn a_part_name_is_hidden_bounded_and_recognised_as_one() {
+    assert_eq!(part_file_name(&name("a"), 0), b".a.lanx-part");
+    assert_eq!(part_file_name(&name("a"), 2), b".a.2.lanx-part");
+    for length in 240..=255 {
+        for n in [0, 1, PARTS_PER_NAME_MAX] {
+            let part = part_file_name(&name(vec![b'x'; length]), n);
+            assert!(part.len() <= NAME_BYTES_MAX);
+            assert!(looks_like_part(&part));
+        }
+    }
+}
+
+#[test]
+fn long_names_with_the_same_beginning_get_different_part_names() {
+    let (mut one, mut two) = (vec![b'x'; 255], vec![b'x'; 255]);
+    one[254] = b'1';
+    two[254] = b'2';
+    let (one, two) = (part_file_name(&name(one), 0), part_file_name(&name(two), 0));
+    assert_ne!(one, two);
+    assert_eq!(one.len(), 255);
+}
+
+#[test]
+fn a_long_part_name_stays_utf8_when_the_name_is() {
+    let part = part_file_name(&name("é".repeat(127)), 0);
+    assert!(String::from_utf8(part).is_ok());
+}
+
+#[test]
+fn no_number_turns_a_name_into_a_part_name() {
+    for text in ["b.lanx-part", ".x.lanx-part.txt", ".lanx-part.lanx"] {
+        for n in [1, RENAME_NUMBER_MAX] {
+            assert!(!looks_like_part(number(text, n).as_bytes()));
+        }
+    }
+}

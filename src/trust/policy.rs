@@ -1,0 +1,140 @@
+//! What a receiver needs to decide who may come in, and a sender to decide where it may go.
+
+use std::sync::Arc;
+
+use rustls::{ClientConfig, ServerConfig};
+
+use super::code::Code;
+use super::fingerprint::Fingerprint;
+use super::guesses::GuessBook;
+use super::identity::Identity;
+use super::peer_store::{PeerStore, PeerStoreError};
+use super::peers::{HostKey, KnownHost};
+use super::tls;
+use super::tls::TlsError;
+
+/// A receiver's door.
+pub struct House {
+    pub tls: Arc<ServerConfig>,
+    /// Our own key: whoever has it is us.
+    pub own: Fingerprint,
+    pub store: PeerStore,
+    /// Everybody may come in.
+    pub open: bool,
+    /// The code that lets strangers in, where one is offered.
+    pub book: Option<GuessBook>,
+}
+
+impl House {
+    /// # Errors
+    /// [`TlsError`] where the identity cannot be used.
+    pub fn new(
+        identity: &Identity,
+        store: PeerStore,
+        open: bool,
+        book: Option<GuessBook>,
+    ) -> Result<House, TlsError> {
+        Ok(House { tls: tls::server_config(identity)?, own: identity.fingerprint(), store, open, book })
+    }
+
+    /// Whether the holder of this key comes in without a code.
+    ///
+    /// # Errors
+    /// [`PeerStoreError`] where nobody can tell who was paired.
+    pub fn lets_in(&self, peer: &Fingerprint) -> Result<bool, PeerStoreError> {
+        Ok(self.open || *peer == self.own || self.store.load()?.is_paired(peer))
+    }
+
+    /// What the holder of this key is called here; the beginning of the key where it has no name, and nothing where it is
+    /// our own.
+    pub fn name_of(&self, peer: &Fingerprint) -> Option<String> {
+        if *peer == self.own {
+            return None;
+        }
+        let peers = self.store.load().ok();
+        let paired = peers.iter().flat_map(|peers| peers.senders()).find(|known| known.fingerprint == *peer);
+        let key = || peer.to_string().chars().take(KEY_SHOWN_CHARS).collect();
+        Some(paired.map_or_else(key, |known| known.name.clone()))
+    }
+}
+
+/// How much of a key is shown where it stands for a name: enough to tell machines apart, and to name one to `lanx trust`.
+const KEY_SHOWN_CHARS: usize = 15;
+
+/// A sender on its way.
+#[derive(Clone)]
+pub struct Visitor {
+    pub tls: Arc<ClientConfig>,
+    pub own: Fingerprint,
+    pub store: PeerStore,
+    /// What to prove to a receiver that does not know us.
+    pub code: Option<Code>,
+    pub first_sight: FirstSight,
+}
+
+/// Which receiver that lets everybody in may be trusted the first time it is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstSight {
+    None,
+    /// One that the user named by an address, or by a name that the resolver knows. A name that was only announced is
+    /// anybody's.
+    Named,
+    Any,
+}
+
+/// What a sender knows of a receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has the key it had before.
+    Known,
+    /// It has our own key, which nobody else can have, and was not met at this address before.
+    Ourselves,
+    /// It has a key that we know from another address.
+    KnownElsewhere,
+    Unknown,
+    /// It had another key before.
+    Changed {
+        was: Fingerprint,
+    },
+}
+
+impl Visitor {
+    /// # Errors
+    /// [`TlsError`] where the identity cannot be used.
+    pub fn new(identity: &Identity, store: PeerStore, code: Option<Code>) -> Result<Visitor, TlsError> {
+        let tls = tls::client_config(identity)?;
+        Ok(Visitor { tls, own: identity.fingerprint(), store, code, first_sight: FirstSight::None })
+    }
+
+    /// What we know of the receiver at `address` that has this key.
+    ///
+    /// # Errors
+    /// [`PeerStoreError`] where what we knew cannot be read.
+    pub fn standing(&self, address: &str, key: &Fingerprint) -> Result<Standing, PeerStoreError> {
+        let peers = self.store.load()?;
+        let ours = *key == self.own;
+        Ok(match peers.host(address, key) {
+            HostKey::Same => Standing::Known,
+            // Nobody can pose as us, so this is no reason to warn, nor to forget whoever else is met there.
+            HostKey::Changed { .. } if ours => Standing::Known,
+            // Remembered like any other key, so that another one is noticed here the next time.
+            HostKey::Unknown if ours => Standing::Ourselves,
+            HostKey::Changed { was } => Standing::Changed { was },
+            HostKey::Unknown if peers.hosts().iter().any(|host| host.fingerprint == *key) => {
+                Standing::KnownElsewhere
+            }
+            HostKey::Unknown => Standing::Unknown,
+        })
+    }
+
+    /// Whom we met by the name `host` at another port, where nobody we met by that name has this key, and it is not ours.
+    ///
+    /// # Errors
+    /// [`PeerStoreError`] where what we knew cannot be read.
+    pub fn namesake(&self, host: &str, key: &Fingerprint) -> Result<Option<KnownHost>, PeerStoreError> {
+        if *key == self.own {
+            return Ok(None);
+        }
+        Ok(self.store.load()?.namesake(host, key).cloned())
+    }
+}

@@ -1,0 +1,173 @@
+//! Numbers of bytes in what is told of the destination.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A number of bytes for people: `17 B`, `1.5 GiB`. Powers of 1,024, one decimal, rounded down.
+pub struct Human(pub u64);
+
+impl fmt::Display for Human {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        let mut unit = "B";
+        // Tenths, so that the one decimal needs no floating point.
+        let mut tenths = u128::from(self.0) * 10;
+        for next in UNITS {
+            if tenths < 10 * 1024 {
+                break;
+            }
+            tenths /= 1024;
+            unit = next;
+        }
+        if unit == "B" {
+            write!(f, "{} B", self.0)
+        } else {
+            write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+    }
+}
+
+// Sizes, rates and durations as people read them.
+
+/// `1 file`, `2 files`.
+pub fn count(n: u64, what: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{s}")
+}
+
+fn scaled(value: f64, base: f64, units: &[&str]) -> String {
+    let mut value = value;
+    let mut unit = 0;
+    // 999.95 would be printed as 1000.0 of the smaller unit.
+    while value >= base - 0.05 && unit + 1 < units.len() {
+        value /= base;
+        unit += 1;
+    }
+    let digits = match (unit, value) {
+        (0, _) => 0,
+        (_, v) if v < 9.995 => 2,
+        _ => 1,
+    };
+    format!("{value:.digits$} {}", units[unit])
+}
+
+/// Bytes in powers of 1024: `4.00 GiB`.
+pub fn bytes(n: u64) -> String {
+    scaled(n as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"])
+}
+
+/// Bytes a second in powers of 1000, as networks count: `2.22 GB/s`.
+pub fn rate(bytes: u64, time: Duration) -> String {
+    rate_of(per_second(bytes, time))
+}
+
+/// The same where the division is done.
+pub fn rate_of(per_second: f64) -> String {
+    scaled(per_second, 1000.0, &["B/s", "kB/s", "MB/s", "GB/s"])
+}
+
+/// Bits a second: `17.8 Gbit/s`.
+pub fn bit_rate(bytes: u64, time: Duration) -> String {
+    bit_rate_of(per_second(bytes, time))
+}
+
+/// The same of so many bytes a second.
+pub fn bit_rate_of(per_second: f64) -> String {
+    scaled(8.0 * per_second, 1000.0, &["bit/s", "kbit/s", "Mbit/s", "Gbit/s"])
+}
+
+/// Bytes a second.
+pub fn per_second(bytes: u64, time: Duration) -> f64 {
+    bytes as f64 / time.as_secs_f64().max(1e-6)
+}
+
+/// `0.012 s`, `3.45 s`, `2 min 5 s`, `3 h 7 min`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{:.3} s", time.as_secs_f64()),
+        1..60 => format!("{:.2} s", time.as_secs_f64()),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// Bytes a second, from `50M` (10^6 bytes), `50Mi` (2^20), `1.5GB`, `400mbit`, each with or without `/s`. Upper or lower
+/// case mean the same: nobody sends a thousandth of a byte.
+pub fn rate_from(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let text = text.strip_suffix("/s").unwrap_or(&text);
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (unit, parts) = match unit.trim().strip_suffix("bit") {
+        Some(unit) => (unit, 8.0),
+        None => (unit.trim().strip_suffix('b').unwrap_or(unit.trim()), 1.0),
+    };
+    let power = |base: f64, prefix: &str| {
+        ["", "k", "m", "g", "t"].iter().position(|p| *p == prefix).map(|n| base.powi(n as i32))
+    };
+    let factor = match unit.strip_suffix('i') {
+        Some(prefix) if !prefix.is_empty() => power(1024.0, prefix)?,
+        _ => power(1000.0, unit)?,
+    };
+    let rate = number.parse::<f64>().ok()? * factor / parts;
+    (1.0..1e15).contains(&rate).then_some(rate as u64)
+}
+
+#[cfg(test)]
+mod units_tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_read_as_people_write_them() {
+        for (text, rate) in [
+            ("50M", 50_000_000),
+            ("50m", 50_000_000),
+            ("50MB/s", 50_000_000),
+            ("50Mi", 50 << 20),
+            ("1.5GiB", 3 << 29),
+            ("400mbit", 50_000_000),
+            ("1 Gbit/s", 125_000_000),
+            ("100kbit", 12_500),
+            ("64000", 64_000),
+            ("64000b", 64_000),
+        ] {
+            assert_eq!(rate_from(text), Some(rate), "{text}");
+        }
+        for text in
+            ["", "M", "-1M", "1x", "1.2.3M", "i", "1i", "nan", "inf", "1e9", "0", "99999999999999999999T"]
+        {
+            assert_eq!(rate_from(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_read_well_at_every_scale() {
+        for (n, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.00 KiB"),
+            (10 * 1024, "10.0 KiB"),
+            ((1 << 20) - 1, "1.00 MiB"),
+            (4 << 30, "4.00 GiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
+            assert_eq!(bytes(n), text);
+        }
+    }
+
+    #[test]
+    fn rates_count_in_thousands_and_survive_no_time_at_all() {
+        assert_eq!(rate(2_220_000_000, Duration::from_secs(1)), "2.22 GB/s");
+        assert_eq!(bit_rate(125_000_000, Duration::from_secs(1)), "1.00 Gbit/s");
+        assert_eq!(rate(0, Duration::ZERO), "0 B/s");
+    }
+
+    #[test]
+    fn plurals_and_durations() {
+        assert_eq!((count(0, "file"), count(1, "file")), ("0 files".into(), "1 file".into()));
+        assert_eq!(duration(Duration::from_millis(12)), "0.012 s");
+        assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
+        assert_eq!(duration(Duration::from_secs(11_220)), "3 h 7 min");
+    }
+}

@@ -1,0 +1,205 @@
+//! Frames on a data connection, from the sender to the receiver only.
+//!
+//! ```text
+//! offset  bytes  field
+//! 0       1      kind: 1 chunk, 2 whole file, 3 zeros, 4 probe
+//! 1       3      0
+//! 4       4      length of the payload in bytes, u32
+//! 8       8      file, u64 (0 for a probe)
+//! 16      8      chunk index, u64 (0 for a whole file and a probe)
+//! 24      ...    payload
+//! ```
+//! The payload of a *chunk* is that chunk of a file of more than one chunk. The payload of a *whole file* is
+//! the BLAKE3 hash of the file (32 bytes) and then the file, which is at most one chunk: such a file
+//! needs no other message, so a small file can be published by the thread that received it. *Zeros* stand for a chunk that
+//! holds nothing else, as the holes of a sparse file do; they have no payload. A *probe* belongs to no file: its payload, at
+//! most a chunk, only shows how fast it travels.
+//! A connection ends between two frames.
+
+use super::codec::{DecodeError, Reader};
+use crate::content::chunk::{ChunkIndex, FileId};
+use crate::limits::CHUNK_BYTES;
+
+/// Bytes in a frame's header.
+pub const HEADER_BYTES: usize = 24;
+
+/// Bytes in the hash that leads the payload of a whole file.
+pub const HASH_BYTES: usize = 32;
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Chunk,
+    Whole,
+    Zeros,
+    Probe,
+}
+
+/// The header of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub kind: Kind,
+    pub file: FileId,
+    pub chunk: ChunkIndex,
+    /// Bytes of file content in the payload: for a whole file without its hash, for zeros none.
+    pub content_bytes: usize,
+}
+
+impl Header {
+    /// That of a probe of so many bytes.
+    pub fn probe(bytes: usize) -> Header {
+        Header { kind: Kind::Probe, file: FileId(0), chunk: ChunkIndex(0), content_bytes: bytes }
+    }
+
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let (tag, extra) = match self.kind {
+            Kind::Chunk => (1, 0),
+            Kind::Whole => (2, HASH_BYTES),
+            Kind::Zeros => (3, 0),
+            Kind::Probe => (4, 0),
+        };
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[0] = tag;
+        bytes[4..8].copy_from_slice(&((self.content_bytes + extra) as u32).to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.file.0.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.chunk.0.to_le_bytes());
+        bytes
+    }
+
+    /// # Errors
+    /// [`DecodeError`] for an unknown kind, set reserved bytes, a payload longer than its kind allows or
+    /// too short to hold the hash, a whole file that claims to be another chunk than the first, or a probe of any.
+    pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Header, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let (kind, extra, most) = match r.u8("a frame")? {
+            1 => (Kind::Chunk, 0, CHUNK_BYTES),
+            2 => (Kind::Whole, HASH_BYTES, CHUNK_BYTES),
+            3 => (Kind::Zeros, 0, 0),
+            4 => (Kind::Probe, 0, CHUNK_BYTES),
+            tag => return Err(DecodeError::UnknownTag { what: "a frame", tag }),
+        };
+        if r.array::<3>("a frame")? != [0; 3] {
+            return Err(DecodeError::BadValue { what: "reserved bytes", why: "they are not zero".into() });
+        }
+        let payload = r.u32("a frame")?;
+        let limit = most + extra;
+        if payload as usize > limit {
+            return Err(DecodeError::TooLong { what: "a frame", got: payload.into(), limit: limit as u64 });
+        }
+        let Some(content_bytes) = (payload as usize).checked_sub(extra) else {
+            return Err(DecodeError::BadValue {
+                what: "a whole file",
+                why: "it has no room for its hash".into(),
+            });
+        };
+        let header = Header {
+            kind,
+            content_bytes,
+            file: FileId(r.u64("a frame")?),
+            chunk: ChunkIndex(r.u64("a frame")?),
+        };
+        if kind == Kind::Whole && header.chunk.0 != 0 {
+            return Err(DecodeError::BadValue { what: "a whole file", why: "it has only chunk 0".into() });
+        }
+        if kind == Kind::Probe && (header.file.0, header.chunk.0) != (0, 0) {
+            return Err(DecodeError::BadValue { what: "a probe", why: "it belongs to no file".into() });
+        }
+        r.end()?;
+        Ok(header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CHUNK: Header = Header {
+        kind: Kind::Chunk,
+        file: FileId(0x0102),
+        chunk: ChunkIndex(0x0304_0506_0708),
+        content_bytes: CHUNK_BYTES,
+    };
+    const WHOLE: Header =
+        Header { kind: Kind::Whole, file: FileId(7), chunk: ChunkIndex(0), content_bytes: 5 };
+    const ZEROS: Header =
+        Header { kind: Kind::Zeros, file: FileId(7), chunk: ChunkIndex(9), content_bytes: 0 };
+
+    #[test]
+    fn is_these_bytes() {
+        assert_eq!(
+            CHUNK.encode(),
+            *b"\x01\0\0\0\x00\x00\x04\x00\x02\x01\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\0\0"
+        );
+        assert_eq!(WHOLE.encode(), *b"\x02\0\0\0\x25\0\0\0\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(ZEROS.encode(), *b"\x03\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0");
+        assert_eq!(
+            Header::probe(CHUNK_BYTES).encode(),
+            *b"\x04\0\0\0\x00\x00\x04\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+        );
+        for header in [CHUNK, WHOLE, ZEROS, Header::probe(CHUNK_BYTES)] {
+            assert_eq!(Header::decode(&header.encode()), Ok(header));
+        }
+    }
+
+    #[test]
+    fn refuses_each_length_past_its_limit() {
+        let with_length = |tag: u8, len: u32| {
+            let mut bytes = [0; HEADER_BYTES];
+            bytes[0] = tag;
+            bytes[4..8].copy_from_slice(&len.to_le_bytes());
+            Header::decode(&bytes)
+        };
+        let most = CHUNK_BYTES as u32;
+        assert!(with_length(1, most).is_ok());
+        assert!(matches!(with_length(1, most + 1), Err(DecodeError::TooLong { .. })));
+        assert!(matches!(with_length(1, u32::MAX), Err(DecodeError::TooLong { .. })));
+        assert!(with_length(2, most + 32).is_ok() && with_length(2, 32).is_ok());
+        assert!(matches!(with_length(2, most + 33), Err(DecodeError::TooLong { .. })));
+        assert!(matches!(with_length(2, 31), Err(DecodeError::BadValue { .. })));
+        assert!(with_length(3, 0).is_ok());
+        assert!(matches!(with_length(3, 1), Err(DecodeError::TooLong { .. })));
+        assert!(with_length(4, most).is_ok());
+        assert!(matches!(with_length(4, most + 1), Err(DecodeError::TooLong { .. })));
+    }
+
+    #[test]
+    fn refuses_unknown_kinds_and_reserved_bytes() {
+        for tag in (0..=255u8).filter(|t| !matches!(t, 1..=4)) {
+            let mut bytes = CHUNK.encode();
+            bytes[0] = tag;
+            assert!(matches!(Header::decode(&bytes), Err(DecodeError::UnknownTag { .. })));
+        }
+        for at in 1..4 {
+            let mut bytes = CHUNK.encode();
+            bytes[at] = 1;
+            assert!(matches!(Header::decode(&bytes), Err(DecodeError::BadValue { .. })));
+        }
+        let mut bytes = WHOLE.encode();
+        bytes[16] = 1;
+        assert!(matches!(Header::decode(&bytes), Err(DecodeError::BadValue { .. })));
+        for at in [8, 16] {
+            let mut bytes = Header::probe(CHUNK_BYTES).encode();
+            bytes[at] = 1;
+            assert!(matches!(Header::decode(&bytes), Err(DecodeError::BadValue { .. })));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_decodes_is_within_the_limits_and_encodes_to_the_same_bytes(
+            kind in 0u8..5, len in 0u32..2 * CHUNK_BYTES as u32, file in prop_oneof![Just(0u64), any::<u64>()],
+            chunk in prop_oneof![Just(0u64), any::<u64>()]
+        ) {
+            let mut bytes = [0; HEADER_BYTES];
+            bytes[0] = kind;
+            bytes[4..8].copy_from_slice(&len.to_le_bytes());
+            bytes[8..16].copy_from_slice(&file.to_le_bytes());
+            bytes[16..].copy_from_slice(&chunk.to_le_bytes());
+            if let Ok(header) = Header::decode(&bytes) {
+                prop_assert!(header.content_bytes <= CHUNK_BYTES);
+                prop_assert_eq!(header.encode(), bytes);
+            }
+        }
+    }
+}
