@@ -29,6 +29,7 @@ use crate::trust::policy::{FirstSight, Standing, Visitor};
 use crate::trust::tls;
 use crate::wire::codec::Text;
 use crate::wire::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
+use crate::wire::options::Options;
 use crate::wire::seal::{Cipher, SessionSecret};
 
 pub(super) type Reader = MessageReader<ReadHalf<TlsStream<TcpStream>>>;
@@ -207,8 +208,15 @@ impl Greeting<'_> {
         // it happens to know as well.
         let prove = self.standing == Standing::Unknown && self.visitor.code.is_some();
         let Errand { name, resumes, wishes, .. } = *errand;
-        let hello =
-            Hello { connections, cipher: Cipher::preferred(), prove, wishes, resumes, name: name.into() };
+        let hello = Hello {
+            connections,
+            cipher: Cipher::preferred(),
+            prove,
+            wishes,
+            resumes,
+            name: name.into(),
+            options: Options::default(),
+        };
         self.say(&SenderMessage::Hello(hello)).await?;
         let mut acquaintance = Acquaintance::Old;
         let mut heard = self.hear().await?;
@@ -232,7 +240,7 @@ impl Greeting<'_> {
             acquaintance = Acquaintance::FirstSight;
         }
         let heard = self.wait_for_turn(heard, errand).await?;
-        let ReceiverMessage::Welcome { session, connections, cipher } = heard else {
+        let ReceiverMessage::Welcome { session, connections, cipher, .. } = heard else {
             return Err(self.unexpected(heard, "a welcome"));
         };
         Ok((session, connections, cipher, acquaintance))
