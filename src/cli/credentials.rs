@@ -218,6 +218,7 @@ pub fn exit(error: &EnterError) -> Exit {
         | EnterError::HungUp { .. }
         | EnterError::HungUpOnCode { .. } => Exit::Unreachable,
         EnterError::Store(_) => Exit::Other,
+        EnterError::Storage { .. } => Exit::Storage,
         EnterError::KeyChanged { .. }
         | EnterError::OtherKey { .. }
         | EnterError::NotTheSame { .. }
@@ -244,7 +245,7 @@ fn tell(peer: &Peer, link: &Link, audience: Audience) {
         }
         Acquaintance::FirstSight => {
             audience.note(format_args!(
-                "{peer} lets everybody in and was never seen before; its key {key} is remembered from now on"
+                "{peer} lets this machine in and was never sent to by that name; its key {key} is remembered from now on"
             ));
             By::FirstSight
         }

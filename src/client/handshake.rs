@@ -320,6 +320,7 @@ impl Greeting<'_> {
             ReceiverMessage::Leave { text } => {
                 EnterError::Handshake { addr: self.addr, end: End::PeerLeft(text) }
             }
+            ReceiverMessage::Misplaced { text } => EnterError::Storage { peer, text },
             ReceiverMessage::Away => ConnectError::Away { addr: self.addr }.into(),
             _ => {
                 let end = PeerMisbehaved::Unexpected { got: "another message", expected }.into();
@@ -412,6 +413,8 @@ pub enum EnterError {
     NoCode { peer: Peer },
     #[error("{peer} did not let us in: {text}; see what `lanx recv` says there")]
     SentAway { peer: Peer, text: Text },
+    #[error("at {peer}: {text}")]
+    Storage { peer: Peer, text: Text },
     #[error("{peer} has another code than the one given; look at its screen and try again")]
     WrongCode { peer: Peer },
     #[error(

@@ -30,7 +30,7 @@ use crate::limits::{
 use crate::net::tcp::tune;
 use crate::os::rlimit;
 use crate::session::{Diligence, End};
-use crate::store::Destination;
+use crate::store::Target;
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::policy::House;
 use crate::wire::message::{ReceiverMessage, SessionId};
@@ -58,7 +58,7 @@ pub struct ServeOptions {
 /// How a transfer is received. It may change while others are under way, which go on as they began.
 #[derive(Clone, Debug)]
 pub struct Manner {
-    pub to: Arc<Destination>,
+    pub to: Arc<Target>,
     /// How long a silent sender is waited for.
     pub patience: Duration,
     /// What must have happened to a file before its sender hears that it arrived.
@@ -124,7 +124,7 @@ pub async fn serve(
 /// What happens to sessions, as far as `once` has to know.
 pub(super) enum Passage {
     Began,
-    /// It ended without an offer, and counts as if it had never been.
+    /// It ended without an offer, or was a dry run, and counts as if it had never been.
     Nothing,
     /// The network, or the sender's process, is gone; it may come back.
     Lost,
@@ -193,7 +193,7 @@ impl Reception {
         ledger: Arc<Ledger>,
         passages: mpsc::UnboundedSender<Passage>,
     ) -> Reception {
-        let folder = manner.to.folder().is_some();
+        let folder = manner.to.output().is_none();
         let transfers = rlimit::at_most(transfers.into(), DESCRIPTORS_PER_TRANSFER);
         let admission = Admission::new(if folder { transfers } else { 1 }, folder);
         ledger.open(&admission);

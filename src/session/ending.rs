@@ -53,6 +53,9 @@ pub enum End {
     /// This machine cannot go on: no thread or socket is to be had.
     #[error("this machine is out of resources: {0}")]
     Exhausted(String),
+    /// The receiver's folder is not what its path leads to any more, or cannot be used: known at both ends.
+    #[error("{0}")]
+    Misplaced(Text),
     /// We were asked to stop.
     #[error("interrupted")]
     Stopped,

@@ -86,6 +86,9 @@ impl Part {
                 written: AtomicBool::new(false),
                 settled: AtomicBool::new(false),
             };
+            if part.is_fresh() {
+                part.dir.began(&locked.stat);
+            }
             part.prepare(locked.stat, &target)?;
             return Ok(part);
         }

@@ -103,6 +103,9 @@ pub enum ReceiverMessage {
     Spent(Spent),
     /// The receiver is being stopped or restarted, and ends the session. It may be back in a moment.
     Away,
+    /// What was stored does not lie where it should, or nothing can be stored there. Ends the session, or stands in the place
+    /// of the welcome.
+    Misplaced { text: Text },
 }
 
 fn file(r: &mut Reader) -> Result<FileId, DecodeError> {
@@ -206,6 +209,7 @@ impl Message for ReceiverMessage {
             Self::Spent(spent) => spent.put(w.u8(19)),
             Self::Speeds { hash, seal, cores } => drop(w.u8(20).u64(*hash).u64(*seal).u32(*cores)),
             Self::Away => drop(w.u8(21)),
+            Self::Misplaced { text } => put_text(w.u8(22), text),
         }
     }
 
@@ -246,6 +250,7 @@ impl Message for ReceiverMessage {
                 Self::Speeds { hash, seal, cores: r.u32("a number of cores")? }
             }
             21 => Self::Away,
+            22 => Self::Misplaced { text: text(&mut r)? },
             tag => return Err(DecodeError::UnknownTag { what: "a receiver's message", tag }),
         };
         r.end()?;

@@ -195,6 +195,7 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
             ReceiverMessage::Speeds { hash: 1, seal: 0x0203, cores: 4 },
             b"\x15\0\0\0\x14\x01\0\0\0\0\0\0\0\x03\x02\0\0\0\0\0\0\x04\0\0\0",
         ),
+        (ReceiverMessage::Misplaced { text: "gone".into() }, b"\x07\0\0\0\x16\x04\0gone"),
         (ReceiverMessage::Away, b"\x01\0\0\0\x15"),
     ]
 }
@@ -290,7 +291,7 @@ fn unknown_tags_are_refused() {
     for tag in (0..=255).filter(|t| !(1..=14).contains(t)) {
         assert!(matches!(SenderMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
-    for tag in (0..=255).filter(|t| !(1..=21).contains(t)) {
+    for tag in (0..=255).filter(|t| !(1..=22).contains(t)) {
         assert!(matches!(ReceiverMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
     for hello in [

@@ -308,6 +308,16 @@ pub struct RecvArgs {
     /// that differ are sent. With --rename both are kept.
     #[arg(long, help_heading = FILES)]
     pub delta: bool,
+    /// Refuse to receive where nothing is mounted at DIR
+    ///
+    /// DIR is looked up anew for each transfer, so a disk that is missing is never mistaken for the folder below it.
+    #[arg(long, help_heading = FILES)]
+    pub mounted: bool,
+    /// Take access control lists from senders with --archive
+    ///
+    /// They say who may use a file. Without this, what a sender sends of them is left out.
+    #[arg(long, help_heading = FILES)]
+    pub archive: bool,
     /// Confirm a file only once it is on the device
     ///
     /// Exit code 0 at the sender then means that data and name survive a power cut.
@@ -328,7 +338,7 @@ pub struct RecvArgs {
     ///
     /// Lists the part files there and removes those that are not in use. Nothing is received.
     #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "overwrite",
-        "rename", "delta", "sync", "verify", "direct", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
+        "rename", "delta", "sync", "verify", "direct", "mounted", "archive", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
     pub clean: bool,
     /// Admit machines that know the code in FILE
     ///

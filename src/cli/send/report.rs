@@ -173,6 +173,7 @@ pub fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: Option<u6
     match end {
         End::Stopped => anyhow!("interrupted; {progress}; {again}"),
         End::PeerLeft(text) => anyhow!("{peer} gave up: {text}; {progress}; {again}"),
+        End::Misplaced(text) => anyhow!("at {peer}: {text}"),
         End::Away => anyhow!("{peer} ({addr}) is being stopped or restarted; {progress}; {again}"),
         End::Lost(reason) => anyhow!("lost {peer} ({addr}): {reason}; {progress}; {again}"),
         End::Silent(time) => {

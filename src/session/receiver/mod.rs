@@ -435,6 +435,9 @@ impl Receiving {
             self.report(&offered, None, FileStatus::Wanted);
             return;
         }
+        if let Err(error) = self.sink(&offered.path).and_then(|sink| sink.check_storable(&offered.path)) {
+            return self.fail(&offered, storage_failure(&error));
+        }
         if offered.layout.is_single() {
             let file = offered.id;
             self.files.lock().singles.insert(file, offered);

@@ -255,6 +255,7 @@ impl Sending {
                 Ok(())
             }
             ReceiverMessage::Leave { text } => Err(End::PeerLeft(text)),
+            ReceiverMessage::Misplaced { text } => Err(End::Misplaced(text)),
             ReceiverMessage::Away => Err(End::Away),
             ReceiverMessage::Bye => {
                 let queue = self.queue.lock();
