@@ -18,6 +18,7 @@ use crate::limits::{
 use crate::session::probe::NoFiles;
 use crate::session::receiver::{Receiving, Terms};
 use crate::session::{End, Observer, PeerMisbehaved, Progress, outbox};
+use crate::store::Owner;
 use crate::trust::guesses::network_of;
 use crate::wire::message::{Barred, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 
@@ -86,7 +87,9 @@ impl Reception {
         let Wishes { dry_run, delta, measure } = guest.wishes;
         let manner = self.manner();
         let terms = Terms { dry_run, measure, delta: delta || manner.delta, diligence: manner.diligence };
-        let receiving = Arc::new(Receiving::new(manner.to, terms, outbox, observer, progress));
+        // TLS has shown that the key is its own, also where everybody is let in.
+        let to = Arc::new(manner.to.owned_by(Owner::of_key(&guest.peer.0)));
+        let receiving = Arc::new(Receiving::new(to, terms, outbox, observer, progress));
         let session = Arc::new(Session::new(receiving, id, &mut guest, place));
         session.receiving.progress.follow(&session);
         self.sessions.lock().insert(id, session.clone());

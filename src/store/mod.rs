@@ -44,7 +44,7 @@ pub use clean::{PartFiles, Removal, StalePart};
 pub use error::{FileKind, LinkFault, SinkError, SinkErrorKind, SpaceLimit};
 pub use existing::{ExistingFile, Found};
 pub use io::DataExtents;
-pub use part::Part;
+pub use part::{Owner, Part};
 pub use publish::{Published, Verified};
 pub use special::Made;
 pub use stdout::Output;
@@ -86,6 +86,15 @@ impl Destination {
         }
     }
 
+    /// The same for one session, whose sender has this key.
+    #[must_use]
+    pub fn owned_by(&self, owner: Owner) -> Destination {
+        match self {
+            Destination::Folder(sink) => Destination::Folder(sink.owned_by(owner)),
+            Destination::Output(output) => Destination::Output(output.clone()),
+        }
+    }
+
     /// What to do when a name is taken. In the standard output there are no names.
     #[must_use]
     pub fn existing(&self) -> Existing {
@@ -99,6 +108,7 @@ pub struct Sink {
     folders: Arc<Folders>,
     existing: Existing,
     direct: Option<Arc<Direct>>,
+    owner: Owner,
 }
 
 impl Sink {
@@ -111,13 +121,20 @@ impl Sink {
     pub fn open(dir: &Path, existing: Existing) -> Result<Self, SinkError> {
         let (root, made) = Dir::open_root(dir)?;
         let folders = Arc::new(Folders::new(root, made));
-        Ok(Self { folders, existing, direct: None })
+        Ok(Self { folders, existing, direct: None, owner: Owner::default() })
     }
 
     /// The same, which writes past the page cache where that is possible and files are large.
     #[must_use]
     pub fn directly(self) -> Self {
         Self { direct: Some(Direct::new()), ..self }
+    }
+
+    /// The same, in which unfinished files belong to `owner`.
+    #[must_use]
+    pub fn owned_by(&self, owner: Owner) -> Self {
+        let Self { folders, existing, direct, .. } = self;
+        Self { folders: folders.clone(), existing: *existing, direct: direct.clone(), owner }
     }
 
     /// What this sink was told to do when a final name is taken.
@@ -157,7 +174,7 @@ impl Sink {
     pub fn part(&self, path: &RelativePath, size: u64, sparse: bool) -> Result<Part, SinkError> {
         let name = path.name();
         let mut part = self.folders.within(folders::parent(path.as_bytes()), |dir| {
-            Part::open(dir, &name, Size::Agreed(size), sparse)
+            Part::open(dir, &name, self.owner, Size::Agreed(size), sparse)
         })?;
         if let Some(direct) = &self.direct {
             part.open_directly(direct);
@@ -182,7 +199,7 @@ impl Sink {
         let below = folders::parent(path.as_bytes());
         let store = |dir: &Arc<Dir>| {
             let new = self.folders.is_new(dir.below());
-            crate::store::publish::store(dir, &name, content, metadata, new)
+            crate::store::publish::store(dir, &name, self.owner, content, metadata, new)
         };
         self.folders.within(below, store)
     }

@@ -67,4 +67,5 @@ mod transfer;
 mod trees;
 mod trust;
 mod trust_prompts;
+mod unfinished;
 mod unread;
