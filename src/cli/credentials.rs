@@ -167,6 +167,7 @@ impl Introduction {
         loop {
             match knock(async || self.try_to_enter(peer, None, &wanted, audience).await).await {
                 Ok(link) => {
+                    self.visitor.agreed = Some(link.receiver);
                     tell(peer, &link, audience);
                     return Ok(link);
                 }
@@ -181,7 +182,7 @@ impl Introduction {
                 Err(EnterError::CodeWanted { peer }) => {
                     return Err(Failure::new(Exit::NotLetIn, EnterError::NoCode { peer }));
                 }
-                Err(error @ EnterError::FirstSight { .. }) if can_ask() => {
+                Err(error @ EnterError::FirstSight { key, .. }) if can_ask() => {
                     let asking = self.asking.clone();
                     let _turn = asking.lock().await;
                     out::error(&error);
@@ -194,7 +195,7 @@ impl Introduction {
                             anyhow!("nothing was sent; to send there, answer y"),
                         ));
                     }
-                    self.visitor.first_sight = FirstSight::Any;
+                    self.visitor.agreed = Some(key);
                 }
                 Err(EnterError::Connect(ConnectError::Unknown { host, .. })) if Path::new(&host).exists() => {
                     let error = anyhow!(
@@ -219,6 +220,7 @@ pub fn exit(error: &EnterError) -> Exit {
         EnterError::Store(_) => Exit::Other,
         EnterError::KeyChanged { .. }
         | EnterError::OtherKey { .. }
+        | EnterError::NotTheSame { .. }
         | EnterError::Namesake { .. }
         | EnterError::OnlyFound { .. }
         | EnterError::CodeWanted { .. }

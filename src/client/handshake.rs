@@ -1,5 +1,6 @@
 //! A sender's way in: reach the receiver, see who it is, and be let in by it.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ use crate::trust::policy::{FirstSight, Standing, Visitor};
 use crate::trust::tls;
 use crate::wire::codec::Text;
 use crate::wire::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
+use crate::wire::options::Options;
 use crate::wire::seal::{Cipher, SessionSecret};
 
 pub(super) type Reader = MessageReader<ReadHalf<TlsStream<TcpStream>>>;
@@ -154,6 +156,9 @@ async fn leave(mut reader: Reader, mut writer: Writer, error: EnterError) -> Ent
 /// What is known of a receiver that has this key, unless that speaks against it.
 fn recognise(peer: &Peer, visitor: &Visitor, now: Fingerprint) -> Result<Standing, EnterError> {
     let (found, address) = (peer.found.as_ref(), peer.address());
+    if let Some(was) = visitor.agreed.filter(|key| *key != now) {
+        return Err(EnterError::NotTheSame { peer: peer.clone(), was, now });
+    }
     if let Some(announced) = found.and_then(|found| found.key).filter(|key| *key != now) {
         return Err(EnterError::OtherKey { peer: peer.clone(), announced, now });
     }
@@ -201,11 +206,17 @@ impl Greeting<'_> {
     async fn run(&mut self, errand: &Errand<'_>, connections: u8) -> Result<Welcome, EnterError> {
         // Whoever has a code wants to know that it speaks to the machine that has the same one, and not to another one that
         // it happens to know as well.
-        let stranger = matches!(self.standing, Standing::Unknown | Standing::KnownElsewhere);
-        let prove = stranger && self.visitor.code.is_some();
+        let prove = self.standing == Standing::Unknown && self.visitor.code.is_some();
         let Errand { name, resumes, wishes, .. } = *errand;
-        let hello =
-            Hello { connections, cipher: Cipher::preferred(), prove, wishes, resumes, name: name.into() };
+        let hello = Hello {
+            connections,
+            cipher: Cipher::preferred(),
+            prove,
+            wishes,
+            resumes,
+            name: name.into(),
+            options: Options::default(),
+        };
         self.say(&SenderMessage::Hello(hello)).await?;
         let mut acquaintance = Acquaintance::Old;
         let mut heard = self.hear().await?;
@@ -229,19 +240,24 @@ impl Greeting<'_> {
             acquaintance = Acquaintance::FirstSight;
         }
         let heard = self.wait_for_turn(heard, errand).await?;
-        let ReceiverMessage::Welcome { session, connections, cipher } = heard else {
+        let ReceiverMessage::Welcome { session, connections, cipher, .. } = heard else {
             return Err(self.unexpected(heard, "a welcome"));
         };
         Ok((session, connections, cipher, acquaintance))
     }
 
     fn trust_first_sight(&self) -> Result<(), EnterError> {
-        let peer = self.peer.clone();
+        // This very key: any other one was refused before.
+        if self.visitor.agreed == Some(self.receiver) {
+            return Ok(());
+        }
+        let (peer, key) = (self.peer.clone(), self.receiver);
         match self.visitor.first_sight {
-            FirstSight::Any => Ok(()),
-            FirstSight::Named if peer.found.is_none() => Ok(()),
-            FirstSight::Named => Err(EnterError::OnlyFound { peer }),
-            FirstSight::None => Err(EnterError::FirstSight { peer, key: self.receiver }),
+            FirstSight::Named if !peer.is_anybodys_name() => Ok(()),
+            FirstSight::Named => Err(EnterError::OnlyFound { peer, met: Met(self.visitor.met_as(&key)?) }),
+            FirstSight::None => {
+                Err(EnterError::FirstSight { peer, key, met: Met(self.visitor.met_as(&key)?) })
+            }
         }
     }
 
@@ -369,6 +385,11 @@ pub enum EnterError {
     )]
     OtherKey { peer: Peer, announced: Fingerprint, now: Fingerprint },
     #[error(
+        "{peer} ANSWERED WITH ANOTHER KEY than a moment ago: {now}, not {was}. Somebody answers in its place. Nothing was sent to \
+         this key; send again from a network that you trust, or with a code (LANX_CODE or --code-file)"
+    )]
+    NotTheSame { peer: Peer, was: Fingerprint, now: Fingerprint },
+    #[error(
         "{peer} IS NOT WHO ANSWERED AT {known} BEFORE: it has the key {now}, not {was}. It is another receiver of that name, or somebody \
          poses as it. Nothing was sent; name another one by its address, and if lanx was set up anew there, run \
          `lanx trust remove {known}` and send again",
@@ -376,14 +397,14 @@ pub enum EnterError {
     )]
     Namesake { peer: Peer, known: Box<KnownHost>, now: Fingerprint },
     #[error(
-        "anybody on this network can announce the name {peer}, and it was never sent to, so nothing was sent; name it by its address, \
-         send to it once from a terminal, or set the same code at both ends (LANX_CODE or --code-file)"
+        "anybody on this network can announce the name {peer}, and it was never sent to{met}, so nothing was sent; name it by its \
+         address, send to it once from a terminal, or set the same code at both ends (LANX_CODE or --code-file)"
     )]
-    OnlyFound { peer: Peer },
+    OnlyFound { peer: Peer, met: Met },
     #[error("{peer} does not know this machine and wants the code that it shows")]
     CodeWanted { peer: Peer },
-    #[error("{peer} lets everybody in and was never seen before; its key is {key}")]
-    FirstSight { peer: Peer, key: Fingerprint },
+    #[error("{peer} lets this machine in and was never sent to by that name; its key is {key}{met}")]
+    FirstSight { peer: Peer, key: Fingerprint, met: Met },
     #[error(
         "{peer} does not know this machine, and no code was given; start `lanx recv` there in a terminal and send from one, or set the \
          same code at both ends (LANX_CODE or --code-file), or copy your identity there (SECURITY.md)"
@@ -402,6 +423,19 @@ pub enum EnterError {
     Later { peer: Peer, seconds: u32 },
     #[error(transparent)]
     Pairing(PairingError),
+}
+
+/// Where a key was met before, if it was: told beside the question whether to trust it under a new name.
+#[derive(Debug)]
+pub struct Met(pub Option<String>);
+
+impl fmt::Display for Met {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(address) => write!(f, " (this is the key of {address})"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl EnterError {
@@ -435,6 +469,7 @@ impl EnterError {
             EnterError::KeyChanged { .. } => Some("it has another key on record for this machine"),
             EnterError::Namesake { .. } => Some("it has another key on record for a machine of this name"),
             EnterError::OtherKey { .. } => Some("this machine has another key than it announces"),
+            EnterError::NotTheSame { .. } => Some("this machine had another key a moment ago"),
             EnterError::FirstSight { .. } => Some("it asks its user whether to trust this machine"),
             EnterError::OnlyFound { .. } => Some("it never sent to this machine, which it found by its name"),
             _ => None,

@@ -1,5 +1,7 @@
 //! Where a receiver is, as a user writes it.
 
+mod link_names;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -37,6 +39,15 @@ impl Peer {
     /// Whether the host could be the name that a receiver shows: one label, which is no address.
     pub fn is_plain_name(&self) -> bool {
         self.found.is_none() && !self.host.contains(['.', ':', '%'])
+    }
+
+    /// Whether anybody on the network can have this name: one that was found there, ends in `.local` (RFC 6762), or has one
+    /// label that the resolver may have asked the link for (LLMNR, mDNS).
+    pub fn is_anybodys_name(&self) -> bool {
+        let host = self.host.trim_end_matches('.').to_lowercase();
+        self.found.is_some()
+            || host.ends_with(".local")
+            || (self.is_plain_name() && link_names::may_resolve(&host))
     }
 
     /// Host and port in one spelling, by which its key is remembered.

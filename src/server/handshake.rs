@@ -164,7 +164,7 @@ pub(super) async fn admit(
         reader: MessageReader::new(read_half),
         writer: MessageWriter::new(write_half),
     };
-    let Hello { connections, cipher, prove, wishes, resumes, name } = visit.hello().await?;
+    let Hello { connections, cipher, prove, wishes, resumes, name, .. } = visit.hello().await?;
     if prove || !visit.is_known().await? {
         visit.pair(&name.to_string()).await?;
     }

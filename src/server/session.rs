@@ -30,6 +30,7 @@ use crate::session::snapshot::{Scene, UnderWay};
 use crate::session::{End, OutboxReader};
 use crate::trust::fingerprint::Fingerprint;
 use crate::wire::message::{ReceiverMessage, SenderMessage, SessionId};
+use crate::wire::options::Options;
 use crate::wire::preface::Belonging;
 use crate::wire::seal::{Cipher, SECRET_BYTES, SessionSecret, Tag};
 
@@ -112,7 +113,7 @@ impl Session {
         let mut share = Share::new(&self.place);
         let connections = share.told;
         self.receiving.set_share(connections);
-        writer.put(&ReceiverMessage::Welcome { session, connections, cipher });
+        writer.put(&ReceiverMessage::Welcome { session, connections, cipher, options: Options::default() });
         let (heard, to_hear) = mpsc::channel(MESSAGES_HEARD_MAX);
         self.start_files(to_hear);
         let hear = |message: SenderMessage| {

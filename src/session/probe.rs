@@ -246,6 +246,7 @@ mod tests {
             session: SessionId([0; 16]),
             connections: 1,
             cipher: Cipher::preferred(),
+            options: crate::wire::options::Options::default(),
         };
         let probing = probing(1);
         probing.handle(speeds.clone(), Instant::now()).unwrap();

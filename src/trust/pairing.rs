@@ -36,8 +36,8 @@ pub type Message = [u8; 33];
 /// A proof: HMAC-SHA256.
 pub type Proof = [u8; 32];
 
-const SENDER_LABEL: &[u8] = b"lanx/1 pairing: proof of the sender";
-const RECEIVER_LABEL: &[u8] = b"lanx/1 pairing: proof of the receiver";
+const SENDER_LABEL: &[u8] = b"lanx/2 pairing: proof of the sender";
+const RECEIVER_LABEL: &[u8] = b"lanx/2 pairing: proof of the receiver";
 
 /// The TLS exporter value of the connection, see [`crate::trust::tls::channel_binding`]. Cleared when dropped.
 #[derive(Zeroize, ZeroizeOnDrop)]

@@ -70,6 +70,9 @@ pub struct Visitor {
     /// What to prove to a receiver that does not know us.
     pub code: Option<Code>,
     pub first_sight: FirstSight,
+    /// The key that the user said yes to, or that let us in before in this run. No other is taken after that, whether or not
+    /// it could be remembered.
+    pub agreed: Option<Fingerprint>,
 }
 
 /// Which receiver that lets everybody in may be trusted the first time it is seen.
@@ -79,7 +82,6 @@ pub enum FirstSight {
     /// One that the user named by an address, or by a name that the resolver knows. A name that was only announced is
     /// anybody's.
     Named,
-    Any,
 }
 
 /// What a sender knows of a receiver.
@@ -89,13 +91,11 @@ pub enum Standing {
     Known,
     /// It has our own key, which nobody else can have, and was not met at this address before.
     Ourselves,
-    /// It has a key that we know from another address.
-    KnownElsewhere,
+    /// Nobody was met at this address, or by this name. That its key is known from another one proves nothing: whoever is
+    /// trusted there need not be who was meant here.
     Unknown,
     /// It had another key before.
-    Changed {
-        was: Fingerprint,
-    },
+    Changed { was: Fingerprint },
 }
 
 impl Visitor {
@@ -103,7 +103,8 @@ impl Visitor {
     /// [`TlsError`] where the identity cannot be used.
     pub fn new(identity: &Identity, store: PeerStore, code: Option<Code>) -> Result<Visitor, TlsError> {
         let tls = tls::client_config(identity)?;
-        Ok(Visitor { tls, own: identity.fingerprint(), store, code, first_sight: FirstSight::None })
+        let own = identity.fingerprint();
+        Ok(Visitor { tls, own, store, code, first_sight: FirstSight::None, agreed: None })
     }
 
     /// What we know of the receiver at `address` that has this key.
@@ -120,11 +121,17 @@ impl Visitor {
             // Remembered like any other key, so that another one is noticed here the next time.
             HostKey::Unknown if ours => Standing::Ourselves,
             HostKey::Changed { was } => Standing::Changed { was },
-            HostKey::Unknown if peers.hosts().iter().any(|host| host.fingerprint == *key) => {
-                Standing::KnownElsewhere
-            }
             HostKey::Unknown => Standing::Unknown,
         })
+    }
+
+    /// An address at which this key was met before.
+    ///
+    /// # Errors
+    /// [`PeerStoreError`] where what we knew cannot be read.
+    pub fn met_as(&self, key: &Fingerprint) -> Result<Option<String>, PeerStoreError> {
+        let peers = self.store.load()?;
+        Ok(peers.hosts().iter().find(|host| host.fingerprint == *key).map(|host| host.address.clone()))
     }
 
     /// Whom we met by the name `host` at another port, where nobody we met by that name has this key, and it is not ours.

@@ -29,11 +29,11 @@ use crate::wire::ALPN;
 use crate::wire::seal::{SECRET_BYTES, SessionSecret};
 
 /// Exporter label (RFC 5705, section 4; RFC 8446, section 7.5) of the value that pairing is bound to.
-pub const PAIRING_EXPORTER_LABEL: &[u8] = b"EXPORTER-lanx-1-pairing";
+pub const PAIRING_EXPORTER_LABEL: &[u8] = b"EXPORTER-lanx-2-pairing";
 
 /// Exporter label of the secret that data connections take their keys from. Another label than pairing's, so
 /// that neither value says anything about the other.
-pub const SESSION_EXPORTER_LABEL: &[u8] = b"EXPORTER-lanx-1-session";
+pub const SESSION_EXPORTER_LABEL: &[u8] = b"EXPORTER-lanx-2-session";
 
 /// Why a TLS connection cannot be made or is not to be used.
 #[derive(Debug, thiserror::Error)]

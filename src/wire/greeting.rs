@@ -1,6 +1,7 @@
 //! What sender and receiver say to each other before a session begins; [`crate::trust`] tells the whole conversation.
 
 use super::codec::{DecodeError, Reader, Text, Writer};
+use super::options::Options;
 use super::seal::Cipher;
 use crate::limits::{CONNECTIONS_MAX, PEER_NAME_MAX_CHARS};
 
@@ -30,6 +31,7 @@ pub struct Hello {
     pub resumes: Option<SessionId>,
     /// What the sender's machine calls itself; for people, and believed by nobody.
     pub name: Text,
+    pub options: Options,
 }
 
 /// How a sender would like its files to be taken.
@@ -80,6 +82,7 @@ impl Hello {
             Some(session) => w.u8(1).bytes(&session.0),
         };
         w.string(self.name.truncated(PEER_NAME_MAX_CHARS).as_bytes(), PEER_NAME_MAX_CHARS);
+        self.options.put(w);
     }
 
     pub(super) fn take(r: &mut Reader) -> Result<Hello, DecodeError> {
@@ -95,7 +98,8 @@ impl Hello {
             true => Some(SessionId(r.array("a session to resume")?)),
         };
         let name = Text::from_foreign(r.string(PEER_NAME_MAX_CHARS, "a machine's name")?);
-        Ok(Hello { connections, cipher, prove, wishes, resumes, name })
+        let options = Options::take(r)?;
+        Ok(Hello { connections, cipher, prove, wishes, resumes, name, options })
     }
 }
 

@@ -7,6 +7,7 @@ pub use super::greeting::{Barred, Hello, PakeMessage, PakeProof, SessionId, Wait
 use super::greeting::{cipher, connections};
 pub use super::offer::{Archive, Attribute, Cause, EntryKind, Failure, Metadata, Offer, Outcome};
 use super::offer::{put_text, text};
+use super::options::Options;
 use super::seal::Cipher;
 use super::stage_times::Spent;
 use crate::content::chunk::{ChunkIndex, FileId};
@@ -59,7 +60,7 @@ pub enum SenderMessage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReceiverMessage {
     /// Come in: the session's name, how many data connections it may have for now, and how their frames are sealed.
-    Welcome { session: SessionId, connections: u8, cipher: Cipher },
+    Welcome { session: SessionId, connections: u8, cipher: Cipher, options: Options },
     /// Send the whole file.
     Send { file: FileId },
     /// Something is there: what is missing and the values of what is not follow, each chunk once.
@@ -173,8 +174,9 @@ impl Message for ReceiverMessage {
     fn put(&self, to: &mut Vec<u8>) {
         let mut w = Writer(to);
         match self {
-            Self::Welcome { session, connections, cipher } => {
+            Self::Welcome { session, connections, cipher, options } => {
                 w.u8(1).bytes(&session.0).u8(*connections).u8(cipher.to_byte());
+                options.put(&mut w);
             }
             Self::Send { file } => drop(w.u8(2).u64(file.0)),
             Self::Compare { file, against } => {
@@ -212,7 +214,8 @@ impl Message for ReceiverMessage {
         let message = match r.u8("a message")? {
             1 => {
                 let (session, connections) = (SessionId(r.array("a session")?), connections(&mut r)?);
-                Self::Welcome { session, connections, cipher: cipher(&mut r)? }
+                let (cipher, options) = (cipher(&mut r)?, Options::take(&mut r)?);
+                Self::Welcome { session, connections, cipher, options }
             }
             2 => Self::Send { file: file(&mut r)? },
             3 => Self::Compare { file: file(&mut r)?, against: against(&mut r)? },

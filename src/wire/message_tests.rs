@@ -31,8 +31,9 @@ fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
                 wishes: Wishes { dry_run: false, delta: true, measure: false },
                 resumes: None,
                 name: "pc".into(),
+                options: Options::default(),
             }),
-            b"\x0c\0\0\0\x01\x04\x02\x01\0\x01\0\0\x02\0pc",
+            b"\x12\0\0\0\x01\x04\x02\x01\0\x01\0\0\x02\0pc\x01\x01\x02\0\x02\0",
         ),
         (
             SenderMessage::Hello(Hello {
@@ -42,8 +43,9 @@ fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
                 wishes: Wishes { dry_run: true, delta: false, measure: true },
                 resumes: Some(SessionId(*b"0123456789abcdef")),
                 name: "".into(),
+                options: Options::default(),
             }),
-            b"\x1a\0\0\0\x01\x01\x01\0\x01\0\x01\x010123456789abcdef\0\0",
+            b"\x20\0\0\0\x01\x01\x01\0\x01\0\x01\x010123456789abcdef\0\0\x01\x01\x02\0\x02\0",
         ),
         (
             SenderMessage::Offer(offer),
@@ -123,8 +125,9 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
                 session: SessionId(*b"0123456789abcdef"),
                 connections: 16,
                 cipher: Cipher::Aes256Gcm,
+                options: Options::default(),
             },
-            b"\x13\0\0\0\x010123456789abcdef\x10\x01",
+            b"\x19\0\0\0\x010123456789abcdef\x10\x01\x01\x01\x02\0\x02\0",
         ),
         (ReceiverMessage::Send { file }, b"\x09\0\0\0\x02\x01\x02\0\0\0\0\0\0"),
         (
@@ -276,7 +279,7 @@ fn each_length_at_limit_plus_one_is_refused() {
     }
     for (connections, good) in [(0, false), (1, true), (CONNECTIONS_MAX, true), (CONNECTIONS_MAX + 1, false)]
     {
-        let hello = [1, connections, 1, 0, 0, 0, 0, 0, 0, 0];
+        let hello = [1, connections, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 0, 2, 0];
         assert_eq!(SenderMessage::take(&hello).is_ok(), good, "{connections} connections");
         assert_eq!(ReceiverMessage::take(&[18, connections]).is_ok(), good, "{connections} connections");
     }

@@ -146,12 +146,12 @@ mod tests {
 
     #[test]
     fn is_these_bytes() {
-        assert_eq!(Role::Control.encode(), *b"lanx\x01\x00\x00\x00");
-        assert_eq!(Role::Data.encode(), *b"lanx\x01\x00\x01\x00");
-        assert_eq!(Status::Welcome.encode(), *b"lanx\x01\x00\x00\x00");
-        assert_eq!(Status::OtherVersion.encode(), *b"lanx\x01\x00\x01\x00");
-        assert_eq!(Status::Busy.encode(), *b"lanx\x01\x00\x02\x00");
-        assert_eq!(Status::Away.encode(), *b"lanx\x01\x00\x03\x00");
+        assert_eq!(Role::Control.encode(), *b"lanx\x02\x00\x00\x00");
+        assert_eq!(Role::Data.encode(), *b"lanx\x02\x00\x01\x00");
+        assert_eq!(Status::Welcome.encode(), *b"lanx\x02\x00\x00\x00");
+        assert_eq!(Status::OtherVersion.encode(), *b"lanx\x02\x00\x01\x00");
+        assert_eq!(Status::Busy.encode(), *b"lanx\x02\x00\x02\x00");
+        assert_eq!(Status::Away.encode(), *b"lanx\x02\x00\x03\x00");
     }
 
     #[test]
@@ -165,10 +165,10 @@ mod tests {
     fn tells_strangers_from_other_versions() {
         assert_eq!(Role::decode(*b"GET / HT"), Err(PrefaceError::NotLanx));
         assert_eq!(Role::decode(*b"SSH-2.0-"), Err(PrefaceError::NotLanx));
-        assert_eq!(Role::decode(*b"lanx\x01\x00\x00\x01"), Err(PrefaceError::NotLanx));
-        assert_eq!(Role::decode(*b"lanx\x02\x00\x00\x00"), Err(PrefaceError::Version { theirs: 2 }));
+        assert_eq!(Role::decode(*b"lanx\x02\x00\x00\x01"), Err(PrefaceError::NotLanx));
+        assert_eq!(Role::decode(*b"lanx\x01\x00\x00\x00"), Err(PrefaceError::Version { theirs: 1 }));
         assert_eq!(Status::decode(*b"lanx\x07\x01\x01\x00"), Err(PrefaceError::Version { theirs: 263 }));
-        assert!(matches!(Role::decode(*b"lanx\x01\x00\x02\x00"), Err(PrefaceError::Malformed(_))));
-        assert!(matches!(Status::decode(*b"lanx\x01\x00\x04\x00"), Err(PrefaceError::Malformed(_))));
+        assert!(matches!(Role::decode(*b"lanx\x02\x00\x02\x00"), Err(PrefaceError::Malformed(_))));
+        assert!(matches!(Status::decode(*b"lanx\x02\x00\x04\x00"), Err(PrefaceError::Malformed(_))));
     }
 }

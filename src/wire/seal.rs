@@ -4,8 +4,8 @@
 //! from the TLS exporter of the control connection:
 //!
 //! ```text
-//! key = HKDF-SHA256(salt "lanx/1 data keys", key SessionSecret,
-//!                   info "lanx/1 data key" || cipher (1) || session id (16) || connection, big endian (4)
+//! key = HKDF-SHA256(salt "lanx/2 data keys", key SessionSecret,
+//!                   info "lanx/2 data key" || cipher (1) || session id (16) || connection, big endian (4)
 //!                        || direction (1: 1 = sender to receiver, 2 = receiver to sender))   -> 32 bytes
 //! nonce = 0 0 0 0 || counter, big endian (8)
 //! sealed frame = header || AEAD(key, nonce, associated data = header, payload) || tag (16)
@@ -40,8 +40,8 @@ pub const TAG_BYTES: usize = 16;
 
 const KEY_BYTES: usize = 32;
 const BLOCK_BYTES: u64 = 16;
-const SALT: &[u8] = b"lanx/1 data keys";
-const INFO: &[u8] = b"lanx/1 data key";
+const SALT: &[u8] = b"lanx/2 data keys";
+const INFO: &[u8] = b"lanx/2 data key";
 
 /// The tag of one sealed frame.
 pub type Tag = [u8; TAG_BYTES];

@@ -83,7 +83,8 @@ fn a_receiver_that_only_this_machine_reaches_or_that_is_told_not_to_is_not_annou
 /// Goes to a receiver that lets everybody in and was found by the name nas, announcing `key`. Returns what came of it, and
 /// whether the receiver heard more than that the sender goes.
 fn enter_found(scene: &Scene, key: Option<Fingerprint>) -> (Result<(), EnterError>, bool) {
-    enter_open(scene, FirstSight::Any, |addr| {
+    let its = identity(&scene.path("receiver")).fingerprint();
+    enter_open(scene, FirstSight::None, Some(its), |addr| {
         let found = Found { addrs: vec![addr], key };
         Peer { found: Some(Arc::new(found)), ..Peer::new("nas", addr.port()) }
     })
@@ -93,6 +94,7 @@ fn enter_found(scene: &Scene, key: Option<Fingerprint>) -> (Result<(), EnterErro
 fn enter_open(
     scene: &Scene,
     first_sight: FirstSight,
+    agreed: Option<Fingerprint>,
     peer: impl FnOnce(SocketAddr) -> Peer,
 ) -> (Result<(), EnterError>, bool) {
     let here = HandReceiver::listen(identity(&scene.path("receiver")));
@@ -106,6 +108,7 @@ fn enter_open(
     let folder = ConfigDir::at(&scene.path("config")).unwrap();
     let mut visitor = Visitor::new(&identity(&scene.path("config")), PeerStore::new(&folder), None).unwrap();
     visitor.first_sight = first_sight;
+    visitor.agreed = agreed;
     let errand =
         Errand { name: "test", resumes: None, wishes: Wishes::default(), patience: PATIENCE, waits: &|_| () };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -169,15 +172,62 @@ fn a_script_trusts_at_first_sight_what_it_names_itself_and_not_what_announces_th
         found: Some(Arc::new(Found { addrs: vec![addr], key: None })),
         ..Peer::new("nas", addr.port())
     };
-    let (entered, _) = enter_open(&scene, FirstSight::Named, found);
+    let (entered, _) = enter_open(&scene, FirstSight::Named, None, found);
     let Err(error @ EnterError::OnlyFound { .. }) = entered else { panic!("{entered:?}") };
     assert!(error.to_string().contains("nothing was sent; name it by its address"), "{error}");
     assert_eq!(memory(&scene).load().unwrap().hosts(), []);
-    let (entered, _) = enter_open(&scene, FirstSight::None, named);
+    let (entered, _) = enter_open(&scene, FirstSight::None, None, named);
     assert!(matches!(entered, Err(EnterError::FirstSight { .. })), "{entered:?}");
-    let (entered, _) = enter_open(&scene, FirstSight::Named, named);
+    let (entered, _) = enter_open(&scene, FirstSight::Named, None, named);
     assert!(entered.is_ok(), "{entered:?}");
-    // From now on it is known, and found by its name at a new port it is the same.
-    let (entered, _) = enter_open(&scene, FirstSight::Named, found);
-    assert!(entered.is_ok(), "{entered:?}");
+    // That the key is known from there makes it no nas: whoever is trusted as one machine need not be another.
+    let (entered, heard) = enter_open(&scene, FirstSight::Named, None, found);
+    let Err(error @ EnterError::OnlyFound { .. }) = entered else { panic!("{entered:?}") };
+    assert!(error.to_string().contains("(this is the key of 127.0.0.1:"), "{error}");
+    assert!(heard, "it is asked who it is before anybody decides");
+    let (entered, _) = enter_open(&scene, FirstSight::None, None, found);
+    let Err(error @ EnterError::FirstSight { .. }) = entered else { panic!("{entered:?}") };
+    assert!(error.to_string().contains("(this is the key of 127.0.0.1:"), "{error}");
+    // So is a name that the resolver may have heard on the link.
+    let local = |addr: SocketAddr| Peer { found: None, ..Peer::new("nas.local", addr.port()) };
+    assert!(local("127.0.0.1:1".parse().unwrap()).is_anybodys_name());
+}
+
+#[test]
+fn only_the_key_that_was_agreed_to_is_taken_afterwards() {
+    let scene = Scene::new();
+    let named = |addr: SocketAddr| Peer::new(addr.ip().to_string(), addr.port());
+    let (its, others) =
+        (identity(&scene.path("receiver")).fingerprint(), identity(&scene.path("other")).fingerprint());
+    for first_sight in [FirstSight::None, FirstSight::Named] {
+        let (entered, heard) = enter_open(&scene, first_sight, Some(others), named);
+        let Err(error @ EnterError::NotTheSame { was, now, .. }) = entered else { panic!("{entered:?}") };
+        assert_eq!((was, now, heard), (others, its, false));
+        assert!(error.to_string().contains("Nothing was sent to this key"), "{error}");
+    }
+    assert_eq!(memory(&scene).load().unwrap().hosts(), []);
+    let (entered, heard) = enter_open(&scene, FirstSight::None, Some(its), named);
+    assert!(entered.is_ok() && heard, "{entered:?}");
+}
+
+#[test]
+fn a_receiver_with_another_key_is_refused_after_a_loss_although_no_key_could_be_remembered() {
+    let scene = Scene::new();
+    let honest = scene.receiver_of("bob", &["--open"], None);
+    let other = scene.path("taken");
+    fs::create_dir(&other).unwrap();
+    let false_one = Receiver::start_as(scene.lanx_as("mallory"), "127.0.0.1:0", &["--open"], &other);
+    let file = make(&scene.src, "large", 8 << 20);
+    // Nothing can be locked, so nothing can be remembered.
+    identity(&scene.path("alice"));
+    fs::create_dir(scene.path("alice").join("peers.lock")).unwrap();
+    let relay = Relay::holding_after(honest.addr, 1 << 20);
+    let sent = scene.start_send_by("alice", &[], None, &file, relay.addr);
+    relay.wait_until_held();
+    relay.lead_to(false_one.addr);
+    relay.cut_control();
+    let sent = sent.finish(PATIENCE);
+    sent.expect_code(4);
+    assert!(sent.err().contains("ANSWERED WITH ANOTHER KEY"), "{}", sent.err());
+    assert_eq!(listing(&other), Vec::<std::ffi::OsString>::new());
 }

@@ -10,6 +10,7 @@ use crate::common::*;
 use lanx::wire::message::{
     Against, Barred, Cause, Failure, Outcome, ReceiverMessage as Say, SenderMessage, SessionId, Waiting,
 };
+use lanx::wire::options::Options;
 use lanx::wire::seal::Cipher;
 
 /// The file of four chunks that is offered first, and the one of five bytes behind it.
@@ -41,7 +42,12 @@ fn outcome(n: u64, outcome: Outcome) -> Say {
 
 #[test]
 fn messages_in_the_wrong_state_end_the_sender() {
-    let welcome = Say::Welcome { session: SessionId([1; 16]), connections: 9, cipher: Cipher::preferred() };
+    let welcome = Say::Welcome {
+        session: SessionId([1; 16]),
+        connections: 9,
+        cipher: Cipher::preferred(),
+        options: Options::default(),
+    };
     let greeting = "a part of the greeting";
     let waiting = Waiting { serving: 1, own: 0, before: 0 };
     exposed(vec![

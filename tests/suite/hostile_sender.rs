@@ -10,6 +10,7 @@ use crate::common::*;
 use lanx::limits::{FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
 use lanx::wire::frame::{HASH_BYTES, HEADER_BYTES, Header, Kind as FrameKind};
 use lanx::wire::message::{Cause, Failure, Hello, Outcome, ReceiverMessage, SenderMessage as Say, Wishes};
+use lanx::wire::options::Options;
 use lanx::wire::seal::Cipher;
 
 /// The file that is under way when the misdeed is done: of three chunks, none of which was sent.
@@ -72,6 +73,7 @@ fn messages_in_the_wrong_state_end_the_session() {
             wishes: Wishes::default(),
             resumes: None,
             name: "again".into(),
+            options: Options::default(),
         };
         sender.blurt(&[Say::Hello(hello)]);
     };

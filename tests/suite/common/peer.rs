@@ -21,6 +21,7 @@ use lanx::wire::message::{
     EntryKind, Hello, Message, Metadata, Offer, ReceiverMessage, SenderMessage, SessionId, Wishes,
     put_framed, take_framed,
 };
+use lanx::wire::options::Options;
 use lanx::wire::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, Role, Status};
 use lanx::wire::seal::{Cipher, Sealer, SessionSecret, TAG_BYTES};
 use rustls::{ClientConnection, ConnectionCommon, ServerConnection, StreamOwned};
@@ -304,6 +305,7 @@ pub fn hello(connections: u8, resumes: Option<SessionId>) -> SenderMessage {
         wishes: Wishes::default(),
         resumes,
         name: "by hand".into(),
+        options: Options::default(),
     })
 }
 

@@ -9,6 +9,7 @@ use lanx::trust::code::Code;
 use lanx::trust::identity::Identity;
 use lanx::trust::pairing::{Responder, Setting};
 use lanx::wire::message::{ReceiverMessage, SenderMessage, SessionId};
+use lanx::wire::options::Options;
 use lanx::wire::preface::{PREFACE_BYTES, Role, Status};
 use lanx::wire::seal::Cipher;
 
@@ -57,7 +58,12 @@ impl HandReceiver {
 
 /// What a receiver says to let a sender in.
 pub fn welcome() -> ReceiverMessage {
-    ReceiverMessage::Welcome { session: SessionId([7; 16]), connections: 1, cipher: Cipher::preferred() }
+    ReceiverMessage::Welcome {
+        session: SessionId([7; 16]),
+        connections: 1,
+        cipher: Cipher::preferred(),
+        options: Options::default(),
+    }
 }
 
 /// Lets a sender prove the code `code`, as an honest receiver that has this code; false where it does not know it.
