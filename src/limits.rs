@@ -109,6 +109,16 @@ pub const PART_RELEASE_LOOK: Duration = Duration::from_millis(5);
 /// with the same beginning get different part files.
 pub const PART_HASH_HEX_DIGITS: usize = 16;
 
+/// Bytes of a sender's fingerprint in the name of its part files: 80 bits, so that nobody makes a second key with those of
+/// somebody else's.
+pub const PART_OWNER_BYTES: usize = 10;
+
+/// The shortest age after which a running receiver removes unfinished files, if it is told to.
+pub const PART_AGE_MIN: Duration = Duration::from_secs(1);
+
+/// How long it goes without looking for them at most: it reads every folder for that.
+pub const PART_SWEEP_PAUSE_MAX: Duration = Duration::from_secs(86_400);
+
 /// Highest number that `--rename` puts behind a name: `photo (10000).jpg`. It bounds the search.
 pub const RENAME_NUMBER_MAX: u32 = 10_000;
 
@@ -383,8 +393,9 @@ const _: () = {
     assert!(LARGE_FILES_IN_FLIGHT_MAX <= FILES_IN_FLIGHT_MAX);
     // Offsets of the last chunk must not wrap, and `off_t` is signed.
     assert!(FILE_BYTES_MAX < i64::MAX as u64 - CHUNK_BYTES as u64);
-    // A shortened part name (`.`, `~`, digest, `.100.lanx-part`) must leave most of the name readable.
-    assert!(PART_HASH_HEX_DIGITS + 32 < NAME_BYTES_MAX / 2);
+    // A shortened part name (`.`, `~`, digest, `.v2-`, owner, `.100.lanx-part`) must leave most of the name readable.
+    assert!(PART_HASH_HEX_DIGITS + PART_OWNER_BYTES * 8 / 5 + 32 < NAME_BYTES_MAX / 2);
+    assert!(PART_OWNER_BYTES.is_multiple_of(5) && PART_OWNER_BYTES <= 16);
     assert!(PART_HASH_HEX_DIGITS.is_multiple_of(2) && PART_HASH_HEX_DIGITS <= 64);
     // A double ending (`.tar.` and a type) and ` (10000)` must leave room for a stem.
     assert!(2 * EXTENSION_BYTES_MAX + 16 < NAME_BYTES_MAX / 2);

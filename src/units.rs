@@ -114,6 +114,20 @@ pub fn rate_from(text: &str) -> Option<u64> {
     (1.0..1e15).contains(&rate).then_some(rate as u64)
 }
 
+/// A time from `7d`, `12h`, `30m` or `90s`.
+pub fn age_from(text: &str) -> Option<Duration> {
+    let (number, unit) = text.trim().split_at_checked(text.trim().len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let number = number.parse::<u32>().ok()?;
+    Some(Duration::from_secs(u64::from(number) * seconds))
+}
+
 #[cfg(test)]
 mod units_tests {
     use super::*;
@@ -138,6 +152,16 @@ mod units_tests {
             ["", "M", "-1M", "1x", "1.2.3M", "i", "1i", "nan", "inf", "1e9", "0", "99999999999999999999T"]
         {
             assert_eq!(rate_from(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ages_have_a_unit() {
+        for (text, seconds) in [("7d", 604_800), ("12h", 43_200), ("30m", 1800), (" 90s", 90), ("0d", 0)] {
+            assert_eq!(age_from(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "7", "d", "-1d", "1.5h", "7 d", "7w", "7dd", "99999999999d", "7é"] {
+            assert_eq!(age_from(text), None, "{text}");
         }
     }
 

@@ -19,7 +19,7 @@ use lanx::session::frames::FrameWriter;
 use lanx::session::receiver::worker::receive_chunks;
 use lanx::session::receiver::{Receiving, Terms};
 use lanx::session::{Diligence, End, OutboxReader, Progress, outbox};
-use lanx::store::{Destination, Existing, Sink};
+use lanx::store::{Destination, Existing, Owner, Sink};
 use lanx::content::tree::{ChunkValue, chunk_value};
 use lanx_fuzz::{Counting, SIZES, Script, keys, messages, painted};
 use libfuzzer_sys::fuzz_target;
@@ -258,7 +258,7 @@ fn furnish(dir: &Path, there: &[There]) -> HashSet<blake3::Hash> {
         let name = NAMES[usize::from(*name)];
         let content = painted(*kind, SIZES[usize::from(*size)]);
         if *is_part {
-            fs::write(dir.join(format!(".{name}.lanx-part")), content).unwrap();
+            fs::write(dir.join(format!(".{name}.{}.lanx-part", Owner::default())), content).unwrap();
         } else {
             allowed.insert(blake3::hash(&content));
             fs::write(dir.join(name), content).unwrap();

@@ -19,7 +19,7 @@ use crate::os::background::aside;
 use crate::session::probe::NoFiles;
 use crate::session::receiver::{Receiving, Terms};
 use crate::session::{End, Observer, PeerMisbehaved, Progress, outbox};
-use crate::store::Destination;
+use crate::store::{Destination, Owner};
 use crate::trust::guesses::network_of;
 use crate::wire::message::{Barred, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 
@@ -85,8 +85,10 @@ impl Reception {
     /// Opens what this session receives into. Where that cannot be used, the guest hears why, and goes.
     async fn open_target(&self, guest: &mut Guest, ip: IpAddr) -> Option<Arc<Destination>> {
         let target = self.manner().to;
+        // TLS has shown that the key is its own, also where everybody is let in.
+        let owner = Owner::of_key(&guest.peer.0);
         // A disk may take its time.
-        let opened = aside(move || target.open()).await;
+        let opened = aside(move || target.open(owner)).await;
         let error = match opened {
             Ok(Ok(to)) => return Some(Arc::new(to)),
             Ok(Err(error)) => error.to_string(),

@@ -1,9 +1,9 @@
 //! Part files that nobody will resume: found, shown, and removed unless they are in use.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{Dir as Entries, FileType, FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{Dir as Entries, FileType, FlockOperation, Mode, OFlags, Stat, flock};
 use rustix::io::Errno;
 
 use super::Sink;
@@ -126,6 +126,10 @@ impl Sink {
         if !dir.is_still(&part.name, &stat).map_err(failed)? {
             return Ok(Removal::Gone);
         }
+        // A transfer went on with it and was interrupted once more.
+        if modified(&stat) != part.modified {
+            return Ok(Removal::InUse);
+        }
         dir.unlink(&part.name).map_err(failed)?;
         Ok(Removal::Removed)
     }
@@ -136,12 +140,15 @@ fn stale_part(dir: &Dir, name: &[u8]) -> Result<Option<StalePart>, Errno> {
     if kind_of(&stat) != FileKind::Regular {
         return Ok(None);
     }
-    let age = u64::try_from(stat.st_mtime).unwrap_or(0);
     Ok(Some(StalePart {
         path: dir.path_of(name),
         bytes: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
-        modified: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(age),
+        modified: modified(&stat),
         folder: dir.below().into(),
         name: name.to_vec(),
     }))
+}
+
+fn modified(stat: &Stat) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0))
 }

@@ -48,7 +48,7 @@ pub use clean::{PartFiles, Removal, StalePart};
 pub use error::{FileKind, LinkFault, SinkError, SinkErrorKind, SpaceLimit};
 pub use existing::{ExistingFile, Found};
 pub use io::DataExtents;
-pub use part::Part;
+pub use part::{Owner, Part};
 pub use publish::{Published, Verified};
 pub use special::Made;
 pub use stdout::Output;
@@ -114,6 +114,7 @@ pub struct Sink {
     direct: Option<Arc<Direct>>,
     /// Device and inode of the directory.
     identity: (Dev, u64),
+    owner: Owner,
 }
 
 impl Sink {
@@ -127,7 +128,15 @@ impl Sink {
         let (root, made) = Dir::open_root(dir)?;
         let identity = root.identity()?;
         let folders = Arc::new(Folders::new(root, made));
-        Ok(Self { folders, existing, direct: None, identity })
+        Ok(Self { folders, existing, direct: None, identity, owner: Owner::default() })
+    }
+
+    /// The same, in which unfinished files belong to `owner`.
+    #[must_use]
+    pub fn owned_by(&self, owner: Owner) -> Self {
+        let Self { folders, existing, direct, identity, .. } = self;
+        let (folders, direct) = (folders.clone(), direct.clone());
+        Self { folders, existing: *existing, direct, identity: *identity, owner }
     }
 
     /// What this sink was told to do when a final name is taken.
@@ -191,7 +200,7 @@ impl Sink {
     pub fn part(&self, path: &RelativePath, size: u64, sparse: bool) -> Result<Part, SinkError> {
         let name = path.name();
         let mut part = self.folders.within(folders::parent(path.as_bytes()), |dir| {
-            Part::open(dir, &name, Size::Agreed(size), sparse)
+            Part::open(dir, &name, self.owner, Size::Agreed(size), sparse)
         })?;
         if let Some(direct) = &self.direct {
             part.open_directly(direct);
@@ -217,7 +226,7 @@ impl Sink {
         let below = folders::parent(path.as_bytes());
         let store = |dir: &Arc<Dir>| {
             let new = self.folders.is_new(dir.below());
-            crate::store::publish::store(dir, &name, content, metadata, new)
+            crate::store::publish::store(dir, &name, self.owner, content, metadata, new)
         };
         self.folders.within(below, store)
     }

@@ -1,9 +1,10 @@
 //! A part file: where a file waits, locked, until it is complete and verified.
 //!
-//! It is called `.{name}.lanx-part`, or `.{name}.{n}.lanx-part` when others hold the ones before. Its bytes are
-//! never believed: they only save sending what a comparison shows to be right. So the worst that a wrong part
-//! file (or two names that share one, as `a` with n = 1 and `a.1` do) can cause is a comparison for nothing.
+//! It belongs to the key that sends the file: it is called `.{name}.v2-{key}.lanx-part`, or `.{name}.v2-{key}.{n}.lanx-part`
+//! when others hold the ones before, and no other key's session opens it. Its bytes are never believed: they only save
+//! sending what a comparison shows to be right. So the worst that a wrong part file can cause is a comparison for nothing.
 
+use std::fmt::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,8 +21,9 @@ use super::error::{FileKind, SinkError};
 use super::io::{DataExtents, read_exact_at, write_all_at};
 use super::{Sink, folders, space};
 use crate::limits::{
-    CHUNK_BYTES, COPY_BYTES, FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_RACES_MAX,
-    PART_RELEASE_LOOK, PART_RELEASE_PATIENCE, PART_RELEASE_PAUSE, PARTS_PER_NAME_MAX, ZEROS_BYTES,
+    CHUNK_BYTES, COPY_BYTES, FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_OWNER_BYTES,
+    PART_RACES_MAX, PART_RELEASE_LOOK, PART_RELEASE_PATIENCE, PART_RELEASE_PAUSE, PARTS_PER_NAME_MAX,
+    ZEROS_BYTES,
 };
 use crate::name::{Name, PART_PREFIX, PART_SUFFIX, RelativePath, shorten};
 use crate::os::direct::{Direct, DirectFile};
@@ -59,14 +61,20 @@ pub struct Part {
 
 impl Part {
     /// Opens or makes the part file for `name`, and makes room for `size` bytes. For a stream, what is there goes.
-    pub(super) fn open(dir: &Arc<Dir>, name: &Name, size: Size, sparse: bool) -> Result<Self, SinkError> {
+    pub(super) fn open(
+        dir: &Arc<Dir>,
+        name: &Name,
+        owner: Owner,
+        size: Size,
+        sparse: bool,
+    ) -> Result<Self, SinkError> {
         let target = dir.path_of(name.as_bytes());
         let bytes = size.room();
         if bytes > FILE_BYTES_MAX {
             return Err(SinkError::TooLarge { path: target, size: bytes });
         }
         for number in 0..PARTS_PER_NAME_MAX {
-            let part_name = part_file_name(name, number);
+            let part_name = part_file_name(name, owner, number);
             let patience = if number == 0 { PART_RELEASE_PATIENCE } else { Duration::ZERO };
             let locked = lock(dir, &part_name, patience)
                 .map_err(|refused| not_opened(dir, &target, bytes, refused))?;
@@ -290,22 +298,50 @@ impl Drop for Part {
     }
 }
 
-/// The name of the part file: `.{name}.lanx-part`, `.{name}.{number}.lanx-part`, or where that is too long
-/// `.{beginning of name}~{BLAKE3 of name, 16 hex digits}.{number}.lanx-part`.
-pub(super) fn part_file_name(name: &Name, number: u32) -> Vec<u8> {
-    let number = match number {
-        0 => String::new(),
-        number => format!(".{number}"),
+/// Whose an unfinished file is: the key of the sender, which TLS has shown to be its own. Nobody else's session compares,
+/// tells of or removes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner([u8; PART_OWNER_BYTES]);
+
+impl Owner {
+    /// The beginning of its fingerprint stands for a key.
+    #[must_use]
+    pub fn of_key(fingerprint: &[u8; 32]) -> Owner {
+        let mut own = [0; PART_OWNER_BYTES];
+        own.iter_mut().zip(fingerprint).for_each(|(own, byte)| *own = *byte);
+        Owner(own)
+    }
+}
+
+/// As it stands in the name of a part file: the version of such names, and the key in base32 (RFC 4648), in small letters as
+/// some file systems know no others.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("v2-")?;
+        let bits = self.0.iter().fold(0, |bits: u128, byte| bits << 8 | u128::from(*byte));
+        (0..PART_OWNER_BYTES * 8 / 5).rev().try_for_each(|n| {
+            let digit = (bits >> (5 * n)) as u8 & 31;
+            f.write_char(char::from(if digit < 26 { b'a' + digit } else { b'2' + digit - 26 }))
+        })
+    }
+}
+
+/// The name of the part file: `.{name}.{owner}.lanx-part`, `.{name}.{owner}.{number}.lanx-part`, or where that is too long
+/// `.{beginning of name}~{BLAKE3 of name, 16 hex digits}.{owner}.{number}.lanx-part`.
+pub(super) fn part_file_name(name: &Name, owner: Owner, number: u32) -> Vec<u8> {
+    let tail = match number {
+        0 => format!(".{owner}"),
+        number => format!(".{owner}.{number}"),
     };
-    let frame = PART_PREFIX.len() + number.len() + PART_SUFFIX.len();
+    let frame = PART_PREFIX.len() + tail.len() + PART_SUFFIX.len();
     let full = name.as_bytes();
     if full.len() + frame <= NAME_BYTES_MAX {
-        return [PART_PREFIX, full, number.as_bytes(), PART_SUFFIX].concat();
+        return [PART_PREFIX, full, tail.as_bytes(), PART_SUFFIX].concat();
     }
     let digest = blake3::hash(full).to_hex();
     let digest: String = digest.chars().take(PART_HASH_HEX_DIGITS).collect();
     let room = NAME_BYTES_MAX.saturating_sub(frame + 1 + digest.len());
-    [PART_PREFIX, shorten(full, room), b"~", digest.as_bytes(), number.as_bytes(), PART_SUFFIX].concat()
+    [PART_PREFIX, shorten(full, room), b"~", digest.as_bytes(), tail.as_bytes(), PART_SUFFIX].concat()
 }
 
 // A part file that begins as a copy of the file it is to replace, so that only what differs has to be sent.
@@ -584,7 +620,8 @@ impl Sink {
     pub fn part_of_stream(&self, path: &RelativePath) -> Result<Part, SinkError> {
         let name = path.name();
         let size = || Size::Stream(OnceLock::new());
-        self.folders.within(folders::parent(path.as_bytes()), |dir| Part::open(dir, &name, size(), false))
+        let open = |dir: &Arc<Dir>| Part::open(dir, &name, self.owner, size(), false);
+        self.folders.within(folders::parent(path.as_bytes()), open)
     }
 }
 

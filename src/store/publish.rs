@@ -12,7 +12,7 @@ use super::abilities::is_about_a_name;
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError, SinkErrorKind};
 use super::io::{read_exact_at, write_all_at};
-use super::part::{Part, part_file_name};
+use super::part::{Owner, Part, part_file_name};
 use super::space::length;
 use super::{Existing, metadata, space};
 use crate::content::chunk::{ChunkIndex, Layout};
@@ -366,13 +366,14 @@ fn close_well(file: BorrowedFd<'_>, size: u64, path: &Path) -> Result<(), SinkEr
 pub(super) fn store(
     dir: &Dir,
     name: &Name,
+    owner: Owner,
     content: &[u8],
     metadata: &Metadata,
     new: bool,
 ) -> Result<bool, SinkError> {
     let path = || dir.path_of(name.as_bytes());
     let size = content.len() as u64;
-    if !new && !matches!(dir.stat(&part_file_name(name, 0)), Ok(None)) {
+    if !new && !matches!(dir.stat(&part_file_name(name, owner, 0)), Ok(None)) {
         return Ok(false);
     }
     let Some(file) = dir.open_unnamed() else { return Ok(false) };

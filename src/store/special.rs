@@ -7,7 +7,7 @@ use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, LinkFault, SinkError};
 use super::folders::Manner;
 use super::metadata::Of;
-use super::part::part_file_name;
+use super::part::{Owner, part_file_name};
 use super::publish::first_free;
 use super::{Existing, Found, Sink, folders, metadata, space};
 use crate::limits::PARTS_PER_NAME_MAX;
@@ -37,7 +37,13 @@ impl Sink {
                 Ok(())
             };
             let same = |name: &Name, stat: &Stat| is_link_to(dir, name, stat, target);
-            let wish = Wish { dir, name: &name, existing: self.existing, kind: FileKind::Symlink };
+            let wish = Wish {
+                dir,
+                name: &name,
+                owner: self.owner,
+                existing: self.existing,
+                kind: FileKind::Symlink,
+            };
             let made = wish.fulfil(&same, &make, &|at, errno| not_made(dir, at, errno))?;
             if made == Made::Identical {
                 metadata::dress_link(dir, name.as_bytes(), metadata);
@@ -68,7 +74,13 @@ impl Sink {
         self.folders.within(folders::parent(path.as_bytes()), |dir| {
             let make = |name: &[u8]| dir.link(&source, file.as_bytes(), name);
             let same = |_: &Name, there: &Stat| Ok(is_same_file(there, &stat));
-            let wish = Wish { dir, name: &name, existing: self.existing, kind: FileKind::Regular };
+            let wish = Wish {
+                dir,
+                name: &name,
+                owner: self.owner,
+                existing: self.existing,
+                kind: FileKind::Regular,
+            };
             wish.fulfil(&same, &make, &|at, errno| match errno {
                 Errno::PERM | Errno::MLINK | Errno::XDEV => fault(LinkFault::Unsupported(errno.into())),
                 errno if is_unsupported(errno) => fault(LinkFault::Unsupported(errno.into())),
@@ -107,7 +119,7 @@ impl Sink {
             },
             _ => false,
         };
-        let wish = Wish { dir: &dir, name: &name, existing: self.existing, kind: what };
+        let wish = Wish { dir: &dir, name: &name, owner: self.owner, existing: self.existing, kind: what };
         if is_same { Ok(false) } else { wish.check(&stat).map(|()| true) }
     }
 
@@ -135,6 +147,8 @@ impl Sink {
 struct Wish<'a> {
     dir: &'a Dir,
     name: &'a Name,
+    /// Whose it is while it has the name of a part file.
+    owner: Owner,
     existing: Existing,
     kind: FileKind,
 }
@@ -195,7 +209,7 @@ impl Wish<'_> {
     /// the one or the other.
     fn replace(&self, make: Make<'_>, failed: Failed<'_>) -> Result<Made, SinkError> {
         for number in 0..PARTS_PER_NAME_MAX {
-            let part = part_file_name(self.name, number);
+            let part = part_file_name(self.name, self.owner, number);
             match make(&part) {
                 Ok(()) => return self.rename_over(&part, failed),
                 Err(Errno::EXIST) => {}

@@ -10,7 +10,7 @@ use rustix::fs::Dev;
 use super::dir::Dir;
 use super::error::SinkError;
 use super::folders::Folders;
-use super::{Destination, Existing, Output, Sink};
+use super::{Destination, Existing, Output, Owner, Sink};
 use crate::name::Escaped;
 use crate::os::direct::Direct;
 
@@ -43,13 +43,13 @@ pub struct FolderOptions {
 }
 
 impl Target {
-    /// Opens it for one session.
+    /// Opens it for one session, whose sender's unfinished files are those of `owner`.
     ///
     /// # Errors
     /// Those of [`Folder::open`].
-    pub fn open(&self) -> Result<Destination, SinkError> {
+    pub fn open(&self, owner: Owner) -> Result<Destination, SinkError> {
         match self {
-            Target::Folder(folder) => folder.open().map(Destination::Folder),
+            Target::Folder(folder) => folder.open(owner).map(Destination::Folder),
             Target::Output(output) => Ok(Destination::Output(output.clone())),
         }
     }
@@ -90,7 +90,7 @@ impl Folder {
     ///
     /// # Errors
     /// As for [`Folder::prepare`]; one that is gone is not made again.
-    pub fn open(&self) -> Result<Sink, SinkError> {
+    pub fn open(&self, owner: Owner) -> Result<Sink, SinkError> {
         let root = Dir::open_existing_root(&self.path)?;
         self.check(&root)?;
         let identity = root.identity()?;
@@ -108,6 +108,7 @@ impl Folder {
             existing: self.options.existing,
             direct,
             identity,
+            owner,
         })
     }
 

@@ -68,7 +68,7 @@ fn sample(scene: &Scene, command: &str, name: &str) -> Sample {
         _ => {}
     }
     let takes = |value: &&&str| scene.run(["config", command, &format!("--{name}={value}")]).code == Some(0);
-    let values = [WORD, "127.0.0.1:4711", "7", "50M", "some/file"];
+    let values = [WORD, "127.0.0.1:4711", "7", "50M", "3d", "some/file"];
     let value = values.iter().find(takes).unwrap_or_else(|| panic!("a value for {flag}"));
     let line = format!("--{name}={value}");
     let shown = option(scene, &[], &[command, &line], name)["value"].clone();
@@ -309,7 +309,9 @@ fn whoever_is_trusted_can_be_changed_whatever_is_set() {
 fn clean_takes_no_option_of_receiving_but_goes_with_what_is_set() {
     let scene = Scene::new();
     let mut options = long_options(&scene, "recv");
-    options.retain(|name| !["clean", "help", "quiet", "verbose", "version"].contains(&name.as_str()));
+    options.retain(|name| {
+        !["clean", "part-age", "help", "quiet", "verbose", "version"].contains(&name.as_str())
+    });
     assert!(options.len() > 15, "{options:?}");
     for name in &options {
         let Sample { on_line, .. } = sample(&scene, "recv", name);

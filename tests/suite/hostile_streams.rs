@@ -206,7 +206,7 @@ fn a_sender_that_breaks_the_rules_of_streams_is_sent_away_and_leaves_nothing() {
         assert!(reason.contains("broke the protocol") && reason.contains(words), "{what}: {reason}");
         drop(stream);
         wait_until("nothing is left of the stream", PATIENCE, || {
-            listing(&scene.dst).iter().all(|name| name == ".file.lanx-part")
+            listing(&scene.dst) == parts_of(&scene.dst, "file")
         });
     }
 }

@@ -68,4 +68,5 @@ mod transfer;
 mod trees;
 mod trust;
 mod trust_prompts;
+mod unfinished;
 mod unread;

@@ -27,8 +27,8 @@ fn endless(scene: &Scene, name: &str) -> PathBuf {
 /// Starts to send `file` slowly, and waits until some of it has arrived.
 fn start_slowly(scene: &Scene, flags: &[&str], file: &Path, receiver: &Receiver) -> Process {
     let sender = scene.start_send(&[flags, &["--limit", "1M"]].concat(), &[file], receiver.addr);
-    let part = scene.dst.join(format!(".{}.lanx-part", file.file_name().unwrap().to_str().unwrap()));
-    wait_until("a slow transfer is under way", PATIENCE, || part.exists());
+    let name = file.file_name().unwrap().to_str().unwrap();
+    wait_until("a slow transfer is under way", PATIENCE, || !parts_of(&scene.dst, name).is_empty());
     sender
 }
 
@@ -220,7 +220,7 @@ fn a_sender_that_lost_its_connection_finds_its_place_again() {
     let before = of_kind(&slow.events(), "progress").len();
     slow.wait_for_event("progress", before + 3);
     assert!(of_kind(&slow.events(), "waiting").is_empty(), "{}", slow.story());
-    assert_eq!(listing(&scene.dst), [".slow.lanx-part"]);
+    assert_eq!(listing(&scene.dst), parts_of(&scene.dst, "slow"));
     drop(slow);
     next.finish(PATIENCE).expect_code(0);
 }

@@ -140,7 +140,7 @@ fn one_that_has_it_all_and_one_that_has_some_do_not_disturb_one_that_has_nothing
     let several = Several::of(&[&[], &[], &[]]);
     let paths = [make(&several.scene.src, "file", 100 * CHUNK + 1)];
     make_of(&several.dst(0), "file", &read(&paths[0]));
-    make_of(&several.dst(1), part_path(Path::new(""), "file"), &read(&paths[0])[..70 * CHUNK]);
+    make_of(&several.dst(1), part_path(&several.dst(1), "file"), &read(&paths[0])[..70 * CHUNK]);
     let output = several.send(&["--json"], &paths);
     output.expect_success();
     for (n, sent) in [(0, 0), (1, 30 * CHUNK + 1), (2, 100 * CHUNK + 1)] {

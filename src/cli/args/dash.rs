@@ -8,12 +8,13 @@ use crate::limits::TRANSFERS_DEFAULT;
 /// What makes no sense with a dash, as it stands on the command line, and whether it does.
 type Against<Args> = (&'static str, fn(&Args) -> bool);
 
-const WITH_STDOUT: [Against<RecvArgs>; 11] = [
+const WITH_STDOUT: [Against<RecvArgs>; 12] = [
     ("--clean", |args| args.clean),
     ("--overwrite", |args| args.overwrite),
     ("--rename", |args| args.rename),
     ("--delta", |args| args.delta),
     ("--max-transfers", |args| args.max_transfers != TRANSFERS_DEFAULT),
+    ("--part-age", |args| args.part_age.is_some()),
     ("--sync", |args| args.sync),
     ("--verify=reread", |args| args.verify == Verify::Reread),
     ("--direct", |args| args.direct),

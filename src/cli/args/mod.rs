@@ -20,10 +20,10 @@ use super::list::ListArgs;
 use super::recv::reload::ServiceArgs;
 use super::trust::TrustArgs;
 use crate::limits::{
-    CONNECTIONS_MAX, CONNECTIONS_MOST, HELP_COLUMNS, LIMIT_MIN, PORT_DEFAULT, RETRY_FOR, SILENCE_TIMEOUT,
-    SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
+    CONNECTIONS_MAX, CONNECTIONS_MOST, HELP_COLUMNS, LIMIT_MIN, PART_AGE_MIN, PORT_DEFAULT, RETRY_FOR,
+    SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
 };
-use crate::units::rate_from;
+use crate::units::{age_from, rate_from};
 use values::{number, seconds, socket};
 
 /// Moves files between machines on a local network, and proves that they arrived.
@@ -230,6 +230,13 @@ fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
+fn age(text: &str) -> Result<Duration, String> {
+    match age_from(text) {
+        Some(age) if age >= PART_AGE_MIN => Ok(age),
+        _ => Err("expected a number and a unit, as in 7d, 12h, 30m or 90s".into()),
+    }
+}
+
 /// How long to wait for the other side.
 #[derive(clap::Args, Clone, Debug)]
 pub struct PatienceArgs {
@@ -340,6 +347,12 @@ pub struct RecvArgs {
     #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "overwrite",
         "rename", "delta", "sync", "verify", "direct", "mounted", "archive", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
     pub clean: bool,
+    /// Remove unfinished files older than AGE: 7d, 12h
+    ///
+    /// A receiver looks for part files in DIR when it starts and then each day at least, and removes those that nobody has
+    /// written to for so long and no transfer uses. With --clean only those are removed.
+    #[arg(long, value_name = "AGE", value_parser = age, help_heading = FILES)]
+    pub part_age: Option<Duration>,
     /// Admit machines that know the code in FILE
     ///
     /// The code is its first line, 8 characters or more. Without it the code comes from LANX_CODE, or on a terminal is

@@ -30,7 +30,7 @@ use crate::session::Diligence;
 use crate::store::{Existing, Folder, FolderOptions, Output, Target};
 use crate::trust::policy::House;
 use banner::{invite, tell_who_may_come};
-use clean::clean;
+use clean::{clean, keep_clean};
 use metrics::{Counters, Page};
 use reload::{Keeper, Settings};
 use report::Doorman;
@@ -40,7 +40,7 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         check_stdout(args).map_err(|error| Failure::new(Exit::Usage, error))?;
     }
     if args.clean {
-        return clean(&args.dir);
+        return clean(&args.dir, args.part_age);
     }
     let Opening { listeners, bound, metrics, house, shows_code, manner } = open(args, audience)?;
     let to = manner.to.clone();
@@ -73,6 +73,9 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         tokio::spawn(keeper.keep());
         if let Some(listener) = metrics {
             publish(listener, counters, audience);
+        }
+        if let Some(age) = args.part_age {
+            tokio::spawn(keep_clean(args.dir.clone(), age, audience));
         }
         tokio::spawn(systemd::tell_status(ledger.clone()));
         systemd::ready();

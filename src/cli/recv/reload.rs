@@ -238,6 +238,7 @@ impl RecvArgs {
             (self.no_announce != started.no_announce, "no-announce"),
             (self.once != started.once, "once"),
             (self.max_transfers != started.max_transfers, "max-transfers"),
+            (self.part_age != started.part_age, "part-age"),
             (self.open != started.open, "open"),
             (self.code_file != started.code_file && !has_code, "code-file"),
             (self.patience.retry_for() != started.patience.retry_for(), "retry-for"),

@@ -11,7 +11,7 @@ use crate::content::tree::ChunkValue;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::session::receiver::Terms;
 use crate::session::{FileReport, Observer, Progress, outbox};
-use crate::store::{Destination, Existing, Sink};
+use crate::store::{Destination, Existing, Owner, Sink};
 use crate::wire::message::{EntryKind, Metadata, Offer, ReceiverMessage, SenderMessage, take_framed};
 
 struct Deaf;
@@ -26,7 +26,7 @@ type Plan = BTreeMap<u64, Option<ChunkValue>>;
 /// Offers a file of `size` bytes where `part` waits as its part file, and hears what of it is to be sent.
 fn plan(size: u64, fill: impl FnOnce(&File)) -> Plan {
     let dir = tempfile::tempdir().unwrap();
-    let part = File::create_new(dir.path().join(".file.lanx-part")).unwrap();
+    let part = File::create_new(dir.path().join(format!(".file.{}.lanx-part", Owner::default()))).unwrap();
     fill(&part);
     let to = Arc::new(Destination::Folder(Sink::open(dir.path(), Existing::Refuse).unwrap()));
     let (outbox, reader) = outbox();

@@ -4,7 +4,7 @@ use super::*;
 use crate::session::receiver::Terms;
 use crate::session::receiver::incoming::Offered;
 use crate::session::{FileReport, Observer, OutboxReader, Progress, outbox};
-use crate::store::{Destination, Existing, Sink};
+use crate::store::{Destination, Existing, Owner, Sink};
 use crate::wire::message::{EntryKind, Metadata, Offer, ReceiverMessage, SenderMessage};
 
 struct Deaf;
@@ -67,8 +67,9 @@ fn nothing_is_published_after_the_session_was_closed_and_what_arrived_stays_to_b
     finish_batch(&session, batch);
     Finisher::finish(&session, late);
     join(&session);
-    let mut names: Vec<_> =
-        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names, [".file-0.lanx-part", ".file-1.lanx-part", ".file-2.lanx-part"]);
+    let owner = Owner::default();
+    assert_eq!(names, [0, 1, 2].map(|n| format!(".file-{n}.{owner}.lanx-part")));
 }

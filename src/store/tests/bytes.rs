@@ -58,7 +58,7 @@ fn a_failing_write_names_the_file_and_keeps_a_part_that_has_bytes_but_not_an_emp
         part.write_at(&vec![1; already], 0).expect("written");
         let good = std::mem::replace(
             &mut part.file,
-            fs::File::open(room.path(".a.lanx-part")).expect("readable").into(),
+            fs::File::open(room.path(part_of("a"))).expect("readable").into(),
         );
         let error = part.write_at(&[2; 5], 5).expect_err("not writable");
         assert!(matches!(error, SinkError::Io { .. }), "{error}");

@@ -6,10 +6,10 @@ use super::*;
 fn part_files_are_found_in_all_folders_and_nothing_else_is() {
     for room in Room::both() {
         let outside = tempfile::tempdir().expect("a folder");
-        fs::write(outside.path().join(".x.lanx-part"), "theirs").expect("written");
+        fs::write(outside.path().join(part_of("x")), "theirs").expect("written");
         symlink(outside.path(), room.path("out")).expect("linked");
-        symlink("a", room.path(".link.lanx-part")).expect("linked");
-        room.made(".folder.lanx-part");
+        symlink("a", room.path(part_of("link"))).expect("linked");
+        room.made(&part_of("folder"));
         let deep = vec!["d"; 200].join("/");
         for text in ["a", "b/a", &format!("{deep}/a")] {
             drop(room.filled(text, &[1; 10]));
@@ -20,8 +20,9 @@ fn part_files_are_found_in_all_folders_and_nothing_else_is() {
         let found = room.sink.part_files().expect("looked");
         assert!(found.unread.is_empty());
         let paths: Vec<_> = found.parts.iter().map(|part| part.path.clone()).collect();
-        let deep = format!("{deep}/.a.lanx-part");
-        let expected = [".a.lanx-part", "b/.a.lanx-part", &deep, "sub/.used.lanx-part"];
+        let deep = format!("{deep}/{}", part_of("a"));
+        let a = part_of("a");
+        let expected = [a.clone(), format!("b/{a}"), deep, format!("sub/{}", part_of("used"))];
         assert_eq!(paths, expected.map(|text| room.path(text)));
         for part in &found.parts {
             let expected = if part.path == used.part_path() { Removal::InUse } else { Removal::Removed };
@@ -29,7 +30,7 @@ fn part_files_are_found_in_all_folders_and_nothing_else_is() {
         }
         assert_eq!(room.sink.remove_part(&found.parts[0]).expect("tried"), Removal::Gone);
         assert_eq!(room.sink.part_files().expect("looked").parts.len(), 1);
-        assert!(outside.path().join(".x.lanx-part").exists());
+        assert!(outside.path().join(part_of("x")).exists());
         drop(used);
     }
 }
@@ -43,7 +44,7 @@ fn a_folder_that_may_not_be_read_is_told_and_the_others_are_looked_through() {
     room.made("closed");
     fs::set_permissions(room.path("closed"), fs::Permissions::from_mode(0o000)).expect("set");
     if rustix::process::geteuid().is_root() {
-        for text in [".", "open", "open/.a.lanx-part"] {
+        for text in [".", "open", &format!("open/{}", part_of("a"))] {
             std::os::unix::fs::chown(room.path(text), Some(12345), None).expect("root may");
         }
     }

@@ -19,7 +19,7 @@ fn folders_on_the_way_are_made_for_us_alone_until_they_are_dressed() {
         assert!(!room.path("a").exists(), "looking makes nothing");
         let part = room.filled("a/b/c", b"x");
         assert_eq!(part.path(), room.path("a/b/c"));
-        assert_eq!(part.part_path(), room.path("a/b/.c.lanx-part"));
+        assert_eq!(part.part_path(), room.path("a/b").join(part_of("c")));
         assert_eq!(part.name(), &name("c"));
         part.publish(&metadata(), Existing::Refuse).expect("published");
         assert_eq!(fs::read(room.path("a/b/c")).expect("there"), b"x");

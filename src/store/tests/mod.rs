@@ -30,6 +30,15 @@ fn path(text: impl AsRef<[u8]>) -> RelativePath {
     RelativePath::from_wire(text.as_ref()).expect("a legal path")
 }
 
+/// The part file of a sink that serves no session, which belongs to nobody's key.
+fn part_of(text: &str) -> String {
+    format!(".{text}.v2-aaaaaaaaaaaaaaaa.lanx-part")
+}
+
+fn part_of_number(text: &str, number: u32) -> String {
+    format!(".{text}.v2-aaaaaaaaaaaaaaaa.{number}.lanx-part")
+}
+
 fn metadata() -> Metadata {
     Metadata { mode: 0o640, mtime_seconds: 1_000_000_000, mtime_nanos: 5, archive: None }
 }
@@ -66,7 +75,8 @@ impl Room {
         let (dir, made) = Dir::open_root(folder.path()).expect("a writable folder");
         let identity = dir.identity().expect("there");
         let folders = Arc::new(Folders::new(dir.without_openat2(), made));
-        let sink = Sink { folders, existing: Existing::Refuse, direct: None, identity };
+        let owner = Owner::default();
+        let sink = Sink { folders, existing: Existing::Refuse, direct: None, identity, owner };
         Self { folder, sink }
     }
 

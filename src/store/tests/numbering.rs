@@ -50,11 +50,17 @@ fn a_long_stem_is_shortened_between_characters() {
 
 #[test]
 fn a_part_name_is_hidden_bounded_and_recognised_as_one() {
-    assert_eq!(part_file_name(&name("a"), 0), b".a.lanx-part");
-    assert_eq!(part_file_name(&name("a"), 2), b".a.2.lanx-part");
-    for length in 240..=255 {
+    let nobody = Owner::default();
+    assert_eq!(part_file_name(&name("a"), nobody, 0), part_of("a").as_bytes());
+    assert_eq!(part_file_name(&name("a"), nobody, 2), part_of_number("a", 2).as_bytes());
+    // base32 of the bytes 0 to 9, as `base32` of the GNU coreutils prints it.
+    let mut key = [0xff; 32];
+    key.iter_mut().take(10).enumerate().for_each(|(n, byte)| *byte = n as u8);
+    let part = part_file_name(&name("a"), Owner::of_key(&key), 0);
+    assert_eq!(String::from_utf8_lossy(&part), ".a.v2-aaaqeayeaudaocaj.lanx-part");
+    for length in 215..=255 {
         for n in [0, 1, PARTS_PER_NAME_MAX] {
-            let part = part_file_name(&name(vec![b'x'; length]), n);
+            let part = part_file_name(&name(vec![b'x'; length]), nobody, n);
             assert!(part.len() <= NAME_BYTES_MAX);
             assert!(looks_like_part(&part));
         }
@@ -66,14 +72,15 @@ fn long_names_with_the_same_beginning_get_different_part_names() {
     let (mut one, mut two) = (vec![b'x'; 255], vec![b'x'; 255]);
     one[254] = b'1';
     two[254] = b'2';
-    let (one, two) = (part_file_name(&name(one), 0), part_file_name(&name(two), 0));
+    let part_of = |text| part_file_name(&name(text), Owner::default(), 0);
+    let (one, two) = (part_of(one), part_of(two));
     assert_ne!(one, two);
     assert_eq!(one.len(), 255);
 }
 
 #[test]
 fn a_long_part_name_stays_utf8_when_the_name_is() {
-    let part = part_file_name(&name("é".repeat(127)), 0);
+    let part = part_file_name(&name("é".repeat(127)), Owner::default(), 0);
     assert!(String::from_utf8(part).is_ok());
 }
 

@@ -13,7 +13,7 @@ fn a_new_part_is_fresh_private_and_hidden() {
         assert!(part.is_fresh());
         assert_eq!((part.existing_len(), part.size()), (0, 5));
         assert_eq!(part.path(), room.path("a"));
-        assert_eq!(part.part_path(), room.path(".a.lanx-part"));
+        assert_eq!(part.part_path(), room.path(part_of("a")));
         let mode = fs::metadata(part.part_path()).expect("there").mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -23,7 +23,7 @@ fn a_new_part_is_fresh_private_and_hidden() {
 fn a_dropped_part_with_bytes_waits_to_be_resumed() {
     for room in Room::both() {
         drop(room.filled("a", b"abc"));
-        assert_eq!(room.listing(), [".a.lanx-part"]);
+        assert_eq!(room.listing(), [part_of("a")]);
         let part = room.sink.part(&path("a"), 9, false).expect("the same part");
         assert!(!part.is_fresh());
         assert_eq!(part.existing_len(), 3);
@@ -31,7 +31,7 @@ fn a_dropped_part_with_bytes_waits_to_be_resumed() {
         part.read_at(&mut bytes, 0).expect("read");
         assert_eq!(&bytes, b"abc");
         drop(part);
-        assert_eq!(room.listing(), [".a.lanx-part"], "kept though nothing was written this time");
+        assert_eq!(room.listing(), [part_of("a")], "kept though nothing was written this time");
     }
 }
 
@@ -41,7 +41,7 @@ fn a_part_into_which_nothing_was_written_goes_with_its_value() {
     for size in [0, 1, 4 * CHUNK] {
         let part = room.sink.part(&path("a"), size, false).expect("a part");
         part.write_at(&[], 0).expect("nothing to write");
-        assert_eq!(room.listing(), [".a.lanx-part"]);
+        assert_eq!(room.listing(), [part_of("a")]);
         drop(part);
         assert_eq!(room.listing(), [""; 0]);
     }
@@ -57,7 +57,7 @@ fn a_discarded_part_is_removed_but_nothing_that_took_its_name() {
     fs::remove_file(part.part_path()).expect("removed");
     fs::write(part.part_path(), "other").expect("written");
     part.discard().expect("nothing of ours is left");
-    assert_eq!(fs::read(room.path(".a.lanx-part")).expect("there"), b"other");
+    assert_eq!(fs::read(room.path(part_of("a"))).expect("there"), b"other");
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn an_untouched_part_does_not_remove_what_took_its_name() {
     fs::remove_file(part.part_path()).expect("removed");
     fs::write(part.part_path(), "other").expect("written");
     drop(part);
-    assert_eq!(fs::read(room.path(".a.lanx-part")).expect("there"), b"other");
+    assert_eq!(fs::read(room.path(part_of("a"))).expect("there"), b"other");
 }
 
 #[test]
@@ -86,15 +86,15 @@ fn a_part_in_use_is_never_shared() {
     let room = Room::new();
     let first = room.filled("a", b"first");
     let second = room.filled("a", b"second");
-    assert_eq!(second.part_path(), room.path(".a.1.lanx-part"));
+    assert_eq!(second.part_path(), room.path(part_of_number("a", 1)));
     assert!(second.is_fresh());
     let other_sink = Sink::open(room.folder.path(), Existing::Refuse).expect("opened again");
     let third = other_sink.part(&path("a"), 1, false).expect("a part");
-    assert_eq!(third.part_path(), room.path(".a.2.lanx-part"));
+    assert_eq!(third.part_path(), room.path(part_of_number("a", 2)));
     assert_eq!(fs::read(first.part_path()).expect("there"), b"first");
     drop(first);
     let again = room.sink.part(&path("a"), 5, false).expect("free again");
-    assert_eq!(again.part_path(), room.path(".a.lanx-part"));
+    assert_eq!(again.part_path(), room.path(part_of("a")));
 }
 
 #[test]
@@ -102,8 +102,12 @@ fn a_part_that_is_let_go_of_while_it_is_waited_for_is_gone_on_with() {
     let room = Room::new();
     let mut first = Some(room.filled("a", b"first"));
     let let_go = |_| drop(first.take());
-    let locked =
-        super::super::part::lock_by(room.sink.root(), b".a.lanx-part", std::time::Duration::MAX, let_go);
+    let locked = super::super::part::lock_by(
+        room.sink.root(),
+        part_of("a").as_bytes(),
+        std::time::Duration::MAX,
+        let_go,
+    );
     let locked = locked.expect("no error").expect("it is ours now");
     assert!(first.is_none(), "it was not waited for");
     assert_eq!(locked.stat.st_size, 5);
@@ -147,13 +151,13 @@ fn threads_that_want_one_name_at_once_each_get_a_part_of_their_own() {
 fn what_is_no_regular_file_at_the_part_name_is_left_alone() {
     for room in Room::both() {
         fs::write(room.path("victim"), "precious").expect("written");
-        symlink("victim", room.path(".link.lanx-part")).expect("linked");
-        symlink("made-by-link", room.path(".dangling.lanx-part")).expect("linked");
-        fs::create_dir(room.path(".dir.lanx-part")).expect("made");
-        make_fifo(&room.path(".fifo.lanx-part"));
+        symlink("victim", room.path(part_of("link"))).expect("linked");
+        symlink("made-by-link", room.path(part_of("dangling"))).expect("linked");
+        fs::create_dir(room.path(part_of("dir"))).expect("made");
+        make_fifo(&room.path(part_of("fifo")));
         for text in ["link", "dangling", "dir", "fifo"] {
             let part = room.filled(text, b"x");
-            assert_eq!(part.part_path(), room.path(format!(".{text}.1.lanx-part")));
+            assert_eq!(part.part_path(), room.path(part_of_number(text, 1)));
         }
         assert_eq!(fs::read(room.path("victim")).expect("there"), b"precious");
         assert!(!room.path("made-by-link").exists());
@@ -164,9 +168,9 @@ fn what_is_no_regular_file_at_the_part_name_is_left_alone() {
 fn a_part_with_a_second_name_is_not_used() {
     for room in Room::both() {
         fs::write(room.path("victim"), "precious").expect("written");
-        fs::hard_link(room.path("victim"), room.path(".a.lanx-part")).expect("linked");
+        fs::hard_link(room.path("victim"), room.path(part_of("a"))).expect("linked");
         let part = room.filled("a", b"x");
-        assert_eq!(part.part_path(), room.path(".a.1.lanx-part"));
+        assert_eq!(part.part_path(), room.path(part_of_number("a", 1)));
         assert_eq!(fs::read(room.path("victim")).expect("there"), b"precious");
     }
 }
@@ -174,11 +178,11 @@ fn a_part_with_a_second_name_is_not_used() {
 #[test]
 fn a_part_of_somebody_else_is_not_used() {
     let room = Room::new();
-    fs::write(room.path(".a.lanx-part"), "theirs").expect("written");
-    let given_away = std::os::unix::fs::chown(room.path(".a.lanx-part"), Some(12345), None).is_ok();
+    fs::write(room.path(part_of("a")), "theirs").expect("written");
+    let given_away = std::os::unix::fs::chown(room.path(part_of("a")), Some(12345), None).is_ok();
     let part = room.filled("a", b"x");
     // Only root can give a file away; for everybody else it stays their own, and is used.
-    let wanted = if given_away { ".a.1.lanx-part" } else { ".a.lanx-part" };
+    let wanted = if given_away { part_of_number("a", 1) } else { part_of("a") };
     assert_eq!(part.part_path(), room.path(wanted));
 }
 
@@ -241,7 +245,7 @@ fn a_part_with_bytes_survives_a_resume_without_room() {
     drop(room.filled("a", b"abc"));
     let error = room.sink.part(&path("a"), FILE_BYTES_MAX, false).expect_err("no room");
     assert!(error.is_no_space(), "{error}");
-    assert_eq!(fs::read(room.path(".a.lanx-part")).expect("kept"), b"abc");
+    assert_eq!(fs::read(room.path(part_of("a"))).expect("kept"), b"abc");
 }
 
 #[test]
@@ -278,7 +282,7 @@ fn space_is_taken_ahead_except_where_that_costs_memory() {
 fn a_part_left_readable_to_others_is_private_again_when_resumed() {
     let room = Room::new();
     drop(room.filled("a", b"abc"));
-    let part = room.path(".a.lanx-part");
+    let part = room.path(part_of("a"));
     fs::set_permissions(&part, fs::Permissions::from_mode(0o644)).expect("set");
     let _part = room.sink.part(&path("a"), 3, false).expect("resumed");
     assert_eq!(fs::metadata(&part).expect("there").mode() & 0o777, 0o600);

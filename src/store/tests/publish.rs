@@ -166,7 +166,7 @@ fn a_part_that_is_not_to_be_compared_any_longer_waits_for_the_next_transfer() {
     let verified = Verified { hash: blake3::hash(b"new"), sync: false, go_on: &|| false };
     assert_eq!(part.publish_dressed(Existing::Rename, &verified).expect("no error"), None);
     drop(part);
-    assert_eq!(room.listing(), [".a.lanx-part", "a"]);
+    assert_eq!(room.listing(), [part_of("a"), "a".into()]);
 }
 
 #[test]

@@ -40,9 +40,9 @@ fn whatever_has_the_name_is_left_alone() {
 #[test]
 fn the_part_file_of_an_earlier_transfer_is_left_to_be_used_up() {
     let room = Room::new();
-    fs::write(room.path(".a.lanx-part"), "old").expect("written");
+    fs::write(room.path(part_of("a")), "old").expect("written");
     assert!(!room.sink.store_whole(&path("a"), b"new", &metadata()).expect("no error"));
-    assert_eq!(room.listing(), [".a.lanx-part"]);
+    assert_eq!(room.listing(), [part_of("a")]);
 }
 
 #[test]

@@ -6,6 +6,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use lanx::store::Owner;
+
+use super::peer::identity;
+
 /// Bytes of a chunk on the wire: sizes around it are where the interesting cases are.
 pub const CHUNK: usize = lanx::limits::CHUNK_BYTES;
 
@@ -98,9 +102,19 @@ pub fn listing(dir: &Path) -> Vec<OsString> {
     names
 }
 
-/// The part file in which `name` waits at the receiver until it is complete.
+/// The part file in which `name`, sent by the user of the scene that `dir` is in, waits at the receiver until it is complete.
 pub fn part_path(dir: &Path, name: &str) -> PathBuf {
-    dir.join(format!(".{name}.lanx-part"))
+    let config = dir.ancestors().map(|dir| dir.join("config")).find(|config| config.is_dir());
+    let owner = Owner::of_key(&identity(&config.expect("a scene")).fingerprint().0);
+    dir.join(format!(".{name}.{owner}.lanx-part"))
+}
+
+/// The part files of `name`, whoever sends it.
+pub fn parts_of(dir: &Path, name: &str) -> Vec<OsString> {
+    let mut parts = listing(dir);
+    let is_part = |text: &str| text.starts_with(&format!(".{name}.v2-")) && text.ends_with(".lanx-part");
+    parts.retain(|part| part.to_str().is_some_and(is_part));
+    parts
 }
 
 /// Bytes of `original` that are in `copy` at their place already, in whole pieces of 64 KiB.
