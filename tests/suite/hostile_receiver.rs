@@ -285,7 +285,7 @@ fn a_version_below_the_highest_of_both_is_refused_inside_tls() {
     let mut talk = here.accept().unwrap();
     assert!(matches!(talk.hear(), Ok(SenderMessage::Hello(_))));
     let Say::Welcome { session, connections, cipher, .. } = welcome() else { unreachable!() };
-    let options = Options { highest_version: VERSION - 1 };
+    let options = Options { highest_version: VERSION - 1, ..Options::default() };
     talk.say(&Say::Welcome { session, connections, cipher, options }).unwrap();
     let words = "somebody on the way changes what is sent";
     sender.finish(PATIENCE).expect_complaint(3, &["the other side broke the protocol", words]);

@@ -339,7 +339,7 @@ fn a_version_below_the_highest_of_both_is_refused_inside_tls() {
     let mut sender = HandSender::connect(None, &id, receiver.addr).unwrap();
     let Say::Hello(hello) = hello(1, None) else { unreachable!() };
     // Whoever changes the preface cannot change this: the sides were made to agree on what is not the highest of both.
-    let options = Options { highest_version: VERSION - 1 };
+    let options = Options { highest_version: VERSION - 1, ..Options::default() };
     sender.talk.say(&Say::Hello(Hello { options, ..hello })).unwrap();
     assert!(sender.hear().is_err());
     receiver.wait_for_stderr("somebody on the way changes what is sent");
