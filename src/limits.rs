@@ -55,6 +55,36 @@ pub const ATTRIBUTES_BYTES_MAX: usize = 8 * 1024;
 /// Extended attributes of one file: the shortest takes a prefix, a name and nothing else.
 pub const ATTRIBUTES_MAX: usize = 512;
 
+/// What an open offer counts for beside the bytes of its path, target and attributes: a place in the books.
+pub const OFFER_BYTES_BASE: usize = 192;
+
+/// Bytes that the open offers of a session may count for, whatever else goes on at the receiver: some five hundred ordinary
+/// ones, or seven of the heaviest.
+pub const OFFERS_BYTES_MIN: usize = 128 << 10;
+
+/// And at most, where there is room: as many ordinary ones as may be open.
+pub const OFFERS_BYTES_MAX: usize = FILES_IN_FLIGHT_MAX * 320;
+
+/// Bytes that a receiver keeps for its senders, all together: their open offers, what they do not read, and what it knows of the
+/// chunks of their large files. Each transfer that is served at once has [`SESSION_BYTES`] of it; the rest goes to those
+/// that need more.
+pub const MEMORY_BYTES: usize = 96 << 20;
+
+/// Of those what a session has in any case.
+pub const SESSION_BYTES: usize = OFFERS_BYTES_MIN + OUTBOX_BYTES_MAX + KEPT_BYTES_MIN;
+const _: () = assert!(TRANSFERS_MAX as usize * SESSION_BYTES <= MEMORY_BYTES);
+const _: () = assert!(2 * TRANSFERS_DEFAULT as usize * SESSION_BYTES <= MEMORY_BYTES);
+
+/// Bytes that a session may keep of what it knows of its large files, whatever else goes on at the receiver: of scattered chunks
+/// a thousand, and of an ordinary file a hundred times less.
+pub const KEPT_BYTES_MIN: usize = 128 << 10;
+
+/// More is taken in pieces of this size.
+pub const KEPT_BYTES_STEP: usize = 64 << 10;
+
+/// What a failed file counts for whose late chunks are still dropped: a place in a set.
+pub const FAILED_FILE_BYTES: usize = 24;
+
 /// Bytes of explanatory text in a control message.
 pub const TEXT_BYTES_MAX: usize = 1024;
 
@@ -151,7 +181,10 @@ pub const FILES_IN_FLIGHT_MAX: usize = 4096;
 
 /// Files for which there must be room again before a sender that had none goes on offering: for one at a time it would be
 /// woken for each.
-pub const OFFERS_WAKE_FILES: usize = FILES_IN_FLIGHT_MAX / 8;
+pub const OFFERS_WAKE_FILES: usize = FILES_IN_FLIGHT_MAX / OFFERS_WAKE_PART;
+
+/// The same as a part of what may be under way.
+pub const OFFERS_WAKE_PART: usize = 8;
 
 /// Files of more than one chunk that are offered at once: each holds a descriptor and a part file at the receiver.
 pub const LARGE_FILES_IN_FLIGHT_MAX: usize = 16;
@@ -208,12 +241,9 @@ pub const MISSING_PER_FILE_MAX: usize = 1024;
 /// Stretches of chunks that wait to be sent at once.
 pub const RUNS_QUEUED_MAX: usize = FILES_IN_FLIGHT_MAX + LARGE_FILES_IN_FLIGHT_MAX * MISSING_PER_FILE_MAX;
 
-/// Control messages that wait for a peer to read them. One that reads never lets as many come together: at most four for
-/// each file under way, for each torn large file its holes and values besides, and a few about connections.
-pub const OUTBOX_MESSAGES_MAX: usize = 4 * FILES_IN_FLIGHT_MAX
-    + LARGE_FILES_IN_FLIGHT_MAX
-        * (2 * MISSING_PER_FILE_MAX + VALUES_IN_FLIGHT_MAX / VALUES_PER_MESSAGE_MAX + COMPARERS_MAX)
-    + 1024;
+/// Bytes of control messages that a sender has not read, from which on a receiver takes no more from it: no new offers, and no
+/// chunks. Thousands of outcomes fit in, and a sender that reads never lets as many come together.
+pub const OUTBOX_BYTES_MAX: usize = 64 << 10;
 
 /// Writes of control messages in a row, each within [`OUTBOX_PAUSE`] of the one before, after which messages are gathered
 /// for that long: many small files are under way. One small file has fewer.
@@ -372,6 +402,9 @@ const _: () = {
         WIRE_PATH_BYTES_MAX + LINK_TARGET_BYTES_MAX + ATTRIBUTES_BYTES_MAX + 4 * ATTRIBUTES_MAX + 128
             <= MESSAGE_BYTES_MAX
     );
+    // Any offer can be made where nothing else is open, and one for which there was no room has it when there is some again.
+    assert!(OFFER_BYTES_BASE + MESSAGE_BYTES_MAX <= OFFERS_BYTES_MIN);
+    assert!(OFFERS_BYTES_MIN <= OFFERS_BYTES_MAX && OFFERS_BYTES_MAX <= u32::MAX as usize);
     assert!(TEXT_BYTES_MAX + 64 <= GREETING_BYTES_MAX && GREETING_BYTES_MAX <= MESSAGE_BYTES_MAX);
     assert!(VALUES_PER_MESSAGE_MAX <= VALUES_IN_FLIGHT_MAX);
     assert!(

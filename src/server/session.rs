@@ -114,14 +114,19 @@ impl Session {
         let connections = share.told;
         self.receiving.set_share(connections);
         let destination = self.receiving.destination(session);
-        let options = Options { destination, ..Options::default() };
+        let offers_bytes = Some(self.receiving.offers_max());
+        let options = Options { destination, offers_bytes, ..Options::default() };
         writer.put(&ReceiverMessage::Welcome { session, connections, cipher, options });
         let (heard, to_hear) = mpsc::channel(MESSAGES_HEARD_MAX);
         self.start_files(to_hear);
         let hear = |message: SenderMessage| {
             let heard = heard.clone();
             async move {
-                outbox.check()?;
+                if let SenderMessage::Offer(offer) = &message {
+                    self.receiving.admit(offer)?;
+                }
+                // Whoever does not read what it is told is not heard until it does.
+                outbox.room().await;
                 match message {
                     // The connection closes right behind it, and that must not look like a loss.
                     SenderMessage::Leave { text } => Err(End::PeerLeft(text)),
@@ -136,7 +141,8 @@ impl Session {
         };
         let mut told = (0, 0);
         let beat = |due: bool| self.news(due, &mut share, &mut told);
-        let talk = Talk { reader, writer, outbox, ending: &self.receiving.ending, patience };
+        let (ending, reads_within) = (&self.receiving.ending, Some(patience));
+        let talk = Talk { reader, writer, outbox, ending, patience, reads_within };
         let end = converse(talk, hear, beat, |end| self.last_words(end)).await;
         let mut control = self.control.lock();
         // It is closed when the last handle to it is.
@@ -158,6 +164,7 @@ impl Session {
             while to_hear.blocking_recv_many(&mut messages, MESSAGES_HEARD_MAX) > 0 {
                 receiving.wait_for_observer();
                 for message in messages.drain(..) {
+                    receiving.wait_for_room();
                     if let Err(end) = receiving.handle(message) {
                         return receiving.ending.decide(end);
                     }

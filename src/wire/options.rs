@@ -12,12 +12,15 @@
 
 use super::VERSION;
 use super::codec::{DecodeError, Reader, Writer};
+use crate::limits::OFFERS_BYTES_MIN;
 
 /// The highest version that this side speaks, u16. Without it there is no hello and no welcome.
 const HIGHEST_VERSION: u8 = 1;
 
 /// The mark of the folder that the receiver puts files into, 16 bytes; see `session/destination.rs`.
 const DESTINATION: u8 = 2;
+/// In a welcome: what the open offers of the session may weigh, u32.
+const OFFERS_BYTES: u8 = 3;
 
 /// What one side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,20 +30,24 @@ pub struct Options {
     pub highest_version: u16,
     /// In a welcome: by which a sender on the same machine recognises the receiver's folder.
     pub destination: Option<[u8; 16]>,
+    /// In a welcome: what the open offers of the session may weigh. Where it is not said, [`OFFERS_BYTES_MIN`].
+    pub offers_bytes: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { highest_version: VERSION, destination: None }
+        Options { highest_version: VERSION, destination: None, offers_bytes: None }
     }
 }
 
 impl Options {
     pub(super) fn put(&self, w: &mut Writer) {
-        w.u8(1 + u8::from(self.destination.is_some()));
-        put(w, HIGHEST_VERSION, &self.highest_version.to_le_bytes());
-        if let Some(mark) = &self.destination {
-            put(w, DESTINATION, mark);
+        let mut options = vec![(HIGHEST_VERSION, self.highest_version.to_le_bytes().to_vec())];
+        options.extend(self.destination.map(|mark| (DESTINATION, mark.to_vec())));
+        options.extend(self.offers_bytes.map(|bytes| (OFFERS_BYTES, bytes.to_le_bytes().to_vec())));
+        w.u8(options.len() as u8);
+        for (tag, value) in options {
+            w.u8(tag).string(&value, u16::MAX.into());
         }
     }
 
@@ -48,7 +55,7 @@ impl Options {
     /// [`DecodeError`], also where both sides speak a higher version than the one that this is said in: then somebody on
     /// the way has changed a preface.
     pub(super) fn take(r: &mut Reader) -> Result<Options, DecodeError> {
-        let (mut highest_version, mut destination, mut last) = (None, None, 0);
+        let (mut highest_version, mut destination, mut offers_bytes, mut last) = (None, None, None, 0);
         for _ in 0..r.u8("a number of options")? {
             let tag = r.u8("an option")?;
             if tag <= last {
@@ -56,24 +63,30 @@ impl Options {
                 return Err(DecodeError::BadValue { what: "an option", why });
             }
             last = tag;
-            let value = r.string(u16::MAX.into(), "an option")?;
-            let mut r = Reader::new(value);
+            let mut value = Reader::new(r.string(u16::MAX.into(), "an option")?);
             match tag {
-                HIGHEST_VERSION => highest_version = Some(r.u16("a version")?),
-                DESTINATION => destination = Some(r.array("a mark")?),
+                HIGHEST_VERSION => highest_version = Some(value.u16("a version")?),
+                DESTINATION => destination = Some(value.array("a mark")?),
+                OFFERS_BYTES => offers_bytes = Some(offers(&mut value)?),
                 _ => continue,
             }
-            r.end()?;
+            value.end()?;
         }
         let highest_version =
             highest_version.ok_or(DecodeError::Truncated { what: "its highest version" })?;
         check_version(VERSION, VERSION, highest_version)?;
-        Ok(Options { highest_version, destination })
+        Ok(Options { highest_version, destination, offers_bytes })
     }
 }
 
-fn put(w: &mut Writer, tag: u8, value: &[u8]) {
-    w.u8(tag).string(value, u16::MAX.into());
+fn offers(value: &mut Reader) -> Result<u32, DecodeError> {
+    match value.u32("a number of bytes")? {
+        bytes if bytes as usize >= OFFERS_BYTES_MIN => Ok(bytes),
+        bytes => {
+            let why = format!("{bytes} are fewer than {OFFERS_BYTES_MIN}, which there are in any case");
+            Err(DecodeError::BadValue { what: "what offers may weigh", why })
+        }
+    }
 }
 
 /// The version that was agreed on has to be the highest that both sides speak.
@@ -105,6 +118,19 @@ mod tests {
         marked.put(&mut Writer(&mut bytes));
         assert_eq!(bytes, b"\x02\x01\x02\0\x02\0\x02\x10\x000123456789abcdef");
         assert_eq!(take(&bytes), Ok(marked));
+    }
+
+    #[test]
+    fn what_offers_may_weigh_is_these_bytes() {
+        let options = Options { offers_bytes: Some(0x0102_0304), ..Options::default() };
+        let bytes = b"\x02\x01\x02\0\x02\0\x03\x04\0\x04\x03\x02\x01";
+        let mut written = Vec::new();
+        options.put(&mut Writer(&mut written));
+        assert_eq!(written, bytes);
+        assert_eq!(take(bytes), Ok(options));
+        assert!(take(b"\x02\x01\x02\0\x02\0\x03\x04\0\0\0\x02\0").is_ok(), "the least there is");
+        assert!(take(b"\x02\x01\x02\0\x02\0\x03\x04\0\xff\xff\x01\0").is_err(), "one less");
+        assert!(take(b"\x02\x01\x02\0\x02\0\x03\x03\0\0\0\x02").is_err());
     }
 
     #[test]

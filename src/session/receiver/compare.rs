@@ -153,6 +153,7 @@ fn compare(session: &Receiving) {
     let mut buffer = Pages::new(CHUNK_BYTES);
     let mut clock = Clock::new(&session.stages, Stage::Wait);
     while let Some((job, batch)) = session.compare.next(most(session)) {
+        session.wait_for_room();
         if let Err(error) = compare_batch(session, &job.incoming, batch, &mut buffer, &mut clock) {
             let failed = session.fail_incoming(&job.incoming, storage_failure(&error));
             if let Err(misbehaved) = failed {

@@ -17,7 +17,7 @@ use crate::name::RelativePath;
 use crate::session::snapshot::FileUnderWay;
 use crate::session::{Outbox, PeerMisbehaved, Progress};
 use crate::store::{ExistingFile, Part};
-use crate::wire::message::{Metadata, ReceiverMessage};
+use crate::wire::message::{Metadata, Offer, ReceiverMessage};
 
 /// A file that was offered, once its path was found to be one.
 #[derive(Clone)]
@@ -31,6 +31,15 @@ pub struct Offered {
     /// Whether something was found under its name that it is to replace.
     pub replaces: bool,
     pub metadata: Metadata,
+    /// What it counts for as long as it is open.
+    pub weight: usize,
+}
+
+impl Offered {
+    pub fn new(offer: &Offer, path: RelativePath, sparse: bool) -> Offered {
+        let (layout, metadata) = (offer.kind.layout(), offer.metadata.clone());
+        Offered { id: offer.file, path, layout, sparse, replaces: false, metadata, weight: offer.weight() }
+    }
 }
 
 /// What the chunks of a file are, at the receiver.

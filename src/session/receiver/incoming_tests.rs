@@ -96,7 +96,7 @@ fn incoming(dir: &std::path::Path, size: u64) -> Incoming {
     let part = sink.part(&path, size, true).unwrap();
     let metadata = Metadata { mode: 0o600, ..Metadata::default() };
     let layout = Layout::new(size);
-    let offered = Offered { id: FileId(0), path, layout, sparse: true, replaces: false, metadata };
+    let offered = Offered { id: FileId(0), path, layout, sparse: true, replaces: false, metadata, weight: 0 };
     Incoming::new(offered, Bytes::Part(Arc::new(part)))
 }
 
