@@ -20,6 +20,7 @@ use crate::net::control::{MessageReader, MessageWriter};
 use crate::net::tcp::dial;
 use crate::net::tcp::dial::{ConnectError, Connected};
 use crate::os::background::aside;
+use crate::session::destination::Mark;
 use crate::session::{End, PeerMisbehaved};
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::pairing::{ChannelBinding, Initiator, PairingError, Setting};
@@ -50,6 +51,8 @@ pub struct Link {
     pub round_trip: Duration,
     pub receiver: Fingerprint,
     pub acquaintance: Acquaintance,
+    /// By which the receiver's folder is recognised on this machine.
+    pub(super) destination: Option<Mark>,
 }
 
 impl Link {
@@ -116,7 +119,7 @@ pub async fn enter(
     };
     let mut greeting = Greeting { peer, addr, visitor, receiver, binding, standing, reader, writer };
     let wanted = wanted(round_trip);
-    let (session, share, cipher, acquaintance) = match greeting.run(errand, wanted.most).await {
+    let (session, share, cipher, acquaintance, destination) = match greeting.run(errand, wanted.most).await {
         Ok(welcome) => welcome,
         Err(error) => return Err(leave(greeting.reader, greeting.writer, error).await),
     };
@@ -136,6 +139,7 @@ pub async fn enter(
         round_trip,
         receiver,
         acquaintance,
+        destination,
     })
 }
 
@@ -188,7 +192,7 @@ async fn remember(visitor: &Visitor, address: String, receiver: Fingerprint) {
     }
 }
 
-type Welcome = (SessionId, u8, Cipher, Acquaintance);
+type Welcome = (SessionId, u8, Cipher, Acquaintance, Option<Mark>);
 
 /// The conversation from the hello to the welcome.
 struct Greeting<'a> {
@@ -240,10 +244,10 @@ impl Greeting<'_> {
             acquaintance = Acquaintance::FirstSight;
         }
         let heard = self.wait_for_turn(heard, errand).await?;
-        let ReceiverMessage::Welcome { session, connections, cipher, .. } = heard else {
+        let ReceiverMessage::Welcome { session, connections, cipher, options } = heard else {
             return Err(self.unexpected(heard, "a welcome"));
         };
-        Ok((session, connections, cipher, acquaintance))
+        Ok((session, connections, cipher, acquaintance, options.destination))
     }
 
     fn trust_first_sight(&self) -> Result<(), EnterError> {

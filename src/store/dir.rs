@@ -89,6 +89,9 @@ impl Dir {
         let beneath = probe_openat2(fd.as_fd());
         let place = Arc::new(Place { beneath, ..Place::default() });
         let dir = Self { fd, path: path.to_owned(), below: Box::default(), place };
+        if dir.is_removed() {
+            return Err(SinkError::Removed { path: path.into() });
+        }
         dir.check_writable()?;
         Ok(dir)
     }

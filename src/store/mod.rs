@@ -165,6 +165,13 @@ impl Sink {
         crate::store::existing::look(&self.folders, path, size)
     }
 
+    /// Device and inode of the directory.
+    #[must_use]
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, clippy::cast_sign_loss)] // The widths differ by system.
+    pub fn identity(&self) -> (u64, u64) {
+        (self.identity.0 as u64, self.identity.1)
+    }
+
     /// Whether the path of the directory still leads to it.
     ///
     /// # Errors

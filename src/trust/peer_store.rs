@@ -42,6 +42,14 @@ pub enum PeerStoreError {
         /// What was expected and what came.
         what: PeersError,
     },
+    /// The file is one of a later lanx, and nothing is wrong with it.
+    #[error("{} cannot be read: {what}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        what: PeersError,
+    },
     /// Another process holds the lock.
     #[error("another lanx has been changing {} for {} s; end it and try again", .0.display(), limits::PEERS_LOCK_WAIT_MILLIS / 1000)]
     Locked(PathBuf),
@@ -68,7 +76,10 @@ impl PeerStore {
         std::str::from_utf8(&bytes)
             .map_err(|error| PeersError::not_text(&bytes, error))
             .and_then(Peers::from_toml)
-            .map_err(|what| PeerStoreError::Damaged { path: self.file.clone(), what })
+            .map_err(|what| match what {
+                PeersError::Format(_) => PeerStoreError::Newer { path: self.file.clone(), what },
+                what => PeerStoreError::Damaged { path: self.file.clone(), what },
+            })
     }
 
     /// [`Peers::remember_peer`], on disk when it returns.
@@ -235,6 +246,19 @@ mod tests {
             }
             assert_eq!(fs::read(&store.file).unwrap(), bad);
         }
+    }
+
+    #[test]
+    fn a_file_of_a_newer_lanx_is_told_from_a_damaged_one_and_left_alone() {
+        let (_base, store) = store();
+        store.remember_peer(key(1), "laptop", "10.0.0.1", 5).unwrap();
+        let newer = fs::read_to_string(&store.file).unwrap().replace("format = 1", "format = 2\nlater = 1");
+        fs::write(&store.file, &newer).unwrap();
+        for error in [store.load().unwrap_err(), store.remember_peer(key(2), "x", "a:1", 0).unwrap_err()] {
+            let text = error.to_string();
+            assert!(text.contains("peers.toml cannot be read: a newer lanx wrote it"), "{text}");
+        }
+        assert_eq!(fs::read_to_string(&store.file).unwrap(), newer);
     }
 
     #[test]

@@ -16,31 +16,39 @@ use super::codec::{DecodeError, Reader, Writer};
 /// The highest version that this side speaks, u16. Without it there is no hello and no welcome.
 const HIGHEST_VERSION: u8 = 1;
 
+/// The mark of the folder that the receiver puts files into, 16 bytes; see `session/destination.rs`.
+const DESTINATION: u8 = 2;
+
 /// What one side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The highest version that it speaks. The preface names one in the clear, where anybody on the way can change it; this
     /// is said inside TLS.
     pub highest_version: u16,
+    /// In a welcome: by which a sender on the same machine recognises the receiver's folder.
+    pub destination: Option<[u8; 16]>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { highest_version: VERSION }
+        Options { highest_version: VERSION, destination: None }
     }
 }
 
 impl Options {
     pub(super) fn put(&self, w: &mut Writer) {
-        w.u8(1);
+        w.u8(1 + u8::from(self.destination.is_some()));
         put(w, HIGHEST_VERSION, &self.highest_version.to_le_bytes());
+        if let Some(mark) = &self.destination {
+            put(w, DESTINATION, mark);
+        }
     }
 
     /// # Errors
     /// [`DecodeError`], also where both sides speak a higher version than the one that this is said in: then somebody on
     /// the way has changed a preface.
     pub(super) fn take(r: &mut Reader) -> Result<Options, DecodeError> {
-        let (mut highest_version, mut last) = (None, 0);
+        let (mut highest_version, mut destination, mut last) = (None, None, 0);
         for _ in 0..r.u8("a number of options")? {
             let tag = r.u8("an option")?;
             if tag <= last {
@@ -49,25 +57,23 @@ impl Options {
             }
             last = tag;
             let value = r.string(u16::MAX.into(), "an option")?;
-            if tag == HIGHEST_VERSION {
-                highest_version = Some(number(value)?);
+            let mut r = Reader::new(value);
+            match tag {
+                HIGHEST_VERSION => highest_version = Some(r.u16("a version")?),
+                DESTINATION => destination = Some(r.array("a mark")?),
+                _ => continue,
             }
+            r.end()?;
         }
         let highest_version =
             highest_version.ok_or(DecodeError::Truncated { what: "its highest version" })?;
         check_version(VERSION, VERSION, highest_version)?;
-        Ok(Options { highest_version })
+        Ok(Options { highest_version, destination })
     }
 }
 
 fn put(w: &mut Writer, tag: u8, value: &[u8]) {
     w.u8(tag).string(value, u16::MAX.into());
-}
-
-fn number(value: &[u8]) -> Result<u16, DecodeError> {
-    let mut r = Reader::new(value);
-    let number = r.u16("a version")?;
-    r.end().map(|()| number)
 }
 
 /// The version that was agreed on has to be the highest that both sides speak.
@@ -93,7 +99,12 @@ mod tests {
     #[test]
     fn unknown_options_are_skipped() {
         assert_eq!(take(b"\x01\x01\x02\0\x02\0"), Ok(Options::default()));
-        assert_eq!(take(b"\x03\x01\x02\0\x02\0\x02\0\0\xff\x03\0abc"), Ok(Options::default()));
+        assert_eq!(take(b"\x03\x01\x02\0\x02\0\xf0\0\0\xff\x03\0abc"), Ok(Options::default()));
+        let marked = Options { destination: Some(*b"0123456789abcdef"), ..Options::default() };
+        let mut bytes = Vec::new();
+        marked.put(&mut Writer(&mut bytes));
+        assert_eq!(bytes, b"\x02\x01\x02\0\x02\0\x02\x10\x000123456789abcdef");
+        assert_eq!(take(&bytes), Ok(marked));
     }
 
     #[test]

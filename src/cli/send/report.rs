@@ -132,7 +132,7 @@ impl Observer for Reporter {
         if let Some(events) = &self.events {
             let status = match trouble {
                 Trouble::Failed(_) => Status::Failed,
-                Trouble::Skipped { .. } => Status::Skipped,
+                Trouble::Skipped { .. } | Trouble::LeftOut { .. } => Status::Skipped,
             };
             events.file(File::not_offered(
                 trouble.path().as_os_str().as_bytes(),

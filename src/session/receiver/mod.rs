@@ -17,6 +17,8 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+use super::destination;
+use super::destination::Mark;
 use super::probe::Probed;
 use super::stage_clock::Stages;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
@@ -28,7 +30,7 @@ use crate::limits::{
 use crate::name::RelativePath;
 use crate::store::{Destination, Existing, Found, Sink, SinkError};
 use crate::wire::message::{
-    Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage,
+    Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage, SessionId,
 };
 use crate::wire::stage_times::{Busy, Spent};
 use compare::CompareQueue;
@@ -188,6 +190,12 @@ impl Receiving {
 
     pub fn set_share(&self, connections: u8) {
         self.share.store(connections, Ordering::Relaxed);
+    }
+
+    /// The mark of the folder that it receives into, where it is one.
+    pub fn destination(&self, session: SessionId) -> Option<Mark> {
+        let (device, inode) = self.to.folder()?.identity();
+        destination::mark(session, device, inode)
     }
 
     /// Whether the session has no files, but measures.
