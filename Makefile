@@ -3,12 +3,12 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds root-tests test-discovery resume install man dist deb
+.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds root-tests test-discovery resume install man dist deb picture
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: ## Build, then really send a 1 GiB file on this machine (DEMO_MIB=4096 for 4 GiB)
+demo: ## Build, then really send a 1 GiB file on this machine, beside cp (DEMO_MIB=4096 for 4 GiB)
 	@CARGO='$(CARGO)' bash scripts/demo.sh
 
 build: ## Build the program: target/release/lanx
@@ -62,6 +62,9 @@ dist: man ## Make a tarball with all that belongs to the program: target/dist
 
 deb: man ## Make a Debian package with a service: target/debian (needs cargo-deb)
 	$(CARGO) deb --no-build --locked
+
+picture: build ## Make docs/terminals.svg anew, from a real run between two hosts that are namespaces (needs tmux)
+	@python3 scripts/picture.py target/release/lanx docs/terminals.svg
 
 install: ## Install lanx for this user
 	$(CARGO) install --locked --path .
