@@ -50,6 +50,8 @@ pub struct Link {
     pub round_trip: Duration,
     pub receiver: Fingerprint,
     pub acquaintance: Acquaintance,
+    /// Whether only the changed parts of changed files are sent.
+    pub grants_delta: bool,
 }
 
 impl Link {
@@ -116,7 +118,7 @@ pub async fn enter(
     };
     let mut greeting = Greeting { peer, addr, visitor, receiver, binding, standing, reader, writer };
     let wanted = wanted(round_trip);
-    let (session, share, cipher, acquaintance) = match greeting.run(errand, wanted.most).await {
+    let (session, share, cipher, options, acquaintance) = match greeting.run(errand, wanted.most).await {
         Ok(welcome) => welcome,
         Err(error) => return Err(leave(greeting.reader, greeting.writer, error).await),
     };
@@ -136,6 +138,7 @@ pub async fn enter(
         round_trip,
         receiver,
         acquaintance,
+        grants_delta: options.grants_delta,
     })
 }
 
@@ -188,7 +191,7 @@ async fn remember(visitor: &Visitor, address: String, receiver: Fingerprint) {
     }
 }
 
-type Welcome = (SessionId, u8, Cipher, Acquaintance);
+type Welcome = (SessionId, u8, Cipher, Options, Acquaintance);
 
 /// The conversation from the hello to the welcome.
 struct Greeting<'a> {
@@ -240,10 +243,10 @@ impl Greeting<'_> {
             acquaintance = Acquaintance::FirstSight;
         }
         let heard = self.wait_for_turn(heard, errand).await?;
-        let ReceiverMessage::Welcome { session, connections, cipher, .. } = heard else {
+        let ReceiverMessage::Welcome { session, connections, cipher, options } = heard else {
             return Err(self.unexpected(heard, "a welcome"));
         };
-        Ok((session, connections, cipher, acquaintance))
+        Ok((session, connections, cipher, options, acquaintance))
     }
 
     fn trust_first_sight(&self) -> Result<(), EnterError> {

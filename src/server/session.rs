@@ -113,7 +113,8 @@ impl Session {
         let mut share = Share::new(&self.place);
         let connections = share.told;
         self.receiving.set_share(connections);
-        writer.put(&ReceiverMessage::Welcome { session, connections, cipher, options: Options::default() });
+        let options = Options { grants_delta: self.receiving.takes_deltas(), ..Options::default() };
+        writer.put(&ReceiverMessage::Welcome { session, connections, cipher, options });
         let (heard, to_hear) = mpsc::channel(MESSAGES_HEARD_MAX);
         self.start_files(to_hear);
         let hear = |message: SenderMessage| {

@@ -86,7 +86,7 @@ impl Reception {
         let (outbox, outbox_reader) = outbox();
         let Wishes { dry_run, delta, measure } = guest.wishes;
         let manner = self.manner();
-        let terms = Terms { dry_run, measure, delta: delta || manner.delta, diligence: manner.diligence };
+        let terms = Terms { dry_run, measure, delta: delta && manner.delta, diligence: manner.diligence };
         // TLS has shown that the key is its own, also where everybody is let in.
         let to = Arc::new(manner.to.owned_by(Owner::of_key(&guest.peer.0)));
         let receiving = Arc::new(Receiving::new(to, terms, outbox, observer, progress));

@@ -37,7 +37,7 @@ use crate::os::direct::Direct;
 use crate::wire::message::Metadata;
 use dir::Dir;
 use folders::Folders;
-use part::Size;
+use part::{Form, Size};
 
 pub use crate::cli::doctor::disk::{DiskTrial, Moved, TrialError, try_disk};
 pub use clean::{PartFiles, Removal, StalePart};
@@ -163,6 +163,12 @@ impl Sink {
         crate::store::existing::look(&self.folders, path, size)
     }
 
+    /// The regular file that stands at `path`, whatever its size, to take chunks over from; see [`Part::take_over`].
+    #[must_use]
+    pub fn older(&self, path: &RelativePath) -> Option<ExistingFile> {
+        crate::store::existing::older(&self.folders, path)
+    }
+
     /// Opens the part file for `path`, or makes one, and makes room for `size` bytes. Nobody else gets the same one
     /// before it is published, discarded or dropped. Folders missing on the way are made, for our eyes only until
     /// [`Sink::folder`] dresses them. In a `sparse` one zeros take no room.
@@ -172,9 +178,21 @@ impl Sink {
     /// [`SinkError::NameUnstorable`], [`SinkError::InTheWay`] for what stands on the way and is no directory; otherwise
     /// what the system said.
     pub fn part(&self, path: &RelativePath, size: u64, sparse: bool) -> Result<Part, SinkError> {
+        self.part_of_form(path, size, if sparse { Form::Sparse } else { Form::Plain })
+    }
+
+    /// The same for a file much of which an older one may have: no room is taken ahead.
+    ///
+    /// # Errors
+    /// As [`Sink::part`].
+    pub fn part_beside_older(&self, path: &RelativePath, size: u64, sparse: bool) -> Result<Part, SinkError> {
+        self.part_of_form(path, size, if sparse { Form::Sparse } else { Form::Shared })
+    }
+
+    fn part_of_form(&self, path: &RelativePath, size: u64, form: Form) -> Result<Part, SinkError> {
         let name = path.name();
         let mut part = self.folders.within(folders::parent(path.as_bytes()), |dir| {
-            Part::open(dir, &name, self.owner, Size::Agreed(size), sparse)
+            Part::open(dir, &name, self.owner, Size::Agreed(size), form)
         })?;
         if let Some(direct) = &self.direct {
             part.open_directly(direct);

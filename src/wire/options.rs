@@ -16,31 +16,39 @@ use super::codec::{DecodeError, Reader, Writer};
 /// The highest version that this side speaks, u16. Without it there is no hello and no welcome.
 const HIGHEST_VERSION: u8 = 1;
 
+/// In a welcome: the receiver takes only the changed parts of changed files, as the sender has asked. Empty.
+const GRANTS_DELTA: u8 = 2;
+
 /// What one side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The highest version that it speaks. The preface names one in the clear, where anybody on the way can change it; this
     /// is said inside TLS.
     pub highest_version: u16,
+    /// In a welcome: whether only the changed parts of changed files are sent, as the sender has asked.
+    pub grants_delta: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { highest_version: VERSION }
+        Options { highest_version: VERSION, grants_delta: false }
     }
 }
 
 impl Options {
     pub(super) fn put(&self, w: &mut Writer) {
-        w.u8(1);
+        w.u8(1 + u8::from(self.grants_delta));
         put(w, HIGHEST_VERSION, &self.highest_version.to_le_bytes());
+        if self.grants_delta {
+            put(w, GRANTS_DELTA, &[]);
+        }
     }
 
     /// # Errors
     /// [`DecodeError`], also where both sides speak a higher version than the one that this is said in: then somebody on
     /// the way has changed a preface.
     pub(super) fn take(r: &mut Reader) -> Result<Options, DecodeError> {
-        let (mut highest_version, mut last) = (None, 0);
+        let (mut highest_version, mut grants_delta, mut last) = (None, false, 0);
         for _ in 0..r.u8("a number of options")? {
             let tag = r.u8("an option")?;
             if tag <= last {
@@ -49,14 +57,19 @@ impl Options {
             }
             last = tag;
             let value = r.string(u16::MAX.into(), "an option")?;
-            if tag == HIGHEST_VERSION {
-                highest_version = Some(number(value)?);
+            match tag {
+                HIGHEST_VERSION => highest_version = Some(number(value)?),
+                GRANTS_DELTA => {
+                    Reader::new(value).end()?;
+                    grants_delta = true;
+                }
+                _ => {}
             }
         }
         let highest_version =
             highest_version.ok_or(DecodeError::Truncated { what: "its highest version" })?;
         check_version(VERSION, VERSION, highest_version)?;
-        Ok(Options { highest_version })
+        Ok(Options { highest_version, grants_delta })
     }
 }
 
@@ -93,7 +106,14 @@ mod tests {
     #[test]
     fn unknown_options_are_skipped() {
         assert_eq!(take(b"\x01\x01\x02\0\x02\0"), Ok(Options::default()));
-        assert_eq!(take(b"\x03\x01\x02\0\x02\0\x02\0\0\xff\x03\0abc"), Ok(Options::default()));
+        assert_eq!(take(b"\x03\x01\x02\0\x02\0\x07\0\0\xff\x03\0abc"), Ok(Options::default()));
+    }
+
+    #[test]
+    fn a_delta_is_granted_by_an_option_without_a_value() {
+        let granted = Options { grants_delta: true, ..Options::default() };
+        assert_eq!(take(b"\x02\x01\x02\0\x02\0\x02\0\0"), Ok(granted));
+        assert!(take(b"\x02\x01\x02\0\x02\0\x02\x01\0\x01").is_err());
     }
 
     #[test]
