@@ -783,9 +783,6 @@ const _: () = assert!(CODE_FILE_MAX_BYTES > CODE_TEXT_MAX_BYTES);
 /// Three, as people mistype twice.
 pub const GUESSES_PER_CODE: u32 = 3;
 
-/// Addresses whose wrong guesses are remembered. About 100 KiB; the oldest makes room.
-pub const GUESSERS_MAX: usize = 1024;
-
 /// Attempts that have been handed out and not yet decided. An attempt lives for two messages; more at once
 /// than this is a flood, and each costs two curve multiplications.
 pub const GUESSES_IN_FLIGHT_MAX: usize = 16;
@@ -797,12 +794,8 @@ const _: () = assert!(GUESSES_IN_FLIGHT_PER_ADDRESS_MAX < GUESSES_IN_FLIGHT_MAX)
 /// First pause after a wrong guess; it doubles with each further one. Shorter than typing the code again.
 pub const GUESS_PAUSE_FIRST_SECONDS: u64 = 1;
 
-/// Longest pause of one address.
-pub const GUESS_ADDRESS_PAUSE_MAX_SECONDS: u64 = 64;
-
 /// Longest pause of everybody: 288 guesses a day at a fixed code, however many addresses the guesser has.
 pub const GUESS_EVERYBODY_PAUSE_MAX_SECONDS: u64 = 300;
-const _: () = assert!(GUESS_ADDRESS_PAUSE_MAX_SECONDS <= GUESS_EVERYBODY_PAUSE_MAX_SECONDS);
 
 /// Quiet time after which wrong guesses are forgotten. Longer than every pause, or waiting out a pause would
 /// always begin anew.

@@ -5,11 +5,12 @@ use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use rustix::termios::{QueueSelector, tcflush};
 use tokio::sync::{Mutex, oneshot};
+use tokio::time::sleep;
 
 use super::error::Failure;
 use super::exit::Exit;
@@ -126,6 +127,8 @@ pub struct Introduction {
     visitor: Visitor,
     name: String,
     patience: Duration,
+    /// How long a receiver that has heard too many wrong codes is waited for.
+    retry_for: Duration,
     wishes: Wishes,
     asking: Arc<Mutex<()>>,
 }
@@ -134,13 +137,14 @@ impl Introduction {
     pub fn new(
         code_file: Option<&Path>,
         patience: Duration,
+        retry_for: Duration,
         wishes: Wishes,
     ) -> Result<Introduction, Failure> {
         let (identity, store) = ourselves()?;
         let mut visitor = Visitor::new(&identity, store, given_code(code_file)?).map_err(other)?;
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
         visitor.first_sight = if can_ask() { FirstSight::None } else { FirstSight::Named };
-        Ok(Introduction { visitor, name: own_name(), patience, wishes, asking: Arc::default() })
+        Ok(Introduction { visitor, name: own_name(), patience, retry_for, wishes, asking: Arc::default() })
     }
 
     /// Connects, is let in and waits for its turn, without asking anybody.
@@ -164,6 +168,7 @@ impl Introduction {
         wanted: impl Fn(Duration) -> Connections,
         audience: Audience,
     ) -> Result<Link, Failure> {
+        let began = Instant::now();
         loop {
             match knock(async || self.try_to_enter(peer, None, &wanted, audience).await).await {
                 Ok(link) => {
@@ -178,6 +183,13 @@ impl Introduction {
                     let question = format!("First transfer to {peer}. The code it shows: ");
                     let code = Code::from_text(&ask(question).await?);
                     self.visitor.code = Some(code.map_err(|error| Failure::new(Exit::NotLetIn, error))?);
+                }
+                // It may have been somebody else who guessed wrong.
+                Err(EnterError::Later { peer, seconds })
+                    if began.elapsed() + Duration::from_secs(seconds.into()) <= self.retry_for =>
+                {
+                    audience.note(format_args!("{peer} has heard too many wrong codes; waiting {seconds} s"));
+                    sleep(Duration::from_secs(seconds.into())).await;
                 }
                 Err(EnterError::CodeWanted { peer }) => {
                     return Err(Failure::new(Exit::NotLetIn, EnterError::NoCode { peer }));
@@ -218,6 +230,7 @@ pub fn exit(error: &EnterError) -> Exit {
         | EnterError::HungUp { .. }
         | EnterError::HungUpOnCode { .. } => Exit::Unreachable,
         EnterError::Store(_) => Exit::Other,
+        EnterError::Storage { .. } => Exit::Storage,
         EnterError::KeyChanged { .. }
         | EnterError::OtherKey { .. }
         | EnterError::NotTheSame { .. }
@@ -244,7 +257,7 @@ fn tell(peer: &Peer, link: &Link, audience: Audience) {
         }
         Acquaintance::FirstSight => {
             audience.note(format_args!(
-                "{peer} lets everybody in and was never seen before; its key {key} is remembered from now on"
+                "{peer} lets this machine in and was never sent to by that name; its key {key} is remembered from now on"
             ));
             By::FirstSight
         }

@@ -20,6 +20,7 @@ use crate::net::control::{MessageReader, MessageWriter};
 use crate::net::tcp::dial;
 use crate::net::tcp::dial::{ConnectError, Connected};
 use crate::os::background::aside;
+use crate::session::destination::Mark;
 use crate::session::{End, PeerMisbehaved};
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::pairing::{ChannelBinding, Initiator, PairingError, Setting};
@@ -50,6 +51,8 @@ pub struct Link {
     pub round_trip: Duration,
     pub receiver: Fingerprint,
     pub acquaintance: Acquaintance,
+    /// By which the receiver's folder is recognised on this machine.
+    pub(super) destination: Option<Mark>,
     /// Whether only the changed parts of changed files are sent.
     pub grants_delta: bool,
 }
@@ -118,7 +121,7 @@ pub async fn enter(
     };
     let mut greeting = Greeting { peer, addr, visitor, receiver, binding, standing, reader, writer };
     let wanted = wanted(round_trip);
-    let (session, share, cipher, options, acquaintance) = match greeting.run(errand, wanted.most).await {
+    let (session, share, cipher, acquaintance, options) = match greeting.run(errand, wanted.most).await {
         Ok(welcome) => welcome,
         Err(error) => return Err(leave(greeting.reader, greeting.writer, error).await),
     };
@@ -138,6 +141,7 @@ pub async fn enter(
         round_trip,
         receiver,
         acquaintance,
+        destination: options.destination,
         grants_delta: options.grants_delta,
     })
 }
@@ -191,7 +195,7 @@ async fn remember(visitor: &Visitor, address: String, receiver: Fingerprint) {
     }
 }
 
-type Welcome = (SessionId, u8, Cipher, Options, Acquaintance);
+type Welcome = (SessionId, u8, Cipher, Acquaintance, Options);
 
 /// The conversation from the hello to the welcome.
 struct Greeting<'a> {
@@ -246,7 +250,7 @@ impl Greeting<'_> {
         let ReceiverMessage::Welcome { session, connections, cipher, options } = heard else {
             return Err(self.unexpected(heard, "a welcome"));
         };
-        Ok((session, connections, cipher, options, acquaintance))
+        Ok((session, connections, cipher, acquaintance, options))
     }
 
     fn trust_first_sight(&self) -> Result<(), EnterError> {
@@ -323,6 +327,7 @@ impl Greeting<'_> {
             ReceiverMessage::Leave { text } => {
                 EnterError::Handshake { addr: self.addr, end: End::PeerLeft(text) }
             }
+            ReceiverMessage::Misplaced { text } => EnterError::Storage { peer, text },
             ReceiverMessage::Away => ConnectError::Away { addr: self.addr }.into(),
             _ => {
                 let end = PeerMisbehaved::Unexpected { got: "another message", expected }.into();
@@ -415,6 +420,8 @@ pub enum EnterError {
     NoCode { peer: Peer },
     #[error("{peer} did not let us in: {text}; see what `lanx recv` says there")]
     SentAway { peer: Peer, text: Text },
+    #[error("at {peer}: {text}")]
+    Storage { peer: Peer, text: Text },
     #[error("{peer} has another code than the one given; look at its screen and try again")]
     WrongCode { peer: Peer },
     #[error(

@@ -18,6 +18,7 @@ use crate::limits::{
 use crate::net::control::{Talk, converse};
 use crate::os::cpu::Load;
 use crate::session::bottleneck::Accounts;
+use crate::session::destination;
 use crate::session::sender::Sending;
 use crate::session::sender::rate_limit::Pace;
 use crate::session::sender::worker::compare_chunks;
@@ -194,7 +195,13 @@ struct How {
 
 /// Runs one session to its end.
 async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) -> Result<Ran, SendError> {
-    let Link { reader, writer, secret, session, cipher, wanted, share, addr, .. } = link;
+    let Link { reader, writer, secret, session, cipher, wanted, share, addr, destination, .. } = link;
+    let mut feed = feed;
+    if let Some(mark) = destination {
+        feed.leave_out(Arc::new(move |device, inode| {
+            destination::mark(session, device, inode) == Some(mark)
+        }));
+    }
     let (outbox, outbox_reader) = outbox();
     let load = Load::watch();
     let How { patience, dry_run, .. } = *how;

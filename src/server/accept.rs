@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use super::events::Receptionist;
 use super::handshake::{Guest, Refusal, admit};
@@ -30,7 +30,7 @@ use crate::limits::{
 use crate::net::tcp::tune;
 use crate::os::rlimit;
 use crate::session::{Diligence, End};
-use crate::store::Destination;
+use crate::store::Target;
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::policy::House;
 use crate::wire::message::{ReceiverMessage, SessionId};
@@ -58,7 +58,7 @@ pub struct ServeOptions {
 /// How a transfer is received. It may change while others are under way, which go on as they began.
 #[derive(Clone, Debug)]
 pub struct Manner {
-    pub to: Arc<Destination>,
+    pub to: Arc<Target>,
     /// How long a silent sender is waited for.
     pub patience: Duration,
     /// What must have happened to a file before its sender hears that it arrived.
@@ -85,6 +85,7 @@ pub async fn serve(
     let reception = Reception::new(manner, house, options.transfers, receptionist, ledger, passages);
     let reception = Arc::new(reception);
     let mut guests = JoinSet::new();
+    let mut revocations = interval(REVOCATIONS_LOOK);
     let mut visits = Visits { options, here: 0, deadline: None };
     // When it was told that nobody can be let in.
     let mut told: Option<Instant> = None;
@@ -112,6 +113,7 @@ pub async fn serve(
                 break End::Stopped;
             },
             () = visits.nobody_came_back() => break End::Stopped,
+            _ = revocations.tick() => reception.end_revoked(),
             Some(order) = orders.recv() => if let Some(end) = reception.obey(order) {
                 break end;
             },
@@ -121,10 +123,13 @@ pub async fn serve(
     Ok(())
 }
 
+/// How often a receiver looks whether those who send still may: as soon as a person who removes one would look.
+const REVOCATIONS_LOOK: Duration = Duration::from_secs(1);
+
 /// What happens to sessions, as far as `once` has to know.
 pub(super) enum Passage {
     Began,
-    /// It ended without an offer, and counts as if it had never been.
+    /// It ended without an offer, or was a dry run, and counts as if it had never been.
     Nothing,
     /// The network, or the sender's process, is gone; it may come back.
     Lost,
@@ -193,7 +198,7 @@ impl Reception {
         ledger: Arc<Ledger>,
         passages: mpsc::UnboundedSender<Passage>,
     ) -> Reception {
-        let folder = manner.to.folder().is_some();
+        let folder = manner.to.output().is_none();
         let transfers = rlimit::at_most(transfers.into(), DESCRIPTORS_PER_TRANSFER);
         let admission = Admission::new(if folder { transfers } else { 1 }, folder);
         ledger.open(&admission);
@@ -225,6 +230,15 @@ impl Reception {
     fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
         self.admission.close();
+    }
+
+    /// Ends the sessions of those who may not send any more. Where nobody can tell, they go on: who comes is told so.
+    fn end_revoked(&self) {
+        for session in self.sessions.lock().values() {
+            if let Ok(false) = self.house.lets_in(&session.peer) {
+                session.receiving.ending.decide(End::Revoked);
+            }
+        }
     }
 
     /// Counts and tells that somebody was sent away.

@@ -113,7 +113,9 @@ impl Session {
         let mut share = Share::new(&self.place);
         let connections = share.told;
         self.receiving.set_share(connections);
-        let options = Options { grants_delta: self.receiving.takes_deltas(), ..Options::default() };
+        let destination = self.receiving.destination(session);
+        let options =
+            Options { destination, grants_delta: self.receiving.takes_deltas(), ..Options::default() };
         writer.put(&ReceiverMessage::Welcome { session, connections, cipher, options });
         let (heard, to_hear) = mpsc::channel(MESSAGES_HEARD_MAX);
         self.start_files(to_hear);
@@ -209,6 +211,8 @@ impl Session {
             End::PeerLeft(_) => Vec::new(),
             End::Away => vec![ReceiverMessage::Away],
             End::Stopped => vec![stopped()],
+            End::Revoked => vec![ReceiverMessage::Revoked],
+            End::Misplaced(text) => vec![ReceiverMessage::Misplaced { text: text.clone() }],
             end => vec![ReceiverMessage::Leave { text: end.to_string().into() }],
         }
     }

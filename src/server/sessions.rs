@@ -15,10 +15,11 @@ use super::session::Session;
 use crate::limits::{
     BEAT_INTERVAL, ENDED_SESSIONS_MAX, GOODBYE_TIMEOUT, PLACE_KEPT_FOR, QUEUE_NEWS_INTERVAL,
 };
+use crate::os::background::aside;
 use crate::session::probe::NoFiles;
 use crate::session::receiver::{Receiving, Terms};
 use crate::session::{End, Observer, PeerMisbehaved, Progress, outbox};
-use crate::store::Owner;
+use crate::store::{Destination, Owner};
 use crate::trust::guesses::network_of;
 use crate::wire::message::{Barred, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 
@@ -27,7 +28,7 @@ impl Reception {
     pub(super) async fn host(self: &Arc<Self>, mut guest: Guest, addr: SocketAddr) {
         let ip = addr.ip().to_canonical();
         let measure = guest.wishes.measure;
-        if measure && self.manner().to.folder().is_none() {
+        if measure && self.manner().to.output().is_some() {
             // There is one place, and it is for the file.
             let text = "it takes one file to its standard output and lets nobody measure; start `lanx recv DIR` there";
             guest.writer.put(&ReceiverMessage::Leave { text: text.into() });
@@ -50,17 +51,18 @@ impl Reception {
             Ok(id) => id,
             Err(error) => return self.refused(ip, &Refusal::Here(format!("no random numbers: {error}"))),
         };
+        let Some(to) = self.open_target(&mut guest, ip).await else { return };
         let progress = Arc::new(Progress::default());
         // Nothing of it is a transfer: not for `once`, nor for those who count files.
         if measure {
-            let (session, end) = self.run(id, guest, place, Arc::new(NoFiles), progress).await;
+            let (session, end) = self.run(id, guest, place, to, Arc::new(NoFiles), progress).await;
             return self.receptionist.measured(ip, Progress::get(&session.receiving.progress.written), &end);
         }
         let _ = self.passages.send(Passage::Began);
         let (connections, dry_run) = (guest.connections, guest.wishes.dry_run);
         let caller = Caller { ip, name: self.house.name_of(&guest.peer), connections, dry_run };
         let watch = self.receptionist.started(caller, progress.clone());
-        let (session, end) = self.run(id, guest, place, watch.clone(), progress).await;
+        let (session, end) = self.run(id, guest, place, to, watch.clone(), progress).await;
         if !session.receiving.had_offers() {
             tracing::info!("{ip} offered nothing: {end}");
             let _ = self.passages.send(Passage::Nothing);
@@ -71,7 +73,31 @@ impl Reception {
         if lost {
             self.keep_place(id, &session);
         }
-        let _ = self.passages.send(if lost { Passage::Lost } else { Passage::Over });
+        // Whoever only looks leaves `once` to whoever sends.
+        let passage = match (dry_run, lost) {
+            (true, _) => Passage::Nothing,
+            (false, true) => Passage::Lost,
+            (false, false) => Passage::Over,
+        };
+        let _ = self.passages.send(passage);
+    }
+
+    /// Opens what this session receives into. Where that cannot be used, the guest hears why, and goes.
+    async fn open_target(&self, guest: &mut Guest, ip: IpAddr) -> Option<Arc<Destination>> {
+        let target = self.manner().to;
+        // TLS has shown that the key is its own, also where everybody is let in.
+        let owner = Owner::of_key(&guest.peer.0);
+        // A disk may take its time.
+        let opened = aside(move || target.open(owner)).await;
+        let error = match opened {
+            Ok(Ok(to)) => return Some(Arc::new(to)),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => format!("it cannot start a thread: {error}"),
+        };
+        guest.writer.put(&ReceiverMessage::Misplaced { text: error.as_str().into() });
+        let _ = timeout(GOODBYE_TIMEOUT, guest.writer.close()).await;
+        self.refused(ip, &Refusal::Here(error));
+        None
     }
 
     /// Runs a session until the last of it is gone.
@@ -80,6 +106,7 @@ impl Reception {
         id: SessionId,
         mut guest: Guest,
         place: Arc<Place>,
+        to: Arc<Destination>,
         observer: Arc<dyn Observer>,
         progress: Arc<Progress>,
     ) -> (Arc<Session>, End) {
@@ -87,8 +114,6 @@ impl Reception {
         let Wishes { dry_run, delta, measure } = guest.wishes;
         let manner = self.manner();
         let terms = Terms { dry_run, measure, delta: delta && manner.delta, diligence: manner.diligence };
-        // TLS has shown that the key is its own, also where everybody is let in.
-        let to = Arc::new(manner.to.owned_by(Owner::of_key(&guest.peer.0)));
         let receiving = Arc::new(Receiving::new(to, terms, outbox, observer, progress));
         let session = Arc::new(Session::new(receiving, id, &mut guest, place));
         session.receiving.progress.follow(&session);

@@ -53,6 +53,12 @@ pub enum End {
     /// This machine cannot go on: no thread or socket is to be had.
     #[error("this machine is out of resources: {0}")]
     Exhausted(String),
+    /// The receiver's folder is not what its path leads to any more, or cannot be used: known at both ends.
+    #[error("{0}")]
+    Misplaced(Text),
+    /// The receiver's user took the sender from those who may send.
+    #[error("this machine may not send there any more: it was removed with `lanx trust remove`")]
+    Revoked,
     /// We were asked to stop.
     #[error("interrupted")]
     Stopped,

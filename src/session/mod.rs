@@ -7,6 +7,7 @@
 
 pub mod bottleneck;
 pub mod cpu_speed;
+pub mod destination;
 pub mod ending;
 pub mod frames;
 pub mod outbox;

@@ -126,6 +126,8 @@ impl Probing {
             ReceiverMessage::HungUp { connection, .. } if connection >= self.share().into() => Ok(()),
             ReceiverMessage::HungUp { .. } => Err(End::Lost("a data connection ended".into())),
             ReceiverMessage::Leave { text } => Err(End::PeerLeft(text)),
+            ReceiverMessage::Misplaced { text } => Err(End::Misplaced(text)),
+            ReceiverMessage::Revoked => Err(End::Revoked),
             ReceiverMessage::Away => Err(End::Away),
             ReceiverMessage::Bye if state.finished => Err(End::Complete),
             _ => {

@@ -15,7 +15,7 @@ fn direct_source(dir: &Path) -> Option<(OpenSource, Vec<u8>)> {
     let path = dir.join("file");
     let bytes: Vec<u8> = (0..SIZE).map(|at| (at % 251) as u8).collect();
     std::fs::write(&path, &bytes).unwrap();
-    let source = Source::new(&path, &path.metadata().unwrap()).unwrap().directly(Some(Direct::new()));
+    let source = Source::new(&path, &rustix::fs::stat(&path).unwrap()).unwrap().directly(Some(Direct::new()));
     let open = source.open().unwrap();
     if open.direct.is_none() {
         skipped("the temporary folder refuses direct I/O");

@@ -44,7 +44,11 @@ impl std::fmt::Display for Change {
 pub enum SourceError {
     #[error("{}: cannot {doing} it: {}", Escaped::path(path), io_text(source))]
     Io { path: PathBuf, doing: &'static str, source: io::Error },
-    #[error("{}: is {what}; only files can be sent, and folders with what is in them", Escaped::path(path))]
+    #[error(
+        "{}: is {what}; only files can be sent, and folders with what is in them. What a command writes goes by way of standard \
+         input: COMMAND | lanx send - HOST --name NAME",
+        Escaped::path(path)
+    )]
     NotRegular { path: PathBuf, what: &'static str },
     #[error(
         "{}: has {size} bytes, and lanx sends files of up to {FILE_BYTES_MAX}; split it",

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use super::file::Source;
 use super::item::{Item, What, Within};
 use super::stream::{STANDARD_INPUT, Start, Stream};
-use super::walk::{Options, Root, Trouble, Walk};
+use super::walk::{IsDestination, Options, Root, Trouble, Walk};
 use crate::content::chunk::Layout;
 use crate::name::RelativePath;
 use crate::wire::message::Metadata;
@@ -106,6 +106,13 @@ impl Feed {
             }
             Err(error) => Next::Trouble(Trouble::Failed(error)),
         })
+    }
+
+    /// From now on leaves out the folder that the receiver puts files into, where it is one of those that are walked through.
+    pub fn leave_out(&mut self, is_destination: IsDestination) {
+        if let Some(walk) = &mut self.walk {
+            walk.leave_out(is_destination);
+        }
     }
 
     /// How many chunks all of it has; `None` where only the walk could tell.

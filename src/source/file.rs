@@ -1,15 +1,16 @@
 //! A file to send: its bytes, and whether it stays as it was.
 
-use std::fs::{File, Metadata as FileMetadata, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{OFlags, SeekFrom};
+use rustix::fs::{Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
+use super::beneath::Beneath;
 use super::error::{Change, SourceError};
 use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::tree::{Hash, Tree, chunk_value};
@@ -25,6 +26,8 @@ pub struct Source {
     /// All of it, where it was read before it was offered: at most one chunk.
     held: Option<Arc<[u8]>>,
     direct: Option<Arc<Direct>>,
+    /// The folder that the user named, and where the file is in it; none where the user named the file itself.
+    beneath: Option<(Arc<Beneath>, PathBuf)>,
 }
 
 /// What tells whether a file is still the same.
@@ -42,15 +45,16 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    fn of(metadata: &FileMetadata) -> Stamp {
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, clippy::cast_sign_loss)] // The widths differ by system.
+    fn of(stat: &Stat) -> Stamp {
         Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            mtime_seconds: metadata.mtime(),
-            mtime_nanos: metadata.mtime_nsec(),
-            ctime_seconds: metadata.ctime(),
-            ctime_nanos: metadata.ctime_nsec(),
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            size: stat.st_size as u64,
+            mtime_seconds: stat.st_mtime as i64,
+            mtime_nanos: stat.st_mtime_nsec as i64,
+            ctime_seconds: stat.st_ctime as i64,
+            ctime_nanos: stat.st_ctime_nsec as i64,
         }
     }
 
@@ -76,17 +80,23 @@ impl Stamp {
 }
 
 impl Source {
-    /// The regular file at `path`, which has this `metadata`.
+    /// The regular file at `path`, which is as `stat` says.
     ///
     /// # Errors
     /// [`SourceError::TooLarge`].
-    pub fn new(path: &Path, metadata: &FileMetadata) -> Result<Source, SourceError> {
-        if metadata.size() > FILE_BYTES_MAX {
-            return Err(SourceError::TooLarge { path: path.into(), size: metadata.size() });
+    pub fn new(path: &Path, stat: &Stat) -> Result<Source, SourceError> {
+        let stamp = Stamp::of(stat);
+        if stamp.size > FILE_BYTES_MAX {
+            return Err(SourceError::TooLarge { path: path.into(), size: stamp.size });
         }
         // st_blocks counts 512 bytes on every Unix lanx runs on.
-        let sparse = metadata.blocks().saturating_mul(512) < metadata.size();
-        Ok(Source { path: path.into(), stamp: Stamp::of(metadata), sparse, held: None, direct: None })
+        let sparse = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) < stamp.size;
+        Ok(Source { path: path.into(), stamp, sparse, held: None, direct: None, beneath: None })
+    }
+
+    /// The same, which is opened beneath a folder and nowhere else.
+    pub(super) fn beneath(self, tree: Arc<Beneath>, below: &Path) -> Source {
+        Source { beneath: Some((tree, below.into())), ..self }
     }
 
     /// The same, whose chunks are read past the page cache where there is such a `wish`.
@@ -97,7 +107,7 @@ impl Source {
     /// A file of at most one chunk that is not on a disk, called `what`.
     pub(super) fn of_bytes(what: &str, bytes: Arc<[u8]>) -> Source {
         let stamp = Stamp { size: bytes.len() as u64, ..Stamp::default() };
-        Source { path: what.into(), stamp, sparse: false, held: Some(bytes), direct: None }
+        Source { path: what.into(), stamp, sparse: false, held: Some(bytes), direct: None, beneath: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -125,7 +135,7 @@ impl Source {
         let mut open = self.open_unchecked()?;
         open.check_unchanged()?;
         if let Some(direct) = &self.direct {
-            let second = |flag| self.open_with(flag).map(OwnedFd::from).map_err(|e| errno_of(&e));
+            let second = |flag| self.open_with(flag);
             open.direct = direct.open(&open.file, &self.path, second);
         }
         Ok(open)
@@ -133,15 +143,25 @@ impl Source {
 
     fn open_unchecked(&self) -> Result<OpenSource, SourceError> {
         let io = |source| SourceError::Io { path: self.path.clone(), doing: "open", source };
-        let file = self.open_with(OFlags::empty()).map_err(io)?;
+        let file = match self.open_with(OFlags::empty()) {
+            Ok(file) => File::from(file),
+            // A link, or something else, took the place of the file or of a folder on the way.
+            Err(Errno::LOOP | Errno::XDEV) if self.beneath.is_some() => {
+                return Err(SourceError::Changed { path: self.path.clone(), change: Change::Replaced });
+            }
+            Err(errno) => return Err(io(errno.into())),
+        };
         let path = self.path.clone();
         Ok(OpenSource { path, file, direct: None, stamp: self.stamp, sparse: self.sparse })
     }
 
-    fn open_with(&self, flags: OFlags) -> io::Result<File> {
+    fn open_with(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
+        if let Some((tree, below)) = &self.beneath {
+            return tree.open_file(below, flags);
+        }
         // Not blocking: a FIFO that took the file's place would otherwise hold us for ever.
-        let flags = (OFlags::NONBLOCK | flags).bits() as i32;
-        OpenOptions::new().read(true).custom_flags(flags).open(&self.path)
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | flags;
+        rustix::io::retry_on_intr(|| rustix::fs::open(&self.path, flags, Mode::empty()))
     }
 
     /// Fills `buf` with all of a file of one chunk, and leaves nothing open.
@@ -215,8 +235,12 @@ impl OpenSource {
 
     /// The same, and tells what the file is now: at most its change time differs.
     fn look(&self) -> Result<Stamp, SourceError> {
-        let io = |source| SourceError::Io { path: self.path.clone(), doing: "look at", source };
-        let now = Stamp::of(&self.file.metadata().map_err(io)?);
+        let io = |errno: Errno| SourceError::Io {
+            path: self.path.clone(),
+            doing: "look at",
+            source: errno.into(),
+        };
+        let now = Stamp::of(&rustix::fs::fstat(&self.file).map_err(io)?);
         self.stamp.change_to(&now).map_or(Ok(now), |change| Err(self.changed(change)))
     }
 
@@ -287,10 +311,6 @@ impl OpenSource {
             Err(_) => false,
         }
     }
-}
-
-fn errno_of(error: &io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 #[cfg(test)]

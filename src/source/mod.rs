@@ -6,6 +6,7 @@
 //! - [`Stream`] is what can be read only once, as the standard input.
 //! - [`SharedReader`] lets several receivers have what was read once.
 
+mod beneath;
 mod error;
 mod excludes;
 mod feed;
@@ -25,4 +26,4 @@ pub use file::{OpenSource, Source};
 pub use item::{Item, What};
 pub use shared::{Content, SharedReader, share};
 pub use stream::{Reached, STANDARD_INPUT, Stream};
-pub use walk::{Options, Root, Trouble, name_of};
+pub use walk::{IsDestination, Options, Root, Trouble, name_of};

@@ -64,7 +64,7 @@ impl Made {
 }
 
 fn source(path: &Path) -> Source {
-    Source::new(path, &path.metadata().unwrap()).unwrap()
+    Source::new(path, &rustix::fs::stat(path).unwrap()).unwrap()
 }
 
 fn readers(n: usize) -> Vec<SharedReader> {

@@ -2,25 +2,25 @@
 //! way from the top down to where the walk is.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
-use std::fs::{FileType, Metadata as FileMetadata};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::vec;
 
 use crossbeam_channel::Sender;
-use rustix::fs::{getxattr, lgetxattr, listxattr, llistxattr};
+use rustix::fs::{Dir, FileType, Stat, lgetxattr, llistxattr};
 use rustix::io::Errno;
-use walkdir::{DirEntry, IntoIter, WalkDir};
 
+use super::beneath::Beneath;
 use super::error::SourceError;
 use super::excludes::Excludes;
 use super::file::Source;
 use super::item::{FirstName, Folder, Item, What, Within};
 use crate::limits::{ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, NAME_BYTES_MAX};
-use crate::name::{Escaped, Name, RelativePath};
+use crate::name::{Escaped, Name, RelativePath, looks_like_part};
 use crate::os::direct::Direct;
 use crate::wire::message::{Archive, Attribute, Metadata};
 
@@ -42,7 +42,7 @@ pub struct Root {
     path: PathBuf,
     /// The name it gets at the receiver; `None` where only what is in it is sent.
     pub name: Option<Name>,
-    metadata: FileMetadata,
+    stat: Stat,
 }
 
 impl Root {
@@ -52,18 +52,21 @@ impl Root {
     /// # Errors
     /// [`SourceError`] for what is missing, may not be read, or has a name that cannot be sent.
     pub fn inspect(path: &Path) -> Result<Root, SourceError> {
-        let io = |doing| move |source| SourceError::Io { path: path.into(), doing, source };
-        let metadata = std::fs::metadata(path).map_err(io("look at"))?;
-        let is_folder = metadata.is_dir();
-        if !is_folder && !metadata.is_file() {
-            return Err(SourceError::NotRegular { path: path.into(), what: special(metadata.file_type()) });
+        let io = |doing| move |errno| io_error(path, doing, errno);
+        let stat = rustix::fs::stat(path).map_err(io("look at"))?;
+        if !matches!(kind_of(&stat), FileType::Directory | FileType::RegularFile) {
+            return Err(SourceError::NotRegular { path: path.into(), what: special(kind_of(&stat)) });
         }
-        rustix::fs::access(path, rustix::fs::Access::READ_OK).map_err(|errno| io("read")(errno.into()))?;
+        // The working folder of a script may have been deleted under it.
+        if kind_of(&stat) == FileType::Directory && stat.st_nlink == 0 {
+            return Err(io("look at")(Errno::NOENT));
+        }
+        rustix::fs::access(path, rustix::fs::Access::READ_OK).map_err(io("read"))?;
         let name = match name_of(path) {
             Some(name) => Some(Name::from_local(&name).map_err(|reason| bad_name(path, reason))?),
             None => None,
         };
-        Ok(Root { path: path.into(), name, metadata })
+        Ok(Root { path: path.into(), name, stat })
     }
 
     pub fn path(&self) -> &Path {
@@ -71,24 +74,30 @@ impl Root {
     }
 
     pub fn is_folder(&self) -> bool {
-        self.metadata.is_dir()
+        kind_of(&self.stat) == FileType::Directory
     }
 
     /// Bytes in the file; 0 for what is none.
     pub fn size(&self) -> u64 {
-        if self.metadata.is_file() { self.metadata.size() } else { 0 }
+        if self.is_folder() { 0 } else { u64::try_from(self.stat.st_size).unwrap_or(0) }
     }
+}
+
+fn kind_of(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
 }
 
 /// What it is that is neither file nor folder nor link.
 fn special(kind: FileType) -> &'static str {
-    if kind.is_fifo() {
-        "a pipe"
-    } else if kind.is_socket() {
-        "a socket"
-    } else {
-        "a device"
+    match kind {
+        FileType::Fifo => "a pipe",
+        FileType::Socket => "a socket",
+        _ => "a device",
     }
+}
+
+fn io_error(path: &Path, doing: &'static str, errno: Errno) -> SourceError {
+    SourceError::Io { path: path.into(), doing, source: io::Error::from(errno) }
 }
 
 fn bad_name(path: &Path, reason: crate::name::BadName) -> SourceError {
@@ -109,10 +118,14 @@ pub enum Trouble {
     Failed(SourceError),
     /// A pipe, a socket or a device.
     #[error(
-        "{}: skipped, as it is {what}; only files can be sent, and folders with what is in them",
+        "{}: skipped, as it is {what}; only files can be sent, and folders with what is in them. What a command writes goes \
+         by way of standard input: COMMAND | lanx send - HOST --name NAME",
         Escaped::path(path)
     )]
     Skipped { path: PathBuf, what: &'static str },
+    /// Nothing that anybody would want sent.
+    #[error("{}: left out, as {why}", Escaped::path(path))]
+    LeftOut { path: PathBuf, why: &'static str },
 }
 
 impl Trouble {
@@ -120,10 +133,13 @@ impl Trouble {
     pub fn path(&self) -> &Path {
         match self {
             Trouble::Failed(error) => error.path(),
-            Trouble::Skipped { path, .. } => path,
+            Trouble::Skipped { path, .. } | Trouble::LeftOut { path, .. } => path,
         }
     }
 }
+
+/// Finds out whether a folder, by device and inode, is the one that the receiver puts files into.
+pub type IsDestination = Arc<dyn Fn(u64, u64) -> bool + Send + Sync>;
 
 /// A walk in progress.
 pub(super) struct Walk {
@@ -133,146 +149,265 @@ pub(super) struct Walk {
     current: Option<Current>,
     /// Files with several names, by device and inode, and how many of their names have not been met.
     names: HashMap<(u64, u64), (Arc<FirstName>, u64)>,
+    is_destination: Option<IsDestination>,
 }
 
 /// The folder that the user named and the walk is in.
 struct Current {
-    root: PathBuf,
-    entries: IntoIter,
-    /// The folders from the top down to where the walk is, with their paths at the receiver.
-    way: Vec<(Within, Option<RelativePath>)>,
+    path: PathBuf,
+    tree: Arc<Beneath>,
+    /// The folders from the top down to where the walk is.
+    way: Vec<Level>,
+}
+
+/// A folder on the way.
+struct Level {
+    /// Its path beneath the one that the user named.
+    below: PathBuf,
+    within: Within,
+    /// Its path at the receiver.
+    to: Option<RelativePath>,
+    device: u64,
+    inode: u64,
+    entries: Entries,
+}
+
+/// What is still to come of a folder.
+enum Entries {
+    /// As the system hands it out.
+    Open(Dir),
+    /// Read ahead, so that the folder need not stay open.
+    Names(vec::IntoIter<OsString>),
+}
+
+/// Folders on the way that are open at once. Above them names are read ahead.
+const OPEN_FOLDERS_MAX: usize = 16;
+
+/// Something met on the way.
+struct Met {
+    path: PathBuf,
+    below: PathBuf,
+    to: RelativePath,
+    within: Within,
+    looked: Looked,
+}
+
+/// What is seen of an entry in its folder.
+struct Looked {
+    stat: Stat,
+    attributes: Result<Option<Vec<Attribute>>, SourceError>,
+    /// Where a symbolic link leads.
+    target: Option<Result<CString, Errno>>,
 }
 
 impl Walk {
     /// `ready` is where folders and links go once what they wait for is done.
     pub fn new(roots: Vec<Root>, options: Options, ready: Sender<Item>) -> Walk {
-        Walk { roots: roots.into_iter(), options, ready, current: None, names: HashMap::new() }
+        let roots = roots.into_iter();
+        Walk { roots, options, ready, current: None, names: HashMap::new(), is_destination: None }
+    }
+
+    /// From now on leaves out the folder that the receiver puts files into.
+    pub fn leave_out(&mut self, is_destination: IsDestination) {
+        self.is_destination = Some(is_destination);
     }
 
     /// The next thing to offer at once; `None` at the end of the walk.
     pub fn next(&mut self) -> Option<Result<Item, Trouble>> {
         loop {
-            if self.current.is_none() {
+            let Some(current) = &mut self.current else {
                 let root = self.roots.next()?;
                 if let Some(step) = self.enter(root) {
                     return Some(step);
                 }
                 continue;
-            }
-            let Some(current) = &mut self.current else { continue };
-            let Some(entry) = current.entries.next() else {
-                // Leaves what it is in, the innermost first.
-                while current.way.pop().is_some() {}
+            };
+            let Some(level) = current.way.last_mut() else {
                 self.current = None;
                 continue;
             };
-            match entry {
-                Ok(entry) => {
-                    while current.way.len() > entry.depth() {
-                        current.way.pop();
-                    }
-                    if let Some(step) = self.meet(&entry) {
-                        return Some(step);
-                    }
+            let step = match level.entries.next() {
+                None => {
+                    current.way.pop();
+                    continue;
                 }
-                Err(error) => return Some(Err(Trouble::Failed(walk_error(&error)))),
+                Some(Ok(name)) => self.meet(name),
+                Some(Err(errno)) => {
+                    let path = current.path.join(&level.below);
+                    current.way.pop();
+                    Some(Err(Trouble::Failed(io_error(&path, "read", errno))))
+                }
+            };
+            if step.is_some() {
+                return step;
             }
         }
     }
 
     fn enter(&mut self, root: Root) -> Option<Result<Item, Trouble>> {
-        let Root { path, name, metadata } = root;
-        if !metadata.is_dir() {
+        let Root { path, name, stat } = root;
+        if kind_of(&stat) != FileType::Directory {
             let name = name?;
             if self.options.excludes.has(Path::new(name.as_os_str()), false) {
                 return None;
             }
-            let step = self.leaf(&path, name.into(), &metadata, Within::default());
+            // It may be a link: the user's own word.
+            let step = match self.options.archive.then(|| attributes_of(&path)).transpose() {
+                Ok(attributes) => {
+                    self.file(name.into(), Source::new(&path, &stat), &stat, attributes, Within::default())
+                }
+                Err(error) => Some(Err(Trouble::Failed(error))),
+            };
             return step.map(|step| step.map(Item::named));
         }
-        let entries = WalkDir::new(&path).follow_links(self.options.follow).min_depth(1).into_iter();
-        let to = name.map(RelativePath::from);
-        let metadata = match describe(&path, &metadata, self.options.archive) {
+        if self.is_destination(&stat) {
+            return Some(Err(destination(path)));
+        }
+        let tree = match Beneath::open_root(&path, self.options.follow) {
+            Ok(tree) => Arc::new(tree),
+            Err(errno) => return Some(Err(Trouble::Failed(io_error(&path, "read", errno)))),
+        };
+        let attributes = self.options.archive.then(|| attributes_of(&path)).transpose();
+        let metadata = match attributes.map(|attributes| describe(&stat, attributes)) {
             Ok(metadata) => metadata,
             Err(error) => return Some(Err(Trouble::Failed(error))),
         };
+        let to = name.map(RelativePath::from);
         let folder = Folder::new(to.clone(), metadata, Within::default(), true);
-        let way = vec![(folder.open(self.ready.clone()), to)];
-        self.current = Some(Current { root: path, entries, way });
-        None
+        let within = folder.open(self.ready.clone());
+        self.current = Some(Current { path, tree, way: Vec::new() });
+        self.descend(PathBuf::new(), &stat, within, to)
+    }
+
+    /// Goes into a folder on the way.
+    fn descend(
+        &mut self,
+        below: PathBuf,
+        stat: &Stat,
+        within: Within,
+        to: Option<RelativePath>,
+    ) -> Option<Result<Item, Trouble>> {
+        let current = self.current.as_mut()?;
+        let path = current.path.join(&below);
+        let failed = |errno| Some(Err(Trouble::Failed(io_error(&path, "read", errno))));
+        let (device, inode) = identity(stat);
+        // Those far above would take a descriptor each.
+        if let Some(above) = current.way.len().checked_sub(OPEN_FOLDERS_MAX)
+            && let Some(level) = current.way.get_mut(above)
+            && let Err(errno) = level.entries.read_ahead()
+        {
+            return failed(errno);
+        }
+        let opened = current.tree.open_folder(&below).and_then(|fd| {
+            let now = rustix::fs::fstat(&fd)?;
+            // Another folder in its place is one that was never met.
+            if identity(&now) == (device, inode) { Dir::new(fd) } else { Err(Errno::NOENT) }
+        });
+        match opened {
+            Ok(dir) => {
+                current.way.push(Level { below, within, to, device, inode, entries: Entries::Open(dir) });
+                None
+            }
+            Err(errno) => failed(errno),
+        }
     }
 
     /// Takes in an entry of the folder at the end of the way.
-    fn meet(&mut self, entry: &DirEntry) -> Option<Result<Item, Trouble>> {
-        let path = entry.path();
-        let is_folder = entry.file_type().is_dir();
-        let current = self.current.as_mut()?;
-        if self.options.excludes.has_below(&current.root, path, is_folder) {
-            if is_folder {
-                current.entries.skip_current_dir();
+    fn meet(&mut self, name: OsString) -> Option<Result<Item, Trouble>> {
+        let current = self.current.as_ref()?;
+        let level = current.way.last()?;
+        let below = level.below.join(&name);
+        let path = current.path.join(&below);
+        let Options { follow, archive, .. } = self.options;
+        let looked = level.folder(&current.tree, |folder| {
+            let stat = current.tree.stat(folder, name.as_bytes())?;
+            let attributes = archive.then(|| attributes_in(folder, &name, &path, follow)).transpose();
+            let is_link = kind_of(&stat) == FileType::Symlink;
+            let target = is_link.then(|| rustix::fs::readlinkat(folder, &name, Vec::new()));
+            Ok(Looked { stat, attributes, target })
+        });
+        let looked = match looked {
+            Ok(looked) => looked,
+            Err(errno) => {
+                let excluded = self.options.excludes.has_below(&current.path, &path, false);
+                return (!excluded).then(|| Err(Trouble::Failed(io_error(&path, "read", errno))));
             }
+        };
+        let is_folder = kind_of(&looked.stat) == FileType::Directory;
+        if self.options.excludes.has_below(&current.path, &path, is_folder) {
             return None;
         }
-        let (within, folder) = current.way.last().map(|(within, folder)| (within.join(), folder.as_ref()))?;
-        let to = match place(folder, entry) {
-            Ok(to) => to,
-            Err(error) => {
-                if is_folder {
-                    current.entries.skip_current_dir();
-                }
-                return Some(Err(Trouble::Failed(error)));
-            }
-        };
-        let metadata = match entry.metadata() {
-            Ok(metadata) => metadata,
-            Err(error) => {
-                // What is in it would be taken for what is beside it.
-                if is_folder {
-                    current.entries.skip_current_dir();
-                }
-                return Some(Err(Trouble::Failed(walk_error(&error))));
-            }
-        };
-        if !is_folder {
-            return self.leaf(path, to, &metadata, within);
+        if looks_like_part(name.as_bytes()) {
+            let why = "it is an unfinished file of lanx";
+            return Some(Err(Trouble::LeftOut { path, why }));
         }
-        match describe(path, &metadata, self.options.archive) {
-            Ok(metadata) => {
-                let folder = Folder::new(Some(to.clone()), metadata, within, false);
-                current.way.push((folder.open(self.ready.clone()), Some(to)));
-                None
+        if is_folder && self.is_destination(&looked.stat) {
+            return Some(Err(destination(path)));
+        }
+        match place(level.to.as_ref(), &name) {
+            Ok(to) => {
+                let (within, tree) = (level.within.join(), current.tree.clone());
+                self.take_in(Met { path, below, to, within, looked }, tree)
             }
-            Err(error) => {
-                current.entries.skip_current_dir();
-                Some(Err(Trouble::Failed(error)))
-            }
+            Err(reason) => Some(Err(Trouble::Failed(bad_name(&path, reason)))),
         }
     }
 
-    /// What is no folder.
-    fn leaf(
+    fn take_in(&mut self, met: Met, tree: Arc<Beneath>) -> Option<Result<Item, Trouble>> {
+        let Met { path, below, to, within, looked: Looked { stat, attributes, target } } = met;
+        let attributes = match attributes {
+            Ok(attributes) => attributes,
+            Err(error) => return Some(Err(Trouble::Failed(error))),
+        };
+        match (kind_of(&stat), target) {
+            (FileType::Directory, _) => {
+                if self.leads_back(&stat) {
+                    return Some(Err(Trouble::Failed(SourceError::Loop { path })));
+                }
+                let folder = Folder::new(Some(to.clone()), describe(&stat, attributes), within, false);
+                let within = folder.open(self.ready.clone());
+                self.descend(below, &stat, within, Some(to))
+            }
+            (FileType::RegularFile, _) => {
+                let source = Source::new(&path, &stat).map(|source| source.beneath(tree, &below));
+                self.file(to, source, &stat, attributes, within)
+            }
+            (_, Some(Ok(target))) => {
+                let what = What::Symlink { target: target.into_bytes() };
+                self.name(to, what, describe(&stat, attributes), &stat, within).map(Ok)
+            }
+            (_, Some(Err(errno))) => Some(Err(Trouble::Failed(io_error(&path, "read", errno)))),
+            (kind, None) => Some(Err(Trouble::Skipped { path, what: special(kind) })),
+        }
+    }
+
+    /// A regular file.
+    fn file(
         &mut self,
-        path: &Path,
         to: RelativePath,
-        metadata: &FileMetadata,
+        source: Result<Source, SourceError>,
+        stat: &Stat,
+        attributes: Option<Vec<Attribute>>,
         within: Within,
     ) -> Option<Result<Item, Trouble>> {
-        let kind = metadata.file_type();
-        let what = if kind.is_file() {
-            let source = Source::new(path, metadata);
-            source.map(|source| What::File(source.directly(self.options.direct.clone())))
-        } else if kind.is_symlink() {
-            let io = |source| SourceError::Io { path: path.into(), doing: "read", source };
-            let target = std::fs::read_link(path).map_err(io);
-            target.map(|target| What::Symlink { target: target.as_os_str().as_bytes().to_vec() })
-        } else {
-            return Some(Err(Trouble::Skipped { path: path.into(), what: special(kind) }));
-        };
-        let described = what.and_then(|what| Ok((what, describe(path, metadata, self.options.archive)?)));
-        match described {
-            Ok((what, described)) => self.name(to, what, described, metadata, within).map(Ok),
+        match source {
+            Ok(source) => {
+                let what = What::File(source.directly(self.options.direct.clone()));
+                self.name(to, what, describe(stat, attributes), stat, within).map(Ok)
+            }
             Err(error) => Some(Err(Trouble::Failed(error))),
         }
+    }
+
+    /// Whether a link that was followed leads to a folder on the way.
+    fn leads_back(&self, stat: &Stat) -> bool {
+        let on_the_way = |level: &Level| (level.device, level.inode) == identity(stat);
+        self.options.follow && self.current.as_ref().is_some_and(|current| current.way.iter().any(on_the_way))
+    }
+
+    fn is_destination(&self, stat: &Stat) -> bool {
+        let (device, inode) = identity(stat);
+        self.is_destination.as_ref().is_some_and(|is_destination| is_destination(device, inode))
     }
 
     /// Makes an item of it, or a further name of one that was met before; that comes out of the feed later.
@@ -281,15 +416,16 @@ impl Walk {
         to: RelativePath,
         what: What,
         described: Metadata,
-        metadata: &FileMetadata,
+        stat: &Stat,
         within: Within,
     ) -> Option<Item> {
-        let several = self.options.archive && metadata.nlink() > 1 && metadata.is_file();
+        let names = links(stat);
+        let several = self.options.archive && names > 1 && kind_of(stat) == FileType::RegularFile;
         if !several {
             return Some(Item::new(Some(to), what, described, within));
         }
         let item = |what| Item::new(Some(to.clone()), what, described.clone(), within);
-        let inode = (metadata.dev(), metadata.ino());
+        let inode = identity(stat);
         if let Some((first, unmet)) = self.names.get_mut(&inode) {
             let first = first.clone();
             *unmet -= 1;
@@ -303,79 +439,135 @@ impl Walk {
             return None;
         }
         let first = FirstName::new(to.clone(), self.ready.clone());
-        self.names.insert(inode, (first.clone(), metadata.nlink() - 1));
+        self.names.insert(inode, (first.clone(), names - 1));
         Some(item(what).with_further_names(first))
     }
 }
 
+impl Level {
+    /// Does something in the folder, which may have to be opened for that.
+    fn folder<T>(
+        &self,
+        tree: &Beneath,
+        act: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        match &self.entries {
+            Entries::Open(dir) => act(dir.fd()?),
+            Entries::Names(_) => act(tree.open_folder(&self.below)?.as_fd()),
+        }
+    }
+}
+
+impl Entries {
+    /// The next name; an error is the last.
+    fn next(&mut self) -> Option<Result<OsString, Errno>> {
+        match self {
+            Entries::Names(names) => names.next().map(Ok),
+            Entries::Open(dir) => loop {
+                match dir.read()? {
+                    Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
+                    Ok(entry) => return Some(Ok(OsString::from_vec(entry.file_name().to_bytes().to_vec()))),
+                    Err(errno) => return Some(Err(errno)),
+                }
+            },
+        }
+    }
+
+    fn read_ahead(&mut self) -> Result<(), Errno> {
+        let mut names = Vec::new();
+        while let Some(name) = self.next() {
+            names.push(name?);
+        }
+        *self = Entries::Names(names.into_iter());
+        Ok(())
+    }
+}
+
+fn destination(path: PathBuf) -> Trouble {
+    Trouble::LeftOut { path, why: "the receiver puts files there, and it would be sent what it receives" }
+}
+
+/// Device and inode.
+#[allow(clippy::useless_conversion, clippy::unnecessary_cast, clippy::cast_sign_loss)] // The widths differ by system.
+fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+/// How many names it has.
+#[allow(clippy::useless_conversion)] // The width differs by system.
+fn links(stat: &Stat) -> u64 {
+    u64::from(stat.st_nlink)
+}
+
 /// Where an entry of the folder at `folder` goes.
-fn place(folder: Option<&RelativePath>, entry: &DirEntry) -> Result<RelativePath, SourceError> {
-    let name = entry.file_name();
-    let place = match folder {
+fn place(folder: Option<&RelativePath>, name: &OsStr) -> Result<RelativePath, crate::name::BadName> {
+    match folder {
         Some(folder) => folder.join(name),
         None => Name::from_local(name).map(RelativePath::from),
-    };
-    place.map_err(|reason| bad_name(entry.path(), reason))
+    }
 }
 
-fn describe(path: &Path, metadata: &FileMetadata, all: bool) -> Result<Metadata, SourceError> {
-    let archive = if all { Some(archive(path, metadata)?) } else { None };
+#[allow(clippy::useless_conversion, clippy::unnecessary_cast)] // The widths differ by system.
+fn describe(stat: &Stat, attributes: Option<Vec<Attribute>>) -> Metadata {
+    let archive =
+        attributes.map(|attributes| Arc::new(Archive { uid: stat.st_uid, gid: stat.st_gid, attributes }));
     // Below 10^9 by stat(2); a file system that says otherwise loses its fraction of a second.
-    let nanos = u32::try_from(metadata.mtime_nsec()).ok().filter(|n| *n < 1_000_000_000);
-    Ok(Metadata {
-        mode: metadata.mode() & 0o7777,
-        mtime_seconds: metadata.mtime(),
+    let nanos = u32::try_from(stat.st_mtime_nsec).ok().filter(|n| *n < 1_000_000_000);
+    Metadata {
+        mode: u32::from(stat.st_mode) & 0o7777,
+        mtime_seconds: stat.st_mtime as i64,
         mtime_nanos: nanos.unwrap_or(0),
         archive,
-    })
-}
-
-fn walk_error(error: &walkdir::Error) -> SourceError {
-    let path = error.path().unwrap_or(Path::new("")).to_path_buf();
-    if error.loop_ancestor().is_some() {
-        return SourceError::Loop { path };
     }
-    let source = error.io_error().map_or(std::io::ErrorKind::Other.into(), |e| match e.raw_os_error() {
-        Some(code) => std::io::Error::from_raw_os_error(code),
-        None => e.kind().into(),
-    });
-    SourceError::Io { path, doing: "read", source }
 }
 
-// What `--archive` takes along: owner and extended attributes.
+// What `--archive` takes along besides the owner: extended attributes.
 
-/// The owner and the attributes of what stands at `path` and has this `metadata`: of a symbolic link only where
-/// that says that it is one.
-///
+/// The attributes of what the user named, links followed.
+fn attributes_of(path: &Path) -> Result<Vec<Attribute>, SourceError> {
+    let real =
+        path.canonicalize().map_err(|source| SourceError::Io { path: path.into(), doing: "read", source })?;
+    attributes_at(&real, path)
+}
+
+/// The attributes of `name` in `folder`, a link being itself unless it is to be followed. The way there is the open folder
+/// and not its path, which may lead elsewhere by now.
+fn attributes_in(
+    folder: BorrowedFd<'_>,
+    name: &OsStr,
+    path: &Path,
+    follow: bool,
+) -> Result<Vec<Attribute>, SourceError> {
+    if follow {
+        return attributes_of(path);
+    }
+    let mut way = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+    way.push(name);
+    attributes_at(&way, path)
+}
+
 /// # Errors
 /// [`SourceError::Io`] for attributes that cannot be read, [`SourceError::TooManyAttributes`] for more than travel.
-pub(super) fn archive(path: &Path, metadata: &FileMetadata) -> Result<Arc<Archive>, SourceError> {
-    let io = |errno: Errno| SourceError::Io {
-        path: path.into(),
-        doing: "read the attributes of",
-        source: errno.into(),
-    };
-    let attributes = match read(path, metadata.is_symlink()) {
-        Ok(attributes) => attributes.ok_or_else(|| SourceError::TooManyAttributes { path: path.into() })?,
+fn attributes_at(way: &Path, path: &Path) -> Result<Vec<Attribute>, SourceError> {
+    match read(way) {
+        Ok(attributes) => attributes.ok_or_else(|| SourceError::TooManyAttributes { path: path.into() }),
         // A file system without attributes has none.
-        Err(errno) if errno == Errno::OPNOTSUPP || errno == Errno::NOTSUP => Vec::new(),
-        Err(errno) => return Err(io(errno)),
-    };
-    Ok(Arc::new(Archive { uid: metadata.uid(), gid: metadata.gid(), attributes }))
+        Err(errno) if errno == Errno::OPNOTSUPP || errno == Errno::NOTSUP => Ok(Vec::new()),
+        Err(errno) => Err(io_error(path, "read the attributes of", errno)),
+    }
 }
 
 /// `None` where they are more than may travel.
-fn read(path: &Path, is_link: bool) -> Result<Option<Vec<Attribute>>, Errno> {
+fn read(path: &Path) -> Result<Option<Vec<Attribute>>, Errno> {
     // The kernel's own bound on a list of names (XATTR_LIST_MAX of linux/limits.h) is 64 KiB.
     let mut names = vec![0; 64 * 1024];
-    let len = if is_link { llistxattr(path, &mut names) } else { listxattr(path, &mut names) }?;
+    let len = llistxattr(path, &mut names)?;
     names.truncate(len);
     let mut attributes = Vec::new();
     let mut bytes = 0;
     for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
         let mut value = vec![0; ATTRIBUTES_BYTES_MAX];
-        let got = if is_link { lgetxattr(path, name, &mut value) } else { getxattr(path, name, &mut value) };
-        let len = match got {
+        let len = match lgetxattr(path, name, &mut value) {
             Ok(len) => len,
             // Removed a moment ago.
             Err(Errno::NODATA) => continue,

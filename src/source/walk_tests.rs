@@ -41,6 +41,7 @@ fn all(mut feed: Feed) -> Vec<String> {
             Next::Trouble(trouble) => seen.push(match trouble {
                 Trouble::Failed(error) => error.to_string(),
                 Trouble::Skipped { path, what } => format!("{} is {what}", path.display()),
+                Trouble::LeftOut { path, why } => format!("{} left out: {why}", path.display()),
             }),
             Next::Later => panic!("nothing is under way"),
             Next::End => return seen,
@@ -190,6 +191,100 @@ fn what_is_neither_file_nor_folder_nor_link_is_skipped_by_name() {
 }
 
 #[test]
+fn a_folder_that_is_swapped_for_a_link_meanwhile_leads_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let (top, outside) = (dir.path().join("top"), dir.path().join("outside"));
+    for folder in [top.join("a"), top.join("spare"), outside.clone()] {
+        fs::create_dir_all(&folder).unwrap();
+    }
+    fs::write(top.join("a/ours"), "x").unwrap();
+    fs::write(outside.join("secret"), "x").unwrap();
+    symlink(&outside, dir.path().join("link")).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                let here = rustix::fs::CWD;
+                rustix::fs::renameat_with(here, top.join("a"), here, dir.path().join("link"), flags).unwrap();
+            }
+        });
+        let mut met = [0; 2];
+        while met.contains(&0) {
+            for path in all(feed(&[&top], options())) {
+                assert!(!path.contains("secret"), "{path}");
+                met[0] += usize::from(path.contains("ours"));
+                met[1] += usize::from(path.contains(" -> "));
+            }
+        }
+        for _ in 0..300 {
+            let seen = all(feed(&[&top], options()));
+            assert!(!seen.iter().any(|path| path.contains("secret")), "{seen:?}");
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_file_beneath_a_folder_that_became_a_link_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (top, outside) = (dir.path().join("top"), dir.path().join("outside"));
+    fs::create_dir_all(top.join("a")).unwrap();
+    fs::write(top.join("a/file"), "x").unwrap();
+    // The very same file, so that nothing but the way there tells.
+    fs::create_dir(&outside).unwrap();
+    fs::hard_link(top.join("a/file"), outside.join("file")).unwrap();
+    let mut feed = feed(&[&top], options());
+    let Next::Item(item) = feed.next() else { panic!("a file is the first") };
+    let What::File(source) = &item.what else { panic!("a file is the first") };
+    assert!(source.open().is_ok());
+    fs::rename(top.join("a"), top.join("b")).unwrap();
+    symlink(&outside, top.join("a")).unwrap();
+    let error = source.open().unwrap_err().to_string();
+    assert!(error.contains("another file took its place"), "{error}");
+}
+
+#[test]
+fn a_tree_of_a_thousand_levels_takes_few_descriptors() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep: std::path::PathBuf = dir.path().join("d/".repeat(1000));
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("file"), "x").unwrap();
+    fs::write(dir.path().join("d/d/beside"), "x").unwrap();
+    let before = fs::read_dir("/proc/self/fd").unwrap().count();
+    let mut feed = feed(&[&dir.path().join("d")], options());
+    let (mut items, mut most) = (0, 0);
+    loop {
+        most = most.max(fs::read_dir("/proc/self/fd").unwrap().count());
+        match feed.next() {
+            Next::Item(item) => item.done(item.path.as_ref()),
+            Next::End => break,
+            Next::Trouble(trouble) => panic!("{trouble}"),
+            Next::Later => panic!("nothing is under way"),
+        }
+        items += 1;
+    }
+    assert_eq!(items, 1002);
+    // Others are at work in this process as well.
+    assert!(most < before + 500, "{most} of {before}");
+}
+
+#[test]
+fn the_folder_that_the_receiver_writes_to_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("top");
+    fs::create_dir_all(top.join("in/top")).unwrap();
+    fs::write(top.join("in/file"), "x").unwrap();
+    fs::write(top.join("file"), "x").unwrap();
+    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(top.join("in")).unwrap());
+    let mut feed = feed(&[&top], options());
+    feed.leave_out(Arc::new(move |_, other| other == inode));
+    let seen = sorted(all(feed));
+    assert_eq!(seen[1..], ["top/", "top/file"].map(String::from));
+    assert!(seen[0].contains("top/in left out: the receiver puts files there"), "{seen:?}");
+}
+
+#[test]
 fn names_are_kept_byte_for_byte_and_part_files_are_not_sent() {
     let dir = tempfile::tempdir().unwrap();
     let top = dir.path().join("top");
@@ -197,9 +292,6 @@ fn names_are_kept_byte_for_byte_and_part_files_are_not_sent() {
     fs::write(top.join(OsStr::from_bytes(b"\xff\n-x")), "x").unwrap();
     fs::write(top.join(".a.lanx-part"), "x").unwrap();
     let seen = sorted(all(feed(&[&top], options())));
-    assert!(
-        seen[0].contains(".a.lanx-part: the file name \".a.lanx-part\" looks like one of lanx's own"),
-        "{seen:?}"
-    );
+    assert!(seen[0].contains(".a.lanx-part left out: it is an unfinished file of lanx"), "{seen:?}");
     assert_eq!(seen[1..], ["top/", "top/\\xff\\n-x"].map(String::from));
 }

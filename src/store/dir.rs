@@ -2,23 +2,27 @@
 //! to it and never through a symlink, so that nothing swapped meanwhile can lead anywhere else. How folders beneath
 //! the destination are found and made is in [`crate::store::folders`].
 
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawMode, Stat};
+use rustix::fs::{Access, AtFlags, Dev, FileType, Mode, OFlags, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::abilities::Abilities;
 use super::error::{FileKind, SinkError};
 use crate::limits::{DESCRIPTOR_LOOK, DESCRIPTOR_PATIENCE, DESCRIPTOR_PAUSE};
 
-/// A folder just made is for nobody else's eyes until it gets the mode that the sender's has.
-const FOLDER_MODE: RawMode = 0o700;
+/// A folder just made is for nobody else's eyes until it gets the mode that the sender's has. The sticky bit, which is of no
+/// use to one user alone, marks it as one that a transfer has begun: if that was killed, the next one finishes it.
+const FOLDER_MODE: RawMode = 0o1700;
 
 /// A directory handle and the path it is shown by.
 #[derive(Debug)]
@@ -43,6 +47,18 @@ pub(super) struct Place {
     pub(super) unnamed: AtomicU8,
     /// When a part file was last waited for in vain: others are then transferred here at the same time.
     pub(super) waited_in_vain: Mutex<Option<Instant>>,
+    /// When the first file of this session was made, by the clock of the file system, in seconds and nanoseconds. What has
+    /// changed since is never replaced: it may be what the session itself has published.
+    began: OnceLock<(i64, i64)>,
+    /// Marks of what the session has published, where the file system has no times of change that could tell (exFAT). In
+    /// small letters, as those that lack these are the ones that take two spellings for one name.
+    published: Mutex<HashSet<u64>>,
+    marks: RandomState,
+    pub(super) abilities: Abilities,
+    /// Whether access control lists are taken along.
+    pub(super) access_lists: AtomicBool,
+    /// Folders that were opened to us for a moment, and the mode that each had.
+    opened: Mutex<HashMap<Box<[u8]>, RawMode>>,
     scarcity: Scarcity,
 }
 
@@ -57,11 +73,56 @@ impl Dir {
             Err(errno) => return Err(not_opened(path, errno)),
             Ok(fd) => (fd, false),
         };
+        Self::root(fd, path).map(|dir| (dir, made))
+    }
+
+    /// The same, where nothing is to be made.
+    pub(super) fn open_existing_root(path: &Path) -> Result<Self, SinkError> {
+        let fd = open_directory(path).map_err(|errno| match errno {
+            Errno::NOENT => SinkError::Removed { path: path.into() },
+            errno => not_opened(path, errno),
+        })?;
+        Self::root(fd, path)
+    }
+
+    fn root(fd: OwnedFd, path: &Path) -> Result<Self, SinkError> {
         let beneath = probe_openat2(fd.as_fd());
         let place = Arc::new(Place { beneath, ..Place::default() });
         let dir = Self { fd, path: path.to_owned(), below: Box::default(), place };
+        if dir.is_removed() {
+            return Err(SinkError::Removed { path: path.into() });
+        }
         dir.check_writable()?;
-        Ok((dir, made))
+        Ok(dir)
+    }
+
+    /// Device and inode.
+    pub(super) fn identity(&self) -> Result<(Dev, u64), SinkError> {
+        let stat = rustix::fs::fstat(&self.fd);
+        let stat = stat.map_err(|errno| SinkError::system("look at", self.path.clone(), errno))?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
+    /// Whether something is mounted here: the kernel says so (Linux 5.8), or the folder above is on another device.
+    pub(super) fn is_mount_point(&self) -> Result<bool, SinkError> {
+        let failed = |errno| SinkError::system("look at", self.path.clone(), errno);
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{StatxAttributes, StatxFlags};
+            if let Ok(stat) = rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
+                && stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
+            {
+                return Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+            }
+        }
+        let above = rustix::fs::statat(&self.fd, "..", AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        let here = rustix::fs::fstat(&self.fd).map_err(failed)?;
+        Ok(above.st_dev != here.st_dev || above.st_ino == here.st_ino)
+    }
+
+    /// Has access control lists taken along from now on, or not.
+    pub(super) fn take_access_lists(&self, take: bool) {
+        self.place.access_lists.store(take, Ordering::Relaxed);
     }
 
     /// Whether it has been removed and lives on only for those that have it open.
@@ -135,9 +196,89 @@ impl Dir {
             return Err(Errno::NOSYS);
         }
         let fd = self.open(below, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
-        let whole =
-            if self.below.is_empty() { below.into() } else { [&self.below, &b"/"[..], below].concat() };
+        let whole = self.below_of(below);
         Ok(Dir { fd, path: self.path_of(below), below: whole.into(), place: Arc::clone(&self.place) })
+    }
+
+    /// Where `name` is beneath the destination.
+    fn below_of(&self, name: &[u8]) -> Vec<u8> {
+        if self.below.is_empty() { name.into() } else { [&self.below, &b"/"[..], name].concat() }
+    }
+
+    /// Gives a folder that was opened to us for a moment the mode that it had.
+    pub(super) fn close_again(&self) {
+        let mode = self.place.opened.lock().remove(&self.below);
+        if let Some(mode) = mode
+            && let Err(errno) = rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode))
+        {
+            let path = crate::name::Escaped::from(self.path.as_path());
+            tracing::warn!(%path, %errno, "could not give a folder its permissions back");
+        }
+    }
+
+    /// It has a mode of its own by now, so it is not closed again.
+    pub(super) fn leave_as_it_is(&self) {
+        self.place.opened.lock().remove(&self.below);
+    }
+
+    /// The folders that are still to be closed again.
+    pub(super) fn opened(&self) -> Vec<Box<[u8]>> {
+        self.place.opened.lock().keys().cloned().collect()
+    }
+
+    /// Whether it was made by a transfer that has not finished it.
+    pub(super) fn is_begun(stat: &Stat) -> bool {
+        Mode::from_raw_mode(stat.st_mode).bits() & 0o1777 == FOLDER_MODE
+            && stat.st_uid == rustix::process::geteuid().as_raw()
+    }
+
+    /// When this session began here, by the clock of the file system: when `made` changed last, which is the first file of
+    /// the session, if nothing was made before.
+    pub(super) fn began(&self, made: &Stat) -> (i64, i64) {
+        *self.place.began.get_or_init(|| changed(made))
+    }
+
+    /// The same, where `made` has yet to be looked at.
+    pub(super) fn note_began(&self, made: BorrowedFd<'_>) {
+        if self.place.began.get().is_none()
+            && let Ok(stat) = rustix::fs::fstat(made)
+        {
+            self.began(&stat);
+        }
+    }
+
+    /// `made`, which has its metadata by now, gets the name `name`.
+    pub(super) fn note_published(&self, name: &[u8], made: &Stat) {
+        if changed(made) < self.began(made) {
+            let mut published = self.place.published.lock();
+            if published.len() < PUBLISHED_MAX {
+                published.insert(self.mark(name));
+            }
+        }
+    }
+
+    fn mark(&self, name: &[u8]) -> u64 {
+        let path = String::from_utf8_lossy(&self.below_of(name)).to_lowercase();
+        self.place.marks.hash_one(path)
+    }
+
+    /// Whether what stands under `name` is older than this session, whose file `made` is.
+    ///
+    /// # Errors
+    /// [`SinkError::Newer`] where it is not, and what the system said.
+    pub(super) fn check_older(&self, name: &[u8], made: &Stat) -> Result<(), SinkError> {
+        let began = self.began(made);
+        match self.stat(name) {
+            Ok(Some(there))
+                if kind_of(&there) != FileKind::Directory
+                    && (changed(&there) >= began
+                        || self.place.published.lock().contains(&self.mark(name))) =>
+            {
+                Err(SinkError::Newer { path: self.path_of(name) })
+            }
+            Ok(_) => Ok(()),
+            Err(errno) => Err(SinkError::system("look at", self.path_of(name), errno)),
+        }
     }
 
     pub(super) fn make_folder(&self, name: &[u8]) -> Result<(), Errno> {
@@ -159,6 +300,7 @@ impl Dir {
         !self.below.is_empty()
             && rustix::fs::fstat(&self.fd).is_ok_and(|stat| {
                 stat.st_uid == rustix::process::geteuid().as_raw()
+                    && self.place.note_opened(&self.below, &stat)
                     && rustix::fs::fchmod(&self.fd, with_access(&stat)).is_ok()
             })
     }
@@ -173,6 +315,7 @@ impl Dir {
         rustix::fs::fstat(&folder).is_ok_and(|stat| {
             let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
             stat.st_uid == rustix::process::geteuid().as_raw()
+                && self.place.note_opened(&self.below_of(name), &stat)
                 && rustix::fs::chmod(path, with_access(&stat)).is_ok()
         })
     }
@@ -185,6 +328,7 @@ impl Dir {
             stat.is_some_and(|stat| {
                 kind_of(&stat) == FileKind::Directory
                     && stat.st_uid == rustix::process::geteuid().as_raw()
+                    && self.place.note_opened(&self.below_of(name), &stat)
                     && rustix::fs::chmodat(&self.fd, name, with_access(&stat), nofollow).is_ok()
             })
         })
@@ -330,6 +474,31 @@ mod unnamed {
     }
 
     pub use name_by_handle as name_by_proc;
+}
+
+impl Place {
+    /// Remembers what mode a folder has that is to be opened to us. Whether there is room for that: what cannot be closed
+    /// again is not opened.
+    fn note_opened(&self, below: &[u8], stat: &Stat) -> bool {
+        let mut opened = self.opened.lock();
+        let room = opened.len() < FOLDERS_OPENED_MAX || opened.contains_key(below);
+        if room {
+            opened.entry(below.into()).or_insert(Mode::from_raw_mode(stat.st_mode).bits());
+        }
+        room
+    }
+}
+
+/// Names that are remembered where a file system has no times of change: 1 MiB or so. Further ones are not protected there.
+const PUBLISHED_MAX: usize = 65_536;
+
+/// Folders that one session may have open to us at once.
+const FOLDERS_OPENED_MAX: usize = 4096;
+
+/// When something changed last, in seconds and nanoseconds.
+#[allow(clippy::useless_conversion, clippy::unnecessary_cast)] // The widths differ by system.
+fn changed(stat: &Stat) -> (i64, i64) {
+    (stat.st_ctime as i64, stat.st_ctime_nsec as i64)
 }
 
 /// The mode of a directory with all access for its owner.

@@ -65,6 +65,24 @@ pub enum SinkError {
         /// How many were tried.
         tried: u32,
     },
+    /// What has the name is not older than the session.
+    #[error("{} was put there while this transfer ran: by it, under a name that this file system takes for the same, or by somebody else. It is not replaced; rename one of the two, or send again", Escaped::from(.path.as_path()))]
+    Newer {
+        /// The final path.
+        path: PathBuf,
+    },
+    /// Nothing is mounted where something has to be.
+    #[error("nothing is mounted at {}; mount it, or receive without --mounted", Escaped::from(.path.as_path()))]
+    NotMounted {
+        /// The destination.
+        path: PathBuf,
+    },
+    /// The destination is not what its path leads to any more.
+    #[error("{} is another folder now (mounted or unmounted?); see what is there, then send again", Escaped::from(.path.as_path()))]
+    Elsewhere {
+        /// The destination.
+        path: PathBuf,
+    },
     /// The receiver's file system cannot store this name.
     #[error("the file system cannot store the name of {} ({cause}); rename the file on the sending side", Escaped::from(.path.as_path()))]
     NameUnstorable {
@@ -138,7 +156,7 @@ pub enum SinkError {
         what: FileKind,
     },
     /// A folder that is received into is there no more.
-    #[error("{} was removed while lanx was receiving into it; make it again, and start `lanx recv` anew", Escaped::from(.path.as_path()))]
+    #[error("{} was removed while lanx was receiving into it; make it again, then send again", Escaped::from(.path.as_path()))]
     Removed {
         /// The path of the folder.
         path: PathBuf,
@@ -219,6 +237,7 @@ impl SinkError {
             | Self::NoFreeName { .. }
             | Self::PartsBusy { .. }
             | Self::NameUnstorable { .. }
+            | Self::Newer { .. }
             | Self::OutOfRange { .. } => SinkErrorKind::Policy,
             Self::TooLarge { .. }
             | Self::NoSpace { .. }
@@ -231,6 +250,8 @@ impl SinkError {
             | Self::WrongLength { .. }
             | Self::UnexpectedEnd { .. }
             | Self::NoSafeRename { .. }
+            | Self::NotMounted { .. }
+            | Self::Elsewhere { .. }
             | Self::Io { .. } => SinkErrorKind::Storage,
         }
     }
@@ -264,6 +285,9 @@ impl SinkError {
             | Self::WrongLength { path, .. }
             | Self::UnexpectedEnd { path, .. }
             | Self::NoSafeRename { path }
+            | Self::Newer { path }
+            | Self::NotMounted { path }
+            | Self::Elsewhere { path }
             | Self::Io { path, .. } => path,
         }
     }

@@ -237,9 +237,26 @@ impl Folders {
         dir
     }
 
+    /// Gives the folders that were opened to us for a moment the modes that they had.
+    fn close_opened(&self) {
+        for below in self.root.opened() {
+            match self.find(&below, Manner::Look) {
+                Ok(Some(dir)) => dir.close_again(),
+                Ok(None) => {}
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn held_now(&self) -> usize {
         self.open.lock().len()
+    }
+}
+
+impl Drop for Folders {
+    fn drop(&mut self) {
+        self.close_opened();
     }
 }
 

@@ -8,8 +8,9 @@
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
-use rustix::fs::{Gid, Mode, RawMode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{Gid, Mode, RawMode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use super::dir::Dir;
@@ -56,15 +57,27 @@ pub(super) fn dress(
             Some(Err(errno)) => refused(Kind::Owner, "the owner", errno),
             None => {}
         }
-        attributes(file, archive, of, &refused);
+        let lists = dir.place().access_lists.load(Ordering::Relaxed);
+        attributes(file, archive, of, lists, &refused);
     }
     let mode = Mode::from_raw_mode(mode(metadata.mode, of, owned) as RawMode);
     if let Err(errno) = rustix::fs::fchmod(file, mode) {
         refused(Kind::Mode, "the permissions", errno);
     }
-    if let Err(errno) = rustix::fs::futimens(file, &times(metadata)) {
+    let set = rustix::fs::futimens(file, &times(metadata));
+    // Some file systems say that it went well and do nothing.
+    let took = set.and_then(|()| rustix::fs::fstat(file));
+    if let Err(errno) =
+        took.and_then(|stat| if is_near(&stat, metadata) { Ok(()) } else { Err(Errno::OPNOTSUPP) })
+    {
         refused(Kind::Time, "the time of the last change", errno);
     }
+}
+
+/// Whether it has the time of the sender's file, as exactly as FAT tells time: to 2 s.
+#[allow(clippy::useless_conversion)] // Its width differs by system.
+fn is_near(stat: &Stat, metadata: &Metadata) -> bool {
+    i64::from(stat.st_mtime).abs_diff(metadata.mtime_seconds) <= 2
 }
 
 /// Whether a file has all that already, as far as that is seen without a look at its attributes.
@@ -117,8 +130,10 @@ fn owner(archive: &Archive) -> Option<(Uid, Gid)> {
 }
 
 fn times(metadata: &Metadata) -> Timestamps {
+    // Both: over libfuse 2 a single one is lost.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_access: Timespec { tv_sec: now.as_secs().cast_signed(), tv_nsec: now.subsec_nanos().into() },
         last_modification: Timespec {
             tv_sec: metadata.mtime_seconds,
             // Below 10^9 (the message decoder saw to it), which fits a `long` of any width.
@@ -128,7 +143,13 @@ fn times(metadata: &Metadata) -> Timestamps {
 }
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]
-fn attributes(file: BorrowedFd<'_>, archive: &Archive, of: Of, refused: &dyn Fn(Kind, &str, Errno)) {
+fn attributes(
+    file: BorrowedFd<'_>,
+    archive: &Archive,
+    of: Of,
+    lists: bool,
+    refused: &dyn Fn(Kind, &str, Errno),
+) {
     use rustix::fs::XattrFlags;
     const ACCESS: &[u8] = b"system.posix_acl_access";
     const DEFAULT: &[u8] = b"system.posix_acl_default";
@@ -136,6 +157,7 @@ fn attributes(file: BorrowedFd<'_>, archive: &Archive, of: Of, refused: &dyn Fn(
         let name = &attribute.name[..];
         let kind = match name {
             DEFAULT if of == Of::File => continue,
+            ACCESS | DEFAULT if !lists => continue,
             ACCESS | DEFAULT => Kind::AccessControlList,
             // What else the kernel calls its own is no attribute but a view of something.
             _ if name.starts_with(b"system.") => continue,
@@ -154,7 +176,10 @@ fn attributes(file: BorrowedFd<'_>, archive: &Archive, of: Of, refused: &dyn Fn(
     }
     // One that it inherited from the folder it was made in would say something else than the mode.
     for list in [ACCESS, DEFAULT] {
-        if (list == ACCESS || of != Of::File) && !archive.attributes.iter().any(|other| other.name == list) {
+        if lists
+            && (list == ACCESS || of != Of::File)
+            && !archive.attributes.iter().any(|other| other.name == list)
+        {
             // Most often there is none.
             let _ = rustix::fs::fremovexattr(file, list);
         }
@@ -162,7 +187,7 @@ fn attributes(file: BorrowedFd<'_>, archive: &Archive, of: Of, refused: &dyn Fn(
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
-fn attributes(_: BorrowedFd<'_>, archive: &Archive, _: Of, refused: &dyn Fn(Kind, &str, Errno)) {
+fn attributes(_: BorrowedFd<'_>, archive: &Archive, _: Of, _: bool, refused: &dyn Fn(Kind, &str, Errno)) {
     if !archive.attributes.is_empty() {
         refused(Kind::UserAttribute, "attributes", Errno::NOSYS);
     }

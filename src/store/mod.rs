@@ -12,6 +12,7 @@
 //!
 //! Everything is safe to use from many threads at once, and several processes may share a directory.
 
+mod abilities;
 mod clean;
 mod dir;
 mod durable;
@@ -25,6 +26,7 @@ mod publish;
 pub mod space;
 mod special;
 mod stdout;
+mod target;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::name::RelativePath;
+use rustix::fs::Dev;
+
 use crate::os::direct::Direct;
 use crate::wire::message::Metadata;
 use dir::Dir;
@@ -48,6 +52,7 @@ pub use part::{Owner, Part};
 pub use publish::{Published, Verified};
 pub use special::Made;
 pub use stdout::Output;
+pub use target::{Folder, FolderOptions, Target};
 
 /// What to do when a final name is taken by a different file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,13 +91,12 @@ impl Destination {
         }
     }
 
-    /// The same for one session, whose sender has this key.
-    #[must_use]
-    pub fn owned_by(&self, owner: Owner) -> Destination {
-        match self {
-            Destination::Folder(sink) => Destination::Folder(sink.owned_by(owner)),
-            Destination::Output(output) => Destination::Output(output.clone()),
-        }
+    /// As [`Sink::check_place`]; the standard output has none.
+    ///
+    /// # Errors
+    /// Those of [`Sink::check_place`].
+    pub fn check_place(&self) -> Result<(), SinkError> {
+        self.folder().map_or(Ok(()), Sink::check_place)
     }
 
     /// What to do when a name is taken. In the standard output there are no names.
@@ -108,6 +112,8 @@ pub struct Sink {
     folders: Arc<Folders>,
     existing: Existing,
     direct: Option<Arc<Direct>>,
+    /// Device and inode of the directory.
+    identity: (Dev, u64),
     owner: Owner,
 }
 
@@ -120,21 +126,17 @@ impl Sink {
     /// [`SinkError::ReadOnly`] when it cannot be used, otherwise what the system said.
     pub fn open(dir: &Path, existing: Existing) -> Result<Self, SinkError> {
         let (root, made) = Dir::open_root(dir)?;
+        let identity = root.identity()?;
         let folders = Arc::new(Folders::new(root, made));
-        Ok(Self { folders, existing, direct: None, owner: Owner::default() })
-    }
-
-    /// The same, which writes past the page cache where that is possible and files are large.
-    #[must_use]
-    pub fn directly(self) -> Self {
-        Self { direct: Some(Direct::new()), ..self }
+        Ok(Self { folders, existing, direct: None, identity, owner: Owner::default() })
     }
 
     /// The same, in which unfinished files belong to `owner`.
     #[must_use]
     pub fn owned_by(&self, owner: Owner) -> Self {
-        let Self { folders, existing, direct, .. } = self;
-        Self { folders: folders.clone(), existing: *existing, direct: direct.clone(), owner }
+        let Self { folders, existing, direct, identity, .. } = self;
+        let (folders, direct) = (folders.clone(), direct.clone());
+        Self { folders, existing: *existing, direct, identity: *identity, owner }
     }
 
     /// What this sink was told to do when a final name is taken.
@@ -167,6 +169,37 @@ impl Sink {
     #[must_use]
     pub fn older(&self, path: &RelativePath) -> Option<ExistingFile> {
         crate::store::existing::older(&self.folders, path)
+    }
+
+    /// Device and inode of the directory.
+    #[must_use]
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, clippy::cast_sign_loss)] // The widths differ by system.
+    pub fn identity(&self) -> (u64, u64) {
+        (self.identity.0 as u64, self.identity.1)
+    }
+
+    /// Whether the path of the directory still leads to it.
+    ///
+    /// # Errors
+    /// [`SinkError::Elsewhere`] where it leads to something else: what is stored here would not be found there.
+    pub fn check_place(&self) -> Result<(), SinkError> {
+        let path = self.path();
+        let there = rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
+        if there == Ok(self.identity) || self.root().is_removed() {
+            return Ok(());
+        }
+        Err(SinkError::Elsewhere { path: path.into() })
+    }
+
+    /// Whether a new file can be stored at `path`, as far as the file system tells before there are any bytes.
+    ///
+    /// # Errors
+    /// [`SinkError::NameUnstorable`], and [`SinkError::NoSafeRename`] where nothing is to be replaced and nothing but that can
+    /// be had.
+    pub fn check_storable(&self, path: &RelativePath) -> Result<(), SinkError> {
+        let (root, abilities) = (self.root(), &self.root().place().abilities);
+        abilities.check_name(root, &path.name())?;
+        if self.existing == Existing::Overwrite { Ok(()) } else { abilities.check_moves(root) }
     }
 
     /// Opens the part file for `path`, or makes one, and makes room for `size` bytes. Nobody else gets the same one
@@ -213,6 +246,7 @@ impl Sink {
         content: &[u8],
         metadata: &Metadata,
     ) -> Result<bool, SinkError> {
+        self.check_place()?;
         let name = path.name();
         let below = folders::parent(path.as_bytes());
         let store = |dir: &Arc<Dir>| {

@@ -94,6 +94,9 @@ impl Part {
                 written: AtomicBool::new(false),
                 settled: AtomicBool::new(false),
             };
+            if part.is_fresh() {
+                part.dir.began(&locked.stat);
+            }
             part.prepare(locked.stat, form, &target)?;
             return Ok(part);
         }

@@ -1,13 +1,14 @@
 //! The last step: a complete, verified part file gets its final name.
 
 use std::cell::Cell;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::abilities::is_about_a_name;
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError, SinkErrorKind};
 use super::io::{read_exact_at, write_all_at};
@@ -64,6 +65,11 @@ impl Part {
             let path = self.part_path();
             return Err(SinkError::WrongLength { path, expected: self.size(), actual });
         }
+        if let Err(error) = close_well(self.file.as_fd(), self.size(), &self.path()) {
+            // Memory may still have what the device has not, and a comparison would find nothing wrong.
+            let _ = self.discard();
+            return Err(error);
+        }
         let moved = match existing {
             Existing::Refuse => self.move_new().map(Some),
             Existing::Overwrite => self.move_over().map(Some),
@@ -107,12 +113,17 @@ impl Part {
     }
 
     fn move_over(&self) -> Result<Published, SinkError> {
+        let stat = rustix::fs::fstat(&self.file)
+            .map_err(|errno| SinkError::system("look at", self.part_path(), errno))?;
+        self.dir.check_older(self.name.as_bytes(), &stat)?;
+        self.dir.note_published(self.name.as_bytes(), &stat);
         match self.dir.rename_over(&self.part_name, self.name.as_bytes()) {
             Ok(()) => Ok(self.published(self.name.clone())),
             Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
                 let expected = FileKind::Regular;
                 Err(SinkError::InTheWay { path: self.path(), what: FileKind::Directory, expected })
             }
+            Err(errno) if is_about_a_name(errno) => Err(self.unstorable(errno)),
             Err(errno) => Err(self.not_moved("replace", &self.path(), errno)),
         }
     }
@@ -139,18 +150,20 @@ impl Part {
 
     fn try_name(&self, to: &Name) -> Result<Moved, SinkError> {
         let (from, to) = (&self.part_name[..], to.as_bytes());
-        let result = match self.dir.rename_new(from, to) {
-            Err(errno) if is_unsupported(errno) => link_new(&self.dir, from, to),
-            result => result,
-        };
-        match result {
+        match move_new(&self.dir, from, to) {
             Ok(()) => Ok(Moved::Done),
             Err(Errno::EXIST) => Ok(Moved::Taken),
+            // Renames are known to work here by now, so it is about the name.
+            Err(errno) if is_about_a_name(errno) => Err(self.unstorable(errno)),
             Err(errno) if is_unsupported(errno) => {
                 Err(SinkError::NoSafeRename { path: self.dir.path_of(to) })
             }
             Err(errno) => Err(self.not_moved("make", &self.dir.path_of(to), errno)),
         }
+    }
+
+    fn unstorable(&self, errno: Errno) -> SinkError {
+        SinkError::NameUnstorable { path: self.path(), cause: errno.into() }
     }
 
     fn not_moved(&self, action: &'static str, to: &Path, errno: Errno) -> SinkError {
@@ -166,6 +179,18 @@ impl Part {
 enum Moved {
     Done,
     Taken,
+}
+
+/// Moves `from` to `to` unless something is there (`EXIST`), in whatever way can be had here.
+pub(super) fn move_new(dir: &Dir, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+    match dir.rename_new(from, to) {
+        Err(errno) if is_unsupported(errno) => link_new(dir, from, to),
+        // A sandbox that does not know the call may say so (seccomp). Where it is a matter of rights, a link is refused as well.
+        Err(Errno::PERM) => {
+            link_new(dir, from, to).map_err(|errno| if is_unsupported(errno) { Errno::PERM } else { errno })
+        }
+        result => result,
+    }
 }
 
 /// Moves `from` to `to` unless something is there, for file systems that know no such rename: a hard link is
@@ -324,6 +349,17 @@ impl Part {
 // A file that arrives whole. Where the file system can (Linux, O_TMPFILE), it has no name until all of it is there: that
 // takes half as many system calls as a part file, and leaves nothing behind when the machine stops.
 
+/// Has the file system say what it says when a file is closed: over a network and FUSE that may be the first word of a full
+/// disk or quota.
+fn close_well(file: BorrowedFd<'_>, size: u64, path: &Path) -> Result<(), SinkError> {
+    let copy = file.try_clone_to_owned().map_err(|error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::MFILE);
+        SinkError::system("close", path.into(), errno)
+    })?;
+    nix::unistd::close(copy)
+        .map_err(|errno| space::refused("close", file, size, path, Errno::from_raw_os_error(errno as i32)))
+}
+
 /// Makes the file `name` of these bytes, in a folder that may be `new`. `false` where it has to go by way of a part file:
 /// something has that name, an earlier transfer left a part file that is to be used up, or the file system knows no files
 /// without a name.
@@ -343,7 +379,9 @@ pub(super) fn store(
     let Some(file) = dir.open_unnamed() else { return Ok(false) };
     write_all_at(file.as_fd(), content, 0)
         .map_err(|(_, errno)| space::refused("write", file.as_fd(), size, &path(), errno))?;
+    dir.note_began(file.as_fd());
     metadata::dress(dir, file.as_fd(), metadata, metadata::Of::File, &path);
+    close_well(file.as_fd(), size, &path())?;
     match dir.name_unnamed(file.as_fd(), name.as_bytes()) {
         Ok(()) => Ok(true),
         // Making the part file says what is wrong, and can do something about it.

@@ -220,7 +220,16 @@ impl Wish<'_> {
     }
 
     fn rename_over(&self, part: &[u8], failed: Failed<'_>) -> Result<Made, SinkError> {
-        let renamed = self.dir.rename_over(part, self.name.as_bytes());
+        let renamed = match looked_at_bytes(self.dir, part)? {
+            Some(made) => match self.dir.check_older(self.name.as_bytes(), &made) {
+                Ok(()) => self.dir.rename_over(part, self.name.as_bytes()),
+                Err(error) => {
+                    let _ = self.dir.unlink(part);
+                    return Err(error);
+                }
+            },
+            None => Err(Errno::NOENT),
+        };
         // It is still there after an error, or when both were names of one file all of a sudden: then a rename does
         // nothing.
         match self.dir.unlink(part) {
@@ -247,7 +256,10 @@ impl Wish<'_> {
 }
 
 fn looked_at(dir: &Dir, name: &Name) -> Result<Option<Stat>, SinkError> {
-    let name = name.as_bytes();
+    looked_at_bytes(dir, name.as_bytes())
+}
+
+fn looked_at_bytes(dir: &Dir, name: &[u8]) -> Result<Option<Stat>, SinkError> {
     dir.stat(name).map_err(|errno| SinkError::system("look at", dir.path_of(name), errno))
 }
 
@@ -287,11 +299,13 @@ pub enum Made {
 impl Sink {
     /// Makes the folder if it is missing and gives it mode and time, and with [`Metadata::archive`] owner and
     /// attributes, as far as the file system and our rights allow; what is refused is only a warning. Its time is right
-    /// as long as nothing is made in it afterwards. A folder that is there stays, with what is in it; setuid, setgid
-    /// and sticky bits are the sender's only where the owner is.
+    /// as long as nothing is made in it afterwards. Setuid, setgid and sticky bits are the sender's only where the owner is.
     ///
-    /// `None` is the destination itself. It gets its time only: mode and owner say who may use the receiver's own folder,
-    /// and that is not for a sender to decide.
+    /// A folder that was there stays as it is, with what is in it, except with [`Existing::Overwrite`]: it is not the
+    /// sender's to change. One that another transfer has begun and not finished counts as new.
+    ///
+    /// `None` is the destination itself. It gets its time at most: mode and owner say who may use the receiver's own folder,
+    /// and that is never for a sender to decide.
     ///
     /// [`Made::New`] where it was missing, or was made by [`Sink::part`] and the like for what is in it.
     ///
@@ -299,13 +313,26 @@ impl Sink {
     /// [`SinkError::InTheWay`] where something else stands there or on the way; otherwise what the system said.
     pub fn folder(&self, path: Option<&RelativePath>, metadata: &Metadata) -> Result<Made, SinkError> {
         let Some(path) = path else {
-            metadata::set_time(self.root(), metadata);
+            if self.existing == Existing::Overwrite {
+                metadata::set_time(self.root(), metadata);
+            }
             return Ok(Made::Identical);
         };
-        self.folders.within(path.as_bytes(), |dir| dress_folder(dir, metadata))?;
+        let is_new = self.folders.within(path.as_bytes(), |dir| {
+            let stat = rustix::fs::fstat(dir.fd())
+                .map_err(|errno| SinkError::system("look at", dir.path().into(), errno))?;
+            let is_new = self.folders.is_new(path.as_bytes()) || Dir::is_begun(&stat);
+            if is_new || self.existing == Existing::Overwrite {
+                dress_folder(dir, &stat, metadata);
+                dir.leave_as_it_is();
+            } else {
+                dir.close_again();
+            }
+            Ok(is_new)
+        })?;
         // Nothing more is expected in there.
         self.folders.forget(path.as_bytes());
-        let is_new = self.folders.take_undressed(path.as_bytes());
+        self.folders.take_undressed(path.as_bytes());
         Ok(if is_new { Made::New } else { Made::Identical })
     }
 
@@ -318,12 +345,14 @@ impl Sink {
     }
 }
 
-fn dress_folder(dir: &Dir, metadata: &Metadata) -> Result<(), SinkError> {
-    let stat = rustix::fs::fstat(dir.fd())
-        .map_err(|errno| SinkError::system("look at", dir.path().into(), errno))?;
+fn dress_folder(dir: &Dir, stat: &Stat, metadata: &Metadata) {
+    // The mark of one that was begun is not for good.
+    let begun = if Dir::is_begun(stat) { STICKY } else { 0 };
     // Its width differs by system.
     #[allow(clippy::useless_conversion)]
-    let of = Of::Folder { special: u32::from(stat.st_mode) };
+    let of = Of::Folder { special: u32::from(stat.st_mode) & !begun };
     metadata::dress(dir, dir.fd(), metadata, of, &|| dir.path().into());
-    Ok(())
 }
+
+/// The sticky bit of a mode.
+const STICKY: u32 = 0o1000;

@@ -162,7 +162,7 @@ impl Code {
         if owner != me && owner != 0 {
             return Err(FileError::ForeignOwner { path: path.to_owned(), owner, me }.into());
         }
-        dir::judge_mode(path, Guard::Secret, metadata.mode())?;
+        dir::judge_mode(path, Guard::Secret, &metadata)?;
         let bytes = dir::read_bounded(file, path, limits::CODE_FILE_MAX_BYTES)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| CodeError::NotText(path.to_owned()))?;
         Self::from_text(text.lines().next().unwrap_or_default())
@@ -316,7 +316,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(Code::from_file(&path).unwrap().reveal(), "open sesame");
 
-        for mode in [0o640, 0o604, 0o660] {
+        for mode in [0o644, 0o604, 0o660] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let error = Code::from_file(&path).unwrap_err().to_string();
             assert!(error.contains("chmod 600"), "{error}");

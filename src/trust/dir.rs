@@ -1,7 +1,7 @@
 //! Where identity and peers live.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -215,7 +215,10 @@ impl FileError {
     }
 }
 
-/// Reads a file of at most `max` bytes that belongs to this user and is guarded as `guard` says.
+/// The user who may do everything.
+const ROOT: u32 = 0;
+
+/// Reads a file of at most `max` bytes that belongs to this user, or is a secret that root owns, and is guarded as `guard` says.
 pub(crate) fn read(path: &Path, guard: Guard, max: usize) -> Result<Zeroizing<Vec<u8>>, FileError> {
     // O_NONBLOCK keeps a named pipe from hanging the open; it means nothing for a regular file.
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
@@ -230,16 +233,21 @@ pub(crate) fn read(path: &Path, guard: Guard, max: usize) -> Result<Zeroizing<Ve
         return Err(FileError::NotAFile(path.to_owned()));
     }
     let me = rustix::process::geteuid().as_raw();
-    if metadata.uid() != me {
+    // What root has put there for us is as good: root can do what it likes in any case.
+    let is_given = guard == Guard::Secret && metadata.uid() == ROOT;
+    if metadata.uid() != me && !is_given {
         return Err(FileError::ForeignOwner { path: path.to_owned(), owner: metadata.uid(), me });
     }
-    judge_mode(path, guard, metadata.mode())?;
+    judge_mode(path, guard, &metadata)?;
     read_bounded(file, path, max)
 }
 
-/// Refuses permission bits that let others do more than `guard` allows.
-pub(crate) fn judge_mode(path: &Path, guard: Guard, mode: u32) -> Result<(), FileError> {
+/// Refuses permission bits that let others do more than `guard` allows. A secret of root's may be read by its group: so
+/// orchestrators mount them (0440, 0640), often where nobody can change that.
+pub(crate) fn judge_mode(path: &Path, guard: Guard, metadata: &Metadata) -> Result<(), FileError> {
+    let mode = metadata.mode();
     let (forbidden, what) = match guard {
+        Guard::Secret if metadata.uid() == ROOT => (0o037, "read or changed"),
         Guard::Secret => (0o077, "read or changed"),
         Guard::Trusted => (0o022, "changed"),
     };
@@ -440,13 +448,17 @@ mod private_file_tests {
 
     #[test]
     fn a_secret_that_others_can_read_is_refused_with_the_remedy() {
-        for mode in [0o640, 0o604, 0o620, 0o601] {
+        for mode in [0o644, 0o604, 0o620, 0o601] {
             let (_folder, path) = file_with_mode(mode);
             let error = read(&path, Guard::Secret, 100).unwrap_err().to_string();
             assert!(error.contains("chmod 600"), "{error}");
         }
         let (_folder, path) = file_with_mode(0o600);
         assert_eq!(read(&path, Guard::Secret, 100).unwrap().as_slice(), b"content");
+        // What root owns may be read by its group, and what anybody else owns may not.
+        let (_folder, path) = file_with_mode(0o440);
+        let by_root = rustix::process::geteuid().is_root();
+        assert_eq!(read(&path, Guard::Secret, 100).is_ok(), by_root);
     }
 
     #[test]

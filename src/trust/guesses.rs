@@ -9,8 +9,6 @@
 //! - A fixed code cannot be replaced, so from the third wrong guess on each one ends the generation.
 //! - Either way everybody then waits, first a second and twice as long each time up to five minutes. Without that,
 //!   a guesser with many addresses would replace a generated code faster than its owner can type it.
-//! - Besides, each address (each /64 of IPv6, which one machine has for itself) waits after its own wrong guesses.
-//!   That table is bounded and forgets the oldest; the counts above do not depend on it.
 //!
 //! A right guess does *not* replace the code: like the PIN of a meeting it lets further machines in for as long as
 //! the receiver runs. Nor does it forgive the wrong guesses of others.
@@ -18,7 +16,8 @@
 //! An attempt that is dropped without a verdict counts as nothing. Until the receiver has answered a confirmation
 //! the guesser has seen one SPAKE2 message, which is equally likely under every code (a uniform point), and it
 //! has to commit to a guess before it hears more. What hanging up costs the receiver is bounded by the number of
-//! attempts in flight.
+//! attempts in flight. Where all of those are taken, the oldest of the network (an IPv4 address, a /64 of IPv6) that has most
+//! of them goes: whoever knows the code is through in milliseconds, so that half-open attempts keep nobody out.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +36,7 @@ pub struct Attempt {
     book: GuessBook,
     code: Arc<Code>,
     generation: u64,
-    guesser: Guesser,
+    number: u64,
 }
 
 /// No guess may be made now.
@@ -53,14 +52,11 @@ pub struct Wait {
 /// Why a guess has to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WaitReason {
-    /// This address guessed wrong.
-    #[error("too many wrong codes from this address")]
-    Address,
     /// Several guesses were wrong, from wherever.
     #[error("too many wrong codes")]
     Everybody,
-    /// Too many attempts are under way.
-    #[error("too many machines are pairing at this moment")]
+    /// Too many attempts of this address are under way.
+    #[error("too many attempts to pair from this address are under way")]
     Busy,
 }
 
@@ -98,17 +94,10 @@ struct State {
     pauses: u32,
     paused_until: Option<Instant>,
     last_wrong: Option<Instant>,
-    guessers: Vec<Record>,
-    in_flight: Vec<Guesser>,
-}
-
-/// What one address has done.
-#[derive(Debug)]
-struct Record {
-    guesser: Guesser,
-    wrong: u32,
-    last_wrong: Instant,
-    until: Instant,
+    /// Attempts so far.
+    offered: u64,
+    /// In the order in which they began.
+    in_flight: Vec<(u64, Guesser)>,
 }
 
 /// An IPv4 address, or the network half of an IPv6 one.
@@ -152,7 +141,7 @@ impl GuessBook {
             pauses: 0,
             paused_until: None,
             last_wrong: None,
-            guessers: Vec::new(),
+            offered: 0,
             in_flight: Vec::new(),
         })))
     }
@@ -176,25 +165,27 @@ impl GuessBook {
     /// the time until its confirmation.
     ///
     /// # Errors
-    /// The address or everybody has to wait, or too many attempts are in flight.
+    /// Everybody has to wait, or too many attempts of this address are in flight.
     pub fn offer(&self, address: IpAddr, now: Instant) -> Result<Attempt, Wait> {
         let guesser = Guesser::new(address);
         let mut state = self.state();
         state.forget(now);
-        state.check_pauses(guesser, now)?;
-        let own = state.in_flight.iter().filter(|other| **other == guesser).count();
-        if state.in_flight.len() >= limits::GUESSES_IN_FLIGHT_MAX
-            || own >= limits::GUESSES_IN_FLIGHT_PER_ADDRESS_MAX
-        {
+        state.check_pause(now)?;
+        if state.in_flight_of(guesser) >= limits::GUESSES_IN_FLIGHT_PER_ADDRESS_MAX {
             let wait = Duration::from_secs(limits::GUESS_BUSY_SECONDS);
             return Err(Wait { wait, reason: WaitReason::Busy });
         }
-        state.in_flight.push(guesser);
+        if state.in_flight.len() >= limits::GUESSES_IN_FLIGHT_MAX {
+            state.send_one_away();
+        }
+        state.offered += 1;
+        let number = state.offered;
+        state.in_flight.push((number, guesser));
         Ok(Attempt {
             book: self.clone(),
             code: Arc::clone(&state.code),
             generation: state.generation,
-            guesser,
+            number,
         })
     }
 
@@ -214,20 +205,16 @@ impl Attempt {
     /// The confirmation was right. Call it before answering: only `Ok` means that the peer may be let in.
     ///
     /// # Errors
-    /// The code was used up meanwhile, so the guess does not count.
+    /// The code was used up meanwhile, or the attempt made room for another, so the guess does not count.
     pub fn right(self) -> Result<(), Outdated> {
-        let mut state = self.book.state();
-        if state.generation != self.generation {
-            return Err(Outdated);
-        }
-        state.guessers.retain(|record| record.guesser != self.guesser);
-        Ok(())
+        let state = self.book.state();
+        let is_there = state.in_flight.iter().any(|(number, _)| *number == self.number);
+        if state.generation == self.generation && is_there { Ok(()) } else { Err(Outdated) }
     }
 
     /// The confirmation was wrong, or had the wrong shape.
     pub fn wrong(self, now: Instant) -> AfterWrong {
         let mut state = self.book.state();
-        state.slow_down(self.guesser, now);
         if state.generation != self.generation {
             // It could not have succeeded, so the code that holds now has not been guessed at.
             return AfterWrong::Counted;
@@ -244,29 +231,34 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         let mut state = self.book.state();
-        if let Some(place) = state.in_flight.iter().position(|other| *other == self.guesser) {
-            state.in_flight.swap_remove(place);
-        }
+        state.in_flight.retain(|(number, _)| *number != self.number);
     }
 }
 
 impl State {
-    fn check_pauses(&self, guesser: Guesser, now: Instant) -> Result<(), Wait> {
-        let left = |until: Instant| Some(until.saturating_duration_since(now)).filter(|wait| !wait.is_zero());
-        if let Some(wait) = self.paused_until.and_then(left) {
-            return Err(Wait { wait, reason: WaitReason::Everybody });
+    fn check_pause(&self, now: Instant) -> Result<(), Wait> {
+        let left = self.paused_until.map(|until| until.saturating_duration_since(now));
+        match left.filter(|wait| !wait.is_zero()) {
+            Some(wait) => Err(Wait { wait, reason: WaitReason::Everybody }),
+            None => Ok(()),
         }
-        let record = self.guessers.iter().find(|record| record.guesser == guesser);
-        if let Some(wait) = record.and_then(|record| left(record.until)) {
-            return Err(Wait { wait, reason: WaitReason::Address });
-        }
-        Ok(())
+    }
+
+    fn in_flight_of(&self, guesser: Guesser) -> usize {
+        self.in_flight.iter().filter(|(_, other)| *other == guesser).count()
+    }
+
+    /// Has the oldest attempt of those make room who have most.
+    fn send_one_away(&mut self) {
+        let most = self.in_flight.iter().map(|(_, guesser)| self.in_flight_of(*guesser)).max();
+        let crowded = |guesser: Guesser| Some(self.in_flight_of(guesser)) == most;
+        let oldest = self.in_flight.iter().position(|(_, guesser)| crowded(*guesser));
+        oldest.map(|place| self.in_flight.remove(place));
     }
 
     fn forget(&mut self, now: Instant) {
         let quiet =
             |last: Instant| now.saturating_duration_since(last).as_secs() >= limits::GUESS_FORGET_SECONDS;
-        self.guessers.retain(|record| !quiet(record.last_wrong));
         if self.last_wrong.is_some_and(quiet) {
             self.last_wrong = None;
             self.pauses = 0;
@@ -276,22 +268,6 @@ impl State {
                 self.wrong = 0;
             }
         }
-    }
-
-    fn slow_down(&mut self, guesser: Guesser, now: Instant) {
-        let known = self.guessers.iter().position(|record| record.guesser == guesser);
-        let wrong = match known.map(|place| self.guessers.swap_remove(place)) {
-            Some(record) => record.wrong.saturating_add(1),
-            None => 1,
-        };
-        if self.guessers.len() >= limits::GUESSERS_MAX {
-            let places = self.guessers.iter().enumerate();
-            if let Some((oldest, _)) = places.min_by_key(|(_, record)| record.last_wrong) {
-                self.guessers.swap_remove(oldest);
-            }
-        }
-        let until = now + pause(wrong, limits::GUESS_ADDRESS_PAUSE_MAX_SECONDS);
-        self.guessers.push(Record { guesser, wrong, last_wrong: now, until });
     }
 
     fn end_generation(&mut self, now: Instant) -> AfterWrong {

@@ -239,7 +239,7 @@ pub(crate) mod tests {
         let (_base, folder) = folder();
         Identity::load_or_create(&folder).unwrap();
         let path = folder.path().join(FILE_NAME);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let error = Identity::load_or_create(&folder).unwrap_err().to_string();
         assert!(error.contains(&format!("chmod 600 '{}'", path.display())), "{error}");
     }

@@ -52,6 +52,12 @@ pub struct Peers {
     hosts: Vec<KnownHost>,
 }
 
+/// All of a file that every program can read.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
 /// What is known of the machine that answered at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostKey {
@@ -104,7 +110,9 @@ pub enum PeersError {
         max: usize,
     },
     /// A file of a later lanx.
-    #[error("expected format {FORMAT}, got {0}; it was written by another version of lanx")]
+    #[error(
+        "a newer lanx wrote it, in format {0}, and this lanx reads up to format {FORMAT}; install the newer lanx here"
+    )]
     Format(u32),
     /// The same thing stands in a list twice.
     #[error("{0:?} stands there twice")]
@@ -136,9 +144,16 @@ impl Peers {
     /// Anything in it is unknown, missing, out of bounds or there twice. Half of such a list is never used: an
     /// entry that was lost could be the warning about a changed key.
     pub fn from_toml(text: &str) -> Result<Self, PeersError> {
+        // First of all: a later format may hold what this program does not know.
+        if let Ok(Version { format }) = toml::from_str(text)
+            && format > FORMAT
+        {
+            return Err(PeersError::Format(format));
+        }
         let peers: Self = toml::from_str(text).map_err(|error| not_understood(text, &error))?;
         if peers.format != FORMAT {
-            return Err(PeersError::Format(peers.format));
+            let why = format!("it is of format {}, which no lanx has written", peers.format);
+            return Err(PeersError::Toml(why));
         }
         // Going through the same doors as new entries checks every rule that holds for them.
         let mut checked = Self::default();

@@ -39,6 +39,25 @@ fn the_file_is_pinned_and_comes_back_as_it_was() {
 }
 
 #[test]
+fn a_file_of_the_release_before_opens_and_one_of_a_newer_lanx_says_so() {
+    let before = include_str!("peers_of_0.1.toml");
+    let peers = Peers::from_toml(before).unwrap();
+    assert_eq!(names(&peers), ["laptop", "lab-7"]);
+    assert_eq!(peers.senders()[1].paired_unix_seconds, 1_764_400_000);
+    let hosts: Vec<&str> = peers.hosts().iter().map(|host| host.address.as_str()).collect();
+    assert_eq!(hosts, ["nas.local:7269", "[fd00::7]:7270"]);
+    assert_eq!(peers.to_toml().unwrap(), before);
+    let newer = before.replace("format = 1", "format = 3\nwhat_comes_later = true");
+    let error = Peers::from_toml(&newer).unwrap_err();
+    assert_eq!(error, PeersError::Format(3));
+    assert_eq!(
+        error.to_string(),
+        "a newer lanx wrote it, in format 3, and this lanx reads up to format 1; install the newer lanx here"
+    );
+    assert!(Peers::from_toml(&before.replace("format = 1", "format = 0")).is_err());
+}
+
+#[test]
 fn anything_unknown_missing_or_doubled_in_the_file_is_an_error() {
     let good = three().to_toml().unwrap();
     let host = "[[known_host]]\naddress = \"a:1\"\nfingerprint = \"SHA256:";

@@ -101,6 +101,11 @@ pub enum ReceiverMessage {
     Spent(Spent),
     /// The receiver is being stopped or restarted, and ends the session. It may be back in a moment.
     Away,
+    /// What was stored does not lie where it should, or nothing can be stored there. Ends the session, or stands in the place
+    /// of the welcome.
+    Misplaced { text: Text },
+    /// The sender may not send here any more. Ends the session.
+    Revoked,
     /// What is here of this chunk has another value than the one that was said: send it.
     Differs { file: FileId, chunk: ChunkIndex },
 }
@@ -205,7 +210,9 @@ impl Message for ReceiverMessage {
             Self::Spent(spent) => spent.put(w.u8(19)),
             Self::Speeds { hash, seal, cores } => drop(w.u8(20).u64(*hash).u64(*seal).u32(*cores)),
             Self::Away => drop(w.u8(21)),
-            Self::Differs { file, chunk } => drop(w.u8(22).u64(file.0).u64(chunk.0)),
+            Self::Misplaced { text } => put_text(w.u8(22), text),
+            Self::Revoked => drop(w.u8(23)),
+            Self::Differs { file, chunk } => drop(w.u8(24).u64(file.0).u64(chunk.0)),
         }
     }
 
@@ -248,7 +255,9 @@ impl Message for ReceiverMessage {
                 Self::Speeds { hash, seal, cores: r.u32("a number of cores")? }
             }
             21 => Self::Away,
-            22 => Self::Differs { file: file(&mut r)?, chunk: chunk(&mut r)? },
+            22 => Self::Misplaced { text: text(&mut r)? },
+            23 => Self::Revoked,
+            24 => Self::Differs { file: file(&mut r)?, chunk: chunk(&mut r)? },
             tag => return Err(DecodeError::UnknownTag { what: "a receiver's message", tag }),
         };
         r.end()?;

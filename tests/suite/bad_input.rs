@@ -356,3 +356,63 @@ fn a_name_of_a_part_file_is_not_sent() {
     make(&scene.src, ".notes.lanx-part", 1);
     scene.send(&[".notes.lanx-part"], NOBODY).expect_complaint(5, &[".notes.lanx-part", "rename it"]);
 }
+
+#[test]
+fn host_and_port_as_two_words_get_the_one_word_that_helps() {
+    let scene = Scene::new();
+    make(&scene.src, "file", 10);
+    for (host, whole) in [("127.0.0.1", "127.0.0.1:8000"), ("nas", "nas:8000"), ("::1", "[::1]:8000")] {
+        scene.run(["send", "file", host, "8000"]).expect_complaint(2, &["is a port", whole]);
+    }
+    scene.run(["send", "file", "8000"]).expect_complaint(2, &["8000 is a number and no host", "HOST:PORT"]);
+}
+
+#[test]
+fn a_pipe_is_told_the_way_by_standard_input() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let pipe = scene.src.join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    scene.send(&[&pipe], receiver.addr).expect_complaint(5, &["a pipe", "lanx send - HOST"]);
+}
+
+#[test]
+fn a_working_folder_that_was_deleted_is_an_error_at_both_ends() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let gone = |name: &str, arguments: &[&str]| {
+        let folder = scene.path(name);
+        fs::create_dir(&folder).unwrap();
+        let mut shell = std::process::Command::new("sh");
+        scene.isolate(&mut shell);
+        let program = env!("CARGO_BIN_EXE_lanx");
+        shell
+            .current_dir(&folder)
+            .args(["-c", "rmdir \"$PWD\"; exec \"$0\" \"$@\"", program])
+            .args(arguments);
+        Process::spawn(shell).finish(PATIENCE)
+    };
+    let host = receiver.addr.to_string();
+    gone("from here", &["send", ".", &host]).expect_complaint(5, &["there is no such file"]);
+    gone("to here", &["recv", "--listen", "127.0.0.1:0"]).expect_complaint(7, &["was removed"]);
+}
+
+#[test]
+fn a_receiver_within_what_is_sent_is_not_sent_what_it_receives() {
+    let scene = Scene::new();
+    let tree = scene.src.join("tree");
+    let inside = tree.join("incoming");
+    fs::create_dir_all(&inside).unwrap();
+    make(&tree, "file", 1000);
+    let receiver = Receiver::start(&scene, "127.0.0.1:0", &[], &inside);
+    for _ in 0..2 {
+        let sent = scene.send(&[&tree], receiver.addr);
+        sent.expect_code(0);
+        assert!(
+            sent.err().contains("incoming: left out, as the receiver puts files there"),
+            "{}",
+            sent.err()
+        );
+        assert_eq!(listing(&inside.join("tree")), ["file"]);
+    }
+}

@@ -7,6 +7,7 @@ use std::thread;
 use crate::common::hostile::{Captive, chunk, file};
 use crate::common::peer::{HandReceiver, identity, welcome};
 use crate::common::*;
+use lanx::wire::VERSION;
 use lanx::wire::message::{
     Against, Barred, Cause, Failure, Outcome, ReceiverMessage as Say, SenderMessage, SessionId, Waiting,
 };
@@ -295,4 +296,19 @@ fn a_receiver_that_stops_in_the_middle_of_a_message_is_given_up_in_time() {
     let mut captive = Captive::of(&[4 * CHUNK]);
     captive.talk.say_bytes(&[9, 0, 0, 0, 2, 0]).unwrap();
     captive.end().expect_complaint(3, &["said nothing for 5 s"]);
+}
+
+#[test]
+fn a_version_below_the_highest_of_both_is_refused_inside_tls() {
+    let scene = Scene::new();
+    let here = HandReceiver::listen(identity(&scene.path("config")));
+    let file = make(&scene.src, "file", 5);
+    let sender = scene.start_send(&["--retry-for", "0"], &[&file], here.addr);
+    let mut talk = here.accept().unwrap();
+    assert!(matches!(talk.hear(), Ok(SenderMessage::Hello(_))));
+    let Say::Welcome { session, connections, cipher, .. } = welcome() else { unreachable!() };
+    let options = Options { highest_version: VERSION - 1, ..Options::default() };
+    talk.say(&Say::Welcome { session, connections, cipher, options }).unwrap();
+    let words = "somebody on the way changes what is sent";
+    sender.finish(PATIENCE).expect_complaint(3, &["the other side broke the protocol", words]);
 }

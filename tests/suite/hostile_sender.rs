@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use crate::common::hostile::{bytes_of, chunk, file, intruder, offer};
-use crate::common::peer::{HandSender, chunk_frame, whole_frame};
+use crate::common::peer::{HandSender, chunk_frame, hello, identity, whole_frame};
 use crate::common::*;
 use lanx::limits::{FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
+use lanx::wire::VERSION;
 use lanx::wire::frame::{HASH_BYTES, HEADER_BYTES, Header, Kind as FrameKind};
 use lanx::wire::message::{Cause, Failure, Hello, Outcome, ReceiverMessage, SenderMessage as Say, Wishes};
 use lanx::wire::options::Options;
@@ -312,6 +313,22 @@ fn a_goodbye_in_the_middle_is_told_and_nothing_of_it_reaches_the_terminal_raw() 
     receiver.wait_for_stderr("tired of it");
     assert_harmless(&receiver.process.stderr.bytes(), "the receiver");
     assert!(!scene.dst.join("late").exists());
+    let file = make(&scene.src, "small", 5);
+    scene.send(&[&file], receiver.addr).expect_success();
+}
+
+#[test]
+fn a_version_below_the_highest_of_both_is_refused_inside_tls() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let id = identity(&scene.path("config"));
+    let mut sender = HandSender::connect(None, &id, receiver.addr).unwrap();
+    let Say::Hello(hello) = hello(1, None) else { unreachable!() };
+    // Whoever changes the preface cannot change this: the sides were made to agree on what is not the highest of both.
+    let options = Options { highest_version: VERSION - 1, ..Options::default() };
+    sender.talk.say(&Say::Hello(Hello { options, ..hello })).unwrap();
+    assert!(sender.hear().is_err());
+    receiver.wait_for_stderr("somebody on the way changes what is sent");
     let file = make(&scene.src, "small", 5);
     scene.send(&[&file], receiver.addr).expect_success();
 }

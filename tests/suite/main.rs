@@ -20,6 +20,7 @@ mod config;
 mod config_errors;
 mod delta;
 #[cfg(target_os = "linux")]
+mod destination;
 mod direct;
 #[cfg(target_os = "linux")]
 mod discovery;

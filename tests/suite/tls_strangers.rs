@@ -79,7 +79,7 @@ fn a_tls_client_of_another_protocol_is_refused() {
     let scene = Scene::new();
     let receiver = scene.receiver_with(&["--open"]);
     let id = identity(&scene.path("stranger"));
-    for protocols in [vec![], vec![b"h2".to_vec(), b"http/1.1".to_vec()], vec![b"lanx/2".to_vec()]] {
+    for protocols in [vec![], vec![b"h2".to_vec(), b"http/1.1".to_vec()], vec![b"lanx/1".to_vec()]] {
         let mut config = (*tls::client_config(&id).unwrap()).clone();
         config.alpn_protocols = protocols;
         assert!(!is_answered(config, &receiver));

@@ -90,7 +90,7 @@ fn a_slash_sends_what_is_in_the_folder_and_leaves_the_destination_its_mode() {
     make_tree(&top);
     set_mode(&top, 0o777);
     set_mode(&scene.dst, 0o750);
-    let receiver = scene.receiver();
+    let receiver = scene.receiver_with(&["--overwrite"]);
     let mut contents = top.clone().into_os_string();
     contents.push("/");
     scene.send(&[&contents], receiver.addr).expect_success();

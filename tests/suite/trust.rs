@@ -145,21 +145,18 @@ fn a_wrong_code_is_refused_writes_nothing_and_the_receiver_goes_on() {
 }
 
 #[test]
-fn guesses_from_one_address_are_slowed_down_while_another_may_still_pair() {
+fn a_right_code_straight_after_a_wrong_one_is_taken() {
     let scene = Scene::new();
     let receiver = scene.receiver_of("bob", &[], Some(CODE));
     let (mallory, alice) = (identity(&scene.path("mallory")), identity(&scene.path("alice")));
-    let [theirs, ours] = [2, 3].map(|n| Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, n))));
-    let guess = || HandSender::guess(theirs, &mallory, receiver.addr, "not the right code");
-    assert_eq!(guess(), ReceiverMessage::Barred(Barred::WrongCode));
-    let second = guess();
-    assert!(matches!(second, ReceiverMessage::Barred(Barred::Later { .. })), "{second:?}");
-    let right = HandSender::guess(ours, &alice, receiver.addr, CODE);
+    let wrong = HandSender::guess(None, &mallory, receiver.addr, "not the right code");
+    assert_eq!(wrong, ReceiverMessage::Barred(Barred::WrongCode));
+    let right = HandSender::guess(None, &alice, receiver.addr, CODE);
     assert!(matches!(right, ReceiverMessage::Proof { .. }), "{right:?}");
 }
 
 #[test]
-fn three_wrong_guesses_make_everybody_wait_and_the_sender_is_told_how_long() {
+fn three_wrong_guesses_make_everybody_wait_and_a_sender_waits_by_itself() {
     let scene = Scene::new();
     let receiver = scene.receiver_of("bob", &[], Some(CODE));
     let mallory = identity(&scene.path("mallory"));
@@ -169,9 +166,13 @@ fn three_wrong_guesses_make_everybody_wait_and_the_sender_is_told_how_long() {
         assert_eq!(answer, ReceiverMessage::Barred(Barred::WrongCode));
     }
     let file = letter(&scene);
-    let sent = scene.send_by("alice", Some(CODE), &file, receiver.addr);
+    let flags = ["--retry-for", "0"];
+    let sent = scene.start_send_by("alice", &flags, Some(CODE), &file, receiver.addr).finish(PATIENCE);
     sent.expect_complaint(4, &["too many wrong codes", "try again in"]);
     assert_nothing_arrived(&scene);
+    let sent = scene.send_by("alice", Some(CODE), &file, receiver.addr);
+    sent.expect_code(0);
+    assert_arrived(&[&file], &scene.dst);
 }
 
 #[test]
@@ -316,4 +317,26 @@ fn pairing_has_a_direction() {
     let file = letter(&scene);
     scene.send_by("bob", None, &file, receiver.addr).expect_complaint(4, &["does not know this machine"]);
     assert_nothing_arrived(&scene);
+}
+
+#[test]
+fn removing_a_machine_ends_its_transfer_and_no_other() {
+    let scene = Scene::new();
+    let receiver = scene.receiver_of("bob", &[], Some(CODE));
+    scene.pair("alice", "bob");
+    scene.pair("carol", "bob");
+    let (theirs, ours) = (make(&scene.src, "theirs", 3 << 20), make(&scene.src, "ours", 3 << 20));
+    let relays = [0, 1].map(|_| Relay::holding_after(receiver.addr, 1 << 19));
+    let removed = scene.start_send_by("alice", &[], None, &theirs, relays[0].addr);
+    let other = scene.start_send_by("carol", &[], None, &ours, relays[1].addr);
+    relays.iter().for_each(Relay::wait_until_held);
+    let key = identity(&scene.path("alice")).fingerprint().to_string();
+    let mut command = scene.lanx_as("bob");
+    command.args(["trust", "remove", &key]);
+    Process::spawn(command).finish(PATIENCE).expect_code(0);
+    removed.finish(PATIENCE).expect_complaint(4, &["removed this machine from those that may send"]);
+    relays[1].release();
+    other.finish(PATIENCE).expect_code(0);
+    assert_arrived(&[&ours], &scene.dst);
+    assert!(!scene.dst.join("theirs").exists());
 }

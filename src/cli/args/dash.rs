@@ -8,7 +8,7 @@ use crate::limits::TRANSFERS_DEFAULT;
 /// What makes no sense with a dash, as it stands on the command line, and whether it does.
 type Against<Args> = (&'static str, fn(&Args) -> bool);
 
-const WITH_STDOUT: [Against<RecvArgs>; 10] = [
+const WITH_STDOUT: [Against<RecvArgs>; 12] = [
     ("--clean", |args| args.clean),
     ("--overwrite", |args| args.overwrite),
     ("--rename", |args| args.rename),
@@ -18,6 +18,8 @@ const WITH_STDOUT: [Against<RecvArgs>; 10] = [
     ("--sync", |args| args.sync),
     ("--verify=reread", |args| args.verify == Verify::Reread),
     ("--direct", |args| args.direct),
+    ("--mounted", |args| args.mounted),
+    ("--archive", |args| args.archive),
     ("--json", |args| args.json),
 ];
 

@@ -315,6 +315,16 @@ pub struct RecvArgs {
     /// that differ are sent. With --rename both are kept.
     #[arg(long, help_heading = FILES)]
     pub delta: bool,
+    /// Refuse to receive where nothing is mounted at DIR
+    ///
+    /// DIR is looked up anew for each transfer, so a disk that is missing is never mistaken for the folder below it.
+    #[arg(long, help_heading = FILES)]
+    pub mounted: bool,
+    /// Take access control lists from senders with --archive
+    ///
+    /// They say who may use a file. Without this, what a sender sends of them is left out.
+    #[arg(long, help_heading = FILES)]
+    pub archive: bool,
     /// Confirm a file only once it is on the device
     ///
     /// Exit code 0 at the sender then means that data and name survive a power cut.
@@ -335,7 +345,7 @@ pub struct RecvArgs {
     ///
     /// Lists the part files there and removes those that are not in use. Nothing is received.
     #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "overwrite",
-        "rename", "delta", "sync", "verify", "direct", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
+        "rename", "delta", "sync", "verify", "direct", "mounted", "archive", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
     pub clean: bool,
     /// Remove unfinished files older than AGE: 7d, 12h
     ///

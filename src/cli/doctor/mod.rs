@@ -109,7 +109,8 @@ async fn examine(args: &DoctorArgs, peer: Option<&Peer>, audience: Audience) -> 
     // First, as it may fail at once.
     if let Some(peer) = peer {
         let wishes = Wishes { measure: true, ..Wishes::default() };
-        let mut introduction = Introduction::new(args.code_file.as_deref(), args.timeout(), wishes)?;
+        let mut introduction =
+            Introduction::new(args.code_file.as_deref(), args.timeout(), Duration::ZERO, wishes)?;
         let link = tokio::select! {
             link = introduction.enter(peer, |_| probe_connections(), audience) => link?,
             () = &mut stop => return Err(interrupted()),

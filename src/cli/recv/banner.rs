@@ -14,7 +14,7 @@ use crate::name::Escaped;
 use crate::net::address::as_typed;
 use crate::net::discovery::{Announce, Announcement, News};
 use crate::net::tcp::listen::reachable_addresses;
-use crate::store::Destination;
+use crate::store::Target;
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::policy::House;
 
@@ -35,17 +35,17 @@ pub fn tell_code(audience: Audience, text: std::fmt::Arguments<'_>) {
 }
 
 /// Tells where we listen, and a person what to type on the other machine.
-pub fn invite(to: &Destination, bound: &[SocketAddr], audience: Audience) {
+pub fn invite(to: &Target, bound: &[SocketAddr], audience: Audience) {
     audience.line(invitation(to, bound));
     if audience.json {
         bound.iter().for_each(|addr| events::write(&Event::Listening { addr: *addr, port: addr.port() }));
     }
 }
 
-fn invitation(to: &Destination, bound: &[SocketAddr]) -> String {
+fn invitation(to: &Target, bound: &[SocketAddr]) -> String {
     let mut text = match to {
-        Destination::Folder(sink) => format!("receiving into {}", Escaped::path(sink.path())),
-        Destination::Output(_) => "receiving one file, to standard output".into(),
+        Target::Folder(folder) => format!("receiving into {}", Escaped::path(folder.path())),
+        Target::Output(_) => "receiving one file, to standard output".into(),
     };
     if systemd::in_journal() {
         let bound: Vec<String> = bound.iter().map(ToString::to_string).collect();

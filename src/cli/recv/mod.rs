@@ -27,7 +27,7 @@ use crate::net::tcp::listen::{listen, listen_everywhere};
 use crate::server::accept::{Manner, ServeOptions, serve};
 use crate::server::stats::Ledger;
 use crate::session::Diligence;
-use crate::store::{Destination, Existing, Output, Sink};
+use crate::store::{Existing, Folder, FolderOptions, Output, Target};
 use crate::trust::policy::House;
 use banner::{invite, tell_who_may_come};
 use clean::{clean, keep_clean};
@@ -152,7 +152,7 @@ fn listeners(args: &RecvArgs) -> Result<Vec<TcpListener>, Failure> {
 /// How transfers are received. Asked for again when settings were read again.
 pub(super) fn manner(args: &RecvArgs) -> Result<Manner, Failure> {
     Ok(Manner {
-        to: Arc::new(destination(args)?),
+        to: Arc::new(target(args)?),
         patience: args.patience.timeout(),
         diligence: Diligence { sync: args.sync, reread: args.verify == Verify::Reread },
         delta: args.delta,
@@ -195,19 +195,26 @@ fn publish(listener: TcpListener, counters: Arc<Counters>, audience: Audience) {
     tokio::spawn(metrics::serve(listener, move || page.text()));
 }
 
-fn destination(args: &RecvArgs) -> Result<Destination, Failure> {
+fn target(args: &RecvArgs) -> Result<Target, Failure> {
     if !args.to_stdout() {
         let existing = match (args.overwrite || args.delta, args.rename) {
             (_, true) => Existing::Rename,
             (true, _) => Existing::Overwrite,
             _ => Existing::Refuse,
         };
-        let sink = Sink::open(&args.dir, existing).map_err(|error| Failure::new(Exit::Storage, error))?;
-        return Ok(Destination::Folder(if args.direct { sink.directly() } else { sink }));
+        let options = FolderOptions {
+            existing,
+            direct: args.direct,
+            mounted: args.mounted,
+            access_lists: args.archive,
+        };
+        let folder = Folder::new(&args.dir, options);
+        folder.prepare().map_err(|error| Failure::new(Exit::Storage, error))?;
+        return Ok(Target::Folder(folder));
     }
     let stdout = std::io::stdout().as_fd().try_clone_to_owned();
     let stdout = stdout.map_err(|error| {
         Failure::new(Exit::Storage, anyhow!("cannot write to standard output: {error}; see where it goes"))
     })?;
-    Ok(Destination::Output(Arc::new(Output::new(stdout))))
+    Ok(Target::Output(Arc::new(Output::new(stdout))))
 }

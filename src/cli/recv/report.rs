@@ -20,7 +20,7 @@ use crate::cli::ui::{events, progress};
 use crate::limits::{REFUSALS_SHOWN_MAX, REFUSALS_WINDOW};
 use crate::server::events::{Caller, Receptionist, SessionWatch};
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
-use crate::store::{Destination, Output};
+use crate::store::{Output, Target};
 use crate::trust::code::Code;
 use crate::trust::fingerprint::Fingerprint;
 use crate::units;
@@ -28,7 +28,7 @@ use crate::units;
 /// Stands at the door and tells the user who comes.
 pub struct Doorman {
     audience: Audience,
-    to: Arc<Destination>,
+    to: Arc<Target>,
     /// Whether the code is on the screen.
     shows_code: bool,
     refusals: Arc<Mutex<Refusals>>,
@@ -79,7 +79,7 @@ impl Refusals {
 struct Watch {
     who: Who,
     audience: Audience,
-    to: Arc<Destination>,
+    to: Arc<Target>,
     connections: u8,
     tally: Tally,
     started: Instant,
@@ -92,12 +92,7 @@ struct Watch {
 }
 
 impl Doorman {
-    pub fn new(
-        audience: Audience,
-        to: Arc<Destination>,
-        shows_code: bool,
-        counters: Arc<Counters>,
-    ) -> Doorman {
+    pub fn new(audience: Audience, to: Arc<Target>, shows_code: bool, counters: Arc<Counters>) -> Doorman {
         Doorman {
             audience,
             to,
@@ -150,7 +145,8 @@ impl Receptionist for Doorman {
             progress,
             followers: Mutex::new(Some((shown, ticker))),
             events,
-            result: self.result.clone(),
+            // Whoever only looks leaves `--once` to whoever sends.
+            result: if dry_run { Arc::default() } else { self.result.clone() },
             counters: self.counters.clone(),
         })
     }

@@ -70,7 +70,12 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     let streamed = stdin::name(args, &paths, peers.len())?;
     let wishes = Wishes { dry_run: args.what.dry_run, delta: args.delta, measure: false };
     // While Ctrl-C still ends the program by itself: a pipe with a code may keep one waiting.
-    let introduction = Introduction::new(args.code_file.as_deref(), args.patience.timeout(), wishes)?;
+    let introduction = Introduction::new(
+        args.code_file.as_deref(),
+        args.patience.timeout(),
+        args.patience.retry_for(),
+        wishes,
+    )?;
     let runtime = signals::runtime()?;
     let sent = runtime.block_on(deliver(args, peers, &paths, streamed, introduction, audience));
     signals::leave(runtime);

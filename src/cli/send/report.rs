@@ -132,7 +132,7 @@ impl Observer for Reporter {
         if let Some(events) = &self.events {
             let status = match trouble {
                 Trouble::Failed(_) => Status::Failed,
-                Trouble::Skipped { .. } => Status::Skipped,
+                Trouble::Skipped { .. } | Trouble::LeftOut { .. } => Status::Skipped,
             };
             events.file(File::not_offered(
                 trouble.path().as_os_str().as_bytes(),
@@ -173,6 +173,12 @@ pub fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: Option<u6
     match end {
         End::Stopped => anyhow!("interrupted; {progress}; {again}"),
         End::PeerLeft(text) => anyhow!("{peer} gave up: {text}; {progress}; {again}"),
+        End::Misplaced(text) => anyhow!("at {peer}: {text}"),
+        End::Revoked => {
+            anyhow!(
+                "{peer} removed this machine from those that may send to it; {progress}; pair again to go on"
+            )
+        }
         End::Away => anyhow!("{peer} ({addr}) is being stopped or restarted; {progress}; {again}"),
         End::Lost(reason) => anyhow!("lost {peer} ({addr}): {reason}; {progress}; {again}"),
         End::Silent(time) => {

@@ -31,6 +31,7 @@ pub fn split(args: &SendArgs) -> Result<(Vec<Peer>, Vec<PathBuf>), Failure> {
             .split_last()
             .filter(|(_, paths)| !paths.is_empty())
             .ok_or_else(|| no_host(arguments))?;
+        check_port(host, paths)?;
         (vec![peer(host, "the last argument is the host")?], paths)
     } else {
         let peers: Result<Vec<Peer>, Failure> =
@@ -43,6 +44,25 @@ pub fn split(args: &SendArgs) -> Result<(Vec<Peer>, Vec<PathBuf>), Failure> {
     let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
     check_names(&paths)?;
     Ok((peers, paths))
+}
+
+/// Whoever is used to nc and telnet gives the port as a word of its own.
+fn check_port(last: &OsStr, paths: &[OsString]) -> Result<(), Failure> {
+    let Some(port) =
+        last.to_str().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+    else {
+        return Ok(());
+    };
+    let before = paths.last().and_then(|path| path.to_str()).filter(|path| !Path::new(path).exists());
+    match before.and_then(|text| text.parse::<Peer>().ok()).filter(|_| port.parse::<u16>().is_ok()) {
+        Some(Peer { host, .. }) if host.contains(':') => {
+            Err(usage(anyhow!("{port} is a port; write HOST:PORT as one word: [{host}]:{port}")))
+        }
+        Some(Peer { host, .. }) => {
+            Err(usage(anyhow!("{port} is a port; write HOST:PORT as one word: {host}:{port}")))
+        }
+        None => Err(usage(anyhow!("{port} is a number and no host; write HOST:PORT: lanx send FILE HOST"))),
+    }
 }
 
 /// Whether all arguments are there as files or folders. An address is a host, whatever files there are.

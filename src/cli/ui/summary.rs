@@ -92,6 +92,8 @@ impl Tally {
         match trouble {
             Trouble::Failed(_) => counts.failed += 1,
             Trouble::Skipped { .. } => counts.skipped += 1,
+            // Nobody wanted it sent.
+            Trouble::LeftOut { .. } => {}
         }
     }
 

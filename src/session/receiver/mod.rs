@@ -17,6 +17,8 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+use super::destination;
+use super::destination::Mark;
 use super::probe::Probed;
 use super::stage_clock::Stages;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
@@ -28,7 +30,7 @@ use crate::limits::{
 use crate::name::RelativePath;
 use crate::store::{Destination, Existing, ExistingFile, Found, Part, Sink, SinkError};
 use crate::wire::message::{
-    Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage,
+    Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage, SessionId,
 };
 use crate::wire::stage_times::{Busy, Spent};
 use compare::CompareQueue;
@@ -191,6 +193,12 @@ impl Receiving {
     /// Whether only the changed parts of changed files are sent.
     pub fn takes_deltas(&self) -> bool {
         self.terms.delta
+    }
+
+    /// The mark of the folder that it receives into, where it is one.
+    pub fn destination(&self, session: SessionId) -> Option<Mark> {
+        let (device, inode) = self.to.folder()?.identity();
+        destination::mark(session, device, inode)
     }
 
     /// Whether the session has no files, but measures.
@@ -406,6 +414,9 @@ impl Receiving {
         if self.terms.dry_run {
             self.report(&offered, None, FileStatus::Wanted);
             return;
+        }
+        if let Err(error) = self.sink(&offered.path).and_then(|sink| sink.check_storable(&offered.path)) {
+            return self.fail(&offered, storage_failure(&error));
         }
         if offered.layout.is_single() {
             let file = offered.id;

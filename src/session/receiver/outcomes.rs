@@ -127,6 +127,9 @@ impl Receiving {
     /// Gives a dressed part with this `hash` its name. May read files of its size. `None` where the session ended meanwhile,
     /// and nobody is left to tell.
     pub(super) fn name(&self, part: &Part, hash: Hash) -> Option<Result<Published, SinkError>> {
+        if let Err(error) = self.to.check_place() {
+            return Some(Err(error));
+        }
         let go_on = || !self.finisher.is_closed();
         let sync = self.terms.diligence.sync;
         part.publish_dressed(self.to.existing(), &Verified { hash, sync, go_on: &go_on }).transpose()
@@ -284,7 +287,12 @@ impl Receiving {
         let Progress { written, kept, .. } = &*self.progress;
         let (written, kept) = (Progress::get(written), Progress::get(kept));
         self.outbox.send(&ReceiverMessage::Progress { written, kept });
-        self.ending.decide(End::Complete);
+        // What was stored is of use only where it is looked for.
+        let placed = if self.terms.dry_run { Ok(()) } else { self.to.check_place() };
+        self.ending.decide(match placed {
+            Ok(()) => End::Complete,
+            Err(error) => End::Misplaced(error.to_string().into()),
+        });
     }
 }
 
@@ -329,7 +337,7 @@ impl Receiving {
                 };
             return self.report_entry(&entry, status);
         }
-        let sink = self.sink(&entry.path);
+        let sink = self.sink(&entry.path).and_then(|sink| sink.check_place().map(|()| sink));
         let made = match &offer.kind {
             EntryKind::Symlink { target } => {
                 sink.and_then(|sink| sink.symlink(&entry.path, target, &offer.metadata))

@@ -14,7 +14,9 @@ fn pages(len: usize) -> MmapMut {
 
 /// A part that is written past the page cache; `None` where this file system refuses that.
 fn direct_part(room: &Room) -> Option<Part> {
-    let sink = room.again(Existing::Refuse).directly();
+    let sink = Folder::new(room.folder.path(), FolderOptions { direct: true, ..FolderOptions::default() })
+        .open(Owner::default())
+        .expect("opened");
     let part = sink.part(&path("a"), SIZE as u64, false).expect("a part");
     if part.direct.is_none() {
         skipped("the temporary folder refuses direct I/O");
@@ -28,7 +30,9 @@ fn only_large_files_without_holes_are_written_past_the_page_cache() {
     if direct_part(&room).is_none() {
         return;
     }
-    let sink = room.again(Existing::Refuse).directly();
+    let sink = Folder::new(room.folder.path(), FolderOptions { direct: true, ..FolderOptions::default() })
+        .open(Owner::default())
+        .expect("opened");
     for (size, sparse) in [(CHUNK_BYTES, false), (SIZE, true)] {
         assert!(sink.part(&path("b"), size as u64, sparse).expect("a part").direct.is_none());
     }

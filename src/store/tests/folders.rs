@@ -23,7 +23,7 @@ fn folders_on_the_way_are_made_for_us_alone_until_they_are_dressed() {
         assert_eq!(part.name(), &name("c"));
         part.publish(&metadata(), Existing::Refuse).expect("published");
         assert_eq!(fs::read(room.path("a/b/c")).expect("there"), b"x");
-        assert_eq!((mode(&room, "a"), mode(&room, "a/b")), (0o700, 0o700));
+        assert_eq!((mode(&room, "a"), mode(&room, "a/b")), (0o1700, 0o1700), "marked as begun");
 
         let open = Metadata { mode: 0o40_751, ..metadata() };
         assert_eq!(room.sink.folder(Some(&path("a/b")), &open).expect("dressed"), Made::New);
@@ -47,18 +47,44 @@ fn a_folder_of_its_own_is_made_and_one_that_is_there_stays_with_what_is_in_it() 
         assert_eq!(room.sink.would_make(&path("x"), &EntryKind::Folder).ok(), Some(false));
         room.made("old");
         fs::write(room.path("old/file"), "kept").expect("written");
-        assert_eq!(room.sink.folder(Some(&path("old")), &metadata()).expect("dressed"), Made::Identical);
-        assert_eq!(mode(&room, "old"), 0o640);
+        fs::set_permissions(room.path("old"), fs::Permissions::from_mode(0o750)).expect("set");
+        let before = entry(&room, "old");
+        assert_eq!(room.sink.folder(Some(&path("old")), &metadata()).expect("left"), Made::Identical);
+        let after = entry(&room, "old");
+        assert_eq!(
+            (after.mode(), after.mtime(), after.ctime()),
+            (before.mode(), before.mtime(), before.ctime())
+        );
+        let overwrite = room.again(Existing::Overwrite);
+        assert_eq!(overwrite.folder(Some(&path("old")), &metadata()).expect("dressed"), Made::Identical);
+        assert_eq!((mode(&room, "old"), entry(&room, "old").mtime()), (0o640, 1_000_000_000));
         assert_eq!(fs::read_dir(room.path("old")).expect("read").count(), 1);
     }
 }
 
 #[test]
-fn the_destination_itself_gets_its_time_and_nothing_else() {
+fn a_folder_that_a_killed_transfer_has_begun_is_finished_by_the_next() {
+    let room = Room::new();
+    publish(&room, "a/b");
+    let next = room.again(Existing::Refuse);
+    let open = Metadata { mode: 0o40_751, ..metadata() };
+    assert_eq!(next.folder(Some(&path("a")), &open).expect("dressed"), Made::New);
+    assert_eq!((mode(&room, "a"), entry(&room, "a").mtime()), (0o751, 1_000_000_000));
+    let shut = Metadata { mode: 0, ..metadata() };
+    assert_eq!(room.again(Existing::Refuse).folder(Some(&path("a")), &shut).expect("left"), Made::Identical);
+    assert_eq!(mode(&room, "a"), 0o751);
+}
+
+#[test]
+fn the_destination_itself_gets_its_time_at_most() {
     let room = Room::new();
     fs::set_permissions(room.folder.path(), fs::Permissions::from_mode(0o750)).expect("set");
     let wide = Metadata { mode: 0o777, archive: Some(Arc::default()), ..metadata() };
-    assert_eq!(room.sink.folder(None, &wide).expect("dressed"), Made::Identical);
+    let before = fs::metadata(room.folder.path()).expect("there").mtime();
+    assert_eq!(room.sink.folder(None, &wide).expect("left"), Made::Identical);
+    assert_eq!(fs::metadata(room.folder.path()).expect("there").mtime(), before);
+    let overwrite = room.again(Existing::Overwrite);
+    assert_eq!(overwrite.folder(None, &wide).expect("dressed"), Made::Identical);
     let meta = fs::metadata(room.folder.path()).expect("there");
     assert_eq!(meta.mode() & 0o7777, 0o750);
     assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_000_000_000, 5));
@@ -70,7 +96,7 @@ fn a_folder_keeps_the_group_that_it_hands_on() {
     room.made("shared");
     fs::set_permissions(room.path("shared"), fs::Permissions::from_mode(0o2775)).expect("set");
     let sticky = Metadata { mode: 0o1755, ..metadata() };
-    room.sink.folder(Some(&path("shared")), &sticky).expect("dressed");
+    room.again(Existing::Overwrite).folder(Some(&path("shared")), &sticky).expect("dressed");
     assert_eq!(mode(&room, "shared"), 0o2755);
 }
 

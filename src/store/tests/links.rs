@@ -58,6 +58,7 @@ fn a_name_that_is_taken_is_dealt_with_as_the_user_said() {
             assert_eq!(made, Made::Renamed(name(&numbered)));
             assert_eq!(read_link(&room, &numbered), b"new");
         }
+        room.age();
         let overwrite = room.again(Existing::Overwrite);
         for text in ["file", "link"] {
             assert_eq!(overwrite.would_make(&path(text), &kind).ok(), Some(true));

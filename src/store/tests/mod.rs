@@ -50,6 +50,19 @@ struct Room {
 }
 
 impl Room {
+    /// Waits until the clock of the file system has moved on, so that what is there is older than a session that begins now.
+    fn age(&self) {
+        let changed = || {
+            let file = tempfile::tempfile_in(self.folder.path()).expect("a file");
+            let meta = file.metadata().expect("looked at");
+            (std::os::unix::fs::MetadataExt::ctime(&meta), std::os::unix::fs::MetadataExt::ctime_nsec(&meta))
+        };
+        let before = changed();
+        while changed() == before {
+            std::thread::yield_now();
+        }
+    }
+
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let sink = Sink::open(folder.path(), Existing::Refuse).expect("a writable folder");
@@ -60,8 +73,10 @@ impl Room {
     fn portable() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (dir, made) = Dir::open_root(folder.path()).expect("a writable folder");
+        let identity = dir.identity().expect("there");
         let folders = Arc::new(Folders::new(dir.without_openat2(), made));
-        let sink = Sink { folders, existing: Existing::Refuse, direct: None, owner: Owner::default() };
+        let owner = Owner::default();
+        let sink = Sink { folders, existing: Existing::Refuse, direct: None, identity, owner };
         Self { folder, sink }
     }
 

@@ -87,6 +87,7 @@ fn overwrite_replaces_a_file_and_a_symlink_itself() {
     fs::write(room.path("file"), "old").expect("written");
     fs::write(room.path("target"), "precious").expect("written");
     symlink("target", room.path("link")).expect("linked");
+    room.age();
     for text in ["file", "link"] {
         let done = room.filled(text, b"new").publish(&metadata(), Existing::Overwrite);
         assert!(!done.expect("published").renamed);
@@ -94,6 +95,23 @@ fn overwrite_replaces_a_file_and_a_symlink_itself() {
     }
     assert!(fs::symlink_metadata(room.path("link")).expect("there").is_file());
     assert_eq!(read(&room, "target"), "precious");
+}
+
+#[test]
+fn what_a_session_has_published_it_never_replaces() {
+    let room = Room::new();
+    room.filled("a", b"first").publish(&metadata(), Existing::Overwrite).expect("published");
+    let part = room.filled("a", b"second");
+    let error = part.publish(&metadata(), Existing::Overwrite).expect_err("refused");
+    assert!(matches!(error, SinkError::Newer { .. }), "{error}");
+    assert_eq!(error.kind(), SinkErrorKind::Policy);
+    assert_eq!((read(&room, "a"), room.listing()), ("first".into(), vec!["a".into()]));
+    room.age();
+    let next = room.again(Existing::Overwrite);
+    let part = next.part(&path("a"), 5, false).expect("a part");
+    part.write_at(b"third", 0).expect("written");
+    part.publish(&metadata(), Existing::Overwrite).expect("it is older than this session");
+    assert_eq!(read(&room, "a"), "third");
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! Where a receiver puts what it gets, as its user named it. DIR is a name and no folder: each session opens it anew, so what
+//! is mounted there meanwhile is used, and nothing is held while nobody sends.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::fs::Dev;
+
+use super::dir::Dir;
+use super::error::SinkError;
+use super::folders::Folders;
+use super::{Destination, Existing, Output, Owner, Sink};
+use crate::name::Escaped;
+use crate::os::direct::Direct;
+
+/// What a receiver was told about where to put things.
+#[derive(Debug)]
+pub enum Target {
+    Folder(Folder),
+    /// One file, in order.
+    Output(Arc<Output>),
+}
+
+/// A folder that is opened for each session.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    options: FolderOptions,
+    last: Mutex<Option<(Dev, u64)>>,
+}
+
+/// How a folder is received into.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FolderOptions {
+    pub existing: Existing,
+    /// Whether to write past the page cache where that is possible.
+    pub direct: bool,
+    /// Whether something has to be mounted there.
+    pub mounted: bool,
+    /// Whether access control lists are taken from senders.
+    pub access_lists: bool,
+}
+
+impl Target {
+    /// Opens it for one session, whose sender's unfinished files are those of `owner`.
+    ///
+    /// # Errors
+    /// Those of [`Folder::open`].
+    pub fn open(&self, owner: Owner) -> Result<Destination, SinkError> {
+        match self {
+            Target::Folder(folder) => folder.open(owner).map(Destination::Folder),
+            Target::Output(output) => Ok(Destination::Output(output.clone())),
+        }
+    }
+
+    #[must_use]
+    pub fn output(&self) -> Option<&Output> {
+        match self {
+            Target::Folder(_) => None,
+            Target::Output(output) => Some(output),
+        }
+    }
+}
+
+impl Folder {
+    #[must_use]
+    pub fn new(path: &Path, options: FolderOptions) -> Folder {
+        Folder { path: path.to_owned(), options, last: Mutex::default() }
+    }
+
+    /// As the user wrote it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Sees that it can be received into, and makes it when only its last part is missing.
+    ///
+    /// # Errors
+    /// Those of [`Sink::open`], and [`SinkError::NotMounted`].
+    pub fn prepare(&self) -> Result<(), SinkError> {
+        let sink = Sink::open(&self.path, self.options.existing)?;
+        self.check(sink.root())?;
+        *self.last.lock() = Some(sink.identity);
+        Ok(())
+    }
+
+    /// Opens it as it is now.
+    ///
+    /// # Errors
+    /// As for [`Folder::prepare`]; one that is gone is not made again.
+    pub fn open(&self, owner: Owner) -> Result<Sink, SinkError> {
+        let root = Dir::open_existing_root(&self.path)?;
+        self.check(&root)?;
+        let identity = root.identity()?;
+        let before = self.last.lock().replace(identity);
+        if before.is_some_and(|before| before != identity) {
+            tracing::warn!(
+                "{} is another folder than before (mounted or unmounted?); files arrive in it as it is now",
+                Escaped::path(&self.path)
+            );
+        }
+        root.take_access_lists(self.options.access_lists);
+        let direct = self.options.direct.then(Direct::new);
+        Ok(Sink {
+            folders: Arc::new(Folders::new(root, false)),
+            existing: self.options.existing,
+            direct,
+            identity,
+            owner,
+        })
+    }
+
+    fn check(&self, root: &Dir) -> Result<(), SinkError> {
+        if self.options.mounted && !root.is_mount_point()? {
+            return Err(SinkError::NotMounted { path: self.path.clone() });
+        }
+        Ok(())
+    }
+}
