@@ -119,6 +119,10 @@ pub const PART_SWEEP_PAUSE_MAX: Duration = Duration::from_secs(86_400);
 /// Highest number that `--rename` puts behind a name: `photo (10000).jpg`. It bounds the search.
 pub const RENAME_NUMBER_MAX: u32 = 10_000;
 
+/// Numbered names at which a file is compared before it gets a further number: a chunk of each at most, as far as they differ.
+/// The highest are those of the last transfers, one of which may be repeated.
+pub const RENAME_COMPARED_MAX: u32 = 16;
+
 /// Longest ending in bytes, without its dot, that counts as a file type when a number is put before it.
 /// `.torrent` and `.properties` are types, the rest of a sentence behind a full stop is not.
 pub const EXTENSION_BYTES_MAX: usize = 16;
