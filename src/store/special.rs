@@ -11,7 +11,7 @@ use super::folders::Manner;
 use super::io::read_exact_at;
 use super::metadata::Of;
 use super::part::{Owner, part_file_name};
-use super::publish::{Verified, first_free};
+use super::publish::{Verified, numbered_name};
 use super::{Existing, Found, Sink, folders, metadata, space};
 use crate::limits::{CHUNK_BYTES, PARTS_PER_NAME_MAX};
 use crate::name::{Escaped, Name, RelativePath};
@@ -226,8 +226,9 @@ impl Wish<'_> {
             Existing::Overwrite => self.replace(make, failed),
             Existing::Rename => {
                 // One that an earlier transfer made there will do.
-                let take = |name: &Name| Ok(self.made(name, make, failed)? || self.has(name, same)?);
-                first_free(self.dir, self.name, take).map(Made::Renamed)
+                let has = |name: &Name| self.has(name, same);
+                let made = |name: &Name| self.made(name, make, failed);
+                numbered_name(self.dir, self.name, has, made).map(Made::Renamed)
             }
         }
     }
