@@ -3,12 +3,12 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc bench bench-net fuzz kill-rounds root-tests test-discovery resume install man dist deb
+.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds root-tests test-discovery resume install man dist deb picture
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: ## Build, then really send a 1 GiB file on this machine (DEMO_MIB=4096 for 4 GiB)
+demo: ## Build, then really send a 1 GiB file on this machine, beside cp (DEMO_MIB=4096 for 4 GiB)
 	@CARGO='$(CARGO)' bash scripts/demo.sh
 
 build: ## Build the program: target/release/lanx
@@ -16,7 +16,7 @@ build: ## Build the program: target/release/lanx
 
 test: ## Run the tests, but for the three targets below that need root or half an hour
 	@# Most of them wait for each other: more at once than there are CPUs.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked --no-fail-fast
 
 lint: ## Check the formatting and the lints; every warning is an error
 	$(CARGO) fmt --check
@@ -27,6 +27,9 @@ fmt: ## Format the source
 
 doc: ## Build the documentation of the library; every warning is an error
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
+
+deny: ## Check the licences, versions and sources of the crates that others wrote (builds cargo-deny once: a minute)
+	@CARGO='$(CARGO)' bash scripts/deny.sh
 
 bench: ## Measure the kernels, then lanx in turns with what else is found here (BENCH_MIB, BENCH_TURNS: benches/end_to_end)
 	$(CARGO) bench --locked
@@ -59,6 +62,9 @@ dist: man ## Make a tarball with all that belongs to the program: target/dist
 
 deb: man ## Make a Debian package with a service: target/debian (needs cargo-deb)
 	$(CARGO) deb --no-build --locked
+
+picture: build ## Make docs/terminals.svg anew, from a real run between two hosts that are namespaces (needs tmux)
+	@python3 scripts/picture.py target/release/lanx docs/terminals.svg
 
 install: ## Install lanx for this user
 	$(CARGO) install --locked --path .

@@ -71,25 +71,31 @@ pub const OFFERS_BYTES_MAX: usize = FILES_IN_FLIGHT_MAX * 320;
 pub const MEMORY_BYTES: usize = 96 << 20;
 
 /// Of those what a session has in any case.
-pub const SESSION_BYTES: usize = OFFERS_BYTES_MIN + OUTBOX_BYTES_MAX + KEPT_BYTES_MIN;
+pub const SESSION_BYTES: usize =
+    OFFERS_BYTES_MIN + OUTBOX_BYTES_MAX + LARGE_FILES_IN_FLIGHT_MAX * KEPT_BYTES_FILE + KEPT_BYTES_MIN;
 const _: () = assert!(TRANSFERS_MAX as usize * SESSION_BYTES <= MEMORY_BYTES);
 const _: () = assert!(2 * TRANSFERS_DEFAULT as usize * SESSION_BYTES <= MEMORY_BYTES);
 
-/// Bytes that a session may keep of what it knows of its large files, whatever else goes on at the receiver: of scattered chunks
-/// a thousand, and of an ordinary file a hundred times less.
-pub const KEPT_BYTES_MIN: usize = 128 << 10;
+/// Bytes that a receiver may keep of what it knows of one large file, whatever else goes on: the ends of what is there, up the
+/// largest tree, and the first few comparisons.
+pub const KEPT_BYTES_FILE: usize = 8 << 10;
+const _: () = assert!(28 * SUBTREE_BYTES + COMPARED_AT_ONCE_FIRST * COMPARED_BYTES <= KEPT_BYTES_FILE);
+
+/// And beyond that of all large files of a session together. A file whose chunks come as they are sent takes little of it; a
+/// connection that is behind leaves gaps.
+pub const KEPT_BYTES_MIN: usize = 64 << 10;
 
 /// More is taken in pieces of this size.
 pub const KEPT_BYTES_STEP: usize = 64 << 10;
+
+/// What is kept of one file is counted in units of so many bytes, as it changes with each chunk.
+pub const KEPT_BYTES_UNIT: usize = 1 << 10;
 
 /// What a failed file counts for whose late chunks are still dropped: a place in a set.
 pub const FAILED_FILE_BYTES: usize = 24;
 
 /// Bytes of explanatory text in a control message.
 pub const TEXT_BYTES_MAX: usize = 1024;
-
-/// Chaining values in one message: 4 MiB of file, so that the first differing chunk is known soon.
-pub const VALUES_PER_MESSAGE_MAX: usize = 16;
 
 /// Data connections in one session.
 pub const CONNECTIONS_MAX: u8 = 16;
@@ -152,6 +158,10 @@ pub const PART_SWEEP_PAUSE_MAX: Duration = Duration::from_secs(86_400);
 /// Highest number that `--rename` puts behind a name: `photo (10000).jpg`. It bounds the search.
 pub const RENAME_NUMBER_MAX: u32 = 10_000;
 
+/// Numbered names at which a file is compared before it gets a further number: a chunk of each at most, as far as they differ.
+/// The highest are those of the last transfers, one of which may be repeated.
+pub const RENAME_COMPARED_MAX: u32 = 16;
+
 /// Longest ending in bytes, without its dot, that counts as a file type when a number is put before it.
 /// `.torrent` and `.properties` are types, the rest of a sentence behind a full stop is not.
 pub const EXTENSION_BYTES_MAX: usize = 16;
@@ -192,8 +202,13 @@ pub const LARGE_FILES_IN_FLIGHT_MAX: usize = 16;
 /// Failed files of one session whose late chunks the receiver still discards quietly.
 pub const FAILED_FILES_MAX: usize = 65_536;
 
-/// Chaining values that a receiver has announced for one file and has no verdict on: 1 GiB of file, 160 KiB of memory.
-pub const VALUES_IN_FLIGHT_MAX: usize = 4096;
+/// Chunks of one file under comparison at once: their values were asked for and are not here, they are being compared, or
+/// they differ and have not arrived. 128 MiB of file, so that neither side waits for a round trip.
+pub const COMPARED_AT_ONCE_MAX: usize = 512;
+
+/// The same at the beginning, and the least that is asked for at once later on: a file that is another one differs early, and
+/// what was asked for until then was hashed in vain.
+pub const COMPARED_AT_ONCE_FIRST: usize = 16;
 
 /// Stack of a thread beside the one that carries the control connections: as much as the standard library gives, since names are
 /// looked up there by whatever modules the system has for that.
@@ -202,13 +217,16 @@ pub const ASIDE_STACK_BYTES: usize = 2 << 20;
 /// How often threads are looked at whose end nobody could be made to wait for.
 pub const THREADS_POLL: Duration = Duration::from_millis(5);
 
-/// Subtrees of one file that wait to be merged, from which on nothing more of it is compared until chunks arrive. Where every
-/// other chunk differs, a comparison would run ahead of what is sent by the whole file: 8 GiB of it, 3 MiB of memory.
-pub const SUBTREES_COMPARED_MAX: usize = 32_768;
+/// What a subtree of a large file counts for that waits to be merged, with the stretch of chunks that it is of: places in two
+/// trees.
+pub const SUBTREE_BYTES: usize = 160;
 
-/// Subtrees of one file that may wait in all: besides those 56 (twice the depth of the largest tree) for each stretch that is
-/// missing, and for each chunk on its way. Only a sender that scatters its chunks comes to more. 13 MiB of memory.
-pub const SUBTREES_WAITING_MAX: usize = 131_072;
+/// What a chunk under comparison counts for: that it was asked for, and the sender's value while it waits for a thread.
+pub const COMPARED_BYTES: usize = 128;
+
+/// What a stretch of chunks counts for that may be there: its place in the plan, and subtrees at both of its ends until all
+/// around it has come.
+pub const STRETCH_BYTES: usize = 64 + 16 * SUBTREE_BYTES;
 
 /// Chunks of a file for standard output that are asked for ahead of what is written: 16 MiB, the most that a receiver holds of
 /// it, and more than is on the way in a network of 10 Gbit/s and 10 ms.
@@ -229,10 +247,6 @@ pub const STREAM_CONFIRM_CHUNKS: u64 = 8;
 /// Bytes asked for in the pipe that a stream is read from: four chunks, and what Linux lets everybody have
 /// (`fs.pipe-max-size`). The usual 64 KiB make reader and writer take turns four times for each chunk.
 pub const STREAM_PIPE_BYTES: usize = 1 << 20;
-
-/// Words of 64 bits in one piece of the record of which chunks of a file are there: 4 KiB for 8 GiB of file. Pieces are
-/// made when they are needed, as a stream may be short and nobody knows.
-pub const CLAIM_PIECE_WORDS: usize = 512;
 
 /// Stretches of missing chunks that a receiver names for one file. A part file that is more torn than this has its
 /// further holes compared like data.
@@ -314,9 +328,6 @@ pub const COMPARERS_MAX: usize = 4;
 /// With `--sync`: bytes of one file after which their way to the device is begun, so that little is left at the end.
 pub const WRITE_BACK_BYTES: u64 = 64 << 20;
 
-/// Bytes that are copied at once where a part file begins as a copy.
-pub const COPY_BYTES: usize = 1 << 20;
-
 /// Complete files that wait for the device together.
 pub const FINISH_BATCH_FILES: usize = 256;
 
@@ -395,7 +406,6 @@ const _: () = {
     assert!(CHUNK_BYTES.is_power_of_two() && CHUNK_BYTES > BLAKE3_LEAF_BYTES);
     // A hundred bytes: more than a tag.
     assert!(STRAIGHT_BYTES + 100 < CONNECTION_BUFFER_BYTES && CONNECTION_BUFFER_BYTES < CHUNK_BYTES);
-    assert!(VALUES_PER_MESSAGE_MAX * 32 + 64 <= MESSAGE_BYTES_MAX);
     assert!(NAME_BYTES_MAX < WIRE_NAME_BYTES_MAX);
     assert!(WIRE_NAME_BYTES_MAX + TEXT_BYTES_MAX + 64 <= MESSAGE_BYTES_MAX);
     assert!(
@@ -406,14 +416,7 @@ const _: () = {
     assert!(OFFER_BYTES_BASE + MESSAGE_BYTES_MAX <= OFFERS_BYTES_MIN);
     assert!(OFFERS_BYTES_MIN <= OFFERS_BYTES_MAX && OFFERS_BYTES_MAX <= u32::MAX as usize);
     assert!(TEXT_BYTES_MAX + 64 <= GREETING_BYTES_MAX && GREETING_BYTES_MAX <= MESSAGE_BYTES_MAX);
-    assert!(VALUES_PER_MESSAGE_MAX <= VALUES_IN_FLIGHT_MAX);
-    assert!(
-        SUBTREES_COMPARED_MAX
-            + VALUES_IN_FLIGHT_MAX
-            + COMPARERS_MAX * VALUES_PER_MESSAGE_MAX
-            + 56 * (MISSING_PER_FILE_MAX + 4 * CONNECTIONS_MAX as usize)
-            <= SUBTREES_WAITING_MAX
-    );
+    assert!(2 * COMPARED_AT_ONCE_FIRST <= COMPARED_AT_ONCE_MAX);
     assert!(
         2 * IN_ORDER_STEP_CHUNKS <= IN_ORDER_WINDOW_CHUNKS
             && CONNECTIONS_MAX as u64 <= IN_ORDER_WINDOW_CHUNKS

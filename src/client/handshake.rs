@@ -56,6 +56,8 @@ pub struct Link {
     pub acquaintance: Acquaintance,
     /// By which the receiver's folder is recognised on this machine.
     pub(super) destination: Option<Mark>,
+    /// Whether only the changed parts of changed files are sent.
+    pub grants_delta: bool,
 }
 
 impl Link {
@@ -144,6 +146,7 @@ pub async fn enter(
         receiver,
         acquaintance,
         destination: options.destination,
+        grants_delta: options.grants_delta,
     })
 }
 

@@ -114,8 +114,12 @@ impl Session {
         let connections = share.told;
         self.receiving.set_share(connections);
         let destination = self.receiving.destination(session);
-        let offers_bytes = Some(self.receiving.offers_max());
-        let options = Options { destination, offers_bytes, ..Options::default() };
+        let options = Options {
+            destination,
+            grants_delta: self.receiving.takes_deltas(),
+            offers_bytes: Some(self.receiving.offers_max()),
+            ..Options::default()
+        };
         writer.put(&ReceiverMessage::Welcome { session, connections, cipher, options });
         let (heard, to_hear) = mpsc::channel(MESSAGES_HEARD_MAX);
         self.start_files(to_hear);
@@ -217,6 +221,7 @@ impl Session {
             End::PeerLeft(_) => Vec::new(),
             End::Away => vec![ReceiverMessage::Away],
             End::Stopped => vec![stopped()],
+            End::Revoked => vec![ReceiverMessage::Revoked],
             End::Misplaced(text) => vec![ReceiverMessage::Misplaced { text: text.clone() }],
             end => vec![ReceiverMessage::Leave { text: end.to_string().into() }],
         }

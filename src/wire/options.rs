@@ -19,8 +19,12 @@ const HIGHEST_VERSION: u8 = 1;
 
 /// The mark of the folder that the receiver puts files into, 16 bytes; see `session/destination.rs`.
 const DESTINATION: u8 = 2;
+
+/// In a welcome: the receiver takes only the changed parts of changed files, as the sender has asked. Empty.
+const GRANTS_DELTA: u8 = 3;
+
 /// In a welcome: what the open offers of the session may weigh, u32.
-const OFFERS_BYTES: u8 = 3;
+const OFFERS_BYTES: u8 = 4;
 
 /// What one side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +34,15 @@ pub struct Options {
     pub highest_version: u16,
     /// In a welcome: by which a sender on the same machine recognises the receiver's folder.
     pub destination: Option<[u8; 16]>,
+    /// In a welcome: whether only the changed parts of changed files are sent, as the sender has asked.
+    pub grants_delta: bool,
     /// In a welcome: what the open offers of the session may weigh. Where it is not said, [`OFFERS_BYTES_MIN`].
     pub offers_bytes: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { highest_version: VERSION, destination: None, offers_bytes: None }
+        Options { highest_version: VERSION, destination: None, grants_delta: false, offers_bytes: None }
     }
 }
 
@@ -44,6 +50,7 @@ impl Options {
     pub(super) fn put(&self, w: &mut Writer) {
         let mut options = vec![(HIGHEST_VERSION, self.highest_version.to_le_bytes().to_vec())];
         options.extend(self.destination.map(|mark| (DESTINATION, mark.to_vec())));
+        options.extend(self.grants_delta.then(|| (GRANTS_DELTA, Vec::new())));
         options.extend(self.offers_bytes.map(|bytes| (OFFERS_BYTES, bytes.to_le_bytes().to_vec())));
         w.u8(options.len() as u8);
         for (tag, value) in options {
@@ -55,7 +62,8 @@ impl Options {
     /// [`DecodeError`], also where both sides speak a higher version than the one that this is said in: then somebody on
     /// the way has changed a preface.
     pub(super) fn take(r: &mut Reader) -> Result<Options, DecodeError> {
-        let (mut highest_version, mut destination, mut offers_bytes, mut last) = (None, None, None, 0);
+        let (mut highest_version, mut destination, mut grants_delta) = (None, None, false);
+        let (mut offers_bytes, mut last) = (None, 0);
         for _ in 0..r.u8("a number of options")? {
             let tag = r.u8("an option")?;
             if tag <= last {
@@ -63,19 +71,21 @@ impl Options {
                 return Err(DecodeError::BadValue { what: "an option", why });
             }
             last = tag;
-            let mut value = Reader::new(r.string(u16::MAX.into(), "an option")?);
+            let value = r.string(u16::MAX.into(), "an option")?;
+            let mut r = Reader::new(value);
             match tag {
-                HIGHEST_VERSION => highest_version = Some(value.u16("a version")?),
-                DESTINATION => destination = Some(value.array("a mark")?),
-                OFFERS_BYTES => offers_bytes = Some(offers(&mut value)?),
+                HIGHEST_VERSION => highest_version = Some(r.u16("a version")?),
+                DESTINATION => destination = Some(r.array("a mark")?),
+                GRANTS_DELTA => grants_delta = true,
+                OFFERS_BYTES => offers_bytes = Some(offers(&mut r)?),
                 _ => continue,
             }
-            value.end()?;
+            r.end()?;
         }
         let highest_version =
             highest_version.ok_or(DecodeError::Truncated { what: "its highest version" })?;
         check_version(VERSION, VERSION, highest_version)?;
-        Ok(Options { highest_version, destination, offers_bytes })
+        Ok(Options { highest_version, destination, grants_delta, offers_bytes })
     }
 }
 
@@ -123,14 +133,21 @@ mod tests {
     #[test]
     fn what_offers_may_weigh_is_these_bytes() {
         let options = Options { offers_bytes: Some(0x0102_0304), ..Options::default() };
-        let bytes = b"\x02\x01\x02\0\x02\0\x03\x04\0\x04\x03\x02\x01";
+        let bytes = b"\x02\x01\x02\0\x02\0\x04\x04\0\x04\x03\x02\x01";
         let mut written = Vec::new();
         options.put(&mut Writer(&mut written));
         assert_eq!(written, bytes);
         assert_eq!(take(bytes), Ok(options));
-        assert!(take(b"\x02\x01\x02\0\x02\0\x03\x04\0\0\0\x02\0").is_ok(), "the least there is");
-        assert!(take(b"\x02\x01\x02\0\x02\0\x03\x04\0\xff\xff\x01\0").is_err(), "one less");
-        assert!(take(b"\x02\x01\x02\0\x02\0\x03\x03\0\0\0\x02").is_err());
+        assert!(take(b"\x02\x01\x02\0\x02\0\x04\x04\0\0\0\x02\0").is_ok(), "the least there is");
+        assert!(take(b"\x02\x01\x02\0\x02\0\x04\x04\0\xff\xff\x01\0").is_err(), "one less");
+        assert!(take(b"\x02\x01\x02\0\x02\0\x04\x03\0\0\0\x02").is_err());
+    }
+
+    #[test]
+    fn a_delta_is_granted_by_an_option_without_a_value() {
+        let granted = Options { grants_delta: true, ..Options::default() };
+        assert_eq!(take(b"\x02\x01\x02\0\x02\0\x03\0\0"), Ok(granted));
+        assert!(take(b"\x02\x01\x02\0\x02\0\x03\x01\0\x01").is_err());
     }
 
     #[test]

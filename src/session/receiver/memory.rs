@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::limits::{KEPT_BYTES_MIN, KEPT_BYTES_STEP, OFFERS_BYTES_MAX, OFFERS_BYTES_MIN};
+use crate::limits::{
+    KEPT_BYTES_FILE, KEPT_BYTES_MIN, KEPT_BYTES_STEP, KEPT_BYTES_UNIT, OFFERS_BYTES_MAX, OFFERS_BYTES_MIN,
+};
 use crate::session::PeerMisbehaved;
 
 /// What all sessions share beyond what each has in any case.
@@ -25,7 +27,7 @@ impl Reserve for () {
 }
 
 /// The memory of one session.
-pub(super) struct Budget {
+pub struct Budget {
     reserve: Arc<dyn Reserve>,
     /// What its open offers may weigh, which its sender is told with the welcome.
     offers_max: usize,
@@ -81,11 +83,55 @@ impl Budget {
         state.kept += bytes;
         true
     }
+
+    /// So many bytes are kept no longer.
+    pub fn release(&self, bytes: usize) {
+        let mut state = self.state.lock();
+        state.kept = state.kept.saturating_sub(bytes);
+        // A step is left, as what was needed a moment ago will be again.
+        while state.taken >= 2 * KEPT_BYTES_STEP
+            && state.kept + 2 * KEPT_BYTES_STEP <= KEPT_BYTES_MIN + state.taken
+        {
+            state.taken -= KEPT_BYTES_STEP;
+            self.reserve.give_back(KEPT_BYTES_STEP);
+        }
+    }
 }
 
 impl Drop for Budget {
     fn drop(&mut self) {
         self.reserve.give_back(self.offers_max - OFFERS_BYTES_MIN + self.state.get_mut().taken);
+    }
+}
+
+/// What is kept of one large file, beyond the [`KEPT_BYTES_FILE`] that each may have in any case.
+pub struct Kept {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Kept {
+    pub fn nothing(budget: &Arc<Budget>) -> Kept {
+        Kept { budget: budget.clone(), bytes: 0 }
+    }
+
+    /// From now on it is so many bytes; false where these are more than may be, and then it is as it was.
+    pub fn set(&mut self, bytes: usize) -> bool {
+        let bytes = bytes.saturating_sub(KEPT_BYTES_FILE).next_multiple_of(KEPT_BYTES_UNIT);
+        match bytes.checked_sub(self.bytes) {
+            Some(0) => return true,
+            Some(more) if !self.budget.keep(more) => return false,
+            Some(_) => {}
+            None => self.budget.release(self.bytes - bytes),
+        }
+        self.bytes = bytes;
+        true
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes);
     }
 }
 
@@ -146,7 +192,22 @@ mod tests {
         assert!(budget.keep(KEPT_BYTES_MIN));
         assert!((0..3).all(|_| budget.keep(KEPT_BYTES_STEP)));
         assert!(!budget.keep(1));
+        budget.release(3 * KEPT_BYTES_STEP);
+        assert_eq!(purse.0.load(Ordering::Relaxed), 2 * KEPT_BYTES_STEP);
+        assert!(budget.keep(1));
         drop(budget);
         assert_eq!(purse.0.load(Ordering::Relaxed), 3 * KEPT_BYTES_STEP);
+    }
+
+    #[test]
+    fn what_was_kept_of_a_file_is_free_when_it_is_over() {
+        let budget = Arc::new(Budget::new(Arc::new(())));
+        let (mut one, mut other) = (Kept::nothing(&budget), Kept::nothing(&budget));
+        let (own, all, unit) = (KEPT_BYTES_FILE, KEPT_BYTES_FILE + KEPT_BYTES_MIN, KEPT_BYTES_UNIT);
+        assert!(one.set(all - unit) && other.set(own + 1));
+        assert!(!one.set(all) && !other.set(own + unit + 1) && other.set(own));
+        assert!(one.set(own + 1) && other.set(all - unit));
+        drop(other);
+        assert!(one.set(all));
     }
 }
