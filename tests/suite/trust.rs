@@ -340,3 +340,29 @@ fn removing_a_machine_ends_its_transfer_and_no_other() {
     assert_arrived(&[&ours], &scene.dst);
     assert!(!scene.dst.join("theirs").exists());
 }
+
+#[test]
+fn a_machine_that_proved_the_code_is_not_ended_because_it_could_not_be_remembered() {
+    let scene = Scene::new();
+    let receiver = scene.receiver_of("bob", &[], Some(CODE));
+    // Nothing can be locked, so nothing can be remembered.
+    fs::create_dir(scene.path("bob").join("peers.lock")).unwrap();
+    let file = make(&scene.src, "file", 3 << 20);
+    let relay = Relay::holding_after(receiver.addr, 1 << 19);
+    let sent = scene.start_send_by("alice", &["-v"], Some(CODE), &file, relay.addr);
+    relay.wait_until_held();
+    receiver.wait_for_stderr("but cannot remember it");
+    // That another one is removed is noticed, and by then this one would be.
+    fs::remove_dir(scene.path("bob").join("peers.lock")).unwrap();
+    scene.pair("carol", "bob");
+    let theirs = make(&scene.src, "theirs", 3 << 20);
+    let other = Relay::holding_after(receiver.addr, 1 << 19);
+    let removed = scene.start_send_by("carol", &[], None, &theirs, other.addr);
+    other.wait_until_held();
+    let key = identity(&scene.path("carol")).fingerprint().to_string();
+    trust(&scene, "bob", &["remove", &key]).expect_success();
+    removed.finish(PATIENCE).expect_code(4);
+    relay.release();
+    sent.finish(PATIENCE).expect_code(0);
+    assert_arrived(&[&file], &scene.dst);
+}
