@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use crate::common::peer::{HandSender, identity};
@@ -63,6 +63,25 @@ fn a_code_file_on_both_sides_lets_a_machine_in_and_is_needed_only_once() {
     let file = letter(&scene);
     scene.start_send_by("alice", &flags, None, &file, receiver.addr).finish(PATIENCE).expect_code(0);
     scene.send_by("alice", None, &file, receiver.addr).expect_success();
+    assert_arrived(&[&file], &scene.dst);
+}
+
+#[test]
+fn a_code_file_is_taken_as_orchestrators_mount_it() {
+    let scene = Scene::new();
+    // Two links, the outer one of which is changed for a new version; the group may read what is root's.
+    let version = scene.path("..2026_11_30");
+    fs::create_dir(&version).unwrap();
+    let mode = if rustix::process::geteuid().is_root() { 0o440 } else { 0o400 };
+    fs::write(version.join("code"), CODE).unwrap();
+    fs::set_permissions(version.join("code"), Permissions::from_mode(mode)).unwrap();
+    symlink("..2026_11_30", scene.path("..data")).unwrap();
+    symlink("..data/code", scene.path("code")).unwrap();
+    let code = scene.path("code");
+    let flags = ["--code-file", code.to_str().unwrap()];
+    let receiver = scene.receiver_of("bob", &flags, None);
+    let file = letter(&scene);
+    scene.start_send_by("alice", &flags, None, &file, receiver.addr).finish(PATIENCE).expect_code(0);
     assert_arrived(&[&file], &scene.dst);
 }
 
