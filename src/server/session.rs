@@ -48,6 +48,8 @@ pub(super) struct Session {
     secret: SessionSecret,
     /// Whose it is: nobody else may take it over.
     pub peer: Fingerprint,
+    /// Whether it is over when that key may not send any more.
+    pub is_remembered: bool,
     data: Arc<DataConnections>,
     /// The control connection while it is there, and what it went through when it was.
     control: Mutex<(Option<OwnedFd>, Troubles)>,
@@ -58,7 +60,7 @@ pub(super) struct Session {
 
 impl Session {
     pub fn new(receiving: Arc<Receiving>, id: SessionId, guest: &mut Guest, place: Arc<Place>) -> Session {
-        let Guest { connections, cipher, peer, ref mut secret, .. } = *guest;
+        let Guest { connections, cipher, peer, is_remembered, ref mut secret, .. } = *guest;
         let secret = std::mem::replace(secret, SessionSecret::new([0; SECRET_BYTES]));
         Session {
             receiving,
@@ -69,6 +71,7 @@ impl Session {
             cipher,
             secret,
             peer,
+            is_remembered,
             data: Arc::default(),
             control: Mutex::new((guest.socket.take(), Troubles::default())),
             files: Mutex::default(),
