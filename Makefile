@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc bench bench-net fuzz kill-rounds root-tests test-discovery resume install man dist deb picture
+.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds root-tests test-discovery resume install man dist deb picture
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -16,7 +16,7 @@ build: ## Build the program: target/release/lanx
 
 test: ## Run the tests, but for the three targets below that need root or half an hour
 	@# Most of them wait for each other: more at once than there are CPUs.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked --no-fail-fast
 
 lint: ## Check the formatting and the lints; every warning is an error
 	$(CARGO) fmt --check
@@ -27,6 +27,9 @@ fmt: ## Format the source
 
 doc: ## Build the documentation of the library; every warning is an error
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
+
+deny: ## Check the licences, versions and sources of the crates that others wrote (builds cargo-deny once: a minute)
+	@CARGO='$(CARGO)' bash scripts/deny.sh
 
 bench: ## Measure the kernels, then lanx in turns with what else is found here (BENCH_MIB, BENCH_TURNS: benches/end_to_end)
 	$(CARGO) bench --locked

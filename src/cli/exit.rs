@@ -98,6 +98,7 @@ impl Exit {
             End::PeerLeft(_) | End::Away | End::Lost(_) | End::Silent(_) => Some(Exit::Unreachable),
             End::Forged(_) => Some(Exit::Verification),
             End::Misplaced(_) => Some(Exit::Storage),
+            End::Revoked => Some(Exit::NotLetIn),
             End::Misbehaved(_) | End::Exhausted(_) => Some(Exit::Other),
             End::Stopped => Some(Exit::Interrupted),
         }

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use super::events::Receptionist;
 use super::handshake::{Guest, Refusal, admit};
@@ -85,6 +85,7 @@ pub async fn serve(
     let reception = Reception::new(manner, house, options.transfers, receptionist, ledger, passages);
     let reception = Arc::new(reception);
     let mut guests = JoinSet::new();
+    let mut revocations = interval(REVOCATIONS_LOOK);
     let mut visits = Visits { options, here: 0, deadline: None };
     // When it was told that nobody can be let in.
     let mut told: Option<Instant> = None;
@@ -112,6 +113,7 @@ pub async fn serve(
                 break End::Stopped;
             },
             () = visits.nobody_came_back() => break End::Stopped,
+            _ = revocations.tick() => reception.end_revoked(),
             Some(order) = orders.recv() => if let Some(end) = reception.obey(order) {
                 break end;
             },
@@ -120,6 +122,9 @@ pub async fn serve(
     reception.see_off(&end, guests).await;
     Ok(())
 }
+
+/// How often a receiver looks whether those who send still may: as soon as a person who removes one would look.
+const REVOCATIONS_LOOK: Duration = Duration::from_secs(1);
 
 /// What happens to sessions, as far as `once` has to know.
 pub(super) enum Passage {
@@ -225,6 +230,15 @@ impl Reception {
     fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
         self.admission.close();
+    }
+
+    /// Ends the sessions of those who may not send any more. Where nobody can tell, they go on: who comes is told so.
+    fn end_revoked(&self) {
+        for session in self.sessions.lock().values() {
+            if let Ok(false) = self.house.lets_in(&session.peer) {
+                session.receiving.ending.decide(End::Revoked);
+            }
+        }
     }
 
     /// Counts and tells that somebody was sent away.

@@ -210,6 +210,7 @@ impl Session {
             End::PeerLeft(_) => Vec::new(),
             End::Away => vec![ReceiverMessage::Away],
             End::Stopped => vec![stopped()],
+            End::Revoked => vec![ReceiverMessage::Revoked],
             End::Misplaced(text) => vec![ReceiverMessage::Misplaced { text: text.clone() }],
             end => vec![ReceiverMessage::Leave { text: end.to_string().into() }],
         }

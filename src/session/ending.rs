@@ -56,6 +56,9 @@ pub enum End {
     /// The receiver's folder is not what its path leads to any more, or cannot be used: known at both ends.
     #[error("{0}")]
     Misplaced(Text),
+    /// The receiver's user took the sender from those who may send.
+    #[error("this machine may not send there any more: it was removed with `lanx trust remove`")]
+    Revoked,
     /// We were asked to stop.
     #[error("interrupted")]
     Stopped,

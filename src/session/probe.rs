@@ -127,6 +127,7 @@ impl Probing {
             ReceiverMessage::HungUp { .. } => Err(End::Lost("a data connection ended".into())),
             ReceiverMessage::Leave { text } => Err(End::PeerLeft(text)),
             ReceiverMessage::Misplaced { text } => Err(End::Misplaced(text)),
+            ReceiverMessage::Revoked => Err(End::Revoked),
             ReceiverMessage::Away => Err(End::Away),
             ReceiverMessage::Bye if state.finished => Err(End::Complete),
             _ => {

@@ -5,10 +5,12 @@
 //! The lock is a file of its own, as the other one gets a new inode with each change.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 
 use super::dir;
@@ -26,6 +28,31 @@ const LOCK_NAME: &str = "peers.lock";
 pub struct PeerStore {
     file: PathBuf,
     lock: PathBuf,
+    /// What was read last, and what the file was then: whoever comes costs a look at it, and not that it is understood anew.
+    read: Arc<Mutex<Option<(Stamp, Peers)>>>,
+}
+
+/// What tells whether a file that is replaced as a whole is still the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &Path) -> Option<Stamp> {
+        let stat = std::fs::symlink_metadata(file).ok()?;
+        Some(Stamp {
+            device: stat.dev(),
+            inode: stat.ino(),
+            bytes: stat.size(),
+            modified: (stat.mtime(), stat.mtime_nsec()),
+            changed: (stat.ctime(), stat.ctime_nsec()),
+        })
+    }
 }
 
 /// Why the remembered machines cannot be read or changed.
@@ -61,7 +88,11 @@ pub enum PeerStoreError {
 impl PeerStore {
     /// The store in `folder`. Nothing is read yet.
     pub fn new(folder: &ConfigDir) -> Self {
-        Self { file: folder.path().join(FILE_NAME), lock: folder.path().join(LOCK_NAME) }
+        Self {
+            file: folder.path().join(FILE_NAME),
+            lock: folder.path().join(LOCK_NAME),
+            read: Arc::default(),
+        }
     }
 
     /// What is remembered now. Nothing, if there is no file yet.
@@ -69,6 +100,19 @@ impl PeerStore {
     /// # Errors
     /// The file cannot be read, others can change it, it is too large, or anything in it is not understood.
     pub fn load(&self) -> Result<Peers, PeerStoreError> {
+        let stamp = Stamp::of(&self.file);
+        if let Some((before, peers)) = &*self.read.lock()
+            && stamp == Some(*before)
+        {
+            return Ok(peers.clone());
+        }
+        let peers = self.load_anew()?;
+        // Looked at before it was read: if it was replaced in between, the next look says so.
+        *self.read.lock() = stamp.map(|stamp| (stamp, peers.clone()));
+        Ok(peers)
+    }
+
+    fn load_anew(&self) -> Result<Peers, PeerStoreError> {
         let bytes = match dir::read(&self.file, Guard::Trusted, limits::PEERS_FILE_MAX_BYTES) {
             Err(error) if error.is_not_found() => return Ok(Peers::default()),
             other => other?,

@@ -106,6 +106,8 @@ pub enum ReceiverMessage {
     /// What was stored does not lie where it should, or nothing can be stored there. Ends the session, or stands in the place
     /// of the welcome.
     Misplaced { text: Text },
+    /// The sender may not send here any more. Ends the session.
+    Revoked,
 }
 
 fn file(r: &mut Reader) -> Result<FileId, DecodeError> {
@@ -210,6 +212,7 @@ impl Message for ReceiverMessage {
             Self::Speeds { hash, seal, cores } => drop(w.u8(20).u64(*hash).u64(*seal).u32(*cores)),
             Self::Away => drop(w.u8(21)),
             Self::Misplaced { text } => put_text(w.u8(22), text),
+            Self::Revoked => drop(w.u8(23)),
         }
     }
 
@@ -251,6 +254,7 @@ impl Message for ReceiverMessage {
             }
             21 => Self::Away,
             22 => Self::Misplaced { text: text(&mut r)? },
+            23 => Self::Revoked,
             tag => return Err(DecodeError::UnknownTag { what: "a receiver's message", tag }),
         };
         r.end()?;

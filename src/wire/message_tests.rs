@@ -196,6 +196,7 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
             b"\x15\0\0\0\x14\x01\0\0\0\0\0\0\0\x03\x02\0\0\0\0\0\0\x04\0\0\0",
         ),
         (ReceiverMessage::Misplaced { text: "gone".into() }, b"\x07\0\0\0\x16\x04\0gone"),
+        (ReceiverMessage::Revoked, b"\x01\0\0\0\x17"),
         (ReceiverMessage::Away, b"\x01\0\0\0\x15"),
     ]
 }
@@ -291,7 +292,7 @@ fn unknown_tags_are_refused() {
     for tag in (0..=255).filter(|t| !(1..=14).contains(t)) {
         assert!(matches!(SenderMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
-    for tag in (0..=255).filter(|t| !(1..=22).contains(t)) {
+    for tag in (0..=255).filter(|t| !(1..=23).contains(t)) {
         assert!(matches!(ReceiverMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
     for hello in [

@@ -318,3 +318,25 @@ fn pairing_has_a_direction() {
     scene.send_by("bob", None, &file, receiver.addr).expect_complaint(4, &["does not know this machine"]);
     assert_nothing_arrived(&scene);
 }
+
+#[test]
+fn removing_a_machine_ends_its_transfer_and_no_other() {
+    let scene = Scene::new();
+    let receiver = scene.receiver_of("bob", &[], Some(CODE));
+    scene.pair("alice", "bob");
+    scene.pair("carol", "bob");
+    let (theirs, ours) = (make(&scene.src, "theirs", 3 << 20), make(&scene.src, "ours", 3 << 20));
+    let relays = [0, 1].map(|_| Relay::holding_after(receiver.addr, 1 << 19));
+    let removed = scene.start_send_by("alice", &[], None, &theirs, relays[0].addr);
+    let other = scene.start_send_by("carol", &[], None, &ours, relays[1].addr);
+    relays.iter().for_each(Relay::wait_until_held);
+    let key = identity(&scene.path("alice")).fingerprint().to_string();
+    let mut command = scene.lanx_as("bob");
+    command.args(["trust", "remove", &key]);
+    Process::spawn(command).finish(PATIENCE).expect_code(0);
+    removed.finish(PATIENCE).expect_complaint(4, &["removed this machine from those that may send"]);
+    relays[1].release();
+    other.finish(PATIENCE).expect_code(0);
+    assert_arrived(&[&ours], &scene.dst);
+    assert!(!scene.dst.join("theirs").exists());
+}

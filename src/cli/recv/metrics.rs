@@ -122,6 +122,7 @@ fn result(end: &End, files: Exit) -> &'static str {
         End::Misbehaved(_) => "misbehaved",
         End::Forged(_) => "forged",
         End::Misplaced(_) => "misplaced",
+        End::Revoked => "revoked",
         End::Lost(_) | End::Silent(_) => "lost",
         End::Exhausted(_) => "out_of_resources",
         End::Stopped => "stopped",

@@ -174,6 +174,11 @@ pub fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: Option<u6
         End::Stopped => anyhow!("interrupted; {progress}; {again}"),
         End::PeerLeft(text) => anyhow!("{peer} gave up: {text}; {progress}; {again}"),
         End::Misplaced(text) => anyhow!("at {peer}: {text}"),
+        End::Revoked => {
+            anyhow!(
+                "{peer} removed this machine from those that may send to it; {progress}; pair again to go on"
+            )
+        }
         End::Away => anyhow!("{peer} ({addr}) is being stopped or restarted; {progress}; {again}"),
         End::Lost(reason) => anyhow!("lost {peer} ({addr}): {reason}; {progress}; {again}"),
         End::Silent(time) => {

@@ -256,6 +256,7 @@ impl Sending {
             }
             ReceiverMessage::Leave { text } => Err(End::PeerLeft(text)),
             ReceiverMessage::Misplaced { text } => Err(End::Misplaced(text)),
+            ReceiverMessage::Revoked => Err(End::Revoked),
             ReceiverMessage::Away => Err(End::Away),
             ReceiverMessage::Bye => {
                 let queue = self.queue.lock();
