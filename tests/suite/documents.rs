@@ -282,7 +282,7 @@ fn the_commands_of_the_other_documents_work() {
 }
 
 /// The documents that have no command.
-const WITHOUT_COMMANDS: &[&str] = &["compared.md", "out-of-scope.md"];
+const WITHOUT_COMMANDS: &[&str] = &["compared.md", "design.md", "measurements.md", "out-of-scope.md"];
 
 /// A document that this file does not know would be one whose commands nobody ran.
 #[test]
@@ -294,8 +294,17 @@ fn every_document_is_known_here() {
         .filter(|name| name.ends_with(".md"))
         .collect();
     names.sort();
-    let known =
-        ["compared.md", "config.md", "guide.md", "json.md", "out-of-scope.md", "reference.md", "service.md"];
+    let known = [
+        "compared.md",
+        "config.md",
+        "design.md",
+        "guide.md",
+        "json.md",
+        "measurements.md",
+        "out-of-scope.md",
+        "reference.md",
+        "service.md",
+    ];
     assert_eq!(names, known);
     for name in WITHOUT_COMMANDS {
         assert!(
@@ -415,4 +424,46 @@ fn the_reference_has_every_option() {
             "options of lanx {command} that docs/reference.md does not tell of: {missing:?}"
         );
     }
+}
+
+/// What a document has in backquotes, outside of fenced blocks.
+fn code_spans(document: &str) -> Vec<String> {
+    let mut spans = Vec::new();
+    for (number, part) in text(document).split("```").enumerate() {
+        if number % 2 == 0 {
+            spans.extend(part.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    spans
+}
+
+/// A map that names what is not there leads nowhere: whoever moves a file or a function moves it there as well.
+#[test]
+fn the_map_of_the_code_names_what_is_there() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut code = String::new();
+    for entry in walkdir::WalkDir::new(project.join("src")) {
+        let path = entry.unwrap().into_path();
+        if path.extension().is_some_and(|ending| ending == "rs") {
+            code += &String::from_utf8(read(&path)).unwrap();
+        }
+    }
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for document in ["ARCHITECTURE.md", "docs/design.md"] {
+        for span in code_spans(document) {
+            let is_path = (span.ends_with(".rs") || span.ends_with('/')) && !span.contains([' ', '*', '~']);
+            let there = match span.rsplit_once("::") {
+                _ if is_path => project.join("src").join(&span).exists() || project.join(&span).exists(),
+                Some((_, function)) => code.contains(&format!("fn {function}")),
+                None => continue,
+            };
+            named += 1;
+            if !there {
+                missing.push(format!("{document}: {span}"));
+            }
+        }
+    }
+    assert!(named > 100, "{named} names");
+    assert!(missing.is_empty(), "there is no such thing any more:\n{}", missing.join("\n"));
 }
