@@ -47,7 +47,7 @@ impl Part {
     /// and the part file stays, unless the name is refused to it: then it would only lie there.
     ///
     /// With [`Existing::Rename`] files of the same size that have its name, or one of some numbered names (see
-    /// [`numbered_name`]), are read: if one has the same bytes, that one stays, and the part file goes. Otherwise each
+    /// `numbered_name`), are read: if one has the same bytes, that one stays, and the part file goes. Otherwise each
     /// repetition of a transfer would leave another copy. `None`, and the part file stays, where it was not to go on with that.
     ///
     /// # Errors

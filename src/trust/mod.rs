@@ -3,7 +3,7 @@
 //! # The handshake, step by step
 //!
 //! 1. Each side has an [`identity`]: an Ed25519 key in a self-signed certificate, made on first use in the
-//!    [`config_dir`]. Its name is the [`fingerprint`] of the key.
+//!    [`dir`]. Its name is the [`fingerprint`] of the key.
 //! 2. The sender opens a TLS 1.3 connection ([`tls`]). Both present their certificate and prove that they hold its key.
 //!    Nobody has been compared with anything yet: [`tls::established_peer`] says who is there.
 //! 3. The sender compares the receiver's fingerprint with what it remembers for the address that the user typed

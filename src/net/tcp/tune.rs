@@ -18,7 +18,7 @@ use crate::limits::{UNSENT_BYTES_MAX, UNSENT_BYTES_WITHIN_MACHINE_MAX};
 /// A connection to or from `peer` that carries chunks.
 ///
 /// - Nagle stays on while there is more to write: segments leave full. Whoever has nothing more says so.
-/// - Buffers of a fitting size, where the kernel grants them: see [`buffers`].
+/// - Buffers of a fitting size, where the kernel grants them: see `buffers`.
 pub fn data(socket: &SockRef, peer: SocketAddr, patience: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(false)?;
     let within = is_within_machine(peer);
