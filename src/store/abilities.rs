@@ -17,7 +17,7 @@ use crate::name::{Name, PART_PREFIX, PART_SUFFIX};
 /// What is known of a file system. Asked when first needed.
 #[derive(Debug, Default)]
 pub(super) struct Abilities {
-    well_known: OnceLock<bool>,
+    pub(super) well_known: OnceLock<bool>,
     moves_safely: OnceLock<bool>,
 }
 
@@ -58,6 +58,11 @@ impl Abilities {
     pub fn check_moves(&self, root: &Dir) -> Result<(), SinkError> {
         let safely = *self.moves_safely.get_or_init(|| self.is_well_known(root) || moves_safely(root));
         if safely { Ok(()) } else { Err(SinkError::NoSafeRename { path: root.path().into() }) }
+    }
+
+    /// Whether two names may be one here, and each have a lock of its own. Other systems than Linux lock files, not names.
+    pub fn may_fold(&self, dir: &Dir) -> bool {
+        cfg!(target_os = "linux") && !self.is_well_known(dir)
     }
 
     fn is_well_known(&self, root: &Dir) -> bool {

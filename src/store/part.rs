@@ -74,7 +74,7 @@ impl Part {
             return Err(SinkError::TooLarge { path: target, size: bytes });
         }
         for number in 0..PARTS_PER_NAME_MAX {
-            let part_name = part_file_name(name, owner, number);
+            let part_name = part_name_in(dir, name, owner, number);
             let patience = if number == 0 { PART_RELEASE_PATIENCE } else { Duration::ZERO };
             let locked = lock(dir, &part_name, patience)
                 .map_err(|refused| not_opened(dir, &target, bytes, refused))?;
@@ -333,22 +333,40 @@ impl fmt::Display for Owner {
     }
 }
 
-/// The name of the part file: `.{name}.{owner}.lanx-part`, `.{name}.{owner}.{number}.lanx-part`, or where that is too long
-/// `.{beginning of name}~{BLAKE3 of name, 16 hex digits}.{owner}.{number}.lanx-part`.
-pub(super) fn part_file_name(name: &Name, owner: Owner, number: u32) -> Vec<u8> {
-    let tail = match number {
-        0 => format!(".{owner}"),
-        number => format!(".{owner}.{number}"),
-    };
-    let frame = PART_PREFIX.len() + tail.len() + PART_SUFFIX.len();
-    let full = name.as_bytes();
-    if full.len() + frame <= NAME_BYTES_MAX {
-        return [PART_PREFIX, full, tail.as_bytes(), PART_SUFFIX].concat();
+/// The name of the part file in `dir`. Where two names may be one (`a` and `A`) it has the hash of the name in it: a file
+/// system over FUSE may well lock each of the two for itself, and two files would be written into one part file.
+pub(super) fn part_name_in(dir: &Dir, name: &Name, owner: Owner, number: u32) -> Vec<u8> {
+    // Of names that are one to a file system, at most one is made of these alone.
+    let is_unique = name.as_bytes().iter().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_unique || !dir.place().abilities.may_fold(dir) {
+        return part_file_name(name, owner, number);
     }
+    hashed_part_name(name, owner, number)
+}
+
+/// The name of the part file: `.{name}.{owner}.lanx-part` or `.{name}.{owner}.{number}.lanx-part`, or where that is too long
+/// that with the hash.
+pub(super) fn part_file_name(name: &Name, owner: Owner, number: u32) -> Vec<u8> {
+    let tail = part_tail(owner, number);
+    let part = [PART_PREFIX, name.as_bytes(), tail.as_bytes(), PART_SUFFIX].concat();
+    if part.len() <= NAME_BYTES_MAX { part } else { hashed_part_name(name, owner, number) }
+}
+
+/// `.{beginning of name}~{BLAKE3 of name, 16 hex digits}.{owner}.{number}.lanx-part`.
+fn hashed_part_name(name: &Name, owner: Owner, number: u32) -> Vec<u8> {
+    let (tail, full) = (part_tail(owner, number), name.as_bytes());
     let digest = blake3::hash(full).to_hex();
     let digest: String = digest.chars().take(PART_HASH_HEX_DIGITS).collect();
-    let room = NAME_BYTES_MAX.saturating_sub(frame + 1 + digest.len());
-    [PART_PREFIX, shorten(full, room), b"~", digest.as_bytes(), tail.as_bytes(), PART_SUFFIX].concat()
+    let frame = PART_PREFIX.len() + 1 + digest.len() + tail.len() + PART_SUFFIX.len();
+    let begin = shorten(full, NAME_BYTES_MAX.saturating_sub(frame));
+    [PART_PREFIX, begin, b"~", digest.as_bytes(), tail.as_bytes(), PART_SUFFIX].concat()
+}
+
+fn part_tail(owner: Owner, number: u32) -> String {
+    match number {
+        0 => format!(".{owner}"),
+        number => format!(".{owner}.{number}"),
+    }
 }
 
 // Chunks of an older version of the file that need not be sent.

@@ -12,7 +12,7 @@ use super::abilities::is_about_a_name;
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError, SinkErrorKind};
 use super::io::{read_exact_at, write_all_at};
-use super::part::{Owner, Part, part_file_name};
+use super::part::{Owner, Part, part_name_in};
 use super::space::length;
 use super::{Existing, metadata, space};
 use crate::content::chunk::{ChunkIndex, Layout};
@@ -407,7 +407,7 @@ pub(super) fn store(
 ) -> Result<bool, SinkError> {
     let path = || dir.path_of(name.as_bytes());
     let size = content.len() as u64;
-    if !new && !matches!(dir.stat(&part_file_name(name, owner, 0)), Ok(None)) {
+    if !new && !matches!(dir.stat(&part_name_in(dir, name, owner, 0)), Ok(None)) {
         return Ok(false);
     }
     let Some(file) = dir.open_unnamed() else { return Ok(false) };

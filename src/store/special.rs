@@ -10,7 +10,7 @@ use super::error::{FileKind, LinkFault, SinkError};
 use super::folders::Manner;
 use super::io::read_exact_at;
 use super::metadata::Of;
-use super::part::{Owner, part_file_name};
+use super::part::{Owner, part_name_in};
 use super::publish::{Verified, numbered_name};
 use super::{Existing, Found, Sink, folders, metadata, space};
 use crate::limits::{CHUNK_BYTES, PARTS_PER_NAME_MAX};
@@ -258,7 +258,7 @@ impl Wish<'_> {
     /// the one or the other.
     fn replace(&self, make: Make<'_>, failed: Failed<'_>) -> Result<Made, SinkError> {
         for number in 0..PARTS_PER_NAME_MAX {
-            let part = part_file_name(self.name, self.owner, number);
+            let part = part_name_in(self.dir, self.name, self.owner, number);
             match make(&part) {
                 Ok(()) => return self.rename_over(&part, failed),
                 Err(Errno::EXIST) => {}

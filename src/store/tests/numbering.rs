@@ -1,7 +1,7 @@
 use super::*;
 use crate::limits::{NAME_BYTES_MAX, PARTS_PER_NAME_MAX, RENAME_COMPARED_MAX, RENAME_NUMBER_MAX};
 use crate::name::looks_like_part;
-use crate::store::part::part_file_name;
+use crate::store::part::{part_file_name, part_name_in};
 use crate::store::publish::{numbered, numbered_name};
 
 fn number(text: impl AsRef<[u8]>, n: u32) -> String {
@@ -104,6 +104,20 @@ fn long_names_with_the_same_beginning_get_different_part_names() {
     let (one, two) = (part_of(one), part_of(two));
     assert_ne!(one, two);
     assert_eq!(one.len(), 255);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn part_names_of_names_that_may_be_one_differ_by_more_than_that() {
+    let room = Room::new();
+    let root = room.sink.root();
+    root.place().abilities.well_known.set(false).expect("not asked yet");
+    let names = ["readme", "Readme", "README", "\u{212a}", "k", "é", "e\u{301}"];
+    let folded = |text: &str| text.replace('\u{212a}', "k").replace("e\u{301}", "é").to_lowercase();
+    let parts = names.map(|text| part_name_in(root, &name(text), Owner::default(), 0));
+    let parts = parts.map(|part| folded(&String::from_utf8_lossy(&part)));
+    assert_eq!(parts.iter().collect::<std::collections::HashSet<_>>().len(), names.len(), "{parts:?}");
+    assert_eq!(parts[0], part_of("readme"));
 }
 
 #[test]
