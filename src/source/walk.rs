@@ -14,7 +14,7 @@ use crossbeam_channel::Sender;
 use rustix::fs::{Dir, FileType, Stat, lgetxattr, llistxattr};
 use rustix::io::Errno;
 
-use super::beneath::Beneath;
+use super::beneath::{Beneath, Recent, identity};
 use super::error::SourceError;
 use super::excludes::Excludes;
 use super::file::Source;
@@ -150,6 +150,7 @@ pub(super) struct Walk {
     /// Files with several names, by device and inode, and how many of their names have not been met.
     names: HashMap<(u64, u64), (Arc<FirstName>, u64)>,
     is_destination: Option<IsDestination>,
+    recent: Recent,
 }
 
 /// The folder that the user named and the walk is in.
@@ -181,7 +182,7 @@ enum Entries {
 }
 
 /// Folders on the way that are open at once. Above them names are read ahead.
-const OPEN_FOLDERS_MAX: usize = 16;
+const OPEN_FOLDERS_MAX: usize = 8;
 
 /// Something met on the way.
 struct Met {
@@ -204,7 +205,15 @@ impl Walk {
     /// `ready` is where folders and links go once what they wait for is done.
     pub fn new(roots: Vec<Root>, options: Options, ready: Sender<Item>) -> Walk {
         let roots = roots.into_iter();
-        Walk { roots, options, ready, current: None, names: HashMap::new(), is_destination: None }
+        Walk {
+            roots,
+            options,
+            ready,
+            current: None,
+            names: HashMap::new(),
+            is_destination: None,
+            recent: Recent::default(),
+        }
     }
 
     /// From now on leaves out the folder that the receiver puts files into.
@@ -263,7 +272,7 @@ impl Walk {
         if self.is_destination(&stat) {
             return Some(Err(destination(path)));
         }
-        let tree = match Beneath::open_root(&path, self.options.follow) {
+        let tree = match Beneath::open_root(&path, self.options.follow, &self.recent) {
             Ok(tree) => Arc::new(tree),
             Err(errno) => return Some(Err(Trouble::Failed(io_error(&path, "read", errno)))),
         };
@@ -485,12 +494,6 @@ impl Entries {
 
 fn destination(path: PathBuf) -> Trouble {
     Trouble::LeftOut { path, why: "the receiver puts files there, and it would be sent what it receives" }
-}
-
-/// Device and inode.
-#[allow(clippy::useless_conversion, clippy::unnecessary_cast, clippy::cast_sign_loss)] // The widths differ by system.
-fn identity(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev as u64, stat.st_ino as u64)
 }
 
 /// How many names it has.

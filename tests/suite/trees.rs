@@ -291,3 +291,18 @@ fn an_empty_folder_without_itself_is_told_as_nothing_to_send_and_not_as_a_fault(
     assert_eq!(sent.expect_success().out(), "there was nothing to send\n");
     assert_eq!(listing(&scene.dst), Vec::<std::ffi::OsString>::new());
 }
+
+#[test]
+fn three_hundred_named_folders_are_sent_with_few_files_open() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let folders: Vec<_> = (0..300).map(|n| scene.src.join(n.to_string())).collect();
+    for folder in &folders {
+        fs::create_dir(folder).unwrap();
+        make(folder, "file", 10);
+    }
+    let mut command = scene.lanx_with_descriptors(64);
+    command.arg("send").args(&folders).arg(receiver.addr.to_string());
+    Process::spawn(command).finish(PATIENCE).expect_success();
+    assert!(folders.iter().all(|folder| scene.dst.join(folder.file_name().unwrap()).join("file").exists()));
+}
