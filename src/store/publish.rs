@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::abilities::is_about_a_name;
-use super::dir::{Dir, is_unsupported, kind_of};
+use super::dir::{Dir, NotReplaced, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError, SinkErrorKind};
 use super::io::{read_exact_at, write_all_at};
 use super::part::{Owner, Part, part_name_in};
@@ -115,16 +115,15 @@ impl Part {
     fn move_over(&self) -> Result<Published, SinkError> {
         let stat = rustix::fs::fstat(&self.file)
             .map_err(|errno| SinkError::system("look at", self.part_path(), errno))?;
-        self.dir.check_older(self.name.as_bytes(), &stat)?;
-        self.dir.note_published(self.name.as_bytes(), &stat);
-        match self.dir.rename_over(&self.part_name, self.name.as_bytes()) {
+        match self.dir.replace_older(&self.part_name, self.name.as_bytes(), &stat) {
             Ok(()) => Ok(self.published(self.name.clone())),
-            Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
+            Err(NotReplaced::Newer) => Err(SinkError::Newer { path: self.path() }),
+            Err(NotReplaced::Failed(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY)) => {
                 let expected = FileKind::Regular;
                 Err(SinkError::InTheWay { path: self.path(), what: FileKind::Directory, expected })
             }
-            Err(errno) if is_about_a_name(errno) => Err(self.unstorable(errno)),
-            Err(errno) => Err(self.not_moved("replace", &self.path(), errno)),
+            Err(NotReplaced::Failed(errno)) if is_about_a_name(errno) => Err(self.unstorable(errno)),
+            Err(NotReplaced::Failed(errno)) => Err(self.not_moved("replace", &self.path(), errno)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::dir::{Dir, is_unsupported, kind_of};
+use super::dir::{Dir, NotReplaced, is_unsupported, kind_of};
 use super::error::{FileKind, LinkFault, SinkError};
 use super::folders::Manner;
 use super::io::read_exact_at;
@@ -270,14 +270,8 @@ impl Wish<'_> {
 
     fn rename_over(&self, part: &[u8], failed: Failed<'_>) -> Result<Made, SinkError> {
         let renamed = match looked_at_bytes(self.dir, part)? {
-            Some(made) => match self.dir.check_older(self.name.as_bytes(), &made) {
-                Ok(()) => self.dir.rename_over(part, self.name.as_bytes()),
-                Err(error) => {
-                    let _ = self.dir.unlink(part);
-                    return Err(error);
-                }
-            },
-            None => Err(Errno::NOENT),
+            Some(made) => self.dir.replace_older(part, self.name.as_bytes(), &made),
+            None => Err(NotReplaced::Failed(Errno::NOENT)),
         };
         // It is still there after an error, or when both were names of one file all of a sudden: then a rename does
         // nothing.
@@ -290,8 +284,11 @@ impl Wish<'_> {
         }
         match renamed {
             Ok(()) => Ok(Made::New),
-            Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => Err(self.in_the_way(FileKind::Directory)),
-            Err(errno) => Err(failed(self.name.as_bytes(), errno)),
+            Err(NotReplaced::Newer) => Err(SinkError::Newer { path: self.path() }),
+            Err(NotReplaced::Failed(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY)) => {
+                Err(self.in_the_way(FileKind::Directory))
+            }
+            Err(NotReplaced::Failed(errno)) => Err(failed(self.name.as_bytes(), errno)),
         }
     }
 
