@@ -325,7 +325,9 @@ pub enum LinkFault {
     #[error("it is {0}, a regular file was expected; move it away, then send both together again")]
     Kind(FileKind),
     /// The file system cannot do it.
-    #[error("the file system cannot do that ({0})")]
+    #[error(
+        "the file system cannot do that ({0}); send without --archive, then each name gets a file of its own"
+    )]
     Unsupported(io::Error),
 }
 
