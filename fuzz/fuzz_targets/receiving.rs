@@ -12,15 +12,17 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use lanx::content::chunk::{ChunkIndex, FileId, Layout};
+use lanx::content::tree::chunk_value;
 use lanx::limits::CHUNK_BYTES;
-use lanx::wire::frame::{Header, Kind};
-use lanx::wire::message::{Cause, EntryKind, Failure, Message, Metadata, Offer, ReceiverMessage, SenderMessage};
 use lanx::session::frames::FrameWriter;
 use lanx::session::receiver::worker::receive_chunks;
 use lanx::session::receiver::{Receiving, Terms};
 use lanx::session::{Diligence, End, OutboxReader, Progress, outbox};
 use lanx::store::{Destination, Existing, Owner, Sink};
-use lanx::content::tree::chunk_value;
+use lanx::wire::frame::{Header, Kind};
+use lanx::wire::message::{
+    Cause, EntryKind, Failure, Message, Metadata, Offer, ReceiverMessage, SenderMessage,
+};
 use lanx_fuzz::{Counting, SIZES, Script, keys, messages, painted};
 use libfuzzer_sys::fuzz_target;
 
@@ -73,7 +75,8 @@ impl Scene {
     }
 
     fn hear(&mut self, message: ReceiverMessage) {
-        let chunks = |file: FileId| Layout::new(self.sizes[file.0 as usize]).chunks();
+        let sizes = self.sizes.clone();
+        let chunks = |file: FileId| Layout::new(sizes[file.0 as usize]).chunks();
         match message {
             ReceiverMessage::Send { file } => {
                 self.begin(file);
@@ -213,7 +216,8 @@ impl Scene {
                 let (content, index) = (self.content(*file, *kind), ChunkIndex((*chunk).into()));
                 let layout = Layout::new(content.len() as u64);
                 let ours = content.chunks(CHUNK_BYTES).nth((*chunk).into()).unwrap_or_default();
-                let value = if layout.len_of(index).is_some() { chunk_value(layout, index, ours) } else { [1; 32] };
+                let value =
+                    if layout.len_of(index).is_some() { chunk_value(layout, index, ours) } else { [1; 32] };
                 self.handle(SenderMessage::Value { file: id(*file), chunk: index, value })
             }
             Step::Root { file, wrong } => {
@@ -258,7 +262,12 @@ impl Scene {
                 let name = NAMES[usize::from(*name) % NAMES.len()].as_bytes().to_vec();
                 self.stream_size = SIZES[usize::from(*size) % SIZES.len()];
                 let file = FileId(self.sizes.len() as u64);
-                self.handle(SenderMessage::Offer(Offer { file, kind: EntryKind::Stream, metadata, path: name }))
+                self.handle(SenderMessage::Offer(Offer {
+                    file,
+                    kind: EntryKind::Stream,
+                    metadata,
+                    path: name,
+                }))
             }
             Step::Length { file, odd } => {
                 let bytes = self.content(*file, 0).len() as u64 + u64::from(odd.saturating_sub(250));
@@ -324,7 +333,9 @@ fuzz_target!(|bytes: &[u8]| {
     for step in &case.steps {
         match scene.step(step) {
             Ok(()) => drop(scene.listen()),
-            Err(End::Complete | End::Stopped | End::Away | End::Silent(_)) => panic!("a sender cannot end a session so"),
+            Err(End::Complete | End::Stopped | End::Away | End::Silent(_)) => {
+                panic!("a sender cannot end a session so")
+            }
             Err(_) => break,
         }
     }

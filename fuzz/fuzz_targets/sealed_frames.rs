@@ -4,9 +4,9 @@
 
 use arbitrary::Arbitrary;
 use lanx::content::chunk::{ChunkIndex, FileId};
-use lanx::wire::frame::{Header, Kind};
 use lanx::session::End;
 use lanx::session::frames::{FrameReader, FrameWriter};
+use lanx::wire::frame::{Header, Kind};
 use lanx_fuzz::keys;
 use libfuzzer_sys::fuzz_target;
 

@@ -12,15 +12,17 @@ use std::time::Instant;
 
 use lanx::content::chunk::{ChunkIndex, FileId};
 use lanx::limits::CHUNK_BYTES;
-use lanx::wire::frame::Kind;
-use lanx::wire::message::{Against, Cause, Failure, Message, Metadata, Outcome, ReceiverMessage, SenderMessage};
+use lanx::name::RelativePath;
 use lanx::session::frames::FrameReader;
+use lanx::session::sender::Sending;
 use lanx::session::sender::lanes::{Line, Wire};
 use lanx::session::sender::worker::send_chunks;
-use lanx::session::sender::Sending;
 use lanx::session::{End, Progress, outbox};
-use lanx::name::RelativePath;
 use lanx::source::{Excludes, Feed, Item, Next, Options, Root, Stream};
+use lanx::wire::frame::Kind;
+use lanx::wire::message::{
+    Against, Cause, Failure, Message, Metadata, Outcome, ReceiverMessage, SenderMessage,
+};
 use lanx_fuzz::{Counting, SIZES, Script, keys, messages, painted};
 use libfuzzer_sys::fuzz_target;
 
@@ -132,7 +134,8 @@ fn stream() -> (Arc<Stream>, Arc<Item>) {
 }
 
 fn item(path: &Path) -> Arc<Item> {
-    let options = Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap(), direct: None };
+    let options =
+        Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap(), direct: None };
     match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
         Next::Item(item) => item,
         _ => panic!("no item"),
@@ -152,6 +155,9 @@ impl Wire for NoWire {
     fn is_dead(&self) -> bool {
         false
     }
+    fn delivered(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A stream that ends as soon as there is nothing more to write, so that its worker comes home.
@@ -170,6 +176,8 @@ struct Scene {
     sending: Arc<Sending>,
     sizes: Vec<u64>,
     connections: u32,
+    /// Answers to the offer of each file that the sender took.
+    answers: Vec<usize>,
 }
 
 impl Scene {
@@ -221,7 +229,9 @@ impl Scene {
             Step::Hash { file, first, count } => {
                 ReceiverMessage::Hash { file: id(file), first: chunk(first), count: (*count).into() }
             }
-            Step::Differs { file, chunk: at } => ReceiverMessage::Differs { file: id(file), chunk: chunk(at) },
+            Step::Differs { file, chunk: at } => {
+                ReceiverMessage::Differs { file: id(file), chunk: chunk(at) }
+            }
             Step::Outcome { file, outcome } => {
                 let outcome = match outcome {
                     0 => Outcome::Stored,
@@ -244,7 +254,17 @@ impl Scene {
             },
             Step::Work => return self.work(),
         };
-        self.sending.handle(message)
+        let answered = match &message {
+            ReceiverMessage::Send { file }
+            | ReceiverMessage::Compare { file, .. }
+            | ReceiverMessage::SendUpTo { file, .. } => Some(*file),
+            _ => None,
+        };
+        self.sending.handle(message)?;
+        if let Some(answers) = answered.and_then(|file| self.answers.get_mut(file.0 as usize)) {
+            *answers += 1;
+        }
+        Ok(())
     }
 }
 
@@ -254,7 +274,8 @@ fuzz_target!(|bytes: &[u8]| {
     let observer = Counting::new();
     let sending =
         Arc::new(Sending::new(outbox, observer.clone(), Arc::new(Progress::default()), false, None));
-    let mut scene = Scene { sending: sending.clone(), sizes: Vec::new(), connections: 0 };
+    let mut scene =
+        Scene { sending: sending.clone(), sizes: Vec::new(), connections: 0, answers: Vec::new() };
     for n in &case.files {
         match items().get(usize::from(*n)) {
             Some(source) => {
@@ -269,6 +290,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
     }
+    scene.answers = vec![0; scene.sizes.len()];
     sending.finish();
     let mut end = None;
     for step in &case.steps {
@@ -284,8 +306,10 @@ fuzz_target!(|bytes: &[u8]| {
     let mut bytes = Vec::new();
     reader.take_rest(&mut bytes);
     let said: Vec<SenderMessage> = messages(&bytes);
-    assert!(
-        said.iter().filter(|message| matches!(message, SenderMessage::Root { .. })).count()
-            <= scene.sizes.len()
-    );
+    // One for each answer to the offer, which may be a comparison and then another answer.
+    for (file, answers) in scene.answers.iter().enumerate() {
+        let is_root = |message: &&SenderMessage| matches!(message, SenderMessage::Root { file: of, .. } if of.0 == file as u64);
+        let roots = said.iter().filter(is_root).count();
+        assert!(roots <= *answers && roots <= 2, "{roots} roots of file {file} after {answers} answers");
+    }
 });

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lanx::limits::{CHUNK_BYTES, MESSAGE_BYTES_MAX};
+use lanx::session::{FileReport, Observer};
 use lanx::wire::DecodeError;
 use lanx::wire::message::{Message, take_framed};
 use lanx::wire::seal::{Cipher, Opener, Sealer, SessionSecret};
-use lanx::session::{FileReport, Observer};
 
 /// Sizes at which something changes: no byte, one frame, the first that takes two, several and a rest.
 pub const SIZES: [u64; 6] =
