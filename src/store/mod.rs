@@ -131,14 +131,6 @@ impl Sink {
         Ok(Self { folders, existing, direct: None, identity, owner: Owner::default() })
     }
 
-    /// The same, in which unfinished files belong to `owner`.
-    #[must_use]
-    pub fn owned_by(&self, owner: Owner) -> Self {
-        let Self { folders, existing, direct, identity, .. } = self;
-        let (folders, direct) = (folders.clone(), direct.clone());
-        Self { folders, existing: *existing, direct, identity: *identity, owner }
-    }
-
     /// What this sink was told to do when a final name is taken.
     #[must_use]
     pub fn existing(&self) -> Existing {

@@ -456,9 +456,11 @@ mod private_file_tests {
         let (_folder, path) = file_with_mode(0o600);
         assert_eq!(read(&path, Guard::Secret, 100).unwrap().as_slice(), b"content");
         // What root owns may be read by its group, and what anybody else owns may not.
-        let (_folder, path) = file_with_mode(0o440);
         let by_root = rustix::process::geteuid().is_root();
-        assert_eq!(read(&path, Guard::Secret, 100).is_ok(), by_root);
+        for mode in [0o440, 0o640] {
+            let (_folder, path) = file_with_mode(mode);
+            assert_eq!(read(&path, Guard::Secret, 100).is_ok(), by_root, "{mode:o}");
+        }
     }
 
     #[test]

@@ -17,7 +17,8 @@
 //! the guesser has seen one SPAKE2 message, which is equally likely under every code (a uniform point), and it
 //! has to commit to a guess before it hears more. What hanging up costs the receiver is bounded by the number of
 //! attempts in flight. Where all of those are taken, the oldest of the network (an IPv4 address, a /64 of IPv6) that has most
-//! of them goes: whoever knows the code is through in milliseconds, so that half-open attempts keep nobody out.
+//! of them goes: whoever knows the code is through in milliseconds, so that half-open attempts keep out nobody
+//! at another address.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -126,7 +126,7 @@ fn attempts_in_flight_are_bounded_for_each_address_and_in_all() {
     }
     assert_eq!(book.offer(v4(1), now).unwrap_err().reason, WaitReason::Busy);
     drop(held);
-    // Half-open attempts of a few addresses keep nobody out.
+    // Half-open attempts of a few addresses keep out nobody at another one.
     let mut half_open: Vec<Attempt> = Vec::new();
     for number in 0..4 {
         half_open.extend(

@@ -140,3 +140,12 @@ fn a_running_receiver_removes_old_unfinished_files_that_nobody_uses() {
     sender.finish(PATIENCE).expect_success();
     assert_arrived(&[&path], &other.dst);
 }
+
+#[test]
+fn a_folder_that_is_away_for_a_moment_is_not_made_anew_to_look_for_old_files() {
+    let scene = Scene::new();
+    let receiver = scene.receiver_with(&["--part-age", "1s"]);
+    fs::rename(&scene.dst, scene.path("moved away")).unwrap();
+    receiver.wait_for_stderr("could not look for old part files");
+    assert!(!scene.dst.exists());
+}

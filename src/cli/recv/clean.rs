@@ -12,7 +12,7 @@ use crate::cli::ui::out::{self, Audience};
 use crate::limits::{PART_AGE_MIN, PART_SWEEP_PAUSE_MAX};
 use crate::name::Escaped;
 use crate::os::background::aside;
-use crate::store::{Existing, Removal, Sink, SinkError, StalePart};
+use crate::store::{Existing, Folder, FolderOptions, Owner, Removal, Sink, SinkError, StalePart};
 use crate::units;
 
 /// Lists the part files in `dir` and the folders beneath, and removes those that no transfer uses: with an `age` only those
@@ -23,7 +23,8 @@ pub fn clean(dir: &Path, age: Option<Duration>) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Other, anyhow!("{}: {error}", Escaped::path(dir))));
     }
     let (mut removed, mut young, mut bytes, mut exit) = (0, 0, 0, Exit::Success);
-    let swept = sweep(dir, age, |fate| match fate {
+    let sink = Sink::open(dir, Existing::Refuse).map_err(|error| Failure::new(Exit::Storage, error))?;
+    let swept = sweep(&sink, age, |fate| match fate {
         Fate::Of(part, Removal::Removed) => {
             removed += 1;
             bytes += part.bytes;
@@ -61,7 +62,9 @@ pub async fn keep_clean(dir: PathBuf, age: Duration, audience: Audience) {
         pause.tick().await;
         let dir = dir.clone();
         let swept = aside(move || {
-            sweep(&dir, Some(age), |fate| match fate {
+            // One that is away for a moment, as a disk may be, is not made anew.
+            let sink = Folder::new(&dir, FolderOptions::default()).open(Owner::default())?;
+            sweep(&sink, Some(age), |fate| match fate {
                 Fate::Of(part, Removal::Removed) => {
                     audience.note(format_args!("removed {}", shown(part)));
                 }
@@ -86,8 +89,7 @@ enum Fate<'a> {
     Failed(SinkError),
 }
 
-fn sweep(dir: &Path, age: Option<Duration>, mut tell: impl FnMut(Fate<'_>)) -> Result<(), SinkError> {
-    let sink = Sink::open(dir, Existing::Refuse)?;
+fn sweep(sink: &Sink, age: Option<Duration>, mut tell: impl FnMut(Fate<'_>)) -> Result<(), SinkError> {
     let found = sink.part_files()?;
     found.unread.into_iter().for_each(|error| tell(Fate::Failed(error)));
     for part in &found.parts {
