@@ -60,6 +60,8 @@ mod sealed;
 mod service;
 mod serving;
 mod several;
+#[cfg(target_os = "linux")]
+mod soak;
 mod strangers;
 mod stream_usage;
 mod streams;
