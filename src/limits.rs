@@ -58,9 +58,6 @@ pub const ATTRIBUTES_MAX: usize = 512;
 /// Bytes of explanatory text in a control message.
 pub const TEXT_BYTES_MAX: usize = 1024;
 
-/// Chaining values in one message: 4 MiB of file, so that the first differing chunk is known soon.
-pub const VALUES_PER_MESSAGE_MAX: usize = 16;
-
 /// Data connections in one session.
 pub const CONNECTIONS_MAX: u8 = 16;
 
@@ -122,6 +119,10 @@ pub const PART_SWEEP_PAUSE_MAX: Duration = Duration::from_secs(86_400);
 /// Highest number that `--rename` puts behind a name: `photo (10000).jpg`. It bounds the search.
 pub const RENAME_NUMBER_MAX: u32 = 10_000;
 
+/// Numbered names at which a file is compared before it gets a further number: a chunk of each at most, as far as they differ.
+/// The highest are those of the last transfers, one of which may be repeated.
+pub const RENAME_COMPARED_MAX: u32 = 16;
+
 /// Longest ending in bytes, without its dot, that counts as a file type when a number is put before it.
 /// `.torrent` and `.properties` are types, the rest of a sentence behind a full stop is not.
 pub const EXTENSION_BYTES_MAX: usize = 16;
@@ -159,8 +160,13 @@ pub const LARGE_FILES_IN_FLIGHT_MAX: usize = 16;
 /// Failed files of one session whose late chunks the receiver still discards quietly.
 pub const FAILED_FILES_MAX: usize = 65_536;
 
-/// Chaining values that a receiver has announced for one file and has no verdict on: 1 GiB of file, 160 KiB of memory.
-pub const VALUES_IN_FLIGHT_MAX: usize = 4096;
+/// Chunks of one file under comparison at once: their values were asked for and are not here, they are being compared, or
+/// they differ and have not arrived. 128 MiB of file, so that neither side waits for a round trip.
+pub const COMPARED_AT_ONCE_MAX: usize = 512;
+
+/// The same at the beginning, and the least that is asked for at once later on: a file that is another one differs early, and
+/// what was asked for until then was hashed in vain.
+pub const COMPARED_AT_ONCE_FIRST: usize = 16;
 
 /// Stack of a thread beside the one that carries the control connections: as much as the standard library gives, since names are
 /// looked up there by whatever modules the system has for that.
@@ -169,12 +175,9 @@ pub const ASIDE_STACK_BYTES: usize = 2 << 20;
 /// How often threads are looked at whose end nobody could be made to wait for.
 pub const THREADS_POLL: Duration = Duration::from_millis(5);
 
-/// Subtrees of one file that wait to be merged, from which on nothing more of it is compared until chunks arrive. Where every
-/// other chunk differs, a comparison would run ahead of what is sent by the whole file: 8 GiB of it, 3 MiB of memory.
-pub const SUBTREES_COMPARED_MAX: usize = 32_768;
-
-/// Subtrees of one file that may wait in all: besides those 56 (twice the depth of the largest tree) for each stretch that is
-/// missing, and for each chunk on its way. Only a sender that scatters its chunks comes to more. 13 MiB of memory.
+/// Subtrees of one file that may wait to be merged: 56 (twice the depth of the largest tree) for each stretch that is missing,
+/// for each chunk under comparison and for each on its way. Only a sender that scatters its chunks comes to more. 13 MiB of
+/// memory.
 pub const SUBTREES_WAITING_MAX: usize = 131_072;
 
 /// Chunks of a file for standard output that are asked for ahead of what is written: 16 MiB, the most that a receiver holds of
@@ -209,10 +212,9 @@ pub const MISSING_PER_FILE_MAX: usize = 1024;
 pub const RUNS_QUEUED_MAX: usize = FILES_IN_FLIGHT_MAX + LARGE_FILES_IN_FLIGHT_MAX * MISSING_PER_FILE_MAX;
 
 /// Control messages that wait for a peer to read them. One that reads never lets as many come together: at most four for
-/// each file under way, for each torn large file its holes and values besides, and a few about connections.
+/// each file under way, for each torn large file its holes and what is compared besides, and a few about connections.
 pub const OUTBOX_MESSAGES_MAX: usize = 4 * FILES_IN_FLIGHT_MAX
-    + LARGE_FILES_IN_FLIGHT_MAX
-        * (2 * MISSING_PER_FILE_MAX + VALUES_IN_FLIGHT_MAX / VALUES_PER_MESSAGE_MAX + COMPARERS_MAX)
+    + LARGE_FILES_IN_FLIGHT_MAX * (MISSING_PER_FILE_MAX + 2 * COMPARED_AT_ONCE_MAX)
     + 1024;
 
 /// Writes of control messages in a row, each within [`OUTBOX_PAUSE`] of the one before, after which messages are gathered
@@ -283,9 +285,6 @@ pub const COMPARERS_MAX: usize = 4;
 
 /// With `--sync`: bytes of one file after which their way to the device is begun, so that little is left at the end.
 pub const WRITE_BACK_BYTES: u64 = 64 << 20;
-
-/// Bytes that are copied at once where a part file begins as a copy.
-pub const COPY_BYTES: usize = 1 << 20;
 
 /// Complete files that wait for the device together.
 pub const FINISH_BATCH_FILES: usize = 256;
@@ -365,7 +364,6 @@ const _: () = {
     assert!(CHUNK_BYTES.is_power_of_two() && CHUNK_BYTES > BLAKE3_LEAF_BYTES);
     // A hundred bytes: more than a tag.
     assert!(STRAIGHT_BYTES + 100 < CONNECTION_BUFFER_BYTES && CONNECTION_BUFFER_BYTES < CHUNK_BYTES);
-    assert!(VALUES_PER_MESSAGE_MAX * 32 + 64 <= MESSAGE_BYTES_MAX);
     assert!(NAME_BYTES_MAX < WIRE_NAME_BYTES_MAX);
     assert!(WIRE_NAME_BYTES_MAX + TEXT_BYTES_MAX + 64 <= MESSAGE_BYTES_MAX);
     assert!(
@@ -373,12 +371,9 @@ const _: () = {
             <= MESSAGE_BYTES_MAX
     );
     assert!(TEXT_BYTES_MAX + 64 <= GREETING_BYTES_MAX && GREETING_BYTES_MAX <= MESSAGE_BYTES_MAX);
-    assert!(VALUES_PER_MESSAGE_MAX <= VALUES_IN_FLIGHT_MAX);
+    assert!(2 * COMPARED_AT_ONCE_FIRST <= COMPARED_AT_ONCE_MAX);
     assert!(
-        SUBTREES_COMPARED_MAX
-            + VALUES_IN_FLIGHT_MAX
-            + COMPARERS_MAX * VALUES_PER_MESSAGE_MAX
-            + 56 * (MISSING_PER_FILE_MAX + 4 * CONNECTIONS_MAX as usize)
+        56 * (MISSING_PER_FILE_MAX + COMPARED_AT_ONCE_MAX + 4 * CONNECTIONS_MAX as usize)
             <= SUBTREES_WAITING_MAX
     );
     assert!(

@@ -20,7 +20,7 @@ use lanx::session::receiver::worker::receive_chunks;
 use lanx::session::receiver::{Receiving, Terms};
 use lanx::session::{Diligence, End, OutboxReader, Progress, outbox};
 use lanx::store::{Destination, Existing, Owner, Sink};
-use lanx::content::tree::{ChunkValue, chunk_value};
+use lanx::content::tree::chunk_value;
 use lanx_fuzz::{Counting, SIZES, Script, keys, messages, painted};
 use libfuzzer_sys::fuzz_target;
 
@@ -32,20 +32,27 @@ use case::{Case, NAMES, Step, There};
 /// Chunks of the largest file whose bytes are known, and more.
 const CHUNKS_MAX: u64 = 64;
 
-/// Longer than any comparison of these files takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than a comparison of a chunk takes: who has heard nothing for so long is wanted for nothing.
+const QUIET: Duration = Duration::from_millis(20);
 
-type Asked = BTreeMap<u64, Option<ChunkValue>>;
+/// What the receiver wants of a chunk.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Value,
+    Bytes,
+}
 
 struct Scene {
     session: Arc<Receiving>,
     reader: OutboxReader<ReceiverMessage>,
     /// The sizes that were offered, by file.
     sizes: Vec<u64>,
-    /// Chunks that the receiver has still to speak of, where it compares.
-    owed: HashMap<u64, u64>,
-    /// What it said of each chunk: its value, or that it is missing.
-    asked: HashMap<u64, Asked>,
+    /// What the receiver wants and has not got.
+    asked: HashMap<u64, BTreeMap<u64, Wanted>>,
+    /// The chunks that it has spoken of since its last answer.
+    named: HashMap<u64, HashSet<u64>>,
+    /// Those that it was told the value of, or sent, as it wanted.
+    done: HashMap<u64, HashSet<u64>>,
     over: HashSet<u64>,
     /// The hashes of all that may stand under a final name.
     allowed: HashSet<blake3::Hash>,
@@ -57,83 +64,103 @@ struct Scene {
 }
 
 impl Scene {
-    /// Hears the receiver until it has said all that it has to say about what it compares.
-    fn listen(&mut self) {
-        let started = Instant::now();
-        loop {
-            let mut bytes = Vec::new();
-            self.reader.take_rest(&mut bytes);
-            messages(&bytes).into_iter().for_each(|message| self.hear(message));
-            if self.owed.is_empty() || self.session.ending.get().is_some() {
-                return;
-            }
-            assert!(started.elapsed() < PATIENCE, "the receiver owes an answer: {:?}", self.owed);
-            std::thread::yield_now();
-        }
+    /// Hears what the receiver has said. Returns whether that was anything.
+    fn listen(&mut self) -> bool {
+        let mut bytes = Vec::new();
+        self.reader.take_rest(&mut bytes);
+        messages(&bytes).into_iter().for_each(|message| self.hear(message));
+        !bytes.is_empty()
     }
 
     fn hear(&mut self, message: ReceiverMessage) {
         let chunks = |file: FileId| Layout::new(self.sizes[file.0 as usize]).chunks();
         match message {
             ReceiverMessage::Send { file } => {
-                self.asked
-                    .insert(file.0, (0..chunks(file).min(CHUNKS_MAX)).map(|chunk| (chunk, None)).collect());
+                self.begin(file);
+                self.wants(file, 0..chunks(file).min(CHUNKS_MAX), Wanted::Bytes);
             }
             ReceiverMessage::Compare { file, .. } => {
-                self.owed.insert(file.0, chunks(file));
-                self.asked.insert(file.0, Asked::new());
+                self.begin(file);
+                if chunks(file) == 1 {
+                    self.wants(file, 0..1, Wanted::Value);
+                }
             }
             ReceiverMessage::Missing { file, first, count } => {
-                self.told(file, (first.0..first.0 + count).map(|chunk| (chunk, None)));
+                self.wants(file, first.0..first.0 + count, Wanted::Bytes);
             }
-            ReceiverMessage::Values { file, first, values } => {
-                self.told(file, (first.0..).zip(values.into_iter().map(Some)));
+            ReceiverMessage::Hash { file, first, count } => {
+                self.wants(file, first.0..first.0 + count, Wanted::Value);
+            }
+            ReceiverMessage::Differs { file, chunk } => {
+                assert!(self.named[&file.0].contains(&chunk.0), "it was not compared");
+                self.asked.entry(file.0).or_default().insert(chunk.0, Wanted::Bytes);
             }
             ReceiverMessage::Outcome { file, .. } => {
-                self.owed.remove(&file.0);
                 assert!(self.over.insert(file.0), "a second outcome for file {}", file.0);
             }
             _ => {}
         }
     }
 
-    fn told(&mut self, file: FileId, chunks: impl Iterator<Item = (u64, Option<ChunkValue>)>) {
-        let asked = self.asked.entry(file.0).or_default();
-        let mut count = 0;
-        for (chunk, value) in chunks {
-            assert!(asked.insert(chunk, value).is_none(), "chunk {chunk} of file {} is named twice", file.0);
-            count += 1;
-        }
-        let Some(owed) = self.owed.get_mut(&file.0) else { return };
-        *owed -= count;
-        if *owed == 0 {
-            self.owed.remove(&file.0);
+    /// The receiver has given an answer: the first, or another one.
+    fn begin(&mut self, file: FileId) {
+        self.asked.remove(&file.0);
+        self.named.remove(&file.0);
+        self.done.remove(&file.0);
+    }
+
+    fn wants(&mut self, file: FileId, chunks: std::ops::Range<u64>, wanted: Wanted) {
+        for chunk in chunks {
+            let is_new = self.named.entry(file.0).or_default().insert(chunk);
+            assert!(is_new, "chunk {chunk} of file {} is named twice", file.0);
+            self.asked.entry(file.0).or_default().insert(chunk, wanted);
         }
     }
 
-    /// Keeps what is right, sends the rest, and says the hash.
+    /// Does all that the receiver wants until it wants nothing more for a while, and says the hash.
     fn obey(&mut self, file: u8) -> Result<(), End> {
-        let asked = self.asked.remove(&u64::from(file)).unwrap_or_default();
+        let number = u64::from(file);
         let content = self.content(file, 0);
         let layout = Layout::new(content.len() as u64);
-        if asked.len() as u64 != layout.chunks() {
-            return Ok(());
-        }
-        for (chunk, value) in asked {
-            let index = ChunkIndex(chunk);
-            let ours = content.chunks(CHUNK_BYTES).nth(chunk as usize).unwrap_or_default();
-            match value {
-                Some(theirs) if theirs == chunk_value(layout, index, ours) => {
-                    self.handle(SenderMessage::Keep { file: id(file), chunk: index })?;
+        let mut rest = Instant::now();
+        while !self.over.contains(&number) && rest.elapsed() < QUIET && self.session.ending.get().is_none() {
+            if self.listen() {
+                rest = Instant::now();
+            }
+            let asked = self.asked.remove(&number).unwrap_or_default();
+            if asked.is_empty() {
+                std::thread::yield_now();
+                continue;
+            }
+            for (chunk, wanted) in asked {
+                let was_last = {
+                    let done = self.done.entry(number).or_default();
+                    done.insert(chunk) && done.len() as u64 == layout.chunks()
+                };
+                let index = ChunkIndex(chunk);
+                let ours = content.chunks(CHUNK_BYTES).nth(chunk as usize).unwrap_or_default();
+                match wanted {
+                    _ if layout.len_of(index).is_none() => continue,
+                    Wanted::Value if layout.is_single() => {}
+                    Wanted::Value => {
+                        let value = chunk_value(layout, index, ours);
+                        self.handle(SenderMessage::Value { file: id(file), chunk: index, value })?;
+                    }
+                    Wanted::Bytes if layout.is_single() => {
+                        self.step(&Step::Whole { file, kind: 0, wrong: false })?;
+                        continue;
+                    }
+                    Wanted::Bytes => self.step(&Step::Chunk { file, chunk: chunk as u8, kind: 0, odd: 0 })?,
                 }
-                _ if layout.is_single() => return self.step(&Step::Whole { file, kind: 0, wrong: false }),
-                _ => self.step(&Step::Chunk { file, chunk: chunk as u8, kind: 0, odd: 0 })?,
+                if was_last {
+                    if self.streams.remove(&number) {
+                        self.step(&Step::Length { file, odd: 0 })?;
+                    }
+                    self.step(&Step::Root { file, wrong: false })?;
+                }
             }
         }
-        if self.streams.remove(&u64::from(file)) {
-            self.step(&Step::Length { file, odd: 0 })?;
-        }
-        self.step(&Step::Root { file, wrong: false })
+        Ok(())
     }
 
     fn content(&self, file: u8, kind: u8) -> Vec<u8> {
@@ -152,7 +179,6 @@ impl Scene {
             SenderMessage::Offer(offer) => self.sizes.push(offer.kind.size()),
             SenderMessage::Length { file, .. } => drop(self.streams.remove(&file.0)),
             SenderMessage::Root { hash, .. } => drop(self.allowed.insert(*hash)),
-            SenderMessage::Differs { file } => drop(self.owed.remove(&file.0)),
             _ => {}
         }
         self.session.handle(message)
@@ -183,10 +209,13 @@ impl Scene {
                 let offer = Offer { file: id(*file), kind: kind(*size), metadata, path: name.clone() };
                 self.handle(SenderMessage::Offer(offer))
             }
-            Step::Keep { file, chunk } => {
-                self.handle(SenderMessage::Keep { file: id(*file), chunk: ChunkIndex((*chunk).into()) })
+            Step::Value { file, chunk, kind } => {
+                let (content, index) = (self.content(*file, *kind), ChunkIndex((*chunk).into()));
+                let layout = Layout::new(content.len() as u64);
+                let ours = content.chunks(CHUNK_BYTES).nth((*chunk).into()).unwrap_or_default();
+                let value = if layout.len_of(index).is_some() { chunk_value(layout, index, ours) } else { [1; 32] };
+                self.handle(SenderMessage::Value { file: id(*file), chunk: index, value })
             }
-            Step::Differs { file } => self.handle(SenderMessage::Differs { file: id(*file) }),
             Step::Root { file, wrong } => {
                 let hash = blake3::hash(&self.content(*file, u8::from(*wrong)));
                 self.handle(SenderMessage::Root { file: id(*file), hash })
@@ -276,15 +305,16 @@ fuzz_target!(|bytes: &[u8]| {
     let (outbox, reader) = outbox();
     let observer = Counting::new();
     let diligence = Diligence { sync: false, reread: case.reread };
-    let terms = Terms { diligence, measure: case.measure, ..Terms::default() };
+    let terms = Terms { diligence, measure: case.measure, delta: case.reread, ..Terms::default() };
     let progress = Arc::new(Progress::default());
     let session = Arc::new(Receiving::new(to, terms, outbox, observer.clone(), progress));
     let mut scene = Scene {
         session: session.clone(),
         reader,
         sizes: Vec::new(),
-        owed: HashMap::new(),
         asked: HashMap::new(),
+        named: HashMap::new(),
+        done: HashMap::new(),
         over: HashSet::new(),
         allowed,
         connections: 0,
@@ -293,7 +323,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     for step in &case.steps {
         match scene.step(step) {
-            Ok(()) => scene.listen(),
+            Ok(()) => drop(scene.listen()),
             Err(End::Complete | End::Stopped | End::Away | End::Silent(_)) => panic!("a sender cannot end a session so"),
             Err(_) => break,
         }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use lanx::content::chunk::{ChunkIndex, FileId, Layout};
+use lanx::content::chunk::{ChunkIndex, FileId};
 use lanx::limits::CHUNK_BYTES;
 use lanx::wire::frame::Kind;
 use lanx::wire::message::{Against, Cause, Failure, Message, Metadata, Outcome, ReceiverMessage, SenderMessage};
@@ -21,7 +21,6 @@ use lanx::session::sender::Sending;
 use lanx::session::{End, Progress, outbox};
 use lanx::name::RelativePath;
 use lanx::source::{Excludes, Feed, Item, Next, Options, Root, Stream};
-use lanx::content::tree::chunk_value;
 use lanx_fuzz::{Counting, SIZES, Script, keys, messages, painted};
 use libfuzzer_sys::fuzz_target;
 
@@ -45,12 +44,14 @@ enum Step {
         first: u8,
         count: u8,
     },
-    /// As many values, of which the bits of `wrong` say which are not right.
-    Values {
+    Hash {
         file: u8,
         first: u8,
         count: u8,
-        wrong: u8,
+    },
+    Differs {
+        file: u8,
+        chunk: u8,
     },
     Outcome {
         file: u8,
@@ -87,11 +88,9 @@ impl Step {
             0 => Step::Send { file: script.below(FILES) },
             1 => Step::Compare { file: script.below(FILES), existing: script.flag() },
             2 => Step::Missing { file: script.below(FILES), first: script.below(8), count: script.below(8) },
-            3 => Step::Values {
-                file: script.below(FILES),
-                first: script.below(8),
-                count: script.below(8),
-                wrong: script.byte(),
+            3 => match (script.below(FILES), script.below(8), script.below(8), script.flag()) {
+                (file, first, count, false) => Step::Hash { file, first, count },
+                (file, chunk, _, true) => Step::Differs { file, chunk },
             },
             4 => Step::Outcome { file: script.below(FILES), outcome: script.below(4) },
             5 => Step::Confirmed { connection: script.below(8), frames: script.below(16) },
@@ -207,20 +206,6 @@ impl Scene {
         }
     }
 
-    fn values(&self, file: u8, first: u8, count: u8, wrong: u8) -> Vec<[u8; 32]> {
-        let size = self.sizes.get(usize::from(file)).copied().unwrap_or_default();
-        let layout = Layout::new(size);
-        let whole = painted(0, size);
-        let value = |n: u8| {
-            let index = ChunkIndex(u64::from(first) + u64::from(n));
-            match whole.chunks(CHUNK_BYTES).nth(index.0 as usize) {
-                Some(bytes) if wrong & (1 << (n % 8)) == 0 => chunk_value(layout, index, bytes),
-                _ => [n; 32],
-            }
-        };
-        (0..count.clamp(1, 16)).map(value).collect()
-    }
-
     fn step(&mut self, step: &Step) -> Result<(), End> {
         let id = |file: &u8| FileId((*file).into());
         let chunk = |first: &u8| ChunkIndex((*first).into());
@@ -233,10 +218,10 @@ impl Scene {
             Step::Missing { file, first, count } => {
                 ReceiverMessage::Missing { file: id(file), first: chunk(first), count: (*count).into() }
             }
-            Step::Values { file, first, count, wrong } => {
-                let values = self.values(*file, *first, *count, *wrong);
-                ReceiverMessage::Values { file: id(file), first: chunk(first), values }
+            Step::Hash { file, first, count } => {
+                ReceiverMessage::Hash { file: id(file), first: chunk(first), count: (*count).into() }
             }
+            Step::Differs { file, chunk: at } => ReceiverMessage::Differs { file: id(file), chunk: chunk(at) },
             Step::Outcome { file, outcome } => {
                 let outcome = match outcome {
                     0 => Outcome::Stored,

@@ -53,6 +53,8 @@ pub struct Link {
     pub acquaintance: Acquaintance,
     /// By which the receiver's folder is recognised on this machine.
     pub(super) destination: Option<Mark>,
+    /// Whether only the changed parts of changed files are sent.
+    pub grants_delta: bool,
 }
 
 impl Link {
@@ -119,7 +121,7 @@ pub async fn enter(
     };
     let mut greeting = Greeting { peer, addr, visitor, receiver, binding, standing, reader, writer };
     let wanted = wanted(round_trip);
-    let (session, share, cipher, acquaintance, destination) = match greeting.run(errand, wanted.most).await {
+    let (session, share, cipher, acquaintance, options) = match greeting.run(errand, wanted.most).await {
         Ok(welcome) => welcome,
         Err(error) => return Err(leave(greeting.reader, greeting.writer, error).await),
     };
@@ -139,7 +141,8 @@ pub async fn enter(
         round_trip,
         receiver,
         acquaintance,
-        destination,
+        destination: options.destination,
+        grants_delta: options.grants_delta,
     })
 }
 
@@ -192,7 +195,7 @@ async fn remember(visitor: &Visitor, address: String, receiver: Fingerprint) {
     }
 }
 
-type Welcome = (SessionId, u8, Cipher, Acquaintance, Option<Mark>);
+type Welcome = (SessionId, u8, Cipher, Acquaintance, Options);
 
 /// The conversation from the hello to the welcome.
 struct Greeting<'a> {
@@ -247,7 +250,7 @@ impl Greeting<'_> {
         let ReceiverMessage::Welcome { session, connections, cipher, options } = heard else {
             return Err(self.unexpected(heard, "a welcome"));
         };
-        Ok((session, connections, cipher, acquaintance, options.destination))
+        Ok((session, connections, cipher, acquaintance, options))
     }
 
     fn trust_first_sight(&self) -> Result<(), EnterError> {

@@ -114,7 +114,8 @@ impl Session {
         let connections = share.told;
         self.receiving.set_share(connections);
         let destination = self.receiving.destination(session);
-        let options = Options { destination, ..Options::default() };
+        let options =
+            Options { destination, grants_delta: self.receiving.takes_deltas(), ..Options::default() };
         writer.put(&ReceiverMessage::Welcome { session, connections, cipher, options });
         let (heard, to_hear) = mpsc::channel(MESSAGES_HEARD_MAX);
         self.start_files(to_hear);

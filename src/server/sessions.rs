@@ -113,7 +113,7 @@ impl Reception {
         let (outbox, outbox_reader) = outbox();
         let Wishes { dry_run, delta, measure } = guest.wishes;
         let manner = self.manner();
-        let terms = Terms { dry_run, measure, delta: delta || manner.delta, diligence: manner.diligence };
+        let terms = Terms { dry_run, measure, delta: delta && manner.delta, diligence: manner.diligence };
         let receiving = Arc::new(Receiving::new(to, terms, outbox, observer, progress));
         let session = Arc::new(Session::new(receiving, id, &mut guest, place));
         session.receiving.progress.follow(&session);

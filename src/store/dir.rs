@@ -57,6 +57,8 @@ pub(super) struct Place {
     pub(super) abilities: Abilities,
     /// Whether access control lists are taken along.
     pub(super) access_lists: AtomicBool,
+    /// Whether the user was told that files cannot have further names here.
+    told_no_links: AtomicBool,
     /// Folders that were opened to us for a moment, and the mode that each had.
     opened: Mutex<HashMap<Box<[u8]>, RawMode>>,
     scarcity: Scarcity,
@@ -410,6 +412,14 @@ impl Dir {
     /// Gives the file `from` of `folder` the further name `to` here, unless something stands there (`EXIST`).
     pub(super) fn link(&self, folder: &Dir, from: &[u8], to: &[u8]) -> Result<(), Errno> {
         self.writing(|| rustix::fs::linkat(&folder.fd, from, &self.fd, to, AtFlags::empty()))
+    }
+
+    /// Tells once that a file becomes several.
+    pub(super) fn tell_no_links(&self, cause: &std::io::Error) {
+        if !self.place.told_no_links.swap(true, Ordering::Relaxed) {
+            let path = crate::name::Escaped::from(self.path.as_path());
+            tracing::warn!(%path, "the file system gives no further names to a file ({cause}); each becomes a file of its own");
+        }
     }
 
     /// Makes the symbolic link `name`, unless something stands there (`EXIST`).

@@ -325,9 +325,7 @@ pub enum LinkFault {
     #[error("it is {0}, a regular file was expected; move it away, then send both together again")]
     Kind(FileKind),
     /// The file system cannot do it.
-    #[error(
-        "the file system cannot do that ({0}); send without --archive, then each name gets a file of its own"
-    )]
+    #[error("the file system cannot do that ({0})")]
     Unsupported(io::Error),
 }
 

@@ -129,6 +129,19 @@ impl ExistingFile {
     }
 }
 
+/// The regular file at `path`, of whatever size: an older version, whose chunks a new one may take over. `None` where there is
+/// none that may be read: then there is nothing to take over.
+pub(super) fn older(folders: &Arc<Folders>, path: &RelativePath) -> Option<ExistingFile> {
+    let dir = folders.find(folders::parent(path.as_bytes()), Manner::Glance).ok()??;
+    let name = path.name();
+    let is_file = |stat: &Stat| kind_of(stat) == FileKind::Regular;
+    // Asked before opening, as opening a device or a FIFO can have effects of its own.
+    dir.stat(name.as_bytes()).ok()?.filter(is_file)?;
+    let fd = dir.open(name.as_bytes(), OFlags::RDONLY, Mode::empty()).ok()?;
+    let size = length(&rustix::fs::fstat(&fd).ok().filter(is_file)?);
+    Some(ExistingFile { fd: Some(fd), folders: Arc::clone(folders), path: path.clone(), size })
+}
+
 pub(super) fn look(folders: &Arc<Folders>, path: &RelativePath, size: u64) -> Result<Found, SinkError> {
     let dir = match folders.find(folders::parent(path.as_bytes()), Manner::Glance) {
         Ok(Some(dir)) => dir,

@@ -80,6 +80,17 @@ fn is_near(stat: &Stat, metadata: &Metadata) -> bool {
     i64::from(stat.st_mtime).abs_diff(metadata.mtime_seconds) <= 2
 }
 
+/// What a file here has, so far as it needs no rights of root's.
+#[allow(clippy::useless_conversion, clippy::unnecessary_cast)] // The widths differ by system.
+pub(super) fn of(stat: &Stat) -> Metadata {
+    Metadata {
+        mode: u32::from(stat.st_mode) & 0o777,
+        mtime_seconds: stat.st_mtime as i64,
+        mtime_nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        archive: None,
+    }
+}
+
 /// Whether a file has all that already, as far as that is seen without a look at its attributes.
 pub(super) fn is_dressed(stat: &Stat, metadata: &Metadata) -> bool {
     let wanted = Mode::from_raw_mode(mode(metadata.mode, Of::File, false) as RawMode);

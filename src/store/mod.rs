@@ -41,7 +41,7 @@ use crate::os::direct::Direct;
 use crate::wire::message::Metadata;
 use dir::Dir;
 use folders::Folders;
-use part::Size;
+use part::{Form, Size};
 
 pub use crate::cli::doctor::disk::{DiskTrial, Moved, TrialError, try_disk};
 pub use clean::{PartFiles, Removal, StalePart};
@@ -165,6 +165,12 @@ impl Sink {
         crate::store::existing::look(&self.folders, path, size)
     }
 
+    /// The regular file that stands at `path`, whatever its size, to take chunks over from; see [`Part::take_over`].
+    #[must_use]
+    pub fn older(&self, path: &RelativePath) -> Option<ExistingFile> {
+        crate::store::existing::older(&self.folders, path)
+    }
+
     /// Device and inode of the directory.
     #[must_use]
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast, clippy::cast_sign_loss)] // The widths differ by system.
@@ -205,9 +211,21 @@ impl Sink {
     /// [`SinkError::NameUnstorable`], [`SinkError::InTheWay`] for what stands on the way and is no directory; otherwise
     /// what the system said.
     pub fn part(&self, path: &RelativePath, size: u64, sparse: bool) -> Result<Part, SinkError> {
+        self.part_of_form(path, size, if sparse { Form::Sparse } else { Form::Plain })
+    }
+
+    /// The same for a file much of which an older one may have: no room is taken ahead.
+    ///
+    /// # Errors
+    /// As [`Sink::part`].
+    pub fn part_beside_older(&self, path: &RelativePath, size: u64, sparse: bool) -> Result<Part, SinkError> {
+        self.part_of_form(path, size, if sparse { Form::Sparse } else { Form::Shared })
+    }
+
+    fn part_of_form(&self, path: &RelativePath, size: u64, form: Form) -> Result<Part, SinkError> {
         let name = path.name();
         let mut part = self.folders.within(folders::parent(path.as_bytes()), |dir| {
-            Part::open(dir, &name, self.owner, Size::Agreed(size), sparse)
+            Part::open(dir, &name, self.owner, Size::Agreed(size), form)
         })?;
         if let Some(direct) = &self.direct {
             part.open_directly(direct);

@@ -18,12 +18,12 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
+use super::existing::ExistingFile;
 use super::io::{DataExtents, read_exact_at, write_all_at};
 use super::{Sink, folders, space};
 use crate::limits::{
-    CHUNK_BYTES, COPY_BYTES, FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_OWNER_BYTES,
-    PART_RACES_MAX, PART_RELEASE_LOOK, PART_RELEASE_PATIENCE, PART_RELEASE_PAUSE, PARTS_PER_NAME_MAX,
-    ZEROS_BYTES,
+    CHUNK_BYTES, FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_OWNER_BYTES, PART_RACES_MAX,
+    PART_RELEASE_LOOK, PART_RELEASE_PATIENCE, PART_RELEASE_PAUSE, PARTS_PER_NAME_MAX, ZEROS_BYTES,
 };
 use crate::name::{Name, PART_PREFIX, PART_SUFFIX, RelativePath, shorten};
 use crate::os::direct::{Direct, DirectFile};
@@ -66,7 +66,7 @@ impl Part {
         name: &Name,
         owner: Owner,
         size: Size,
-        sparse: bool,
+        form: Form,
     ) -> Result<Self, SinkError> {
         let target = dir.path_of(name.as_bytes());
         let bytes = size.room();
@@ -87,7 +87,7 @@ impl Part {
                 size,
                 identity: (locked.stat.st_dev, locked.stat.st_ino),
                 direct: None,
-                sparse,
+                sparse: form == Form::Sparse,
                 existing_len: space::length(&locked.stat).min(bytes),
                 opened: Instant::now(),
                 unsynced: Mutex::default(),
@@ -97,7 +97,7 @@ impl Part {
             if part.is_fresh() {
                 part.dir.began(&locked.stat);
             }
-            part.prepare(locked.stat, &target)?;
+            part.prepare(locked.stat, form, &target)?;
             return Ok(part);
         }
         Err(SinkError::PartsBusy { path: target, tried: PARTS_PER_NAME_MAX })
@@ -105,7 +105,7 @@ impl Part {
 
     /// Cuts off what a longer file left behind, hides the bytes again if an earlier publishing had opened them
     /// to others, and makes room.
-    fn prepare(&self, mut stat: Stat, target: &Path) -> Result<(), SinkError> {
+    fn prepare(&self, mut stat: Stat, form: Form, target: &Path) -> Result<(), SinkError> {
         if Mode::from_raw_mode(stat.st_mode).bits() & 0o777 != PART_MODE {
             self.set_part_mode();
         }
@@ -115,9 +115,9 @@ impl Part {
                 .and_then(|()| rustix::fs::fstat(&self.file))
                 .map_err(|errno| SinkError::system("shorten", self.part_path(), errno))?;
         }
-        match self.sparse {
-            true => space::set_length(self.file.as_fd(), &stat, size, target),
-            false => space::reserve(&self.dir, self.file.as_fd(), &stat, size, target),
+        match form {
+            Form::Plain => space::reserve(&self.dir, self.file.as_fd(), &stat, size, target),
+            Form::Sparse | Form::Shared => space::set_length(self.file.as_fd(), &stat, size, target),
         }
     }
 
@@ -133,11 +133,6 @@ impl Part {
     #[must_use]
     pub fn existing_len(&self) -> u64 {
         self.existing_len
-    }
-
-    /// What was put there counts as if it had been found.
-    pub(super) fn set_existing_len(&mut self, len: u64) {
-        self.existing_len = len;
     }
 
     /// Whether there is nothing to compare with.
@@ -298,6 +293,18 @@ impl Drop for Part {
     }
 }
 
+/// How a part file takes room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// All of it is taken ahead, where that is cheap.
+    Plain,
+    /// As it is written: much of it may share what an older file takes, see [`Part::take_over`]. What was taken ahead would
+    /// stay taken.
+    Shared,
+    /// As it is written, and what holds only zeros takes none.
+    Sparse,
+}
+
 /// Whose an unfinished file is: the key of the sender, which TLS has shown to be its own. Nobody else's session compares,
 /// tells of or removes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -344,84 +351,57 @@ pub(super) fn part_file_name(name: &Name, owner: Owner, number: u32) -> Vec<u8> 
     [PART_PREFIX, shorten(full, room), b"~", digest.as_bytes(), tail.as_bytes(), PART_SUFFIX].concat()
 }
 
-// A part file that begins as a copy of the file it is to replace, so that only what differs has to be sent.
-
-impl Sink {
-    /// As [`Sink::part`], but a part file that was not there before begins as a copy of the regular file at `path`, if there
-    /// is one and it may be read: sharing its blocks where the file system can (btrfs, XFS). The file itself stays as it is.
-    ///
-    /// # Errors
-    /// As [`Sink::part`], and what the system said when copying.
-    pub fn part_from_existing(
-        &self,
-        path: &RelativePath,
-        size: u64,
-        sparse: bool,
-    ) -> Result<Part, SinkError> {
-        let mut part = self.part(path, size, sparse)?;
-        if part.is_fresh()
-            && let Some(existing) = open_existing(&part)
-        {
-            part.copy_from(&existing)?;
-        }
-        Ok(part)
-    }
-}
-
-/// Nothing to copy is no error: then all of the file is sent.
-fn open_existing(part: &Part) -> Option<OwnedFd> {
-    let file = part.dir.open(part.name.as_bytes(), OFlags::RDONLY, Mode::empty()).ok()?;
-    let stat = rustix::fs::fstat(&file).ok()?;
-    (kind_of(&stat) == FileKind::Regular).then_some(file)
-}
+// Chunks of an older version of the file that need not be sent.
 
 impl Part {
-    fn copy_from(&mut self, existing: &OwnedFd) -> Result<(), SinkError> {
-        let failed = |errno| {
-            space::refused(
-                "copy the existing file to",
-                self.file.as_fd(),
-                self.size(),
-                &self.part_path(),
-                errno,
-            )
-        };
-        let copied = match clone(existing, &self.file) {
-            Ok(()) => rustix::fs::fstat(existing).map(|stat| space::length(&stat)),
-            Err(_) => copy(existing, &self.file, self.size()),
-        };
-        let copied = copied.map_err(failed)?.min(self.size());
-        rustix::fs::ftruncate(&self.file, self.size()).map_err(failed)?;
-        self.set_existing_len(copied);
-        Ok(())
-    }
-}
-
-/// Shares the blocks of `from`.
-#[cfg(target_os = "linux")]
-fn clone(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
-    rustix::fs::ioctl_ficlone(to, from)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn clone(_from: &OwnedFd, _to: &OwnedFd) -> Result<(), Errno> {
-    Err(Errno::NOSYS)
-}
-
-/// Copies the first `most` bytes of `from`, or as many as there are. Returns how many those were.
-fn copy(from: &OwnedFd, to: &OwnedFd, most: u64) -> Result<u64, Errno> {
-    let mut buffer = vec![0; COPY_BYTES];
-    let mut at = 0;
-    while at < most {
-        let room = usize::try_from(most - at).map_or(COPY_BYTES, |left| left.min(COPY_BYTES));
-        let got = rustix::io::retry_on_intr(|| rustix::io::pread(from, &mut buffer[..room], at))?;
-        if got == 0 {
-            break;
+    /// Puts `content`, which was read from `older` at `offset`, into the part file at the same place: by sharing the blocks of
+    /// the older file where the file system can (btrfs, XFS), otherwise by writing it. Never anything else, also where somebody
+    /// writes to the older file meanwhile.
+    ///
+    /// # Errors
+    /// As [`Part::write_at`].
+    pub fn take_over(&self, older: &ExistingFile, content: &[u8], offset: u64) -> Result<(), SinkError> {
+        self.check_range(offset, content.len() as u64)?;
+        // In a sparse one zeros are to be holes, whatever they are in the older file.
+        if !self.sparse && self.share(older, content.len(), offset) && self.holds(content, offset) {
+            self.note_written(content.len());
+            return Ok(());
         }
-        crate::store::io::write_all_at(to.as_fd(), &buffer[..got], at).map_err(|(_, errno)| errno)?;
-        at += got as u64;
+        self.write_at(content, offset)
     }
-    Ok(at)
+
+    /// Has the system copy a range, which it does without copying where it can. False where it cannot, or not all of it.
+    #[cfg(target_os = "linux")]
+    fn share(&self, older: &ExistingFile, len: usize, offset: u64) -> bool {
+        let Ok(from) = older.descriptor() else { return false };
+        let (mut read_at, mut write_at, mut left) = (offset, offset, len);
+        while left > 0 {
+            let copied = retry_on_intr(|| {
+                rustix::fs::copy_file_range(&*from, Some(&mut read_at), &self.file, Some(&mut write_at), left)
+            });
+            match copied {
+                Ok(0) | Err(_) => return false,
+                Ok(copied) => left = left.saturating_sub(copied),
+            }
+        }
+        true
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn share(&self, _older: &ExistingFile, _len: usize, _offset: u64) -> bool {
+        false
+    }
+
+    /// Whether this is what the part file has there.
+    fn holds(&self, content: &[u8], offset: u64) -> bool {
+        const PIECE_BYTES: usize = 32 * 1024;
+        let mut there = [0; PIECE_BYTES];
+        content.chunks(PIECE_BYTES).zip((offset..).step_by(PIECE_BYTES)).all(|(piece, at)| {
+            there
+                .get_mut(..piece.len())
+                .is_some_and(|there| self.read_at(there, at).is_ok() && there == piece)
+        })
+    }
 }
 
 // Part files that are written past the page cache.
@@ -620,7 +600,7 @@ impl Sink {
     pub fn part_of_stream(&self, path: &RelativePath) -> Result<Part, SinkError> {
         let name = path.name();
         let size = || Size::Stream(OnceLock::new());
-        let open = |dir: &Arc<Dir>| Part::open(dir, &name, self.owner, size(), false);
+        let open = |dir: &Arc<Dir>| Part::open(dir, &name, self.owner, size(), Form::Plain);
         self.folders.within(folders::parent(path.as_bytes()), open)
     }
 }

@@ -17,7 +17,7 @@ use super::space::length;
 use super::{Existing, metadata, space};
 use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::tree::{Hash, Tree, chunk_value};
-use crate::limits::{EXTENSION_BYTES_MAX, NAME_BYTES_MAX, RENAME_NUMBER_MAX};
+use crate::limits::{EXTENSION_BYTES_MAX, NAME_BYTES_MAX, RENAME_COMPARED_MAX, RENAME_NUMBER_MAX};
 use crate::name::{Escaped, Name, shorten};
 use crate::wire::message::Metadata;
 
@@ -46,9 +46,9 @@ impl Part {
     /// whole file. The caller has verified its bytes and dressed it, see [`Part::dress`]. On an error nothing is replaced,
     /// and the part file stays, unless the name is refused to it: then it would only lie there.
     ///
-    /// With [`Existing::Rename`] files of the same size that have its name, or one of the numbered names before the first
-    /// free one, are read: if one has the same bytes, that one stays, and the part file goes. Otherwise each repetition of
-    /// a transfer would leave another copy. `None`, and the part file stays, where it was not to go on with that.
+    /// With [`Existing::Rename`] files of the same size that have its name, or one of some numbered names (see
+    /// [`numbered_name`]), are read: if one has the same bytes, that one stays, and the part file goes. Otherwise each
+    /// repetition of a transfer would leave another copy. `None`, and the part file stays, where it was not to go on with that.
     ///
     /// # Errors
     /// [`SinkError::Exists`] with [`Existing::Refuse`] when the name is taken, [`SinkError::InTheWay`] with
@@ -129,17 +129,17 @@ impl Part {
     }
 
     fn move_numbered(&self, verified: &Verified<'_>) -> Result<Option<Published>, SinkError> {
-        // What stands at the last name that was tried, if anything does.
+        // What stands at the last name that was compared.
         let there = Cell::new(Standing::Other);
-        let take = |name: &Name| {
-            if let Moved::Done = self.try_name(name)? {
-                return Ok(true);
-            }
+        let make = |name: &Name| Ok(matches!(self.try_name(name)?, Moved::Done));
+        let same = |name: &Name| {
             there.set(self.standing(name, verified));
             Ok(there.get() != Standing::Other)
         };
-        let name =
-            if take(&self.name)? { self.name.clone() } else { first_free(&self.dir, &self.name, take)? };
+        let name = match make(&self.name)? || same(&self.name)? {
+            true => self.name.clone(),
+            false => numbered_name(&self.dir, &self.name, same, make)?,
+        };
         let published = self.published(name);
         Ok(match there.get() {
             Standing::Other => Some(published),
@@ -211,20 +211,54 @@ pub(super) fn link_new(dir: &Dir, from: &[u8], to: &[u8]) -> Result<(), Errno> {
 
 // Names with a number, for what is received beside something of the same name.
 
-/// The first of the numbered names of `name` that `take` could have (`Ok(true)`).
-pub(super) fn first_free(
+/// A numbered name of `name`: one at which the `same` stands, or a free one that could be had by `make`. However many there
+/// are, no more than [`RENAME_COMPARED_MAX`] are compared, those with the lowest and the highest numbers, and few are looked
+/// at.
+pub(super) fn numbered_name(
     dir: &Dir,
     name: &Name,
-    take: impl Fn(&Name) -> Result<bool, SinkError>,
+    same: impl Fn(&Name) -> Result<bool, SinkError>,
+    make: impl Fn(&Name) -> Result<bool, SinkError>,
 ) -> Result<Name, SinkError> {
-    for number in 1..=RENAME_NUMBER_MAX {
-        if let Some(name) = numbered(name, number)
-            && take(&name)?
-        {
+    let free = free_number(dir, name)?;
+    let few = RENAME_COMPARED_MAX / 2;
+    let highest = (1..free).rev().take(few as usize);
+    let lowest = 1..free.saturating_sub(few).min(few + 1);
+    for name in highest.chain(lowest).filter_map(|number| numbered(name, number)) {
+        if same(&name)? {
+            return Ok(name);
+        }
+    }
+    for name in (free..=RENAME_NUMBER_MAX).filter_map(|number| numbered(name, number)) {
+        // Where somebody else was faster, that may be what we have.
+        if make(&name)? || same(&name)? {
             return Ok(name);
         }
     }
     Err(SinkError::NoFreeName { path: dir.path_of(name.as_bytes()), tried: RENAME_NUMBER_MAX })
+}
+
+/// A number whose name is free, while that of the number before is taken: with names that were given in order, the first. One
+/// past the last where none is.
+fn free_number(dir: &Dir, name: &Name) -> Result<u32, SinkError> {
+    let is_taken = |number| {
+        let Some(name) = numbered(name, number) else { return Ok(true) };
+        let stat = dir.stat(name.as_bytes());
+        let stat = stat.map_err(|errno| SinkError::system("look at", dir.path_of(name.as_bytes()), errno))?;
+        Ok(stat.is_some())
+    };
+    let (mut taken, mut free) = (0, 1);
+    while is_taken(free)? {
+        if free == RENAME_NUMBER_MAX {
+            return Ok(free + 1);
+        }
+        (taken, free) = (free, (2 * free).min(RENAME_NUMBER_MAX));
+    }
+    while free - taken > 1 {
+        let middle = taken + (free - taken) / 2;
+        if is_taken(middle)? { taken = middle } else { free = middle }
+    }
+    Ok(free)
 }
 
 /// `photo.jpg` with its number: `photo (1).jpg`. The stem is shortened where the whole would be too long.

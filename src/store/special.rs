@@ -1,16 +1,19 @@
 //! Symbolic links, and further names of files. Neither is ever followed.
 
-use rustix::fs::Stat;
+use std::os::fd::AsFd;
+
+use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, LinkFault, SinkError};
 use super::folders::Manner;
+use super::io::read_exact_at;
 use super::metadata::Of;
 use super::part::{Owner, part_file_name};
-use super::publish::first_free;
+use super::publish::{Verified, numbered_name};
 use super::{Existing, Found, Sink, folders, metadata, space};
-use crate::limits::PARTS_PER_NAME_MAX;
+use crate::limits::{CHUNK_BYTES, PARTS_PER_NAME_MAX};
 use crate::name::{Escaped, Name, RelativePath};
 use crate::wire::message::{EntryKind, Metadata};
 
@@ -52,11 +55,13 @@ impl Sink {
         })
     }
 
-    /// Gives the regular file `to` the further name `path`. One that it has already is [`Made::Identical`].
+    /// Gives the regular file `to` the further name `path`. One that it has already is [`Made::Identical`]. Where the file
+    /// system knows no further names, or the file has as many as it may, `path` becomes a file of its own with the same
+    /// content: nothing is missing then, and the user is told once.
     ///
     /// # Errors
-    /// [`SinkError::NotLinked`] when `to` is missing or no regular file, or when the file system cannot do it; otherwise
-    /// as for [`Sink::symlink`].
+    /// [`SinkError::NotLinked`] when `to` is missing or no regular file; otherwise as for [`Sink::symlink`] and
+    /// [`Sink::part`].
     pub fn hard_link(&self, path: &RelativePath, to: &RelativePath) -> Result<Made, SinkError> {
         let fault = |fault| self.not_linked(path, to.as_bytes(), fault);
         let source = self.folders.find(folders::parent(to.as_bytes()), Manner::Enter)?;
@@ -71,7 +76,7 @@ impl Sink {
             return Err(fault(LinkFault::Kind(kind_of(&stat))));
         }
         let name = path.name();
-        self.folders.within(folders::parent(path.as_bytes()), |dir| {
+        let made = self.folders.within(folders::parent(path.as_bytes()), |dir| {
             let make = |name: &[u8]| dir.link(&source, file.as_bytes(), name);
             let same = |_: &Name, there: &Stat| Ok(is_same_file(there, &stat));
             let wish = Wish {
@@ -86,6 +91,49 @@ impl Sink {
                 errno if is_unsupported(errno) => fault(LinkFault::Unsupported(errno.into())),
                 errno => not_made(dir, at, errno),
             })
+        });
+        match made {
+            Err(SinkError::NotLinked { fault: LinkFault::Unsupported(cause), .. }) => {
+                source.tell_no_links(&cause);
+                self.copy_instead(path, &source, &file)
+            }
+            made => made,
+        }
+    }
+
+    /// Makes `path` a file with the content, mode and time of `file` in `source`.
+    pub(super) fn copy_instead(
+        &self,
+        path: &RelativePath,
+        source: &Dir,
+        file: &Name,
+    ) -> Result<Made, SinkError> {
+        let from = || source.path_of(file.as_bytes());
+        let failed = |errno| SinkError::system("read", from(), errno);
+        let fd = source.open(file.as_bytes(), OFlags::RDONLY, Mode::empty()).map_err(failed)?;
+        let stat = rustix::fs::fstat(&fd).map_err(failed)?;
+        let part = self.part(path, space::length(&stat), false)?;
+        let (mut hasher, mut buffer, mut at) = (blake3::Hasher::new(), vec![0; CHUNK_BYTES], 0);
+        while at < part.size() {
+            let left = usize::try_from(part.size() - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            let content = &mut buffer[..left];
+            let copied =
+                read_exact_at(fd.as_fd(), content, at, from).and_then(|()| part.write_at(content, at));
+            if let Err(error) = copied {
+                // The first error is the one that tells the user something.
+                let _ = part.discard();
+                return Err(error);
+            }
+            hasher.update(content);
+            at += left as u64;
+        }
+        part.dress(&metadata::of(&stat));
+        let verified = Verified { hash: hasher.finalize(), sync: false, go_on: &|| true };
+        let published = part.publish_dressed(self.existing, &verified)?;
+        Ok(match published {
+            Some(published) if published.renamed => Made::Renamed(published.name),
+            Some(published) if published.existed => Made::Identical,
+            _ => Made::New,
         })
     }
 
@@ -178,8 +226,9 @@ impl Wish<'_> {
             Existing::Overwrite => self.replace(make, failed),
             Existing::Rename => {
                 // One that an earlier transfer made there will do.
-                let take = |name: &Name| Ok(self.made(name, make, failed)? || self.has(name, same)?);
-                first_free(self.dir, self.name, take).map(Made::Renamed)
+                let has = |name: &Name| self.has(name, same);
+                let made = |name: &Name| self.made(name, make, failed);
+                numbered_name(self.dir, self.name, has, made).map(Made::Renamed)
             }
         }
     }

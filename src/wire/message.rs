@@ -12,12 +12,11 @@ use super::seal::Cipher;
 use super::stage_times::Spent;
 use crate::content::chunk::{ChunkIndex, FileId};
 use crate::content::tree::{ChunkValue, Hash};
-use crate::limits::VALUES_PER_MESSAGE_MAX;
 
 /// What a receiver has that may be, in part, what is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Against {
-    /// A part file: chunks that differ are sent.
+    /// A part file, and with `--delta` an older version of the file: chunks that differ are sent.
     Part,
     /// The file under the final name: one chunk that differs decides that it is another file.
     Existing,
@@ -30,10 +29,8 @@ pub enum SenderMessage {
     Hello(Hello),
     /// A file or another entry to send. They are counted from 0.
     Offer(Offer),
-    /// The receiver's value of this chunk is right; it need not be sent.
-    Keep { file: FileId, chunk: ChunkIndex },
-    /// The existing file is another one.
-    Differs { file: FileId },
+    /// The value of a chunk, which the receiver has asked for.
+    Value { file: FileId, chunk: ChunkIndex, value: ChunkValue },
     /// Every chunk has been read and the source did not change meanwhile: this is the hash of the file.
     Root { file: FileId, hash: Hash },
     /// The file will not come.
@@ -63,12 +60,13 @@ pub enum ReceiverMessage {
     Welcome { session: SessionId, connections: u8, cipher: Cipher, options: Options },
     /// Send the whole file.
     Send { file: FileId },
-    /// Something is there: what is missing and the values of what is not follow, each chunk once.
+    /// Something is there. What is missing follows, and what is to be hashed, each chunk once; where the file is one chunk,
+    /// this alone asks for its hash.
     Compare { file: FileId, against: Against },
     /// These chunks are not there.
     Missing { file: FileId, first: ChunkIndex, count: u64 },
-    /// The values of these chunks.
-    Values { file: FileId, first: ChunkIndex, values: Vec<ChunkValue> },
+    /// Say the values of these chunks. The receiver never says its own, so that nobody learns from them what it has.
+    Hash { file: FileId, first: ChunkIndex, count: u64 },
     /// A file is done with.
     Outcome { file: FileId, outcome: Outcome },
     /// So many bytes have been written, and so many were there already. Also says: still here.
@@ -108,6 +106,8 @@ pub enum ReceiverMessage {
     Misplaced { text: Text },
     /// The sender may not send here any more. Ends the session.
     Revoked,
+    /// What is here of this chunk has another value than the one that was said: send it.
+    Differs { file: FileId, chunk: ChunkIndex },
 }
 
 fn file(r: &mut Reader) -> Result<FileId, DecodeError> {
@@ -136,8 +136,7 @@ impl Message for SenderMessage {
         match self {
             Self::Hello(hello) => hello.put(w.u8(1)),
             Self::Offer(offer) => offer.put(w.u8(2)),
-            Self::Keep { file, chunk } => drop(w.u8(3).u64(file.0).u64(chunk.0)),
-            Self::Differs { file } => drop(w.u8(4).u64(file.0)),
+            Self::Value { file, chunk, value } => drop(w.u8(3).u64(file.0).u64(chunk.0).bytes(value)),
             Self::Root { file, hash } => drop(w.u8(5).u64(file.0).bytes(hash.as_bytes())),
             Self::Withdraw { file, failure } => failure.put(w.u8(6).u64(file.0)),
             Self::Finish { files } => drop(w.u8(7).u64(*files)),
@@ -156,8 +155,11 @@ impl Message for SenderMessage {
         let message = match r.u8("a message")? {
             1 => Self::Hello(Hello::take(&mut r)?),
             2 => Self::Offer(Offer::take(&mut r)?),
-            3 => Self::Keep { file: file(&mut r)?, chunk: chunk(&mut r)? },
-            4 => Self::Differs { file: file(&mut r)? },
+            3 => Self::Value {
+                file: file(&mut r)?,
+                chunk: chunk(&mut r)?,
+                value: r.array("a chaining value")?,
+            },
             5 => Self::Root { file: file(&mut r)?, hash: Hash::from_bytes(r.array("a hash")?) },
             6 => Self::Withdraw { file: file(&mut r)?, failure: Failure::take(&mut r)? },
             7 => Self::Finish { files: r.u64("a number of files")? },
@@ -191,10 +193,7 @@ impl Message for ReceiverMessage {
                 });
             }
             Self::Missing { file, first, count } => drop(w.u8(4).u64(file.0).u64(first.0).u64(*count)),
-            Self::Values { file, first, values } => {
-                w.u8(5).u64(file.0).u64(first.0).u8(values.len() as u8);
-                w.bytes(values.as_flattened());
-            }
+            Self::Hash { file, first, count } => drop(w.u8(5).u64(file.0).u64(first.0).u64(*count)),
             Self::Outcome { file, outcome } => outcome.put(w.u8(6).u64(file.0)),
             Self::Progress { written, kept } => drop(w.u8(7).u64(*written).u64(*kept)),
             Self::Leave { text } => put_text(w.u8(8), text),
@@ -213,6 +212,7 @@ impl Message for ReceiverMessage {
             Self::Away => drop(w.u8(21)),
             Self::Misplaced { text } => put_text(w.u8(22), text),
             Self::Revoked => drop(w.u8(23)),
+            Self::Differs { file, chunk } => drop(w.u8(24).u64(file.0).u64(chunk.0)),
         }
     }
 
@@ -231,7 +231,9 @@ impl Message for ReceiverMessage {
                 first: chunk(&mut r)?,
                 count: r.u64("a number of chunks")?,
             },
-            5 => Self::Values { file: file(&mut r)?, first: chunk(&mut r)?, values: values(&mut r)? },
+            5 => {
+                Self::Hash { file: file(&mut r)?, first: chunk(&mut r)?, count: r.u64("a number of chunks")? }
+            }
             6 => Self::Outcome { file: file(&mut r)?, outcome: Outcome::take(&mut r)? },
             7 => Self::Progress { written: r.u64("a number of bytes")?, kept: r.u64("a number of bytes")? },
             8 => Self::Leave { text: text(&mut r)? },
@@ -255,6 +257,7 @@ impl Message for ReceiverMessage {
             21 => Self::Away,
             22 => Self::Misplaced { text: text(&mut r)? },
             23 => Self::Revoked,
+            24 => Self::Differs { file: file(&mut r)?, chunk: chunk(&mut r)? },
             tag => return Err(DecodeError::UnknownTag { what: "a receiver's message", tag }),
         };
         r.end()?;
@@ -268,15 +271,6 @@ fn against(r: &mut Reader) -> Result<Against, DecodeError> {
         2 => Ok(Against::Existing),
         tag => Err(DecodeError::UnknownTag { what: "a comparison", tag }),
     }
-}
-
-fn values(r: &mut Reader) -> Result<Vec<ChunkValue>, DecodeError> {
-    let count = usize::from(r.u8("a number of values")?);
-    if count == 0 || count > VALUES_PER_MESSAGE_MAX {
-        let why = format!("{count} is not between 1 and {VALUES_PER_MESSAGE_MAX}");
-        return Err(DecodeError::BadValue { what: "a number of values", why });
-    }
-    (0..count).map(|_| r.array("a chaining value")).collect()
 }
 
 /// Appends a message as it travels: behind its length.

@@ -19,6 +19,9 @@ const HIGHEST_VERSION: u8 = 1;
 /// The mark of the folder that the receiver puts files into, 16 bytes; see `session/destination.rs`.
 const DESTINATION: u8 = 2;
 
+/// In a welcome: the receiver takes only the changed parts of changed files, as the sender has asked. Empty.
+const GRANTS_DELTA: u8 = 3;
+
 /// What one side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -27,20 +30,25 @@ pub struct Options {
     pub highest_version: u16,
     /// In a welcome: by which a sender on the same machine recognises the receiver's folder.
     pub destination: Option<[u8; 16]>,
+    /// In a welcome: whether only the changed parts of changed files are sent, as the sender has asked.
+    pub grants_delta: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { highest_version: VERSION, destination: None }
+        Options { highest_version: VERSION, destination: None, grants_delta: false }
     }
 }
 
 impl Options {
     pub(super) fn put(&self, w: &mut Writer) {
-        w.u8(1 + u8::from(self.destination.is_some()));
+        w.u8(1 + u8::from(self.destination.is_some()) + u8::from(self.grants_delta));
         put(w, HIGHEST_VERSION, &self.highest_version.to_le_bytes());
         if let Some(mark) = &self.destination {
             put(w, DESTINATION, mark);
+        }
+        if self.grants_delta {
+            put(w, GRANTS_DELTA, &[]);
         }
     }
 
@@ -48,7 +56,7 @@ impl Options {
     /// [`DecodeError`], also where both sides speak a higher version than the one that this is said in: then somebody on
     /// the way has changed a preface.
     pub(super) fn take(r: &mut Reader) -> Result<Options, DecodeError> {
-        let (mut highest_version, mut destination, mut last) = (None, None, 0);
+        let (mut highest_version, mut destination, mut grants_delta, mut last) = (None, None, false, 0);
         for _ in 0..r.u8("a number of options")? {
             let tag = r.u8("an option")?;
             if tag <= last {
@@ -61,6 +69,7 @@ impl Options {
             match tag {
                 HIGHEST_VERSION => highest_version = Some(r.u16("a version")?),
                 DESTINATION => destination = Some(r.array("a mark")?),
+                GRANTS_DELTA => grants_delta = true,
                 _ => continue,
             }
             r.end()?;
@@ -68,7 +77,7 @@ impl Options {
         let highest_version =
             highest_version.ok_or(DecodeError::Truncated { what: "its highest version" })?;
         check_version(VERSION, VERSION, highest_version)?;
-        Ok(Options { highest_version, destination })
+        Ok(Options { highest_version, destination, grants_delta })
     }
 }
 
@@ -105,6 +114,13 @@ mod tests {
         marked.put(&mut Writer(&mut bytes));
         assert_eq!(bytes, b"\x02\x01\x02\0\x02\0\x02\x10\x000123456789abcdef");
         assert_eq!(take(&bytes), Ok(marked));
+    }
+
+    #[test]
+    fn a_delta_is_granted_by_an_option_without_a_value() {
+        let granted = Options { grants_delta: true, ..Options::default() };
+        assert_eq!(take(b"\x02\x01\x02\0\x02\0\x03\0\0"), Ok(granted));
+        assert!(take(b"\x02\x01\x02\0\x02\0\x03\x01\0\x01").is_err());
     }
 
     #[test]

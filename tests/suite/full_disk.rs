@@ -1,41 +1,10 @@
 //! A disk that is full, for real: a file system of a few MiB. Needs root to mount it, so it runs by `make root-tests`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::common::*;
 
 const MIB: usize = 1 << 20;
-
-/// A mounted file system; unmounted when this is dropped.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// A tmpfs of `bytes`.
-    fn tmpfs(at: &Path, bytes: usize) -> Mount {
-        let size = format!("size={bytes},mode=0755");
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "lanx-test"]).arg(at).status();
-        assert!(status.unwrap().success(), "cannot mount; this test needs root");
-        Mount(at.to_owned())
-    }
-
-    /// An ext4 of `bytes` in the file `image`, where space can be taken ahead.
-    fn ext4(image: &Path, at: &Path, bytes: usize) -> Mount {
-        fs::File::create(image).unwrap().set_len(bytes as u64).unwrap();
-        let made = Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(image).status();
-        assert!(made.unwrap().success());
-        let status = Command::new("mount").args(["-o", "loop"]).arg(image).arg(at).status();
-        assert!(status.unwrap().success(), "cannot mount; this test needs root and loop devices");
-        Mount(at.to_owned())
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 /// Sends what fits and what does not, and demands that exactly the latter fails, is named, and takes no room.
 fn only_what_does_not_fit_fails(scene: &Scene) {

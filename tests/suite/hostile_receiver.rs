@@ -67,8 +67,8 @@ fn messages_in_the_wrong_state_end_the_sender() {
 fn answers_that_fit_no_offer_end_the_sender() {
     let compare = |n, against| Say::Compare { file: file(n), against };
     let missing = |n, first, count| Say::Missing { file: file(n), first: chunk(first), count };
-    let values =
-        |n, first, count| Say::Values { file: file(n), first: chunk(first), values: vec![[7; 32]; count] };
+    let hash = |n, first, count| Say::Hash { file: file(n), first: chunk(first), count };
+    let differs = |n, at| Say::Differs { file: file(n), chunk: chunk(at) };
     exposed(vec![
         ("send of an unknown file", vec![Say::Send { file: file(9) }], "file 9, which is not under way"),
         ("send of no file", vec![Say::Send { file: file(u64::MAX) }], "which is not under way"),
@@ -101,17 +101,38 @@ fn answers_that_fit_no_offer_end_the_sender() {
             vec![compare(LARGE, Against::Existing), missing(LARGE, 0, 1)],
             "of an existing file",
         ),
-        ("values of an unknown file", vec![values(9, 0, 1)], "file 9"),
-        ("values before an answer", vec![values(LARGE, 0, 1)], "chunks where an answer"),
+        ("a hash of an unknown file", vec![hash(9, 0, 1)], "file 9"),
+        ("a hash before an answer", vec![hash(LARGE, 0, 1)], "chunks where an answer"),
+        ("hashes past the end", vec![compare(LARGE, Against::Part), hash(LARGE, 1, 4)], "chunk 1 of file 0"),
+        ("hashes of nothing", vec![compare(LARGE, Against::Part), hash(LARGE, 1, 0)], "chunk 1 of file 0"),
         (
-            "values past the end",
-            vec![compare(LARGE, Against::Part), values(LARGE, 1, 4)],
-            "chunk 1 of file 0",
+            "a hash of a small file, past its end",
+            vec![compare(SMALL, Against::Existing), hash(SMALL, 1, 1)],
+            "chunk 1 of file 1",
         ),
         (
-            "values of a small file, past its end",
-            vec![compare(SMALL, Against::Part), values(SMALL, 1, 1)],
-            "chunk 1 of file 1",
+            "the same hash twice",
+            vec![compare(LARGE, Against::Part), hash(LARGE, 0, 1), hash(LARGE, 0, 1)],
+            "chunk 0 of file 0",
+        ),
+        (
+            "the hash of a small file twice",
+            vec![compare(SMALL, Against::Existing), hash(SMALL, 0, 1)],
+            "chunk 0 of file 1",
+        ),
+        ("part of a small file", vec![compare(SMALL, Against::Part)], "part of one chunk"),
+        (
+            "an existing file twice",
+            vec![compare(LARGE, Against::Existing), compare(LARGE, Against::Existing)],
+            "a second answer",
+        ),
+        ("differs of an unknown file", vec![differs(9, 0)], "file 9"),
+        ("differs before an answer", vec![differs(LARGE, 0)], "chunks where an answer"),
+        ("differs past the end", vec![compare(LARGE, Against::Part), differs(LARGE, 4)], "chunk 4 of file 0"),
+        (
+            "differs of an existing file",
+            vec![compare(LARGE, Against::Existing), differs(LARGE, 0)],
+            "of an existing file",
         ),
     ]);
 }
@@ -196,9 +217,10 @@ fn counts_of_frames_that_were_never_sent_end_the_sender() {
 
 #[test]
 fn chunks_that_are_asked_for_again_and_again_end_the_sender_in_bounded_memory() {
-    let floods: [(&str, Say); 2] = [
+    let floods: [(&str, Say); 3] = [
         ("missing", Say::Missing { file: file(LARGE), first: chunk(0), count: 1 }),
-        ("values", Say::Values { file: file(LARGE), first: chunk(0), values: vec![[7; 32]; 16] }),
+        ("hash", Say::Hash { file: file(LARGE), first: chunk(0), count: 16 }),
+        ("differs", Say::Differs { file: file(LARGE), chunk: chunk(0) }),
     ];
     for (what, message) in floods {
         let mut captive = Captive::of(&[16 * CHUNK]);
@@ -222,8 +244,8 @@ fn bytes_that_are_no_message_end_the_sender() {
         (&[0xff; 4], "at most 20480"),
         (&[0; 4], "ends in the middle"),
         (&[2, 0, 0, 0, 9, 9], "too many at its end"),
-        // No values, and one more than there may be.
-        (&[18, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "not between 1 and 16"),
+        // No data connection at all.
+        (&[2, 0, 0, 0, 18, 0], "not between 1 and 16"),
     ];
     for (bytes, words) in garbage {
         let mut captive = Captive::of(&[5]);

@@ -120,31 +120,17 @@ fn offers_out_of_order_or_past_a_limit_end_the_session() {
     ]);
 }
 
+fn value(n: u64, at: u64) -> Say {
+    Say::Value { file: file(n), chunk: chunk(at), value: [7; 32] }
+}
+
 #[test]
 fn words_about_files_and_chunks_that_are_not_agreed_end_the_session() {
     punished(&[
-        (
-            "keep what was not announced",
-            |s| s.blurt(&[Say::Keep { file: file(LARGE), chunk: chunk(1) }]),
-            "chunk 1 of file 0",
-        ),
-        (
-            "keep past the end",
-            |s| s.blurt(&[Say::Keep { file: file(LARGE), chunk: chunk(u64::MAX) }]),
-            "of file 0",
-        ),
-        (
-            "keep a small file",
-            |s| s.blurt(&[Say::Keep { file: file(SMALL), chunk: chunk(0) }]),
-            "file 1, which is not",
-        ),
-        ("keep of an unknown file", |s| s.blurt(&[Say::Keep { file: file(99), chunk: chunk(0) }]), "file 99"),
-        (
-            "a part file differs",
-            |s| s.blurt(&[Say::Differs { file: file(LARGE) }]),
-            "'it differs' of a part file",
-        ),
-        ("an unknown file differs", |s| s.blurt(&[Say::Differs { file: file(98) }]), "file 98"),
+        ("a value that nobody asked for", |s| s.blurt(&[value(LARGE, 1)]), "chunk 1 of file 0"),
+        ("a value past the end", |s| s.blurt(&[value(LARGE, u64::MAX)]), "of file 0"),
+        ("a value of a small file", |s| s.blurt(&[value(SMALL, 0)]), "file 1, which is not"),
+        ("a value of an unknown file", |s| s.blurt(&[value(99, 0)]), "file 99"),
         (
             "hash of an unknown file",
             |s| s.blurt(&[Say::Root { file: file(97), hash: [0; 32].into() }]),

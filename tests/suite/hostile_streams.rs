@@ -169,8 +169,7 @@ const MISDEEDS: &[Misdeed] = &[
         },
         "a second hash",
     ),
-    ("a verdict", |s| s.say(Say::Keep { file: file(0), chunk: chunk(0) }), ""),
-    ("another verdict", |s| s.say(Say::Differs { file: file(0) }), ""),
+    ("a value", |s| s.say(Say::Value { file: file(0), chunk: chunk(0), value: [1; 32] }), ""),
     (
         "the stream in one frame",
         |s| {
@@ -311,7 +310,8 @@ fn a_receiver_that_treats_a_stream_as_a_file_is_left() {
         vec![Answer::Compare { file: file(0), against: Against::Existing }],
         vec![missing()],
         vec![send(), missing()],
-        vec![send(), Answer::Values { file: file(0), first: chunk(0), values: vec![[1; 32]] }],
+        vec![send(), Answer::Hash { file: file(0), first: chunk(0), count: 1 }],
+        vec![send(), Answer::Differs { file: file(0), chunk: chunk(0) }],
         vec![send(), send()],
         vec![send(), up_to(1)],
         vec![up_to(1), send()],

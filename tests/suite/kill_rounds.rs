@@ -74,7 +74,10 @@ impl Cargo {
                 Ok(part) if size > CHUNK as u64 => {
                     let whole = read(file);
                     let pairs = whole.chunks(CHUNK).zip(part.chunks(CHUNK));
-                    size - pairs.filter(|(a, b)| a == b).map(|(a, _)| a.len() as u64).sum::<u64>()
+                    size - pairs
+                        .filter(|(a, b)| a == b && a.len() == CHUNK)
+                        .map(|(a, _)| a.len() as u64)
+                        .sum::<u64>()
                 }
                 _ => size,
             }

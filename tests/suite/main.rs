@@ -49,6 +49,8 @@ mod kill_rounds;
 mod limit;
 mod many;
 mod metrics;
+#[cfg(target_os = "linux")]
+mod oracles;
 mod outlives;
 mod output;
 mod packages;

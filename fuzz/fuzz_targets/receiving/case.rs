@@ -40,12 +40,11 @@ pub enum Step {
         size: u64,
         name: Vec<u8>,
     },
-    Keep {
+    /// The value of a chunk, painted so.
+    Value {
         file: u8,
         chunk: u8,
-    },
-    Differs {
-        file: u8,
+        kind: u8,
     },
     Root {
         file: u8,
@@ -132,8 +131,7 @@ impl Step {
         match kind {
             13 => Step::Length { file, odd: script.byte() },
             1 => Step::OddOffer { file, size: script.number(), name: script.string().to_vec() },
-            2 => Step::Keep { file, chunk: script.below(8) },
-            3 => Step::Differs { file },
+            2 => Step::Value { file, chunk: script.below(8), kind: script.below(2) },
             4 => Step::Root { file, wrong: script.flag() },
             5 => Step::Withdraw { file },
             6 => Step::Finish { more: script.below(2) },

@@ -42,6 +42,7 @@ pub(super) struct Manner {
     connections: Option<u8>,
     max_connections: u8,
     dry_run: bool,
+    delta: bool,
     pace: Option<Arc<Pace>>,
     patience: Duration,
     retry_for: Duration,
@@ -127,6 +128,7 @@ fn errands(
         connections: args.connections,
         max_connections: args.max_connections,
         dry_run: args.what.dry_run,
+        delta: args.delta,
         pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
         patience: args.patience.timeout(),
         retry_for: args.patience.retry_for(),
@@ -236,6 +238,10 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         link = entered => link?,
         () = &mut stop => return Err(interrupted()),
     };
+    if manner.delta && !link.grants_delta {
+        let text = "changed files are sent whole, as the receiver does not run with --delta";
+        audience.note(format_args!("{peer}: {text}"));
+    }
     let started = Instant::now();
     let ticker = events.as_ref().map(|events| {
         events.start(Some(link.addr));

@@ -1,24 +1,22 @@
-//! The receiver's side of a comparison: hash what is here and tell the sender, piece by piece, so that what
-//! differs flows while the rest is still being compared.
+//! The receiver's side of a comparison: hash what is here and hold it against the values that the sender says, so that what
+//! differs flows while the rest is still being compared. Nothing is read before its value has come: comparing costs whoever
+//! asks for it as much as us.
 
 use std::collections::VecDeque;
-use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::Receiving;
-use super::incoming::{Bytes, Incoming};
+use super::incoming::{Here, Incoming, Next};
 use super::outcomes::storage_failure;
-use crate::content::chunk::{ChunkIndex, Layout};
-use crate::content::tree::chunk_value;
-use crate::limits::{
-    CHUNK_BYTES, COMPARERS_MAX, MISSING_PER_FILE_MAX, VALUES_PER_MESSAGE_MAX, WORKER_STACK_BYTES,
-};
-use crate::session::End;
+use crate::content::chunk::ChunkIndex;
+use crate::content::tree::{ChunkValue, chunk_value};
+use crate::limits::{CHUNK_BYTES, COMPARERS_MAX, WORKER_STACK_BYTES};
 use crate::session::frames::Pages;
 use crate::session::stage_clock::Clock;
+use crate::session::{End, Progress};
 use crate::store::SinkError;
 use crate::wire::stage_times::Stage;
 
@@ -27,45 +25,34 @@ use crate::wire::stage_times::Stage;
 pub(super) struct CompareQueue {
     state: Mutex<QueueState>,
     changed: Condvar,
+    /// As many threads as there is work for.
+    wanted: OnceLock<usize>,
 }
 
 #[derive(Default)]
 struct QueueState {
-    jobs: VecDeque<Arc<Job>>,
+    jobs: VecDeque<Job>,
     threads: usize,
     closed: bool,
 }
 
-/// One file to compare: the chunks that are there, dealt in batches.
+/// One chunk to compare.
 struct Job {
     incoming: Arc<Incoming>,
-    ranges: Mutex<VecDeque<Range<u64>>>,
-}
-
-impl Job {
-    /// The next chunks to compare: at most as many as one message holds.
-    fn deal(&self) -> Option<Range<u64>> {
-        let mut ranges = self.ranges.lock();
-        let front = ranges.front_mut()?;
-        let end = front.end.min(front.start + VALUES_PER_MESSAGE_MAX as u64);
-        let batch = front.start..end;
-        front.start = end;
-        if front.is_empty() {
-            ranges.pop_front();
-        }
-        Some(batch)
-    }
+    chunk: ChunkIndex,
+    theirs: ChunkValue,
 }
 
 impl CompareQueue {
     pub fn close(&self) {
-        self.state.lock().closed = true;
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.jobs.clear();
         self.changed.notify_all();
     }
 
-    /// The job at the front and its next batch; waits for one. `None` once the session is closed, or where there are more
-    /// than `most` threads.
-    fn next(&self, most: usize) -> Option<(Arc<Job>, Range<u64>)> {
+    /// The next job; waits for one. `None` once the session is closed, or where there are more than `most` threads.
+    fn next(&self, most: usize) -> Option<Job> {
         let mut state = self.state.lock();
         loop {
             if state.closed {
@@ -75,45 +62,39 @@ impl CompareQueue {
                 state.threads -= 1;
                 return None;
             }
-            if let Some(job) = state.jobs.front() {
-                if let Some(batch) = job.deal() {
-                    return Some((job.clone(), batch));
-                }
-                state.jobs.pop_front();
-            } else {
-                self.changed.wait(&mut state);
+            match state.jobs.pop_front() {
+                Some(job) => return Some(job),
+                None => self.changed.wait(&mut state),
             }
         }
     }
 }
 
-/// Begins to compare a file: says what is surely missing and queues the rest.
-pub(super) fn start(session: &Arc<Receiving>, incoming: Arc<Incoming>, bytes: &Bytes) {
-    let layout = incoming.offered.layout;
-    let present = present_chunks(layout, bytes);
-    let mut missing_from = 0;
-    let mut say_missing = |end: u64, then: u64| {
-        if missing_from < end {
-            incoming.ask_for(missing_from..end, &session.outbox);
-        }
-        missing_from = then;
-    };
-    present.iter().for_each(|range| say_missing(range.start, range.end));
-    say_missing(layout.chunks(), layout.chunks());
-    let job = Arc::new(Job { incoming, ranges: Mutex::new(present.into()) });
-    session.compare.state.lock().jobs.push_back(job);
+/// Has a chunk compared with the sender's value of it.
+pub(super) fn compare(
+    session: &Arc<Receiving>,
+    incoming: Arc<Incoming>,
+    chunk: ChunkIndex,
+    theirs: ChunkValue,
+) {
+    let mut state = session.compare.state.lock();
+    if !state.closed {
+        state.jobs.push_back(Job { incoming, chunk, theirs });
+    }
+    drop(state);
     start_threads(session);
-    session.compare.changed.notify_all();
+    session.compare.changed.notify_one();
 }
 
 /// Threads for the first comparison of a session; most sessions never need any.
 fn start_threads(session: &Arc<Receiving>) {
-    let wanted = thread::available_parallelism().map_or(1, |n| n.get().min(COMPARERS_MAX)).min(most(session));
+    let cores = || thread::available_parallelism().map_or(1, |n| n.get().min(COMPARERS_MAX));
+    let wanted = (*session.compare.wanted.get_or_init(cores)).min(most(session));
     let mut state = session.compare.state.lock();
-    while state.threads < wanted {
+    while state.threads < wanted && !state.closed {
         let worker = session.clone();
         let builder = thread::Builder::new().name("compare".into()).stack_size(WORKER_STACK_BYTES);
-        match builder.spawn(move || compare(&worker)) {
+        match builder.spawn(move || compare_all(&worker)) {
             Ok(_) => state.threads += 1,
             // One is enough to go on with.
             Err(_) if state.threads > 0 => return,
@@ -122,71 +103,72 @@ fn start_threads(session: &Arc<Receiving>) {
     }
 }
 
-/// The chunks of which something is there. Few enough that what lies between can be told in
-/// [`MISSING_PER_FILE_MAX`] messages.
-fn present_chunks(layout: Layout, bytes: &Bytes) -> Vec<Range<u64>> {
-    let Bytes::Part(part) = bytes else { return vec![Range { start: 0, end: layout.chunks() }] };
-    let mut present: Vec<Range<u64>> = Vec::new();
-    for extent in part.data_extents() {
-        let first = extent.start / CHUNK_BYTES as u64;
-        let end = extent.end.div_ceil(CHUNK_BYTES as u64).min(layout.chunks());
-        let room = present.len() + 1 < MISSING_PER_FILE_MAX;
-        match present.last_mut() {
-            Some(last) if first <= last.end => last.end = last.end.max(end),
-            _ if room => present.push(first..end),
-            _ => {
-                present.push(first..layout.chunks());
-                break;
-            }
-        }
-    }
-    present
-}
-
 /// How many threads may compare: as many as data connections, so that both are bounded together.
 fn most(session: &Receiving) -> usize {
     session.share().max(1).into()
 }
 
 /// Compares until the session is closed.
-fn compare(session: &Receiving) {
+fn compare_all(session: &Arc<Receiving>) {
     let mut buffer = Pages::new(CHUNK_BYTES);
     let mut clock = Clock::new(&session.stages, Stage::Wait);
-    while let Some((job, batch)) = session.compare.next(most(session)) {
-        if let Err(error) = compare_batch(session, &job.incoming, batch, &mut buffer, &mut clock) {
-            let failed = session.fail_incoming(&job.incoming, storage_failure(&error));
-            if let Err(misbehaved) = failed {
-                session.ending.decide(misbehaved.into());
-            }
+    while let Some(job) = session.compare.next(most(session)) {
+        let done = compare_chunk(session, &job, &mut buffer, &mut clock)
+            .and_then(|next| session.go_on(&job.incoming, next));
+        if let Err(end) = done {
+            session.ending.decide(end);
         }
         clock.turn_to(Stage::Wait);
     }
 }
 
-fn compare_batch(
+fn compare_chunk(
     session: &Receiving,
-    incoming: &Incoming,
-    batch: Range<u64>,
+    job: &Job,
     buffer: &mut [u8],
     clock: &mut Clock<'_>,
-) -> Result<(), SinkError> {
+) -> Result<Next, End> {
+    let Job { incoming, chunk, theirs } = job;
     let layout = incoming.offered.layout;
-    let Some(bytes) = incoming.bytes_when_room() else { return Ok(()) };
-    let first = ChunkIndex(batch.start);
-    let mut values = Vec::with_capacity(VALUES_PER_MESSAGE_MAX);
-    for index in batch.map(ChunkIndex) {
-        let (Some(len), Some(offset)) = (layout.len_of(index), layout.offset_of(index)) else { break };
-        let content = &mut buffer[..len];
-        clock.turn_to(Stage::Read);
-        match &bytes {
-            Bytes::Existing(file) => file.read_at(content, offset)?,
-            Bytes::Part(part) => part.read_at(content, offset)?,
+    let (Some(here), Some(len), Some(offset)) =
+        (incoming.here(*chunk), layout.len_of(*chunk), layout.offset_of(*chunk))
+    else {
+        return Ok(Next::Nothing);
+    };
+    let content = &mut buffer[..len];
+    clock.turn_to(Stage::Read);
+    let read = match &here {
+        Here::Existing(file) => file.read_at(content, offset),
+        Here::Part(part) => part.read_at(content, offset),
+        Here::Older(older, _) => older.read_at(content, offset),
+    };
+    let failed = |error: &SinkError| {
+        session.fail_incoming(incoming, storage_failure(error))?;
+        Ok(Next::Nothing)
+    };
+    match (read, &here) {
+        (Ok(()), _) => {}
+        // It is only a way to have less sent.
+        (Err(error), Here::Older(..)) => {
+            tracing::debug!("{error}");
+            return Ok(incoming.is_wrong(*chunk, &session.outbox));
         }
-        clock.turn_to(Stage::Hash);
-        values.push(chunk_value(layout, index, content));
+        (Err(error), _) => return failed(&error),
     }
-    incoming.announce(first, values, &session.outbox);
-    Ok(())
+    clock.turn_to(Stage::Hash);
+    if chunk_value(layout, *chunk, content) != *theirs {
+        return Ok(incoming.is_wrong(*chunk, &session.outbox));
+    }
+    incoming.claim(*chunk)?;
+    if let Here::Older(older, part) = &here {
+        clock.turn_to(Stage::Write);
+        if let Err(error) = part.take_over(older, content, offset) {
+            return failed(&error);
+        }
+    }
+    let next = incoming.is_right(*chunk, *theirs, &session.outbox)?;
+    Progress::add(&session.progress.kept, len as u64);
+    Ok(next)
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
 //! A file that arrives in pieces: which chunks are there, what they hash to, and when that is all of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
 use crate::content::tree::{ChunkValue, Hash, Tree};
 use crate::limits::{
-    CHUNK_BYTES, CLAIM_PIECE_WORDS, FILE_BYTES_MAX, SUBTREES_COMPARED_MAX, SUBTREES_WAITING_MAX,
-    VALUES_IN_FLIGHT_MAX, WRITE_BACK_BYTES,
+    CHUNK_BYTES, CLAIM_PIECE_WORDS, COMPARED_AT_ONCE_FIRST, COMPARED_AT_ONCE_MAX, FILE_BYTES_MAX,
+    MISSING_PER_FILE_MAX, SUBTREES_WAITING_MAX, WRITE_BACK_BYTES,
 };
 use crate::name::RelativePath;
 use crate::session::snapshot::FileUnderWay;
@@ -36,10 +36,55 @@ pub struct Offered {
 /// What the chunks of a file are, at the receiver.
 #[derive(Clone)]
 pub enum Bytes {
-    /// A file under the final name that may be the offered one.
-    Existing(Arc<ExistingFile>),
+    /// A file under the final name that may be the offered one; none where it is surely another. Of that the sender hears no
+    /// sooner than of any other that differs, as it is not to learn from it how large the files here are.
+    Existing(Option<Arc<ExistingFile>>),
     /// A part file that chunks are written into.
     Part(Arc<Part>),
+}
+
+/// What of a file is compared before it is sent.
+#[derive(Default)]
+pub struct Plan {
+    /// Whole chunks, as far as their values were not asked for. Never a shorter one of a part file: how a few bytes differ
+    /// tells what they are.
+    left: VecDeque<Range<u64>>,
+    /// The last chunk of an existing file where it is short. Its value is asked for when all others were right, so that only
+    /// whoever has the whole file hears that the rest is right, too.
+    tail: Option<u64>,
+    /// The chunks that are in the part file; others are in the older file.
+    own: Vec<Range<u64>>,
+    older: Option<Arc<ExistingFile>>,
+}
+
+/// What became of a comparison that has not come to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Compared {
+    /// The value was asked for.
+    Asked,
+    /// It came, and a thread compares.
+    Judged,
+    /// It is another one, and the chunk is to come.
+    Owed,
+}
+
+/// Where something of a chunk is.
+pub enum Here {
+    Existing(Arc<ExistingFile>),
+    Part(Arc<Part>),
+    /// In the older file; if it is right it goes into the part file.
+    Older(Arc<ExistingFile>, Arc<Part>),
+}
+
+/// What follows from what was said or done about a file.
+pub enum Next {
+    Nothing,
+    /// A thread is to compare this chunk with this value.
+    Compare(ChunkIndex, ChunkValue),
+    /// All of it is accounted for.
+    Settle(Settled),
+    /// The existing file is another one.
+    Differs,
 }
 
 /// A file whose every chunk is accounted for.
@@ -62,7 +107,6 @@ pub struct Incoming {
     /// Bytes written, to know when it is time to write them back.
     written: AtomicU64,
     state: Mutex<State>,
-    room: Condvar,
 }
 
 struct State {
@@ -72,31 +116,107 @@ struct State {
     tree: Tree,
     /// Chunks that were written or kept.
     there: u64,
-    /// Values that the sender knows and has not judged.
-    announced: HashMap<u64, ChunkValue>,
+    plan: Plan,
+    /// The chunks whose comparison has not come to its end.
+    under_comparison: HashMap<u64, Compared>,
+    /// The existing file is another one.
+    differs: bool,
     theirs: Option<Hash>,
 }
 
-impl State {
-    /// Whether more may be compared.
-    fn has_room(&self) -> bool {
-        self.announced.len() < VALUES_IN_FLIGHT_MAX && self.tree.waiting() < SUBTREES_COMPARED_MAX
+impl Plan {
+    /// Of a file under the final name.
+    pub fn of_existing(layout: Layout) -> Plan {
+        // Of one chunk the hash comes by itself.
+        if layout.is_single() {
+            return Plan::default();
+        }
+        let whole = whole_chunks(layout.size());
+        let tail = (whole < layout.chunks()).then_some(whole);
+        Plan { left: VecDeque::from([Range { start: 0, end: whole }]), tail, ..Plan::default() }
     }
 
+    /// Of a part file, and perhaps an older version of the file. Few enough stretches that what lies between can be told in
+    /// [`MISSING_PER_FILE_MAX`] messages.
+    pub fn of_part(layout: Layout, part: &Part, older: Option<ExistingFile>) -> Plan {
+        let whole = whole_chunks(layout.size());
+        let in_older = older.as_ref().map_or(0, |older| whole_chunks(older.size()).min(whole));
+        let mut own: Vec<Range<u64>> = Vec::new();
+        let end = whole_chunks(part.existing_len()).min(whole);
+        for extent in part.data_extents() {
+            let first = extent.start / CHUNK_BYTES as u64;
+            let last = extent.end.div_ceil(CHUNK_BYTES as u64).min(end);
+            let room = own.len() + 2 < MISSING_PER_FILE_MAX;
+            match own.last_mut() {
+                _ if first >= end => break,
+                Some(before) if first <= before.end => before.end = before.end.max(last),
+                _ if room => own.push(first..last),
+                _ => {
+                    own.push(first..end);
+                    break;
+                }
+            }
+        }
+        let mut left = VecDeque::new();
+        if in_older > 0 {
+            left.push_back(Range { start: 0, end: in_older });
+        }
+        for range in &own {
+            match left.back_mut() {
+                Some(before) if range.start <= before.end => before.end = before.end.max(range.end),
+                _ => left.push_back(range.clone()),
+            }
+        }
+        Plan { left, tail: None, own, older: older.filter(|_| in_older > 0).map(Arc::new) }
+    }
+
+    /// Whether there is nothing to compare with.
+    pub fn is_empty(&self) -> bool {
+        self.left.is_empty()
+    }
+}
+
+/// How many whole chunks are in so many bytes.
+fn whole_chunks(bytes: u64) -> u64 {
+    bytes / CHUNK_BYTES as u64
+}
+
+impl State {
     fn settle(&mut self) -> Option<Settled> {
         let (ours, theirs) = (self.tree.root()?, self.theirs?);
         Some(Settled { bytes: self.bytes.take()?, layout: self.extent.layout(), ours, theirs })
     }
+
+    /// Whether the existing file is known to be another one, and nothing that the sender says of it is still on its way: each
+    /// value that was asked for has come, and where these were all of them, the hash behind them.
+    fn is_another(&self) -> bool {
+        let all_asked = self.plan.left.is_empty() && self.plan.tail.is_none();
+        self.differs
+            && matches!(self.bytes, Some(Bytes::Existing(_)))
+            && !self.under_comparison.values().any(|compared| *compared == Compared::Asked)
+            && (self.theirs.is_some() || !all_asked)
+    }
+
+    /// What follows from what is known by now.
+    fn next(&mut self) -> Next {
+        if self.is_another() {
+            self.bytes = None;
+            return Next::Differs;
+        }
+        self.settle().map_or(Next::Nothing, Next::Settle)
+    }
 }
 
 impl Incoming {
-    pub fn new(offered: Offered, bytes: Bytes) -> Incoming {
+    pub fn new(offered: Offered, bytes: Bytes, plan: Plan) -> Incoming {
         let state = State {
             bytes: Some(bytes),
             extent: Extent::new(offered.id, offered.layout),
             tree: Tree::new(offered.layout),
             there: 0,
-            announced: HashMap::new(),
+            plan,
+            under_comparison: HashMap::new(),
+            differs: false,
             theirs: None,
         };
         Incoming {
@@ -104,7 +224,6 @@ impl Incoming {
             claims: Claims::new(offered.layout),
             offered,
             state: Mutex::new(state),
-            room: Condvar::new(),
         }
     }
 
@@ -118,12 +237,15 @@ impl Incoming {
         match &state.bytes {
             Some(Bytes::Part(part)) => {
                 let part = part.clone();
+                if let Some(Compared::Asked | Compared::Judged) = state.under_comparison.get(&index.0) {
+                    return Err(self.wrong_chunk(index));
+                }
                 state.extent.admit(index, len)?;
                 Ok(Some(part))
             }
             Some(Bytes::Existing(_)) => {
                 let got = "a chunk of a file that is only compared";
-                Err(PeerMisbehaved::Unexpected { got, expected: "a verdict on it" })
+                Err(PeerMisbehaved::Unexpected { got, expected: "its value" })
             }
             None => Ok(None),
         }
@@ -143,46 +265,40 @@ impl Incoming {
     }
 
     /// A claimed chunk was written.
-    pub fn stored(&self, index: ChunkIndex, value: ChunkValue) -> Result<Option<Settled>, PeerMisbehaved> {
-        let mut state = self.state.lock();
-        state.announced.remove(&index.0);
-        self.insert(&mut state, index, value)
+    pub fn stored(
+        &self,
+        index: ChunkIndex,
+        value: ChunkValue,
+        outbox: &Outbox<ReceiverMessage>,
+    ) -> Result<Next, PeerMisbehaved> {
+        self.insert(&mut self.state.lock(), index, value, outbox)
     }
 
-    /// Adds the value of a chunk that is there. What it leaves room for may be compared.
+    /// Adds the value of a chunk that is there. What it leaves room for is compared.
     fn insert(
         &self,
         state: &mut State,
         index: ChunkIndex,
         value: ChunkValue,
-    ) -> Result<Option<Settled>, PeerMisbehaved> {
+        outbox: &Outbox<ReceiverMessage>,
+    ) -> Result<Next, PeerMisbehaved> {
+        state.under_comparison.remove(&index.0);
         state.tree.insert(index, value).map_err(|_| self.wrong_chunk(index))?;
         if state.tree.waiting() > SUBTREES_WAITING_MAX {
             return Err(PeerMisbehaved::TooMany { what: "scattered chunks", limit: SUBTREES_WAITING_MAX });
         }
         state.there += 1;
-        self.room.notify_all();
-        Ok(state.settle())
-    }
-
-    /// The sender says that our value of this chunk is right.
-    pub fn keep(&self, index: ChunkIndex) -> Result<Option<Settled>, PeerMisbehaved> {
-        let mut state = self.state.lock();
-        if state.bytes.is_none() {
-            return Ok(None);
-        }
-        let value = state.announced.remove(&index.0).ok_or_else(|| self.wrong_chunk(index))?;
-        self.claim(index)?;
-        self.insert(&mut state, index, value)
+        self.ask(state, outbox);
+        Ok(state.next())
     }
 
     /// The sender's hash of the file.
-    pub fn root(&self, hash: Hash) -> Result<Option<Settled>, PeerMisbehaved> {
+    pub fn root(&self, hash: Hash) -> Result<Next, PeerMisbehaved> {
         let mut state = self.state.lock();
         if state.extent.layout().is_open() {
             if state.bytes.is_none() {
                 // It failed before its end was heard of.
-                return Ok(None);
+                return Ok(Next::Nothing);
             }
             let got = "the hash of a stream";
             return Err(PeerMisbehaved::Unexpected { got, expected: "its length before" });
@@ -191,27 +307,22 @@ impl Incoming {
             let got = "a second hash of a file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "one hash for each file" });
         }
-        Ok(self.settled(&mut state))
+        // Of a file of one chunk it is the value that was asked for.
+        match self.offered.layout.is_single() {
+            true => self.judge(&mut state, ChunkIndex(0), *hash.as_bytes()),
+            false => Ok(state.next()),
+        }
     }
 
     /// The stream has ended. Nothing comes of it where the file is over.
-    pub fn length(&self, bytes: u64, progress: &Progress) -> Result<Option<Settled>, PeerMisbehaved> {
+    pub fn length(&self, bytes: u64, progress: &Progress) -> Result<Next, PeerMisbehaved> {
         let mut state = self.state.lock();
-        let Some(Bytes::Part(part)) = state.bytes.clone() else { return Ok(None) };
+        let Some(Bytes::Part(part)) = state.bytes.clone() else { return Ok(Next::Nothing) };
         let layout = state.extent.end(bytes)?;
         part.end_at(bytes);
         progress.stream_ended(bytes);
         state.tree.close(layout).map_err(|misplaced| self.wrong_chunk(misplaced.0))?;
-        Ok(self.settled(&mut state))
-    }
-
-    /// What to publish, if that was the last of it. Whoever compares hears that it is over.
-    fn settled(&self, state: &mut State) -> Option<Settled> {
-        let settled = state.settle();
-        if settled.is_some() {
-            self.room.notify_all();
-        }
-        settled
+        Ok(state.next())
     }
 
     /// What was offered, with the length as far as it is known by now.
@@ -227,39 +338,125 @@ impl Incoming {
 
     /// Ends it early; hands out what it held, the first time.
     pub fn end(&self) -> Option<Bytes> {
-        let bytes = self.state.lock().bytes.take();
-        self.room.notify_all();
-        bytes
+        self.state.lock().bytes.take()
     }
 
-    // ---- for the comparing threads ----
+    // ---- comparing ----
 
-    /// Tells the sender which chunks are surely missing. Under the lock, as [`Incoming::announce`]: the first of them may arrive,
-    /// and fail, before the last is told.
-    pub fn ask_for(&self, missing: Range<u64>, outbox: &Outbox<ReceiverMessage>) {
+    /// Tells the sender which chunks are surely missing, and asks for the first values. Under the lock, so that nothing of this
+    /// file is said after it ended: the first chunk may arrive, and fail, before the last is told.
+    pub fn begin_comparing(&self, outbox: &Outbox<ReceiverMessage>) {
+        let mut state = self.state.lock();
+        if self.offered.layout.is_single() {
+            // That it is compared asks for its hash.
+            state.under_comparison.insert(0, Compared::Asked);
+            return;
+        }
+        if let Some(Bytes::Part(_)) = state.bytes {
+            let mut missing_from = 0;
+            let end = self.offered.layout.chunks();
+            for range in state.plan.left.iter().chain([&(end..end)]) {
+                if missing_from < range.start {
+                    let (first, count) = (ChunkIndex(missing_from), range.start - missing_from);
+                    outbox.send(&ReceiverMessage::Missing { file: self.offered.id, first, count });
+                }
+                missing_from = range.end;
+            }
+        }
+        self.ask(&mut state, outbox);
+    }
+
+    /// Asks for values as far as there is room for more: for few as long as most of the file may be another one's.
+    fn ask(&self, state: &mut State, outbox: &Outbox<ReceiverMessage>) {
+        if state.plan.left.is_empty() && state.there + 1 == self.offered.layout.chunks() {
+            state.plan.left.extend(state.plan.tail.take().map(|tail| tail..tail + 1));
+        }
+        let right = usize::try_from(state.there).unwrap_or(usize::MAX);
+        let most = COMPARED_AT_ONCE_FIRST.saturating_add(right).min(COMPARED_AT_ONCE_MAX);
+        while let Some(front) = state.plan.left.front_mut() {
+            let compared = state.under_comparison.len();
+            let room = most.saturating_sub(compared);
+            if state.bytes.is_none() || state.differs || room == 0 {
+                return;
+            }
+            if room < COMPARED_AT_ONCE_FIRST && compared > COMPARED_AT_ONCE_FIRST {
+                return;
+            }
+            let (first, count) = (front.start, (front.end - front.start).min(room as u64));
+            front.start += count;
+            if front.is_empty() {
+                state.plan.left.pop_front();
+            }
+            let asked = (first..first + count).map(|chunk| (chunk, Compared::Asked));
+            state.under_comparison.extend(asked);
+            outbox.send(&ReceiverMessage::Hash { file: self.offered.id, first: ChunkIndex(first), count });
+        }
+    }
+
+    /// The sender's value of a chunk.
+    pub fn value(&self, index: ChunkIndex, value: ChunkValue) -> Result<Next, PeerMisbehaved> {
+        if self.offered.layout.is_single() {
+            return Err(self.wrong_chunk(index));
+        }
+        self.judge(&mut self.state.lock(), index, value)
+    }
+
+    fn judge(&self, state: &mut State, index: ChunkIndex, value: ChunkValue) -> Result<Next, PeerMisbehaved> {
+        let Some(bytes) = &state.bytes else { return Ok(Next::Nothing) };
+        let is_known = matches!(bytes, Bytes::Existing(None)) || state.differs;
+        match state.under_comparison.get_mut(&index.0) {
+            Some(compared @ Compared::Asked) => *compared = Compared::Judged,
+            _ => return Err(self.wrong_chunk(index)),
+        }
+        if is_known {
+            state.differs = true;
+            return Ok(state.next());
+        }
+        Ok(Next::Compare(index, value))
+    }
+
+    /// Where something of this chunk is; `None` once the file is over.
+    pub fn here(&self, index: ChunkIndex) -> Option<Here> {
         let state = self.state.lock();
-        if state.bytes.is_some() {
-            let (first, count) = (ChunkIndex(missing.start), missing.end - missing.start);
-            outbox.send(&ReceiverMessage::Missing { file: self.offered.id, first, count });
+        match state.bytes.clone()? {
+            Bytes::Existing(existing) => existing.map(Here::Existing),
+            Bytes::Part(part) => match &state.plan.older {
+                Some(older) if !state.plan.own.iter().any(|own| own.contains(&index.0)) => {
+                    Some(Here::Older(older.clone(), part))
+                }
+                _ => Some(Here::Part(part)),
+            },
         }
     }
 
-    /// What is to be compared, once there is room for more values; `None` when the file is over.
-    pub fn bytes_when_room(&self) -> Option<Bytes> {
+    /// What is here of a claimed chunk has this value, which is the sender's.
+    pub fn is_right(
+        &self,
+        index: ChunkIndex,
+        value: ChunkValue,
+        outbox: &Outbox<ReceiverMessage>,
+    ) -> Result<Next, PeerMisbehaved> {
         let mut state = self.state.lock();
-        while state.bytes.is_some() && !state.has_room() {
-            self.room.wait(&mut state);
+        match state.bytes {
+            Some(_) => self.insert(&mut state, index, value, outbox),
+            None => Ok(Next::Nothing),
         }
-        state.bytes.clone()
     }
 
-    /// Tells the sender the values of chunks. Under the lock, so that nothing of this file is said after it ended.
-    pub fn announce(&self, first: ChunkIndex, values: Vec<ChunkValue>, outbox: &Outbox<ReceiverMessage>) {
+    /// What is here of a chunk is not what was sent. Under the lock, so that nothing of this file is said after it ended.
+    pub fn is_wrong(&self, index: ChunkIndex, outbox: &Outbox<ReceiverMessage>) -> Next {
         let mut state = self.state.lock();
-        if state.bytes.is_some() {
-            state.announced.extend((first.0..).zip(values.iter().copied()));
-            outbox.send(&ReceiverMessage::Values { file: self.offered.id, first, values });
+        match state.bytes {
+            None => return Next::Nothing,
+            Some(Bytes::Existing(_)) => {
+                state.differs = true;
+            }
+            Some(Bytes::Part(_)) => {
+                state.under_comparison.insert(index.0, Compared::Owed);
+                outbox.send(&ReceiverMessage::Differs { file: self.offered.id, chunk: index });
+            }
         }
+        state.next()
     }
 }
 

@@ -28,14 +28,14 @@ use crate::limits::{
     STREAM_CONFIRM_CHUNKS,
 };
 use crate::name::RelativePath;
-use crate::store::{Destination, Existing, Found, Sink, SinkError};
+use crate::store::{Destination, Existing, ExistingFile, Found, Part, Sink, SinkError};
 use crate::wire::message::{
     Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage, SessionId,
 };
 use crate::wire::stage_times::{Busy, Spent};
 use compare::CompareQueue;
 use finish::{Diligence, Finisher};
-use incoming::{Bytes, Incoming, Offered};
+use incoming::{Bytes, Incoming, Offered, Plan};
 use outcomes::storage_failure;
 use stdout::InOrder;
 
@@ -142,16 +142,16 @@ impl Receiving {
                 Err(PeerMisbehaved::Unexpected { got: "an offer", expected }.into())
             }
             SenderMessage::Offer(offer) => self.offer(&offer),
-            SenderMessage::Keep { file, chunk } => {
-                let Some(incoming) = self.compared(file)? else { return Ok(()) };
-                let kept = incoming.offered.layout.len_of(chunk).unwrap_or_default();
-                let settled = incoming.keep(chunk)?;
-                Progress::add(&self.progress.kept, kept as u64);
-                self.settle(&incoming.offered, settled)
-            }
-            SenderMessage::Differs { file } => self.differs(file),
+            SenderMessage::Value { file, chunk, value } => match self.target(file)? {
+                Target::Incoming(incoming) => self.go_on(&incoming, incoming.value(chunk, value)?),
+                Target::InOrder(_) => {
+                    let got = "a value of a file that is not compared";
+                    Err(PeerMisbehaved::Unexpected { got, expected: "its chunks" }.into())
+                }
+                Target::Failed => Ok(()),
+            },
             SenderMessage::Root { file, hash } => match self.target(file)? {
-                Target::Incoming(incoming) => self.settle(&incoming.offered, incoming.root(hash)?),
+                Target::Incoming(incoming) => self.go_on(&incoming, incoming.root(hash)?),
                 Target::InOrder(incoming) if incoming.offered.layout.is_single() => {
                     let got = "a hash by itself";
                     Err(PeerMisbehaved::Unexpected { got, expected: "one with the file" }.into())
@@ -160,9 +160,7 @@ impl Receiving {
                 Target::Failed => Ok(()),
             },
             SenderMessage::Length { file, bytes } => match self.target(file)? {
-                Target::Incoming(incoming) => {
-                    self.settle(&incoming.offered, incoming.length(bytes, &self.progress)?)
-                }
+                Target::Incoming(incoming) => self.go_on(&incoming, incoming.length(bytes, &self.progress)?),
                 Target::InOrder(incoming) => Ok(incoming.length(bytes, &self.progress)?),
                 Target::Failed => Ok(()),
             },
@@ -190,6 +188,11 @@ impl Receiving {
 
     pub fn set_share(&self, connections: u8) {
         self.share.store(connections, Ordering::Relaxed);
+    }
+
+    /// Whether only the changed parts of changed files are sent.
+    pub fn takes_deltas(&self) -> bool {
+        self.terms.delta
     }
 
     /// The mark of the folder that it receives into, where it is one.
@@ -247,28 +250,6 @@ impl Receiving {
         self.finisher.threads()
     }
 
-    fn differs(self: &Arc<Self>, file: FileId) -> Result<(), End> {
-        let Some(incoming) = self.compared(file)? else { return Ok(()) };
-        match incoming.end() {
-            Some(Bytes::Existing(_)) => {}
-            // It failed a moment ago, by our doing, and the sender does not know that yet.
-            None => return Ok(()),
-            Some(Bytes::Part(_)) => {
-                let got = "'it differs' of a part file";
-                return Err(PeerMisbehaved::Unexpected { got, expected: "the chunks that differ" }.into());
-            }
-        }
-        self.files.lock().incoming.remove(&file);
-        let offered = incoming.offered.clone();
-        match self.to.existing() {
-            Existing::Refuse => self.refuse_existing(&offered),
-            Existing::Overwrite | Existing::Rename => {
-                self.start_receiving(Offered { replaces: true, ..offered });
-            }
-        }
-        Ok(())
-    }
-
     fn withdraw(&self, file: FileId, failure: Failure) -> Result<(), End> {
         let single = self.files.lock().singles.remove(&file);
         if let Some(offered) = single {
@@ -303,18 +284,6 @@ impl Receiving {
         self.to
             .folder()
             .ok_or_else(|| SinkError::NoFolder { path: OsStr::from_bytes(path.as_bytes()).into() })
-    }
-
-    /// A file that is compared with something; `None` where it has failed.
-    fn compared(&self, file: FileId) -> Result<Option<Arc<Incoming>>, PeerMisbehaved> {
-        match self.target(file)? {
-            Target::Incoming(incoming) => Ok(Some(incoming)),
-            Target::InOrder(_) => {
-                let got = "a verdict on a file that is not compared";
-                Err(PeerMisbehaved::Unexpected { got, expected: "its chunks" })
-            }
-            Target::Failed => Ok(None),
-        }
     }
 
     // ---- for the workers ----
@@ -399,11 +368,14 @@ impl Receiving {
         // A stream has no size that a file could share: whatever is there differs.
         let size = offered.layout.known_size().unwrap_or(u64::MAX);
         match self.sink(&offered.path).and_then(|sink| sink.look(&offered.path, size)) {
-            Ok(Found::SameSize(existing)) => {
-                let bytes = Bytes::Existing(Arc::new(existing));
-                self.start_comparing(offered, bytes, Against::Existing);
+            Ok(Found::SameSize(existing)) => self.compare_existing(offered, Some(existing)),
+            Ok(Found::Different) if self.to.existing() == Existing::Refuse => {
+                match offered.layout.is_open() {
+                    true => self.refuse_existing(&offered),
+                    // As if it had the same size, which the sender has not shown that it knows.
+                    false => self.compare_existing(offered, None),
+                }
             }
-            Ok(Found::Different) if self.to.existing() == Existing::Refuse => self.refuse_existing(&offered),
             Ok(Found::Nothing) => self.start_receiving(offered),
             Ok(Found::Different) => self.start_receiving(Offered { replaces: true, ..offered }),
             // With a number behind it the name is free.
@@ -452,29 +424,46 @@ impl Receiving {
             self.outbox.send(&ReceiverMessage::Send { file });
             return;
         }
-        let (path, size) = (&offered.path, offered.layout.size());
-        let part = self.sink(path).and_then(|sink| match offered.replaces && self.terms.delta {
-            _ if offered.layout.is_open() => sink.part_of_stream(path),
-            true => sink.part_from_existing(path, size, offered.sparse),
-            false => sink.part(path, size, offered.sparse),
-        });
-        match part {
-            Ok(part) if part.is_fresh() => {
+        match self.open_part(&offered) {
+            Ok((part, plan)) if plan.is_empty() => {
                 let file = offered.id;
-                self.insert(Arc::new(Incoming::new(offered, Bytes::Part(Arc::new(part)))));
+                self.insert(Arc::new(Incoming::new(offered, Bytes::Part(Arc::new(part)), plan)));
                 self.outbox.send(&ReceiverMessage::Send { file });
             }
-            Ok(part) => self.start_comparing(offered, Bytes::Part(Arc::new(part)), Against::Part),
+            Ok((part, plan)) => {
+                self.start_comparing(offered, Bytes::Part(Arc::new(part)), plan, Against::Part)
+            }
             Err(error) => self.fail(&offered, storage_failure(&error)),
         }
     }
 
-    fn start_comparing(self: &Arc<Self>, offered: Offered, bytes: Bytes, against: Against) {
+    /// The part file of what was offered, and what of it may be there.
+    fn open_part(&self, offered: &Offered) -> Result<(Part, Plan), SinkError> {
+        let Offered { path, layout, sparse, .. } = offered;
+        let sink = self.sink(path)?;
+        if layout.is_open() {
+            return Ok((sink.part_of_stream(path)?, Plan::default()));
+        }
+        let older = if offered.replaces && self.terms.delta { sink.older(path) } else { None };
+        let part = match older {
+            Some(_) => sink.part_beside_older(path, layout.size(), *sparse)?,
+            None => sink.part(path, layout.size(), *sparse)?,
+        };
+        let plan = Plan::of_part(*layout, &part, older);
+        Ok((part, plan))
+    }
+
+    fn compare_existing(&self, offered: Offered, existing: Option<ExistingFile>) {
+        let plan = Plan::of_existing(offered.layout);
+        self.start_comparing(offered, Bytes::Existing(existing.map(Arc::new)), plan, Against::Existing);
+    }
+
+    fn start_comparing(&self, offered: Offered, bytes: Bytes, plan: Plan, against: Against) {
         let file = offered.id;
-        let incoming = Arc::new(Incoming::new(offered, bytes.clone()));
+        let incoming = Arc::new(Incoming::new(offered, bytes, plan));
         self.insert(incoming.clone());
         self.outbox.send(&ReceiverMessage::Compare { file, against });
-        compare::start(self, incoming, &bytes);
+        incoming.begin_comparing(&self.outbox);
     }
 
     fn insert(&self, incoming: Arc<Incoming>) {

@@ -4,8 +4,9 @@ use std::error::Error;
 use std::sync::Arc;
 
 use super::Receiving;
+use super::compare;
 use super::finish::{Complete, Finished, Finisher};
-use super::incoming::{Bytes, Incoming, Offered, Settled};
+use super::incoming::{Bytes, Incoming, Next, Offered, Settled};
 use crate::content::chunk::{ChunkIndex, FileId};
 use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::{CHUNK_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
@@ -17,13 +18,40 @@ use crate::store::{
 use crate::wire::message::{Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage};
 
 impl Receiving {
+    /// Does what follows for a file.
+    pub(super) fn go_on(self: &Arc<Self>, incoming: &Arc<Incoming>, next: Next) -> Result<(), End> {
+        match next {
+            Next::Nothing => Ok(()),
+            Next::Compare(chunk, value) => {
+                compare::compare(self, incoming.clone(), chunk, value);
+                Ok(())
+            }
+            Next::Settle(settled) => self.settle(&incoming.offered, settled),
+            Next::Differs => {
+                self.differs(&incoming.offered);
+                Ok(())
+            }
+        }
+    }
+
+    /// The existing file is another one.
+    fn differs(self: &Arc<Self>, offered: &Offered) {
+        self.files.lock().incoming.remove(&offered.id);
+        match self.to.existing() {
+            Existing::Refuse => self.refuse_existing(offered),
+            Existing::Overwrite | Existing::Rename => {
+                self.start_receiving(Offered { replaces: true, ..offered.clone() });
+            }
+        }
+    }
+
     /// Publishes a file whose chunks are all there, if it is the file that was sent.
-    pub(super) fn settle(self: &Arc<Self>, offered: &Offered, settled: Option<Settled>) -> Result<(), End> {
-        let Some(Settled { bytes, layout, ours, theirs }) = settled else { return Ok(()) };
+    fn settle(self: &Arc<Self>, offered: &Offered, settled: Settled) -> Result<(), End> {
+        let Settled { bytes, layout, ours, theirs } = settled;
         let offered = &Offered { layout, ..offered.clone() };
         self.files.lock().incoming.remove(&offered.id);
         let part = match bytes {
-            Bytes::Existing(there) if ours == theirs => {
+            Bytes::Existing(Some(there)) if ours == theirs => {
                 self.identical(offered, there, ours);
                 return Ok(());
             }

@@ -119,7 +119,7 @@ impl<R: Read> Worker<'_, R> {
         Ok(content)
     }
 
-    fn receive_part_of(&mut self, incoming: &Incoming, header: &Header) -> Result<(), End> {
+    fn receive_part_of(&mut self, incoming: &Arc<Incoming>, header: &Header) -> Result<(), End> {
         let session = self.session;
         let layout = incoming.offered.layout;
         let len = self.content_of(&incoming.offered, header)?.len();
@@ -143,8 +143,7 @@ impl<R: Read> Worker<'_, R> {
         // The outcome of the last chunk has the sender told what all took.
         self.clock.count();
         Progress::add(&session.progress.written, len);
-        let settled = incoming.stored(header.chunk, value)?;
-        session.settle(&incoming.offered, settled)
+        session.go_on(incoming, incoming.stored(header.chunk, value, &session.outbox)?)
     }
 
     /// A file that is one chunk.

@@ -24,8 +24,6 @@ pub struct Outgoing {
     open: OnceLock<Result<OpenSource, SourceError>>,
     /// Of a stream: its length, once it has ended, or nothing once it is done with before.
     pub length: OnceLock<Option<u64>>,
-    /// Known once every chunk was read and the source had not changed.
-    pub root: OnceLock<Hash>,
     /// Why we gave it up, if we did.
     pub withdrawn: OnceLock<Failure>,
 }
@@ -39,7 +37,6 @@ impl Outgoing {
             layout,
             open: OnceLock::new(),
             length: OnceLock::new(),
-            root: OnceLock::new(),
             withdrawn: OnceLock::new(),
         }
     }
@@ -67,23 +64,17 @@ pub struct Attempt {
     pub tree: Mutex<Tree>,
     /// Chunks of it that the receiver has taken in or had.
     pub there: AtomicU64,
+    /// Known once every chunk was read and the source had not changed.
+    pub root: OnceLock<Hash>,
     /// Set when nothing more is to be sent of it; chunks under way may still finish.
     pub over: AtomicBool,
-    /// Held while a verdict is queued, so that none follows the one that ends the attempt.
-    pub verdicts: Mutex<()>,
 }
 
 impl Attempt {
     pub fn new(file: Arc<Outgoing>, against: Against) -> Attempt {
         let tree = Mutex::new(Tree::new(file.layout));
-        Attempt {
-            file,
-            against,
-            tree,
-            there: AtomicU64::new(0),
-            over: AtomicBool::new(false),
-            verdicts: Mutex::default(),
-        }
+        let (there, root, over) = (AtomicU64::new(0), OnceLock::new(), AtomicBool::new(false));
+        Attempt { file, against, tree, there, root, over }
     }
 
     /// The receiver has taken a chunk in. It will not be needed again.
@@ -108,11 +99,10 @@ impl Attempt {
 /// While connections keep pace each gets every n-th chunk; a slow one takes fewer turns.
 pub struct Run {
     pub attempt: Arc<Attempt>,
-    first: u64,
     end: u64,
     cursor: AtomicU64,
-    /// The receiver's values of these chunks, where it has something there.
-    values: Vec<ChunkValue>,
+    /// Whether the receiver has something there, and wants to know their values alone.
+    pub to_hash: bool,
     /// Whether they were read before, and only their way to the receiver was lost.
     pub again: bool,
 }
@@ -120,14 +110,7 @@ pub struct Run {
 impl Run {
     /// Chunks that the receiver does not have.
     pub fn missing(attempt: Arc<Attempt>, first: ChunkIndex, count: u64) -> Run {
-        Run {
-            attempt,
-            first: first.0,
-            end: first.0 + count,
-            cursor: AtomicU64::new(first.0),
-            values: Vec::new(),
-            again: false,
-        }
+        Run { attempt, end: first.0 + count, cursor: AtomicU64::new(first.0), to_hash: false, again: false }
     }
 
     /// A chunk that was read and hashed, and did not arrive.
@@ -135,10 +118,9 @@ impl Run {
         Run { again: true, ..Run::missing(attempt, chunk, 1) }
     }
 
-    /// Chunks of which the receiver has something with these values.
-    pub fn to_compare(attempt: Arc<Attempt>, first: ChunkIndex, values: Vec<ChunkValue>) -> Run {
-        let end = first.0 + values.len() as u64;
-        Run { attempt, first: first.0, end, cursor: AtomicU64::new(first.0), values, again: false }
+    /// Chunks of which the receiver has something.
+    pub fn to_hash(attempt: Arc<Attempt>, first: ChunkIndex, count: u64) -> Run {
+        Run { to_hash: true, ..Run::missing(attempt, first, count) }
     }
 
     /// The next chunk, for one worker alone; `None` once all are dealt or the attempt is over.
@@ -161,16 +143,11 @@ impl Run {
 
     /// Whether other receivers may want these chunks at the same time: not those that only this one has or has lost.
     pub fn is_shared(&self) -> bool {
-        self.values.is_empty() && !self.again
-    }
-
-    /// The receiver's value of a chunk of this run.
-    pub fn value(&self, index: ChunkIndex) -> Option<&ChunkValue> {
-        self.values.get(usize::try_from(index.0.checked_sub(self.first)?).ok()?)
+        !self.to_hash && !self.again
     }
 }
 
-// What the sender's workers take and give back: chunks to send, verdicts, and hashes.
+// What the sender's workers take and give back: chunks to send, values, and hashes.
 
 impl Sending {
     /// The next chunk of `held`, which is exchanged for the next run with work in `lanes` where it has none.
@@ -218,7 +195,7 @@ impl Sending {
         }
     }
 
-    /// A chunk that a comparing thread found to differ.
+    /// A chunk that was read and not hashed, as it could not be sent.
     pub(super) fn resend(&self, attempt: &Arc<Attempt>, index: ChunkIndex) {
         self.queue.lock().send.push_back(Arc::new(Run::missing(attempt.clone(), index, 1)));
         self.to_send.notify_one();
@@ -233,13 +210,6 @@ impl Sending {
         }
     }
 
-    pub(super) fn differs(&self, attempt: &Attempt) {
-        let _verdict = attempt.verdicts.lock();
-        if attempt.end() {
-            self.outbox.send(&SenderMessage::Differs { file: attempt.file.id });
-        }
-    }
-
     pub(super) fn withdraw(&self, attempt: &Attempt, error: &SourceError) {
         let failure = Failure::new(Cause::Source, error.to_string());
         if attempt.end() && attempt.file.withdrawn.set(failure.clone()).is_ok() {
@@ -247,13 +217,20 @@ impl Sending {
         }
     }
 
-    /// Not said any more once the attempt is over: the receiver has forgotten the file then, or takes it anew.
-    pub(super) fn keep(&self, attempt: &Attempt, chunk: ChunkIndex) {
-        let _verdict = attempt.verdicts.lock();
-        if !attempt.is_over() {
+    /// Says the value of a chunk that the receiver has asked for, and the hash after the last one. Of a file of one chunk they
+    /// are the same.
+    pub(super) fn say_value(
+        &self,
+        attempt: &Attempt,
+        chunk: ChunkIndex,
+        value: ChunkValue,
+    ) -> Result<(), End> {
+        let file = &attempt.file;
+        if file.is_large() {
             attempt.there.fetch_add(1, Ordering::Relaxed);
-            self.outbox.send(&SenderMessage::Keep { file: attempt.file.id, chunk });
+            self.outbox.send(&SenderMessage::Value { file: file.id, chunk, value });
         }
+        self.hashed(attempt, chunk, value, false)
     }
 
     /// Takes in the value of a chunk that was read; after the last one tells the receiver the hash of the file,
@@ -267,11 +244,11 @@ impl Sending {
     ) -> Result<(), End> {
         let file = &attempt.file;
         let root = attempt.tree.lock().insert(chunk, value);
-        // A chunk comes here twice only if the receiver announced it twice.
+        // A chunk comes here twice only if the receiver asked for it twice.
         let root = root.map_err(|_| PeerMisbehaved::WrongChunk { file: file.id.0, chunk: chunk.0 })?;
         let (Some(hash), false) = (root, told) else { return Ok(()) };
         if self.is_still(attempt, &hash) {
-            self.say_root(file, hash);
+            self.say_root(attempt, hash);
         }
         Ok(())
     }
@@ -292,9 +269,9 @@ impl Sending {
     }
 
     /// Every chunk was read and hashed.
-    pub(super) fn say_root(&self, file: &Outgoing, hash: Hash) {
-        if file.root.set(hash).is_ok() {
-            self.outbox.send(&SenderMessage::Root { file: file.id, hash });
+    pub(super) fn say_root(&self, attempt: &Attempt, hash: Hash) {
+        if attempt.root.set(hash).is_ok() {
+            self.outbox.send(&SenderMessage::Root { file: attempt.file.id, hash });
         }
     }
 }

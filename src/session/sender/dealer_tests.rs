@@ -34,16 +34,6 @@ proptest! {
         prop_assert_eq!(all, (first..first + count).collect::<Vec<_>>());
         prop_assert!(run.is_exhausted());
     }
-
-    #[test]
-    fn a_run_knows_the_values_of_its_chunks_and_of_no_others(first in 0u64..1 << 40, count in 1usize..17) {
-        let values: Vec<ChunkValue> = (0..count).map(|n| [n as u8; 32]).collect();
-        let run = Run::to_compare(attempt(), ChunkIndex(first), values.clone());
-        let known: Vec<ChunkValue> = std::iter::from_fn(|| run.deal()).map(|chunk| *run.value(chunk).unwrap()).collect();
-        prop_assert_eq!(known, values);
-        prop_assert_eq!(run.value(ChunkIndex(first + count as u64)), None);
-        prop_assert_eq!(first.checked_sub(1).and_then(|before| run.value(ChunkIndex(before))), None);
-    }
 }
 
 #[test]

@@ -16,10 +16,10 @@ use tokio::sync::Notify;
 use super::stage_clock::Stages;
 use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress, ReportKind};
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
-use crate::content::tree::ChunkValue;
+use crate::content::tree::Hash;
 use crate::limits::{
-    COMPARERS_MAX, CONNECTIONS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OBSERVER_LOOK,
-    OFFERS_WAKE_FILES, RUNS_QUEUED_MAX, VALUES_IN_FLIGHT_MAX, VALUES_PER_MESSAGE_MAX,
+    COMPARED_AT_ONCE_MAX, CONNECTIONS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OBSERVER_LOOK,
+    OFFERS_WAKE_FILES, RUNS_QUEUED_MAX,
 };
 use crate::name::Name;
 use crate::source::{Feed, Item, Next, Reached, SharedReader, Stream, Trouble, What};
@@ -29,10 +29,9 @@ use dealer::{Attempt, Outgoing, Run};
 use lanes::Line;
 use rate_limit::Pace;
 
-/// Chaining values queued at once: what an honest receiver announces for every large file under way.
-const VALUES_QUEUED_MAX: usize = LARGE_FILES_IN_FLIGHT_MAX
-    * (VALUES_IN_FLIGHT_MAX + COMPARERS_MAX * VALUES_PER_MESSAGE_MAX)
-    + FILES_IN_FLIGHT_MAX;
+/// Stretches of chunks to hash that are queued at once: what an honest receiver compares of all files under way. Of large ones
+/// as many may turn out to differ, and are to be sent.
+const COMPARED_QUEUED_MAX: usize = LARGE_FILES_IN_FLIGHT_MAX * COMPARED_AT_ONCE_MAX + FILES_IN_FLIGHT_MAX;
 
 /// Which work a thread takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,6 +104,13 @@ pub(super) struct Entry {
     pub(super) asked_up_to: u64,
     /// Of a stream: how far it is queued.
     pub(super) queued: u64,
+}
+
+impl Entry {
+    /// The hash of the file, once it is known that the receiver may have it.
+    fn root(&self) -> Option<Hash> {
+        self.attempt.as_ref()?.root.get().copied()
+    }
 }
 
 impl Queue {
@@ -228,14 +234,18 @@ impl Sending {
                 self.enqueue_missing(attempt, ChunkIndex(0), chunks)
             }
             ReceiverMessage::SendUpTo { file, end } => self.send_up_to(file, end),
-            ReceiverMessage::Compare { file, against } => Ok(self.compare(file, against)?),
+            ReceiverMessage::Compare { file, against } => self.compare(file, against),
             ReceiverMessage::Missing { file, first, count } => {
                 let Some(attempt) = self.announced(file, first, count)? else { return Ok(()) };
                 self.enqueue_missing(attempt, first, count)
             }
-            ReceiverMessage::Values { file, first, values } => {
-                let Some(attempt) = self.announced(file, first, values.len() as u64)? else { return Ok(()) };
-                self.enqueue_compare(attempt, first, values)
+            ReceiverMessage::Hash { file, first, count } => {
+                let Some(attempt) = self.announced(file, first, count)? else { return Ok(()) };
+                self.enqueue_hash(attempt, first, count)
+            }
+            ReceiverMessage::Differs { file, chunk } => {
+                let Some(attempt) = self.announced(file, chunk, 1)? else { return Ok(()) };
+                self.chunk_differs(&attempt, chunk)
             }
             ReceiverMessage::Outcome { file, outcome } => self.outcome(file, outcome),
             ReceiverMessage::Progress { written, kept } => {
@@ -276,13 +286,22 @@ impl Sending {
             let got = "a wish for the bytes of what is no file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "its outcome" });
         }
-        if entry.attempt.as_ref().is_some_and(|a| !a.is_over() || a.against == Against::Part) {
+        // An existing file may turn out to be another one, and then there is a second answer.
+        if entry.attempt.as_ref().is_some_and(|a| a.against == Against::Part || against == Against::Existing)
+        {
             return Err(PeerMisbehaved::Unexpected {
                 got: "a second answer",
                 expected: "one for each offer",
             });
         }
+        if let Some(attempt) = &entry.attempt {
+            attempt.end();
+        }
         let attempt = Arc::new(Attempt::new(entry.file.clone(), against));
+        // What the receiver has not heard yet.
+        if entry.file.withdrawn.get().is_some() {
+            attempt.end();
+        }
         entry.attempt = Some(attempt.clone());
         Ok(attempt)
     }
@@ -317,12 +336,12 @@ impl Sending {
     ) -> Result<(), End> {
         if attempt.against == Against::Existing {
             let got = "missing chunks of an existing file";
-            return Err(PeerMisbehaved::Unexpected { got, expected: "their values" }.into());
+            return Err(PeerMisbehaved::Unexpected { got, expected: "a wish for their values" }.into());
         }
         // Before a worker can ask for one of them.
         self.will_share(&attempt, first, count);
         let mut queue = self.queue.lock();
-        if queue.send.len() >= RUNS_QUEUED_MAX + VALUES_QUEUED_MAX {
+        if queue.send.len() >= RUNS_QUEUED_MAX + COMPARED_QUEUED_MAX {
             return Err(
                 PeerMisbehaved::TooMany { what: "stretches of chunks", limit: RUNS_QUEUED_MAX }.into()
             );
@@ -336,20 +355,37 @@ impl Sending {
         Ok(())
     }
 
-    fn enqueue_compare(
-        &self,
-        attempt: Arc<Attempt>,
-        first: ChunkIndex,
-        values: Vec<ChunkValue>,
-    ) -> Result<(), End> {
+    fn enqueue_hash(&self, attempt: Arc<Attempt>, first: ChunkIndex, count: u64) -> Result<(), End> {
         let mut queue = self.queue.lock();
-        if queue.compare.len() >= VALUES_QUEUED_MAX {
-            return Err(PeerMisbehaved::TooMany { what: "values", limit: VALUES_QUEUED_MAX }.into());
+        if queue.compare.len() >= COMPARED_QUEUED_MAX {
+            let what = "stretches of chunks to compare";
+            return Err(PeerMisbehaved::TooMany { what, limit: COMPARED_QUEUED_MAX }.into());
         }
-        queue.compare.push_back(Arc::new(Run::to_compare(attempt, first, values)));
+        queue.compare.push_back(Arc::new(Run::to_hash(attempt, first, count)));
         drop(queue);
         self.to_compare.notify_one();
-        self.to_send.notify_all();
+        match count {
+            1 => drop(self.to_send.notify_one()),
+            _ => drop(self.to_send.notify_all()),
+        }
+        Ok(())
+    }
+
+    /// A chunk whose value was said is to be sent after all.
+    fn chunk_differs(&self, attempt: &Arc<Attempt>, chunk: ChunkIndex) -> Result<(), End> {
+        if attempt.against == Against::Existing {
+            let got = "a chunk of an existing file that differs";
+            return Err(PeerMisbehaved::Unexpected { got, expected: "another answer" }.into());
+        }
+        if self.queue.lock().send.len() >= RUNS_QUEUED_MAX + COMPARED_QUEUED_MAX {
+            return Err(
+                PeerMisbehaved::TooMany { what: "chunks that differ", limit: COMPARED_QUEUED_MAX }.into()
+            );
+        }
+        // It was counted when its value was said; no more than once, whatever the receiver says.
+        let _ =
+            attempt.there.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |there| there.checked_sub(1));
+        self.deal_again(attempt, chunk);
         Ok(())
     }
 }
@@ -448,10 +484,10 @@ impl Sending {
             self.progress.stream_ended(0);
         }
         self.shares_no_more(&entry.file.item);
-        let status = status(&entry.file, outcome, self.dry_run)?;
+        let status = status(&entry, outcome, self.dry_run)?;
         Progress::add(&self.progress.files_done, 1);
         Progress::add(&self.progress.bytes_done, entry.file.size().unwrap_or_default());
-        if let Some(report) = report(&entry.file, status.clone()) {
+        if let Some(report) = report(&entry, status.clone()) {
             self.observer.file(&report);
         }
         settle(&entry.file.item, &status);
@@ -465,9 +501,10 @@ impl Sending {
     }
 }
 
-fn status(file: &Outgoing, outcome: Outcome, dry_run: bool) -> Result<FileStatus, PeerMisbehaved> {
+fn status(entry: &Entry, outcome: Outcome, dry_run: bool) -> Result<FileStatus, PeerMisbehaved> {
     let unexpected = |got, expected| PeerMisbehaved::Unexpected { got, expected };
-    let hashed = !file.item.has_content() || file.root.get().is_some();
+    let file = &*entry.file;
+    let hashed = !file.item.has_content() || entry.root().is_some();
     Ok(match (outcome, file.withdrawn.get()) {
         (Outcome::Failed(_), Some(ours)) => FileStatus::Failed(ours.clone()),
         (Outcome::Failed(theirs), None) => FileStatus::Failed(theirs),
@@ -484,8 +521,8 @@ fn status(file: &Outgoing, outcome: Outcome, dry_run: bool) -> Result<FileStatus
 }
 
 /// What to tell of it; nothing of the destination itself, which nobody sent.
-fn report(file: &Outgoing, status: FileStatus) -> Option<FileReport> {
-    let (item, hash, size) = (&file.item, file.root.get().copied(), file.size());
+fn report(entry: &Entry, status: FileStatus) -> Option<FileReport> {
+    let (item, hash, size) = (&entry.file.item, entry.root(), entry.file.size());
     let kind = match item.what {
         What::File(_) | What::Stream(_) => ReportKind::File,
         What::Folder => ReportKind::Folder,
@@ -552,17 +589,17 @@ impl Sending {
     }
 
     /// Has something of the file to be compared; of a stream nobody has.
-    pub(super) fn compare(&self, file: FileId, against: Against) -> Result<(), PeerMisbehaved> {
+    pub(super) fn compare(&self, file: FileId, against: Against) -> Result<(), End> {
         let attempt = self.begin(file, against)?;
-        match attempt.file.layout.is_open() {
-            false => {
-                self.will_share(&attempt, ChunkIndex(0), 0);
-                Ok(())
-            }
-            true => Err(PeerMisbehaved::Unexpected {
-                got: "a comparison of a stream",
-                expected: "a wish for all of it",
-            }),
+        let layout = attempt.file.layout;
+        if layout.is_open() || (layout.is_single() && against == Against::Part) {
+            let got = "a comparison of a stream, or of part of one chunk";
+            return Err(PeerMisbehaved::Unexpected { got, expected: "a wish for all of it" }.into());
+        }
+        self.will_share(&attempt, ChunkIndex(0), 0);
+        match layout.is_single() {
+            true => self.enqueue_hash(attempt, ChunkIndex(0), 1),
+            false => Ok(()),
         }
     }
 
@@ -628,7 +665,7 @@ impl Sending {
         self.outbox.send(&SenderMessage::Length { file: file.id, bytes });
         // A stream was offered only because it has two chunks, and each was read once.
         if let Ok(Some(hash)) = attempt.tree.lock().close(Layout::new(bytes)) {
-            self.say_root(file, hash);
+            self.say_root(attempt, hash);
         }
     }
 }

@@ -11,14 +11,13 @@ use super::dealer::{Attempt, Outgoing, Run};
 use super::lanes::Line;
 use super::{Lanes, Sending};
 use crate::content::chunk::ChunkIndex;
-use crate::content::tree::{ChunkValue, Hash, chunk_value};
+use crate::content::tree::{Hash, chunk_value};
 use crate::limits::PACE_LOOK;
 use crate::session::frames::{ChunkBuffer, FrameWriter, lost};
 use crate::session::stage_clock::Clock;
 use crate::session::{End, PeerMisbehaved};
 use crate::source::{Content, OpenSource, SourceError, Stream};
 use crate::wire::frame::{HEADER_BYTES, Header, Kind};
-use crate::wire::message::Against;
 use crate::wire::seal::{Sealer, TAG_BYTES};
 use crate::wire::stage_times::Stage;
 
@@ -39,10 +38,10 @@ pub fn send_chunks<W: Write>(sending: &Sending, line: &Line, stream: W, sealer: 
     worker.writer.flush().map_err(|e| lost(&e))
 }
 
-/// Compares chunks until the session is closed, so that comparing goes on while every connection is busy sending.
+/// Hashes what the receiver compares until the session is closed, also while every connection is busy sending.
 ///
 /// # Errors
-/// [`End::Misbehaved`] where the receiver announced a chunk twice.
+/// [`End::Misbehaved`] where the receiver asked for a value twice.
 pub fn compare_chunks(sending: &Sending) -> Result<(), End> {
     let mut buffer = ChunkBuffer::new();
     let mut clock = Clock::new(&sending.stages, Stage::Wait);
@@ -54,27 +53,9 @@ pub fn compare_chunks(sending: &Sending) -> Result<(), End> {
         };
         let next = sending.next(&mut held, Lanes::Compare, None, rest).map_err(|e| lost(&e))?;
         let (Some(index), Some(run)) = (next, &held) else { return Ok(()) };
-        let content = read(sending, run, index, &mut buffer, &mut clock);
-        let Some(Content { value, .. }) = content else { continue };
-        match verdict(run, index, &value) {
-            Verdict::Keep => keep(sending, run, index, value)?,
-            Verdict::Send => sending.resend(&run.attempt, index),
-            Verdict::OtherFile => sending.differs(&run.attempt),
+        if let Some(Content { value, .. }) = read(sending, run, index, &mut buffer, &mut clock) {
+            sending.say_value(&run.attempt, index, value)?;
         }
-    }
-}
-
-enum Verdict {
-    Keep,
-    Send,
-    OtherFile,
-}
-
-fn verdict(run: &Run, index: ChunkIndex, value: &ChunkValue) -> Verdict {
-    match run.value(index) {
-        Some(theirs) if theirs == value => Verdict::Keep,
-        _ if run.attempt.against == Against::Existing => Verdict::OtherFile,
-        _ => Verdict::Send,
     }
 }
 
@@ -103,17 +84,12 @@ impl<W: Write> Worker<'_, W> {
         let content = read(self.sending, run, index, &mut self.buffer, &mut self.clock);
         let Some(content) = content else { return Ok(()) };
         let value = content.value;
-        match verdict(run, index, &value) {
-            Verdict::Keep => return keep(self.sending, run, index, value),
-            Verdict::OtherFile => {
-                self.sending.differs(attempt);
-                return Ok(());
-            }
-            Verdict::Send => {}
+        if run.to_hash {
+            return self.sending.say_value(attempt, index, value);
         }
         let whole = attempt.file.layout.is_single();
         if whole {
-            let _ = attempt.file.root.set(Hash::from_bytes(value));
+            let _ = attempt.root.set(Hash::from_bytes(value));
         }
         if !self.wait_for_turn(content.len)? {
             if run.again {
@@ -166,11 +142,6 @@ impl<W: Write> Worker<'_, W> {
         self.sending.sent.fetch_add(content_bytes as u64, Ordering::Relaxed);
         Ok(())
     }
-}
-
-fn keep(sending: &Sending, run: &Run, index: ChunkIndex, value: ChunkValue) -> Result<(), End> {
-    sending.keep(&run.attempt, index);
-    sending.hashed(&run.attempt, index, value, false)
 }
 
 /// Reads a chunk into `buffer` and hashes it, or takes it from a session that has. Where the source cannot be read the file

@@ -1,8 +1,8 @@
 use super::*;
-use crate::limits::{NAME_BYTES_MAX, PARTS_PER_NAME_MAX, RENAME_NUMBER_MAX};
+use crate::limits::{NAME_BYTES_MAX, PARTS_PER_NAME_MAX, RENAME_COMPARED_MAX, RENAME_NUMBER_MAX};
 use crate::name::looks_like_part;
 use crate::store::part::part_file_name;
-use crate::store::publish::numbered;
+use crate::store::publish::{numbered, numbered_name};
 
 fn number(text: impl AsRef<[u8]>, n: u32) -> String {
     let numbered = numbered(&name(text), n).expect("a name");
@@ -46,6 +46,34 @@ fn a_long_stem_is_shortened_between_characters() {
     let bytes = numbered(&name([0xff; 255]), 1).expect("a name");
     assert_eq!(bytes.as_bytes().len(), 255);
     assert!(bytes.as_bytes().ends_with(b"\xff (1)"));
+}
+
+#[test]
+fn however_many_have_a_name_few_are_looked_at_and_the_next_number_is_found() {
+    let room = Room::new();
+    for taken in [1, 2, 3, 15, 16, 17, 40, 900] {
+        for n in 1..=taken {
+            fs::write(room.path(number("a.txt", n)), "x").expect("written");
+        }
+        let compared = std::cell::RefCell::new(Vec::new());
+        let same = |name: &Name| {
+            compared.borrow_mut().push(name.clone());
+            Ok(false)
+        };
+        let found = numbered_name(room.sink.root(), &name("a.txt"), same, |_| Ok(true)).expect("a name");
+        assert_eq!(String::from_utf8_lossy(found.as_bytes()), number("a.txt", taken + 1));
+        let compared: std::collections::BTreeSet<Name> = compared.into_inner().into_iter().collect();
+        assert_eq!(compared.len() as u32, taken.min(RENAME_COMPARED_MAX), "{taken}");
+        for n in [1, taken] {
+            assert!(compared.contains(&name(number("a.txt", n))), "{n} of {taken}");
+        }
+    }
+    // A gap may be found; whoever was faster there is compared, and the next number taken.
+    fs::remove_file(room.path(number("a.txt", 2))).expect("removed");
+    let taken = std::cell::Cell::new(0);
+    let make = |_: &Name| Ok(taken.replace(taken.get() + 1) == 2);
+    let found = numbered_name(room.sink.root(), &name("a.txt"), |_| Ok(false), make).expect("a name");
+    assert_eq!(found, name(number("a.txt", 4)));
 }
 
 #[test]

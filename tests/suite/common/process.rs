@@ -104,6 +104,12 @@ impl Process {
         line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
     }
 
+    /// Bytes that it has read so far, of whatever (`rchar` of proc(5)).
+    pub fn bytes_read(&self) -> u64 {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).unwrap();
+        io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+    }
+
     /// Ends it as a power cut would, and waits until it is gone.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
