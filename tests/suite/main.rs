@@ -59,6 +59,7 @@ mod renamed;
 mod screen;
 mod scripts;
 mod sealed;
+mod second_sender;
 mod service;
 mod serving;
 mod several;
