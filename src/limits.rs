@@ -55,6 +55,45 @@ pub const ATTRIBUTES_BYTES_MAX: usize = 8 * 1024;
 /// Extended attributes of one file: the shortest takes a prefix, a name and nothing else.
 pub const ATTRIBUTES_MAX: usize = 512;
 
+/// What an open offer counts for beside the bytes of its path, target and attributes: a place in the books.
+pub const OFFER_BYTES_BASE: usize = 192;
+
+/// Bytes that the open offers of a session may count for, whatever else goes on at the receiver: some five hundred ordinary
+/// ones, or seven of the heaviest.
+pub const OFFERS_BYTES_MIN: usize = 128 << 10;
+
+/// And at most, where there is room: as many ordinary ones as may be open.
+pub const OFFERS_BYTES_MAX: usize = FILES_IN_FLIGHT_MAX * 320;
+
+/// Bytes that a receiver keeps for its senders, all together: their open offers, what they do not read, and what it knows of the
+/// chunks of their large files. Each transfer that is served at once has [`SESSION_BYTES`] of it; the rest goes to those
+/// that need more.
+pub const MEMORY_BYTES: usize = 96 << 20;
+
+/// Of those what a session has in any case.
+pub const SESSION_BYTES: usize =
+    OFFERS_BYTES_MIN + OUTBOX_BYTES_MAX + LARGE_FILES_IN_FLIGHT_MAX * KEPT_BYTES_FILE + KEPT_BYTES_MIN;
+const _: () = assert!(TRANSFERS_MAX as usize * SESSION_BYTES <= MEMORY_BYTES);
+const _: () = assert!(2 * TRANSFERS_DEFAULT as usize * SESSION_BYTES <= MEMORY_BYTES);
+
+/// Bytes that a receiver may keep of what it knows of one large file, whatever else goes on: the ends of what is there, up the
+/// largest tree, and the first few comparisons.
+pub const KEPT_BYTES_FILE: usize = 8 << 10;
+const _: () = assert!(28 * SUBTREE_BYTES + COMPARED_AT_ONCE_FIRST * COMPARED_BYTES <= KEPT_BYTES_FILE);
+
+/// And beyond that of all large files of a session together. A file whose chunks come as they are sent takes little of it; a
+/// connection that is behind leaves gaps.
+pub const KEPT_BYTES_MIN: usize = 64 << 10;
+
+/// More is taken in pieces of this size.
+pub const KEPT_BYTES_STEP: usize = 64 << 10;
+
+/// What is kept of one file is counted in units of so many bytes, as it changes with each chunk.
+pub const KEPT_BYTES_UNIT: usize = 1 << 10;
+
+/// What a failed file counts for whose late chunks are still dropped: a place in a set.
+pub const FAILED_FILE_BYTES: usize = 24;
+
 /// Bytes of explanatory text in a control message.
 pub const TEXT_BYTES_MAX: usize = 1024;
 
@@ -152,7 +191,10 @@ pub const FILES_IN_FLIGHT_MAX: usize = 4096;
 
 /// Files for which there must be room again before a sender that had none goes on offering: for one at a time it would be
 /// woken for each.
-pub const OFFERS_WAKE_FILES: usize = FILES_IN_FLIGHT_MAX / 8;
+pub const OFFERS_WAKE_FILES: usize = FILES_IN_FLIGHT_MAX / OFFERS_WAKE_PART;
+
+/// The same as a part of what may be under way.
+pub const OFFERS_WAKE_PART: usize = 8;
 
 /// Files of more than one chunk that are offered at once: each holds a descriptor and a part file at the receiver.
 pub const LARGE_FILES_IN_FLIGHT_MAX: usize = 16;
@@ -175,10 +217,16 @@ pub const ASIDE_STACK_BYTES: usize = 2 << 20;
 /// How often threads are looked at whose end nobody could be made to wait for.
 pub const THREADS_POLL: Duration = Duration::from_millis(5);
 
-/// Subtrees of one file that may wait to be merged: 56 (twice the depth of the largest tree) for each stretch that is missing,
-/// for each chunk under comparison and for each on its way. Only a sender that scatters its chunks comes to more. 13 MiB of
-/// memory.
-pub const SUBTREES_WAITING_MAX: usize = 131_072;
+/// What a subtree of a large file counts for that waits to be merged, with the stretch of chunks that it is of: places in two
+/// trees.
+pub const SUBTREE_BYTES: usize = 160;
+
+/// What a chunk under comparison counts for: that it was asked for, and the sender's value while it waits for a thread.
+pub const COMPARED_BYTES: usize = 128;
+
+/// What a stretch of chunks counts for that may be there: its place in the plan, and subtrees at both of its ends until all
+/// around it has come.
+pub const STRETCH_BYTES: usize = 64 + 16 * SUBTREE_BYTES;
 
 /// Chunks of a file for standard output that are asked for ahead of what is written: 16 MiB, the most that a receiver holds of
 /// it, and more than is on the way in a network of 10 Gbit/s and 10 ms.
@@ -200,10 +248,6 @@ pub const STREAM_CONFIRM_CHUNKS: u64 = 8;
 /// (`fs.pipe-max-size`). The usual 64 KiB make reader and writer take turns four times for each chunk.
 pub const STREAM_PIPE_BYTES: usize = 1 << 20;
 
-/// Words of 64 bits in one piece of the record of which chunks of a file are there: 4 KiB for 8 GiB of file. Pieces are
-/// made when they are needed, as a stream may be short and nobody knows.
-pub const CLAIM_PIECE_WORDS: usize = 512;
-
 /// Stretches of missing chunks that a receiver names for one file. A part file that is more torn than this has its
 /// further holes compared like data.
 pub const MISSING_PER_FILE_MAX: usize = 1024;
@@ -211,11 +255,9 @@ pub const MISSING_PER_FILE_MAX: usize = 1024;
 /// Stretches of chunks that wait to be sent at once.
 pub const RUNS_QUEUED_MAX: usize = FILES_IN_FLIGHT_MAX + LARGE_FILES_IN_FLIGHT_MAX * MISSING_PER_FILE_MAX;
 
-/// Control messages that wait for a peer to read them. One that reads never lets as many come together: at most four for
-/// each file under way, for each torn large file its holes and what is compared besides, and a few about connections.
-pub const OUTBOX_MESSAGES_MAX: usize = 4 * FILES_IN_FLIGHT_MAX
-    + LARGE_FILES_IN_FLIGHT_MAX * (MISSING_PER_FILE_MAX + 2 * COMPARED_AT_ONCE_MAX)
-    + 1024;
+/// Bytes of control messages that a sender has not read, from which on a receiver takes no more from it: no new offers, and no
+/// chunks. Thousands of outcomes fit in, and a sender that reads never lets as many come together.
+pub const OUTBOX_BYTES_MAX: usize = 64 << 10;
 
 /// Writes of control messages in a row, each within [`OUTBOX_PAUSE`] of the one before, after which messages are gathered
 /// for that long: many small files are under way. One small file has fewer.
@@ -370,12 +412,11 @@ const _: () = {
         WIRE_PATH_BYTES_MAX + LINK_TARGET_BYTES_MAX + ATTRIBUTES_BYTES_MAX + 4 * ATTRIBUTES_MAX + 128
             <= MESSAGE_BYTES_MAX
     );
+    // Any offer can be made where nothing else is open, and one for which there was no room has it when there is some again.
+    assert!(OFFER_BYTES_BASE + MESSAGE_BYTES_MAX <= OFFERS_BYTES_MIN);
+    assert!(OFFERS_BYTES_MIN <= OFFERS_BYTES_MAX && OFFERS_BYTES_MAX <= u32::MAX as usize);
     assert!(TEXT_BYTES_MAX + 64 <= GREETING_BYTES_MAX && GREETING_BYTES_MAX <= MESSAGE_BYTES_MAX);
     assert!(2 * COMPARED_AT_ONCE_FIRST <= COMPARED_AT_ONCE_MAX);
-    assert!(
-        56 * (MISSING_PER_FILE_MAX + COMPARED_AT_ONCE_MAX + 4 * CONNECTIONS_MAX as usize)
-            <= SUBTREES_WAITING_MAX
-    );
     assert!(
         2 * IN_ORDER_STEP_CHUNKS <= IN_ORDER_WINDOW_CHUNKS
             && CONNECTIONS_MAX as u64 <= IN_ORDER_WINDOW_CHUNKS

@@ -307,7 +307,7 @@ fuzz_target!(|bytes: &[u8]| {
     let diligence = Diligence { sync: false, reread: case.reread };
     let terms = Terms { diligence, measure: case.measure, delta: case.reread, ..Terms::default() };
     let progress = Arc::new(Progress::default());
-    let session = Arc::new(Receiving::new(to, terms, outbox, observer.clone(), progress));
+    let session = Arc::new(Receiving::new(to, terms, outbox, Arc::new(()), observer.clone(), progress));
     let mut scene = Scene {
         session: session.clone(),
         reader,

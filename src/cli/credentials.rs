@@ -62,7 +62,7 @@ pub fn own_name() -> String {
 #[derive(Default)]
 pub struct Acquaintances {
     own: Option<Fingerprint>,
-    peers: Peers,
+    peers: Arc<Peers>,
 }
 
 impl Acquaintances {

@@ -13,7 +13,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::transfer::Connections;
 use crate::limits::{
-    BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KNOCKS, QUEUE_NEWS_INTERVAL, RETRY_PAUSE_FIRST,
+    BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KNOCKS, OFFERS_BYTES_MIN, QUEUE_NEWS_INTERVAL,
+    RETRY_PAUSE_FIRST,
 };
 use crate::net::address::Peer;
 use crate::net::control::{MessageReader, MessageWriter};
@@ -46,6 +47,8 @@ pub struct Link {
     /// Data connections that were asked for, and how many of them there may be for now.
     pub(super) wanted: Connections,
     pub(super) share: u8,
+    /// What the open offers may weigh.
+    pub(super) offers_bytes: usize,
     pub addr: SocketAddr,
     /// How long the TCP handshake took.
     pub round_trip: Duration,
@@ -121,7 +124,7 @@ pub async fn enter(
     };
     let mut greeting = Greeting { peer, addr, visitor, receiver, binding, standing, reader, writer };
     let wanted = wanted(round_trip);
-    let (session, share, cipher, acquaintance, options) = match greeting.run(errand, wanted.most).await {
+    let (session, share, cipher, options, acquaintance) = match greeting.run(errand, wanted.most).await {
         Ok(welcome) => welcome,
         Err(error) => return Err(leave(greeting.reader, greeting.writer, error).await),
     };
@@ -137,6 +140,7 @@ pub async fn enter(
         cipher,
         wanted,
         share,
+        offers_bytes: options.offers_bytes.map_or(OFFERS_BYTES_MIN, |bytes| bytes as usize),
         addr,
         round_trip,
         receiver,
@@ -195,7 +199,7 @@ async fn remember(visitor: &Visitor, address: String, receiver: Fingerprint) {
     }
 }
 
-type Welcome = (SessionId, u8, Cipher, Acquaintance, Options);
+type Welcome = (SessionId, u8, Cipher, Options, Acquaintance);
 
 /// The conversation from the hello to the welcome.
 struct Greeting<'a> {
@@ -250,7 +254,7 @@ impl Greeting<'_> {
         let ReceiverMessage::Welcome { session, connections, cipher, options } = heard else {
             return Err(self.unexpected(heard, "a welcome"));
         };
-        Ok((session, connections, cipher, acquaintance, options))
+        Ok((session, connections, cipher, options, acquaintance))
     }
 
     fn trust_first_sight(&self) -> Result<(), EnterError> {

@@ -79,7 +79,8 @@ pub async fn measure(
     let end = {
         let hear = |message| std::future::ready(probing.handle(message, Instant::now()));
         let beat = |due: bool| Vec::from_iter(due.then_some(SenderMessage::Beat));
-        let talk = Talk { reader, writer, outbox: &outbox_reader, ending: &probing.ending, patience };
+        let (outbox, ending) = (&outbox_reader, &probing.ending);
+        let talk = Talk { reader, writer, outbox, ending, patience, reads_within: None };
         let talk = converse(talk, hear, beat, last_words);
         let trying = async {
             match lines.try_all(wanted.most, &told, &mut trials).await {

@@ -195,7 +195,9 @@ struct How {
 
 /// Runs one session to its end.
 async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) -> Result<Ran, SendError> {
-    let Link { reader, writer, secret, session, cipher, wanted, share, addr, destination, .. } = link;
+    let Link {
+        reader, writer, secret, session, cipher, wanted, share, offers_bytes, addr, destination, ..
+    } = link;
     let mut feed = feed;
     if let Some(mark) = destination {
         feed.leave_out(Arc::new(move |device, inode| {
@@ -209,6 +211,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     let sending = Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace);
     let sending = Arc::new(sending.sharing(how.shared.clone()));
     sending.set_share(share);
+    sending.set_offers_bytes(offers_bytes);
     how.progress.follow(&sending);
     let stream = feed.stream().cloned();
     if let Some(stream) = &stream {
@@ -231,7 +234,8 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
             }
             _ => Vec::from_iter(due.then_some(SenderMessage::Beat)),
         };
-        let talk = Talk { reader, writer, outbox: &outbox_reader, ending: &sending.ending, patience };
+        let (outbox, ending) = (&outbox_reader, &sending.ending);
+        let talk = Talk { reader, writer, outbox, ending, patience, reads_within: None };
         let talk = converse(talk, hear, beat, last_words);
         tokio::pin!(talk);
         tokio::select! {

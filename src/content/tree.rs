@@ -10,7 +10,7 @@
 //! them may be all there is, and then they merge into the root, which is another function. All others are merged at once,
 //! so here, too, no more is held.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
@@ -41,7 +41,7 @@ pub fn chunk_value(layout: Layout, index: ChunkIndex, bytes: &[u8]) -> ChunkValu
 pub struct Misplaced(pub ChunkIndex);
 
 /// A subtree: the chunks from `index << level` on, `1 << level` of them or as many as the file still has.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Node {
     level: u8,
     index: u64,
@@ -52,13 +52,14 @@ pub struct Tree {
     /// How many there are; while it is open, how many there can be.
     chunks: u64,
     open: bool,
-    pending: HashMap<Node, ChainingValue>,
+    /// No hash map, as that would keep the memory of what was there once.
+    pending: BTreeMap<Node, ChainingValue>,
     root: Option<Hash>,
 }
 
 impl Tree {
     pub fn new(layout: Layout) -> Tree {
-        Tree { chunks: layout.chunks(), open: layout.is_open(), pending: HashMap::new(), root: None }
+        Tree { chunks: layout.chunks(), open: layout.is_open(), pending: BTreeMap::new(), root: None }
     }
 
     /// Adds the value of one chunk. Returns the hash of the file once every chunk has been added.

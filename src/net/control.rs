@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::limits::{
-    BEAT_INTERVAL, GOODBYE_TIMEOUT, GREETING_BYTES_MAX, MESSAGE_BYTES_MAX, OUTBOX_PAUSE, OUTBOX_QUICK_WRITES,
-    PROGRESS_INTERVAL,
+    BEAT_INTERVAL, GOODBYE_TIMEOUT, GREETING_BYTES_MAX, MESSAGE_BYTES_MAX, OUTBOX_BYTES_MAX, OUTBOX_PAUSE,
+    OUTBOX_QUICK_WRITES, PROGRESS_INTERVAL,
 };
 use crate::session::{End, Ending, OutboxReader, PeerMisbehaved};
 use crate::wire::message::{Message, put_framed, take_framed};
@@ -91,9 +91,31 @@ impl<W: AsyncWrite + Unpin> MessageWriter<W> {
                 n => self.written += n,
             }
         }
-        self.buffer.clear();
+        // What it took to say much at once is not kept for a time in which little is said.
+        match self.buffer.capacity() {
+            0..=OUTBOX_BYTES_MAX => self.buffer.clear(),
+            _ => self.buffer = Vec::new(),
+        }
         self.written = 0;
         self.stream.flush().await
+    }
+
+    /// The same, for a peer that may not read.
+    ///
+    /// # Errors
+    /// Those of the stream, and one where the other side reads nothing for `patience`.
+    async fn flush_within(&mut self, patience: Duration) -> io::Result<()> {
+        loop {
+            let before = self.written;
+            match timeout(patience, self.flush()).await {
+                Ok(flushed) => return flushed,
+                Err(_) if self.written > before => {}
+                Err(_) => {
+                    let text = format!("the other side has read nothing for {} s", patience.as_secs());
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                }
+            }
+        }
     }
 
     /// Writes all that was put and ends our direction of the stream.
@@ -112,6 +134,8 @@ pub struct Talk<'a, R, W, Out> {
     pub ending: &'a Ending,
     /// How long a silent peer is waited for.
     pub patience: Duration,
+    /// How long one that does not read; for ever where it may have its reasons, as a disk that is slow.
+    pub reads_within: Option<Duration>,
 }
 
 /// Carries a session's messages until its end is decided, by either side or by the network, then says goodbye:
@@ -132,7 +156,7 @@ where
     Out: Message,
     Heard: Future<Output = Result<(), End>>,
 {
-    let Talk { mut reader, mut writer, outbox, ending, patience } = talk;
+    let Talk { mut reader, mut writer, outbox, ending, patience, reads_within } = talk;
     reader.limit = MESSAGE_BYTES_MAX;
     let hearing = async {
         loop {
@@ -150,7 +174,7 @@ where
         biased;
         _ = ending.wait() => {}
         end = hearing => ending.decide(end),
-        error = speak(&mut writer, outbox, beat) => ending.decide(lost(&error)),
+        error = speak(&mut writer, outbox, reads_within.unwrap_or(Duration::MAX), beat) => ending.decide(lost(&error)),
     }
     let end = ending.wait().await.clone();
     // To one who is gone there is nothing to say.
@@ -165,6 +189,7 @@ where
 async fn speak<W: AsyncWrite + Unpin, Out: Message>(
     writer: &mut MessageWriter<W>,
     outbox: &OutboxReader<Out>,
+    reads_within: Duration,
     mut beat: impl FnMut(bool) -> Vec<Out>,
 ) -> io::Error {
     let mut tick = interval(PROGRESS_INTERVAL);
@@ -188,7 +213,7 @@ async fn speak<W: AsyncWrite + Unpin, Out: Message>(
                 outbox.take_rest(&mut writer.buffer);
             }
             spoke = Instant::now();
-            if let Err(error) = writer.flush().await {
+            if let Err(error) = writer.flush_within(reads_within).await {
                 return error;
             }
         }

@@ -232,9 +232,10 @@ impl Reception {
         self.admission.close();
     }
 
-    /// Ends the sessions of those who may not send any more. Where nobody can tell, they go on: who comes is told so.
+    /// Ends the sessions of those who may not send any more. Where nobody can tell, they go on: who comes is told so. So do
+    /// those that were never among those who may, and have proved the code.
     fn end_revoked(&self) {
-        for session in self.sessions.lock().values() {
+        for session in self.sessions.lock().values().filter(|session| session.is_remembered) {
             if let Ok(false) = self.house.lets_in(&session.peer) {
                 session.receiving.ending.decide(End::Revoked);
             }

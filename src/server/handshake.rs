@@ -39,6 +39,9 @@ pub(super) struct Guest {
     pub socket: Option<OwnedFd>,
     pub secret: SessionSecret,
     pub peer: Fingerprint,
+    /// Whether it is let in for what is known of its key. Otherwise the code alone has let it in, as the key could not be
+    /// remembered.
+    pub is_remembered: bool,
     pub wishes: Wishes,
     /// The session that this one goes on with.
     pub resumes: Option<SessionId>,
@@ -165,9 +168,8 @@ pub(super) async fn admit(
         writer: MessageWriter::new(write_half),
     };
     let Hello { connections, cipher, prove, wishes, resumes, name, .. } = visit.hello().await?;
-    if prove || !visit.is_known().await? {
-        visit.pair(&name.to_string()).await?;
-    }
+    let is_remembered =
+        if prove || !visit.is_known().await? { visit.pair(&name.to_string()).await? } else { true };
     // AES only where it is fast at both ends.
     let cipher = if cipher == Cipher::preferred() { cipher } else { Cipher::ChaCha20Poly1305 };
     Ok(Guest {
@@ -176,6 +178,7 @@ pub(super) async fn admit(
         socket: Some(socket),
         secret,
         peer,
+        is_remembered,
         wishes,
         resumes,
         connections,
@@ -239,8 +242,8 @@ impl Visit<'_> {
         Ok(self.writer.close().await?)
     }
 
-    /// Lets the sender prove the code, proves it in turn, and remembers it.
-    async fn pair(&mut self, name: &str) -> Result<(), Refusal> {
+    /// Lets the sender prove the code, proves it in turn, and remembers it. Whether it could be remembered.
+    async fn pair(&mut self, name: &str) -> Result<bool, Refusal> {
         let Some(book) = &self.house.book else {
             self.bar(Barred::NoCode).await?;
             return Err(Refusal::NoCode(self.peer));
@@ -272,23 +275,24 @@ impl Visit<'_> {
                     self.bar(Barred::WrongCode).await?;
                     return Err(outdated.into());
                 }
-                self.remember(name).await;
-                self.say(ReceiverMessage::Proof { proof }).await
+                let is_remembered = self.remember(name).await;
+                self.say(ReceiverMessage::Proof { proof }).await?;
+                Ok(is_remembered)
             }
-            Err(_) => self.wrong(attempt).await,
+            Err(_) => Err(self.wrong(attempt).await?),
         }
     }
 
-    async fn wrong(&mut self, attempt: Attempt) -> Result<(), Refusal> {
+    async fn wrong(&mut self, attempt: Attempt) -> Result<Refusal, Refusal> {
         if let AfterWrong::NewCode { code, .. } = attempt.wrong(Instant::now()) {
             self.receptionist.new_code(&code);
         }
         self.bar(Barred::WrongCode).await?;
-        Err(Refusal::WrongCode)
+        Ok(Refusal::WrongCode)
     }
 
     /// The sender has proved the code, so it comes in even if nobody will remember it next time.
-    async fn remember(&self, name: &str) {
+    async fn remember(&self, name: &str) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let (store, peer, name, address) =
             (self.house.store.clone(), self.peer, name.to_owned(), self.address);
@@ -296,11 +300,16 @@ impl Visit<'_> {
             let address = address.to_string();
             store.remember_peer(peer, if name.is_empty() { &address } else { &name }, &address, now)
         });
-        match stored.await {
-            Ok(Ok(())) => self.receptionist.paired(self.address, &self.peer),
-            Ok(Err(error)) => tracing::warn!("paired with {}, but cannot remember it: {error}", self.address),
-            Err(error) => tracing::warn!("paired with {}, but cannot remember it: {error}", self.address),
-        }
+        let error = match stored.await {
+            Ok(Ok(())) => {
+                self.receptionist.paired(self.address, &self.peer);
+                return true;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!("paired with {}, but cannot remember it: {error}", self.address);
+        false
     }
 }
 

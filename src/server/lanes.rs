@@ -1,7 +1,7 @@
 //! The data connections of one session at the receiver: who may open one, and how far each has come.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ fn here(error: io::Error) -> Refusal {
 struct State {
     /// The numbers that were used. None is used twice, also when its connection is gone: its keys would be used
     /// twice, and whoever recorded the connection could play it once more.
-    used: HashSet<u32>,
+    used: Numbers,
     live: HashMap<u32, Live>,
     threads: Vec<JoinHandle<()>>,
     /// Connections that were tampered with, and how many of those in a row had brought nothing.
@@ -47,6 +47,25 @@ struct State {
     closed: bool,
     /// What TCP went through on those that have ended.
     troubles: Troubles,
+}
+
+/// Numbers of connections, a bit each: all that a session may use up are 8 KiB.
+#[derive(Default)]
+struct Numbers(Vec<u64>);
+
+impl Numbers {
+    /// Whether it was not there.
+    fn insert(&mut self, number: u32) -> bool {
+        let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0.get_mut(word).is_some_and(|word| {
+            let new = *word & bit == 0;
+            *word |= bit;
+            new
+        })
+    }
 }
 
 struct Live {
@@ -74,7 +93,9 @@ impl DataConnections {
         if state.closed {
             return Err(Refusal::Late);
         }
-        let allowed = state.live.len() < wanted.into() && number < CONNECTION_NUMBERS_MAX;
+        // Of one that does not read what it was told, none is taken: each would have more to be told.
+        let allowed =
+            state.live.len() < wanted.into() && number < CONNECTION_NUMBERS_MAX && receiving.has_room();
         if !allowed || !state.used.insert(number) {
             return Err(Refusal::NoSuchSession);
         }

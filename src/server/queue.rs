@@ -3,7 +3,8 @@
 //! A receiver has so many places, and each place has a data connection of its own, so that whoever is served always gets
 //! on. The other data connections of the receiver are shared: equally among parties, and equally among the transfers of
 //! one party. When somebody comes or goes the shares change; what somebody has to give back first is given to nobody
-//! before it is back. So the bound on data connections, and with it on threads and memory, holds at every moment.
+//! before it is back. So the bound on data connections, and with it on threads and memory, holds at every moment. Memory for
+//! what is under way is shared beside them: each place has its own, and the rest is lent.
 //!
 //! Whoever finds no place waits. A free place goes to the party that has the fewest, and among those to who came first.
 //! The last places are for parties that have none, so that nobody waits behind all transfers of one party.
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::limits::{DATA_CONNECTIONS_MAX, PLACES_RESERVED, WAITING_MAX};
+use crate::limits::{DATA_CONNECTIONS_MAX, MEMORY_BYTES, PLACES_RESERVED, SESSION_BYTES, WAITING_MAX};
+use crate::session::receiver::memory::Reserve;
 use crate::trust::fingerprint::Fingerprint;
 use crate::wire::message::Waiting;
 
@@ -57,6 +59,8 @@ struct Seat {
     wanted: u8,
     allowed: u8,
     open: u8,
+    /// Bytes of memory beyond those that each place has.
+    memory: usize,
 }
 
 struct Waiter {
@@ -160,6 +164,30 @@ impl Place {
     }
 }
 
+/// A party may have as much as it leaves: alone the half, with another one a third. So there is always some for whoever comes,
+/// and nobody has to give back what it uses.
+impl Reserve for Place {
+    fn take(&self, bytes: usize) -> bool {
+        let mut desk = self.admission.desk.lock();
+        let Some(party) = desk.served.get(&self.number).map(|seat| seat.party) else { return false };
+        let of_party = |seat: &&Seat| seat.party == party;
+        let own: usize = desk.served.values().filter(of_party).map(|seat| seat.memory).sum();
+        let taken: usize = desk.served.values().map(|seat| seat.memory).sum();
+        let all = MEMORY_BYTES.saturating_sub(desk.places * SESSION_BYTES);
+        let may = own + bytes <= all.saturating_sub(taken + bytes);
+        if let Some(seat) = desk.served.get_mut(&self.number).filter(|_| may) {
+            seat.memory += bytes;
+        }
+        may
+    }
+
+    fn give_back(&self, bytes: usize) {
+        if let Some(seat) = self.admission.desk.lock().served.get_mut(&self.number) {
+            seat.memory = seat.memory.saturating_sub(bytes);
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut desk = self.admission.desk.lock();
@@ -196,7 +224,7 @@ impl Desk {
     }
 
     fn seat(&mut self, number: u64, party: Party, wanted: u8) {
-        self.served.insert(number, Seat { party, wanted, allowed: 1, open: 0 });
+        self.served.insert(number, Seat { party, wanted, allowed: 1, open: 0, memory: 0 });
     }
 
     /// Seats who can be seated, shares, and tells those who wait where they stand.

@@ -48,6 +48,8 @@ pub(super) struct Session {
     secret: SessionSecret,
     /// Whose it is: nobody else may take it over.
     pub peer: Fingerprint,
+    /// Whether it is over when that key may not send any more.
+    pub is_remembered: bool,
     data: Arc<DataConnections>,
     /// The control connection while it is there, and what it went through when it was.
     control: Mutex<(Option<OwnedFd>, Troubles)>,
@@ -58,7 +60,7 @@ pub(super) struct Session {
 
 impl Session {
     pub fn new(receiving: Arc<Receiving>, id: SessionId, guest: &mut Guest, place: Arc<Place>) -> Session {
-        let Guest { connections, cipher, peer, ref mut secret, .. } = *guest;
+        let Guest { connections, cipher, peer, is_remembered, ref mut secret, .. } = *guest;
         let secret = std::mem::replace(secret, SessionSecret::new([0; SECRET_BYTES]));
         Session {
             receiving,
@@ -69,6 +71,7 @@ impl Session {
             cipher,
             secret,
             peer,
+            is_remembered,
             data: Arc::default(),
             control: Mutex::new((guest.socket.take(), Troubles::default())),
             files: Mutex::default(),
@@ -114,15 +117,23 @@ impl Session {
         let connections = share.told;
         self.receiving.set_share(connections);
         let destination = self.receiving.destination(session);
-        let options =
-            Options { destination, grants_delta: self.receiving.takes_deltas(), ..Options::default() };
+        let options = Options {
+            destination,
+            grants_delta: self.receiving.takes_deltas(),
+            offers_bytes: Some(self.receiving.offers_max()),
+            ..Options::default()
+        };
         writer.put(&ReceiverMessage::Welcome { session, connections, cipher, options });
         let (heard, to_hear) = mpsc::channel(MESSAGES_HEARD_MAX);
         self.start_files(to_hear);
         let hear = |message: SenderMessage| {
             let heard = heard.clone();
             async move {
-                outbox.check()?;
+                if let SenderMessage::Offer(offer) = &message {
+                    self.receiving.admit(offer)?;
+                }
+                // Whoever does not read what it is told is not heard until it does.
+                outbox.room().await;
                 match message {
                     // The connection closes right behind it, and that must not look like a loss.
                     SenderMessage::Leave { text } => Err(End::PeerLeft(text)),
@@ -137,7 +148,8 @@ impl Session {
         };
         let mut told = (0, 0);
         let beat = |due: bool| self.news(due, &mut share, &mut told);
-        let talk = Talk { reader, writer, outbox, ending: &self.receiving.ending, patience };
+        let (ending, reads_within) = (&self.receiving.ending, Some(patience));
+        let talk = Talk { reader, writer, outbox, ending, patience, reads_within };
         let end = converse(talk, hear, beat, |end| self.last_words(end)).await;
         let mut control = self.control.lock();
         // It is closed when the last handle to it is.
@@ -159,6 +171,7 @@ impl Session {
             while to_hear.blocking_recv_many(&mut messages, MESSAGES_HEARD_MAX) > 0 {
                 receiving.wait_for_observer();
                 for message in messages.drain(..) {
+                    receiving.wait_for_room();
                     if let Err(end) = receiving.handle(message) {
                         return receiving.ending.decide(end);
                     }

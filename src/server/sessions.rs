@@ -114,7 +114,7 @@ impl Reception {
         let Wishes { dry_run, delta, measure } = guest.wishes;
         let manner = self.manner();
         let terms = Terms { dry_run, measure, delta: delta && manner.delta, diligence: manner.diligence };
-        let receiving = Arc::new(Receiving::new(to, terms, outbox, observer, progress));
+        let receiving = Arc::new(Receiving::new(to, terms, outbox, place.clone(), observer, progress));
         let session = Arc::new(Session::new(receiving, id, &mut guest, place));
         session.receiving.progress.follow(&session);
         self.sessions.lock().insert(id, session.clone());

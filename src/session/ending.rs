@@ -57,7 +57,7 @@ pub enum End {
     #[error("{0}")]
     Misplaced(Text),
     /// The receiver's user took the sender from those who may send.
-    #[error("this machine may not send there any more: it was removed with `lanx trust remove`")]
+    #[error("the receiver's user removed the sender from those that may send to it")]
     Revoked,
     /// We were asked to stop.
     #[error("interrupted")]

@@ -19,10 +19,10 @@ use super::error::SourceError;
 use super::excludes::Excludes;
 use super::file::Source;
 use super::item::{FirstName, Folder, Item, What, Within};
-use crate::limits::{ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, NAME_BYTES_MAX};
+use crate::limits::ATTRIBUTES_BYTES_MAX;
 use crate::name::{Escaped, Name, RelativePath, looks_like_part};
 use crate::os::direct::Direct;
-use crate::wire::message::{Archive, Attribute, Metadata};
+use crate::wire::message::{Archive, Attributes, Metadata};
 
 /// How to walk.
 #[derive(Clone)]
@@ -195,7 +195,7 @@ struct Met {
 /// What is seen of an entry in its folder.
 struct Looked {
     stat: Stat,
-    attributes: Result<Option<Vec<Attribute>>, SourceError>,
+    attributes: Result<Option<Attributes>, SourceError>,
     /// Where a symbolic link leads.
     target: Option<Result<CString, Errno>>,
 }
@@ -387,7 +387,7 @@ impl Walk {
         to: RelativePath,
         source: Result<Source, SourceError>,
         stat: &Stat,
-        attributes: Option<Vec<Attribute>>,
+        attributes: Option<Attributes>,
         within: Within,
     ) -> Option<Result<Item, Trouble>> {
         match source {
@@ -508,7 +508,7 @@ fn place(folder: Option<&RelativePath>, name: &OsStr) -> Result<RelativePath, cr
 }
 
 #[allow(clippy::useless_conversion, clippy::unnecessary_cast)] // The widths differ by system.
-fn describe(stat: &Stat, attributes: Option<Vec<Attribute>>) -> Metadata {
+fn describe(stat: &Stat, attributes: Option<Attributes>) -> Metadata {
     let archive =
         attributes.map(|attributes| Arc::new(Archive { uid: stat.st_uid, gid: stat.st_gid, attributes }));
     // Below 10^9 by stat(2); a file system that says otherwise loses its fraction of a second.
@@ -524,7 +524,7 @@ fn describe(stat: &Stat, attributes: Option<Vec<Attribute>>) -> Metadata {
 // What `--archive` takes along besides the owner: extended attributes.
 
 /// The attributes of what the user named, links followed.
-fn attributes_of(path: &Path) -> Result<Vec<Attribute>, SourceError> {
+fn attributes_of(path: &Path) -> Result<Attributes, SourceError> {
     let real =
         path.canonicalize().map_err(|source| SourceError::Io { path: path.into(), doing: "read", source })?;
     attributes_at(&real, path)
@@ -537,7 +537,7 @@ fn attributes_in(
     name: &OsStr,
     path: &Path,
     follow: bool,
-) -> Result<Vec<Attribute>, SourceError> {
+) -> Result<Attributes, SourceError> {
     if follow {
         return attributes_of(path);
     }
@@ -548,17 +548,17 @@ fn attributes_in(
 
 /// # Errors
 /// [`SourceError::Io`] for attributes that cannot be read, [`SourceError::TooManyAttributes`] for more than travel.
-fn attributes_at(way: &Path, path: &Path) -> Result<Vec<Attribute>, SourceError> {
+fn attributes_at(way: &Path, path: &Path) -> Result<Attributes, SourceError> {
     match read(way) {
         Ok(attributes) => attributes.ok_or_else(|| SourceError::TooManyAttributes { path: path.into() }),
         // A file system without attributes has none.
-        Err(errno) if errno == Errno::OPNOTSUPP || errno == Errno::NOTSUP => Ok(Vec::new()),
+        Err(errno) if errno == Errno::OPNOTSUPP || errno == Errno::NOTSUP => Ok(Attributes::default()),
         Err(errno) => Err(io_error(path, "read the attributes of", errno)),
     }
 }
 
 /// `None` where they are more than may travel.
-fn read(path: &Path) -> Result<Option<Vec<Attribute>>, Errno> {
+fn read(path: &Path) -> Result<Option<Attributes>, Errno> {
     // The kernel's own bound on a list of names (XATTR_LIST_MAX of linux/limits.h) is 64 KiB.
     let mut names = vec![0; 64 * 1024];
     let len = llistxattr(path, &mut names)?;
@@ -576,12 +576,13 @@ fn read(path: &Path) -> Result<Option<Vec<Attribute>>, Errno> {
         };
         value.truncate(len);
         bytes += name.len() + value.len();
-        if bytes > ATTRIBUTES_BYTES_MAX || attributes.len() == ATTRIBUTES_MAX || name.len() > NAME_BYTES_MAX {
+        // Many more would only take memory.
+        if bytes > ATTRIBUTES_BYTES_MAX {
             return Ok(None);
         }
-        attributes.push(Attribute { name: name.to_vec(), value });
+        attributes.push((name.to_vec(), value));
     }
     // In one order, whatever the file system's: the same file makes the same offer.
-    attributes.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Some(attributes))
+    attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(Attributes::new(&attributes))
 }

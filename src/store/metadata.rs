@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::dir::Dir;
 use crate::name::Escaped;
-use crate::wire::message::{Archive, Metadata};
+use crate::wire::message::{Archive, Attribute, Metadata};
 
 /// The bits of a mode beyond the nine permissions: setuid, setgid, sticky.
 const SPECIAL_BITS: u32 = 0o7000;
@@ -164,8 +164,7 @@ fn attributes(
     use rustix::fs::XattrFlags;
     const ACCESS: &[u8] = b"system.posix_acl_access";
     const DEFAULT: &[u8] = b"system.posix_acl_default";
-    for attribute in &archive.attributes {
-        let name = &attribute.name[..];
+    for Attribute { name, value } in archive.attributes.iter() {
         let kind = match name {
             DEFAULT if of == Of::File => continue,
             ACCESS | DEFAULT if !lists => continue,
@@ -175,7 +174,7 @@ fn attributes(
             _ if name.starts_with(b"user.") => Kind::UserAttribute,
             _ => Kind::SystemAttribute,
         };
-        let set = || rustix::fs::fsetxattr(file, name, &attribute.value, XattrFlags::empty());
+        let set = || rustix::fs::fsetxattr(file, name, value, XattrFlags::empty());
         let result = match set() {
             // A folder that its owner may not write to takes none; it gets its mode afterwards.
             Err(Errno::ACCESS) if rustix::fs::fchmod(file, Mode::RWXU).is_ok() => set(),

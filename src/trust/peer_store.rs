@@ -28,9 +28,13 @@ const LOCK_NAME: &str = "peers.lock";
 pub struct PeerStore {
     file: PathBuf,
     lock: PathBuf,
-    /// What was read last, and what the file was then: whoever comes costs a look at it, and not that it is understood anew.
-    read: Arc<Mutex<Option<(Stamp, Peers)>>>,
+    /// What was read last, and what the file was then: whoever comes costs a look at it, and not that it is understood anew,
+    /// also where it is damaged.
+    read: Arc<Mutex<Option<(Stamp, Understood)>>>,
 }
+
+/// What a file says, or why it says nothing. Shared, as a full list is long.
+type Understood = Result<Arc<Peers>, PeersError>;
 
 /// What tells whether a file that is replaced as a whole is still the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,31 +103,31 @@ impl PeerStore {
     ///
     /// # Errors
     /// The file cannot be read, others can change it, it is too large, or anything in it is not understood.
-    pub fn load(&self) -> Result<Peers, PeerStoreError> {
+    pub fn load(&self) -> Result<Arc<Peers>, PeerStoreError> {
         let stamp = Stamp::of(&self.file);
-        if let Some((before, peers)) = &*self.read.lock()
-            && stamp == Some(*before)
-        {
-            return Ok(peers.clone());
-        }
-        let peers = self.load_anew()?;
-        // Looked at before it was read: if it was replaced in between, the next look says so.
-        *self.read.lock() = stamp.map(|stamp| (stamp, peers.clone()));
-        Ok(peers)
+        let read = self.read.lock().clone().filter(|(before, _)| stamp == Some(*before));
+        let understood = match read {
+            Some((_, understood)) => understood,
+            None => {
+                let understood = self.load_anew()?;
+                // Looked at before it was read: if it was replaced in between, the next look says so.
+                *self.read.lock() = stamp.map(|stamp| (stamp, understood.clone()));
+                understood
+            }
+        };
+        understood.map_err(|what| match what {
+            PeersError::Format(_) => PeerStoreError::Newer { path: self.file.clone(), what },
+            what => PeerStoreError::Damaged { path: self.file.clone(), what },
+        })
     }
 
-    fn load_anew(&self) -> Result<Peers, PeerStoreError> {
+    fn load_anew(&self) -> Result<Understood, FileError> {
         let bytes = match dir::read(&self.file, Guard::Trusted, limits::PEERS_FILE_MAX_BYTES) {
-            Err(error) if error.is_not_found() => return Ok(Peers::default()),
+            Err(error) if error.is_not_found() => return Ok(Ok(Arc::default())),
             other => other?,
         };
-        std::str::from_utf8(&bytes)
-            .map_err(|error| PeersError::not_text(&bytes, error))
-            .and_then(Peers::from_toml)
-            .map_err(|what| match what {
-                PeersError::Format(_) => PeerStoreError::Newer { path: self.file.clone(), what },
-                what => PeerStoreError::Damaged { path: self.file.clone(), what },
-            })
+        let text = std::str::from_utf8(&bytes).map_err(|error| PeersError::not_text(&bytes, error));
+        Ok(text.and_then(Peers::from_toml).map(Arc::new))
     }
 
     /// [`Peers::remember_peer`], on disk when it returns.
@@ -179,10 +183,10 @@ impl PeerStore {
     ) -> Result<Out, PeerStoreError> {
         let _lock = self.acquire(Duration::from_millis(limits::PEERS_LOCK_WAIT_MILLIS))?;
         let before = self.load()?;
-        let mut after = before.clone();
+        let mut after = Peers::clone(&before);
         let out = change(&mut after)?;
         // A sender that comes again from the same address changes nothing, and needs no write.
-        if after != before {
+        if after != *before {
             let text = after.to_toml()?;
             Draft::write(&self.file, text.as_bytes())?.publish_over(&self.file)?;
         }
@@ -241,7 +245,7 @@ mod tests {
     #[test]
     fn what_was_remembered_is_there_for_the_next_process() {
         let (_base, store) = store();
-        assert_eq!(store.load().unwrap(), Peers::default());
+        assert_eq!(*store.load().unwrap(), Peers::default());
         store.remember_peer(key(1), "laptop", "10.0.0.1", 5).unwrap();
         store.remember_host("nas:1", key(2)).unwrap();
         store.rename_peer("laptop", "mine").unwrap();
@@ -253,7 +257,21 @@ mod tests {
 
         assert_eq!(store.remove_peer("mine").unwrap().fingerprint, key(1));
         assert!(store.forget_host("nas:1").unwrap());
-        assert_eq!(store.load().unwrap(), Peers::default());
+        assert_eq!(*store.load().unwrap(), Peers::default());
+    }
+
+    #[test]
+    fn the_list_is_understood_once_and_a_change_by_another_process_is_seen() {
+        let (base, store) = store();
+        store.remember_peer(key(1), "laptop", "10.0.0.1", 5).unwrap();
+        let first = store.load().unwrap();
+        assert!(Arc::ptr_eq(&first, &store.clone().load().unwrap()));
+
+        let other = PeerStore::new(&ConfigDir::at(&base.path().join("lanx")).unwrap());
+        other.remove_peer("laptop").unwrap();
+        assert!(!store.load().unwrap().is_paired(&key(1)));
+        fs::remove_file(&store.file).unwrap();
+        assert_eq!(*store.load().unwrap(), Peers::default());
     }
 
     #[test]

@@ -30,6 +30,11 @@ impl<'a> Reader<'a> {
         Reader { rest: bytes }
     }
 
+    /// What is left.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     pub fn bytes(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated { what })?;
         self.rest = rest;

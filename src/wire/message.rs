@@ -5,7 +5,7 @@
 use super::codec::{DecodeError, Reader, Text, Writer};
 pub use super::greeting::{Barred, Hello, PakeMessage, PakeProof, SessionId, Waiting, Wishes};
 use super::greeting::{cipher, connections};
-pub use super::offer::{Archive, Attribute, Cause, EntryKind, Failure, Metadata, Offer, Outcome};
+pub use super::offer::{Archive, Attribute, Attributes, Cause, EntryKind, Failure, Metadata, Offer, Outcome};
 use super::offer::{put_text, text};
 use super::options::Options;
 use super::seal::Cipher;

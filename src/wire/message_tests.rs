@@ -12,7 +12,7 @@ use std::fmt::Debug;
 fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
     let file = FileId(0x0201);
     let metadata = Metadata { mode: 0o644, mtime_seconds: -2, mtime_nanos: 3, archive: None };
-    let attributes = vec![Attribute { name: b"user.a".to_vec(), value: vec![0, 255] }];
+    let attributes = Attributes::new(&[(b"user.a".to_vec(), vec![0, 255])]).unwrap();
     let archive = Some(std::sync::Arc::new(Archive { uid: 1000, gid: 100, attributes }));
     let archived = Metadata { mode: 0o755, archive, ..Metadata::default() };
     let offer = Offer {
@@ -307,6 +307,36 @@ fn unknown_tags_are_refused() {
     assert!(matches!(outcome(&[4, 5, 0, 0]), Err(DecodeError::UnknownTag { what: "a cause", .. })));
     let compare = |tag| ReceiverMessage::take(&[3, 0, 0, 0, 0, 0, 0, 0, 0, tag]);
     assert!(matches!(compare(3), Err(DecodeError::UnknownTag { what: "a comparison", .. })));
+}
+
+#[test]
+fn attributes_are_one_block_from_which_each_can_be_read() {
+    let list = [(b"user.a".to_vec(), vec![0, 255]), (b"user.b".to_vec(), Vec::new())];
+    let attributes = Attributes::new(&list).unwrap();
+    let again: Vec<_> = attributes.iter().map(|a| (a.name.to_vec(), a.value.to_vec())).collect();
+    assert_eq!(again, list);
+    assert!(Attributes::default().is_empty() && !attributes.is_empty());
+    assert_eq!(Attributes::new(&[]), Some(Attributes::default()));
+    let bad = [(b"".to_vec(), vec![]), (vec![b'a'; 256], vec![]), (b"a".to_vec(), vec![0; 70_000])];
+    for one in bad {
+        assert_eq!(Attributes::new(&[one]), None);
+    }
+    assert_eq!(Attributes::new(&vec![(b"x".to_vec(), vec![]); ATTRIBUTES_MAX + 1]), None);
+}
+
+#[test]
+fn an_offer_weighs_what_is_kept_of_it() {
+    let weight = |kind, archive, path: &[u8]| {
+        let metadata = Metadata { archive, ..Metadata::default() };
+        Offer { file: FileId(0), kind, metadata, path: path.to_vec() }.weight()
+    };
+    let file = EntryKind::File { size: 1 << 40, sparse: false };
+    assert_eq!(weight(file.clone(), None, b"abc"), 192 + 3);
+    assert_eq!(weight(EntryKind::Symlink { target: b"../x".to_vec() }, None, b"abc"), 192 + 3 + 4);
+    assert_eq!(weight(EntryKind::HardLink { to: b"d/f".to_vec() }, None, b"abc"), 192 + 3 + 3);
+    let attributes = Attributes::new(&[(b"user.a".to_vec(), vec![0, 255])]).unwrap();
+    let archive = Some(std::sync::Arc::new(Archive { attributes, ..Archive::default() }));
+    assert_eq!(weight(file, archive, b"abc"), 192 + 3 + 2 + (2 + 6) + (2 + 2));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::codec::{DecodeError, Reader, Text, Writer};
 use crate::content::chunk::{FileId, Layout};
 use crate::limits::{
-    ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, LINK_TARGET_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX,
-    WIRE_NAME_BYTES_MAX, WIRE_PATH_BYTES_MAX,
+    ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, LINK_TARGET_BYTES_MAX, NAME_BYTES_MAX, OFFER_BYTES_BASE,
+    TEXT_BYTES_MAX, WIRE_NAME_BYTES_MAX, WIRE_PATH_BYTES_MAX,
 };
 
 /// What an entry has besides its bytes.
@@ -29,15 +29,20 @@ pub struct Archive {
     /// Numeric IDs of the owner; a receiver that is not root leaves them.
     pub uid: u32,
     pub gid: u32,
-    pub attributes: Vec<Attribute>,
+    pub attributes: Attributes,
 }
 
-/// One extended attribute.
+/// Extended attributes, as they travel: their number, and each behind it. From the wire to the disk they are one block of
+/// memory, as thousands of offers wait at once and each may have hundreds of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attribute {
+pub struct Attributes(Box<[u8]>);
+
+/// One extended attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attribute<'a> {
     /// With its namespace, as in `user.comment`: 1 to 255 bytes without NUL.
-    pub name: Vec<u8>,
-    pub value: Vec<u8>,
+    pub name: &'a [u8],
+    pub value: &'a [u8],
 }
 
 /// What stands at a path.
@@ -85,6 +90,17 @@ impl EntryKind {
 }
 
 impl Offer {
+    /// What it counts for as long as it is open, in bytes: what a receiver keeps of it.
+    pub fn weight(&self) -> usize {
+        let further = match &self.kind {
+            EntryKind::Symlink { target: path } | EntryKind::HardLink { to: path } => path.len(),
+            EntryKind::File { .. } | EntryKind::Folder | EntryKind::Stream => 0,
+        };
+        let archive = self.metadata.archive.as_ref();
+        let attributes = archive.map_or(0, |archive| archive.attributes.0.len());
+        OFFER_BYTES_BASE + self.path.len() + further + attributes
+    }
+
     pub(super) fn put(&self, w: &mut Writer) {
         w.u64(self.file.0);
         self.metadata.put(w);
@@ -119,10 +135,7 @@ impl Metadata {
         w.u32(self.mode).i64(self.mtime_seconds).u32(self.mtime_nanos);
         w.u8(u8::from(self.archive.is_some()));
         let Some(archive) = &self.archive else { return };
-        w.u32(archive.uid).u32(archive.gid).u16(archive.attributes.len().min(ATTRIBUTES_MAX) as u16);
-        for Attribute { name, value } in archive.attributes.iter().take(ATTRIBUTES_MAX) {
-            w.string(name, NAME_BYTES_MAX).string(value, ATTRIBUTES_BYTES_MAX);
-        }
+        w.u32(archive.uid).u32(archive.gid).bytes(&archive.attributes.0);
     }
 
     fn take(r: &mut Reader) -> Result<Metadata, DecodeError> {
@@ -143,31 +156,73 @@ impl Metadata {
 impl Archive {
     fn take(r: &mut Reader) -> Result<Archive, DecodeError> {
         let (uid, gid) = (r.u32("an owner")?, r.u32("a group")?);
-        let count = usize::from(r.u16("a number of attributes")?);
-        let too_long = |what, got: usize, limit: usize| DecodeError::TooLong {
-            what,
+        Ok(Archive { uid, gid, attributes: Attributes::take(r)? })
+    }
+}
+
+impl Default for Attributes {
+    fn default() -> Attributes {
+        Attributes([0; 2].into())
+    }
+}
+
+impl Attributes {
+    /// `None` where they are more than may travel, or one of them is none.
+    pub fn new(attributes: &[(Vec<u8>, Vec<u8>)]) -> Option<Attributes> {
+        let mut block = Vec::new();
+        let mut w = Writer(&mut block);
+        w.u16(u16::try_from(attributes.len()).ok()?);
+        for (name, value) in attributes {
+            w.string(name, u16::MAX.into()).string(value, u16::MAX.into());
+        }
+        let mut r = Reader::new(&block);
+        let taken = Attributes::take(&mut r).ok()?;
+        r.end().ok().map(|()| taken)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Attribute<'_>> {
+        let mut r = Reader::new(&self.0);
+        let count = r.u16("a number of attributes").unwrap_or_default();
+        (0..count).map_while(move |_| Attribute::take(&mut r).ok())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    fn take(r: &mut Reader) -> Result<Attributes, DecodeError> {
+        let block = r.rest();
+        let too_long = |got: usize, limit: usize| DecodeError::TooLong {
+            what: "a list of attributes",
             got: got as u64,
             limit: limit as u64,
         };
+        let count = usize::from(r.u16("a number of attributes")?);
         if count > ATTRIBUTES_MAX {
-            return Err(too_long("a list of attributes", count, ATTRIBUTES_MAX));
+            return Err(too_long(count, ATTRIBUTES_MAX));
         }
-        let mut attributes = Vec::with_capacity(count);
         let mut bytes = 0;
         for _ in 0..count {
-            let name = r.string(NAME_BYTES_MAX, "the name of an attribute")?.to_vec();
-            let value = r.string(ATTRIBUTES_BYTES_MAX, "an attribute")?.to_vec();
+            let Attribute { name, value } = Attribute::take(r)?;
             bytes += name.len() + value.len();
             if bytes > ATTRIBUTES_BYTES_MAX {
-                return Err(too_long("a list of attributes", bytes, ATTRIBUTES_BYTES_MAX));
+                return Err(too_long(bytes, ATTRIBUTES_BYTES_MAX));
             }
-            if name.is_empty() || name.contains(&0) {
-                let why = "it is empty or holds a NUL byte".into();
-                return Err(DecodeError::BadValue { what: "the name of an attribute", why });
-            }
-            attributes.push(Attribute { name, value });
         }
-        Ok(Archive { uid, gid, attributes })
+        let len = block.len() - r.rest().len();
+        Ok(Attributes(block[..len].into()))
+    }
+}
+
+impl<'a> Attribute<'a> {
+    fn take(r: &mut Reader<'a>) -> Result<Attribute<'a>, DecodeError> {
+        let name = r.string(NAME_BYTES_MAX, "the name of an attribute")?;
+        let value = r.string(ATTRIBUTES_BYTES_MAX, "an attribute")?;
+        if name.is_empty() || name.contains(&0) {
+            let why = "it is empty or holds a NUL byte".into();
+            return Err(DecodeError::BadValue { what: "the name of an attribute", why });
+        }
+        Ok(Attribute { name, value })
     }
 }
 

@@ -12,6 +12,7 @@
 
 use super::VERSION;
 use super::codec::{DecodeError, Reader, Writer};
+use crate::limits::OFFERS_BYTES_MIN;
 
 /// The highest version that this side speaks, u16. Without it there is no hello and no welcome.
 const HIGHEST_VERSION: u8 = 1;
@@ -21,6 +22,9 @@ const DESTINATION: u8 = 2;
 
 /// In a welcome: the receiver takes only the changed parts of changed files, as the sender has asked. Empty.
 const GRANTS_DELTA: u8 = 3;
+
+/// In a welcome: what the open offers of the session may weigh, u32.
+const OFFERS_BYTES: u8 = 4;
 
 /// What one side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,23 +36,25 @@ pub struct Options {
     pub destination: Option<[u8; 16]>,
     /// In a welcome: whether only the changed parts of changed files are sent, as the sender has asked.
     pub grants_delta: bool,
+    /// In a welcome: what the open offers of the session may weigh. Where it is not said, [`OFFERS_BYTES_MIN`].
+    pub offers_bytes: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { highest_version: VERSION, destination: None, grants_delta: false }
+        Options { highest_version: VERSION, destination: None, grants_delta: false, offers_bytes: None }
     }
 }
 
 impl Options {
     pub(super) fn put(&self, w: &mut Writer) {
-        w.u8(1 + u8::from(self.destination.is_some()) + u8::from(self.grants_delta));
-        put(w, HIGHEST_VERSION, &self.highest_version.to_le_bytes());
-        if let Some(mark) = &self.destination {
-            put(w, DESTINATION, mark);
-        }
-        if self.grants_delta {
-            put(w, GRANTS_DELTA, &[]);
+        let mut options = vec![(HIGHEST_VERSION, self.highest_version.to_le_bytes().to_vec())];
+        options.extend(self.destination.map(|mark| (DESTINATION, mark.to_vec())));
+        options.extend(self.grants_delta.then(|| (GRANTS_DELTA, Vec::new())));
+        options.extend(self.offers_bytes.map(|bytes| (OFFERS_BYTES, bytes.to_le_bytes().to_vec())));
+        w.u8(options.len() as u8);
+        for (tag, value) in options {
+            w.u8(tag).string(&value, u16::MAX.into());
         }
     }
 
@@ -56,7 +62,8 @@ impl Options {
     /// [`DecodeError`], also where both sides speak a higher version than the one that this is said in: then somebody on
     /// the way has changed a preface.
     pub(super) fn take(r: &mut Reader) -> Result<Options, DecodeError> {
-        let (mut highest_version, mut destination, mut grants_delta, mut last) = (None, None, false, 0);
+        let (mut highest_version, mut destination, mut grants_delta) = (None, None, false);
+        let (mut offers_bytes, mut last) = (None, 0);
         for _ in 0..r.u8("a number of options")? {
             let tag = r.u8("an option")?;
             if tag <= last {
@@ -70,6 +77,7 @@ impl Options {
                 HIGHEST_VERSION => highest_version = Some(r.u16("a version")?),
                 DESTINATION => destination = Some(r.array("a mark")?),
                 GRANTS_DELTA => grants_delta = true,
+                OFFERS_BYTES => offers_bytes = Some(offers(&mut r)?),
                 _ => continue,
             }
             r.end()?;
@@ -77,12 +85,18 @@ impl Options {
         let highest_version =
             highest_version.ok_or(DecodeError::Truncated { what: "its highest version" })?;
         check_version(VERSION, VERSION, highest_version)?;
-        Ok(Options { highest_version, destination, grants_delta })
+        Ok(Options { highest_version, destination, grants_delta, offers_bytes })
     }
 }
 
-fn put(w: &mut Writer, tag: u8, value: &[u8]) {
-    w.u8(tag).string(value, u16::MAX.into());
+fn offers(value: &mut Reader) -> Result<u32, DecodeError> {
+    match value.u32("a number of bytes")? {
+        bytes if bytes as usize >= OFFERS_BYTES_MIN => Ok(bytes),
+        bytes => {
+            let why = format!("{bytes} are fewer than {OFFERS_BYTES_MIN}, which there are in any case");
+            Err(DecodeError::BadValue { what: "what offers may weigh", why })
+        }
+    }
 }
 
 /// The version that was agreed on has to be the highest that both sides speak.
@@ -114,6 +128,19 @@ mod tests {
         marked.put(&mut Writer(&mut bytes));
         assert_eq!(bytes, b"\x02\x01\x02\0\x02\0\x02\x10\x000123456789abcdef");
         assert_eq!(take(&bytes), Ok(marked));
+    }
+
+    #[test]
+    fn what_offers_may_weigh_is_these_bytes() {
+        let options = Options { offers_bytes: Some(0x0102_0304), ..Options::default() };
+        let bytes = b"\x02\x01\x02\0\x02\0\x04\x04\0\x04\x03\x02\x01";
+        let mut written = Vec::new();
+        options.put(&mut Writer(&mut written));
+        assert_eq!(written, bytes);
+        assert_eq!(take(bytes), Ok(options));
+        assert!(take(b"\x02\x01\x02\0\x02\0\x04\x04\0\0\0\x02\0").is_ok(), "the least there is");
+        assert!(take(b"\x02\x01\x02\0\x02\0\x04\x04\0\xff\xff\x01\0").is_err(), "one less");
+        assert!(take(b"\x02\x01\x02\0\x02\0\x04\x03\0\0\0\x02").is_err());
     }
 
     #[test]

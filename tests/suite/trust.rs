@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use crate::common::peer::{HandSender, identity};
@@ -63,6 +63,25 @@ fn a_code_file_on_both_sides_lets_a_machine_in_and_is_needed_only_once() {
     let file = letter(&scene);
     scene.start_send_by("alice", &flags, None, &file, receiver.addr).finish(PATIENCE).expect_code(0);
     scene.send_by("alice", None, &file, receiver.addr).expect_success();
+    assert_arrived(&[&file], &scene.dst);
+}
+
+#[test]
+fn a_code_file_is_taken_as_orchestrators_mount_it() {
+    let scene = Scene::new();
+    // Two links, the outer one of which is changed for a new version; the group may read what is root's.
+    let version = scene.path("..2026_11_30");
+    fs::create_dir(&version).unwrap();
+    let mode = if rustix::process::geteuid().is_root() { 0o440 } else { 0o400 };
+    fs::write(version.join("code"), CODE).unwrap();
+    fs::set_permissions(version.join("code"), Permissions::from_mode(mode)).unwrap();
+    symlink("..2026_11_30", scene.path("..data")).unwrap();
+    symlink("..data/code", scene.path("code")).unwrap();
+    let code = scene.path("code");
+    let flags = ["--code-file", code.to_str().unwrap()];
+    let receiver = scene.receiver_of("bob", &flags, None);
+    let file = letter(&scene);
+    scene.start_send_by("alice", &flags, None, &file, receiver.addr).finish(PATIENCE).expect_code(0);
     assert_arrived(&[&file], &scene.dst);
 }
 
@@ -339,4 +358,30 @@ fn removing_a_machine_ends_its_transfer_and_no_other() {
     other.finish(PATIENCE).expect_code(0);
     assert_arrived(&[&ours], &scene.dst);
     assert!(!scene.dst.join("theirs").exists());
+}
+
+#[test]
+fn a_machine_that_proved_the_code_is_not_ended_because_it_could_not_be_remembered() {
+    let scene = Scene::new();
+    let receiver = scene.receiver_of("bob", &[], Some(CODE));
+    // Nothing can be locked, so nothing can be remembered.
+    fs::create_dir(scene.path("bob").join("peers.lock")).unwrap();
+    let file = make(&scene.src, "file", 3 << 20);
+    let relay = Relay::holding_after(receiver.addr, 1 << 19);
+    let sent = scene.start_send_by("alice", &["-v"], Some(CODE), &file, relay.addr);
+    relay.wait_until_held();
+    receiver.wait_for_stderr("but cannot remember it");
+    // That another one is removed is noticed, and by then this one would be.
+    fs::remove_dir(scene.path("bob").join("peers.lock")).unwrap();
+    scene.pair("carol", "bob");
+    let theirs = make(&scene.src, "theirs", 3 << 20);
+    let other = Relay::holding_after(receiver.addr, 1 << 19);
+    let removed = scene.start_send_by("carol", &[], None, &theirs, other.addr);
+    other.wait_until_held();
+    let key = identity(&scene.path("carol")).fingerprint().to_string();
+    trust(&scene, "bob", &["remove", &key]).expect_success();
+    removed.finish(PATIENCE).expect_code(4);
+    relay.release();
+    sent.finish(PATIENCE).expect_code(0);
+    assert_arrived(&[&file], &scene.dst);
 }

@@ -142,6 +142,27 @@ fn a_person_is_asked_before_anything_goes_to_an_open_receiver_never_seen_before(
 }
 
 #[test]
+fn a_yes_holds_for_the_key_that_was_shown_and_for_no_other() {
+    let scene = Scene::new();
+    let honest = scene.receiver_of("bob", &["--open"], None);
+    let taken = scene.path("taken");
+    std::fs::create_dir(&taken).unwrap();
+    let false_one = Receiver::start_as(scene.lanx_as("mallory"), "127.0.0.1:0", &["--open"], &taken);
+    let [bob, mallory] = ["bob", "mallory"].map(|who| identity(&scene.path(who)).fingerprint().to_string());
+    let relay = Relay::to(honest.addr);
+    let mut sender = sender_on_a_terminal(&scene, relay.addr);
+    sender.wait_for("[y/N] ");
+    assert!(sender.screen().contains(&bob), "{}", sender.screen());
+    relay.lead_to(false_one.addr);
+    sender.type_keys("y\n");
+    let (code, screen) = sender.finish();
+    assert_eq!(code, Some(4), "{screen}");
+    assert!(screen.contains("ANSWERED WITH ANOTHER KEY") && screen.contains(&mallory), "{screen}");
+    assert_nothing_arrived(&scene);
+    assert_eq!(listing(&taken), Vec::<std::ffi::OsString>::new());
+}
+
+#[test]
 fn a_code_from_the_environment_is_neither_shown_nor_asked_for() {
     let scene = Scene::new();
     let mut command = scene.lanx_as("bob");

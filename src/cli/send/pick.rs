@@ -1,5 +1,7 @@
 //! `lanx send FILE` without a HOST: receivers are shown as they come, and a person picks one.
 
+use std::net::SocketAddr;
+
 use anyhow::anyhow;
 use tokio::time::{Instant, sleep_until};
 
@@ -12,6 +14,7 @@ use crate::limits::{FOUND_MAX, MENU_LINES_MAX, PICK_HINT_AFTER};
 use crate::name::Escaped;
 use crate::net::address::Peer;
 use crate::net::discovery::{Browse, Change, Sighting};
+use crate::trust::fingerprint::Fingerprint;
 
 const QUESTION: &str = "Send to which? (number or name) ";
 
@@ -45,7 +48,7 @@ pub async fn pick(known: &Acquaintances) -> Result<Peer, Failure> {
             let error = anyhow!("no receiver was picked, so nothing was sent; name one: lanx send FILE HOST");
             return Err(Failure::new(Exit::Usage, error));
         };
-        match menu.choose(&line) {
+        match menu.choose(&line, known) {
             Ok(peer) => return Ok(peer),
             Err(why) => out::note(why),
         }
@@ -80,6 +83,16 @@ struct Item {
     id: String,
     sighting: Sighting,
     gone: bool,
+    /// What the person has seen of it last; nothing where a flood kept it from the screen.
+    shown: Option<Shown>,
+}
+
+/// What a person goes by who picks a receiver.
+struct Shown {
+    key: Option<Fingerprint>,
+    port: u16,
+    nearest: Option<SocketAddr>,
+    gone: bool,
 }
 
 impl Menu {
@@ -90,57 +103,68 @@ impl Menu {
     /// Takes in a change. Returns what is to be shown of it: nothing where a receiver says what it said before but for
     /// further addresses, nor once a flood of changes has filled the screen. Past [`FOUND_MAX`] no receiver is added.
     fn heard(&mut self, change: Change, known: &Acquaintances) -> Option<String> {
-        let (number, news) = match change {
+        let at = match change {
             Change::Here(id, sighting) => match self.items.iter().position(|item| item.id == id) {
                 Some(at) => {
                     let item = self.items.get_mut(at)?;
-                    let same = !item.gone
-                        && item.sighting.key == sighting.key
-                        && item.sighting.port == sighting.port;
                     (item.sighting, item.gone) = (sighting, false);
-                    (at, !same)
+                    at
                 }
                 None if self.items.len() >= FOUND_MAX => return None,
                 None => {
-                    self.items.push(Item { id, sighting, gone: false });
-                    (self.items.len() - 1, true)
+                    self.items.push(Item { id, sighting, gone: false, shown: None });
+                    self.items.len() - 1
                 }
             },
             Change::Gone(id) => {
                 let at = self.items.iter().position(|item| item.id == id)?;
                 self.items.get_mut(at)?.gone = true;
-                (at, true)
+                at
             }
         };
-        if !news || self.lines >= MENU_LINES_MAX {
+        let item = self.items.get_mut(at)?;
+        if item.is_as_shown() || self.lines >= MENU_LINES_MAX {
             return None;
         }
         self.lines += 1;
-        Some(self.items.get(number)?.line(number + 1, known))
+        Some(item.show(at + 1, known))
     }
 
-    /// The receiver of that number or name.
+    /// The receiver of that number or name, if it still is what the person was shown: a flood that has filled the screen
+    /// hides what changes behind it.
     ///
     /// # Errors
     /// What to tell the person instead.
-    fn choose(&self, answer: &str) -> Result<Peer, String> {
+    fn choose(&mut self, answer: &str, known: &Acquaintances) -> Result<Peer, String> {
+        let at = self.meant(answer)?;
+        let item = self.items.get_mut(at).ok_or("that is none of them")?;
+        if item.gone {
+            return Err(format!("{} has left; pick another one", Escaped::from(&*item.sighting.name)));
+        }
+        if !item.is_as_shown() {
+            let line = item.show(at + 1, known);
+            return Err(format!(
+                "it is not as it was shown, but now: {}; pick it once more if that is right",
+                line.trim()
+            ));
+        }
+        Ok(item.sighting.peer())
+    }
+
+    /// Where the receiver of that number or name stands.
+    fn meant(&self, answer: &str) -> Result<usize, String> {
         let answer = answer.trim();
         // What looks like a number never is a name: nobody is to call themselves what somebody else is picked by.
         if !answer.is_empty() && answer.bytes().all(|byte| byte.is_ascii_digit()) {
             let number = answer.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
-            return match number.and_then(|at| self.items.get(at)) {
-                Some(item) if item.gone => {
-                    Err(format!("{} has left; pick another one", Escaped::from(&*item.sighting.name)))
-                }
-                Some(item) => Ok(item.sighting.peer()),
-                None => Err(self.none_of_them()),
-            };
+            return number.filter(|at| *at < self.items.len()).ok_or_else(|| self.none_of_them());
         }
         let name = answer.to_lowercase();
-        let named = self.items.iter().filter(|item| !item.gone && item.sighting.name == name);
-        let named: Vec<&Item> = named.collect();
+        let is_meant = |item: &Item| !item.gone && item.sighting.name == name;
+        let named: Vec<usize> =
+            (0..).zip(&self.items).filter(|(_, item)| is_meant(item)).map(|(at, _)| at).collect();
         match named[..] {
-            [only] => Ok(only.sighting.peer()),
+            [only] => Ok(only),
             [] => Err(self.none_of_them()),
             _ => Err("more than one is called so; pick it by its number".into()),
         }
@@ -155,6 +179,22 @@ impl Menu {
 }
 
 impl Item {
+    /// Whether the person has seen it like this, but for further addresses.
+    fn is_as_shown(&self) -> bool {
+        let Sighting { key, port, addrs, .. } = &self.sighting;
+        self.shown.as_ref().is_some_and(|shown| {
+            (shown.gone, shown.key, shown.port) == (self.gone, *key, *port)
+                && shown.nearest.is_none_or(|nearest| addrs.contains(&nearest))
+        })
+    }
+
+    /// Its line, which the person sees now.
+    fn show(&mut self, number: usize, known: &Acquaintances) -> String {
+        let Sighting { key, port, ref addrs, .. } = self.sighting;
+        self.shown = Some(Shown { key, port, nearest: addrs.first().copied(), gone: self.gone });
+        self.line(number, known)
+    }
+
     fn line(&self, number: usize, known: &Acquaintances) -> String {
         if self.gone {
             return format!("{number:>3}  {} has left", Escaped::from(&*self.sighting.name));
@@ -184,21 +224,21 @@ mod tests {
         menu
     }
 
-    fn picked(menu: &Menu, answer: &str) -> Option<u16> {
-        menu.choose(answer).ok().map(|peer| peer.port)
+    fn picked(menu: &mut Menu, answer: &str) -> Option<u16> {
+        menu.choose(answer, &Acquaintances::default()).ok().map(|peer| peer.port)
     }
 
     #[test]
     fn a_receiver_is_picked_by_number_or_name() {
-        let menu = menu();
+        let mut menu = menu();
         for (answer, port) in
             [("2\n", Some(2)), ("nas", Some(1)), (" NAS \n", Some(1)), ("4", Some(4)), ("1", Some(1))]
         {
-            assert_eq!(picked(&menu, answer), port, "{answer:?}");
+            assert_eq!(picked(&mut menu, answer), port, "{answer:?}");
         }
-        assert_eq!(picked(&menu, "5"), Some(5), "the one that is called 1");
+        assert_eq!(picked(&mut menu, "5"), Some(5), "the one that is called 1");
         for answer in ["", "0", "6", "7", "+1", "-1", "99999999999999999999999", "na", "twin", "\x1b[A"] {
-            let why = menu.choose(answer).unwrap_err();
+            let why = menu.choose(answer, &Acquaintances::default()).unwrap_err();
             assert_eq!(crate::name::escape(&why), why, "{answer:?}");
         }
     }
@@ -207,14 +247,15 @@ mod tests {
     fn a_number_stays_with_its_receiver() {
         let (mut menu, known) = (menu(), Acquaintances::default());
         assert_eq!(menu.heard(Change::Gone("a".into()), &known).unwrap(), "  1  nas has left");
-        assert_eq!((picked(&menu, "nas"), picked(&menu, "2")), (None, Some(2)));
-        assert_eq!(menu.choose("1").unwrap_err(), "nas has left; pick another one", "whoever is called 1");
+        assert_eq!((picked(&mut menu, "nas"), picked(&mut menu, "2")), (None, Some(2)));
+        let left = menu.choose("1", &known).unwrap_err();
+        assert_eq!(left, "nas has left; pick another one", "whoever is called 1");
         assert!(
             menu.heard(Change::Here("a".into(), sighting("nas", 9)), &known)
                 .unwrap()
                 .starts_with("  1  nas ")
         );
-        assert_eq!(picked(&menu, "nas"), Some(9));
+        assert_eq!(picked(&mut menu, "nas"), Some(9));
         assert_eq!(menu.heard(Change::Gone("never seen".into()), &known), None);
     }
 
@@ -232,7 +273,27 @@ mod tests {
                 usize::from(menu.heard(Change::Here("0".into(), sighting("nas", port)), &known).is_some());
         }
         assert_eq!((menu.items.len(), lines), (FOUND_MAX, MENU_LINES_MAX));
-        assert_eq!(picked(&menu, "1"), Some(u16::MAX), "what is not shown counts all the same");
+    }
+
+    #[test]
+    fn what_changed_behind_a_flood_is_shown_before_it_can_be_picked() {
+        let (mut menu, known) = (menu(), Acquaintances::default());
+        for port in (10..).take(MENU_LINES_MAX) {
+            menu.heard(Change::Here("b".into(), sighting("attic", port)), &known);
+        }
+        let other_key = Sighting { key: Some(Fingerprint([1; 32])), ..sighting("nas", 1) };
+        let elsewhere = Sighting { addrs: vec![([10, 0, 0, 66], 1).into()], ..sighting("nas", 1) };
+        for (answer, changed) in [("1", sighting("nas", 9)), ("nas", other_key), ("1", elsewhere)] {
+            assert_eq!(menu.heard(Change::Here("a".into(), changed.clone()), &known), None, "no room");
+            let why = menu.choose(answer, &known).unwrap_err();
+            let now = changed.addrs[0].to_string();
+            assert!(why.contains("not as it was shown") && why.contains(&now), "{why}");
+            assert_eq!(menu.choose(answer, &known).unwrap(), changed.peer());
+        }
+        // Nor is one that came then picked unseen.
+        menu.heard(Change::Here("f".into(), sighting("new", 6)), &known);
+        assert_eq!((picked(&mut menu, "new"), picked(&mut menu, "new")), (None, Some(6)));
+        assert_eq!(picked(&mut menu, "4"), Some(4), "the others are what they were");
     }
 
     #[test]
@@ -241,6 +302,6 @@ mod tests {
         let mut more = sighting("nas", 1);
         more.addrs.push("[fd00::5]:1".parse().unwrap());
         assert_eq!(menu.heard(Change::Here("a".into(), more.clone()), &known), None);
-        assert_eq!(menu.choose("nas").unwrap().found.unwrap().addrs, more.addrs);
+        assert_eq!(menu.choose("nas", &known).unwrap().found.unwrap().addrs, more.addrs);
     }
 }

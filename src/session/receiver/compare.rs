@@ -113,6 +113,7 @@ fn compare_all(session: &Arc<Receiving>) {
     let mut buffer = Pages::new(CHUNK_BYTES);
     let mut clock = Clock::new(&session.stages, Stage::Wait);
     while let Some(job) = session.compare.next(most(session)) {
+        session.wait_for_room();
         let done = compare_chunk(session, &job, &mut buffer, &mut clock)
             .and_then(|next| session.go_on(&job.incoming, next));
         if let Err(end) = done {

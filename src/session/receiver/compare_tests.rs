@@ -44,7 +44,7 @@ fn fates(
     let to = Arc::new(Destination::Folder(Sink::open(dir.path(), Existing::Refuse).unwrap()));
     let (outbox, reader) = outbox();
     let (observer, progress) = (Arc::new(Deaf), Arc::new(Progress::default()));
-    let session = Arc::new(Receiving::new(to, Terms::default(), outbox, observer, progress));
+    let session = Arc::new(Receiving::new(to, Terms::default(), outbox, Arc::new(()), observer, progress));
     let metadata = Metadata { mode: 0o600, ..Metadata::default() };
     let kind = EntryKind::File { size, sparse: false };
     let offer = Offer { file: FileId(0), kind, metadata, path: b"file".to_vec() };

@@ -156,6 +156,7 @@ fn finish_all(session: &Receiving, queue: &Receiver<Finished>, most: usize) {
         }
         let batch: Vec<Finished> =
             std::iter::once(first).chain(queue.try_iter().take(most.saturating_sub(1))).collect();
+        session.wait_for_room();
         finish_batch(session, batch);
     }
 }

@@ -18,7 +18,8 @@ fn session(dir: &std::path::Path) -> (Arc<Receiving>, OutboxReader<ReceiverMessa
     let (outbox, reader) = outbox();
     let diligence = Diligence { sync: true, reread: true };
     let terms = Terms { diligence, ..Terms::default() };
-    (Arc::new(Receiving::new(to, terms, outbox, Arc::new(Deaf), Arc::new(Progress::default()))), reader)
+    let (observer, progress) = (Arc::new(Deaf), Arc::new(Progress::default()));
+    (Arc::new(Receiving::new(to, terms, outbox, Arc::new(()), observer, progress)), reader)
 }
 
 /// File `id` of a session, offered and received.
@@ -31,9 +32,7 @@ fn received(session: &Arc<Receiving>, id: u64) -> Finished {
     let path = crate::name::RelativePath::from_wire(&offer.path).unwrap();
     let part = session.sink(&path).unwrap().part(&path, 5, false).unwrap();
     part.write_at(b"hello", 0).unwrap();
-    let layout = crate::content::chunk::Layout::new(5);
-    let offered =
-        Offered { id: offer.file, path, layout, sparse: false, replaces: false, metadata: offer.metadata };
+    let offered = Offered::new(&offer, path, false);
     Finished::File(Complete { offered, part: Arc::new(part), hash: blake3::hash(b"hello") })
 }
 

@@ -1,23 +1,25 @@
 //! A file that arrives in pieces: which chunks are there, what they hash to, and when that is all of it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use rangemap::RangeSet;
 
+use super::memory::{Budget, Kept};
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
 use crate::content::tree::{ChunkValue, Hash, Tree};
 use crate::limits::{
-    CHUNK_BYTES, CLAIM_PIECE_WORDS, COMPARED_AT_ONCE_FIRST, COMPARED_AT_ONCE_MAX, FILE_BYTES_MAX,
-    MISSING_PER_FILE_MAX, SUBTREES_WAITING_MAX, WRITE_BACK_BYTES,
+    CHUNK_BYTES, COMPARED_AT_ONCE_FIRST, COMPARED_AT_ONCE_MAX, COMPARED_BYTES, FILE_BYTES_MAX,
+    KEPT_BYTES_FILE, MISSING_PER_FILE_MAX, STRETCH_BYTES, SUBTREE_BYTES, WRITE_BACK_BYTES,
 };
 use crate::name::RelativePath;
 use crate::session::snapshot::FileUnderWay;
 use crate::session::{Outbox, PeerMisbehaved, Progress};
 use crate::store::{ExistingFile, Part};
-use crate::wire::message::{Metadata, ReceiverMessage};
+use crate::wire::message::{Metadata, Offer, ReceiverMessage};
 
 /// A file that was offered, once its path was found to be one.
 #[derive(Clone)]
@@ -31,6 +33,15 @@ pub struct Offered {
     /// Whether something was found under its name that it is to replace.
     pub replaces: bool,
     pub metadata: Metadata,
+    /// What it counts for as long as it is open.
+    pub weight: usize,
+}
+
+impl Offered {
+    pub fn new(offer: &Offer, path: RelativePath, sparse: bool) -> Offered {
+        let (layout, metadata) = (offer.kind.layout(), offer.metadata.clone());
+        Offered { id: offer.file, path, layout, sparse, replaces: false, metadata, weight: offer.weight() }
+    }
 }
 
 /// What the chunks of a file are, at the receiver.
@@ -118,10 +129,11 @@ struct State {
     there: u64,
     plan: Plan,
     /// The chunks whose comparison has not come to its end.
-    under_comparison: HashMap<u64, Compared>,
+    under_comparison: BTreeMap<u64, Compared>,
     /// The existing file is another one.
     differs: bool,
     theirs: Option<Hash>,
+    kept: Kept,
 }
 
 impl Plan {
@@ -170,6 +182,20 @@ impl Plan {
         Plan { left, tail: None, own, older: older.filter(|_| in_older > 0).map(Arc::new) }
     }
 
+    /// Has everything between the first and the last chunk compared: what is needed for many stretches is not to be had.
+    fn coarsen(&mut self) {
+        if let (Some(first), Some(last)) = (self.own.first(), self.own.last()) {
+            self.own = Vec::from([Range { start: first.start, end: last.end }]);
+        }
+        if let (Some(first), Some(last)) = (self.left.front(), self.left.back()) {
+            self.left = VecDeque::from([Range { start: first.start, end: last.end }]);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.own.len().max(self.left.len()) * STRETCH_BYTES
+    }
+
     /// Whether there is nothing to compare with.
     pub fn is_empty(&self) -> bool {
         self.left.is_empty()
@@ -197,6 +223,18 @@ impl State {
             && (self.theirs.is_some() || !all_asked)
     }
 
+    /// Takes the memory for what is known, and so many comparisons more; false where it is not to be had.
+    fn keep(&mut self, more: usize) -> bool {
+        // What is known of a file of one chunk is little, and it is no longer known with its outcome.
+        if self.extent.layout().is_single() {
+            return true;
+        }
+        let compared = (self.under_comparison.len() + more) * COMPARED_BYTES;
+        let known = self.tree.waiting() * SUBTREE_BYTES + compared;
+        // At the beginning nothing is known, and for what will be there must be room at the end.
+        self.kept.set(known.max(self.plan.bytes()))
+    }
+
     /// What follows from what is known by now.
     fn next(&mut self) -> Next {
         if self.is_another() {
@@ -208,23 +246,24 @@ impl State {
 }
 
 impl Incoming {
-    pub fn new(offered: Offered, bytes: Bytes, plan: Plan) -> Incoming {
+    pub fn new(offered: Offered, bytes: Bytes, mut plan: Plan, budget: &Arc<Budget>) -> Incoming {
+        let mut kept = Kept::nothing(budget);
+        if plan.own.len().max(plan.left.len()) > 1 && !kept.set(plan.bytes()) {
+            plan.coarsen();
+        }
         let state = State {
             bytes: Some(bytes),
             extent: Extent::new(offered.id, offered.layout),
             tree: Tree::new(offered.layout),
             there: 0,
             plan,
-            under_comparison: HashMap::new(),
+            under_comparison: BTreeMap::new(),
             differs: false,
             theirs: None,
+            kept,
         };
-        Incoming {
-            written: AtomicU64::new(0),
-            claims: Claims::new(offered.layout),
-            offered,
-            state: Mutex::new(state),
-        }
+        let (written, claims) = (AtomicU64::new(0), Claims::default());
+        Incoming { written, claims, offered, state: Mutex::new(state) }
     }
 
     fn wrong_chunk(&self, index: ChunkIndex) -> PeerMisbehaved {
@@ -284,8 +323,9 @@ impl Incoming {
     ) -> Result<Next, PeerMisbehaved> {
         state.under_comparison.remove(&index.0);
         state.tree.insert(index, value).map_err(|_| self.wrong_chunk(index))?;
-        if state.tree.waiting() > SUBTREES_WAITING_MAX {
-            return Err(PeerMisbehaved::TooMany { what: "scattered chunks", limit: SUBTREES_WAITING_MAX });
+        if !state.keep(0) && state.tree.waiting() * SUBTREE_BYTES > KEPT_BYTES_FILE {
+            let limit = state.tree.waiting();
+            return Err(PeerMisbehaved::TooMany { what: "scattered chunks", limit });
         }
         state.there += 1;
         self.ask(state, outbox);
@@ -373,7 +413,7 @@ impl Incoming {
         }
         let right = usize::try_from(state.there).unwrap_or(usize::MAX);
         let most = COMPARED_AT_ONCE_FIRST.saturating_add(right).min(COMPARED_AT_ONCE_MAX);
-        while let Some(front) = state.plan.left.front_mut() {
+        while let Some(front) = state.plan.left.front() {
             let compared = state.under_comparison.len();
             let room = most.saturating_sub(compared);
             if state.bytes.is_none() || state.differs || room == 0 {
@@ -383,6 +423,15 @@ impl Incoming {
                 return;
             }
             let (first, count) = (front.start, (front.end - front.start).min(room as u64));
+            let mut count = count;
+            if !state.keep(count as usize) {
+                // It goes on with the first few, as each file may in any case.
+                count = count.min(COMPARED_AT_ONCE_FIRST.saturating_sub(compared) as u64);
+            }
+            if count == 0 {
+                return;
+            }
+            let Some(front) = state.plan.left.front_mut() else { return };
             front.start += count;
             if front.is_empty() {
                 state.plan.left.pop_front();
@@ -460,31 +509,21 @@ impl Incoming {
     }
 }
 
-// Which chunks of a file are there: one bit for each, set once.
+// Which chunks of a file are there: stretches of them, as they come nearly in order. There are no more stretches than subtrees
+// that wait to be merged.
 
-/// Chunks in one piece.
-const PIECE_CHUNKS: u64 = CLAIM_PIECE_WORDS as u64 * 64;
-
-/// One bit for each chunk. Pieces that are never touched are never made: a file may be offered with any size, and a stream
-/// with none.
-pub(super) struct Claims {
-    pieces: Box<[OnceLock<Box<[AtomicU64]>>]>,
-}
+#[derive(Default)]
+pub(super) struct Claims(Mutex<RangeSet<u64>>);
 
 impl Claims {
-    pub fn new(layout: Layout) -> Claims {
-        let pieces = layout.chunks().div_ceil(PIECE_CHUNKS);
-        Claims { pieces: (0..pieces).map(|_| OnceLock::new()).collect() }
-    }
-
-    /// Takes a chunk for the caller alone; false where somebody has it, or it is far from any that the file has.
+    /// Takes a chunk for the caller alone; false where somebody has it.
     pub fn take(&self, index: ChunkIndex) -> bool {
-        let piece = usize::try_from(index.0 / PIECE_CHUNKS).ok().and_then(|n| self.pieces.get(n));
-        let Some(piece) = piece else { return false };
-        let words = piece.get_or_init(|| (0..CLAIM_PIECE_WORDS).map(|_| AtomicU64::new(0)).collect());
-        let within = index.0 % PIECE_CHUNKS;
-        let bit = 1 << (within % 64);
-        words.get((within / 64) as usize).is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
+        let mut taken = self.0.lock();
+        let new = index.0 < u64::MAX && !taken.contains(&index.0);
+        if new {
+            taken.insert(index.0..index.0 + 1);
+        }
+        new
     }
 }
 
@@ -574,24 +613,14 @@ mod claims_tests {
     proptest! {
         #[test]
         fn each_chunk_is_taken_once(chunks in proptest::collection::vec(
-            prop_oneof![0..70u64, PIECE_CHUNKS - 3..PIECE_CHUNKS + 3, Just(u64::MAX)], 0..200
+            prop_oneof![0..70u64, Just(u64::MAX)], 0..200
         )) {
-            let claims = Claims::new(Layout::open());
+            let claims = Claims::default();
             let mut taken = HashSet::new();
             for chunk in chunks {
                 prop_assert_eq!(claims.take(ChunkIndex(chunk)), chunk != u64::MAX && taken.insert(chunk));
             }
         }
-    }
-
-    #[test]
-    fn the_largest_file_takes_no_memory_for_what_is_not_there() {
-        let claims = Claims::new(Layout::open());
-        let last = ChunkIndex(Layout::open().chunks() - 1);
-        assert!(claims.take(last) && !claims.take(last) && claims.take(ChunkIndex(0)));
-        let made = claims.pieces.iter().filter(|piece| piece.get().is_some()).count();
-        assert_eq!(made, 2);
-        assert!(claims.pieces.len() * size_of::<OnceLock<Box<[AtomicU64]>>>() <= 256 << 10);
     }
 }
 

@@ -3,11 +3,12 @@
 mod compare;
 pub mod finish;
 pub mod incoming;
+pub mod memory;
 mod outcomes;
 mod stdout;
 pub mod worker;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::wire::stage_times::{Busy, Spent};
 use compare::CompareQueue;
 use finish::{Diligence, Finisher};
 use incoming::{Bytes, Incoming, Offered, Plan};
+use memory::{Budget, Reserve};
 use outcomes::storage_failure;
 use stdout::InOrder;
 
@@ -47,6 +49,7 @@ pub struct Receiving {
     compare: CompareQueue,
     finisher: Finisher,
     pub(super) outbox: Outbox<ReceiverMessage>,
+    memory: Arc<Budget>,
     pub(super) observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
     /// How many data connections the session may have at present: how much of this machine is its.
@@ -71,7 +74,7 @@ pub(super) struct Files {
     /// The file that goes to the standard output.
     pub(super) in_order: Option<Arc<InOrder>>,
     /// Files that failed while the sender was still sending them: their late chunks are discarded.
-    pub(super) failed: HashSet<FileId>,
+    pub(super) failed: BTreeSet<FileId>,
     /// Files without an outcome.
     pub(super) open: usize,
     pub(super) large: usize,
@@ -106,6 +109,7 @@ impl Receiving {
         to: Arc<Destination>,
         terms: Terms,
         outbox: Outbox<ReceiverMessage>,
+        reserve: Arc<dyn Reserve>,
         observer: Arc<dyn Observer>,
         progress: Arc<Progress>,
     ) -> Receiving {
@@ -116,6 +120,7 @@ impl Receiving {
             compare: CompareQueue::default(),
             finisher: Finisher::default(),
             outbox,
+            memory: Arc::new(Budget::new(reserve)),
             observer,
             progress,
             share: AtomicU8::new(CONNECTIONS_MAX),
@@ -125,6 +130,29 @@ impl Receiving {
             probed: Probed::default(),
             ending: Ending::default(),
         }
+    }
+
+    /// What the sender's open offers may weigh.
+    pub fn offers_max(&self) -> u32 {
+        u32::try_from(self.memory.offers_max()).unwrap_or(u32::MAX)
+    }
+
+    /// Counts an offer as open, before it waits to be heard.
+    ///
+    /// # Errors
+    /// The sender's open offers weigh more than they may.
+    pub fn admit(&self, offer: &Offer) -> Result<(), PeerMisbehaved> {
+        self.memory.open(offer.weight())
+    }
+
+    /// Waits until the sender has read what it was told, or the session is closed.
+    pub fn wait_for_room(&self) {
+        self.outbox.wait_for_room();
+    }
+
+    /// Whether it has.
+    pub fn has_room(&self) -> bool {
+        self.outbox.has_room()
     }
 
     /// Hears what the sender says. Looks at files and makes them, so it may take as long as the disk does.
@@ -236,6 +264,7 @@ impl Receiving {
         }
         self.compare.close();
         self.finisher.close();
+        self.outbox.close();
     }
 
     /// Waits until the observer keeps up, or the session is closed.
@@ -329,26 +358,17 @@ impl Receiving {
             Ok(path) => path,
             Err(bad) => {
                 let failure = Failure::new(Cause::Refused, bad.to_string());
-                self.say_outcome(offer.file, !layout.is_single(), Outcome::Failed(failure));
+                self.say_outcome(offer.file, !layout.is_single(), offer.weight(), Outcome::Failed(failure));
                 return Ok(());
             }
         };
         match offer.kind {
             EntryKind::File { sparse, .. } => {
-                let metadata = offer.metadata.clone();
-                self.offer_file(Offered { id: offer.file, path, layout, sparse, replaces: false, metadata });
+                self.offer_file(Offered::new(offer, path, sparse));
             }
             EntryKind::Stream => {
                 self.progress.stream_began();
-                let metadata = offer.metadata.clone();
-                self.offer_file(Offered {
-                    id: offer.file,
-                    path,
-                    layout,
-                    sparse: false,
-                    replaces: false,
-                    metadata,
-                });
+                self.offer_file(Offered::new(offer, path, false));
             }
             _ => self.offer_entry(offer, path),
         }
@@ -427,7 +447,12 @@ impl Receiving {
         match self.open_part(&offered) {
             Ok((part, plan)) if plan.is_empty() => {
                 let file = offered.id;
-                self.insert(Arc::new(Incoming::new(offered, Bytes::Part(Arc::new(part)), plan)));
+                self.insert(Arc::new(Incoming::new(
+                    offered,
+                    Bytes::Part(Arc::new(part)),
+                    plan,
+                    &self.memory,
+                )));
                 self.outbox.send(&ReceiverMessage::Send { file });
             }
             Ok((part, plan)) => {
@@ -460,7 +485,7 @@ impl Receiving {
 
     fn start_comparing(&self, offered: Offered, bytes: Bytes, plan: Plan, against: Against) {
         let file = offered.id;
-        let incoming = Arc::new(Incoming::new(offered, bytes, plan));
+        let incoming = Arc::new(Incoming::new(offered, bytes, plan, &self.memory));
         self.insert(incoming.clone());
         self.outbox.send(&ReceiverMessage::Compare { file, against });
         incoming.begin_comparing(&self.outbox);

@@ -9,7 +9,7 @@ use super::finish::{Complete, Finished, Finisher};
 use super::incoming::{Bytes, Incoming, Next, Offered, Settled};
 use crate::content::chunk::{ChunkIndex, FileId};
 use crate::content::tree::{Hash, Tree, chunk_value};
-use crate::limits::{CHUNK_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
+use crate::limits::{CHUNK_BYTES, FAILED_FILE_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
 use crate::name::{Escaped, RelativePath};
 use crate::session::{End, FileReport, FileStatus, PeerMisbehaved, Progress, ReportKind};
 use crate::store::{
@@ -215,7 +215,7 @@ impl Receiving {
         let Some(bytes) = incoming.end() else { return Ok(()) };
         let id = incoming.offered.id;
         let mut files = self.files.lock();
-        if files.failed.len() >= FAILED_FILES_MAX {
+        if files.failed.len() >= FAILED_FILES_MAX || !self.memory.keep(FAILED_FILE_BYTES) {
             return Err(PeerMisbehaved::TooMany { what: "failed files", limit: FAILED_FILES_MAX });
         }
         files.incoming.remove(&id);
@@ -262,15 +262,16 @@ impl Receiving {
         }
         let named = path.parent().is_none();
         self.observer.file(&FileReport { path, kind: ReportKind::File, named, size, hash, status });
-        self.say_outcome(offered.id, !offered.layout.is_single(), outcome);
+        self.say_outcome(offered.id, !offered.layout.is_single(), offered.weight, outcome);
     }
 
-    pub(super) fn say_outcome(&self, file: FileId, large: bool, outcome: Outcome) {
+    pub(super) fn say_outcome(&self, file: FileId, large: bool, weight: usize, outcome: Outcome) {
         let mut files = self.files.lock();
         // Before the sender hears of it: it offers the next one at once.
         files.open -= 1;
         files.large -= usize::from(large);
         drop(files);
+        self.memory.close(weight);
         self.outbox.send(&ReceiverMessage::Outcome { file, outcome });
         Progress::add(&self.progress.files_done, 1);
         let mut files = self.files.lock();
@@ -316,6 +317,8 @@ pub(super) struct Entry {
     pub id: FileId,
     pub path: RelativePath,
     pub kind: ReportKind,
+    /// What it counts for as long as it is open.
+    pub weight: usize,
 }
 
 impl Receiving {
@@ -327,7 +330,7 @@ impl Receiving {
             EntryKind::Symlink { .. } => ReportKind::Symlink,
             EntryKind::HardLink { .. } => ReportKind::HardLink,
         };
-        let entry = Entry { id: offer.file, path, kind };
+        let entry = Entry { id: offer.file, path, kind, weight: offer.weight() };
         if self.terms.dry_run {
             let status =
                 match self.sink(&entry.path).and_then(|sink| sink.would_make(&entry.path, &offer.kind)) {
@@ -370,22 +373,22 @@ impl Receiving {
 
     pub(super) fn report_entry(&self, entry: &Entry, status: FileStatus) {
         let outcome = status.outcome();
-        let Entry { id, path, kind } = entry.clone();
+        let Entry { id, path, kind, weight } = entry.clone();
         let named = path.parent().is_none();
         self.observer.file(&FileReport { path, kind, named, size: None, hash: None, status });
-        self.say_outcome(id, false, outcome);
+        self.say_outcome(id, false, weight, outcome);
     }
 
     /// The sender's folder has no name here: only its content was wanted. Nobody sent it, so nobody is told of it.
     pub(super) fn dress_destination(&self, offer: &Offer) {
         if self.terms.dry_run {
-            return self.say_outcome(offer.file, false, Outcome::Wanted);
+            return self.say_outcome(offer.file, false, offer.weight(), Outcome::Wanted);
         }
         let outcome = match self.to.folder().map(|sink| sink.folder(None, &offer.metadata)) {
             // Standard output has no mode and no time.
             Some(Ok(_)) | None => Outcome::Stored,
             Some(Err(error)) => Outcome::Failed(storage_failure(&error)),
         };
-        self.say_outcome(offer.file, false, outcome);
+        self.say_outcome(offer.file, false, offer.weight(), outcome);
     }
 }

@@ -39,6 +39,7 @@ pub fn receive_chunks<R: Read>(
     let mut worker =
         Worker { session, reader, buffer: ChunkBuffer::new(), current: None, of_stream: false, clock };
     while let Some(header) = worker.reader.header()? {
+        session.wait_for_room();
         match header.kind {
             Kind::Whole => worker.receive_whole(&header)?,
             Kind::Chunk | Kind::Zeros => worker.receive_chunk(&header)?,

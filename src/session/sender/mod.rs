@@ -19,7 +19,7 @@ use crate::content::chunk::{ChunkIndex, FileId, Layout};
 use crate::content::tree::Hash;
 use crate::limits::{
     COMPARED_AT_ONCE_MAX, CONNECTIONS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OBSERVER_LOOK,
-    OFFERS_WAKE_FILES, RUNS_QUEUED_MAX,
+    OFFERS_BYTES_MIN, OFFERS_WAKE_FILES, OFFERS_WAKE_PART, RUNS_QUEUED_MAX,
 };
 use crate::name::Name;
 use crate::source::{Feed, Item, Next, Reached, SharedReader, Stream, Trouble, What};
@@ -82,13 +82,15 @@ pub struct Sending {
     pub ending: Ending,
 }
 
-#[derive(Default)]
 pub(super) struct Queue {
     pub(super) send: VecDeque<Arc<Run>>,
     compare: VecDeque<Arc<Run>>,
     pub(super) files: HashMap<FileId, Entry>,
     pub(super) offered: u64,
     pub(super) large: usize,
+    /// What the open offers weigh, and may weigh at the receiver.
+    bytes: usize,
+    bytes_max: usize,
     /// The file that is a stream.
     pub(super) stream: Option<FileId>,
     /// Whoever offers waits for room.
@@ -97,8 +99,28 @@ pub(super) struct Queue {
     pub(super) closed: bool,
 }
 
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue {
+            send: VecDeque::new(),
+            compare: VecDeque::new(),
+            files: HashMap::new(),
+            offered: 0,
+            large: 0,
+            bytes: 0,
+            bytes_max: OFFERS_BYTES_MIN,
+            stream: None,
+            full: false,
+            finished: false,
+            closed: false,
+        }
+    }
+}
+
 pub(super) struct Entry {
     pub(super) file: Arc<Outgoing>,
+    /// What its offer weighs.
+    weight: usize,
     pub(super) attempt: Option<Arc<Attempt>>,
     /// How far a receiver that takes it in order has asked for it; 0 for any other.
     pub(super) asked_up_to: u64,
@@ -137,13 +159,17 @@ impl Queue {
         runs.map(|run| run.left()).fold(0, u64::saturating_add) > chunks as u64
     }
 
-    pub(super) fn has_room_for(&self, large: bool) -> bool {
-        self.files.len() < FILES_IN_FLIGHT_MAX && !(large && self.large >= LARGE_FILES_IN_FLIGHT_MAX)
+    fn has_room_for(&self, large: bool, weight: usize) -> bool {
+        self.files.len() < FILES_IN_FLIGHT_MAX
+            && self.bytes + weight <= self.bytes_max
+            && !(large && self.large >= LARGE_FILES_IN_FLIGHT_MAX)
     }
 
     /// Whether an outcome is worth telling whoever offers: room for one file of thousands is not.
-    pub(super) fn is_worth_offering(&mut self, had_large: bool) -> bool {
-        let ample = had_large || self.files.len() <= FILES_IN_FLIGHT_MAX - OFFERS_WAKE_FILES;
+    fn is_worth_offering(&mut self, had_large: bool) -> bool {
+        let ample = self.files.len() <= FILES_IN_FLIGHT_MAX - OFFERS_WAKE_FILES
+            && self.bytes <= self.bytes_max - self.bytes_max / OFFERS_WAKE_PART;
+        let ample = had_large || ample;
         let worth = !self.full || ample;
         self.full &= !worth;
         worth
@@ -180,6 +206,11 @@ impl Sending {
             theirs: OnceLock::new(),
             ending: Ending::default(),
         }
+    }
+
+    /// What the open offers may weigh at the receiver.
+    pub fn set_offers_bytes(&self, bytes: usize) {
+        self.queue.lock().bytes_max = bytes;
     }
 
     /// Sends every thread of this session home. Returns what has no outcome, in the order of the offers.
@@ -398,23 +429,23 @@ impl Sending {
     /// # Errors
     /// The item, once the session is closed.
     pub fn offer(&self, item: Arc<Item>) -> Result<(), Arc<Item>> {
+        let mut offer = Offer {
+            file: FileId(0),
+            kind: item.kind(),
+            metadata: item.metadata.clone(),
+            path: item.path.as_ref().map_or(Vec::new(), |path| path.as_bytes().to_vec()),
+        };
+        let (large, weight) = (!item.layout().is_single(), offer.weight());
         let mut queue = self.queue.lock();
-        let large = !item.layout().is_single();
-        while !queue.closed && !queue.has_room_for(large) {
+        while !queue.closed && !queue.has_room_for(large, weight) {
             queue.full = true;
             self.settled.wait(&mut queue);
         }
         if queue.closed {
             return Err(item);
         }
-        let file = Outgoing::new(FileId(queue.offered), item);
-        let item = &file.item;
-        let offer = Offer {
-            file: file.id,
-            kind: item.kind(),
-            metadata: item.metadata.clone(),
-            path: item.path.as_ref().map_or(Vec::new(), |path| path.as_bytes().to_vec()),
-        };
+        offer.file = FileId(queue.offered);
+        let file = Outgoing::new(offer.file, item);
         if file.layout.is_open() {
             queue.stream = Some(file.id);
             self.reads_once.store(true, Ordering::Relaxed);
@@ -422,7 +453,9 @@ impl Sending {
         }
         queue.offered += 1;
         queue.large += usize::from(large);
-        queue.files.insert(file.id, Entry { file: Arc::new(file), attempt: None, asked_up_to: 0, queued: 0 });
+        queue.bytes += weight;
+        let file = Arc::new(file);
+        queue.files.insert(file.id, Entry { file, weight, attempt: None, asked_up_to: 0, queued: 0 });
         drop(queue);
         Progress::add(&self.progress.offered, offer.kind.size());
         self.outbox.send(&SenderMessage::Offer(offer));
@@ -475,6 +508,7 @@ impl Sending {
         let entry = queue.files.remove(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;
         let was_large = entry.file.is_large();
         queue.large -= usize::from(was_large);
+        queue.bytes -= entry.weight;
         drop(queue);
         if let Some(attempt) = &entry.attempt {
             attempt.end();

@@ -1,7 +1,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
-use crate::wire::message::{Archive, Attribute};
+use crate::wire::message::{Archive, Attributes};
 
 fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
@@ -12,9 +12,9 @@ fn is_root() -> bool {
 }
 
 fn archive(uid: u32, gid: u32, attributes: &[(&str, &[u8])]) -> Metadata {
-    let attribute =
-        |(name, value): &(&str, &[u8])| Attribute { name: name.as_bytes().to_vec(), value: value.to_vec() };
-    let attributes = attributes.iter().map(attribute).collect();
+    let attribute = |(name, value): &(&str, &[u8])| (name.as_bytes().to_vec(), value.to_vec());
+    let attributes: Vec<_> = attributes.iter().map(attribute).collect();
+    let attributes = Attributes::new(&attributes).unwrap();
     let archive = Some(Arc::new(Archive { uid, gid, attributes }));
     Metadata { mode: 0o106_755, archive, ..metadata() }
 }
