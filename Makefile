@@ -68,7 +68,7 @@ deb: man ## Make a Debian package with a service: target/debian (needs cargo-deb
 	$(CARGO) deb --no-build --locked
 
 picture: build ## Make docs/terminals.svg anew, from a real run between two hosts that are namespaces (needs tmux)
-	@python3 scripts/picture.py target/release/lanx docs/terminals.svg
+	@python3 scripts/picture.py "$${CARGO_TARGET_DIR:-target}/release/lanx" docs/terminals.svg
 
 install: ## Install lanx for this user
 	$(CARGO) install --locked --path .

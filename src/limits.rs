@@ -338,7 +338,7 @@ pub const WORKER_STACK_BYTES: usize = 256 * 1024;
 pub const RECEIVERS_MAX: usize = 64;
 
 /// What is kept of a source for receivers that have not come to it yet, in bytes. With 16 MiB two equal receivers on a busy
-/// machine were parted in every run, with 64 MiB hardly ever (ARCHITECTURE.md); it is taken only where they drift apart.
+/// machine were parted in every run, with 64 MiB hardly ever (docs/measurements.md); it is taken only where they drift apart.
 pub const SHARED_BYTES_MAX: usize = 64 << 20;
 
 /// What a chunk of a small file counts for at least, in bytes: its copy has a place in the books as well.

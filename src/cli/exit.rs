@@ -61,7 +61,7 @@ impl Exit {
         FROM_GRAVEST.into_iter().filter(|exit| *exit != Exit::Success)
     }
 
-    /// What it means, for the help. The README has the same words.
+    /// What it means, for the help. docs/reference.md has the same words.
     pub fn meaning(self) -> &'static str {
         match self {
             Exit::Success => "every file verified and in place",

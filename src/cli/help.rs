@@ -459,27 +459,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_has_the_same_exit_codes() {
-        let readme = include_str!("../../README.md");
+    fn the_reference_has_the_same_exit_codes() {
+        let reference = include_str!("../../docs/reference.md");
         let rows = Exit::all().map(|exit| format!("| {} | {} |\n", exit.code(), exit.meaning())).concat();
-        assert!(readme.contains(&format!("| code | meaning |\n|---|---|\n{rows}\n")), "{rows}");
+        assert!(reference.contains(&format!("| code | meaning |\n|---|---|\n{rows}\n")), "{rows}");
         let order: Vec<String> = Exit::failures().map(|exit| exit.code().to_string()).collect();
-        assert!(readme.contains(&format!("the first of these that is there: {};", order.join(", "))));
+        assert!(reference.contains(&format!("the first of these that is there: {};", order.join(", "))));
     }
 
     #[test]
-    fn the_exit_codes_are_told_in_the_readmes_words() {
+    fn the_exit_codes_are_told_in_the_words_of_the_reference() {
         let text = exit_codes();
         assert!(text.lines().all(|line| line.chars().count() <= HELP_COLUMNS), "{text}");
         let words = |text: &str| text.replace('`', "").split_whitespace().collect::<Vec<_>>().join(" ");
-        let readme = include_str!("../../README.md");
+        let reference = include_str!("../../docs/reference.md");
         let told = words(&text);
         for sentence in [
             "If several files failed for different reasons, 6 comes before 7 and 7 before 5.",
             "with 0 only if every receiver has everything. recv without --once and - runs until it is told to end: with \
              Ctrl-C it ends with 130, with SIGTERM with 0.",
         ] {
-            assert!(words(readme).contains(sentence) && told.contains(sentence), "{sentence}");
+            assert!(words(reference).contains(sentence) && told.contains(sentence), "{sentence}");
         }
     }
 }

@@ -161,7 +161,7 @@ impl Source {
         }
         // Not blocking: a FIFO that took the file's place would otherwise hold us for ever.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | flags;
-        rustix::io::retry_on_intr(|| rustix::fs::open(&self.path, flags, Mode::empty()))
+        rustix::io::retry_on_intr(|| rustix::fs::openat(rustix::fs::CWD, &self.path, flags, Mode::empty()))
     }
 
     /// Fills `buf` with all of a file of one chunk, and leaves nothing open.

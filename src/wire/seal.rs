@@ -297,7 +297,7 @@ impl fmt::Debug for Counter {
 // The ciphers, each from the library that has it fastest on this CPU.
 //
 // aws-lc-rs has AES-GCM for AVX-512 and for CPUs with no vector AES at all, and ring has it for those in between: VAES with
-// 256 bits, as in AMD's Zen 3 and Intel's smaller cores. There it is more than twice as fast (ARCHITECTURE.md, *Measured*).
+// 256 bits, as in AMD's Zen 3 and Intel's smaller cores. There it is more than twice as fast (docs/measurements.md, *Tried*).
 // What they make of a frame is the same, so the two ends need not agree on one.
 
 /// Bytes of the nonce of one frame.

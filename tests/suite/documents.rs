@@ -1,10 +1,11 @@
 //! Every command in README.md and in docs/ does what it says, or at least ends well: they are run as they stand, section by
-//! section, with the machines in them played by receivers on this one, and their files by small ones.
+//! section, with the machines in them played by receivers on this one, and their files by small ones. Links lead somewhere,
+//! the README is short, and the reference is complete.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -152,7 +153,7 @@ done
 [ "$*" = "send disk.img" ] && arguments+=("$nas")
 if [ "$1" = recv ]; then
     echo $$ >"$SCENE/receiver.pid"
-    case " $* " in *" --listen "*) ;; *) arguments+=(--listen 127.0.0.1:0) ;; esac
+    case " $* " in *" --listen "* | *" --clean "*) ;; *) arguments+=(--listen 127.0.0.1:0) ;; esac
 fi
 exec "$LANX" "${arguments[@]}"
 "#;
@@ -232,7 +233,8 @@ fn run_section(document: &str, section: &Section) {
     let mut script = PRELUDE.to_owned();
     for command in section.commands.iter().filter(|command| !is_left_out(command)) {
         let command = without_times(command).replace("/srv/", "~/srv/").replace("/dev/sdb", "~/sdb");
-        let place = if command.contains("lanx recv") { "there" } else { "here" };
+        let receives = command.contains("lanx recv") && !command.contains(" --clean");
+        let place = if receives { "there" } else { "here" };
         writeln!(script, "{place} '{}'", command.replace('\'', r"'\''")).unwrap();
     }
     let mut bash = Command::new("bash");
@@ -268,21 +270,200 @@ fn the_commands_of_the_guide_work() {
 }
 
 #[test]
+fn the_commands_of_the_reference_work() {
+    run("docs/reference.md");
+}
+
+#[test]
 fn the_commands_of_the_other_documents_work() {
     for document in ["CONTRIBUTING.md", "SECURITY.md", "docs/config.md", "docs/json.md", "docs/service.md"] {
         run(document);
     }
 }
 
+/// The documents that have no command.
+const WITHOUT_COMMANDS: &[&str] = &["compared.md", "design.md", "measurements.md", "out-of-scope.md"];
+
 /// A document that this file does not know would be one whose commands nobody ran.
 #[test]
 fn every_document_is_known_here() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    let mut names: Vec<String> = fs::read_dir(docs)
+    let mut names: Vec<String> = fs::read_dir(&docs)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.ends_with(".md"))
         .collect();
     names.sort();
-    assert_eq!(names, ["compared.md", "config.md", "guide.md", "json.md", "service.md"]);
+    let known = [
+        "compared.md",
+        "config.md",
+        "design.md",
+        "guide.md",
+        "json.md",
+        "measurements.md",
+        "out-of-scope.md",
+        "reference.md",
+        "service.md",
+    ];
+    assert_eq!(names, known);
+    for name in WITHOUT_COMMANDS {
+        assert!(
+            sections(&text(&format!("docs/{name}"))).is_empty(),
+            "{name} has commands, which nobody runs"
+        );
+    }
+}
+
+fn text(document: &str) -> String {
+    String::from_utf8(read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(document))).unwrap()
+}
+
+#[test]
+fn the_readme_has_at_most_150_lines() {
+    let lines = text("README.md").lines().count();
+    assert!(lines <= 150, "{lines} lines; what is detail goes to docs/guide.md or docs/reference.md");
+}
+
+/// The words of a line of output, without keys, codes, hashes and figures, which differ from run to run.
+fn shape(line: &str) -> String {
+    let is_word = |word: &&str| {
+        word.len() > 3 && !word.contains(|c: char| c.is_ascii_digit() || c.is_ascii_uppercase())
+    };
+    line.split_whitespace().filter(is_word).collect::<Vec<_>>().join(" ")
+}
+
+/// `make picture` runs the program for the picture; the README shows the same run.
+#[test]
+fn the_readme_shows_output_that_the_picture_has() {
+    let svg = text("docs/terminals.svg");
+    let mut picture = String::new();
+    for line in svg.lines().filter(|line| line.starts_with("<text")) {
+        let body = line.split_once('>').unwrap().1.trim_end_matches("</text>");
+        picture += &format!("{}\n", shape(body));
+    }
+    let readme = text("README.md");
+    let before = readme.split("\n## ").next().unwrap();
+    let code = before.lines().filter_map(|line| line.strip_prefix("    "));
+    let shown: Vec<&str> =
+        code.filter(|line| !line.starts_with("$ ") && !line.starts_with("make ")).collect();
+    assert_eq!(shown.len(), 8, "four lines of each terminal");
+    for line in shown {
+        assert!(picture.contains(&shape(line)), "{line} is not in the picture:\n{picture}");
+    }
+}
+
+/// What of a heading a link names, as forges make it: letters, digits, `-` and `_`, in small letters.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    kept.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+}
+
+/// Whether a document has a heading that a link names.
+fn has_heading(document: &str, name: &str) -> bool {
+    let mut fenced = false;
+    document.lines().any(|line| {
+        fenced ^= line.starts_with("```");
+        !fenced && line.starts_with('#') && anchor(line) == name
+    })
+}
+
+#[test]
+fn links_lead_to_files_and_headings() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents: Vec<PathBuf> = Vec::new();
+    for folder in [project.to_owned(), project.join("docs")] {
+        let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        documents.extend(paths.filter(|path| path.extension().is_some_and(|ending| ending == "md")));
+    }
+    let mut broken = Vec::new();
+    let mut links = 0;
+    for document in &documents {
+        let source = String::from_utf8(read(document)).unwrap();
+        for link in source.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            links += 1;
+            let (file, name) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { document.clone() } else { document.with_file_name(file) };
+            let leads = target.exists()
+                && (name.is_empty() || has_heading(&String::from_utf8(read(&target)).unwrap(), name));
+            if !leads {
+                broken.push(format!("{}: {link}", document.display()));
+            }
+        }
+    }
+    assert!(links > 40, "{links} links");
+    assert!(broken.is_empty(), "these links lead nowhere:\n{}", broken.join("\n"));
+}
+
+/// The long options that the help of a command lists, without their dashes. Each begins a line, behind its short form.
+fn options(command: &str) -> Vec<String> {
+    let help = Command::new(env!("CARGO_BIN_EXE_lanx")).args([command, "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let lines = help.lines().filter_map(|line| {
+        let (before, option) = line.trim_start().split_once("--")?;
+        let begins = before.is_empty() || before.len() == "-x, ".len() && before.starts_with('-');
+        begins.then(|| option.split(|c: char| c != '-' && !c.is_ascii_lowercase()).next().unwrap().to_owned())
+    });
+    lines.collect()
+}
+
+/// The reference is complete: whoever adds an option describes it there.
+#[test]
+fn the_reference_has_every_option() {
+    let reference = text("docs/reference.md");
+    let words: Vec<&str> = reference.split(|c: char| c != '-' && !c.is_ascii_alphanumeric()).collect();
+    for command in ["send", "recv", "list", "doctor"] {
+        let options = options(command);
+        assert!(options.len() > 3, "{command} has {options:?}");
+        let missing: Vec<&String> =
+            options.iter().filter(|option| !words.contains(&format!("--{option}").as_str())).collect();
+        assert!(
+            missing.is_empty(),
+            "options of lanx {command} that docs/reference.md does not tell of: {missing:?}"
+        );
+    }
+}
+
+/// What a document has in backquotes, outside of fenced blocks.
+fn code_spans(document: &str) -> Vec<String> {
+    let mut spans = Vec::new();
+    for (number, part) in text(document).split("```").enumerate() {
+        if number % 2 == 0 {
+            spans.extend(part.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    spans
+}
+
+/// A map that names what is not there leads nowhere: whoever moves a file or a function moves it there as well.
+#[test]
+fn the_map_of_the_code_names_what_is_there() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut code = String::new();
+    for entry in walkdir::WalkDir::new(project.join("src")) {
+        let path = entry.unwrap().into_path();
+        if path.extension().is_some_and(|ending| ending == "rs") {
+            code += &String::from_utf8(read(&path)).unwrap();
+        }
+    }
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for document in ["ARCHITECTURE.md", "docs/design.md"] {
+        for span in code_spans(document) {
+            let is_path = (span.ends_with(".rs") || span.ends_with('/')) && !span.contains([' ', '*', '~']);
+            let there = match span.rsplit_once("::") {
+                _ if is_path => project.join("src").join(&span).exists() || project.join(&span).exists(),
+                Some((_, function)) => code.contains(&format!("fn {function}")),
+                None => continue,
+            };
+            named += 1;
+            if !there {
+                missing.push(format!("{document}: {span}"));
+            }
+        }
+    }
+    assert!(named > 100, "{named} names");
+    assert!(missing.is_empty(), "there is no such thing any more:\n{}", missing.join("\n"));
 }

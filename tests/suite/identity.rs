@@ -48,7 +48,7 @@ fn a_key_that_others_can_read_is_refused_by_every_command_with_the_remedy() {
     run(scene.lanx(), &["trust"]).expect_success();
     let key = scene.path("config/identity.pem");
     let file = make(&scene.src, "file", 5);
-    for bits in [0o640, 0o604, 0o644] {
+    for bits in [0o660, 0o604, 0o644] {
         fs::set_permissions(&key, Permissions::from_mode(bits)).unwrap();
         let remedy = format!("chmod 600 '{}'", key.display());
         run(scene.lanx(), &["trust"]).expect_complaint(1, &[&remedy]);

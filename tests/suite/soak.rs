@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lanx::content::chunk::FileId;
-use lanx::wire::message::{Archive, Attribute, EntryKind, Metadata, Offer, ReceiverMessage, SenderMessage};
+use lanx::wire::message::{Archive, Attributes, EntryKind, Metadata, Offer, ReceiverMessage, SenderMessage};
 use rustix::process::Signal;
 
 use crate::common::hostile::offer;
@@ -510,8 +510,8 @@ fn plant(folder: &Path, dice: &mut Dice) -> u64 {
 
 /// An offer with as many attributes as there may be.
 fn heavy_offer(n: u64, name: String) -> SenderMessage {
-    let attribute = |n: u32| Attribute { name: format!("user.{n:04}").into_bytes(), value: vec![1] };
-    let archive = Archive { uid: 0, gid: 0, attributes: (0..512).map(attribute).collect() };
+    let attributes: Vec<_> = (0..512).map(|n| (format!("user.{n:04}").into_bytes(), vec![1])).collect();
+    let archive = Archive { uid: 0, gid: 0, attributes: Attributes::new(&attributes).unwrap() };
     let metadata = Metadata { mode: 0o644, archive: Some(Arc::new(archive)), ..Metadata::default() };
     let kind = EntryKind::File { size: 5, sparse: false };
     SenderMessage::Offer(Offer { file: FileId(n), kind, metadata, path: name.into() })
