@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds root-tests test-discovery resume install man dist deb picture
+.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds soak root-tests test-discovery resume install man dist deb picture
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -14,7 +14,7 @@ demo: ## Build, then really send a 1 GiB file on this machine, beside cp (DEMO_M
 build: ## Build the program: target/release/lanx
 	$(CARGO) build --locked --release
 
-test: ## Run the tests, but for the three targets below that need root or half an hour
+test: ## Run the tests, but for the four targets below that need root or half an hour and more
 	@# Most of them wait for each other: more at once than there are CPUs.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked --no-fail-fast
 
@@ -44,6 +44,10 @@ kill-rounds: ## Kill sender and receiver in turn, a hundred times each, and see 
 	LANX_KILL_ROUNDS=$${LANX_KILL_ROUNDS:-100} LANX_KILL_MIB=$${LANX_KILL_MIB:-1024} \
 	LANX_KILL_FILES=$${LANX_KILL_FILES:-2000} \
 	$(CARGO) test --locked --release --test suite kill_rounds:: -- --nocapture --test-threads=1
+
+soak: ## Send to one receiver for an hour while senders are killed and break rules; nothing may grow (SOAK_HOURS=8)
+	LANX_SOAK_SECONDS=$$(awk 'BEGIN { print int(3600 * '$${SOAK_HOURS:-1}') }') \
+	$(CARGO) test --locked --release --test suite soak:: -- --nocapture
 
 root-tests: ## Run the tests that mount file systems; as root
 	$(CARGO) test --locked --test suite full_disk:: -- --ignored --test-threads=1

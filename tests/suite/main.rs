@@ -59,9 +59,12 @@ mod renamed;
 mod screen;
 mod scripts;
 mod sealed;
+mod second_sender;
 mod service;
 mod serving;
 mod several;
+#[cfg(target_os = "linux")]
+mod soak;
 mod strangers;
 mod stream_usage;
 mod streams;
