@@ -54,6 +54,10 @@ pub(super) struct Place {
     /// small letters, as those that lack these are the ones that take two spellings for one name.
     published: Mutex<HashSet<u64>>,
     marks: RandomState,
+    /// Files that lost one of several names to what arrived: that changed them, but they are as old as they were.
+    left_over: Mutex<HashSet<(Dev, u64)>>,
+    /// Held from the look at what is to be replaced until it is.
+    replacing: Mutex<()>,
     pub(super) abilities: Abilities,
     /// Whether access control lists are taken along.
     pub(super) access_lists: AtomicBool,
@@ -249,9 +253,12 @@ impl Dir {
 
     /// `made`, which has its metadata by now, gets the name `name`.
     pub(super) fn note_published(&self, name: &[u8], made: &Stat) {
+        // It may be a file that had the number of one that is gone.
+        self.place.left_over.lock().remove(&(made.st_dev, made.st_ino));
         if changed(made) < self.began(made) {
             let mut published = self.place.published.lock();
-            if published.len() < PUBLISHED_MAX {
+            // One more than there is room for says that it is full.
+            if published.len() <= PUBLISHED_MAX {
                 published.insert(self.mark(name));
             }
         }
@@ -262,23 +269,36 @@ impl Dir {
         self.place.marks.hash_one(path)
     }
 
-    /// Whether what stands under `name` is older than this session, whose file `made` is.
+    /// Renames `from`, which `made` was taken of, to `to`, where it replaces a file that is older than this session.
     ///
     /// # Errors
-    /// [`SinkError::Newer`] where it is not, and what the system said.
-    pub(super) fn check_older(&self, name: &[u8], made: &Stat) -> Result<(), SinkError> {
-        let began = self.began(made);
-        match self.stat(name) {
-            Ok(Some(there))
-                if kind_of(&there) != FileKind::Directory
-                    && (changed(&there) >= began
-                        || self.place.published.lock().contains(&self.mark(name))) =>
-            {
-                Err(SinkError::Newer { path: self.path_of(name) })
-            }
-            Ok(_) => Ok(()),
-            Err(errno) => Err(SinkError::system("look at", self.path_of(name), errno)),
+    /// [`NotReplaced::Newer`] where it is not older, and what the system said.
+    pub(super) fn replace_older(&self, from: &[u8], to: &[u8], made: &Stat) -> Result<(), NotReplaced> {
+        // Else two files, whose names are one to this file system, could both find the old one.
+        let _replacing = self.place.replacing.lock();
+        let there = self.stat(to)?.filter(|there| kind_of(there) != FileKind::Directory);
+        if there.is_some_and(|there| !self.is_older(to, &there, made)) {
+            return Err(NotReplaced::Newer);
         }
+        self.note_published(to, made);
+        self.rename_over(from, to)?;
+        if let Some(there) = there.filter(|there| there.st_nlink > 1) {
+            let mut left_over = self.place.left_over.lock();
+            if left_over.len() < LEFT_OVER_MAX {
+                left_over.insert((there.st_dev, there.st_ino));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_older(&self, name: &[u8], there: &Stat, made: &Stat) -> bool {
+        if self.place.left_over.lock().contains(&(there.st_dev, there.st_ino)) {
+            return true;
+        }
+        let published = self.place.published.lock();
+        changed(there) < self.began(made)
+            && published.len() <= PUBLISHED_MAX
+            && !published.contains(&self.mark(name))
     }
 
     pub(super) fn make_folder(&self, name: &[u8]) -> Result<(), Errno> {
@@ -489,8 +509,26 @@ impl Place {
     }
 }
 
-/// Names that are remembered where a file system has no times of change: 1 MiB or so. Further ones are not protected there.
+/// Names that are remembered where a file system has no times of change: 1 MiB or so. Once there are more, nothing is
+/// replaced there any more in this session.
 const PUBLISHED_MAX: usize = 65_536;
+
+/// Files with several names that are remembered: 1 MiB or so. The other names of further ones are not replaced in this session.
+const LEFT_OVER_MAX: usize = 65_536;
+
+/// Why something was not replaced.
+#[derive(Debug)]
+pub(super) enum NotReplaced {
+    /// It is not older than the session.
+    Newer,
+    Failed(Errno),
+}
+
+impl From<Errno> for NotReplaced {
+    fn from(errno: Errno) -> NotReplaced {
+        NotReplaced::Failed(errno)
+    }
+}
 
 /// Folders that one session may have open to us at once.
 const FOLDERS_OPENED_MAX: usize = 4096;

@@ -15,9 +15,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
+use super::abilities::not_named;
 use super::dir::{Dir, kind_of};
 use super::error::{FileKind, SinkError};
-use super::space;
 use crate::limits::{
     DESCRIPTORS_PER_FOLDER_HANDLE, FOLDER_HANDLE_AGE_MAX, FOLDER_HANDLES_MAX, FOLDERS_MADE_MAX,
 };
@@ -147,7 +147,7 @@ impl Folders {
             Err(Errno::EXIST) => return self.enter_in(parent, name),
             Err(errno) => {
                 let path = parent.path_of(name);
-                return Err(space::refused("make the directory", parent.fd(), 0, &path, errno));
+                return Err(not_named("make the directory", parent, 0, path, errno));
             }
         }
         let dir = self.enter_in(parent, name)?;

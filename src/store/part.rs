@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use rustix::fs::{Dev, FlockOperation, Mode, OFlags, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::abilities::not_named;
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
 use super::io::{DataExtents, read_exact_at, write_all_at};
@@ -74,7 +75,7 @@ impl Part {
             return Err(SinkError::TooLarge { path: target, size: bytes });
         }
         for number in 0..PARTS_PER_NAME_MAX {
-            let part_name = part_file_name(name, owner, number);
+            let part_name = part_name_in(dir, name, owner, number);
             let patience = if number == 0 { PART_RELEASE_PATIENCE } else { Duration::ZERO };
             let locked = lock(dir, &part_name, patience)
                 .map_err(|refused| not_opened(dir, &target, bytes, refused))?;
@@ -326,21 +327,30 @@ impl fmt::Display for Owner {
     }
 }
 
-/// The name of the part file: `.{name}.{owner}.lanx-part`, `.{name}.{owner}.{number}.lanx-part`, or where that is too long
-/// `.{beginning of name}~{BLAKE3 of name, 16 hex digits}.{owner}.{number}.lanx-part`.
-pub(super) fn part_file_name(name: &Name, owner: Owner, number: u32) -> Vec<u8> {
+/// The name of the part file in `dir`, where names may be shorter than elsewhere: see [`part_file_name`].
+pub(super) fn part_name_in(dir: &Dir, name: &Name, owner: Owner, number: u32) -> Vec<u8> {
+    let part = part_file_name(name, owner, number, NAME_BYTES_MAX);
+    match dir.place().abilities.name_bytes(dir, part.len()) {
+        most if part.len() > most => part_file_name(name, owner, number, most),
+        _ => part,
+    }
+}
+
+/// The name of the part file: `.{name}.{owner}.lanx-part`, `.{name}.{owner}.{number}.lanx-part`, or where that is longer than
+/// `most` bytes `.{beginning of name}~{BLAKE3 of name, 16 hex digits}.{owner}.{number}.lanx-part`.
+pub(super) fn part_file_name(name: &Name, owner: Owner, number: u32, most: usize) -> Vec<u8> {
     let tail = match number {
         0 => format!(".{owner}"),
         number => format!(".{owner}.{number}"),
     };
     let frame = PART_PREFIX.len() + tail.len() + PART_SUFFIX.len();
     let full = name.as_bytes();
-    if full.len() + frame <= NAME_BYTES_MAX {
+    if full.len() + frame <= most {
         return [PART_PREFIX, full, tail.as_bytes(), PART_SUFFIX].concat();
     }
     let digest = blake3::hash(full).to_hex();
     let digest: String = digest.chars().take(PART_HASH_HEX_DIGITS).collect();
-    let room = NAME_BYTES_MAX.saturating_sub(frame + 1 + digest.len());
+    let room = most.saturating_sub(frame + 1 + digest.len());
     [PART_PREFIX, shorten(full, room), b"~", digest.as_bytes(), tail.as_bytes(), PART_SUFFIX].concat()
 }
 
@@ -475,10 +485,7 @@ const MAKING: &str = "make a part file for";
 
 pub(super) fn not_opened(dir: &Dir, target: &Path, size: u64, refused: Refused) -> SinkError {
     match refused {
-        // FAT's answer to a name with a character it cannot store.
-        (MAKING, Errno::INVAL) => {
-            SinkError::NameUnstorable { path: target.to_owned(), cause: Errno::INVAL.into() }
-        }
+        (MAKING, errno) => not_named(MAKING, dir, size, target.to_owned(), errno),
         (action, errno) => space::refused(action, dir.fd(), size, target, errno),
     }
 }

@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::abilities::is_about_a_name;
-use super::dir::{Dir, is_unsupported, kind_of};
+use super::abilities::{is_about_a_name, not_named};
+use super::dir::{Dir, NotReplaced, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError, SinkErrorKind};
 use super::io::{read_exact_at, write_all_at};
-use super::part::{Owner, Part, part_file_name};
+use super::part::{Owner, Part, part_name_in};
 use super::space::length;
 use super::{Existing, metadata, space};
 use crate::content::chunk::{ChunkIndex, Layout};
@@ -78,7 +78,13 @@ impl Part {
         match &moved {
             Ok(Some(published)) if published.existed => drop(self.discard()),
             Ok(Some(_)) => self.settled.store(true, Ordering::Relaxed),
-            Err(error) if error.kind() == SinkErrorKind::Policy => drop(self.discard()),
+            // No later transfer could do any better.
+            Err(error)
+                if error.kind() == SinkErrorKind::Policy
+                    || matches!(error, SinkError::NoSafeRename { .. }) =>
+            {
+                drop(self.discard());
+            }
             Ok(None) | Err(_) => self.set_part_mode(),
         }
         moved
@@ -115,16 +121,15 @@ impl Part {
     fn move_over(&self) -> Result<Published, SinkError> {
         let stat = rustix::fs::fstat(&self.file)
             .map_err(|errno| SinkError::system("look at", self.part_path(), errno))?;
-        self.dir.check_older(self.name.as_bytes(), &stat)?;
-        self.dir.note_published(self.name.as_bytes(), &stat);
-        match self.dir.rename_over(&self.part_name, self.name.as_bytes()) {
+        match self.dir.replace_older(&self.part_name, self.name.as_bytes(), &stat) {
             Ok(()) => Ok(self.published(self.name.clone())),
-            Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
+            Err(NotReplaced::Newer) => Err(SinkError::Newer { path: self.path() }),
+            Err(NotReplaced::Failed(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY)) => {
                 let expected = FileKind::Regular;
                 Err(SinkError::InTheWay { path: self.path(), what: FileKind::Directory, expected })
             }
-            Err(errno) if is_about_a_name(errno) => Err(self.unstorable(errno)),
-            Err(errno) => Err(self.not_moved("replace", &self.path(), errno)),
+            Err(NotReplaced::Failed(errno)) if is_about_a_name(errno) => Err(self.unstorable(errno)),
+            Err(NotReplaced::Failed(errno)) => Err(self.not_moved("replace", &self.path(), errno)),
         }
     }
 
@@ -373,7 +378,7 @@ pub(super) fn store(
 ) -> Result<bool, SinkError> {
     let path = || dir.path_of(name.as_bytes());
     let size = content.len() as u64;
-    if !new && !matches!(dir.stat(&part_file_name(name, owner, 0)), Ok(None)) {
+    if !new && !matches!(dir.stat(&part_name_in(dir, name, owner, 0)), Ok(None)) {
         return Ok(false);
     }
     let Some(file) = dir.open_unnamed() else { return Ok(false) };
@@ -386,6 +391,6 @@ pub(super) fn store(
         Ok(()) => Ok(true),
         // Making the part file says what is wrong, and can do something about it.
         Err(Errno::EXIST | Errno::NOENT | Errno::OPNOTSUPP) => Ok(false),
-        Err(errno) => Err(space::refused("make", file.as_fd(), size, &path(), errno)),
+        Err(errno) => Err(not_named("make", dir, size, path(), errno)),
     }
 }

@@ -3,13 +3,14 @@
 use rustix::fs::Stat;
 use rustix::io::Errno;
 
-use super::dir::{Dir, is_unsupported, kind_of};
+use super::abilities::not_named;
+use super::dir::{Dir, NotReplaced, is_unsupported, kind_of};
 use super::error::{FileKind, LinkFault, SinkError};
 use super::folders::Manner;
 use super::metadata::Of;
-use super::part::{Owner, part_file_name};
+use super::part::{Owner, part_name_in};
 use super::publish::first_free;
-use super::{Existing, Found, Sink, folders, metadata, space};
+use super::{Existing, Found, Sink, folders, metadata};
 use crate::limits::PARTS_PER_NAME_MAX;
 use crate::name::{Escaped, Name, RelativePath};
 use crate::wire::message::{EntryKind, Metadata};
@@ -209,7 +210,7 @@ impl Wish<'_> {
     /// the one or the other.
     fn replace(&self, make: Make<'_>, failed: Failed<'_>) -> Result<Made, SinkError> {
         for number in 0..PARTS_PER_NAME_MAX {
-            let part = part_file_name(self.name, self.owner, number);
+            let part = part_name_in(self.dir, self.name, self.owner, number);
             match make(&part) {
                 Ok(()) => return self.rename_over(&part, failed),
                 Err(Errno::EXIST) => {}
@@ -220,16 +221,10 @@ impl Wish<'_> {
     }
 
     fn rename_over(&self, part: &[u8], failed: Failed<'_>) -> Result<Made, SinkError> {
-        let renamed = match looked_at_bytes(self.dir, part)? {
-            Some(made) => match self.dir.check_older(self.name.as_bytes(), &made) {
-                Ok(()) => self.dir.rename_over(part, self.name.as_bytes()),
-                Err(error) => {
-                    let _ = self.dir.unlink(part);
-                    return Err(error);
-                }
-            },
-            None => Err(Errno::NOENT),
-        };
+        let made = looked_at_bytes(self.dir, part)?;
+        let renamed = made.map_or(Err(NotReplaced::Failed(Errno::NOENT)), |made| {
+            self.dir.replace_older(part, self.name.as_bytes(), &made)
+        });
         // It is still there after an error, or when both were names of one file all of a sudden: then a rename does
         // nothing.
         match self.dir.unlink(part) {
@@ -241,8 +236,11 @@ impl Wish<'_> {
         }
         match renamed {
             Ok(()) => Ok(Made::New),
-            Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => Err(self.in_the_way(FileKind::Directory)),
-            Err(errno) => Err(failed(self.name.as_bytes(), errno)),
+            Err(NotReplaced::Newer) => Err(SinkError::Newer { path: self.path() }),
+            Err(NotReplaced::Failed(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY)) => {
+                Err(self.in_the_way(FileKind::Directory))
+            }
+            Err(NotReplaced::Failed(errno)) => Err(failed(self.name.as_bytes(), errno)),
         }
     }
 
@@ -264,7 +262,7 @@ fn looked_at_bytes(dir: &Dir, name: &[u8]) -> Result<Option<Stat>, SinkError> {
 }
 
 fn not_made(dir: &Dir, name: &[u8], errno: Errno) -> SinkError {
-    space::refused("make", dir.fd(), 0, &dir.path_of(name), errno)
+    not_named("make", dir, 0, dir.path_of(name), errno)
 }
 
 fn is_same_file(one: &Stat, other: &Stat) -> bool {

@@ -1,4 +1,7 @@
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use super::*;
 use crate::limits::CHUNK_BYTES;
@@ -112,6 +115,64 @@ fn what_a_session_has_published_it_never_replaces() {
     part.write_at(b"third", 0).expect("written");
     part.publish(&metadata(), Existing::Overwrite).expect("it is older than this session");
     assert_eq!(read(&room, "a"), "third");
+}
+
+#[test]
+fn every_name_of_an_older_file_is_replaced() {
+    let room = Room::new();
+    fs::write(room.path("a"), "old").expect("written");
+    for other in ["b", "c"] {
+        fs::hard_link(room.path("a"), room.path(other)).expect("linked");
+    }
+    room.age();
+    let sink = room.again(Existing::Overwrite);
+    let publish = |text: &str, content: &[u8]| {
+        let part = sink.part(&path(text), content.len() as u64, false).expect("a part");
+        part.write_at(content, 0).expect("written");
+        part.publish(&metadata(), Existing::Overwrite)
+    };
+    // The first one takes a name from the others, which counts as a change of theirs.
+    for text in ["a", "b", "c"] {
+        publish(text, text.as_bytes()).expect("published");
+    }
+    assert_eq!(["a", "b", "c"].map(|text| read(&room, text)), ["a", "b", "c"]);
+    for text in ["a", "b", "c"] {
+        let error = publish(text, b"again").expect_err("it is of this session");
+        assert!(matches!(error, SinkError::Newer { .. }), "{error}");
+    }
+}
+
+#[test]
+fn of_files_that_get_one_name_at_once_one_has_it() {
+    const FILES: usize = 8;
+    let names: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+    let room = Room::new();
+    for text in &names {
+        fs::write(room.path(text), "old").expect("written");
+    }
+    room.age();
+    let sink = room.again(Existing::Overwrite);
+    for text in &names {
+        let part = |n| {
+            let part = sink.part(&path(text), 1, false).expect("a part");
+            part.write_at(&[n], 0).expect("written");
+            part
+        };
+        let parts: Vec<Part> = (0..FILES as u8).map(part).collect();
+        let (ready, published) = (Barrier::new(FILES), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for part in &parts {
+                scope.spawn(|| {
+                    ready.wait();
+                    match part.publish(&metadata(), Existing::Overwrite) {
+                        Ok(_) => drop(published.fetch_add(1, Ordering::Relaxed)),
+                        Err(error) => assert!(matches!(error, SinkError::Newer { .. }), "{error}"),
+                    }
+                });
+            }
+        });
+        assert_eq!(published.into_inner(), 1);
+    }
 }
 
 #[test]
