@@ -222,6 +222,9 @@ fn a_tree_of_many_hundred_folders_is_received() {
     for (room, depth) in Room::both().into_iter().zip([800, 200]) {
         let folder = vec!["d"; depth].join("/");
         let file = format!("{folder}/f");
+        for levels in (200..depth).step_by(200) {
+            publish(&room, &format!("{}/f", vec!["d"; levels].join("/")));
+        }
         publish(&room, &file);
         assert!(matches!(room.sink.look(&path(&file), 1), Ok(Found::SameSize(_))));
         let mut at = folder.len();
@@ -332,4 +335,24 @@ fn names_are_synced_in_one_folder_and_in_many() {
     room.sink.sync_entries([(&link, false), (&folder, true)]).expect("synced");
     let error = room.sink.sync_entries([(&missing, false)]);
     assert!(matches!(error, Err(SinkError::Io { .. })), "{error:?}");
+}
+
+#[test]
+fn one_offer_makes_at_most_256_levels_of_folders() {
+    for room in [Room::new(), Room::portable()] {
+        let deep = |levels: usize| path(vec!["d"; levels].join("/"));
+        for make in [
+            |sink: &Sink, at: &RelativePath| sink.folder(Some(at), &metadata()).map(drop),
+            |sink: &Sink, at: &RelativePath| {
+                sink.part(&at.join("file".as_ref()).expect("a path"), 1, false).map(drop)
+            },
+        ] {
+            let error = make(&room.sink, &deep(257)).expect_err("refused");
+            assert!(matches!(error, SinkError::TooDeep { .. }), "{error}");
+            assert_eq!(error.kind(), SinkErrorKind::Policy);
+            assert_eq!(room.listing(), Vec::<String>::new());
+        }
+        room.sink.folder(Some(&deep(256)), &metadata()).expect("made");
+        room.sink.folder(Some(&deep(257)), &metadata()).expect("of those 256 are there");
+    }
 }
