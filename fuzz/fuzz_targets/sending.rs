@@ -93,7 +93,7 @@ impl Step {
                 count: script.below(8),
                 wrong: script.byte(),
             },
-            4 => Step::Outcome { file: script.below(FILES), outcome: script.below(4) },
+            4 => Step::Outcome { file: script.below(FILES), outcome: script.below(5) },
             5 => Step::Confirmed { connection: script.below(8), frames: script.below(16) },
             6 => Step::HungUp { connection: script.below(8), frames: script.below(16) },
             7 => Step::Bye,
@@ -242,6 +242,7 @@ impl Scene {
                     0 => Outcome::Stored,
                     1 => Outcome::Identical,
                     2 => Outcome::Renamed(b"other".to_vec()),
+                    3 => Outcome::Unlinked { unable: true },
                     _ => Outcome::Failed(Failure::new(Cause::Storage, "full")),
                 };
                 ReceiverMessage::Outcome { file: id(file), outcome }

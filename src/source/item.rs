@@ -35,7 +35,8 @@ pub enum What {
     Symlink {
         target: Vec<u8>,
     },
-    /// A further name of the file `to`. Should that not arrive, this one is sent as a file of its own.
+    /// A further name of the file `to`. Should that not arrive, or the receiver be unable to give it further names, this one
+    /// is sent as a file of its own.
     HardLink {
         to: Arc<FirstName>,
         source: Source,
@@ -111,6 +112,17 @@ impl Item {
             What::Symlink { target } => EntryKind::Symlink { target: target.clone() },
             What::HardLink { to, .. } => EntryKind::HardLink { to: to.path().as_bytes().to_vec() },
         }
+    }
+
+    /// Has this further name of a file come out of the feed as a file of its own. `false` where it is none.
+    pub fn become_a_file(&self) -> bool {
+        let What::HardLink { to, source } = &self.what else { return false };
+        let within = std::mem::take(&mut *self.within.lock());
+        let (path, what) = (self.path.clone(), What::File(source.clone()));
+        let file = Item::new(path, what, self.metadata.clone(), within);
+        // Refused once the feed is gone: then nobody offers anything any more.
+        let _ = to.ready.send(Item { named: self.named, ..file });
+        true
     }
 
     /// It has its outcome: under `arrived` it is there now, or nowhere. What waited for it comes out of the feed.

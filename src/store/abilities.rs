@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::dir::Dir;
+use super::dir::{Dir, is_unsupported};
 use super::error::SinkError;
 use super::folders::parent;
 use super::part::PART_MODE;
@@ -32,7 +32,7 @@ pub(super) struct Abilities {
 /// What may be taken for granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Renown {
-    /// One of those that take any name of 255 bytes in UTF-8 and know renames that replace nothing.
+    /// One of those that take any name of 255 bytes in UTF-8.
     WellKnown,
     /// What is behind NFS nobody knows. Each question crosses the network, and most take the letters of all languages.
     Network,
@@ -94,7 +94,7 @@ impl Abilities {
     /// # Errors
     /// [`SinkError::NoSafeRename`] where it cannot.
     pub fn check_moves(&self, root: &Dir) -> Result<(), SinkError> {
-        let safely = *self.moves_safely.get_or_init(|| self.is_well_known(root) || moves_safely(root));
+        let safely = *self.moves_safely.get_or_init(|| moves_safely(root));
         if safely { Ok(()) } else { Err(SinkError::NoSafeRename { path: root.path().into() }) }
     }
 
@@ -195,8 +195,8 @@ fn moves_safely(root: &Dir) -> bool {
     let moved = trial.make(b"a").and_then(|()| move_new(&trial.dir, b"a", b"b"));
     trial.remove(b"a");
     trial.remove(b"b");
-    // What else may be wrong, the file itself shows.
-    !matches!(moved, Err(errno) if super::dir::is_unsupported(errno))
+    // All rights to the folder are ours, so a refusal is that of a sandbox. What else may be wrong, the file itself shows.
+    !matches!(moved, Err(errno) if is_unsupported(errno) || errno == Errno::PERM)
 }
 
 /// A folder of ours beneath the destination, which is there for a moment.

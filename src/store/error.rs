@@ -334,10 +334,19 @@ pub enum LinkFault {
     #[error("it is {0}, a regular file was expected; move it away, then send both together again")]
     Kind(FileKind),
     /// The file system cannot do it.
-    #[error(
-        "the file system cannot do that ({0}); send without --archive, then each name gets a file of its own"
-    )]
+    #[error("the file system cannot do that ({0})")]
     Unsupported(io::Error),
+    /// A file has the name, which may be the same: that is for a comparison to say.
+    #[error("a file is there already")]
+    Taken,
+}
+
+impl LinkFault {
+    /// Whether the sender can help by sending a file.
+    #[must_use]
+    pub fn wants_a_file(&self) -> bool {
+        matches!(self, LinkFault::Unsupported(_) | LinkFault::Taken)
+    }
 }
 
 /// What runs out when there is no space.

@@ -390,7 +390,8 @@ pub(super) fn store(
     match dir.name_unnamed(file.as_fd(), name.as_bytes()) {
         Ok(()) => Ok(true),
         // Making the part file says what is wrong, and can do something about it.
-        Err(Errno::EXIST | Errno::NOENT | Errno::OPNOTSUPP) => Ok(false),
+        Err(Errno::EXIST | Errno::NOENT) => Ok(false),
+        Err(errno) if is_unsupported(errno) || matches!(errno, Errno::PERM | Errno::MLINK) => Ok(false),
         Err(errno) => Err(not_named("make", dir, size, path(), errno)),
     }
 }

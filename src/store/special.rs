@@ -56,8 +56,8 @@ impl Sink {
     /// Gives the regular file `to` the further name `path`. One that it has already is [`Made::Identical`].
     ///
     /// # Errors
-    /// [`SinkError::NotLinked`] when `to` is missing or no regular file, or when the file system cannot do it; otherwise
-    /// as for [`Sink::symlink`].
+    /// [`SinkError::NotLinked`] when `to` is missing or no regular file, when the file system cannot do it, or with
+    /// [`Existing::Refuse`] when another file has the name; otherwise as for [`Sink::symlink`].
     pub fn hard_link(&self, path: &RelativePath, to: &RelativePath) -> Result<Made, SinkError> {
         let fault = |fault| self.not_linked(path, to.as_bytes(), fault);
         let source = self.folders.find(folders::parent(to.as_bytes()), Manner::Enter)?;
@@ -74,7 +74,7 @@ impl Sink {
         let name = path.name();
         self.folders.within(folders::parent(path.as_bytes()), |dir| {
             let make = |name: &[u8]| dir.link(&source, file.as_bytes(), name);
-            let same = |_: &Name, there: &Stat| Ok(is_same_file(there, &stat));
+            let same = |_: &Name, there: &Stat| self.is_further_name(there, &stat).map_err(fault);
             let wish = Wish {
                 dir,
                 name: &name,
@@ -115,7 +115,12 @@ impl Sink {
         let is_same = match (kind, to) {
             (EntryKind::Symlink { target }, _) => is_link_to(&dir, &name, &stat, target)?,
             (_, Some(to)) => match self.folders.find(folders::parent(to.as_bytes()), Manner::Look)? {
-                Some(source) => looked_at(&source, &to.name())?.is_some_and(|to| is_same_file(&to, &stat)),
+                Some(source) => match looked_at(&source, &to.name())? {
+                    Some(file) => self
+                        .is_further_name(&stat, &file)
+                        .map_err(|fault| self.not_linked(path, to.as_bytes(), fault))?,
+                    None => false,
+                },
                 None => false,
             },
             _ => false,
@@ -135,6 +140,15 @@ impl Sink {
                 Ok(true)
             }
             found => found.map(|_| true),
+        }
+    }
+
+    /// Whether what is `there` is the same file. One that may be a copy of it is left to a comparison, where it is not to be
+    /// replaced.
+    fn is_further_name(&self, there: &Stat, file: &Stat) -> Result<bool, LinkFault> {
+        match (is_same_file(there, file), kind_of(there), self.existing) {
+            (false, FileKind::Regular, Existing::Refuse) => Err(LinkFault::Taken),
+            (same, ..) => Ok(same),
         }
     }
 

@@ -145,6 +145,7 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
         ),
         (outcome(Outcome::Stored), b"\x0a\0\0\0\x06\x01\x02\0\0\0\0\0\0\x01"),
         (outcome(Outcome::Renamed(b"b".to_vec())), b"\x0d\0\0\0\x06\x01\x02\0\0\0\0\0\0\x02\x01\0b"),
+        (outcome(Outcome::Unlinked { unable: true }), b"\x0b\0\0\0\x06\x01\x02\0\0\0\0\0\0\x06\x01"),
         (outcome(Outcome::Identical), b"\x0a\0\0\0\x06\x01\x02\0\0\0\0\0\0\x03"),
         (outcome(failed), b"\x11\0\0\0\x06\x01\x02\0\0\0\0\0\0\x04\x02\x04\0full"),
         (

@@ -214,6 +214,11 @@ pub enum Outcome {
     /// The receiver would take it, had this not been a dry run.
     Wanted,
     Failed(Failure),
+    /// A further name is not to be had here, or a file has it: the sender offers it as a file.
+    Unlinked {
+        /// Whether that is due to the file system.
+        unable: bool,
+    },
 }
 
 pub(super) fn text(r: &mut Reader) -> Result<Text, DecodeError> {
@@ -260,6 +265,7 @@ impl Outcome {
             Outcome::Identical => drop(w.u8(3)),
             Outcome::Failed(failure) => failure.put(w.u8(4)),
             Outcome::Wanted => drop(w.u8(5)),
+            Outcome::Unlinked { unable } => drop(w.u8(6).u8((*unable).into())),
         }
     }
 
@@ -270,6 +276,7 @@ impl Outcome {
             3 => Outcome::Identical,
             4 => Outcome::Failed(Failure::take(r)?),
             5 => Outcome::Wanted,
+            6 => Outcome::Unlinked { unable: r.flag("a mark of what the file system cannot do")? },
             tag => return Err(DecodeError::UnknownTag { what: "an outcome", tag }),
         })
     }

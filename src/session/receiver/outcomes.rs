@@ -12,7 +12,7 @@ use crate::limits::{CHUNK_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
 use crate::name::{Escaped, RelativePath};
 use crate::session::{End, FileReport, FileStatus, PeerMisbehaved, Progress, ReportKind};
 use crate::store::{
-    Existing, ExistingFile, Found, Made, Part, Published, SinkError, SinkErrorKind, Verified,
+    Existing, ExistingFile, Found, LinkFault, Made, Part, Published, SinkError, SinkErrorKind, Verified,
 };
 use crate::wire::message::{Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage};
 
@@ -243,8 +243,10 @@ impl Receiving {
         files.open -= 1;
         files.large -= usize::from(large);
         drop(files);
+        if !matches!(outcome, Outcome::Unlinked { .. }) {
+            Progress::add(&self.progress.files_done, 1);
+        }
         self.outbox.send(&ReceiverMessage::Outcome { file, outcome });
-        Progress::add(&self.progress.files_done, 1);
         let mut files = self.files.lock();
         files.untold -= 1;
         let complete = files.untold == 0 && files.finished;
@@ -305,6 +307,9 @@ impl Receiving {
                 match self.sink(&entry.path).and_then(|sink| sink.would_make(&entry.path, &offer.kind)) {
                     Ok(true) => FileStatus::Wanted,
                     Ok(false) => FileStatus::Identical,
+                    Err(SinkError::NotLinked { fault, .. }) if fault.wants_a_file() => {
+                        return self.say_unlinked(&entry, &fault);
+                    }
                     Err(error) => FileStatus::Failed(storage_failure(&error)),
                 };
             return self.report_entry(&entry, status);
@@ -335,9 +340,19 @@ impl Receiving {
             Ok(Made::New) => FileStatus::Stored,
             Ok(Made::Identical) => FileStatus::Identical,
             Ok(Made::Renamed(name)) => FileStatus::Renamed(name),
+            Err(SinkError::NotLinked { fault, .. }) if fault.wants_a_file() => {
+                return self.say_unlinked(entry, &fault);
+            }
             Err(error) => FileStatus::Failed(storage_failure(&error)),
         };
         self.report_entry(entry, status);
+    }
+
+    /// Nothing is to be reported of it yet: it comes again, as a file.
+    fn say_unlinked(&self, entry: &Entry, fault: &LinkFault) {
+        tracing::debug!("{} is to come as a file: {fault}", entry.path);
+        let unable = matches!(fault, LinkFault::Unsupported(_));
+        self.say_outcome(entry.id, false, Outcome::Unlinked { unable });
     }
 
     pub(super) fn report_entry(&self, entry: &Entry, status: FileStatus) {
