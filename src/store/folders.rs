@@ -249,7 +249,11 @@ impl Folders {
     fn close_opened(&self) {
         for below in self.root.opened() {
             match self.find(&below, Manner::Look) {
-                Ok(Some(dir)) => dir.close_again(),
+                Ok(Some(dir)) => {
+                    if let Ok(stat) = rustix::fs::fstat(dir.fd()) {
+                        dir.close_again(&stat);
+                    }
+                }
                 Ok(None) => {}
                 Err(error) => tracing::warn!("{error}"),
             }

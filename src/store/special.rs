@@ -338,7 +338,7 @@ impl Sink {
                 dress_folder(dir, &stat, metadata);
                 dir.leave_as_it_is();
             } else {
-                dir.close_again();
+                dir.close_again(&stat);
             }
             Ok(is_new)
         })?;
@@ -358,11 +358,12 @@ impl Sink {
 }
 
 fn dress_folder(dir: &Dir, stat: &Stat, metadata: &Metadata) {
-    // The mark of one that was begun is not for good.
+    // The mark of one that was begun, or opened, is not for good.
     let begun = if Dir::is_begun(stat) { STICKY } else { 0 };
+    let mode = Dir::mode_before(stat).unwrap_or(stat.st_mode);
     // Its width differs by system.
     #[allow(clippy::useless_conversion)]
-    let of = Of::Folder { special: u32::from(stat.st_mode) & !begun };
+    let of = Of::Folder { special: u32::from(mode) & !begun };
     metadata::dress(dir, dir.fd(), metadata, of, &|| dir.path().into());
 }
 

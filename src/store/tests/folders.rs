@@ -300,6 +300,41 @@ fn a_folder_of_ours_that_we_may_not_write_to_or_enter_is_opened_to_us() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_folder_that_was_opened_for_a_moment_is_closed_again_also_after_a_kill() {
+    for killed in [false, true] {
+        for existing in [Existing::Refuse, Existing::Overwrite] {
+            let room = Room::new();
+            room.made("shut");
+            if rustix::process::geteuid().is_root() {
+                for text in ["shut", "."] {
+                    std::os::unix::fs::chown(room.path(text), Some(12345), None).expect("root may");
+                }
+            }
+            as_a_user(|| {
+                fs::set_permissions(room.path("shut"), fs::Permissions::from_mode(0o2555)).expect("ours");
+                let sink = room.again(existing);
+                let part = sink.part(&path("shut/a"), 1, false).expect("a part");
+                part.write_at(b"x", 0).expect("written");
+                part.publish(&metadata(), Existing::Refuse).expect("published");
+                assert_eq!(mode(&room, "shut") & 0o777, 0o755);
+                if killed {
+                    std::mem::forget(sink);
+                    let next = room.again(existing);
+                    let shut = Metadata { mode: 0o755, ..metadata() };
+                    next.folder(Some(&path("shut")), &shut).expect("dressed");
+                    let wanted = if existing == Existing::Refuse { 0o2555 } else { 0o2755 };
+                    assert_eq!(mode(&room, "shut"), wanted);
+                } else {
+                    drop((sink, part));
+                    assert_eq!(mode(&room, "shut"), 0o2555);
+                }
+            });
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn a_folder_of_somebody_else_and_the_destination_itself_stay_closed() {
     if !rustix::process::geteuid().is_root() {
         skipped("only root can give a folder away");
