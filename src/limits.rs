@@ -183,6 +183,10 @@ pub const FOLDER_HANDLE_AGE_MAX: Duration = Duration::from_secs(1);
 /// Folders that are remembered as newly made, at 8 bytes each: those of all files under way, many times over.
 pub const FOLDERS_MADE_MAX: usize = 65_536;
 
+/// Folders, one within the other, that one offer has made: more than people nest, and few enough that a thousand bytes on the
+/// wire do not keep the disk busy for long.
+pub const FOLDER_LEVELS_MADE_MAX: usize = 256;
+
 // ---- what may be under way at once -------------------------------------------------------------
 
 /// Files of one session that were offered and have no outcome yet. Bounds memory at both ends, and is deep

@@ -94,7 +94,7 @@ impl Step {
                 (file, first, count, false) => Step::Hash { file, first, count },
                 (file, chunk, _, true) => Step::Differs { file, chunk },
             },
-            4 => Step::Outcome { file: script.below(FILES), outcome: script.below(4) },
+            4 => Step::Outcome { file: script.below(FILES), outcome: script.below(5) },
             5 => Step::Confirmed { connection: script.below(8), frames: script.below(16) },
             6 => Step::HungUp { connection: script.below(8), frames: script.below(16) },
             7 => Step::Bye,
@@ -237,6 +237,7 @@ impl Scene {
                     0 => Outcome::Stored,
                     1 => Outcome::Identical,
                     2 => Outcome::Renamed(b"other".to_vec()),
+                    3 => Outcome::Unlinked { unable: true },
                     _ => Outcome::Failed(Failure::new(Cause::Storage, "full")),
                 };
                 ReceiverMessage::Outcome { file: id(file), outcome }

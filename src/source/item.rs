@@ -32,10 +32,13 @@ pub enum What {
     /// A file whose end nobody knows: more than one chunk.
     Stream(Arc<Stream>),
     Folder,
+    /// A folder that the receiver is to make before what is in it; it comes again, as a folder.
+    ParentFolder,
     Symlink {
         target: Vec<u8>,
     },
-    /// A further name of the file `to`. Should that not arrive, this one is sent as a file of its own.
+    /// A further name of the file `to`. Should that not arrive, or the receiver be unable to give it further names, this one
+    /// is sent as a file of its own.
     HardLink {
         to: Arc<FirstName>,
         source: Source,
@@ -108,9 +111,21 @@ impl Item {
             What::File(source) => EntryKind::File { size: source.size(), sparse: source.is_sparse() },
             What::Stream(_) => EntryKind::Stream,
             What::Folder => EntryKind::Folder,
+            What::ParentFolder => EntryKind::ParentFolder,
             What::Symlink { target } => EntryKind::Symlink { target: target.clone() },
             What::HardLink { to, .. } => EntryKind::HardLink { to: to.path().as_bytes().to_vec() },
         }
+    }
+
+    /// Has this further name of a file come out of the feed as a file of its own. `false` where it is none.
+    pub fn become_a_file(&self) -> bool {
+        let What::HardLink { to, source } = &self.what else { return false };
+        let within = std::mem::take(&mut *self.within.lock());
+        let (path, what) = (self.path.clone(), What::File(source.clone()));
+        let file = Item::new(path, what, self.metadata.clone(), within);
+        // Refused once the feed is gone: then nobody offers anything any more.
+        let _ = to.ready.send(Item { named: self.named, ..file });
+        true
     }
 
     /// It has its outcome: under `arrived` it is there now, or nowhere. What waited for it comes out of the feed.

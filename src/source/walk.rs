@@ -19,7 +19,7 @@ use super::error::SourceError;
 use super::excludes::Excludes;
 use super::file::Source;
 use super::item::{FirstName, Folder, Item, What, Within};
-use crate::limits::ATTRIBUTES_BYTES_MAX;
+use crate::limits::{ATTRIBUTES_BYTES_MAX, FOLDER_LEVELS_MADE_MAX};
 use crate::name::{Escaped, Name, RelativePath, looks_like_part};
 use crate::os::direct::Direct;
 use crate::wire::message::{Archive, Attributes, Metadata};
@@ -314,8 +314,9 @@ impl Walk {
         });
         match opened {
             Ok(dir) => {
+                let parent = parent_folder(to.as_ref(), stat, &within);
                 current.way.push(Level { below, within, to, device, inode, entries: Entries::Open(dir) });
-                None
+                parent.map(Ok)
             }
             Err(errno) => failed(errno),
         }
@@ -451,6 +452,14 @@ impl Walk {
         self.names.insert(inode, (first.clone(), names - 1));
         Some(item(what).with_further_names(first))
     }
+}
+
+/// The offer of a folder before what is in it, where the receiver would otherwise have to make more folders for one offer than it
+/// does.
+fn parent_folder(to: Option<&RelativePath>, stat: &Stat, within: &Within) -> Option<Item> {
+    let depth = to?.as_bytes().split(|&byte| byte == b'/').count();
+    let is_due = depth.is_multiple_of(FOLDER_LEVELS_MADE_MAX);
+    is_due.then(|| Item::new(to.cloned(), What::ParentFolder, describe(stat, None), within.join()))
 }
 
 impl Level {

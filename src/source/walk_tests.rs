@@ -23,6 +23,7 @@ fn shown(item: &Item) -> String {
     match item.kind() {
         EntryKind::File { .. } => path,
         EntryKind::Folder => format!("{path}/"),
+        EntryKind::ParentFolder => format!("{path}/..."),
         EntryKind::Symlink { target } => format!("{path} -> {}", String::from_utf8_lossy(&target)),
         EntryKind::HardLink { to } => format!("{path} = {}", String::from_utf8_lossy(&to)),
         EntryKind::Stream => unreachable!("the walk finds no stream"),
@@ -264,7 +265,8 @@ fn a_tree_of_a_thousand_levels_takes_few_descriptors() {
         }
         items += 1;
     }
-    assert_eq!(items, 1002);
+    // Every 256th folder comes twice.
+    assert_eq!(items, 1002 + 3);
     // Others are at work in this process as well.
     assert!(most < before + 500, "{most} of {before}");
 }

@@ -3,22 +3,40 @@
 //!
 //! Nothing is tried under a name that somebody may look for: there is a folder for that, which goes at once.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::dir::Dir;
+use super::dir::{Dir, is_unsupported};
 use super::error::SinkError;
+use super::folders::parent;
 use super::part::PART_MODE;
 use super::publish::move_new;
-use crate::name::{Name, PART_PREFIX, PART_SUFFIX};
+use super::space;
+use crate::limits::NAME_BYTES_MAX;
+use crate::name::{PART_PREFIX, PART_SUFFIX};
 
 /// What is known of a file system. Asked when first needed.
 #[derive(Debug, Default)]
 pub(super) struct Abilities {
-    pub(super) well_known: OnceLock<bool>,
+    pub(super) renown: OnceLock<Renown>,
     moves_safely: OnceLock<bool>,
+    name_bytes: OnceLock<usize>,
+    /// The folder whose name was last found to be good: files of one folder come in a row.
+    good_folder: Mutex<Vec<u8>>,
+}
+
+/// What may be taken for granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renown {
+    /// One of those that take any name of 255 bytes in UTF-8.
+    WellKnown,
+    /// What is behind NFS nobody knows. Each question crosses the network, and most take the letters of all languages.
+    Network,
+    Unknown,
 }
 
 /// Names of devices, which some file systems refuse whatever their ending (Microsoft, "Naming Files, Paths, and Namespaces").
@@ -27,28 +45,48 @@ const DEVICES: [&[u8]; 6] = [b"CON", b"PRN", b"AUX", b"NUL", b"COM", b"LPT"];
 /// A name of so many bytes is stored everywhere: eCryptfs has room for 143, others for more.
 const SHORT_NAME_BYTES: usize = 100;
 
+/// Lengths that are tried where a file system does not keep what it says of itself: EncFS has room for about 175.
+const NAME_LENGTHS: [usize; 4] = [200, 175, 143, SHORT_NAME_BYTES];
+
 impl Abilities {
-    /// Whether a file can get this name here.
+    /// Whether a file can get this path here: whether each name of it can be stored.
     ///
     /// # Errors
-    /// [`SinkError::NameUnstorable`] where it cannot.
-    pub fn check_name(&self, root: &Dir, name: &Name) -> Result<(), SinkError> {
-        if is_plain(name.as_bytes()) || self.is_well_known(root) {
-            return Ok(());
+    /// [`SinkError::NameUnstorable`] where one cannot.
+    pub fn check_names(&self, root: &Dir, path: &[u8]) -> Result<(), SinkError> {
+        let folder = parent(path);
+        let is_good = *self.good_folder.lock() == folder;
+        let names = if is_good { path.get(folder.len()..).unwrap_or(path) } else { path };
+        let mut names = names.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+        if let Some((name, errno)) = names.find_map(|name| Some((name, self.refusal(root, name)?))) {
+            tracing::debug!(name = %crate::name::Escaped(name), %errno, "the file system refuses a name");
+            return Err(SinkError::NameUnstorable { path: root.path_of(path), cause: errno.into() });
+        }
+        if !is_good {
+            folder.clone_into(&mut self.good_folder.lock());
+        }
+        Ok(())
+    }
+
+    /// What the file system says against a name, as far as that can be tried.
+    fn refusal(&self, root: &Dir, name: &[u8]) -> Option<Errno> {
+        let good = match self.renown(root) {
+            _ if is_plain(name) => true,
+            Renown::WellKnown => std::str::from_utf8(name).is_ok(),
+            Renown::Network => std::str::from_utf8(name)
+                .is_ok_and(|name| is_plain(name.replace(|c: char| c.is_alphanumeric(), "x").as_bytes())),
+            Renown::Unknown => false,
+        };
+        if good {
+            return None;
         }
         // Where nothing can be tried, the file itself shows what is wrong.
-        let Some(trial) = Trial::begin(root) else { return Ok(()) };
-        match trial.make(name.as_bytes()) {
-            Ok(()) => {
-                trial.remove(name.as_bytes());
-                Ok(())
-            }
-            Err(errno) if is_about_a_name(errno) => {
-                let path = root.path_of(name.as_bytes());
-                Err(SinkError::NameUnstorable { path, cause: errno.into() })
-            }
-            Err(_) => Ok(()),
+        let trial = Trial::begin(root)?;
+        let made = trial.make(name);
+        if made.is_ok() {
+            trial.remove(name);
         }
+        made.err().filter(|errno| is_about_a_name(*errno))
     }
 
     /// Whether a file can get a name here without the risk of replacing another.
@@ -56,7 +94,7 @@ impl Abilities {
     /// # Errors
     /// [`SinkError::NoSafeRename`] where it cannot.
     pub fn check_moves(&self, root: &Dir) -> Result<(), SinkError> {
-        let safely = *self.moves_safely.get_or_init(|| self.is_well_known(root) || moves_safely(root));
+        let safely = *self.moves_safely.get_or_init(|| moves_safely(root));
         if safely { Ok(()) } else { Err(SinkError::NoSafeRename { path: root.path().into() }) }
     }
 
@@ -65,14 +103,43 @@ impl Abilities {
         cfg!(target_os = "linux") && !self.is_well_known(dir)
     }
 
-    fn is_well_known(&self, root: &Dir) -> bool {
-        *self.well_known.get_or_init(|| is_well_known(root))
+    /// How long names may be here, for those that are `wanted` bytes long.
+    pub fn name_bytes(&self, dir: &Dir, wanted: usize) -> usize {
+        if wanted <= SHORT_NAME_BYTES {
+            return NAME_BYTES_MAX;
+        }
+        *self
+            .name_bytes
+            .get_or_init(|| if self.is_well_known(dir) { NAME_BYTES_MAX } else { name_bytes(dir) })
+    }
+
+    fn is_well_known(&self, dir: &Dir) -> bool {
+        self.renown(dir) == Renown::WellKnown
+    }
+
+    fn renown(&self, dir: &Dir) -> Renown {
+        *self.renown.get_or_init(|| renown(dir))
     }
 }
 
 /// Whether the system said that it does not like the name, and nothing else.
 pub(super) fn is_about_a_name(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::ILSEQ | Errno::NAMETOOLONG)
+}
+
+/// What to tell of a name that could not be made.
+pub(super) fn not_named(
+    action: &'static str,
+    dir: &Dir,
+    size: u64,
+    path: PathBuf,
+    errno: Errno,
+) -> SinkError {
+    match errno {
+        // The answer of FAT and NTFS to a name that they cannot store; nothing else is wrong with what was asked.
+        Errno::INVAL => SinkError::NameUnstorable { path, cause: errno.into() },
+        errno => space::refused(action, dir.fd(), size, &path, errno),
+    }
 }
 
 /// Whether no file system is known to refuse it.
@@ -89,27 +156,43 @@ fn is_plain(name: &[u8]) -> bool {
         && !matches!(name.last(), Some(b'.' | b' '))
 }
 
-/// Whether it is one of those that take any name of 255 bytes and know renames that replace nothing.
 #[cfg(target_os = "linux")]
-fn is_well_known(root: &Dir) -> bool {
-    // linux/magic.h; that of XFS, bcachefs and ZFS stands in their own sources.
+fn renown(dir: &Dir) -> Renown {
+    // linux/magic.h; that of XFS and ZFS stands in their own sources.
     const BTRFS: u64 = 0x9123_683e;
     const EXT4: u64 = 0xef53;
     const F2FS: u64 = 0xf2f5_2010;
+    const NFS: u64 = 0x6969;
     const OVERLAY: u64 = 0x794c_7630;
     const RAMFS: u64 = 0x8584_58f6;
     const TMPFS: u64 = 0x0102_1994;
     const XFS: u64 = 0x5846_5342;
     const ZFS: u64 = 0x2fc1_2fc1;
     #[allow(clippy::cast_sign_loss)] // It is a pattern of bits, whose width differs by architecture.
-    rustix::fs::fstatfs(root.fd()).is_ok_and(|stat| {
-        [BTRFS, EXT4, F2FS, OVERLAY, RAMFS, TMPFS, XFS, ZFS].contains(&(stat.f_type as u64 & 0xffff_ffff))
-    })
+    match rustix::fs::fstatfs(dir.fd()).map(|stat| stat.f_type as u64 & 0xffff_ffff) {
+        Ok(BTRFS | EXT4 | F2FS | OVERLAY | RAMFS | TMPFS | XFS | ZFS) => Renown::WellKnown,
+        Ok(NFS) => Renown::Network,
+        _ => Renown::Unknown,
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_well_known(_: &Dir) -> bool {
-    false
+fn renown(_: &Dir) -> Renown {
+    Renown::Unknown
+}
+
+fn name_bytes(dir: &Dir) -> usize {
+    let told = rustix::fs::fstatvfs(dir.fd()).map_or(NAME_BYTES_MAX, |stat| stat.f_namemax as usize);
+    let told = if told == 0 { NAME_BYTES_MAX } else { told.min(NAME_BYTES_MAX) };
+    let Some(trial) = Trial::begin(dir) else { return told };
+    let lengths = [told].into_iter().chain(NAME_LENGTHS.into_iter().filter(|length| *length < told));
+    let mut good = lengths.filter(|length| {
+        let name = vec![b'x'; *length];
+        let made = trial.make(&name);
+        trial.remove(&name);
+        made != Err(Errno::NAMETOOLONG)
+    });
+    good.next().unwrap_or(SHORT_NAME_BYTES)
 }
 
 fn moves_safely(root: &Dir) -> bool {
@@ -117,8 +200,8 @@ fn moves_safely(root: &Dir) -> bool {
     let moved = trial.make(b"a").and_then(|()| move_new(&trial.dir, b"a", b"b"));
     trial.remove(b"a");
     trial.remove(b"b");
-    // What else may be wrong, the file itself shows.
-    !matches!(moved, Err(errno) if super::dir::is_unsupported(errno))
+    // All rights to the folder are ours, so a refusal is that of a sandbox. What else may be wrong, the file itself shows.
+    !matches!(moved, Err(errno) if is_unsupported(errno) || errno == Errno::PERM)
 }
 
 /// A folder of ours beneath the destination, which is there for a moment.
@@ -188,11 +271,13 @@ mod tests {
         let (root, _) = Dir::open_root(Path::new(folder.path())).unwrap();
         assert!(moves_safely(&root));
         let strange = Abilities::default();
-        strange.well_known.set(false).unwrap();
+        strange.renown.set(Renown::Unknown).unwrap();
         strange.check_moves(&root).unwrap();
-        strange.check_name(&root, &Name::from_wire(b"CON").unwrap()).unwrap();
-        let long = Name::from_wire(&[b'x'; 255]).unwrap();
-        strange.check_name(&root, &long).unwrap();
+        strange.check_names(&root, b"folder./CON").unwrap();
+        strange.check_names(&root, &[b'x'; NAME_BYTES_MAX]).unwrap();
+        let error = strange.check_names(&root, &[b'x'; NAME_BYTES_MAX + 1]).unwrap_err();
+        assert!(matches!(error, SinkError::NameUnstorable { .. }), "{error}");
+        assert_eq!(strange.name_bytes(&root, NAME_BYTES_MAX), NAME_BYTES_MAX);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -24,6 +24,13 @@ use crate::limits::{DESCRIPTOR_LOOK, DESCRIPTOR_PATIENCE, DESCRIPTOR_PAUSE};
 /// use to one user alone, marks it as one that a transfer has begun: if that was killed, the next one finishes it.
 const FOLDER_MODE: RawMode = 0o1700;
 
+/// The setuid bit, which means nothing on a folder, marks one that its owner may not write to and that a transfer has opened
+/// to us: if that was killed, the next one closes it.
+const OPENED_MARK: RawMode = 0o4000;
+
+/// What is set with that mark.
+const OPENED: RawMode = OPENED_MARK | 0o200;
+
 /// A directory handle and the path it is shown by.
 #[derive(Debug)]
 pub(super) struct Dir {
@@ -209,15 +216,22 @@ impl Dir {
         if self.below.is_empty() { name.into() } else { [&self.below, &b"/"[..], name].concat() }
     }
 
-    /// Gives a folder that was opened to us for a moment the mode that it had.
-    pub(super) fn close_again(&self) {
-        let mode = self.place.opened.lock().remove(&self.below);
-        if let Some(mode) = mode
+    /// Gives a folder that was opened to us for a moment the mode that it had, as `stat` was taken of it now. It may have
+    /// been opened by an earlier transfer.
+    pub(super) fn close_again(&self, stat: &Stat) {
+        let before = self.place.opened.lock().remove(&self.below);
+        if let Some(mode) = before.or_else(|| Self::mode_before(stat))
             && let Err(errno) = rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode))
         {
             let path = crate::name::Escaped::from(self.path.as_path());
             tracing::warn!(%path, %errno, "could not give a folder its permissions back");
         }
+    }
+
+    /// The mode of a folder before a transfer opened it that has not closed it.
+    pub(super) fn mode_before(stat: &Stat) -> Option<RawMode> {
+        let mode = Mode::from_raw_mode(stat.st_mode).bits();
+        (mode & OPENED == OPENED && is_ours(stat)).then_some(mode & !OPENED)
     }
 
     /// It has a mode of its own by now, so it is not closed again.
@@ -230,10 +244,10 @@ impl Dir {
         self.place.opened.lock().keys().cloned().collect()
     }
 
-    /// Whether it was made by a transfer that has not finished it.
+    /// Whether it was made by a transfer that has not finished it. Root may have given it away already.
     pub(super) fn is_begun(stat: &Stat) -> bool {
         Mode::from_raw_mode(stat.st_mode).bits() & 0o1777 == FOLDER_MODE
-            && stat.st_uid == rustix::process::geteuid().as_raw()
+            && (is_ours(stat) || rustix::process::geteuid().is_root())
     }
 
     /// When this session began here, by the clock of the file system: when `made` changed last, which is the first file of
@@ -319,7 +333,7 @@ impl Dir {
     pub(super) fn admit_us(&self) -> bool {
         !self.below.is_empty()
             && rustix::fs::fstat(&self.fd).is_ok_and(|stat| {
-                stat.st_uid == rustix::process::geteuid().as_raw()
+                is_ours(&stat)
                     && self.place.note_opened(&self.below, &stat)
                     && rustix::fs::fchmod(&self.fd, with_access(&stat)).is_ok()
             })
@@ -334,7 +348,7 @@ impl Dir {
         let Ok(folder) = rustix::fs::openat(&self.fd, name, flags, Mode::empty()) else { return false };
         rustix::fs::fstat(&folder).is_ok_and(|stat| {
             let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
-            stat.st_uid == rustix::process::geteuid().as_raw()
+            is_ours(&stat)
                 && self.place.note_opened(&self.below_of(name), &stat)
                 && rustix::fs::chmod(path, with_access(&stat)).is_ok()
         })
@@ -347,7 +361,7 @@ impl Dir {
         self.stat(name).is_ok_and(|stat| {
             stat.is_some_and(|stat| {
                 kind_of(&stat) == FileKind::Directory
-                    && stat.st_uid == rustix::process::geteuid().as_raw()
+                    && is_ours(&stat)
                     && self.place.note_opened(&self.below_of(name), &stat)
                     && rustix::fs::chmodat(&self.fd, name, with_access(&stat), nofollow).is_ok()
             })
@@ -541,7 +555,15 @@ fn changed(stat: &Stat) -> (i64, i64) {
 
 /// The mode of a directory with all access for its owner.
 fn with_access(stat: &Stat) -> Mode {
-    Mode::from_raw_mode(stat.st_mode) | Mode::RWXU
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    // The others are rare, and one bit cannot tell them apart.
+    let is_read_only = mode & Mode::RWXU == Mode::RUSR | Mode::XUSR;
+    let mark = if is_read_only { Mode::from_raw_mode(OPENED_MARK) } else { Mode::empty() };
+    mode | Mode::RWXU | mark
+}
+
+fn is_ours(stat: &Stat) -> bool {
+    stat.st_uid == rustix::process::geteuid().as_raw()
 }
 
 /// Whether an error says that the file system (or a sandbox) does not know the call, rather than that it failed.

@@ -8,6 +8,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::limits::FOLDER_LEVELS_MADE_MAX;
 use crate::name::{BadName, Escaped};
 use crate::os::rlimit;
 use crate::units::Human;
@@ -69,6 +70,12 @@ pub enum SinkError {
     #[error("{} was put there while this transfer ran: by it, under a name that this file system takes for the same, or by somebody else. It is not replaced; rename one of the two, or send again", Escaped::from(.path.as_path()))]
     Newer {
         /// The final path.
+        path: PathBuf,
+    },
+    /// Too many folders are missing on the way.
+    #[error("{} needs more than {FOLDER_LEVELS_MADE_MAX} new folders one within the other; make them at the receiver first, or send from further within", Escaped::from(.path.as_path()))]
+    TooDeep {
+        /// The innermost folder.
         path: PathBuf,
     },
     /// Nothing is mounted where something has to be.
@@ -238,6 +245,7 @@ impl SinkError {
             | Self::PartsBusy { .. }
             | Self::NameUnstorable { .. }
             | Self::Newer { .. }
+            | Self::TooDeep { .. }
             | Self::OutOfRange { .. } => SinkErrorKind::Policy,
             Self::TooLarge { .. }
             | Self::NoSpace { .. }
@@ -286,6 +294,7 @@ impl SinkError {
             | Self::UnexpectedEnd { path, .. }
             | Self::NoSafeRename { path }
             | Self::Newer { path }
+            | Self::TooDeep { path }
             | Self::NotMounted { path }
             | Self::Elsewhere { path }
             | Self::Io { path, .. } => path,
@@ -325,10 +334,19 @@ pub enum LinkFault {
     #[error("it is {0}, a regular file was expected; move it away, then send both together again")]
     Kind(FileKind),
     /// The file system cannot do it.
-    #[error(
-        "the file system cannot do that ({0}); send without --archive, then each name gets a file of its own"
-    )]
+    #[error("the file system cannot do that ({0})")]
     Unsupported(io::Error),
+    /// A file has the name, which may be the same: that is for a comparison to say.
+    #[error("a file is there already")]
+    Taken,
+}
+
+impl LinkFault {
+    /// Whether the sender can help by sending a file.
+    #[must_use]
+    pub fn wants_a_file(&self) -> bool {
+        matches!(self, LinkFault::Unsupported(_) | LinkFault::Taken)
+    }
 }
 
 /// What runs out when there is no space.

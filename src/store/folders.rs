@@ -15,11 +15,12 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
+use super::abilities::not_named;
 use super::dir::{Dir, kind_of};
 use super::error::{FileKind, SinkError};
-use super::space;
 use crate::limits::{
-    DESCRIPTORS_PER_FOLDER_HANDLE, FOLDER_HANDLE_AGE_MAX, FOLDER_HANDLES_MAX, FOLDERS_MADE_MAX,
+    DESCRIPTORS_PER_FOLDER_HANDLE, FOLDER_HANDLE_AGE_MAX, FOLDER_HANDLES_MAX, FOLDER_LEVELS_MADE_MAX,
+    FOLDERS_MADE_MAX,
 };
 use crate::os::rlimit;
 
@@ -121,9 +122,16 @@ impl Folders {
     }
 
     /// The same, and makes what is missing.
+    ///
+    /// # Errors
+    /// [`SinkError::TooDeep`] where that is more than [`FOLDER_LEVELS_MADE_MAX`] folders; none is made then.
     pub(super) fn make(&self, below: &[u8]) -> Result<Arc<Dir>, SinkError> {
-        let (mut end, mut dir) = (below.len(), None);
+        let (mut end, mut dir, mut missing) = (below.len(), None, 0);
         while dir.is_none() {
+            if missing > FOLDER_LEVELS_MADE_MAX {
+                return Err(SinkError::TooDeep { path: self.root.path_of(below) });
+            }
+            missing += 1;
             dir = self.find(upto(below, end), Manner::Enter)?;
             if dir.is_none() {
                 end = parent(upto(below, end)).len();
@@ -147,7 +155,7 @@ impl Folders {
             Err(Errno::EXIST) => return self.enter_in(parent, name),
             Err(errno) => {
                 let path = parent.path_of(name);
-                return Err(space::refused("make the directory", parent.fd(), 0, &path, errno));
+                return Err(not_named("make the directory", parent, 0, path, errno));
             }
         }
         let dir = self.enter_in(parent, name)?;
@@ -241,7 +249,11 @@ impl Folders {
     fn close_opened(&self) {
         for below in self.root.opened() {
             match self.find(&below, Manner::Look) {
-                Ok(Some(dir)) => dir.close_again(),
+                Ok(Some(dir)) => {
+                    if let Ok(stat) = rustix::fs::fstat(dir.fd()) {
+                        dir.close_again(&stat);
+                    }
+                }
                 Ok(None) => {}
                 Err(error) => tracing::warn!("{error}"),
             }

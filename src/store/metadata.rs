@@ -3,7 +3,8 @@
 //!
 //! The order matters. A new owner takes the setuid bits and capabilities from a file, so it comes first. An access
 //! control list changes the mode, so the mode comes after the attributes; the sender's mode has in its group bits what
-//! the list allows at most, so that both agree in the end. The time is last.
+//! the list allows at most, so that both agree in the end. It is last, as it takes the mark from a folder that is begun: one
+//! without that has its time as well.
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -60,10 +61,6 @@ pub(super) fn dress(
         let lists = dir.place().access_lists.load(Ordering::Relaxed);
         attributes(file, archive, of, lists, &refused);
     }
-    let mode = Mode::from_raw_mode(mode(metadata.mode, of, owned) as RawMode);
-    if let Err(errno) = rustix::fs::fchmod(file, mode) {
-        refused(Kind::Mode, "the permissions", errno);
-    }
     let set = rustix::fs::futimens(file, &times(metadata));
     // Some file systems say that it went well and do nothing.
     let took = set.and_then(|()| rustix::fs::fstat(file));
@@ -71,6 +68,10 @@ pub(super) fn dress(
         took.and_then(|stat| if is_near(&stat, metadata) { Ok(()) } else { Err(Errno::OPNOTSUPP) })
     {
         refused(Kind::Time, "the time of the last change", errno);
+    }
+    let mode = Mode::from_raw_mode(mode(metadata.mode, of, owned) as RawMode);
+    if let Err(errno) = rustix::fs::fchmod(file, mode) {
+        refused(Kind::Mode, "the permissions", errno);
     }
 }
 

@@ -174,13 +174,15 @@ impl Sink {
     ///
     /// # Errors
     /// [`SinkError::Elsewhere`] where it leads to something else: what is stored here would not be found there.
+    /// [`SinkError::Removed`] where the directory is there no more.
     pub fn check_place(&self) -> Result<(), SinkError> {
         let path = self.path();
         let there = rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
-        if there == Ok(self.identity) || self.root().is_removed() {
-            return Ok(());
+        match there == Ok(self.identity) {
+            true if !self.root().is_removed() => Ok(()),
+            false if !self.root().is_removed() => Err(SinkError::Elsewhere { path: path.into() }),
+            _ => Err(SinkError::Removed { path: path.into() }),
         }
-        Err(SinkError::Elsewhere { path: path.into() })
     }
 
     /// Whether a new file can be stored at `path`, as far as the file system tells before there are any bytes.
@@ -190,7 +192,7 @@ impl Sink {
     /// be had.
     pub fn check_storable(&self, path: &RelativePath) -> Result<(), SinkError> {
         let (root, abilities) = (self.root(), &self.root().place().abilities);
-        abilities.check_name(root, &path.name())?;
+        abilities.check_names(root, path.as_bytes())?;
         if self.existing == Existing::Overwrite { Ok(()) } else { abilities.check_moves(root) }
     }
 

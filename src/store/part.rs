@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use rustix::fs::{Dev, FlockOperation, Mode, OFlags, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::abilities::not_named;
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
 use super::existing::ExistingFile;
@@ -333,32 +334,36 @@ impl fmt::Display for Owner {
     }
 }
 
-/// The name of the part file in `dir`. Where two names may be one (`a` and `A`) it has the hash of the name in it: a file
-/// system over FUSE may well lock each of the two for itself, and two files would be written into one part file.
+/// The name of the part file in `dir`, where names may be shorter than elsewhere: see [`part_file_name`]. Where two names may
+/// be one (`a` and `A`) it has the hash of the name in it: a file system over FUSE may well lock each of the two for itself, and
+/// two files would be written into one part file.
 pub(super) fn part_name_in(dir: &Dir, name: &Name, owner: Owner, number: u32) -> Vec<u8> {
+    let abilities = &dir.place().abilities;
+    let part = part_file_name(name, owner, number, NAME_BYTES_MAX);
+    let most = abilities.name_bytes(dir, part.len());
     // Of names that are one to a file system, at most one is made of these alone.
     let is_unique = name.as_bytes().iter().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
-    if is_unique || !dir.place().abilities.may_fold(dir) {
-        return part_file_name(name, owner, number);
+    match part.len() <= most && (is_unique || !abilities.may_fold(dir)) {
+        true => part,
+        false => hashed_part_name(name, owner, number, most),
     }
-    hashed_part_name(name, owner, number)
 }
 
-/// The name of the part file: `.{name}.{owner}.lanx-part` or `.{name}.{owner}.{number}.lanx-part`, or where that is too long
-/// that with the hash.
-pub(super) fn part_file_name(name: &Name, owner: Owner, number: u32) -> Vec<u8> {
+/// The name of the part file: `.{name}.{owner}.lanx-part` or `.{name}.{owner}.{number}.lanx-part`, or where that is longer than
+/// `most` bytes that with the hash.
+pub(super) fn part_file_name(name: &Name, owner: Owner, number: u32, most: usize) -> Vec<u8> {
     let tail = part_tail(owner, number);
     let part = [PART_PREFIX, name.as_bytes(), tail.as_bytes(), PART_SUFFIX].concat();
-    if part.len() <= NAME_BYTES_MAX { part } else { hashed_part_name(name, owner, number) }
+    if part.len() <= most { part } else { hashed_part_name(name, owner, number, most) }
 }
 
-/// `.{beginning of name}~{BLAKE3 of name, 16 hex digits}.{owner}.{number}.lanx-part`.
-fn hashed_part_name(name: &Name, owner: Owner, number: u32) -> Vec<u8> {
+/// `.{beginning of name}~{BLAKE3 of name, 16 hex digits}.{owner}.{number}.lanx-part`, of `most` bytes.
+fn hashed_part_name(name: &Name, owner: Owner, number: u32, most: usize) -> Vec<u8> {
     let (tail, full) = (part_tail(owner, number), name.as_bytes());
     let digest = blake3::hash(full).to_hex();
     let digest: String = digest.chars().take(PART_HASH_HEX_DIGITS).collect();
     let frame = PART_PREFIX.len() + 1 + digest.len() + tail.len() + PART_SUFFIX.len();
-    let begin = shorten(full, NAME_BYTES_MAX.saturating_sub(frame));
+    let begin = shorten(full, most.saturating_sub(frame));
     [PART_PREFIX, begin, b"~", digest.as_bytes(), tail.as_bytes(), PART_SUFFIX].concat()
 }
 
@@ -473,10 +478,7 @@ const MAKING: &str = "make a part file for";
 
 pub(super) fn not_opened(dir: &Dir, target: &Path, size: u64, refused: Refused) -> SinkError {
     match refused {
-        // FAT's answer to a name with a character it cannot store.
-        (MAKING, Errno::INVAL) => {
-            SinkError::NameUnstorable { path: target.to_owned(), cause: Errno::INVAL.into() }
-        }
+        (MAKING, errno) => not_named(MAKING, dir, size, target.to_owned(), errno),
         (action, errno) => space::refused(action, dir.fd(), size, target, errno),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::abilities::is_about_a_name;
+use super::abilities::{is_about_a_name, not_named};
 use super::dir::{Dir, NotReplaced, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError, SinkErrorKind};
 use super::io::{read_exact_at, write_all_at};
@@ -78,7 +78,13 @@ impl Part {
         match &moved {
             Ok(Some(published)) if published.existed => drop(self.discard()),
             Ok(Some(_)) => self.settled.store(true, Ordering::Relaxed),
-            Err(error) if error.kind() == SinkErrorKind::Policy => drop(self.discard()),
+            // No later transfer could do any better.
+            Err(error)
+                if error.kind() == SinkErrorKind::Policy
+                    || matches!(error, SinkError::NoSafeRename { .. }) =>
+            {
+                drop(self.discard());
+            }
             Ok(None) | Err(_) => self.set_part_mode(),
         }
         moved
@@ -418,7 +424,8 @@ pub(super) fn store(
     match dir.name_unnamed(file.as_fd(), name.as_bytes()) {
         Ok(()) => Ok(true),
         // Making the part file says what is wrong, and can do something about it.
-        Err(Errno::EXIST | Errno::NOENT | Errno::OPNOTSUPP) => Ok(false),
-        Err(errno) => Err(space::refused("make", file.as_fd(), size, &path(), errno)),
+        Err(Errno::EXIST | Errno::NOENT) => Ok(false),
+        Err(errno) if is_unsupported(errno) || matches!(errno, Errno::PERM | Errno::MLINK) => Ok(false),
+        Err(errno) => Err(not_named("make", dir, size, path(), errno)),
     }
 }

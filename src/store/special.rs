@@ -3,13 +3,14 @@
 use rustix::fs::Stat;
 use rustix::io::Errno;
 
+use super::abilities::not_named;
 use super::dir::{Dir, NotReplaced, is_unsupported, kind_of};
 use super::error::{FileKind, LinkFault, SinkError};
 use super::folders::Manner;
 use super::metadata::Of;
 use super::part::{Owner, part_name_in};
 use super::publish::numbered_name;
-use super::{Existing, Found, Sink, folders, metadata, space};
+use super::{Existing, Found, Sink, folders, metadata};
 use crate::limits::PARTS_PER_NAME_MAX;
 use crate::name::{Escaped, Name, RelativePath};
 use crate::wire::message::{EntryKind, Metadata};
@@ -55,8 +56,8 @@ impl Sink {
     /// Gives the regular file `to` the further name `path`. One that it has already is [`Made::Identical`].
     ///
     /// # Errors
-    /// [`SinkError::NotLinked`] when `to` is missing or no regular file, or when the file system cannot do it; otherwise
-    /// as for [`Sink::symlink`].
+    /// [`SinkError::NotLinked`] when `to` is missing or no regular file, when the file system cannot do it, or with
+    /// [`Existing::Refuse`] when another file has the name; otherwise as for [`Sink::symlink`].
     pub fn hard_link(&self, path: &RelativePath, to: &RelativePath) -> Result<Made, SinkError> {
         let fault = |fault| self.not_linked(path, to.as_bytes(), fault);
         let source = self.folders.find(folders::parent(to.as_bytes()), Manner::Enter)?;
@@ -73,7 +74,7 @@ impl Sink {
         let name = path.name();
         self.folders.within(folders::parent(path.as_bytes()), |dir| {
             let make = |name: &[u8]| dir.link(&source, file.as_bytes(), name);
-            let same = |_: &Name, there: &Stat| Ok(is_same_file(there, &stat));
+            let same = |_: &Name, there: &Stat| self.is_further_name(there, &stat).map_err(fault);
             let wish = Wish {
                 dir,
                 name: &name,
@@ -97,7 +98,7 @@ impl Sink {
     /// Those that making it would meet, as far as they can be known.
     pub fn would_make(&self, path: &RelativePath, kind: &EntryKind) -> Result<bool, SinkError> {
         let (what, to) = match kind {
-            EntryKind::Folder => return self.would_make_folder(path),
+            EntryKind::Folder | EntryKind::ParentFolder => return self.would_make_folder(path),
             EntryKind::File { size, .. } => return self.would_receive(path, *size),
             EntryKind::Stream => return self.would_receive(path, u64::MAX),
             EntryKind::Symlink { .. } => (FileKind::Symlink, None),
@@ -114,7 +115,12 @@ impl Sink {
         let is_same = match (kind, to) {
             (EntryKind::Symlink { target }, _) => is_link_to(&dir, &name, &stat, target)?,
             (_, Some(to)) => match self.folders.find(folders::parent(to.as_bytes()), Manner::Look)? {
-                Some(source) => looked_at(&source, &to.name())?.is_some_and(|to| is_same_file(&to, &stat)),
+                Some(source) => match looked_at(&source, &to.name())? {
+                    Some(file) => self
+                        .is_further_name(&stat, &file)
+                        .map_err(|fault| self.not_linked(path, to.as_bytes(), fault))?,
+                    None => false,
+                },
                 None => false,
             },
             _ => false,
@@ -134,6 +140,15 @@ impl Sink {
                 Ok(true)
             }
             found => found.map(|_| true),
+        }
+    }
+
+    /// Whether what is `there` is the same file. One that may be a copy of it is left to a comparison, where it is not to be
+    /// replaced.
+    fn is_further_name(&self, there: &Stat, file: &Stat) -> Result<bool, LinkFault> {
+        match (is_same_file(there, file), kind_of(there), self.existing) {
+            (false, FileKind::Regular, Existing::Refuse) => Err(LinkFault::Taken),
+            (same, ..) => Ok(same),
         }
     }
 
@@ -262,7 +277,7 @@ fn looked_at_bytes(dir: &Dir, name: &[u8]) -> Result<Option<Stat>, SinkError> {
 }
 
 fn not_made(dir: &Dir, name: &[u8], errno: Errno) -> SinkError {
-    space::refused("make", dir.fd(), 0, &dir.path_of(name), errno)
+    not_named("make", dir, 0, dir.path_of(name), errno)
 }
 
 fn is_same_file(one: &Stat, other: &Stat) -> bool {
@@ -324,7 +339,7 @@ impl Sink {
                 dress_folder(dir, &stat, metadata);
                 dir.leave_as_it_is();
             } else {
-                dir.close_again();
+                dir.close_again(&stat);
             }
             Ok(is_new)
         })?;
@@ -332,6 +347,15 @@ impl Sink {
         self.folders.forget(path.as_bytes());
         self.folders.take_undressed(path.as_bytes());
         Ok(if is_new { Made::New } else { Made::Identical })
+    }
+
+    /// Makes a folder as [`Sink::part`] and the like do for what is in it: it is open to this user alone until it has come as
+    /// [`Sink::folder`].
+    ///
+    /// # Errors
+    /// As [`Sink::folder`].
+    pub fn parent_folder(&self, path: &RelativePath) -> Result<(), SinkError> {
+        self.folders.make(path.as_bytes()).map(drop)
     }
 
     /// Whether a folder would be made, without changing anything.
@@ -344,11 +368,12 @@ impl Sink {
 }
 
 fn dress_folder(dir: &Dir, stat: &Stat, metadata: &Metadata) {
-    // The mark of one that was begun is not for good.
+    // The mark of one that was begun, or opened, is not for good.
     let begun = if Dir::is_begun(stat) { STICKY } else { 0 };
+    let mode = Dir::mode_before(stat).unwrap_or(stat.st_mode);
     // Its width differs by system.
     #[allow(clippy::useless_conversion)]
-    let of = Of::Folder { special: u32::from(stat.st_mode) & !begun };
+    let of = Of::Folder { special: u32::from(mode) & !begun };
     metadata::dress(dir, dir.fd(), metadata, of, &|| dir.path().into());
 }
 

@@ -60,6 +60,15 @@ fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
         (
             SenderMessage::Offer(Offer {
                 file,
+                kind: EntryKind::ParentFolder,
+                metadata: Metadata::default(),
+                path: b"p".to_vec(),
+            }),
+            b"\x1e\0\0\0\x02\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0p\x06",
+        ),
+        (
+            SenderMessage::Offer(Offer {
+                file,
                 kind: EntryKind::Symlink { target: b"../x".to_vec() },
                 metadata: Metadata::default(),
                 path: b"l".to_vec(),
@@ -147,6 +156,7 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
         ),
         (outcome(Outcome::Stored), b"\x0a\0\0\0\x06\x01\x02\0\0\0\0\0\0\x01"),
         (outcome(Outcome::Renamed(b"b".to_vec())), b"\x0d\0\0\0\x06\x01\x02\0\0\0\0\0\0\x02\x01\0b"),
+        (outcome(Outcome::Unlinked { unable: true }), b"\x0b\0\0\0\x06\x01\x02\0\0\0\0\0\0\x06\x01"),
         (outcome(Outcome::Identical), b"\x0a\0\0\0\x06\x01\x02\0\0\0\0\0\0\x03"),
         (outcome(failed), b"\x11\0\0\0\x06\x01\x02\0\0\0\0\0\0\x04\x02\x04\0full"),
         (

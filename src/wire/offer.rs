@@ -58,6 +58,8 @@ pub enum EntryKind {
     HardLink { to: Vec<u8> },
     /// A regular file of more than one chunk whose size nobody knows yet: it is read as it is sent.
     Stream,
+    /// A folder so deep that it is made before what is in it: one offer makes only so many. It is offered again, as a folder.
+    ParentFolder,
 }
 
 /// An entry that the sender would like to leave with the receiver.
@@ -94,7 +96,7 @@ impl Offer {
     pub fn weight(&self) -> usize {
         let further = match &self.kind {
             EntryKind::Symlink { target: path } | EntryKind::HardLink { to: path } => path.len(),
-            EntryKind::File { .. } | EntryKind::Folder | EntryKind::Stream => 0,
+            EntryKind::File { .. } | EntryKind::Folder | EntryKind::Stream | EntryKind::ParentFolder => 0,
         };
         let archive = self.metadata.archive.as_ref();
         let attributes = archive.map_or(0, |archive| archive.attributes.0.len());
@@ -111,6 +113,7 @@ impl Offer {
             EntryKind::Symlink { target } => drop(w.u8(3).string(target, LINK_TARGET_BYTES_MAX)),
             EntryKind::HardLink { to } => drop(w.u8(4).string(to, WIRE_PATH_BYTES_MAX)),
             EntryKind::Stream => drop(w.u8(5)),
+            EntryKind::ParentFolder => drop(w.u8(6)),
         }
     }
 
@@ -124,6 +127,7 @@ impl Offer {
             3 => EntryKind::Symlink { target: target(r)? },
             4 => EntryKind::HardLink { to: r.string(WIRE_PATH_BYTES_MAX, "a path")?.to_vec() },
             5 => EntryKind::Stream,
+            6 => EntryKind::ParentFolder,
             tag => return Err(DecodeError::UnknownTag { what: "a kind of entry", tag }),
         };
         Ok(Offer { file, kind, metadata, path })
@@ -269,6 +273,11 @@ pub enum Outcome {
     /// The receiver would take it, had this not been a dry run.
     Wanted,
     Failed(Failure),
+    /// A further name is not to be had here, or a file has it: the sender offers it as a file.
+    Unlinked {
+        /// Whether that is due to the file system.
+        unable: bool,
+    },
 }
 
 pub(super) fn text(r: &mut Reader) -> Result<Text, DecodeError> {
@@ -315,6 +324,7 @@ impl Outcome {
             Outcome::Identical => drop(w.u8(3)),
             Outcome::Failed(failure) => failure.put(w.u8(4)),
             Outcome::Wanted => drop(w.u8(5)),
+            Outcome::Unlinked { unable } => drop(w.u8(6).u8((*unable).into())),
         }
     }
 
@@ -325,6 +335,7 @@ impl Outcome {
             3 => Outcome::Identical,
             4 => Outcome::Failed(Failure::take(r)?),
             5 => Outcome::Wanted,
+            6 => Outcome::Unlinked { unable: r.flag("a mark of what the file system cannot do")? },
             tag => return Err(DecodeError::UnknownTag { what: "an outcome", tag }),
         })
     }

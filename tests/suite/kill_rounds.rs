@@ -1,15 +1,17 @@
 //! kill -9 of either side at a random moment, in turn and again and again, and the same command until it is done: the result is
-//! identical, nothing half is ever found under a final name, and what arrived is not sent a second time.
+//! identical, down to modes and times of folders, nothing half is ever found under a final name, and what arrived is not sent a
+//! second time.
 //!
 //! `LANX_KILL_ROUNDS`, `LANX_KILL_MIB` and `LANX_KILL_FILES` say how much of it (`make kill-rounds`); `LANX_TEST_SEED`
 //! plays a failure again.
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 
@@ -157,6 +159,36 @@ fn round(scene: &Scene, cargo: &Cargo, dice: &mut Dice, n: u64, story: &str) {
     for file in &cargo.files {
         assert!(read(&cargo.place(file, &scene.dst)) == read(file), "{story}: {file:?} did not arrive");
     }
+    // As if nothing had been killed.
+    if cargo.named.is_dir() {
+        let there = scene.dst.join(cargo.named.file_name().unwrap());
+        assert_eq!(folders_in(&there), folders_in(&cargo.named), "{story}: mode and time of folders");
+    }
+}
+
+/// The folder and those in it by path beneath it, each with its mode and its time.
+fn folders_in(top: &Path) -> Vec<(PathBuf, u32, i64, i64)> {
+    fn look(top: &Path, below: &Path, found: &mut Vec<(PathBuf, u32, i64, i64)>) {
+        let folder = top.join(below);
+        let meta = fs::metadata(&folder).unwrap();
+        if meta.is_dir() {
+            found.push((below.into(), meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec()));
+            for entry in fs::read_dir(folder).unwrap() {
+                look(top, &below.join(entry.unwrap().file_name()), found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    look(top, Path::new(""), &mut found);
+    found.sort();
+    found
+}
+
+/// Gives a folder a mode and a time.
+fn leave_behind(folder: &Path, mode: u32, seconds: u64) {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    fs::File::open(folder).unwrap().set_modified(time).unwrap();
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 fn files_in(folder: &Path) -> Vec<PathBuf> {
@@ -199,5 +231,15 @@ fn a_folder_of_many_files_survives_kills_of_either_side_at_any_moment() {
         make(&within, format!("file-{n}"), len as usize)
     });
     let files = files.collect();
+    for n in 0..7_u32 {
+        // Modes and times that no folder has by itself.
+        for m in 0..3 {
+            let within = folder.join(format!("{n}/{m}"));
+            if within.exists() {
+                leave_behind(&within, 0o700 + 0o25 * m, 1_000_000_000 + u64::from(n));
+            }
+        }
+        leave_behind(&folder.join(n.to_string()), 0o711 + n, 1_100_000_000 + u64::from(n));
+    }
     rounds("a folder", &scene, &Cargo::of(folder.clone(), files));
 }

@@ -12,6 +12,8 @@
 
 mod common;
 
+#[cfg(target_os = "linux")]
+mod abilities;
 mod bad_input;
 mod bottleneck;
 mod changes;
@@ -21,6 +23,7 @@ mod config_errors;
 mod delta;
 #[cfg(target_os = "linux")]
 mod destination;
+#[cfg(target_os = "linux")]
 mod direct;
 #[cfg(target_os = "linux")]
 mod discovery;

@@ -115,7 +115,8 @@ fn sync_and_reread_change_nothing_of_it() {
 fn a_deep_and_a_wide_folder_arrive() {
     let scene = Scene::new();
     let top = scene.src.join("top");
-    let deep = (0..300).fold(top.clone(), |path, _| path.join("d"));
+    // One offer makes 256 folders, and a folder is offered after what is in it.
+    let deep = (0..700).fold(top.clone(), |path, _| path.join("d"));
     fs::create_dir_all(&deep).unwrap();
     make(&deep, "bottom", 10);
     let wide = top.join("wide");

@@ -370,6 +370,7 @@ impl Receiving {
                 self.progress.stream_began();
                 self.offer_file(Offered::new(offer, path, false));
             }
+            EntryKind::ParentFolder => self.make_parent_folder(offer, &path),
             _ => self.offer_entry(offer, path),
         }
         Ok(())

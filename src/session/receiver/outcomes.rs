@@ -13,7 +13,7 @@ use crate::limits::{CHUNK_BYTES, FAILED_FILE_BYTES, FAILED_FILES_MAX, TEXT_BYTES
 use crate::name::{Escaped, RelativePath};
 use crate::session::{End, FileReport, FileStatus, PeerMisbehaved, Progress, ReportKind};
 use crate::store::{
-    Existing, ExistingFile, Found, Made, Part, Published, SinkError, SinkErrorKind, Verified,
+    Existing, ExistingFile, Found, LinkFault, Made, Part, Published, SinkError, SinkErrorKind, Verified,
 };
 use crate::wire::message::{Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage};
 
@@ -272,8 +272,10 @@ impl Receiving {
         files.large -= usize::from(large);
         drop(files);
         self.memory.close(weight);
+        if !matches!(outcome, Outcome::Unlinked { .. }) {
+            Progress::add(&self.progress.files_done, 1);
+        }
         self.outbox.send(&ReceiverMessage::Outcome { file, outcome });
-        Progress::add(&self.progress.files_done, 1);
         let mut files = self.files.lock();
         files.untold -= 1;
         let complete = files.untold == 0 && files.finished;
@@ -326,7 +328,7 @@ impl Receiving {
     pub(super) fn offer_entry(self: &Arc<Self>, offer: &Offer, path: RelativePath) {
         let kind = match offer.kind {
             EntryKind::File { .. } | EntryKind::Stream => ReportKind::File,
-            EntryKind::Folder => ReportKind::Folder,
+            EntryKind::Folder | EntryKind::ParentFolder => ReportKind::Folder,
             EntryKind::Symlink { .. } => ReportKind::Symlink,
             EntryKind::HardLink { .. } => ReportKind::HardLink,
         };
@@ -336,6 +338,9 @@ impl Receiving {
                 match self.sink(&entry.path).and_then(|sink| sink.would_make(&entry.path, &offer.kind)) {
                     Ok(true) => FileStatus::Wanted,
                     Ok(false) => FileStatus::Identical,
+                    Err(SinkError::NotLinked { fault, .. }) if fault.wants_a_file() => {
+                        return self.say_unlinked(&entry, &fault);
+                    }
                     Err(error) => FileStatus::Failed(storage_failure(&error)),
                 };
             return self.report_entry(&entry, status);
@@ -366,9 +371,19 @@ impl Receiving {
             Ok(Made::New) => FileStatus::Stored,
             Ok(Made::Identical) => FileStatus::Identical,
             Ok(Made::Renamed(name)) => FileStatus::Renamed(name),
+            Err(SinkError::NotLinked { fault, .. }) if fault.wants_a_file() => {
+                return self.say_unlinked(entry, &fault);
+            }
             Err(error) => FileStatus::Failed(storage_failure(&error)),
         };
         self.report_entry(entry, status);
+    }
+
+    /// Nothing is to be reported of it yet: it comes again, as a file.
+    fn say_unlinked(&self, entry: &Entry, fault: &LinkFault) {
+        tracing::debug!("{} is to come as a file: {fault}", entry.path);
+        let unable = matches!(fault, LinkFault::Unsupported(_));
+        self.say_outcome(entry.id, false, entry.weight, Outcome::Unlinked { unable });
     }
 
     pub(super) fn report_entry(&self, entry: &Entry, status: FileStatus) {
@@ -377,6 +392,19 @@ impl Receiving {
         let named = path.parent().is_none();
         self.observer.file(&FileReport { path, kind, named, size: None, hash: None, status });
         self.say_outcome(id, false, weight, outcome);
+    }
+
+    /// Nothing is to be reported of it yet: it comes again, when everything in it is there.
+    pub(super) fn make_parent_folder(&self, offer: &Offer, path: &RelativePath) {
+        let outcome = match self.sink(path) {
+            _ if self.terms.dry_run => Outcome::Wanted,
+            Ok(sink) => match sink.parent_folder(path) {
+                Ok(()) => Outcome::Stored,
+                Err(error) => Outcome::Failed(storage_failure(&error)),
+            },
+            Err(error) => Outcome::Failed(storage_failure(&error)),
+        };
+        self.say_outcome(offer.file, false, offer.weight(), outcome);
     }
 
     /// The sender's folder has no name here: only its content was wanted. Nobody sent it, so nobody is told of it.

@@ -67,6 +67,8 @@ pub struct Sending {
     pub(super) dry_run: bool,
     /// How fast chunks may go, where the user has set that.
     pub(super) pace: Option<Arc<Pace>>,
+    /// Whether it was told that further names become files.
+    unlinked: AtomicBool,
     /// A stream was offered: what was read of it cannot be read again for another session.
     pub reads_once: AtomicBool,
     /// What is read for several receivers, where there are several.
@@ -198,6 +200,7 @@ impl Sending {
             walked: AtomicBool::new(false),
             dry_run,
             pace,
+            unlinked: AtomicBool::new(false),
             reads_once: AtomicBool::new(false),
             shared: None,
             in_order: AtomicBool::new(false),
@@ -518,13 +521,22 @@ impl Sending {
             self.progress.stream_ended(0);
         }
         self.shares_no_more(&entry.file.item);
-        let status = status(&entry, outcome, self.dry_run)?;
-        Progress::add(&self.progress.files_done, 1);
-        Progress::add(&self.progress.bytes_done, entry.file.size().unwrap_or_default());
-        if let Some(report) = report(&entry, status.clone()) {
-            self.observer.file(&report);
+        match outcome {
+            Outcome::Unlinked { unable } if entry.file.item.become_a_file() => {
+                if unable {
+                    self.tell_unlinked(&entry.file.item);
+                }
+            }
+            outcome => {
+                let status = status(&entry, outcome, self.dry_run)?;
+                Progress::add(&self.progress.files_done, 1);
+                Progress::add(&self.progress.bytes_done, entry.file.size().unwrap_or_default());
+                if let Some(report) = report(&entry, status.clone()) {
+                    self.observer.file(&report);
+                }
+                settle(&entry.file.item, &status);
+            }
         }
-        settle(&entry.file.item, &status);
         drop(entry);
         // What waited for this has come out of the feed by now, and whoever waits for the feed looks at it under the lock.
         let worth = self.queue.lock().is_worth_offering(was_large);
@@ -532,6 +544,19 @@ impl Sending {
             self.settled.notify_all();
         }
         Ok(())
+    }
+}
+
+impl Sending {
+    /// Says once that further names become files.
+    fn tell_unlinked(&self, item: &Item) {
+        if let Some(path) = &item.path
+            && !self.unlinked.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                "{path} becomes a file of its own, as do others like it: the receiver's file system gives a file no further name"
+            );
+        }
     }
 }
 
@@ -544,6 +569,7 @@ fn status(entry: &Entry, outcome: Outcome, dry_run: bool) -> Result<FileStatus, 
         (Outcome::Failed(theirs), None) => FileStatus::Failed(theirs),
         (Outcome::Wanted, _) if dry_run => FileStatus::Wanted,
         (Outcome::Wanted, _) => return Err(unexpected("a mere wish", "an outcome")),
+        (Outcome::Unlinked { .. }, _) => return Err(unexpected("no link", "that for a further name only")),
         _ if !hashed => return Err(unexpected("a success", "none before the file's hash")),
         (Outcome::Stored, _) if dry_run => return Err(unexpected("a stored file", "none in a dry run")),
         (Outcome::Stored, _) => FileStatus::Stored,
@@ -554,12 +580,13 @@ fn status(entry: &Entry, outcome: Outcome, dry_run: bool) -> Result<FileStatus, 
     })
 }
 
-/// What to tell of it; nothing of the destination itself, which nobody sent.
+/// What to tell of it; nothing of the destination itself, which nobody sent, and of a folder when all in it is there.
 fn report(entry: &Entry, status: FileStatus) -> Option<FileReport> {
     let (item, hash, size) = (&entry.file.item, entry.root(), entry.file.size());
     let kind = match item.what {
         What::File(_) | What::Stream(_) => ReportKind::File,
         What::Folder => ReportKind::Folder,
+        What::ParentFolder => return None,
         What::Symlink { .. } => ReportKind::Symlink,
         What::HardLink { .. } => ReportKind::HardLink,
     };

@@ -222,6 +222,9 @@ fn a_tree_of_many_hundred_folders_is_received() {
     for (room, depth) in Room::both().into_iter().zip([800, 200]) {
         let folder = vec!["d"; depth].join("/");
         let file = format!("{folder}/f");
+        for levels in (200..depth).step_by(200) {
+            publish(&room, &format!("{}/f", vec!["d"; levels].join("/")));
+        }
         publish(&room, &file);
         assert!(matches!(room.sink.look(&path(&file), 1), Ok(Found::SameSize(_))));
         let mut at = folder.len();
@@ -297,6 +300,41 @@ fn a_folder_of_ours_that_we_may_not_write_to_or_enter_is_opened_to_us() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_folder_that_was_opened_for_a_moment_is_closed_again_also_after_a_kill() {
+    for killed in [false, true] {
+        for existing in [Existing::Refuse, Existing::Overwrite] {
+            let room = Room::new();
+            room.made("shut");
+            if rustix::process::geteuid().is_root() {
+                for text in ["shut", "."] {
+                    std::os::unix::fs::chown(room.path(text), Some(12345), None).expect("root may");
+                }
+            }
+            as_a_user(|| {
+                fs::set_permissions(room.path("shut"), fs::Permissions::from_mode(0o2555)).expect("ours");
+                let sink = room.again(existing);
+                let part = sink.part(&path("shut/a"), 1, false).expect("a part");
+                part.write_at(b"x", 0).expect("written");
+                part.publish(&metadata(), Existing::Refuse).expect("published");
+                assert_eq!(mode(&room, "shut") & 0o777, 0o755);
+                if killed {
+                    std::mem::forget(sink);
+                    let next = room.again(existing);
+                    let shut = Metadata { mode: 0o755, ..metadata() };
+                    next.folder(Some(&path("shut")), &shut).expect("dressed");
+                    let wanted = if existing == Existing::Refuse { 0o2555 } else { 0o2755 };
+                    assert_eq!(mode(&room, "shut"), wanted);
+                } else {
+                    drop((sink, part));
+                    assert_eq!(mode(&room, "shut"), 0o2555);
+                }
+            });
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn a_folder_of_somebody_else_and_the_destination_itself_stay_closed() {
     if !rustix::process::geteuid().is_root() {
         skipped("only root can give a folder away");
@@ -332,4 +370,24 @@ fn names_are_synced_in_one_folder_and_in_many() {
     room.sink.sync_entries([(&link, false), (&folder, true)]).expect("synced");
     let error = room.sink.sync_entries([(&missing, false)]);
     assert!(matches!(error, Err(SinkError::Io { .. })), "{error:?}");
+}
+
+#[test]
+fn one_offer_makes_at_most_256_levels_of_folders() {
+    for room in [Room::new(), Room::portable()] {
+        let deep = |levels: usize| path(vec!["d"; levels].join("/"));
+        for make in [
+            |sink: &Sink, at: &RelativePath| sink.folder(Some(at), &metadata()).map(drop),
+            |sink: &Sink, at: &RelativePath| {
+                sink.part(&at.join("file".as_ref()).expect("a path"), 1, false).map(drop)
+            },
+        ] {
+            let error = make(&room.sink, &deep(257)).expect_err("refused");
+            assert!(matches!(error, SinkError::TooDeep { .. }), "{error}");
+            assert_eq!(error.kind(), SinkErrorKind::Policy);
+            assert_eq!(room.listing(), Vec::<String>::new());
+        }
+        room.sink.folder(Some(&deep(256)), &metadata()).expect("made");
+        room.sink.folder(Some(&deep(257)), &metadata()).expect("of those 256 are there");
+    }
 }

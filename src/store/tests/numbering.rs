@@ -1,6 +1,7 @@
 use super::*;
 use crate::limits::{NAME_BYTES_MAX, PARTS_PER_NAME_MAX, RENAME_COMPARED_MAX, RENAME_NUMBER_MAX};
 use crate::name::looks_like_part;
+use crate::store::abilities::Renown;
 use crate::store::part::{part_file_name, part_name_in};
 use crate::store::publish::{numbered, numbered_name};
 
@@ -79,16 +80,16 @@ fn however_many_have_a_name_few_are_looked_at_and_the_next_number_is_found() {
 #[test]
 fn a_part_name_is_hidden_bounded_and_recognised_as_one() {
     let nobody = Owner::default();
-    assert_eq!(part_file_name(&name("a"), nobody, 0), part_of("a").as_bytes());
-    assert_eq!(part_file_name(&name("a"), nobody, 2), part_of_number("a", 2).as_bytes());
+    assert_eq!(part_file_name(&name("a"), nobody, 0, NAME_BYTES_MAX), part_of("a").as_bytes());
+    assert_eq!(part_file_name(&name("a"), nobody, 2, NAME_BYTES_MAX), part_of_number("a", 2).as_bytes());
     // base32 of the bytes 0 to 9, as `base32` of the GNU coreutils prints it.
     let mut key = [0xff; 32];
     key.iter_mut().take(10).enumerate().for_each(|(n, byte)| *byte = n as u8);
-    let part = part_file_name(&name("a"), Owner::of_key(&key), 0);
+    let part = part_file_name(&name("a"), Owner::of_key(&key), 0, NAME_BYTES_MAX);
     assert_eq!(String::from_utf8_lossy(&part), ".a.v2-aaaqeayeaudaocaj.lanx-part");
     for length in 215..=255 {
         for n in [0, 1, PARTS_PER_NAME_MAX] {
-            let part = part_file_name(&name(vec![b'x'; length]), nobody, n);
+            let part = part_file_name(&name(vec![b'x'; length]), nobody, n, NAME_BYTES_MAX);
             assert!(part.len() <= NAME_BYTES_MAX);
             assert!(looks_like_part(&part));
         }
@@ -100,7 +101,7 @@ fn long_names_with_the_same_beginning_get_different_part_names() {
     let (mut one, mut two) = (vec![b'x'; 255], vec![b'x'; 255]);
     one[254] = b'1';
     two[254] = b'2';
-    let part_of = |text| part_file_name(&name(text), Owner::default(), 0);
+    let part_of = |text| part_file_name(&name(text), Owner::default(), 0, NAME_BYTES_MAX);
     let (one, two) = (part_of(one), part_of(two));
     assert_ne!(one, two);
     assert_eq!(one.len(), 255);
@@ -111,7 +112,7 @@ fn long_names_with_the_same_beginning_get_different_part_names() {
 fn part_names_of_names_that_may_be_one_differ_by_more_than_that() {
     let room = Room::new();
     let root = room.sink.root();
-    root.place().abilities.well_known.set(false).expect("not asked yet");
+    root.place().abilities.renown.set(Renown::Unknown).expect("not asked yet");
     let names = ["readme", "Readme", "README", "\u{212a}", "k", "é", "e\u{301}"];
     let folded = |text: &str| text.replace('\u{212a}', "k").replace("e\u{301}", "é").to_lowercase();
     let parts = names.map(|text| part_name_in(root, &name(text), Owner::default(), 0));
@@ -121,8 +122,16 @@ fn part_names_of_names_that_may_be_one_differ_by_more_than_that() {
 }
 
 #[test]
+fn a_part_name_is_as_short_as_the_file_system_wants_it() {
+    for most in [100, 143, 175] {
+        let part = part_file_name(&name(vec![b'x'; 100]), Owner::default(), PARTS_PER_NAME_MAX, most);
+        assert!(part.len() <= most && looks_like_part(&part), "{most}");
+    }
+}
+
+#[test]
 fn a_long_part_name_stays_utf8_when_the_name_is() {
-    let part = part_file_name(&name("é".repeat(127)), Owner::default(), 0);
+    let part = part_file_name(&name("é".repeat(127)), Owner::default(), 0, NAME_BYTES_MAX);
     assert!(String::from_utf8(part).is_ok());
 }
 

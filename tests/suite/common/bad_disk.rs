@@ -20,6 +20,9 @@ pub mod call {
     pub const FDATASYNC: i64 = 75;
     pub const SYNCFS: i64 = 306;
     pub const PREAD64: i64 = 17;
+    pub const LINKAT: i64 = 265;
+    pub const UTIMENSAT: i64 = 280;
+    pub const RENAMEAT2: i64 = 316;
 }
 #[cfg(not(target_arch = "x86_64"))]
 pub mod call {
@@ -28,8 +31,14 @@ pub mod call {
     pub const FDATASYNC: i64 = 83;
     pub const SYNCFS: i64 = 267;
     pub const PREAD64: i64 = 67;
+    pub const LINKAT: i64 = 37;
+    pub const UTIMENSAT: i64 = 88;
+    pub const RENAMEAT2: i64 = 276;
 }
 
+/// The call says that it went well, and does nothing.
+pub const NOTHING_DONE: u32 = 0;
+pub const EPERM: u32 = 1;
 pub const EIO: u32 = 5;
 pub const ENOSPC: u32 = 28;
 
