@@ -40,6 +40,8 @@ mod finding;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod help;
+#[cfg(target_os = "linux")]
+mod hostile_memory;
 mod hostile_offers;
 mod hostile_receiver;
 mod hostile_sender;

@@ -10,16 +10,16 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lanx::content::chunk::FileId;
-use lanx::wire::message::{Archive, Attributes, EntryKind, Metadata, Offer, ReceiverMessage, SenderMessage};
+use lanx::wire::message::ReceiverMessage;
 use rustix::process::Signal;
 
-use crate::common::hostile::offer;
+use crate::common::hostile::{heavy_offers, offer};
 use crate::common::peer::{HandSender, before_tls, chunk_frame, identity, raw, whole_frame_with};
 use crate::common::weather::{Dice, seed};
 use crate::common::*;
@@ -362,7 +362,7 @@ impl Soak {
                 stream.write_all(&whole_frame_with(&mut sealer, 0, &[9; 32], b"hello"))?;
             }
             // As much as an offer can weigh, again and again.
-            7 => sender.blurt(&(0..2000).map(|n| heavy_offer(n, name(n))).collect::<Vec<_>>()),
+            7 => sender.blurt(&heavy_offers(0..2000, name)),
             // Half a frame, and a message that cannot be.
             _ => {
                 let (mut sealer, mut stream) = data(sender)?;
@@ -508,22 +508,10 @@ fn plant(folder: &Path, dice: &mut Dice) -> u64 {
     sizes.sum()
 }
 
-/// An offer with as many attributes as there may be.
-fn heavy_offer(n: u64, name: String) -> SenderMessage {
-    let attributes: Vec<_> = (0..512).map(|n| (format!("user.{n:04}").into_bytes(), vec![1])).collect();
-    let archive = Archive { uid: 0, gid: 0, attributes: Attributes::new(&attributes).unwrap() };
-    let metadata = Metadata { mode: 0o644, archive: Some(Arc::new(archive)), ..Metadata::default() };
-    let kind = EntryKind::File { size: 5, sparse: false };
-    SenderMessage::Offer(Offer { file: FileId(n), kind, metadata, path: name.into() })
-}
-
 fn holding(process: &Process) -> Holding {
     let count =
         |what: &str| fs::read_dir(format!("/proc/{}/{what}", process.id())).map_or(0, Iterator::count);
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap_or_default();
-    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    let memory = memory.map_or(0, |kib| kib.parse::<u64>().unwrap() << 10);
-    Holding { memory, descriptors: count("fd"), threads: count("task") }
+    Holding { memory: process.memory(), descriptors: count("fd"), threads: count("task") }
 }
 
 /// What the descriptors and threads of a process are, for the message of a failure.

@@ -2,9 +2,13 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::ops::Range;
+use std::sync::Arc;
 
 use lanx::content::chunk::{ChunkIndex, FileId};
-use lanx::wire::message::{EntryKind, Metadata, Offer, Outcome, ReceiverMessage, SenderMessage, put_framed};
+use lanx::wire::message::{
+    Archive, Attributes, EntryKind, Metadata, Offer, Outcome, ReceiverMessage, SenderMessage, put_framed,
+};
 use lanx::wire::seal::Sealer;
 
 use super::peer::{HandReceiver, HandSender, Talk, identity, welcome, whole_frame};
@@ -18,6 +22,18 @@ pub fn offer(file: u64, name: impl AsRef<[u8]>, size: u64) -> SenderMessage {
     let name = name.as_ref().to_vec();
     let kind = EntryKind::File { size, sparse: false };
     SenderMessage::Offer(Offer { file: FileId(file), kind, metadata: METADATA, path: name })
+}
+
+/// Offers with as many attributes as there may be, of these files.
+pub fn heavy_offers(files: Range<u64>, name: impl Fn(u64) -> String) -> Vec<SenderMessage> {
+    let attributes: Vec<_> = (0..512).map(|n| (format!("user.{n:04}").into_bytes(), vec![1])).collect();
+    let archive = Archive { uid: 0, gid: 0, attributes: Attributes::new(&attributes).unwrap() };
+    let metadata = Metadata { mode: 0o644, archive: Some(Arc::new(archive)), ..Metadata::default() };
+    let offer = |n| {
+        let (kind, metadata) = (EntryKind::File { size: 5, sparse: false }, metadata.clone());
+        SenderMessage::Offer(Offer { file: FileId(n), kind, metadata, path: name(n).into() })
+    };
+    files.map(offer).collect()
 }
 
 /// The receiver's own user, sending by hand.

@@ -98,10 +98,19 @@ impl Process {
     /// The most memory that it has used so far, in bytes (`VmHWM` of proc(5)).
     /// 0 once it has ended.
     pub fn memory_peak(&self) -> u64 {
+        self.status("VmHWM:") << 10
+    }
+
+    /// The memory that it uses now, in bytes (`VmRSS`). 0 once it has ended.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:") << 10
+    }
+
+    fn status(&self, what: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(&path).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
+        let kib = status.lines().find_map(|line| line.strip_prefix(what)?.trim().strip_suffix(" kB"));
+        kib.map_or(0, |kib| kib.parse().unwrap())
     }
 
     /// Bytes that it has read so far, of whatever (`rchar` of proc(5)).
