@@ -50,14 +50,14 @@ fn cost(key: impl Fn(u64) -> u64) {
     });
     assert!(let_in >= 100, "{let_in} sessions were let in");
     let peak = receiver.process.memory_peak();
-    println!("{let_in} sessions: {} MiB at the peak", peak >> 20);
+    eprintln!("{let_in} sessions: {} MiB at the peak", peak >> 20);
     assert!((1..MEMORY_MOST).contains(&peak), "{let_in} sessions cost {peak} bytes");
     // It serves others, and has given back what the sessions had.
     let file = make(&scene.src, "at last", 1000);
     scene.send_with(&["--timeout", "60"], &[&file], receiver.addr).expect_code(0);
     assert_arrived(&[&file], &scene.dst);
     wait_until("its memory is given back", PATIENCE, || receiver.process.memory() < MEMORY_LEFT);
-    println!("{} MiB afterwards", receiver.process.memory() >> 20);
+    eprintln!("{} MiB afterwards", receiver.process.memory() >> 20);
 }
 
 /// Half a chunk on each data connection, as many large files as may be open with some chunks here and there, and more heavy offers
