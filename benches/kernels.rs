@@ -6,10 +6,11 @@
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use lanx::content::chunk::{ChunkIndex, FileId, Layout};
+use lanx::content::entry::{EntryKind, Metadata};
 use lanx::content::tree::{ChunkValue, Tree, chunk_value};
 use lanx::limits::CHUNK_BYTES;
 use lanx::wire::frame::{Header, Kind};
-use lanx::wire::message::{EntryKind, Message, Metadata, Offer, SenderMessage};
+use lanx::wire::message::{Message, Offer, SenderMessage};
 
 /// Chunks in a file of 16 GiB.
 const CHUNKS: u64 = 65_536;

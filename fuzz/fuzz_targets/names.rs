@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lanx::limits::NAME_BYTES_MAX;
 use lanx::name::{Escaped, Name, Sentence};
-use lanx::wire::codec::Text;
+use lanx::name::Text;
 use libfuzzer_sys::fuzz_target;
 
 /// Whether a terminal would do something about it but show it.

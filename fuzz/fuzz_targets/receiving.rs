@@ -20,9 +20,8 @@ use lanx::session::receiver::{Receiving, Terms};
 use lanx::session::{Diligence, End, OutboxReader, Progress, outbox};
 use lanx::store::{Destination, Existing, Owner, Sink};
 use lanx::wire::frame::{Header, Kind};
-use lanx::wire::message::{
-    Cause, EntryKind, Failure, Message, Metadata, Offer, ReceiverMessage, SenderMessage,
-};
+use lanx::content::entry::{Cause, EntryKind, Failure, Metadata};
+use lanx::wire::message::{Message, Offer, ReceiverMessage, SenderMessage};
 use lanx_fuzz::{Counting, SIZES, Script, keys, messages, painted};
 use libfuzzer_sys::fuzz_target;
 

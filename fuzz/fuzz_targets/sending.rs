@@ -20,9 +20,8 @@ use lanx::session::sender::worker::send_chunks;
 use lanx::session::{End, Progress, outbox};
 use lanx::source::{Excludes, Feed, Item, Next, Options, Root, Stream};
 use lanx::wire::frame::Kind;
-use lanx::wire::message::{
-    Against, Cause, Failure, Message, Metadata, Outcome, ReceiverMessage, SenderMessage,
-};
+use lanx::content::entry::{Cause, Failure, Metadata, Outcome};
+use lanx::wire::message::{Against, Message, ReceiverMessage, SenderMessage};
 use lanx_fuzz::{Counting, SIZES, Script, keys, messages, painted};
 use libfuzzer_sys::fuzz_target;
 

@@ -16,6 +16,7 @@ use crate::limits::{
     BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KNOCKS, OFFERS_BYTES_MIN, QUEUE_NEWS_INTERVAL,
     RETRY_PAUSE_FIRST,
 };
+use crate::name::Text;
 use crate::net::address::Peer;
 use crate::net::control::{MessageReader, MessageWriter};
 use crate::net::tcp::dial;
@@ -29,7 +30,6 @@ use crate::trust::peer_store::PeerStoreError;
 use crate::trust::peers::KnownHost;
 use crate::trust::policy::{FirstSight, Standing, Visitor};
 use crate::trust::tls;
-use crate::wire::codec::Text;
 use crate::wire::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 use crate::wire::options::Options;
 use crate::wire::seal::{Cipher, SessionSecret};

@@ -1,4 +1,5 @@
-//! What a file is made of, wherever it is: chunks, and the BLAKE3 tree over them.
+//! What a file is made of, wherever it is: chunks, the BLAKE3 tree over them, and what is told of it besides.
 
 pub mod chunk;
+pub mod entry;
 pub mod tree;

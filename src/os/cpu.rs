@@ -3,7 +3,13 @@
 use std::fs;
 use std::thread::available_parallelism;
 
-use crate::wire::stage_times::Busy;
+/// How busy the CPUs were, in thousandths of their time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuShares {
+    pub machine: u16,
+    /// Of that, what was this program's.
+    pub own: u16,
+}
 
 /// Times since the machine or the program started, in ticks, as far as the system tells them.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +35,7 @@ impl Load {
     }
 
     /// How busy the machine was since then; `None` where the system does not tell.
-    pub fn so_far(&self) -> Option<Busy> {
+    pub fn so_far(&self) -> Option<CpuShares> {
         let quota = available_parallelism().map_or(u64::MAX, |cpus| cpus.get() as u64);
         share(self.since?, times()?, quota)
     }
@@ -37,7 +43,7 @@ impl Load {
 
 /// How busy the CPUs were. A program may be allowed the time of fewer of them, `quota`, than it may run on; it then has no
 /// rest when it has used up that.
-fn share(before: Times, now: Times, quota: u64) -> Option<Busy> {
+fn share(before: Times, now: Times, quota: u64) -> Option<CpuShares> {
     let all = now.all.checked_sub(before.all).filter(|all| *all > 0)?;
     let thousandths = |before: u64, now: u64, all: u64| {
         let share = now.saturating_sub(before).min(all).saturating_mul(1000).checked_div(all)?;
@@ -45,7 +51,7 @@ fn share(before: Times, now: Times, quota: u64) -> Option<Busy> {
     };
     let allowed = all.saturating_mul(quota.min(now.cpus)).checked_div(now.cpus)?;
     let own = thousandths(before.own, now.own, allowed)?;
-    Some(Busy { machine: thousandths(before.busy, now.busy, all)?.max(own), own })
+    Some(CpuShares { machine: thousandths(before.busy, now.busy, all)?.max(own), own })
 }
 
 fn times() -> Option<Times> {
@@ -116,8 +122,8 @@ mod tests {
         let before = times(BEFORE, 10);
         let now = times("cpu0 150 10 120 720 110 5 3 2 0 0\ncpu1 9 9 9 9 9 9 9 9", 40);
         // 50 + 10 + 20 + 5 + 3 + 2 of 120, and 30 of 120.
-        assert_eq!(share(before, now, 1), Some(Busy { machine: 750, own: 250 }));
-        assert_eq!(share(before, now, 64), Some(Busy { machine: 750, own: 250 }));
+        assert_eq!(share(before, now, 1), Some(CpuShares { machine: 750, own: 250 }));
+        assert_eq!(share(before, now, 64), Some(CpuShares { machine: 750, own: 250 }));
         assert_eq!(share(before, before, 1), None);
     }
 
@@ -125,8 +131,8 @@ mod tests {
     fn who_has_used_up_what_it_is_allowed_has_no_rest() {
         let before = times(&format!("{BEFORE}\ncpu2 0 0 0 0 0 0 0 0"), 10);
         let now = times("cpu0 150 0 100 750 100 0 0 0 0 0\ncpu2 0 0 0 100 0 0 0 0", 106);
-        assert_eq!(share(before, now, 1), Some(Busy { machine: 960, own: 960 }));
-        assert_eq!(share(before, now, 2), Some(Busy { machine: 480, own: 480 }));
+        assert_eq!(share(before, now, 1), Some(CpuShares { machine: 960, own: 960 }));
+        assert_eq!(share(before, now, 2), Some(CpuShares { machine: 480, own: 480 }));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::name::Text;
 use crate::wire::DecodeError;
-use crate::wire::codec::Text;
 use crate::wire::seal::SealError;
 
 /// The other side did what the protocol forbids. Says what was expected and what came.

@@ -23,10 +23,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::content::entry::{Failure, Outcome};
 use crate::content::tree::Hash;
 use crate::name::{Name, RelativePath};
 use crate::source::Trouble;
-use crate::wire::message::{Failure, Outcome};
 use snapshot::{Scene, UnderWay};
 
 pub use ending::{End, Ending, PeerMisbehaved};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::os::cpu::CpuShares;
 use crate::wire::stage_times::{Busy, STAGES, Spent, Stage};
 
 /// Nanoseconds in each stage.
@@ -26,13 +27,13 @@ struct Threads {
 }
 
 impl Stages {
-    pub fn spent(&self, busy: Option<Busy>) -> Spent {
+    pub fn spent(&self, busy: Option<CpuShares>) -> Spent {
         let threads = self.threads.lock();
         let nanos = std::array::from_fn(|n| {
             let running = threads.running.iter().map(|times| times[n].load(Ordering::Relaxed));
             running.fold(threads.ended[n], u64::saturating_add)
         });
-        Spent { nanos, busy }
+        Spent { nanos, busy: busy.map(|CpuShares { machine, own }| Busy { machine, own }) }
     }
 }
 

@@ -10,8 +10,8 @@ use super::item::{Item, What, Within};
 use super::stream::{STANDARD_INPUT, Start, Stream};
 use super::walk::{IsDestination, Options, Root, Trouble, Walk};
 use crate::content::chunk::Layout;
+use crate::content::entry::Metadata;
 use crate::name::RelativePath;
-use crate::wire::message::Metadata;
 
 /// Hands out items one after another.
 pub struct Feed {

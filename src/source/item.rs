@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use super::file::Source;
 use super::stream::Stream;
 use crate::content::chunk::Layout;
+use crate::content::entry::{EntryKind, Metadata};
 use crate::name::RelativePath;
-use crate::wire::message::{EntryKind, Metadata};
 
 /// One thing to offer.
 pub struct Item {

@@ -19,10 +19,10 @@ use super::error::SourceError;
 use super::excludes::Excludes;
 use super::file::Source;
 use super::item::{FirstName, Folder, Item, What, Within};
+use crate::content::entry::{Archive, Attributes, Metadata};
 use crate::limits::{ATTRIBUTES_BYTES_MAX, FOLDER_LEVELS_MADE_MAX};
 use crate::name::{Escaped, Name, RelativePath, looks_like_part};
 use crate::os::direct::Direct;
-use crate::wire::message::{Archive, Attributes, Metadata};
 
 /// How to walk.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::wire::message::EntryKind;
+use crate::content::entry::EntryKind;
 
 fn options() -> Options {
     Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap(), direct: None }

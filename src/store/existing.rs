@@ -14,9 +14,9 @@ use super::folders::{Folders, Manner};
 use super::io::read_exact_at;
 use super::space::length;
 use super::{folders, metadata};
+use crate::content::entry::Metadata;
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
-use crate::wire::message::Metadata;
 
 /// What [`look`](crate::store::Sink::look) found at a final name.
 #[derive(Debug)]

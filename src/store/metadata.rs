@@ -15,8 +15,8 @@ use rustix::fs::{Gid, Mode, RawMode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use super::dir::Dir;
+use crate::content::entry::{Archive, Attribute, Metadata};
 use crate::name::Escaped;
-use crate::wire::message::{Archive, Attribute, Metadata};
 
 /// The bits of a mode beyond the nine permissions: setuid, setgid, sticky.
 const SPECIAL_BITS: u32 = 0o7000;

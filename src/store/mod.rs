@@ -37,8 +37,8 @@ use std::sync::Arc;
 use crate::name::RelativePath;
 use rustix::fs::Dev;
 
+use crate::content::entry::Metadata;
 use crate::os::direct::Direct;
-use crate::wire::message::Metadata;
 use dir::Dir;
 use folders::Folders;
 use part::{Form, Size};

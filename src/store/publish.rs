@@ -16,10 +16,10 @@ use super::part::{Owner, Part, part_name_in};
 use super::space::length;
 use super::{Existing, metadata, space};
 use crate::content::chunk::{ChunkIndex, Layout};
+use crate::content::entry::Metadata;
 use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::{EXTENSION_BYTES_MAX, NAME_BYTES_MAX, RENAME_COMPARED_MAX, RENAME_NUMBER_MAX};
 use crate::name::{Escaped, Name, shorten};
-use crate::wire::message::Metadata;
 
 /// Where a file ended up.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use super::metadata::Of;
 use super::part::{Owner, part_name_in};
 use super::publish::numbered_name;
 use super::{Existing, Found, Sink, folders, metadata};
+use crate::content::entry::{EntryKind, Metadata};
 use crate::limits::PARTS_PER_NAME_MAX;
 use crate::name::{Escaped, Name, RelativePath};
-use crate::wire::message::{EntryKind, Metadata};
 
 impl Sink {
     /// Makes the symbolic link `path` to `target`, which is text and never followed. It gets its time, and with

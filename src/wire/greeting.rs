@@ -1,18 +1,19 @@
-//! What sender and receiver say to each other before a session begins; [`crate::trust`] tells the whole conversation.
+//! What sender and receiver say to each other before a session begins; `PROTOCOL.md` tells the whole conversation.
 
-use super::codec::{DecodeError, Reader, Text, Writer};
+use super::codec::{DecodeError, Reader, Writer};
 use super::options::Options;
 use super::seal::Cipher;
 use crate::limits::{CONNECTIONS_MAX, PEER_NAME_MAX_CHARS};
+use crate::name::Text;
 
 /// Names a session: whoever opens a data connection says which one it belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SessionId(pub [u8; 16]);
 
-/// A SPAKE2 message; see [`crate::trust::pairing`].
+/// A SPAKE2 message; see `trust/pairing.rs`.
 pub type PakeMessage = [u8; 33];
 
-/// A proof of the code; see [`crate::trust::pairing`].
+/// A proof of the code; see `trust/pairing.rs`.
 pub type PakeProof = [u8; 32];
 
 /// How a sender introduces itself.

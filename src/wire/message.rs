@@ -2,16 +2,18 @@
 //! in the order in which they stand here. The two directions have their own tags: what only a
 //! sender may say cannot be parsed from a receiver.
 
-use super::codec::{DecodeError, Reader, Text, Writer};
+use super::codec::{DecodeError, Reader, Writer};
 pub use super::greeting::{Barred, Hello, PakeMessage, PakeProof, SessionId, Waiting, Wishes};
 use super::greeting::{cipher, connections};
-pub use super::offer::{Archive, Attribute, Attributes, Cause, EntryKind, Failure, Metadata, Offer, Outcome};
+pub use super::offer::Offer;
 use super::offer::{put_text, text};
 use super::options::Options;
 use super::seal::Cipher;
 use super::stage_times::Spent;
 use crate::content::chunk::{ChunkIndex, FileId};
+use crate::content::entry::{Failure, Outcome};
 use crate::content::tree::{ChunkValue, Hash};
+use crate::name::Text;
 
 /// What a receiver has that may be, in part, what is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

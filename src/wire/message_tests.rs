@@ -1,6 +1,7 @@
 //! Each message pinned to literal bytes, and the decoder fed what no honest peer would send.
 
 use super::*;
+use crate::content::entry::{Archive, Attributes, Cause, EntryKind, Metadata};
 use crate::limits::{
     ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, CONNECTIONS_MAX, LINK_TARGET_BYTES_MAX, MESSAGE_BYTES_MAX,
     TEXT_BYTES_MAX, WIRE_PATH_BYTES_MAX,

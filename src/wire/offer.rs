@@ -1,66 +1,16 @@
-//! What a sender offers: a path, what stands there, and what it has besides its bytes.
+//! What a sender offers, and what becomes of it, as bytes.
 
 use std::sync::Arc;
 
-use super::codec::{DecodeError, Reader, Text, Writer};
-use crate::content::chunk::{FileId, Layout};
-use crate::limits::{
-    ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, LINK_TARGET_BYTES_MAX, NAME_BYTES_MAX, OFFER_BYTES_BASE,
-    TEXT_BYTES_MAX, WIRE_NAME_BYTES_MAX, WIRE_PATH_BYTES_MAX,
+use super::codec::{DecodeError, Reader, Writer};
+use crate::content::chunk::FileId;
+use crate::content::entry::{
+    Archive, Attributes, BadAttributes, Cause, EntryKind, Failure, Metadata, Outcome,
 };
-
-/// What an entry has besides its bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Metadata {
-    /// Permission bits as in `st_mode`; the receiver takes no others than `0o777`, and those beyond only together with the
-    /// owner.
-    pub mode: u32,
-    /// Modification time in seconds since 1970-01-01 UTC, negative before.
-    pub mtime_seconds: i64,
-    /// Nanoseconds of the modification time, below 10^9.
-    pub mtime_nanos: u32,
-    /// What only `--archive` takes along.
-    pub archive: Option<Arc<Archive>>,
-}
-
-/// What `--archive` takes along.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Archive {
-    /// Numeric IDs of the owner; a receiver that is not root leaves them.
-    pub uid: u32,
-    pub gid: u32,
-    pub attributes: Attributes,
-}
-
-/// Extended attributes, as they travel: their number, and each behind it. From the wire to the disk they are one block of
-/// memory, as thousands of offers wait at once and each may have hundreds of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attributes(Box<[u8]>);
-
-/// One extended attribute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attribute<'a> {
-    /// With its namespace, as in `user.comment`: 1 to 255 bytes without NUL.
-    pub name: &'a [u8],
-    pub value: &'a [u8],
-}
-
-/// What stands at a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A regular file of `size` bytes. `sparse`: it takes less room than that, and should there as well.
-    File { size: u64, sparse: bool },
-    /// A folder, offered when everything in it has its outcome.
-    Folder,
-    /// A symbolic link: its target is text, never followed.
-    Symlink { target: Vec<u8> },
-    /// Another name of a file that was offered before and has arrived under this path.
-    HardLink { to: Vec<u8> },
-    /// A regular file of more than one chunk whose size nobody knows yet: it is read as it is sent.
-    Stream,
-    /// A folder so deep that it is made before what is in it: one offer makes only so many. It is offered again, as a folder.
-    ParentFolder,
-}
+use crate::limits::{
+    LINK_TARGET_BYTES_MAX, OFFER_BYTES_BASE, TEXT_BYTES_MAX, WIRE_NAME_BYTES_MAX, WIRE_PATH_BYTES_MAX,
+};
+use crate::name::Text;
 
 /// An entry that the sender would like to leave with the receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,24 +23,6 @@ pub struct Offer {
     pub path: Vec<u8>,
 }
 
-impl EntryKind {
-    /// Bytes in the file; what is no file has none, and of a stream nobody knows.
-    pub fn size(&self) -> u64 {
-        match self {
-            EntryKind::File { size, .. } => *size,
-            _ => 0,
-        }
-    }
-
-    /// How it falls into chunks.
-    pub fn layout(&self) -> Layout {
-        match self {
-            EntryKind::Stream => Layout::open(),
-            kind => Layout::new(kind.size()),
-        }
-    }
-}
-
 impl Offer {
     /// What it counts for as long as it is open, in bytes: what a receiver keeps of it.
     pub fn weight(&self) -> usize {
@@ -99,7 +31,7 @@ impl Offer {
             EntryKind::File { .. } | EntryKind::Folder | EntryKind::Stream | EntryKind::ParentFolder => 0,
         };
         let archive = self.metadata.archive.as_ref();
-        let attributes = archive.map_or(0, |archive| archive.attributes.0.len());
+        let attributes = archive.map_or(0, |archive| archive.attributes.encoded().len());
         OFFER_BYTES_BASE + self.path.len() + further + attributes
     }
 
@@ -139,7 +71,7 @@ impl Metadata {
         w.u32(self.mode).i64(self.mtime_seconds).u32(self.mtime_nanos);
         w.u8(u8::from(self.archive.is_some()));
         let Some(archive) = &self.archive else { return };
-        w.u32(archive.uid).u32(archive.gid).bytes(&archive.attributes.0);
+        w.u32(archive.uid).u32(archive.gid).bytes(archive.attributes.encoded());
     }
 
     fn take(r: &mut Reader) -> Result<Metadata, DecodeError> {
@@ -160,124 +92,30 @@ impl Metadata {
 impl Archive {
     fn take(r: &mut Reader) -> Result<Archive, DecodeError> {
         let (uid, gid) = (r.u32("an owner")?, r.u32("a group")?);
-        Ok(Archive { uid, gid, attributes: Attributes::take(r)? })
-    }
-}
-
-impl Default for Attributes {
-    fn default() -> Attributes {
-        Attributes([0; 2].into())
-    }
-}
-
-impl Attributes {
-    /// `None` where they are more than may travel, or one of them is none.
-    pub fn new(attributes: &[(Vec<u8>, Vec<u8>)]) -> Option<Attributes> {
-        let mut block = Vec::new();
-        let mut w = Writer(&mut block);
-        w.u16(u16::try_from(attributes.len()).ok()?);
-        for (name, value) in attributes {
-            w.string(name, u16::MAX.into()).string(value, u16::MAX.into());
-        }
-        let mut r = Reader::new(&block);
-        let taken = Attributes::take(&mut r).ok()?;
-        r.end().ok().map(|()| taken)
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = Attribute<'_>> {
-        let mut r = Reader::new(&self.0);
-        let count = r.u16("a number of attributes").unwrap_or_default();
-        (0..count).map_while(move |_| Attribute::take(&mut r).ok())
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
-    }
-
-    fn take(r: &mut Reader) -> Result<Attributes, DecodeError> {
-        let block = r.rest();
-        let too_long = |got: usize, limit: usize| DecodeError::TooLong {
-            what: "a list of attributes",
-            got: got as u64,
-            limit: limit as u64,
-        };
-        let count = usize::from(r.u16("a number of attributes")?);
-        if count > ATTRIBUTES_MAX {
-            return Err(too_long(count, ATTRIBUTES_MAX));
-        }
-        let mut bytes = 0;
-        for _ in 0..count {
-            let Attribute { name, value } = Attribute::take(r)?;
-            bytes += name.len() + value.len();
-            if bytes > ATTRIBUTES_BYTES_MAX {
-                return Err(too_long(bytes, ATTRIBUTES_BYTES_MAX));
+        let what = "a list of attributes";
+        let (attributes, rest) = Attributes::decode(r.rest()).map_err(|bad| match bad {
+            BadAttributes::Truncated => DecodeError::Truncated { what },
+            BadAttributes::TooMany { got, limit } => {
+                DecodeError::TooLong { what, got: got as u64, limit: limit as u64 }
             }
-        }
-        let len = block.len() - r.rest().len();
-        Ok(Attributes(block[..len].into()))
+            BadAttributes::Name => {
+                DecodeError::BadValue { what: "the name of an attribute", why: EMPTY_OR_NUL.into() }
+            }
+        })?;
+        r.bytes(r.rest().len() - rest.len(), what)?;
+        Ok(Archive { uid, gid, attributes })
     }
 }
 
-impl<'a> Attribute<'a> {
-    fn take(r: &mut Reader<'a>) -> Result<Attribute<'a>, DecodeError> {
-        let name = r.string(NAME_BYTES_MAX, "the name of an attribute")?;
-        let value = r.string(ATTRIBUTES_BYTES_MAX, "an attribute")?;
-        if name.is_empty() || name.contains(&0) {
-            let why = "it is empty or holds a NUL byte".into();
-            return Err(DecodeError::BadValue { what: "the name of an attribute", why });
-        }
-        Ok(Attribute { name, value })
-    }
-}
+const EMPTY_OR_NUL: &str = "it is empty or holds a NUL byte";
 
 fn target(r: &mut Reader) -> Result<Vec<u8>, DecodeError> {
     let target = r.string(LINK_TARGET_BYTES_MAX, "the target of a link")?;
     if target.is_empty() || target.contains(&0) {
-        let why = "it is empty or holds a NUL byte".into();
+        let why = EMPTY_OR_NUL.into();
         return Err(DecodeError::BadValue { what: "the target of a link", why });
     }
     Ok(target.to_vec())
-}
-
-// What became of a file.
-
-/// Whose doing it is that a file did not arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// The receiver would have to overwrite something, or may not use that name.
-    Refused,
-    /// The receiver could not store it.
-    Storage,
-    /// The sender could not read it, or it changed meanwhile.
-    Source,
-    /// What arrived is not what was sent.
-    Verification,
-}
-
-/// Why a file did not arrive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    pub cause: Cause,
-    pub text: Text,
-}
-
-/// What became of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Verified, and there under its name.
-    Stored,
-    /// Verified, and there under this other name.
-    Renamed(Vec<u8>),
-    /// The receiver had it already.
-    Identical,
-    /// The receiver would take it, had this not been a dry run.
-    Wanted,
-    Failed(Failure),
-    /// A further name is not to be had here, or a file has it: the sender offers it as a file.
-    Unlinked {
-        /// Whether that is due to the file system.
-        unable: bool,
-    },
 }
 
 pub(super) fn text(r: &mut Reader) -> Result<Text, DecodeError> {
@@ -290,10 +128,6 @@ pub(super) fn put_text(w: &mut Writer, text: &Text) {
 }
 
 impl Failure {
-    pub fn new(cause: Cause, text: impl Into<Text>) -> Failure {
-        Failure { cause, text: text.into() }
-    }
-
     pub(super) fn put(&self, w: &mut Writer) {
         w.u8(match self.cause {
             Cause::Refused => 1,

@@ -9,8 +9,9 @@ use std::os::unix::ffi::OsStringExt;
 use crate::common::hostile::{Frames, bytes_of, file, intruder, offer};
 use crate::common::peer::{HandSender, chunk_frame};
 use crate::common::*;
+use lanx::content::entry::{Cause, Outcome};
 use lanx::limits::{FILE_BYTES_MAX, NAME_BYTES_MAX};
-use lanx::wire::message::{Cause, Outcome, ReceiverMessage, SenderMessage as Say};
+use lanx::wire::message::{ReceiverMessage, SenderMessage as Say};
 
 const LARGE_BYTES: u64 = 3 * CHUNK as u64;
 

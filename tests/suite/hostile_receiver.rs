@@ -7,10 +7,9 @@ use std::thread;
 use crate::common::hostile::{Captive, chunk, file};
 use crate::common::peer::{HandReceiver, identity, welcome};
 use crate::common::*;
+use lanx::content::entry::{Cause, Failure, Outcome};
 use lanx::wire::VERSION;
-use lanx::wire::message::{
-    Against, Barred, Cause, Failure, Outcome, ReceiverMessage as Say, SenderMessage, SessionId, Waiting,
-};
+use lanx::wire::message::{Against, Barred, ReceiverMessage as Say, SenderMessage, SessionId, Waiting};
 use lanx::wire::options::Options;
 use lanx::wire::seal::Cipher;
 

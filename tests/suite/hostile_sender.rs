@@ -7,10 +7,11 @@ use std::io::Write;
 use crate::common::hostile::{bytes_of, chunk, file, intruder, offer};
 use crate::common::peer::{HandSender, chunk_frame, hello, identity, whole_frame};
 use crate::common::*;
+use lanx::content::entry::{Cause, Failure, Outcome};
 use lanx::limits::{FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX};
 use lanx::wire::VERSION;
 use lanx::wire::frame::{HASH_BYTES, HEADER_BYTES, Header, Kind as FrameKind};
-use lanx::wire::message::{Cause, Failure, Hello, Outcome, ReceiverMessage, SenderMessage as Say, Wishes};
+use lanx::wire::message::{Hello, ReceiverMessage, SenderMessage as Say, Wishes};
 use lanx::wire::options::Options;
 use lanx::wire::seal::Cipher;
 

@@ -4,9 +4,8 @@ use std::fs::File;
 use std::io::{Write, pipe};
 use std::thread;
 
-use lanx::wire::message::{
-    Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage as Answer, SenderMessage as Say,
-};
+use lanx::content::entry::{Cause, EntryKind, Failure, Outcome};
+use lanx::wire::message::{Against, Offer, ReceiverMessage as Answer, SenderMessage as Say};
 use lanx::wire::seal::Sealer;
 
 use crate::common::hostile::{METADATA, chunk, file, intruder, offer};

@@ -46,6 +46,7 @@ mod hostile_offers;
 mod hostile_receiver;
 mod hostile_sender;
 mod hostile_streams;
+mod house;
 mod identity;
 mod impostors;
 mod json;

@@ -6,8 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use lanx::content::chunk::{ChunkIndex, Layout};
+use lanx::content::entry::Outcome;
 use lanx::content::tree::{ChunkValue, chunk_value};
-use lanx::wire::message::{Against, Outcome, ReceiverMessage as Heard, SenderMessage as Say, Wishes};
+use lanx::wire::message::{Against, ReceiverMessage as Heard, SenderMessage as Say, Wishes};
 
 use crate::common::hostile::{chunk, file, offer};
 use crate::common::peer::{HandSender, identity};

@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::{Read, Write, pipe};
 use std::thread;
 
+use lanx::content::entry::{Cause, Outcome};
 use lanx::limits::{IN_ORDER_STEP_CHUNKS, IN_ORDER_WINDOW_CHUNKS};
-use lanx::wire::message::{Cause, Outcome, ReceiverMessage, SenderMessage};
+use lanx::wire::message::{ReceiverMessage, SenderMessage};
 use rustix::process::Signal;
 
 use crate::common::hostile::{Captive, chunk, file, intruder, offer};

@@ -10,8 +10,9 @@ use crate::common::peer::{
 };
 use crate::common::*;
 use lanx::content::chunk::FileId;
+use lanx::content::entry::Outcome;
 use lanx::limits::CONNECTION_NUMBERS_MAX;
-use lanx::wire::message::{Outcome, ReceiverMessage, SenderMessage, SessionId};
+use lanx::wire::message::{ReceiverMessage, SenderMessage, SessionId};
 use lanx::wire::seal::TAG_BYTES;
 
 const TAMPERED: &str = "tampered with";

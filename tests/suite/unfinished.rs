@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use lanx::wire::message::{Cause, Failure, ReceiverMessage, SenderMessage as Say};
+use lanx::content::entry::{Cause, Failure};
+use lanx::wire::message::{ReceiverMessage, SenderMessage as Say};
 
 use crate::common::hostile::{file, offer};
 use crate::common::peer::{HandSender, identity};

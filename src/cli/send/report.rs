@@ -14,12 +14,12 @@ use crate::cli::ui::out::Audience;
 use crate::cli::ui::summary::Tally;
 use crate::cli::ui::{events, summary};
 use crate::client::transfer::SendOutcome;
+use crate::content::entry::Cause;
 use crate::limits::LIMIT_TOLD_AFTER;
 use crate::net::address::Peer;
 use crate::session::{End, FileReport, FileStatus, Observer};
 use crate::source::Trouble;
 use crate::units;
-use crate::wire::message::Cause;
 
 /// Tells the user about each file and counts it.
 pub struct Reporter {

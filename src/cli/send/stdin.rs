@@ -13,9 +13,9 @@ use rustix::process::umask;
 use crate::cli::args::SendArgs;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::content::entry::Metadata;
 use crate::name::{Name, shown};
 use crate::source::{Feed, Stream};
-use crate::wire::message::Metadata;
 
 fn usage<T>(error: anyhow::Error) -> Result<T, Failure> {
     Err(Failure::new(Exit::Usage, error))

@@ -21,12 +21,12 @@ use super::summary::{Counts, LimitReport};
 use crate::cli::config::Shown;
 use crate::cli::doctor::expect::{Figure, Prospect};
 use crate::cli::exit::Exit;
+use crate::content::entry::Cause;
 use crate::limits::{PROGRESS_EVENT_INTERVAL, PROGRESS_INTERVAL, WORKER_STACK_BYTES};
 use crate::name::is_unsafe_to_show;
 use crate::session::bottleneck::Accounts;
 use crate::session::{FileReport, FileStatus, Progress, ReportKind};
 use crate::units;
-use crate::wire::message::Cause;
 
 /// Which session an event is about. Absent where it is about none.
 #[derive(Serialize, Clone, Copy, Default)]

@@ -6,12 +6,12 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::cli::exit::Exit;
+use crate::content::entry::Cause;
 use crate::name::Name;
 use crate::session::bottleneck::{Accounts, Bottleneck, Verdict};
 use crate::session::{FileReport, FileStatus, ReportKind};
 use crate::source::Trouble;
 use crate::units;
-use crate::wire::message::Cause;
 use crate::wire::stage_times::{Spent, Stage};
 
 /// Counts files and bytes by what became of them.

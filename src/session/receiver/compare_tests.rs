@@ -7,12 +7,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::content::chunk::{FileId, Layout};
+use crate::content::entry::{EntryKind, Metadata};
 use crate::content::tree::ChunkValue;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::session::receiver::Terms;
 use crate::session::{FileReport, Observer, Progress, outbox};
 use crate::store::{Destination, Existing, Owner, Sink};
-use crate::wire::message::{EntryKind, Metadata, Offer, ReceiverMessage, SenderMessage, take_framed};
+use crate::wire::message::{Offer, ReceiverMessage, SenderMessage, take_framed};
 
 struct Deaf;
 

@@ -1,11 +1,12 @@
 use std::fs;
 
 use super::*;
+use crate::content::entry::{EntryKind, Metadata};
 use crate::session::receiver::Terms;
 use crate::session::receiver::incoming::Offered;
 use crate::session::{FileReport, Observer, OutboxReader, Progress, outbox};
 use crate::store::{Destination, Existing, Owner, Sink};
-use crate::wire::message::{EntryKind, Metadata, Offer, ReceiverMessage, SenderMessage};
+use crate::wire::message::{Offer, ReceiverMessage, SenderMessage};
 
 struct Deaf;
 

@@ -10,6 +10,7 @@ use rangemap::RangeSet;
 
 use super::memory::{Budget, Kept};
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
+use crate::content::entry::Metadata;
 use crate::content::tree::{ChunkValue, Hash, Tree};
 use crate::limits::{
     CHUNK_BYTES, COMPARED_AT_ONCE_FIRST, COMPARED_AT_ONCE_MAX, COMPARED_BYTES, FILE_BYTES_MAX,
@@ -19,7 +20,7 @@ use crate::name::RelativePath;
 use crate::session::snapshot::FileUnderWay;
 use crate::session::{Outbox, PeerMisbehaved, Progress};
 use crate::store::{ExistingFile, Part};
-use crate::wire::message::{Metadata, Offer, ReceiverMessage};
+use crate::wire::message::{Offer, ReceiverMessage};
 
 /// A file that was offered, once its path was found to be one.
 #[derive(Clone)]

@@ -24,16 +24,16 @@ use super::probe::Probed;
 use super::stage_clock::Stages;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::content::chunk::FileId;
+use crate::content::entry::{Cause, EntryKind, Failure, Outcome};
 use crate::limits::{
     CONNECTIONS_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OBSERVER_LOOK,
     STREAM_CONFIRM_CHUNKS,
 };
 use crate::name::RelativePath;
+use crate::os::cpu::CpuShares;
 use crate::store::{Destination, Existing, ExistingFile, Found, Part, Sink, SinkError};
-use crate::wire::message::{
-    Against, Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage, SenderMessage, SessionId,
-};
-use crate::wire::stage_times::{Busy, Spent};
+use crate::wire::message::{Against, Offer, ReceiverMessage, SenderMessage, SessionId};
+use crate::wire::stage_times::Spent;
 use compare::CompareQueue;
 use finish::{Diligence, Finisher};
 use incoming::{Bytes, Incoming, Offered, Plan};
@@ -236,7 +236,7 @@ impl Receiving {
 
     /// What the threads have done with their time so far, on a machine that was so `busy` meanwhile. Where a file is written in
     /// order that is for one thread to say: the others are waiting for it as well.
-    pub fn spent(&self, busy: Option<Busy>) -> Spent {
+    pub fn spent(&self, busy: Option<CpuShares>) -> Spent {
         match self.to.output() {
             Some(_) => self.output_stages.spent(busy),
             None => self.stages.spent(busy),

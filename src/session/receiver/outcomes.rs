@@ -8,6 +8,7 @@ use super::compare;
 use super::finish::{Complete, Finished, Finisher};
 use super::incoming::{Bytes, Incoming, Next, Offered, Settled};
 use crate::content::chunk::{ChunkIndex, FileId};
+use crate::content::entry::{Cause, EntryKind, Failure, Outcome};
 use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::{CHUNK_BYTES, FAILED_FILE_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
 use crate::name::{Escaped, RelativePath};
@@ -15,7 +16,7 @@ use crate::session::{End, FileReport, FileStatus, PeerMisbehaved, Progress, Repo
 use crate::store::{
     Existing, ExistingFile, Found, LinkFault, Made, Part, Published, SinkError, SinkErrorKind, Verified,
 };
-use crate::wire::message::{Cause, EntryKind, Failure, Offer, Outcome, ReceiverMessage};
+use crate::wire::message::{Offer, ReceiverMessage};
 
 impl Receiving {
     /// Does what follows for a file.

@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use super::Receiving;
 use super::incoming::{Extent, Offered};
 use crate::content::chunk::ChunkIndex;
+use crate::content::entry::{Cause, Failure};
 use crate::content::tree::{ChunkValue, Hash, Tree};
 use crate::limits::{IN_ORDER_STEP_CHUNKS, IN_ORDER_WINDOW_CHUNKS, WORKER_STACK_BYTES};
 use crate::session::frames::ChunkBuffer;
@@ -21,7 +22,7 @@ use crate::session::snapshot::FileUnderWay;
 use crate::session::stage_clock::Clock;
 use crate::session::{End, FileStatus, PeerMisbehaved, Progress};
 use crate::store::Output;
-use crate::wire::message::{Cause, Failure, ReceiverMessage};
+use crate::wire::message::ReceiverMessage;
 use crate::wire::stage_times::Stage;
 
 /// A file on its way to the output.

@@ -9,10 +9,11 @@ use parking_lot::Mutex;
 use super::lanes::Line;
 use super::{Lanes, Sending};
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
+use crate::content::entry::{Cause, Failure};
 use crate::content::tree::{ChunkValue, Hash, Tree};
 use crate::session::{End, PeerMisbehaved};
 use crate::source::{Item, OpenSource, Source, SourceError};
-use crate::wire::message::{Against, Cause, Failure, SenderMessage};
+use crate::wire::message::{Against, SenderMessage};
 
 /// What was offered and has no outcome yet.
 pub struct Outgoing {

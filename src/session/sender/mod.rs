@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use super::stage_clock::Stages;
 use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress, ReportKind};
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
+use crate::content::entry::Outcome;
 use crate::content::tree::Hash;
 use crate::limits::{
     COMPARED_AT_ONCE_MAX, CONNECTIONS_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OBSERVER_LOOK,
@@ -23,7 +24,7 @@ use crate::limits::{
 };
 use crate::name::Name;
 use crate::source::{Feed, Item, Next, Reached, SharedReader, Stream, Trouble, What};
-use crate::wire::message::{Against, Offer, Outcome, ReceiverMessage, SenderMessage};
+use crate::wire::message::{Against, Offer, ReceiverMessage, SenderMessage};
 use crate::wire::stage_times::Spent;
 use dealer::{Attempt, Outgoing, Run};
 use lanes::Line;

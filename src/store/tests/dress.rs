@@ -1,7 +1,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
-use crate::wire::message::{Archive, Attributes};
+use crate::content::entry::{Archive, Attributes};
 
 fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
+use crate::content::entry::{EntryKind, Metadata};
 use crate::name::Name;
-use crate::wire::message::{EntryKind, Metadata};
 
 fn name(text: impl AsRef<[u8]>) -> Name {
     Name::from_wire(text.as_ref()).expect("a legal name")

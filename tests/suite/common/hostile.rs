@@ -6,9 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lanx::content::chunk::{ChunkIndex, FileId};
-use lanx::wire::message::{
-    Archive, Attributes, EntryKind, Metadata, Offer, Outcome, ReceiverMessage, SenderMessage, put_framed,
-};
+use lanx::content::entry::{Archive, Attributes, EntryKind, Metadata, Outcome};
+use lanx::wire::message::{Offer, ReceiverMessage, SenderMessage, put_framed};
 use lanx::wire::seal::Sealer;
 
 use super::peer::{HandReceiver, HandSender, Talk, identity, welcome, whole_frame};

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 
 use lanx::content::chunk::{ChunkIndex, FileId, Layout};
+use lanx::content::entry::{EntryKind, Metadata};
 use lanx::content::tree::chunk_value;
 use lanx::limits::{CHUNK_BYTES, MESSAGE_BYTES_MAX};
 use lanx::trust::code::Code;
@@ -18,8 +19,7 @@ use lanx::trust::pairing::{ChannelBinding, Initiator, Setting};
 use lanx::trust::tls;
 use lanx::wire::frame::{HASH_BYTES, HEADER_BYTES, Header, Kind as FrameKind};
 use lanx::wire::message::{
-    EntryKind, Hello, Message, Metadata, Offer, ReceiverMessage, SenderMessage, SessionId, Wishes,
-    put_framed, take_framed,
+    Hello, Message, Offer, ReceiverMessage, SenderMessage, SessionId, Wishes, put_framed, take_framed,
 };
 use lanx::wire::options::Options;
 use lanx::wire::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, Role, Status};
