@@ -48,8 +48,8 @@ kill-rounds: ## Kill sender and receiver in turn, a hundred times each, and see 
 root-tests: ## Run the tests that mount file systems; as root
 	$(CARGO) test --locked --test suite full_disk:: -- --ignored --test-threads=1
 
-test-discovery: ## Test finding receivers between network namespaces; as root
-	$(CARGO) test --locked --test suite discovery:: -- --ignored --test-threads=4
+test-discovery: ## Test finding receivers, and networks that lose large packets, between network namespaces; as root
+	$(CARGO) test --locked --test suite -- --ignored --test-threads=4 discovery:: large_packets::
 
 resume: build ## Measure what resuming costs, with 90 % there (RESUME_MIB, RESUME_TURNS, TMPDIR)
 	@bash scripts/resume.sh

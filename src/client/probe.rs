@@ -16,6 +16,7 @@ use crate::limits::{
     WORKER_STACK_BYTES,
 };
 use crate::net::control::{Talk, converse};
+use crate::net::tcp::large_packets;
 use crate::net::tcp::tune::Path;
 use crate::os::background;
 use crate::session::cpu_speed::Speeds;
@@ -159,7 +160,8 @@ impl Lines {
 
     async fn open(&mut self) -> io::Result<()> {
         let number = u32::try_from(self.open.len()).map_err(io::Error::other)?;
-        let (stream, sealer) = dial(self.addr, &self.keys, number, self.patience).await?;
+        let segment_bytes = large_packets::segment_bytes(self.addr);
+        let (stream, sealer) = dial(self.addr, &self.keys, number, segment_bytes, self.patience).await?;
         let handle = stream.try_clone()?;
         let probing = self.probing.clone();
         let work = move || {

@@ -46,6 +46,8 @@ mod impostors;
 mod json;
 mod json_errors;
 mod kill_rounds;
+#[cfg(target_os = "linux")]
+mod large_packets;
 mod limit;
 mod many;
 mod metrics;

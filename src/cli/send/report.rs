@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 
 use super::many::Told;
+use crate::cli::credentials::tell_large_lost;
 use crate::cli::exit::Exit;
 use crate::cli::ui::events::{File, SessionEvents, Status, Sum};
 use crate::cli::ui::out::Audience;
@@ -144,6 +145,10 @@ impl Observer for Reporter {
 
     fn keeps_up(&self) -> bool {
         self.events.is_none() || events::has_room()
+    }
+
+    fn large_lost(&self) {
+        tell_large_lost(&self.peer, self.audience);
     }
 
     fn lost(&self, end: &End, retry_for: Duration) {
