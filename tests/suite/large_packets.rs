@@ -88,4 +88,27 @@ fn a_way_that_takes_what_both_ends_take_is_not_complained_about() {
     output.expect_code(0);
     assert!(!output.err().contains(LOST), "{}", output.err());
     assert_arrived(&[file], &scene.dst);
+    run(&scene, &lan, &["doctor", &to]).expect_out(&["1500 bytes  get there and back"]);
+}
+
+#[test]
+#[ignore = "makes network namespaces, as root: make test-discovery"]
+fn doctor_finds_the_largest_packet_that_gets_there_and_says_what_to_do() {
+    let scene = Scene::new();
+    let (lan, receiver) = between(&scene, 1500, 1337);
+    let output = run(&scene, &lan, &["doctor", "--json", &over_v4(&lan, &receiver)]);
+    output.expect_code(0);
+    let all = events(&output.stdout);
+    let advice: Vec<_> = all.iter().filter(|event| event["topic"] == "large_packets").collect();
+    let [advice] = advice[..] else { panic!("{all:?}") };
+    assert!(advice["text"].as_str().unwrap().contains("more than 1337 bytes"), "{advice}");
+    assert_eq!(advice["commands"][0], "ip link set lan0 mtu 1337");
+    assert!(all.iter().any(|event| event["what"] == "network"), "it measures all the same: {all:?}");
+
+    let scene = Scene::new();
+    let (lan, receiver) = between(&scene, 9000, 4000);
+    let output = run(&scene, &lan, &["doctor", &over_v6(&lan, &receiver)]);
+    output
+        .expect_code(0)
+        .expect_out(&["4000 bytes  get there, larger ones are lost", "ip link set lan0 mtu 4000"]);
 }
