@@ -67,6 +67,8 @@ mod several;
 mod strangers;
 mod stream_usage;
 mod streams;
+#[cfg(target_os = "linux")]
+mod swapped;
 mod tls_strangers;
 mod transfer;
 mod trees;
