@@ -631,6 +631,43 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often each side says something on the control connection, be it only that it lives.
 pub const BEAT_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Bytes of a segment where larger packets are lost: with the headers of IPv6 and TCP less than the 1280 bytes that every way
+/// must carry (RFC 8200, section 5), with room for those of a tunnel.
+pub const SMALL_SEGMENT_BYTES: u32 = 1200;
+const _: () = assert!(SMALL_SEGMENT_BYTES + 60 <= 1280);
+
+/// How often a handshake is looked at, whether it stands still.
+pub const LOST_LOOK: Duration = Duration::from_millis(250);
+
+/// Timeouts of TCP in a row after which a handshake counts as one that loses large packets: about a second on a local network,
+/// longer where the way is.
+pub const LOST_TIMEOUTS_HANDSHAKE: u32 = 2;
+
+/// How long the first of the packets that come may be missing: several times what TCP takes to send it again.
+pub const LOST_GAP: Duration = Duration::from_secs(1);
+
+/// How long a receiver may think about a handshake: it is a matter of milliseconds, and of tenths of a second on a busy machine.
+/// What is tried then costs it one more handshake.
+pub const LOST_SILENCE: Duration = Duration::from_secs(3);
+const _: () = assert!(2 * LOST_SILENCE.as_millis() < HANDSHAKE_TIMEOUT.as_millis());
+
+/// Timeouts of TCP in a row after which a connection of a session has come to a stop: 200 ms that double are 3 s by then, longer
+/// than [`HEARD_LATELY`].
+pub const LOST_TIMEOUTS_SESSION: u32 = 4;
+const _: () = assert!((200 << LOST_TIMEOUTS_SESSION) - 200 >= HEARD_LATELY.as_millis());
+
+/// Whoever was heard on the control connection so short a time ago can be reached: each side speaks there every
+/// [`BEAT_INTERVAL`].
+pub const HEARD_LATELY: Duration = Duration::from_millis(2500);
+const _: () = assert!(HEARD_LATELY.as_millis() > BEAT_INTERVAL.as_millis());
+
+/// How long a packet may take to be acknowledged before it counts as lost where `lanx doctor` tries its size: TCP has sent it
+/// several times by then.
+pub const PACKET_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it looks.
+pub const PACKET_LOOK: Duration = Duration::from_millis(20);
+
 /// After how much silence a peer counts as lost, where the user does not say.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -63,7 +63,7 @@ pub fn send(args: &[String]) {
 /// As lanx does, with all that it asks of a socket.
 fn connect_to(address: &str) -> TcpStream {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let stream = runtime.block_on(dial::data(address.parse().unwrap(), SILENCE_TIMEOUT)).unwrap();
+    let stream = runtime.block_on(dial::data(address.parse().unwrap(), None, SILENCE_TIMEOUT)).unwrap();
     let stream = stream.into_std().unwrap();
     stream.set_nonblocking(false).unwrap();
     stream

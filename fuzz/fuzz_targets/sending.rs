@@ -157,6 +157,9 @@ impl Wire for NoWire {
     fn delivered(&self) -> Option<u64> {
         None
     }
+    fn is_swallowed(&self) -> bool {
+        false
+    }
 }
 
 /// A stream that ends as soon as there is nothing more to write, so that its worker comes home.

@@ -19,7 +19,7 @@ use super::ui::out::Audience;
 use super::ui::{events, out};
 use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, enter, knock};
 use crate::client::transfer::Connections;
-use crate::limits::CODE_TEXT_MAX_BYTES;
+use crate::limits::{CODE_TEXT_MAX_BYTES, SMALL_SEGMENT_BYTES};
 use crate::net::address::Peer;
 use crate::net::discovery::Sighting;
 use crate::net::tcp::dial::ConnectError;
@@ -157,7 +157,14 @@ impl Introduction {
     ) -> Result<Link, EnterError> {
         let Introduction { name, wishes, patience, .. } = self;
         let waits = |waiting: &Waiting| tell_waiting(peer, waiting, audience);
-        let errand = Errand { name, resumes, wishes: *wishes, patience: *patience, waits: &waits };
+        // What is measured says it by itself, and better.
+        let large_lost = || {
+            if !wishes.measure {
+                tell_large_lost(peer, audience)
+            }
+        };
+        let (wishes, patience) = (*wishes, *patience);
+        let errand = Errand { name, resumes, wishes, patience, waits: &waits, large_lost: &large_lost };
         enter(peer, &self.visitor, &errand, wanted).await
     }
 
@@ -227,6 +234,7 @@ pub fn exit(error: &EnterError) -> Exit {
         EnterError::Connect(_)
         | EnterError::Handshake { .. }
         | EnterError::Tls { .. }
+        | EnterError::Stalled { .. }
         | EnterError::HungUp { .. }
         | EnterError::HungUpOnCode { .. } => Exit::Unreachable,
         EnterError::Store(_) => Exit::Other,
@@ -271,6 +279,14 @@ fn tell(peer: &Peer, link: &Link, audience: Audience) {
 pub fn tell_paired(peer: &str, key: &Fingerprint, by: By) {
     let whom = Whom { session: None, peer: Some(peer) };
     events::write(&Event::Paired { whom, key: key.to_string(), by });
+}
+
+/// Tells that the network has a fault that makes every transfer slower, and what helps.
+pub fn tell_large_lost(peer: &Peer, audience: Audience) {
+    audience.note(format_args!(
+        "{peer}: large packets are lost on the way (an MTU is too large at a machine, a switch, a tunnel or a VPN); going on with \
+         segments of {SMALL_SEGMENT_BYTES} bytes, and `lanx doctor {peer}` says what to do"
+    ));
 }
 
 /// Tells why nothing happens yet.

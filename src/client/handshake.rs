@@ -3,24 +3,25 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 use tokio::time::{interval, sleep, timeout};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::reach::{Reached, reach};
 use super::transfer::Connections;
 use crate::limits::{
     BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KNOCKS, OFFERS_BYTES_MIN, QUEUE_NEWS_INTERVAL,
-    RETRY_PAUSE_FIRST,
+    RETRY_PAUSE_FIRST, SMALL_SEGMENT_BYTES,
 };
 use crate::name::Text;
 use crate::net::address::Peer;
 use crate::net::control::{MessageReader, MessageWriter};
-use crate::net::tcp::dial;
-use crate::net::tcp::dial::{ConnectError, Connected};
+use crate::net::tcp::dial::ConnectError;
+use crate::net::tcp::large_packets::Sign;
 use crate::os::background::aside;
 use crate::session::destination::Mark;
 use crate::session::{End, PeerMisbehaved};
@@ -49,6 +50,8 @@ pub struct Link {
     pub(super) share: u8,
     /// What the open offers may weigh.
     pub(super) offers_bytes: usize,
+    /// The control connection once more, to ask the kernel about it.
+    pub(super) socket: OwnedFd,
     pub addr: SocketAddr,
     /// How long the TCP handshake took.
     pub round_trip: Duration,
@@ -90,6 +93,8 @@ pub struct Errand<'a> {
     pub patience: Duration,
     /// Hears why it does not begin, and whenever that changes.
     pub waits: &'a dyn Fn(&Waiting),
+    /// Hears once that large packets are lost on the way, and small ones are used from then on.
+    pub large_lost: &'a dyn Fn(),
 }
 
 /// Connects to `peer` and is let in. `wanted` says how many data connections to ask for, given the round trip.
@@ -102,16 +107,11 @@ pub async fn enter(
     errand: &Errand<'_>,
     wanted: impl FnOnce(Duration) -> Connections,
 ) -> Result<Link, EnterError> {
-    let Connected { stream, addr, round_trip } = dial::control(peer, errand.patience).await?;
+    let Reached { stream, addr, round_trip } =
+        reach(peer, &visitor.tls, errand.patience, errand.large_lost).await?;
     let failed = |reason: String| EnterError::Tls { addr, reason };
-    let connector = TlsConnector::from(visitor.tls.clone());
-    let stream = timeout(HANDSHAKE_TIMEOUT, connector.connect(tls::unused_server_name(), stream))
-        .await
-        .map_err(|_| ConnectError::Mute { addr })?
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => EnterError::HungUp { addr },
-            _ => failed(error.to_string()),
-        })?;
+    let socket =
+        stream.get_ref().0.as_fd().try_clone_to_owned().map_err(|error| failed(error.to_string()))?;
     let connection = stream.get_ref().1;
     let receiver = tls::established_peer(connection).map_err(|e| failed(e.to_string()))?;
     let binding = tls::channel_binding(connection).map_err(|e| failed(e.to_string()))?;
@@ -141,6 +141,7 @@ pub async fn enter(
         wanted,
         share,
         offers_bytes: options.offers_bytes.map_or(OFFERS_BYTES_MIN, |bytes| bytes as usize),
+        socket,
         addr,
         round_trip,
         receiver,
@@ -378,6 +379,16 @@ pub enum EnterError {
         "the encrypted connection to {addr} failed: {reason}; try again, and see that both machines have the same lanx"
     )]
     Tls { addr: SocketAddr, reason: String },
+    #[error(
+        "{addr} is lanx, and the handshake with it stood still: {sign}. Segments of {SMALL_SEGMENT_BYTES} bytes fared no better; {}",
+        stalled_advice(sign)
+    )]
+    Stalled {
+        addr: SocketAddr,
+        sign: Sign,
+        #[source]
+        source: Box<EnterError>,
+    },
     #[error("{addr} hung up during the handshake; it may be too busy with others, try again")]
     HungUp { addr: SocketAddr },
     #[error(
@@ -439,6 +450,17 @@ pub enum EnterError {
     Pairing(PairingError),
 }
 
+fn stalled_advice(sign: &Sign) -> &'static str {
+    match sign {
+        Sign::Silence { .. } => {
+            "see whether `lanx recv` there is frozen or has too much to do, and try again"
+        }
+        Sign::Unacknowledged { .. } | Sign::Gap { .. } => {
+            "something on the way loses packets: look at cables, tunnels, VPNs and firewalls there, and try again"
+        }
+    }
+}
+
 /// Where a key was met before, if it was: told beside the question whether to trust it under a new name.
 #[derive(Debug)]
 pub struct Met(pub Option<String>);
@@ -459,6 +481,7 @@ impl EnterError {
             EnterError::Connect(error) => !matches!(error, ConnectError::OtherVersion { .. }),
             EnterError::Handshake { .. }
             | EnterError::Tls { .. }
+            | EnterError::Stalled { .. }
             | EnterError::HungUp { .. }
             | EnterError::HungUpOnCode { .. }
             | EnterError::Later { .. } => true,

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
@@ -18,7 +19,7 @@ use crate::limits::{
     CLIMB_BUSY, CLIMB_INTERVAL, CLIMB_MEASURE, CONNECT_TIMEOUT, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT,
     RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, STRAGGLER_PATIENCE, WORKER_STACK_BYTES,
 };
-use crate::net::tcp::{dial, tune};
+use crate::net::tcp::{dial, large_packets, tune};
 use crate::os::background;
 use crate::os::cpu::Load;
 use crate::session::End;
@@ -37,11 +38,13 @@ pub(super) struct Keys {
     pub cipher: Cipher,
 }
 
-/// Opens data connection `number` and proves that it belongs to its session. What comes back blocks.
+/// Opens data connection `number`, with segments of at most so many bytes, and proves that it belongs to its session. What comes
+/// back blocks.
 pub(super) async fn dial(
     addr: SocketAddr,
     keys: &Keys,
     number: u32,
+    segment_bytes: Option<u32>,
     patience: Duration,
 ) -> io::Result<(TcpStream, Sealer)> {
     let Keys { secret, session, cipher } = keys;
@@ -49,7 +52,7 @@ pub(super) async fn dial(
         secret.data_keys(*cipher, &session.0, number).map_err(io::Error::other)?.for_sender();
     let hello = Belonging { session: *session, connection: number }.hello();
     let proof = sealer.prove(&hello).map_err(io::Error::other)?;
-    let mut stream = dial::data(addr, patience).await?;
+    let mut stream = dial::data(addr, segment_bytes, patience).await?;
     timeout(CONNECT_TIMEOUT, stream.write_all(&[&hello[..], &proof].concat())).await??;
     let stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
@@ -70,6 +73,10 @@ impl Wire for Socket {
 
     fn delivered(&self) -> Option<u64> {
         tune::delivered(&self.0)
+    }
+
+    fn is_swallowed(&self) -> bool {
+        large_packets::swallowed(&self.0).is_some()
     }
 
     /// The receiver sends nothing here, so there is something to read only when it has closed.
@@ -103,6 +110,8 @@ impl Write for Stream {
 pub(super) struct Pool {
     sending: Arc<Sending>,
     addr: SocketAddr,
+    /// The control connection, to ask the kernel about it.
+    control: OwnedFd,
     keys: Keys,
     wanted: Connections,
     patience: Duration,
@@ -117,7 +126,7 @@ pub(super) struct Pool {
 impl Pool {
     pub fn new(
         sending: Arc<Sending>,
-        addr: SocketAddr,
+        (addr, control): (SocketAddr, OwnedFd),
         keys: Keys,
         wanted: Connections,
         patience: Duration,
@@ -125,7 +134,7 @@ impl Pool {
     ) -> Pool {
         let (next_number, threads) = (Mutex::default(), Mutex::default());
         let peak = AtomicU8::new(0);
-        Pool { sending, addr, keys, wanted, patience, limit, next_number, threads, peak }
+        Pool { sending, addr, control, keys, wanted, patience, limit, next_number, threads, peak }
     }
 
     /// Opens as many connections as are wanted and allowed, replaces those that die and ends those that have become too
@@ -170,6 +179,7 @@ impl Pool {
                 let _ = timeout(CLIMB_INTERVAL, self.sending.lines_changed.notified()).await;
             }
             self.sending.give_up_stuck(Instant::now(), self.patience);
+            self.avoid_large_packets();
             if gave_up.is_none_or(|at: Instant| at.elapsed() >= STRAGGLER_PATIENCE)
                 && self.sending.give_up_straggler(Instant::now())
             {
@@ -178,6 +188,25 @@ impl Pool {
             if self.sending.has_taken_line() {
                 (without_any, in_vain, pause) = (Instant::now(), 0, RETRY_PAUSE_FIRST);
             }
+        }
+    }
+
+    /// Has connections begin anew with small packets where what is sent is lost, though the receiver is heard: that handshake and
+    /// beats came through says nothing of larger packets.
+    fn avoid_large_packets(&self) {
+        if !large_packets::is_heard(&self.control) {
+            return;
+        }
+        let control = large_packets::swallowed(&self.control);
+        if control.is_none() && !self.sending.give_up_swallowed() {
+            return;
+        }
+        if large_packets::keep_small(self.addr) {
+            self.sending.large_lost();
+        }
+        // Without a control connection there is no session; the next one begins with small packets.
+        if let Some(sign) = control {
+            self.sending.ending.decide(End::Lost(format!("large packets are lost on the way: {sign}")));
         }
     }
 
@@ -203,9 +232,13 @@ impl Pool {
         Ok(*next - 1)
     }
 
+    async fn dial(&self, number: u32) -> io::Result<(TcpStream, Sealer)> {
+        dial(self.addr, &self.keys, number, large_packets::segment_bytes(self.addr), self.patience).await
+    }
+
     async fn open(&self) -> io::Result<()> {
         let number = self.number()?;
-        let (stream, sealer) = dial(self.addr, &self.keys, number, self.patience).await?;
+        let (stream, sealer) = self.dial(number).await?;
         if let Some(limit) = self.limit {
             tune::pace(&stream, limit);
         }

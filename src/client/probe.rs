@@ -1,4 +1,4 @@
-//! A session that only measures: probes over one connection, two, four and eight, each for a moment.
+//! A session that only measures: how large packets may be, then probes over one connection, two, four and eight, each for a moment.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,11 +12,12 @@ use super::handshake::Link;
 use super::pool::{Keys, dial};
 use super::transfer::{Connections, last_words};
 use crate::limits::{
-    GOODBYE_TIMEOUT, PROBE_CONNECTIONS, PROBE_TIME, PROBE_TIME_MAX, PROBE_WARM_UP, PROGRESS_INTERVAL,
-    WORKER_STACK_BYTES,
+    GOODBYE_TIMEOUT, LOST_TIMEOUTS_HANDSHAKE, PACKET_LOOK, PACKET_PATIENCE, PROBE_CONNECTIONS, PROBE_TIME,
+    PROBE_TIME_MAX, PROBE_WARM_UP, PROGRESS_INTERVAL, SMALL_SEGMENT_BYTES, WORKER_STACK_BYTES,
 };
 use crate::net::control::{Talk, converse};
-use crate::net::tcp::tune::Path;
+use crate::net::tcp::large_packets;
+use crate::net::tcp::tune::{self, Path, Traffic};
 use crate::os::background;
 use crate::session::cpu_speed::Speeds;
 use crate::session::probe::{Counted, Probing, send_probes};
@@ -30,10 +31,34 @@ pub struct Trial {
     pub counted: Counted,
 }
 
+/// Which packets get through to the receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packets {
+    /// Bytes of the largest, with the headers of IP and TCP.
+    pub largest: u32,
+    /// Larger ones, that both ends could take, are lost; or only those that come back.
+    pub loses: Option<Loses>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loses {
+    There,
+    Back,
+}
+
+/// What is found, as it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    Packets(Packets),
+    Trial(Trial),
+}
+
 /// What is known of the way to a receiver.
 #[derive(Debug)]
 pub struct Measured {
     pub addr: SocketAddr,
+    /// `None` within a machine, where nothing is lost.
+    pub packets: Option<Packets>,
     pub trials: Vec<Trial>,
     /// What the receiver says of its own machine.
     pub there: Option<Speeds>,
@@ -55,14 +80,14 @@ pub fn probe_connections() -> Connections {
     Connections { first: most, most }
 }
 
-/// Measures the way to a receiver that was asked to let measure. `told` hears of each trial as it ends. `stop` ends it early.
+/// Measures the way to a receiver that was asked to let measure. `told` hears of what is found at once. `stop` ends it early.
 ///
 /// # Errors
 /// [`MeasureError`] where the session breaks, or is stopped.
 pub async fn measure(
     link: Link,
     patience: Duration,
-    told: impl Fn(&Trial),
+    told: impl Fn(&Found),
     stop: impl Future<Output = ()>,
 ) -> Result<Measured, MeasureError> {
     let Link { reader, writer, secret, session, cipher, wanted, share, addr, .. } = link;
@@ -75,7 +100,7 @@ pub async fn measure(
         patience,
         open: Vec::new(),
     };
-    let mut trials = Vec::new();
+    let (mut packets, mut trials) = (None, Vec::new());
     let end = {
         let hear = |message| std::future::ready(probing.handle(message, Instant::now()));
         let beat = |due: bool| Vec::from_iter(due.then_some(SenderMessage::Beat));
@@ -83,7 +108,12 @@ pub async fn measure(
         let talk = Talk { reader, writer, outbox, ending, patience, reads_within: None };
         let talk = converse(talk, hear, beat, last_words);
         let trying = async {
-            match lines.try_all(wanted.most, &told, &mut trials).await {
+            let tried = async {
+                packets = lines.try_packets().await?;
+                packets.iter().for_each(|packets| told(&Found::Packets(*packets)));
+                lines.try_all(wanted.most, &told, &mut trials).await
+            };
+            match tried.await {
                 Ok(()) => probing.finish(),
                 Err(error) => probing.ending.decide(End::Lost(format!("no data connection: {error}"))),
             }
@@ -102,7 +132,9 @@ pub async fn measure(
     let path = lines.open.first().map(|line| Path::of(&line.stream)).unwrap_or_default();
     lines.close().await;
     match end {
-        End::Complete => Ok(Measured { addr, trials, there: probing.speeds(), path, share: probing.share() }),
+        End::Complete => {
+            Ok(Measured { addr, packets, trials, there: probing.speeds(), path, share: probing.share() })
+        }
         end => Err(MeasureError::Ended { addr, end }),
     }
 }
@@ -125,7 +157,7 @@ impl Lines {
     async fn try_all(
         &mut self,
         wanted: u8,
-        told: &impl Fn(&Trial),
+        told: &impl Fn(&Found),
         trials: &mut Vec<Trial>,
     ) -> io::Result<()> {
         for connections in PROBE_CONNECTIONS {
@@ -133,7 +165,7 @@ impl Lines {
                 break;
             }
             while self.open.len() < connections.into() {
-                self.open().await?;
+                self.open(large_packets::segment_bytes(self.addr)).await?;
             }
             sleep(PROBE_WARM_UP).await;
             self.probing.count();
@@ -150,22 +182,90 @@ impl Lines {
             }
             if let Some(counted) = counted {
                 let trial = Trial { connections, counted };
-                told(&trial);
+                told(&Found::Trial(trial));
                 trials.push(trial);
             }
         }
         Ok(())
     }
 
-    async fn open(&mut self) -> io::Result<()> {
-        let number = u32::try_from(self.open.len()).map_err(io::Error::other)?;
-        let (stream, sealer) = dial(self.addr, &self.keys, number, self.patience).await?;
+    /// Finds the largest packet that gets through. The one connection that is open afterwards, if there is one, is as good as any.
+    async fn try_packets(&mut self) -> io::Result<Option<Packets>> {
+        if tune::is_within_machine(self.addr) {
+            return Ok(None);
+        }
+        let Some((usual, passes)) = self.try_packet(None).await? else { return Ok(None) };
+        let is_known = large_packets::segment_bytes(self.addr).is_some();
+        if passes && !is_known {
+            return Ok(Some(Packets { largest: usual, loses: None }));
+        }
+        self.give_up(!passes).await;
+        if passes {
+            return Ok(Some(Packets { largest: usual, loses: Some(Loses::Back) }));
+        }
+        large_packets::keep_small(self.addr);
+        // The largest of which it is known that they pass, and the smallest of which it is known that they do not.
+        let (mut largest, mut lost) = (SMALL_SEGMENT_BYTES + large_packets::headers_bytes(self.addr), usual);
+        if !self.passes(largest).await? {
+            return Err(io::Error::other(format!("even packets of {largest} bytes are lost on the way")));
+        }
+        while lost.saturating_sub(largest) > 1 {
+            let middle = largest.midpoint(lost);
+            let end = if self.passes(middle).await? { &mut largest } else { &mut lost };
+            *end = middle;
+        }
+        Ok(Some(Packets { largest, loses: Some(Loses::There) }))
+    }
+
+    /// Whether packets of so many bytes get through.
+    async fn passes(&mut self, packet_bytes: u32) -> io::Result<bool> {
+        let segment_bytes = packet_bytes.saturating_sub(large_packets::headers_bytes(self.addr));
+        let passes = self.try_packet(Some(segment_bytes)).await?.is_some_and(|(_, passes)| passes);
+        self.give_up(!passes).await;
+        Ok(passes)
+    }
+
+    /// Opens a connection and sees whether full segments get through on it, and how large the packets are that it sends; `None`
+    /// where the system does not say.
+    async fn try_packet(&mut self, segment_bytes: Option<u32>) -> io::Result<Option<(u32, bool)>> {
+        self.open(segment_bytes).await?;
+        let Some(line) = self.open.last() else { return Ok(None) };
+        let began = Instant::now();
+        loop {
+            let Some(traffic) = Traffic::of(&line.stream) else { return Ok(None) };
+            // What opens a connection is shorter than one.
+            let passes = traffic.acknowledged >= 2 * u64::from(traffic.segment_bytes);
+            let lost = traffic.timeouts >= LOST_TIMEOUTS_HANDSHAKE || began.elapsed() >= PACKET_PATIENCE;
+            if passes || lost {
+                return Ok(Some((traffic.packet_bytes, passes)));
+            }
+            sleep(PACKET_LOOK).await;
+        }
+    }
+
+    /// Ends the only connection, and waits until the receiver has room for another one. Where it hangs, so would its end.
+    async fn give_up(&mut self, hangs: bool) {
+        let Some(line) = self.open.pop() else { return };
+        self.probing.give_up(hangs);
+        let _ = line.stream.shutdown(Shutdown::Both);
+        let ended = async {
+            while !self.probing.are_ended() {
+                sleep(PACKET_LOOK).await;
+            }
+            background::join(vec![line.thread], ()).await
+        };
+        let _ = timeout(GOODBYE_TIMEOUT, ended).await;
+    }
+
+    async fn open(&mut self, segment_bytes: Option<u32>) -> io::Result<()> {
+        let number = u32::try_from(self.open.len()).map_err(io::Error::other)? + self.probing.given_up();
+        let (stream, sealer) = dial(self.addr, &self.keys, number, segment_bytes, self.patience).await?;
         let handle = stream.try_clone()?;
         let probing = self.probing.clone();
         let work = move || {
             if let Err(end) = send_probes(&probing, number, stream, sealer) {
                 // One whose connection was taken from it because there are too many, or all is over, has nothing to tell.
-                if !probing.is_over() && number < probing.share().into() {
+                if !probing.is_over() && probing.allows(number) {
                     probing.ending.decide(end);
                 }
             }

@@ -196,7 +196,18 @@ struct How {
 /// Runs one session to its end.
 async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) -> Result<Ran, SendError> {
     let Link {
-        reader, writer, secret, session, cipher, wanted, share, offers_bytes, addr, destination, ..
+        reader,
+        writer,
+        secret,
+        session,
+        cipher,
+        wanted,
+        share,
+        offers_bytes,
+        socket,
+        addr,
+        destination,
+        ..
     } = link;
     let mut feed = feed;
     if let Some(mark) = destination {
@@ -223,7 +234,8 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
             sending.ending.decide(end);
         }
     })?;
-    let pool = Pool::new(sending.clone(), addr, Keys { secret, session, cipher }, wanted, patience, limit);
+    let pool =
+        Pool::new(sending.clone(), (addr, socket), Keys { secret, session, cipher }, wanted, patience, limit);
     let mut end = {
         let hear = |message| std::future::ready(sending.handle(message));
         let mut told = None;

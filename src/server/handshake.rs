@@ -190,7 +190,12 @@ pub(super) async fn admit(
 fn no_handshake(error: io::Error) -> Refusal {
     match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-            End::Lost("the other side closed it".into()).into()
+            // Which is how a sender goes on from a handshake that stands still.
+            End::Lost(
+                "it was closed in the handshake; if that happens again, large packets may be lost on the way"
+                    .into(),
+            )
+            .into()
         }
         _ => match error.downcast() {
             Ok(error) => TlsError::Handshake(error).into(),

@@ -89,6 +89,8 @@ pub trait Observer: Send + Sync {
     fn file(&self, report: &FileReport);
     /// Something that the user named, or that is in a folder, is not even offered.
     fn unsent(&self, _trouble: &Trouble) {}
+    /// Large packets are lost on the way; small ones are used from now on.
+    fn large_lost(&self) {}
     /// The receiver was lost, and is looked for again for so long.
     fn lost(&self, _end: &End, _retry_for: Duration) {}
     /// Whether there may be more to report. While there may not, no further files are offered or looked at. What is under

@@ -5,7 +5,7 @@
 
 use std::io::Write;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -63,6 +63,8 @@ pub struct Probing {
     sent: AtomicU64,
     /// How many data connections the receiver allows at present.
     share: AtomicU8,
+    /// The data connections with lower numbers were given up.
+    given_up: AtomicU32,
     over: AtomicBool,
     state: Mutex<State>,
     pub ending: Ending,
@@ -76,6 +78,8 @@ struct State {
     /// The most that it has ever claimed.
     claimed: u64,
     speeds: Option<Speeds>,
+    /// Of the connections that were given up, how many the receiver has ended.
+    ended: u32,
     finished: bool,
 }
 
@@ -85,6 +89,7 @@ impl Probing {
             outbox,
             sent: AtomicU64::new(0),
             share: AtomicU8::new(share),
+            given_up: AtomicU32::new(0),
             over: AtomicBool::new(false),
             state: Mutex::default(),
             ending: Ending::default(),
@@ -123,7 +128,11 @@ impl Probing {
             ReceiverMessage::Spent(_) if state.finished => Ok(()),
             ReceiverMessage::Confirmed { .. } => Ok(()),
             ReceiverMessage::HungUp { .. } if self.is_over() => Ok(()),
-            ReceiverMessage::HungUp { connection, .. } if connection >= self.share().into() => Ok(()),
+            ReceiverMessage::HungUp { connection, .. } if connection < self.given_up() => {
+                state.ended += 1;
+                Ok(())
+            }
+            ReceiverMessage::HungUp { connection, .. } if !self.allows(connection) => Ok(()),
             ReceiverMessage::HungUp { .. } => Err(End::Lost("a data connection ended".into())),
             ReceiverMessage::Leave { text } => Err(End::PeerLeft(text)),
             ReceiverMessage::Misplaced { text } => Err(End::Misplaced(text)),
@@ -140,6 +149,29 @@ impl Probing {
     /// How many data connections the receiver allows at present.
     pub fn share(&self) -> u8 {
         self.share.load(Ordering::Relaxed)
+    }
+
+    /// How many data connections were given up: those with lower numbers.
+    pub fn given_up(&self) -> u32 {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// Whether data connection `number` was not given up, and is none too many.
+    pub fn allows(&self, number: u32) -> bool {
+        number.checked_sub(self.given_up()).is_some_and(|position| position < self.share().into())
+    }
+
+    /// Gives up the oldest data connection. `hangs` says that its end would not reach the receiver, which is told of it.
+    pub fn give_up(&self, hangs: bool) {
+        let connection = self.given_up.fetch_add(1, Ordering::Relaxed);
+        if hangs {
+            self.outbox.send(&SenderMessage::HangUp { connection });
+        }
+    }
+
+    /// Whether the receiver has ended all that were given up.
+    pub fn are_ended(&self) -> bool {
+        self.state.lock().ended >= self.given_up()
     }
 
     /// What the receiver says of its own machine.
@@ -191,7 +223,7 @@ pub fn send_probes<W: Write>(probing: &Probing, number: u32, stream: W, sealer: 
     // Sealed in place again and again, so from the second probe on it is as good as random.
     let mut buffer = ChunkBuffer::new();
     let header = Header::probe(CHUNK_BYTES);
-    while !probing.is_over() && number < probing.share().into() && probing.take(CHUNK_BYTES as u64) {
+    while !probing.is_over() && probing.allows(number) && probing.take(CHUNK_BYTES as u64) {
         writer.write(&header, buffer.content(CHUNK_BYTES), || ())?;
     }
     writer.flush().map_err(|e| lost(&e))
@@ -269,6 +301,12 @@ mod tests {
         assert!(matches!(probing.handle(hung_up(0), Instant::now()), Err(End::Lost(_))));
         probing.handle(ReceiverMessage::Share { connections: 1 }, Instant::now()).unwrap();
         probing.handle(hung_up(1), Instant::now()).unwrap();
+        assert_eq!((probing.allows(0), probing.allows(1)), (true, false));
+        probing.give_up(true);
+        assert_eq!((probing.allows(0), probing.allows(1), probing.are_ended()), (false, true, false));
+        probing.handle(hung_up(0), Instant::now()).unwrap();
+        assert!(probing.are_ended());
+        assert!(matches!(probing.handle(hung_up(1), Instant::now()), Err(End::Lost(_))));
         probing.stop();
         probing.handle(hung_up(0), Instant::now()).unwrap();
     }

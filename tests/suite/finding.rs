@@ -109,8 +109,14 @@ fn enter_open(
     let mut visitor = Visitor::new(&identity(&scene.path("config")), PeerStore::new(&folder), None).unwrap();
     visitor.first_sight = first_sight;
     visitor.agreed = agreed;
-    let errand =
-        Errand { name: "test", resumes: None, wishes: Wishes::default(), patience: PATIENCE, waits: &|_| () };
+    let errand = Errand {
+        name: "test",
+        resumes: None,
+        wishes: Wishes::default(),
+        patience: PATIENCE,
+        waits: &|_| (),
+        large_lost: &|| (),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let wanted = |_| Connections { first: 1, most: 1 };
     let entered = runtime.block_on(enter(&peer, &visitor, &errand, wanted)).map(drop);

@@ -52,6 +52,8 @@ mod impostors;
 mod json;
 mod json_errors;
 mod kill_rounds;
+#[cfg(target_os = "linux")]
+mod large_packets;
 mod limit;
 mod many;
 mod metrics;
@@ -74,6 +76,8 @@ mod soak;
 mod strangers;
 mod stream_usage;
 mod streams;
+#[cfg(target_os = "linux")]
+mod swapped;
 mod tls_strangers;
 mod transfer;
 mod trees;

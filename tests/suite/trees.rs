@@ -307,3 +307,29 @@ fn three_hundred_named_folders_are_sent_with_few_files_open() {
     Process::spawn(command).finish(PATIENCE).expect_success();
     assert!(folders.iter().all(|folder| scene.dst.join(folder.file_name().unwrap()).join("file").exists()));
 }
+
+#[test]
+fn what_is_left_out_is_a_note_an_event_and_no_failure() {
+    let scene = Scene::new();
+    let top = scene.src.join("top");
+    fs::create_dir(&top).unwrap();
+    make(&top, "file", 10);
+    make(&top, ".film.lanx-part", 10);
+    let receiver = scene.receiver();
+    let sent = scene.send(&[&top], receiver.addr);
+    sent.expect_code(0);
+    assert!(
+        sent.err().ends_with(".film.lanx-part: left out, as it is an unfinished file of lanx\n"),
+        "{}",
+        sent.err()
+    );
+    assert!(!sent.err().contains("error"), "{}", sent.err());
+    let quiet = scene.send_with(&["--json", "-q"], &[&top], receiver.addr);
+    assert_eq!(quiet.expect_code(0).err(), "");
+    let events = events(&quiet.stdout);
+    let left_out: Vec<_> = events.iter().filter(|event| event["status"] == "left_out").collect();
+    assert_eq!(left_out.len(), 1, "{events:?}");
+    assert!(left_out[0]["reason"].as_str().unwrap().contains("unfinished file of lanx"), "{events:?}");
+    let done = events.last().unwrap();
+    assert_eq!((&done["failed"], &done["skipped"], &done["code"]), (&0.into(), &0.into(), &0.into()));
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::expect::{Figures, Limit};
+use crate::client::probe::{Loses, Packets};
 use crate::limits::{LONG_PATH_ROUND_TRIP, SOCKET_BUFFER_BYTES};
 use crate::net::tcp::tune::{Interface, Path};
 use crate::units;
@@ -35,6 +36,8 @@ pub struct Known {
     pub in_memory: bool,
     /// The way to the other machine, and how long a round trip takes there.
     pub way: Option<(Path, Duration)>,
+    /// Which packets get there.
+    pub packets: Option<Packets>,
 }
 
 /// The Ethernet that every network can carry.
@@ -53,9 +56,13 @@ const FAST_MBIT: u32 = 10_000;
 pub fn advise(known: &Known) -> Vec<Advice> {
     let mut all = Vec::new();
     if let Some((path, round_trip)) = &known.way {
+        let lost = known.packets.and_then(|packets| lost(&packets, path.interface.as_ref()));
+        // Segments are small for that, and say nothing of the way.
+        let segment_bytes = path.segment_bytes.filter(|_| lost.is_none());
+        all.extend(lost);
         if let Some(interface) = path.interface.as_ref().filter(|_| !path.same_machine) {
             all.extend(link(interface, &known.figures));
-            all.extend(mtu(interface, path.segment_bytes));
+            all.extend(mtu(interface, segment_bytes));
         }
         all.extend(buffers(path, *round_trip, &known.figures));
         all.extend(congestion(path, *round_trip));
@@ -102,6 +109,26 @@ fn link(interface: &Interface, figures: &Figures) -> Vec<Advice> {
         all.push(Advice::new("link_use", text));
     }
     all
+}
+
+/// Packets that are lost for their size, which other programs do not get around.
+fn lost(packets: &Packets, interface: Option<&Interface>) -> Option<Advice> {
+    let Packets { largest, loses } = packets;
+    let (which, lower) = match (*loses)? {
+        Loses::There => {
+            let which = format!("packets of more than {largest} bytes are lost on the way there");
+            (which, "lower the MTU of both machines, or ")
+        }
+        Loses::Back => ("large packets are lost on the way back".into(), ""),
+    };
+    let text = format!(
+        "{which}, and nothing says so: something in between, as a switch, a tunnel or a VPN, takes less than the MTU of both machines. \
+         Raise it there; otherwise {lower}have TCP find out by itself at both:"
+    );
+    let lower = interface.filter(|_| *loses == Some(Loses::There));
+    let lower = lower.map(|interface| format!("ip link set {} mtu {largest}", interface.name));
+    let commands = lower.into_iter().chain(["sysctl -w net.ipv4.tcp_mtu_probing=1".into()]).collect();
+    Some(Advice::new("large_packets", text).with(commands))
 }
 
 fn mtu(interface: &Interface, segment_bytes: Option<u32>) -> Option<Advice> {
@@ -194,7 +221,7 @@ mod tests {
         };
         let network = vec![(1, 117e6), (2, 117e6), (4, 117e6), (8, 117e6)];
         let figures = Figures { network, disk_read: Some(1e9), ..Figures::default() };
-        Known { figures, in_memory: false, way: Some((path, Duration::from_micros(300))) }
+        Known { figures, way: Some((path, Duration::from_micros(300))), ..Known::default() }
     }
 
     /// The topics of the advice after `change`, and the commands.
@@ -241,6 +268,21 @@ mod tests {
             path(k).segment_bytes = Some(8948);
         };
         assert!(after(jumbo).0.is_empty());
+    }
+
+    #[test]
+    fn packets_that_are_lost_for_their_size_come_first_and_small_segments_are_no_wonder_then() {
+        let lost = |loses| {
+            after(|k| {
+                k.packets = Some(Packets { largest: 1300, loses });
+                path(k).segment_bytes = Some(1188);
+            })
+        };
+        let probing = "sysctl -w net.ipv4.tcp_mtu_probing=1".to_owned();
+        let lower = "ip link set eth0 mtu 1300".to_owned();
+        assert_eq!(lost(Some(Loses::There)), (vec!["large_packets"], vec![lower, probing.clone()]));
+        assert_eq!(lost(Some(Loses::Back)), (vec!["large_packets"], vec![probing]));
+        assert_eq!(lost(None).0, ["mtu_mixed"]);
     }
 
     #[test]

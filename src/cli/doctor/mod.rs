@@ -24,7 +24,9 @@ use super::ui::events::{Event, Whom};
 use super::ui::out::Audience;
 use super::ui::{events, out};
 use super::{args, signals};
-use crate::client::probe::{MeasureError, Measured, Trial, measure, probe_connections};
+use crate::client::probe::{
+    Found, Loses, MeasureError, Measured, Packets, Trial, measure, probe_connections,
+};
 use crate::limits::{KERNEL_TIME, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
 use crate::name::Escaped;
 use crate::net::address::Peer;
@@ -118,12 +120,13 @@ async fn examine(args: &DoctorArgs, peer: Option<&Peer>, audience: Audience) -> 
         cipher = link.cipher();
         let round_trip = link.round_trip;
         report.line(format_args!("network to {peer}, from memory to memory, sealed"));
-        let measured = measure(link, args.timeout(), |trial| report.trial(trial), stop.as_mut()).await;
+        let measured = measure(link, args.timeout(), |found| report.found(found), stop.as_mut()).await;
         let measured = measured.map_err(failed)?;
         report.network(&measured);
         known.figures.network = measured.trials.iter().map(rate_of).collect();
         known.figures.there = measured.there;
         known.figures.same_machine = measured.path.same_machine;
+        known.packets = measured.packets;
         known.way = Some((measured.path, round_trip));
     }
     let stopped = Arc::new(AtomicBool::new(false));
@@ -203,6 +206,22 @@ impl Report {
 
     fn whom(&self, of_peer: bool) -> Whom<'_> {
         Whom { session: None, peer: self.peer.as_deref().filter(|_| of_peer) }
+    }
+
+    fn found(&self, found: &Found) {
+        match found {
+            Found::Packets(packets) => self.packets(packets),
+            Found::Trial(trial) => self.trial(trial),
+        }
+    }
+
+    fn packets(&self, Packets { largest, loses }: &Packets) {
+        let which = match loses {
+            None => "get there and back",
+            Some(Loses::There) => "get there, larger ones are lost on the way",
+            Some(Loses::Back) => "get there; large ones that come back are lost",
+        };
+        self.line(format_args!("  packets        {largest:>6} bytes  {which}"));
     }
 
     fn trial(&self, trial: &Trial) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 
 use super::many::Told;
+use crate::cli::credentials::tell_large_lost;
 use crate::cli::exit::Exit;
 use crate::cli::ui::events::{File, SessionEvents, Status, Sum};
 use crate::cli::ui::out::Audience;
@@ -49,10 +50,15 @@ impl Reporter {
 
     /// Something that is as true of every receiver: told once.
     fn error_here(&self, text: impl Display) {
-        let text = text.to_string();
-        if self.told.as_ref().is_none_or(|told| told.is_new(&text)) {
-            self.audience.error(text);
-        }
+        self.new_here(text).inspect(|text| self.audience.error(text));
+    }
+
+    fn note_here(&self, text: impl Display) {
+        self.new_here(text).inspect(|text| self.audience.note(text));
+    }
+
+    fn new_here(&self, text: impl Display) -> Option<String> {
+        Some(text.to_string()).filter(|text| self.told.as_ref().is_none_or(|told| told.is_new(text)))
     }
 
     /// Files that the user named each get a line, as `b3sum` would print it; those in folders are too many for that.
@@ -128,12 +134,16 @@ impl Observer for Reporter {
 
     fn unsent(&self, trouble: &Trouble) {
         self.tally.add_trouble(trouble);
-        self.error_here(trouble);
+        let status = match trouble {
+            Trouble::Failed(_) => Status::Failed,
+            Trouble::Skipped { .. } => Status::Skipped,
+            Trouble::LeftOut { .. } => Status::LeftOut,
+        };
+        match trouble {
+            Trouble::LeftOut { .. } => self.note_here(trouble),
+            Trouble::Failed(_) | Trouble::Skipped { .. } => self.error_here(trouble),
+        }
         if let Some(events) = &self.events {
-            let status = match trouble {
-                Trouble::Failed(_) => Status::Failed,
-                Trouble::Skipped { .. } | Trouble::LeftOut { .. } => Status::Skipped,
-            };
             events.file(File::not_offered(
                 trouble.path().as_os_str().as_bytes(),
                 status,
@@ -144,6 +154,10 @@ impl Observer for Reporter {
 
     fn keeps_up(&self) -> bool {
         self.events.is_none() || events::has_room()
+    }
+
+    fn large_lost(&self) {
+        tell_large_lost(&self.peer, self.audience);
     }
 
     fn lost(&self, end: &End, retry_for: Duration) {

@@ -281,6 +281,8 @@ pub enum Status {
     Wanted,
     /// It is of a kind that is not sent.
     Skipped,
+    /// It is no part of what the user means to send.
+    LeftOut,
     Failed,
 }
 
@@ -363,7 +365,7 @@ impl<'a> File<'a> {
             status,
             new_path: None,
             new_path_bytes: None,
-            cause: Some(cause(Cause::Source)),
+            cause: (!matches!(status, Status::LeftOut)).then(|| cause(Cause::Source)),
             reason: Some(reason.into()),
         }
     }

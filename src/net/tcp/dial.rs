@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::tune;
+use super::{large_packets, tune};
 use crate::limits::{CONNECT_STAGGER, CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::net::address::{Peer, shown};
 use crate::os::background::aside;
@@ -140,7 +140,23 @@ pub struct Connected {
 /// Connects a control connection to the first address of `peer` that accepts one, and exchanges prefaces.
 pub async fn control(peer: &Peer, patience: Duration) -> Result<Connected, ConnectError> {
     let addrs = resolve(peer).await?;
-    let mut connected = first(peer, addrs).await?;
+    greet(first(peer, addrs).await?, patience).await
+}
+
+/// The same at one address, with segments of at most so many bytes.
+pub async fn control_at(
+    addr: SocketAddr,
+    segment_bytes: u32,
+    patience: Duration,
+) -> Result<Connected, ConnectError> {
+    let started = Instant::now();
+    let connected = connect_one(addr, Some(segment_bytes)).await;
+    let stream = connected.map_err(|source| ConnectError::HungUp { addr, source })?;
+    greet(Connected { stream, addr, round_trip: started.elapsed() }, patience).await
+}
+
+/// Exchanges prefaces.
+async fn greet(mut connected: Connected, patience: Duration) -> Result<Connected, ConnectError> {
     let addr = connected.addr;
     let hung_up = |source: io::Error| ConnectError::HungUp { addr, source };
     tune::control(&SockRef::from(&connected.stream), patience).map_err(hung_up)?;
@@ -164,9 +180,9 @@ pub async fn control(peer: &Peer, patience: Duration) -> Result<Connected, Conne
     }
 }
 
-/// Connects one data connection to where the control connection went.
-pub async fn data(addr: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
-    let stream = connect_one(addr).await?;
+/// Connects one data connection to where the control connection went, with segments of at most so many bytes.
+pub async fn data(addr: SocketAddr, segment_bytes: Option<u32>, patience: Duration) -> io::Result<TcpStream> {
+    let stream = connect_one(addr, segment_bytes).await?;
     let socket = SockRef::from(&stream);
     tune::data(&socket, addr, patience)?;
     tune::sender(&socket, addr)?;
@@ -227,7 +243,7 @@ pub async fn resolve_elsewhere(peer: &Peer) -> Result<Vec<SocketAddr>, ConnectEr
     // That is quick on this machine, and whoever listens hears no word.
     let mut attempts = Vec::new();
     for addr in &addrs {
-        match connect_one(*addr).await {
+        match connect_one(*addr, None).await {
             Ok(_) => return Ok(addrs),
             Err(error) => attempts.push((*addr, error)),
         }
@@ -267,9 +283,9 @@ fn own_addresses() -> Vec<IpAddr> {
     if_addrs::get_if_addrs().unwrap_or_default().into_iter().map(|interface| interface.ip()).collect()
 }
 
-async fn connect_one(addr: SocketAddr) -> io::Result<TcpStream> {
+async fn connect_one(addr: SocketAddr, segment_bytes: Option<u32>) -> io::Result<TcpStream> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    tune::before_connecting(&SockRef::from(&socket), addr);
+    tune::before_connecting(&SockRef::from(&socket), addr, segment_bytes)?;
     match timeout(CONNECT_TIMEOUT, socket.connect(addr)).await {
         Ok(connected) => connected,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -288,7 +304,7 @@ async fn first(peer: &Peer, addrs: Vec<SocketAddr>) -> Result<Connected, Connect
         if let Some(addr) = next {
             trying.spawn(async move {
                 let started = Instant::now();
-                (addr, connect_one(addr).await, started.elapsed())
+                (addr, connect_one(addr, large_packets::segment_bytes(addr)).await, started.elapsed())
             });
         }
         let joined = match more {

@@ -26,13 +26,16 @@ pub fn data(socket: &SockRef, peer: SocketAddr, patience: Duration) -> io::Resul
     bound_silence(socket, patience)
 }
 
-/// A socket that is to be connected to `addr`. Within this machine nothing is lost, and bbr, which paces what it sends, takes
+/// A socket that is to be connected to `addr`, with segments of at most so many bytes in both directions: each side says at the
+/// beginning what it takes. Within this machine nothing is lost, and bbr, which paces what it sends, takes
 /// half as much CPU time again as cubic. It goes on pacing for whatever comes after it, so this has to be said before the
 /// socket is connected.
-pub fn before_connecting(socket: &SockRef, addr: SocketAddr) {
+pub fn before_connecting(socket: &SockRef, addr: SocketAddr, segment_bytes: Option<u32>) -> io::Result<()> {
+    segment_bytes.map_or(Ok(()), |bytes| socket.set_tcp_mss(bytes))?;
     if is_within_machine(addr) && congestion(socket).is_some_and(|now| now.starts_with("bbr")) {
         prefer(socket, &["cubic", "reno"]);
     }
+    Ok(())
 }
 
 /// A connected socket that is to send chunks to `addr`.
@@ -54,7 +57,7 @@ pub fn sender(socket: &SockRef, addr: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-fn is_within_machine(addr: SocketAddr) -> bool {
+pub fn is_within_machine(addr: SocketAddr) -> bool {
     addr.ip().to_canonical().is_loopback()
 }
 
@@ -257,6 +260,32 @@ pub fn delivered(socket: &impl AsFd) -> Option<u64> {
     kernel::delivered(socket)
 }
 
+/// What passes on a connection, and what does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes of a segment that is sent, at most, and of the packet around it.
+    pub segment_bytes: u32,
+    pub packet_bytes: u32,
+    /// Segments that were sent and are not acknowledged.
+    pub unacknowledged: u32,
+    /// How often in a row the first of those was sent once more as nothing had come for it.
+    pub timeouts: u32,
+    /// Bytes that the other machine has acknowledged.
+    pub acknowledged: u64,
+    /// Bytes that have come from it in order, and segments that came out of order.
+    pub received: u64,
+    pub out_of_order: u32,
+    /// How long nothing has come in order.
+    pub silent: Duration,
+}
+
+impl Traffic {
+    /// Up to now; `None` where the system does not say.
+    pub fn of(socket: &impl AsFd) -> Option<Traffic> {
+        kernel::traffic(socket)
+    }
+}
+
 /// What went wrong on the way and was mended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Troubles {
@@ -290,17 +319,25 @@ mod kernel {
     use nix::sys::socket::getsockopt;
     use nix::sys::socket::sockopt::GetStruct;
 
-    use super::Troubles;
+    use super::{Traffic, Troubles};
 
     /// `struct tcp_info` grows at its end, and a kernel fills what it knows. So we ask for no more of it than the kernel has:
     /// 32-bit words up to `tcpi_total_retrans`, which all have, or up to `tcpi_rcv_ooopack`, which came with Linux 5.4.
     type Short = [u32; TOTAL_RETRANS + 1];
     type Long = [u32; RCV_OOOPACK + 1];
+    /// The third byte of the first word.
+    const RETRANSMITS: usize = 2;
+    const SND_MSS: usize = 4;
+    const UNACKED: usize = 6;
+    /// In milliseconds.
+    const LAST_DATA_RECV: usize = 13;
+    const PMTU: usize = 15;
     /// In microseconds.
     const RTT: usize = 17;
     const TOTAL_RETRANS: usize = 25;
     /// Of 64 bits.
     const BYTES_ACKED: usize = 30;
+    const BYTES_RECEIVED: usize = 32;
     const RCV_OOOPACK: usize = 56;
 
     #[derive(Clone, Copy, Debug)]
@@ -320,12 +357,32 @@ mod kernel {
         if !has_long() {
             return None;
         }
+        getsockopt(socket, LongInfo).ok().map(|info| long_word(&info, BYTES_ACKED))
+    }
+
+    pub fn traffic(socket: &impl AsFd) -> Option<Traffic> {
+        if !has_long() {
+            return None;
+        }
         let info = getsockopt(socket, LongInfo).ok()?;
-        let [first, second] = [info[BYTES_ACKED], info[BYTES_ACKED + 1]].map(u32::to_ne_bytes);
+        Some(Traffic {
+            segment_bytes: info[SND_MSS],
+            packet_bytes: info[PMTU],
+            unacknowledged: info[UNACKED],
+            timeouts: info[0].to_ne_bytes()[RETRANSMITS].into(),
+            acknowledged: long_word(&info, BYTES_ACKED),
+            received: long_word(&info, BYTES_RECEIVED),
+            out_of_order: info[RCV_OOOPACK],
+            silent: Duration::from_millis(info[LAST_DATA_RECV].into()),
+        })
+    }
+
+    fn long_word(info: &Long, at: usize) -> u64 {
+        let [first, second] = [info[at], info[at + 1]].map(u32::to_ne_bytes);
         let mut bytes = [0; 8];
         bytes[..4].copy_from_slice(&first);
         bytes[4..].copy_from_slice(&second);
-        Some(u64::from_ne_bytes(bytes))
+        u64::from_ne_bytes(bytes)
     }
 
     pub fn troubles(socket: &impl AsFd) -> Troubles {
@@ -355,9 +412,15 @@ mod kernel {
 
         #[test]
         fn the_words_are_those_of_the_kernel() {
+            assert_eq!(offset_of!(libc::tcp_info, tcpi_retransmits), RETRANSMITS);
+            assert_eq!(offset_of!(libc::tcp_info, tcpi_snd_mss), 4 * SND_MSS);
+            assert_eq!(offset_of!(libc::tcp_info, tcpi_unacked), 4 * UNACKED);
+            assert_eq!(offset_of!(libc::tcp_info, tcpi_last_data_recv), 4 * LAST_DATA_RECV);
+            assert_eq!(offset_of!(libc::tcp_info, tcpi_pmtu), 4 * PMTU);
             assert_eq!(offset_of!(libc::tcp_info, tcpi_rtt), 4 * RTT);
             assert_eq!(offset_of!(libc::tcp_info, tcpi_total_retrans), 4 * TOTAL_RETRANS);
             assert_eq!(offset_of!(libc::tcp_info, tcpi_bytes_acked), 4 * BYTES_ACKED);
+            assert_eq!(offset_of!(libc::tcp_info, tcpi_bytes_received), 4 * BYTES_RECEIVED);
             assert_eq!(offset_of!(libc::tcp_info, tcpi_rcv_ooopack), 4 * RCV_OOOPACK);
         }
     }
@@ -368,13 +431,17 @@ mod kernel {
     use std::os::fd::AsFd;
     use std::time::Duration;
 
-    use super::Troubles;
+    use super::{Traffic, Troubles};
 
     pub fn round_trip(_socket: &impl AsFd) -> Option<Duration> {
         None
     }
 
     pub fn delivered(_socket: &impl AsFd) -> Option<u64> {
+        None
+    }
+
+    pub fn traffic(_socket: &impl AsFd) -> Option<Traffic> {
         None
     }
 
@@ -432,7 +499,7 @@ mod tests {
         // Where there is no bbr there is nothing to see; reno every kernel has, and lets everybody have.
         let _ = socket.set_tcp_congestion(b"bbr");
         let addr = listener.local_addr().unwrap();
-        before_connecting(&SockRef::from(&socket), addr);
+        before_connecting(&SockRef::from(&socket), addr, None).unwrap();
         socket.connect(&addr.into()).unwrap();
         assert!(!congestion(&SockRef::from(&socket)).unwrap().starts_with("bbr"));
         assert!(round_trip(&socket).unwrap() < LONG_PATH_ROUND_TRIP);

@@ -24,6 +24,8 @@ pub trait Wire: Send + Sync {
     fn finish(&self);
     /// Bytes that have reached the other machine, where anybody knows.
     fn delivered(&self) -> Option<u64>;
+    /// Whether it sends the same again and again, and nothing of it reaches the other machine.
+    fn is_swallowed(&self) -> bool;
 }
 
 /// One data connection as the sender's side of a session sees it.
@@ -227,6 +229,18 @@ impl Sending {
             tracing::info!("data connection {} is stuck", line.number);
             self.line_failed(line);
         }
+    }
+
+    /// Gives up the data connections that have come to a stop though the receiver can be reached. Whether there were any.
+    pub fn give_up_swallowed(&self) -> bool {
+        let lines: Vec<Arc<Line>> = self.lines.lock().values().cloned().collect();
+        let stopped: Vec<&Arc<Line>> =
+            lines.iter().filter(|line| !line.is_closed() && line.wire.is_swallowed()).collect();
+        for line in &stopped {
+            tracing::info!("nothing of what data connection {} sends arrives", line.number);
+            self.line_failed(line);
+        }
+        !stopped.is_empty()
     }
 
     /// Once all chunks are dealt, gives up the data connection that would hold up the end, if there is one: see

@@ -23,6 +23,9 @@ impl Wire for Wired {
     fn delivered(&self) -> Option<u64> {
         Some(self.1.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
+    fn is_swallowed(&self) -> bool {
+        false
+    }
 }
 
 fn attempt() -> Arc<Attempt> {

@@ -507,6 +507,11 @@ impl Sending {
         self.observer.unsent(trouble);
     }
 
+    /// Tells the user that large packets are lost on the way.
+    pub fn large_lost(&self) {
+        self.observer.large_lost();
+    }
+
     pub(super) fn outcome(&self, file: FileId, outcome: Outcome) -> Result<(), End> {
         let mut queue = self.queue.lock();
         let entry = queue.files.remove(&file).ok_or(PeerMisbehaved::UnknownFile(file.0))?;

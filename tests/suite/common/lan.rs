@@ -70,6 +70,23 @@ impl Lan {
         lan
     }
 
+    /// Has hosts take packets of `ends` bytes, and no more than `middle` get from the first host to the others or back: the switch is
+    /// two, and the cable between them takes less. What is too large is dropped, and nobody hears of it.
+    pub fn narrow(&self, ends: u32, middle: u32) {
+        self.at_switch("link add name far type bridge mcast_snooping 0");
+        self.at_switch("link add name cable0 type veth peer name cable1");
+        for (cable, switch) in [("cable0", "sw"), ("cable1", "far")] {
+            self.at_switch(&format!("link set dev {cable} mtu {middle} master {switch} up"));
+        }
+        self.at_switch("link set far up");
+        for (number, host) in (1..).zip(&self.hosts) {
+            let switch = if number == 1 { "sw" } else { "far" };
+            self.at_switch(&format!("link set dev port{number} mtu {ends} master {switch}"));
+            // Otherwise what leaves together counts as one packet, whatever it is made of.
+            host.ip(&format!("link set dev lan0 mtu {ends} gso_max_segs 1"));
+        }
+    }
+
     fn at_switch(&self, arguments: &str) {
         ip(&format!("-n {} {arguments}", self.switch));
     }
