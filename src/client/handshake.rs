@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::transfer::Connections;
+use crate::content::compress::Codecs;
 use crate::limits::{
     BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KNOCKS, OFFERS_BYTES_MIN, QUEUE_NEWS_INTERVAL,
     RETRY_PAUSE_FIRST,
@@ -58,6 +59,8 @@ pub struct Link {
     pub(super) destination: Option<Mark>,
     /// Whether only the changed parts of changed files are sent.
     pub grants_delta: bool,
+    /// What chunks may be compressed with.
+    pub codecs: Codecs,
 }
 
 impl Link {
@@ -147,6 +150,7 @@ pub async fn enter(
         acquaintance,
         destination: options.destination,
         grants_delta: options.grants_delta,
+        codecs: options.codecs,
     })
 }
 
@@ -226,7 +230,8 @@ impl Greeting<'_> {
             wishes,
             resumes,
             name: name.into(),
-            options: Options::default(),
+            // Whether it uses them is its own affair.
+            options: Options { codecs: Codecs::ALL, ..Options::default() },
         };
         self.say(&SenderMessage::Hello(hello)).await?;
         let mut acquaintance = Acquaintance::Old;

@@ -16,6 +16,7 @@ mod bad_input;
 mod bottleneck;
 mod changes;
 mod closed_streams;
+mod compress;
 mod config;
 mod config_errors;
 mod delta;
@@ -37,6 +38,7 @@ mod finding;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod help;
+mod hostile_compression;
 mod hostile_offers;
 mod hostile_receiver;
 mod hostile_sender;
