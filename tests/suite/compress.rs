@@ -106,10 +106,13 @@ fn what_gets_no_shorter_is_sent_as_it_is() {
     let scene = Scene::new();
     let receiver = scene.receiver();
     let files = [make(&scene.src, "noise", 20 * CHUNK), make(&scene.src, "small", 20_000)];
-    let (sent, wire, _) = done(&scene.send_with(&["--compress", "zstd", "--json"], &files, receiver.addr));
-    assert_arrived(&files, &scene.dst);
-    let frames = 21 * 80;
-    assert!((sent..sent + frames).contains(&wire), "{wire} for {sent}");
+    for how in ["lz4", "zstd"] {
+        let (sent, wire, _) = done(&scene.send_with(&["--compress", how, "--json"], &files, receiver.addr));
+        assert_arrived(&files, &scene.dst);
+        let frames = 21 * 80;
+        assert!((sent..sent + frames).contains(&wire), "{how}: {wire} for {sent}");
+        files.iter().for_each(|file| fs::remove_file(scene.dst.join(file.file_name().unwrap())).unwrap());
+    }
 }
 
 #[test]
