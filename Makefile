@@ -34,7 +34,7 @@ deny: ## Check the licences, versions and sources of the crates that others wrot
 bench: ## Measure the kernels, then lanx in turns with what else is found here (BENCH_MIB, BENCH_TURNS: benches/end_to_end)
 	$(CARGO) bench --locked
 
-bench-net: ## The same between network namespaces, at 1 and 10 Gbit/s, with delay and loss; as root (LINKS)
+bench-net: ## The same between network namespaces, at 0.1, 1 and 10 Gbit/s, with delay and loss; as root (LINKS)
 	@CARGO='$(CARGO)' bash scripts/bench-net.sh
 
 fuzz: ## Run each fuzz target for ten seconds (FUZZ_SECONDS=60, TARGETS="receiving sending")

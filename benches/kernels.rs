@@ -61,8 +61,13 @@ fn shuffled() -> Vec<u64> {
 
 #[divan::bench]
 fn encode_and_decode_a_frame_header(bencher: Bencher) {
-    let header =
-        Header { kind: Kind::Chunk, file: FileId(3), chunk: ChunkIndex(70_000), content_bytes: CHUNK_BYTES };
+    let header = Header {
+        kind: Kind::Chunk,
+        file: FileId(3),
+        chunk: ChunkIndex(70_000),
+        content_bytes: CHUNK_BYTES,
+        codec: None,
+    };
     bencher.bench_local(|| Header::decode(black_box(&black_box(&header).encode())).expect("our own header"));
 }
 

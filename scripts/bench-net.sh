@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # The end-to-end benchmark between two hosts on this machine: network namespaces joined by a link of a given rate, delay and
 # loss. Needs root and iproute2. Say what to run with the variables of benches/end_to_end;
-# LINKS="1000 10000 1000,10ms,0.1%" says over which links: Mbit/s, round trip, loss of packets.
+# LINKS="100 1000 10000 1000,10ms,0.1%" says over which links: Mbit/s, round trip, loss of packets.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-links=${LINKS:-1000 10000 1000,10ms,0.1%}
+links=${LINKS:-100 1000 10000 1000,10ms,0.1%}
 a=lanx-bench-a-$$ b=lanx-bench-b-$$
 
 if [ "$(id -u)" -ne 0 ]; then
@@ -70,9 +70,11 @@ bench=$(${CARGO:-cargo} bench --locked --bench end_to_end --no-run --message-for
 for kind in $links; do
     IFS=, read -r rate round_trip loss <<<"$kind"
     link "$rate" "${round_trip%ms}" "$(tr -d % <<<"${loss:-0}")"
+    # Half a minute for the large file at most.
+    mib=$((rate < 400 ? rate * 6 / 10 : 1024))
     printf '\n== %s Mbit/s%s%s (%s)\n' "$rate" "${round_trip:+, round trip $round_trip}" "${loss:+, $loss of packets lost}" "$made_by"
     BENCH_SENDER="ip netns exec $a" BENCH_SENDER_HOST=10.77.0.1 BENCH_RECEIVER="ip netns exec $b" BENCH_HOST=10.77.0.2 \
-        BENCH_DIRS=${BENCH_DIRS:-/dev/shm} BENCH_WORKLOADS=${BENCH_WORKLOADS:-large,tree,tiny} \
+        BENCH_DIRS=${BENCH_DIRS:-/dev/shm} BENCH_WORKLOADS=${BENCH_WORKLOADS:-large,tree,tiny,source,log} BENCH_MIB=${BENCH_MIB:-$mib} \
         BENCH_JSON=$PWD/target/end_to_end-$rate${round_trip:+-$round_trip}.json \
         "$bench"
 done

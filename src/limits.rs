@@ -118,6 +118,70 @@ pub const CONNECTIONS_MOST: u8 = 8;
 /// From this round trip on, a path counts as long.
 pub const LONG_PATH_ROUND_TRIP: Duration = Duration::from_millis(5);
 
+// ---- compression --------------------------------------------------------------------------------
+
+/// Bytes from the middle of a chunk that say whether it is worth compressing: 2 us where it is not, 20 us where it is.
+pub const PROBED_BYTES: usize = 8 * 1024;
+
+/// One part in so many of a chunk has to be saved: less is not worth the receiver's work.
+pub const COMPRESSED_SAVES_PART: usize = 8;
+
+/// Shorter files stay as they are: what could be saved is less than a frame has around it.
+pub const COMPRESSED_BYTES_MIN: usize = 512;
+
+/// Chunks of a file that are not even probed after as many misses as it takes to come this far: 1, 2, 4 and so on. 16 MiB, so
+/// that a file in which something else begins is compressed a moment later.
+pub const COMPRESS_SKIP_MAX: u32 = 64;
+
+/// Chunks that are not probed of a file whose name says that it is compressed already. Names lie, so it is only a first guess.
+pub const COMPRESS_SKIP_SEED: u32 = 16;
+
+/// The level of `--compress zstd`: as zstd itself. On links below 1 Gbit/s a core has time for it.
+pub const ZSTD_LEVEL_DEFAULT: u8 = 3;
+
+/// The highest level that a user may ask for: those beyond it take more memory than a connection may, whatever their tables.
+pub const ZSTD_LEVEL_MAX: u8 = 12;
+
+/// Of the tables of levels beyond [`ZSTD_LEVEL_DEFAULT`], as a power of two of 4 bytes each: together they have
+/// half of what a connection may.
+pub const ZSTD_TABLE_LOG: u32 = 16;
+
+/// Bytes that compression takes at most of one data connection, at each end.
+pub const CONNECTION_MEMORY_BYTES: usize = 3 << 19;
+
+/// How long a step of `--compress auto` may take to show in the rate before that is measured.
+pub const COMPRESS_SETTLE: Duration = Duration::from_millis(100);
+
+/// For how long a rate is measured at least.
+pub const COMPRESS_MEASURE: Duration = Duration::from_millis(300);
+
+/// And how many bytes have to travel meanwhile: eight chunks, as a rate that is counted in fewer jumps.
+pub const COMPRESS_MEASURE_BYTES: u64 = 8 * CHUNK_BYTES as u64;
+
+/// How much faster the bytes of files must come for a step to stay: what a busy machine's rates vary by.
+pub const COMPRESS_GAIN: f64 = 1.05;
+
+/// A step is tried where those who send wait for the network or for `--limit` for this part of their time, and one is taken back
+/// on trial where they do so for less than [`COMPRESS_WAITS_LITTLE`].
+pub const COMPRESS_WAITS: f64 = 0.5;
+
+/// See [`COMPRESS_WAITS`].
+pub const COMPRESS_WAITS_LITTLE: f64 = 0.2;
+const _: () = assert!(COMPRESS_WAITS_LITTLE < COMPRESS_WAITS);
+
+/// Something was compressed where the wire had this part of the bytes of files less: half of what one compressed chunk saves.
+pub const COMPRESSED_SHOWS: f64 = 1.0 / 16.0;
+
+/// What of a CPU may always be spent on a step, however busy the machine is: others have their share of the time in any case,
+/// and at 100 Mbit/s no step takes more.
+pub const COMPRESS_CPU_FREE: f64 = 0.25;
+
+/// Pause after a step that brought nothing; it doubles up to [`COMPRESS_PAUSE_MAX`].
+pub const COMPRESS_PAUSE_FIRST: Duration = Duration::from_secs(4);
+
+/// See [`COMPRESS_PAUSE_FIRST`].
+pub const COMPRESS_PAUSE_MAX: Duration = Duration::from_secs(16);
+
 // ---- names and part files ------------------------------------------------------------------------
 
 /// Bytes of a refused name that an error shows: enough to recognise it, and a bound on what a peer can print.
@@ -274,7 +338,7 @@ pub const OUTBOX_PAUSE: Duration = Duration::from_millis(1);
 pub const MESSAGES_HEARD_MAX: usize = 64;
 
 /// Data connections of a receiver, those of all sessions together. Each has a thread, a chunk buffer and a stream buffer,
-/// 0.35 MiB or so, so that all of them stay below 100 MiB; and many times more than keep every core and disk busy.
+/// 0.35 MiB or so, so that all of them stay below 100 MiB, and below 200 MiB where all of them decompress; and many times more than keep every core and disk busy.
 pub const DATA_CONNECTIONS_MAX: u16 = 256;
 
 /// Transfers that a receiver serves at once, where the user does not say: a room full of machines, each with two data

@@ -18,10 +18,15 @@ pub enum Workload {
     Tree,
     /// One file of 1 KiB.
     Tiny,
+    /// Sources of the crates that lanx is built from, as many as there are or as the large file has bytes.
+    Source,
+    /// One file of so many bytes that is the log of a web server, made up.
+    Log,
 }
 
 impl Workload {
-    pub const ALL: [Workload; 4] = [Workload::Large, Workload::Resume, Workload::Tree, Workload::Tiny];
+    pub const ALL: [Workload; 6] =
+        [Workload::Large, Workload::Resume, Workload::Tree, Workload::Tiny, Workload::Source, Workload::Log];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -29,6 +34,8 @@ impl Workload {
             Workload::Resume => "resume",
             Workload::Tree => "tree",
             Workload::Tiny => "tiny",
+            Workload::Source => "source",
+            Workload::Log => "log",
         }
     }
 }
@@ -59,8 +66,8 @@ fn all(workload: Workload) -> Vec<Contestant> {
     match workload {
         Workload::Large => {
             vec![
-                LANX, LANX_OTHER, CP, IPERF3, PARTS, MBUFFER, SOCAT, GRIDFTP, WDT, NC, RSYNCD, ARIA2, QCP,
-                SCP, MSCP, SENDME, CROC,
+                LANX, LANX_PLAIN, LANX_OTHER, CP, IPERF3, PARTS, MBUFFER, SOCAT, GRIDFTP, WDT, NC, RSYNCD,
+                ARIA2, QCP, SCP, MSCP, SENDME, CROC,
             ]
         }
         Workload::Resume => vec![
@@ -75,6 +82,7 @@ fn all(workload: Workload) -> Vec<Contestant> {
         ],
         Workload::Tree => vec![
             LANX,
+            LANX_PLAIN,
             LANX_OTHER,
             CP,
             TAR_NC,
@@ -88,6 +96,23 @@ fn all(workload: Workload) -> Vec<Contestant> {
             SENDME,
             CROC,
         ],
+        Workload::Source => {
+            vec![
+                LANX,
+                LANX_ZSTD,
+                LANX_PLAIN,
+                LANX_OTHER,
+                TAR_ZSTD_NC,
+                TAR_NC,
+                RSYNCD_ZSTD,
+                RSYNCD,
+                SCP_C,
+                CROC_C,
+            ]
+        }
+        Workload::Log => {
+            vec![LANX, LANX_ZSTD, LANX_PLAIN, LANX_OTHER, ZSTD_NC, NC, RSYNCD_ZSTD, RSYNCD, SCP_C, CROC_C]
+        }
         Workload::Tiny => {
             vec![LANX, LANX_OTHER, CP, NC, SOCAT, GRIDFTP, WDT, RSYNCD, QCP, SCP, MSCP, SENDME, CROC]
         }

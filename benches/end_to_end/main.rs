@@ -8,7 +8,7 @@
 //! | `BENCH_TURNS` | turns, of which medians are taken | 5 |
 //! | `BENCH_DIRS` | where, separated by `:` | `/dev/shm` and the folder for temporary files |
 //! | `BENCH_ONLY` | names of programs, separated by commas; lanx is always one | all that are found |
-//! | `BENCH_WORKLOADS` | of `large,resume,tree,tiny` | all |
+//! | `BENCH_WORKLOADS` | of `large,resume,tree,tiny,source,log` | the first four |
 //! | `BENCH_JSON` | where the results go as JSON | `target/end_to_end.json` |
 //! | `BENCH_LANX` | another lanx to take turns with, as `lanx (other)` | none |
 //! | `BENCH_SENDER`, `BENCH_RECEIVER` | commands that run a command on the sender's and the receiver's host | none |

@@ -31,6 +31,19 @@ pub const LANX_OTHER: Contestant = Contestant {
     ..LANX
 };
 
+/// What it compresses by itself and from the first byte on, beside each other.
+pub const LANX_ZSTD: Contestant = Contestant {
+    name: "lanx --compress zstd",
+    client: "exec '{lanx}' -q send --compress zstd '{sent}' '{host}:{port}'",
+    ..LANX
+};
+
+pub const LANX_PLAIN: Contestant = Contestant {
+    name: "lanx --compress no",
+    client: "exec '{lanx}' -q send --compress no '{sent}' '{host}:{port}'",
+    ..LANX
+};
+
 /// What cannot be beaten, or only by doing less.
 pub const CP: Contestant = Contestant { name: "cp", client: "exec cp -r '{sent}' '{dst}/'", ..BASE };
 
@@ -67,6 +80,24 @@ pub const TAR_NC: Contestant = Contestant {
     client: "tar cf - -C '{source}' sent | nc -N {host} {port}",
     needs: &["tar", "nc"],
     ..NC
+};
+
+/// What people type where a network is slow.
+pub const ZSTD_NC: Contestant = Contestant {
+    name: "zstd | nc",
+    server: Some("nc -l -N {host} {port} | zstd -q -d > '{dst}/sent'"),
+    client: "zstd -q -c '{sent}' | nc -N {host} {port}",
+    verifies: "xxh64",
+    needs: &["zstd", "nc"],
+    ..NC
+};
+
+pub const TAR_ZSTD_NC: Contestant = Contestant {
+    name: "tar | zstd | nc",
+    server: Some("nc -l -N {host} {port} | zstd -q -d | tar xf - -C '{dst}'"),
+    client: "tar cf - -C '{source}' sent | zstd -q -c | nc -N {host} {port}",
+    needs: &["tar", "zstd", "nc"],
+    ..ZSTD_NC
 };
 
 pub const SOCAT: Contestant = Contestant {
@@ -119,6 +150,12 @@ pub const RSYNCD: Contestant = Contestant {
     ..BASE
 };
 
+pub const RSYNCD_ZSTD: Contestant = Contestant {
+    name: "rsync daemon -z, zstd",
+    client: "exec rsync -a -z --compress-choice=zstd '{sent}' 'rsync://{host}:{port}/all/{dst_name}/'",
+    ..RSYNCD
+};
+
 /// At both ends GLOBUS_HOSTNAME is that end's own address, as the name of the machine may stand for another. It wants a name for
 /// each address, from `/etc/hosts` or DNS.
 pub const GRIDFTP: Contestant = Contestant {
@@ -164,6 +201,12 @@ pub const SCP: Contestant = Contestant {
     encrypts: "yes",
     needs: &["scp", "ssh-keygen", SSHD],
     ..BASE
+};
+
+pub const SCP_C: Contestant = Contestant {
+    name: "scp -C",
+    client: "exec scp -C -q -r -P {port} -F '{base}/ssh.conf' '{sent}' '{host}:{dst}/'",
+    ..SCP
 };
 
 /// After its documentation; not run.
@@ -221,4 +264,13 @@ pub const CROC: Contestant = Contestant {
     verifies: "xxhash",
     needs: &["croc"],
     ..BASE
+};
+
+/// As it compresses by itself.
+pub const CROC_C: Contestant = Contestant {
+    name: "croc, compressing",
+    server: Some(
+        "CROC_SECRET=7269-lanx-bench exec croc --local --ignore-stdin send --port {port} '{sent}' 2>/dev/null",
+    ),
+    ..CROC
 };

@@ -27,6 +27,8 @@ impl Results {
             Workload::Resume => format!("one file of {} MiB, of which 90 % are there", site.bytes >> 20),
             Workload::Tree => "10,000 files of 16 KiB in 100 folders".into(),
             Workload::Tiny => "one file of 1 KiB".into(),
+            Workload::Source => format!("sources of crates, {} MiB", site.bytes >> 20),
+            Workload::Log => format!("a log of {} MiB", site.bytes >> 20),
         };
         println!("\n{what}, {dir}, medians of {}\n", first.len());
         println!(

@@ -35,6 +35,14 @@ impl Site {
         match workload {
             Workload::Large | Workload::Resume => site.make(&site.sent(), mib << 20),
             Workload::Tiny => site.make(&site.sent(), 1024),
+            Workload::Log => {
+                fs::write(site.sent(), log(mib << 20)).unwrap();
+                site.bytes = mib << 20;
+            }
+            Workload::Source => {
+                fs::create_dir(site.sent()).unwrap();
+                site.copy_sources(&crates(), &site.sent(), mib << 20);
+            }
             Workload::Tree => {
                 for n in 0..TREE_FILES {
                     let folder = site.sent().join(format!("folder {}", n % TREE_FOLDERS));
@@ -63,9 +71,28 @@ impl Site {
         self.bytes += bytes;
     }
 
+    /// Copies folder by folder until there are `most` bytes.
+    fn copy_sources(&mut self, from: &Path, to: &Path, most: u64) {
+        let mut entries: Vec<_> = fs::read_dir(from).unwrap().map(|entry| entry.unwrap()).collect();
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let (from, to) = (entry.path(), to.join(entry.file_name()));
+            let kind = entry.file_type().unwrap();
+            if self.bytes >= most {
+                return;
+            }
+            if kind.is_dir() {
+                fs::create_dir(&to).unwrap();
+                self.copy_sources(&from, &to, most);
+            } else if kind.is_file() {
+                self.bytes += fs::copy(&from, &to).unwrap();
+            }
+        }
+    }
+
     /// Makes room for the next run. With `resumes` the first 90 % of the file are there.
     pub fn begin(&mut self, resumes: Option<&str>) {
-        if self.workload != Workload::Tree && self.runs > 0 {
+        if !self.is_tree() && self.runs > 0 {
             fs::remove_dir_all(&self.destination).unwrap();
         }
         self.runs += 1;
@@ -84,19 +111,13 @@ impl Site {
     pub fn arrived(&self) -> bool {
         let arrived = self.destination.join("sent");
         match self.workload {
-            Workload::Tree => self.same_tree(&arrived),
+            Workload::Tree | Workload::Source => same_tree(&self.sent(), &arrived),
             _ => same_file(&self.sent(), &arrived),
         }
     }
 
-    fn same_tree(&self, arrived: &Path) -> bool {
-        fs::read_dir(self.sent()).unwrap().all(|folder| {
-            let folder = folder.unwrap();
-            fs::read_dir(folder.path()).unwrap().all(|file| {
-                let file = file.unwrap();
-                same_file(&file.path(), &arrived.join(folder.file_name()).join(file.file_name()))
-            })
-        })
+    fn is_tree(&self) -> bool {
+        matches!(self.workload, Workload::Tree | Workload::Source)
     }
 
     fn rsyncd_conf(&self) -> String {
@@ -119,9 +140,58 @@ impl Site {
     }
 }
 
+/// Where cargo keeps the sources of crates: there are some wherever this was built.
+fn crates() -> PathBuf {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    home.expect("CARGO_HOME or HOME is set").join("registry/src")
+}
+
+/// What a web server might have written: requests that are alike and never the same.
+fn log(bytes: u64) -> Vec<u8> {
+    let mut random = 7_u64;
+    let mut next = |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    let mut log = Vec::new();
+    let paths = [
+        "/",
+        "/index.html",
+        "/static/app.js",
+        "/static/style.css",
+        "/api/v1/items",
+        "/api/v1/users",
+        "/search",
+    ];
+    for second in 0.. {
+        if log.len() as u64 >= bytes {
+            break;
+        }
+        let (hour, minute) = (second / 3600 % 24, second / 60 % 60);
+        writeln!(
+            log,
+            "10.{}.{}.{} - - [30/Nov/2026:{hour:02}:{minute:02}:{:02} +0000] \"GET {}?id={} HTTP/1.1\" {} {} \"-\" \"Mozilla/5.0 (X11; Linux x86_64)\"",
+            next(4), next(256), next(256), second % 60, paths[next(7) as usize], next(100_000),
+            [200, 200, 200, 304, 404][next(5) as usize], next(60_000),
+        )
+        .unwrap();
+    }
+    log.truncate(bytes as usize);
+    log
+}
+
 fn id(which: &str) -> String {
     let output = std::process::Command::new("id").arg(which).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().into()
+}
+
+fn same_tree(a: &Path, b: &Path) -> bool {
+    fs::read_dir(a).unwrap().all(|entry| {
+        let entry = entry.unwrap();
+        let (a, b) = (entry.path(), b.join(entry.file_name()));
+        if a.is_dir() { b.is_dir() && same_tree(&a, &b) } else { same_file(&a, &b) }
+    })
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

@@ -241,6 +241,7 @@ impl Scene {
                     file: id(*file),
                     chunk: ChunkIndex((*chunk).into()),
                     content_bytes: payload.len(),
+                    codec: None,
                 };
                 self.frame(&header, &mut payload)
             }
@@ -254,6 +255,7 @@ impl Scene {
                     file: id(*file),
                     chunk: ChunkIndex(0),
                     content_bytes: content.len(),
+                    codec: None,
                 };
                 self.frame(&header, &mut [hash.as_bytes(), &content[..]].concat())
             }

@@ -75,6 +75,7 @@ fuzz_target!(|case: Case| {
         file: FileId(n as u64),
         chunk: ChunkIndex(3),
         content_bytes: payload.len(),
+        codec: None,
     };
     for (n, payload) in case.payloads.iter().enumerate() {
         writer.write(&header(n, payload), &mut payload.clone(), || ()).unwrap();

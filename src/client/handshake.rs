@@ -13,6 +13,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::reach::{Reached, reach};
 use super::transfer::Connections;
+use crate::content::compress::Codecs;
 use crate::limits::{
     BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KNOCKS, OFFERS_BYTES_MIN, QUEUE_NEWS_INTERVAL,
     RETRY_PAUSE_FIRST, SMALL_SEGMENT_BYTES,
@@ -61,6 +62,8 @@ pub struct Link {
     pub(super) destination: Option<Mark>,
     /// Whether only the changed parts of changed files are sent.
     pub grants_delta: bool,
+    /// What chunks may be compressed with.
+    pub codecs: Codecs,
 }
 
 impl Link {
@@ -148,6 +151,7 @@ pub async fn enter(
         acquaintance,
         destination: options.destination,
         grants_delta: options.grants_delta,
+        codecs: options.codecs,
     })
 }
 
@@ -227,7 +231,8 @@ impl Greeting<'_> {
             wishes,
             resumes,
             name: name.into(),
-            options: Options::default(),
+            // Whether it uses them is its own affair.
+            options: Options { codecs: Codecs::ALL, ..Options::default() },
         };
         self.say(&SenderMessage::Hello(hello)).await?;
         let mut acquaintance = Acquaintance::Old;

@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
 use super::transfer::Connections;
+use crate::content::compress::Codecs;
 use crate::limits::{
     CLIMB_BUSY, CLIMB_INTERVAL, CLIMB_MEASURE, CONNECT_TIMEOUT, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT,
     RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, STRAGGLER_PATIENCE, WORKER_STACK_BYTES,
@@ -22,14 +23,17 @@ use crate::limits::{
 use crate::net::tcp::{dial, large_packets, tune};
 use crate::os::background;
 use crate::os::cpu::Load;
-use crate::session::End;
+use crate::session::cpu_speed::cores;
 use crate::session::sender::Sending;
+use crate::session::sender::compress::{Compress, Counted, Steps};
 use crate::session::sender::lanes::{Line, Wire};
 use crate::session::sender::ramp_up::Climb;
 use crate::session::sender::worker::send_chunks;
+use crate::session::{End, Progress};
 use crate::wire::message::SessionId;
 use crate::wire::preface::Belonging;
 use crate::wire::seal::{Cipher, Sealer, SessionSecret};
+use crate::wire::stage_times::Stage;
 
 /// What data connections take their keys from.
 pub(super) struct Keys {
@@ -117,6 +121,9 @@ pub(super) struct Pool {
     patience: Duration,
     /// Bytes a second that the user allows.
     limit: Option<u64>,
+    /// How chunks are to be compressed, and what the receiver takes.
+    compress: Compress,
+    codecs: Codecs,
     /// Given out once each, so that no key is ever used twice.
     next_number: Mutex<u32>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -131,10 +138,24 @@ impl Pool {
         wanted: Connections,
         patience: Duration,
         limit: Option<u64>,
+        (compress, codecs): (Compress, Codecs),
     ) -> Pool {
         let (next_number, threads) = (Mutex::default(), Mutex::default());
         let peak = AtomicU8::new(0);
-        Pool { sending, addr, control, keys, wanted, patience, limit, next_number, threads, peak }
+        Pool {
+            sending,
+            addr,
+            control,
+            keys,
+            wanted,
+            patience,
+            limit,
+            compress,
+            codecs,
+            next_number,
+            threads,
+            peak,
+        }
     }
 
     /// Opens as many connections as are wanted and allowed, replaces those that die and ends those that have become too
@@ -144,16 +165,23 @@ impl Pool {
         let mut without_any = Instant::now();
         let mut pause = RETRY_PAUSE_FIRST;
         let mut climb = Climb::new(self.wanted.first, self.wanted.most, Instant::now());
-        let mut load = (Load::watch(), Instant::now(), false);
+        let mut steps = (self.compress == Compress::Auto).then(|| Steps::new(self.codecs, Instant::now()));
+        let mut load = (Load::watch(), Instant::now(), None);
         let mut gave_up = None;
         // Connections that were opened since the receiver had one.
         let mut in_vain = 0;
         loop {
             let now = Instant::now();
             if now.duration_since(load.1) >= CLIMB_MEASURE {
-                load = (Load::watch(), now, load.0.so_far().is_some_and(|busy| busy.machine >= CLIMB_BUSY));
+                load = (Load::watch(), now, load.0.so_far().map(|busy| busy.machine));
             }
-            climb.step(self.sending.sent.load(Ordering::Relaxed), load.2, now);
+            if !steps.as_ref().is_some_and(Steps::is_trying) {
+                let busy = load.2.is_some_and(|machine| machine >= CLIMB_BUSY);
+                climb.step(self.sending.sent.load(Ordering::Relaxed), busy, now);
+            }
+            if let Some(steps) = &mut steps {
+                self.compress(steps, &climb, load.2.unwrap_or_default(), now);
+            }
             let most = usize::from(climb.now().min(self.sending.share()));
             self.sending.retire_surplus(most);
             let lines = self.sending.lines();
@@ -207,6 +235,28 @@ impl Pool {
         // Without a control connection there is no session; the next one begins with small packets.
         if let Some(sign) = control {
             self.sending.ending.decide(End::Lost(format!("large packets are lost on the way: {sign}")));
+        }
+    }
+
+    /// Lets `steps` have its way with compression, as far as `climb` is at rest. `machine`: how busy it is, in thousandths.
+    fn compress(&self, steps: &mut Steps, climb: &Climb, machine: u16, now: Instant) {
+        if !climb.rests() {
+            return steps.disturbed(now);
+        }
+        let spent = self.sending.stages.spent(None);
+        let all = spent.nanos.iter().fold(0, |sum: u64, nanos| sum.saturating_add(*nanos));
+        let counted = Counted {
+            files: self.sending.sent.load(Ordering::Relaxed),
+            wire: Progress::get(&self.sending.progress.wire),
+            waited: spent.of(Stage::Send).saturating_add(spent.of(Stage::Limit)),
+            busy: all.saturating_sub(spent.of(Stage::Wait)),
+        };
+        let idle = f64::from(1000_u16.saturating_sub(machine)) / 1000.0 * f64::from(cores());
+        steps.step(counted, idle, now);
+        let method = steps.method();
+        if method != self.sending.compress.method() {
+            tracing::debug!("chunks are compressed with {method:?} from now on");
+            self.sending.compress.set(method);
         }
     }
 

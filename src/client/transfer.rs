@@ -20,6 +20,7 @@ use crate::os::cpu::Load;
 use crate::session::bottleneck::Accounts;
 use crate::session::destination;
 use crate::session::sender::Sending;
+use crate::session::sender::compress::Compress;
 use crate::session::sender::rate_limit::Pace;
 use crate::session::sender::worker::compare_chunks;
 use crate::session::{End, Observer, Progress, outbox};
@@ -34,6 +35,8 @@ pub struct Transfer {
     pub dry_run: bool,
     /// How fast chunks may go, all connections of all transfers with the same pace together.
     pub pace: Option<Arc<Pace>>,
+    /// How chunks are compressed, as far as the receiver grants that.
+    pub compress: Compress,
     /// What is read for several receivers, where there are several.
     pub shared: Option<Arc<SharedReader>>,
     pub observer: Arc<dyn Observer>,
@@ -102,8 +105,9 @@ pub async fn send(
     mut reenter: impl AsyncFnMut(SessionId) -> Result<Link, EnterError>,
     stop: impl Future<Output = ()>,
 ) -> Result<SendOutcome, SendError> {
-    let Transfer { mut feed, dry_run, pace, shared, observer, progress, patience, retry_for } = transfer;
-    let how = How { observer, progress, patience, dry_run, pace, shared };
+    let Transfer { mut feed, dry_run, pace, compress, shared, observer, progress, patience, retry_for } =
+        transfer;
+    let how = How { observer, progress, patience, dry_run, pace, compress, shared };
     let mut clock = RetryClock::new(retry_for);
     tokio::pin!(stop);
     loop {
@@ -190,6 +194,7 @@ struct How {
     patience: Duration,
     dry_run: bool,
     pace: Option<Arc<Pace>>,
+    compress: Compress,
     shared: Option<Arc<SharedReader>>,
 }
 
@@ -207,6 +212,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
         socket,
         addr,
         destination,
+        codecs,
         ..
     } = link;
     let mut feed = feed;
@@ -217,7 +223,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     }
     let (outbox, outbox_reader) = outbox();
     let load = Load::watch();
-    let How { patience, dry_run, .. } = *how;
+    let How { patience, dry_run, compress, .. } = *how;
     let (pace, limit) = (how.pace.clone(), how.pace.as_ref().map(|pace| pace.rate()));
     let sending = Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace);
     let sending = Arc::new(sending.sharing(how.shared.clone()));
@@ -234,8 +240,12 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
             sending.ending.decide(end);
         }
     })?;
-    let pool =
-        Pool::new(sending.clone(), (addr, socket), Keys { secret, session, cipher }, wanted, patience, limit);
+    let compress = compress.granted(codecs);
+    if let Compress::Always(method) = compress {
+        sending.compress.set(Some(method));
+    }
+    let (keys, compress) = (Keys { secret, session, cipher }, (compress, codecs));
+    let pool = Pool::new(sending.clone(), (addr, socket), keys, wanted, patience, limit, compress);
     let mut end = {
         let hear = |message| std::future::ready(sending.handle(message));
         let mut told = None;

@@ -65,6 +65,8 @@ pub struct Manner {
     pub diligence: Diligence,
     /// Of a file that differs from an existing one only what differs is sent, whether its sender asks for that or not.
     pub delta: bool,
+    /// Whether chunks may come compressed.
+    pub compress: bool,
 }
 
 /// Receives until it is ordered to end, or with `once` until the first transfer is over.

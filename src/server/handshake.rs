@@ -12,6 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::events::Receptionist;
 use super::stats::Reason;
+use crate::content::compress::Codecs;
 use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::name::Text;
 use crate::net::control::{MessageReader, MessageWriter};
@@ -43,6 +44,8 @@ pub(super) struct Guest {
     /// remembered.
     pub is_remembered: bool,
     pub wishes: Wishes,
+    /// What it may compress with.
+    pub codecs: Codecs,
     /// The session that this one goes on with.
     pub resumes: Option<SessionId>,
     /// Data connections that are wanted.
@@ -167,7 +170,7 @@ pub(super) async fn admit(
         reader: MessageReader::new(read_half),
         writer: MessageWriter::new(write_half),
     };
-    let Hello { connections, cipher, prove, wishes, resumes, name, .. } = visit.hello().await?;
+    let Hello { connections, cipher, prove, wishes, resumes, name, options } = visit.hello().await?;
     let is_remembered =
         if prove || !visit.is_known().await? { visit.pair(&name.to_string()).await? } else { true };
     // AES only where it is fast at both ends.
@@ -180,6 +183,7 @@ pub(super) async fn admit(
         peer,
         is_remembered,
         wishes,
+        codecs: options.codecs,
         resumes,
         connections,
         cipher,

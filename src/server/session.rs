@@ -121,6 +121,7 @@ impl Session {
             destination,
             grants_delta: self.receiving.takes_deltas(),
             offers_bytes: Some(self.receiving.offers_max()),
+            codecs: self.receiving.codecs(),
             ..Options::default()
         };
         writer.put(&ReceiverMessage::Welcome { session, connections, cipher, options });

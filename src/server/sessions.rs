@@ -12,6 +12,7 @@ use super::events::Caller;
 use super::handshake::{Guest, Reader, Refusal};
 use super::queue::{Party, Place, Standing};
 use super::session::Session;
+use crate::content::compress::Codecs;
 use crate::limits::{
     BEAT_INTERVAL, ENDED_SESSIONS_MAX, GOODBYE_TIMEOUT, PLACE_KEPT_FOR, QUEUE_NEWS_INTERVAL,
 };
@@ -113,7 +114,9 @@ impl Reception {
         let (outbox, outbox_reader) = outbox();
         let Wishes { dry_run, delta, measure } = guest.wishes;
         let manner = self.manner();
-        let terms = Terms { dry_run, measure, delta: delta && manner.delta, diligence: manner.diligence };
+        let codecs = if manner.compress { guest.codecs } else { Codecs::NONE };
+        let (delta, diligence) = (delta && manner.delta, manner.diligence);
+        let terms = Terms { dry_run, measure, delta, diligence, codecs };
         let receiving = Arc::new(Receiving::new(to, terms, outbox, place.clone(), observer, progress));
         let session = Arc::new(Session::new(receiving, id, &mut guest, place));
         session.receiving.progress.follow(&session);

@@ -20,6 +20,8 @@ pub struct Sums {
     /// Bytes that crossed the network and were written, and those that were there already.
     pub written: u64,
     pub kept: u64,
+    /// Bytes of the frames that brought them.
+    pub wire: u64,
     /// Nanoseconds of all threads in each [`Stage`](crate::wire::stage_times::Stage).
     pub nanos: [u64; STAGES],
     pub troubles: Troubles,
@@ -153,6 +155,7 @@ impl Sums {
         Sums {
             written: Progress::get(&receiving.progress.written),
             kept: Progress::get(&receiving.progress.kept),
+            wire: Progress::get(&receiving.progress.wire),
             nanos: receiving.spent(None).nanos,
             troubles,
         }
@@ -162,6 +165,7 @@ impl Sums {
         Sums {
             written: self.written.saturating_add(other.written),
             kept: self.kept.saturating_add(other.kept),
+            wire: self.wire.saturating_add(other.wire),
             nanos: std::array::from_fn(|n| self.nanos[n].saturating_add(other.nanos[n])),
             troubles: self.troubles.plus(other.troubles),
         }

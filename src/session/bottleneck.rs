@@ -74,9 +74,9 @@ fn bottleneck(sender: &Spent, receiver: &Spent) -> Option<Verdict> {
     let waits = share_of(sender, &[Stage::Send]).min(share_of(receiver, &[Stage::Receive]));
     let shares = [
         (Bottleneck::Source, share_of(sender, &[Stage::Read])),
-        (Bottleneck::SenderCpu, share_of(sender, &[Stage::Hash, Stage::Seal])),
+        (Bottleneck::SenderCpu, share_of(sender, &[Stage::Hash, Stage::Compress, Stage::Seal])),
         (Bottleneck::Network, waits),
-        (Bottleneck::ReceiverCpu, share_of(receiver, &[Stage::Open, Stage::Hash])),
+        (Bottleneck::ReceiverCpu, share_of(receiver, &[Stage::Open, Stage::Decompress, Stage::Hash])),
         (Bottleneck::Destination, share_of(receiver, &[Stage::Write, Stage::Read])),
     ];
     let (bottleneck, share) = shares.into_iter().max_by_key(|(_, share)| *share)?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::frames::ChunkBuffer;
 use crate::content::chunk::{ChunkIndex, Layout};
+use crate::content::compress::{COMPRESSED_ROOM_BYTES, Compressor, Method};
 use crate::content::tree::chunk_value;
 use crate::limits::CHUNK_BYTES;
 use crate::wire::frame::Header;
@@ -42,8 +43,31 @@ pub fn speeds(cipher: Cipher, time: Duration) -> Result<Speeds, SealError> {
     }
 }
 
+/// How many bytes of text one core compresses a second, with each step that a transfer may take by itself; each measured for
+/// `time`.
+pub fn compression(time: Duration) -> [(Method, u64); 3] {
+    let lines = (0_u32..).flat_map(|n| {
+        let number = n.wrapping_mul(0x9e37_79b9);
+        format!(
+            "{:02}:{:02} worker {} took {number} ms for /static/page-{n}.html\n",
+            n / 60 % 24,
+            n % 60,
+            number >> 29
+        )
+        .into_bytes()
+    });
+    let text: Vec<u8> = lines.take(CHUNK_BYTES).collect();
+    let (mut compressor, mut room) = (Compressor::default(), ChunkBuffer::with_room(COMPRESSED_ROOM_BYTES));
+    [Method::Lz4, Method::Zstd(1), Method::Zstd(3)].map(|method| {
+        let compress = || {
+            std::hint::black_box(compressor.compress(method, &text, room.content(COMPRESSED_ROOM_BYTES)));
+        };
+        (method, rate(time, compress))
+    })
+}
+
 /// The cores that this program may use.
-fn cores() -> u32 {
+pub fn cores() -> u32 {
     thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 
@@ -72,5 +96,6 @@ mod tests {
             let Speeds { hash, seal, cores } = speeds(cipher, Duration::from_millis(1)).unwrap();
             assert!(hash > 0 && seal > 0 && cores > 0);
         }
+        assert!(compression(Duration::from_millis(1)).iter().all(|(_, rate)| *rate > 0));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::content::compress::NotCompressed;
 use crate::name::Text;
 use crate::wire::DecodeError;
 use crate::wire::seal::SealError;
@@ -22,6 +23,8 @@ pub enum PeerMisbehaved {
     WrongChunk { file: u64, chunk: u64 },
     #[error("it sent {got} bytes where file {file} has {expected}")]
     WrongLength { file: u64, got: u64, expected: u64 },
+    #[error("it sent bytes for chunk {chunk} of file {file} that {error}")]
+    BadlyCompressed { file: u64, chunk: u64, error: NotCompressed },
     #[error("it went past the limit of {limit} {what}")]
     TooMany { what: &'static str, limit: usize },
 }

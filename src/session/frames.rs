@@ -25,10 +25,15 @@ pub struct ChunkBuffer {
 impl ChunkBuffer {
     #[allow(clippy::new_without_default, reason = "allocating a quarter of a MiB is not a default")]
     pub fn new() -> ChunkBuffer {
-        ChunkBuffer { bytes: Pages::new(CONTENT_AT + CHUNK_BYTES) }
+        ChunkBuffer::with_room(CHUNK_BYTES)
     }
 
-    /// Room for `len` bytes of file content, at most a chunk. It begins at a page.
+    /// The same for content of up to `len` bytes.
+    pub fn with_room(len: usize) -> ChunkBuffer {
+        ChunkBuffer { bytes: Pages::new(CONTENT_AT + len) }
+    }
+
+    /// Room for `len` bytes of file content, at most what it was made for. It begins at a page.
     pub fn content(&mut self, len: usize) -> &mut [u8] {
         &mut self.bytes[CONTENT_AT..CONTENT_AT + len]
     }

@@ -27,7 +27,7 @@ impl Write for &mut Stream {
 }
 
 fn chunk(content_bytes: usize) -> Header {
-    Header { kind: Kind::Chunk, file: FileId(1), chunk: ChunkIndex(2), content_bytes }
+    Header { kind: Kind::Chunk, file: FileId(1), chunk: ChunkIndex(2), content_bytes, codec: None }
 }
 
 /// The two ends of data connection `number`, past their hello.

@@ -114,6 +114,8 @@ pub struct Progress {
     pub written: AtomicU64,
     /// Bytes that were at the receiver already and proved to be right, in this session.
     pub kept: AtomicU64,
+    /// Bytes of the frames that carried all that, as they travelled, in all sessions.
+    pub wire: AtomicU64,
     /// Files that have an outcome.
     pub files_done: AtomicU64,
     /// Bytes in the files that have an outcome.

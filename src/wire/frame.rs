@@ -3,7 +3,8 @@
 //! ```text
 //! offset  bytes  field
 //! 0       1      kind: 1 chunk, 2 whole file, 3 zeros, 4 probe
-//! 1       3      0
+//! 1       1      codec of the content: 0 none, 1 lz4, 2 zstd; for a chunk and a whole file only
+//! 2       2      0
 //! 4       4      length of the payload in bytes, u32
 //! 8       8      file, u64 (0 for a probe)
 //! 16      8      chunk index, u64 (0 for a whole file and a probe)
@@ -14,10 +15,15 @@
 //! needs no other message, so a small file can be published by the thread that received it. *Zeros* stand for a chunk that
 //! holds nothing else, as the holes of a sparse file do; they have no payload. A *probe* belongs to no file: its payload, at
 //! most a chunk, only shows how fast it travels.
+//! With a codec the content (of a whole file, what follows the hash) is one block of LZ4 without a frame around it, or one frame
+//! of Zstandard (RFC 8878) whose window is no larger than a chunk. It becomes exactly as long as the chunk is; values and hashes are
+//! those of what it becomes. Of a stream only full chunks have one.
 //! A connection ends between two frames.
 
 use super::codec::{DecodeError, Reader};
+use super::seal::TAG_BYTES;
 use crate::content::chunk::{ChunkIndex, FileId};
+use crate::content::compress::Codec;
 use crate::limits::CHUNK_BYTES;
 
 /// Bytes in a frame's header.
@@ -41,14 +47,22 @@ pub struct Header {
     pub kind: Kind,
     pub file: FileId,
     pub chunk: ChunkIndex,
-    /// Bytes of file content in the payload: for a whole file without its hash, for zeros none.
+    /// Bytes of file content in the payload, as they travel: for a whole file without its hash, for zeros none.
     pub content_bytes: usize,
+    /// What they are compressed with.
+    pub codec: Option<Codec>,
 }
 
 impl Header {
     /// That of a probe of so many bytes.
     pub fn probe(bytes: usize) -> Header {
-        Header { kind: Kind::Probe, file: FileId(0), chunk: ChunkIndex(0), content_bytes: bytes }
+        Header { kind: Kind::Probe, file: FileId(0), chunk: ChunkIndex(0), content_bytes: bytes, codec: None }
+    }
+
+    /// Bytes of the whole frame on the wire.
+    pub fn frame_bytes(&self) -> u64 {
+        let hash = if self.kind == Kind::Whole { HASH_BYTES } else { 0 };
+        (HEADER_BYTES + hash + self.content_bytes + TAG_BYTES) as u64
     }
 
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
@@ -60,6 +74,7 @@ impl Header {
         };
         let mut bytes = [0; HEADER_BYTES];
         bytes[0] = tag;
+        bytes[1] = self.codec.map_or(0, Codec::to_byte);
         bytes[4..8].copy_from_slice(&((self.content_bytes + extra) as u32).to_le_bytes());
         bytes[8..16].copy_from_slice(&self.file.0.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.chunk.0.to_le_bytes());
@@ -67,7 +82,7 @@ impl Header {
     }
 
     /// # Errors
-    /// [`DecodeError`] for an unknown kind, set reserved bytes, a payload longer than its kind allows or
+    /// [`DecodeError`] for an unknown kind or codec, a codec where there is no content, set reserved bytes, a payload longer than its kind allows or
     /// too short to hold the hash, a whole file that claims to be another chunk than the first, or a probe of any.
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Header, DecodeError> {
         let mut r = Reader::new(bytes);
@@ -78,7 +93,14 @@ impl Header {
             4 => (Kind::Probe, 0, CHUNK_BYTES),
             tag => return Err(DecodeError::UnknownTag { what: "a frame", tag }),
         };
-        if r.array::<3>("a frame")? != [0; 3] {
+        let codec = match r.u8("a frame")? {
+            0 => None,
+            tag if matches!(kind, Kind::Chunk | Kind::Whole) => {
+                Some(Codec::from_byte(tag).ok_or(DecodeError::UnknownTag { what: "a codec", tag })?)
+            }
+            tag => return Err(DecodeError::UnknownTag { what: "the codec of nothing", tag }),
+        };
+        if r.array::<2>("a frame")? != [0; 2] {
             return Err(DecodeError::BadValue { what: "reserved bytes", why: "they are not zero".into() });
         }
         let payload = r.u32("a frame")?;
@@ -97,6 +119,7 @@ impl Header {
             content_bytes,
             file: FileId(r.u64("a frame")?),
             chunk: ChunkIndex(r.u64("a frame")?),
+            codec,
         };
         if kind == Kind::Whole && header.chunk.0 != 0 {
             return Err(DecodeError::BadValue { what: "a whole file", why: "it has only chunk 0".into() });
@@ -119,11 +142,12 @@ mod tests {
         file: FileId(0x0102),
         chunk: ChunkIndex(0x0304_0506_0708),
         content_bytes: CHUNK_BYTES,
+        codec: None,
     };
     const WHOLE: Header =
-        Header { kind: Kind::Whole, file: FileId(7), chunk: ChunkIndex(0), content_bytes: 5 };
+        Header { kind: Kind::Whole, file: FileId(7), chunk: ChunkIndex(0), content_bytes: 5, codec: None };
     const ZEROS: Header =
-        Header { kind: Kind::Zeros, file: FileId(7), chunk: ChunkIndex(9), content_bytes: 0 };
+        Header { kind: Kind::Zeros, file: FileId(7), chunk: ChunkIndex(9), content_bytes: 0, codec: None };
 
     #[test]
     fn is_these_bytes() {
@@ -139,6 +163,25 @@ mod tests {
         );
         for header in [CHUNK, WHOLE, ZEROS, Header::probe(CHUNK_BYTES)] {
             assert_eq!(Header::decode(&header.encode()), Ok(header));
+        }
+    }
+
+    #[test]
+    fn a_codec_is_the_second_byte_of_what_has_content() {
+        let zstd = Header { codec: Some(Codec::Zstd), content_bytes: 0x0302, ..CHUNK };
+        assert_eq!(
+            zstd.encode(),
+            *b"\x01\x02\0\0\x02\x03\0\0\x02\x01\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\0\0"
+        );
+        let lz4 = Header { codec: Some(Codec::Lz4), ..WHOLE };
+        assert_eq!(lz4.encode(), *b"\x02\x01\0\0\x25\0\0\0\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        for header in [zstd, lz4] {
+            assert_eq!(Header::decode(&header.encode()), Ok(header));
+        }
+        for (header, codec) in [(CHUNK, 3), (WHOLE, 255), (ZEROS, 1), (Header::probe(9), 2)] {
+            let mut bytes = header.encode();
+            bytes[1] = codec;
+            assert!(matches!(Header::decode(&bytes), Err(DecodeError::UnknownTag { .. })), "{header:?}");
         }
     }
 
@@ -170,7 +213,7 @@ mod tests {
             bytes[0] = tag;
             assert!(matches!(Header::decode(&bytes), Err(DecodeError::UnknownTag { .. })));
         }
-        for at in 1..4 {
+        for at in 2..4 {
             let mut bytes = CHUNK.encode();
             bytes[at] = 1;
             assert!(matches!(Header::decode(&bytes), Err(DecodeError::BadValue { .. })));
@@ -188,11 +231,12 @@ mod tests {
     proptest! {
         #[test]
         fn what_decodes_is_within_the_limits_and_encodes_to_the_same_bytes(
-            kind in 0u8..5, len in 0u32..2 * CHUNK_BYTES as u32, file in prop_oneof![Just(0u64), any::<u64>()],
+            kind in 0u8..5, codec in 0u8..4, len in 0u32..2 * CHUNK_BYTES as u32, file in prop_oneof![Just(0u64), any::<u64>()],
             chunk in prop_oneof![Just(0u64), any::<u64>()]
         ) {
             let mut bytes = [0; HEADER_BYTES];
             bytes[0] = kind;
+            bytes[1] = codec;
             bytes[4..8].copy_from_slice(&len.to_le_bytes());
             bytes[8..16].copy_from_slice(&file.to_le_bytes());
             bytes[16..].copy_from_slice(&chunk.to_le_bytes());

@@ -198,7 +198,7 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
         (ReceiverMessage::Share { connections: 2 }, b"\x02\0\0\0\x12\x02"),
         (
             ReceiverMessage::Spent(Spent {
-                nanos: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+                nanos: [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0],
                 busy: Some(Busy { machine: 1000, own: 258 }),
             }),
             b"\x4d\0\0\0\x13\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\
@@ -212,6 +212,22 @@ fn receiver_messages() -> Vec<(ReceiverMessage, &'static [u8])> {
         (ReceiverMessage::Revoked, b"\x01\0\0\0\x17"),
         (ReceiverMessage::Away, b"\x01\0\0\0\x15"),
     ]
+}
+
+/// Which a receiver tells only where something came compressed.
+#[test]
+fn the_time_for_decompressing_stands_at_the_end() {
+    let nanos = [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0x0102];
+    let spent = ReceiverMessage::Spent(Spent { nanos, busy: Some(Busy { machine: 1000, own: 258 }) });
+    let (mut bytes, mut plain) = (Vec::new(), Vec::new());
+    spent.put(&mut bytes);
+    let nanos = [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0];
+    let without = ReceiverMessage::Spent(Spent { nanos, busy: Some(Busy { machine: 1000, own: 258 }) });
+    without.put(&mut plain);
+    assert_eq!(bytes, [&plain[..], b"\x02\x01\0\0\0\0\0\0"].concat());
+    assert_eq!((ReceiverMessage::take(&bytes), ReceiverMessage::take(&plain)), (Ok(spent), Ok(without)));
+    assert!(ReceiverMessage::take(&bytes[..bytes.len() - 1]).is_err());
+    assert!(ReceiverMessage::take(&[&bytes[..], b"\0"].concat()).is_err());
 }
 
 fn check_all<M: Message + PartialEq + Debug>(messages: Vec<(M, &'static [u8])>) {

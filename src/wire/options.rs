@@ -12,6 +12,7 @@
 
 use super::VERSION;
 use super::codec::{DecodeError, Reader, Writer};
+use crate::content::compress::Codecs;
 use crate::limits::OFFERS_BYTES_MIN;
 
 /// The highest version that this side speaks, u16. Without it there is no hello and no welcome.
@@ -26,6 +27,10 @@ const GRANTS_DELTA: u8 = 3;
 /// In a welcome: what the open offers of the session may weigh, u32.
 const OFFERS_BYTES: u8 = 4;
 
+/// In a hello: codecs that the sender may compress chunks with. In a welcome: which of these the receiver takes. A bit for each,
+/// u8.
+const CODECS: u8 = 5;
+
 /// What one side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -38,11 +43,19 @@ pub struct Options {
     pub grants_delta: bool,
     /// In a welcome: what the open offers of the session may weigh. Where it is not said, [`OFFERS_BYTES_MIN`].
     pub offers_bytes: Option<u32>,
+    /// Codecs that the sender may use, and in a welcome those of them that the receiver takes.
+    pub codecs: Codecs,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { highest_version: VERSION, destination: None, grants_delta: false, offers_bytes: None }
+        Options {
+            highest_version: VERSION,
+            destination: None,
+            grants_delta: false,
+            offers_bytes: None,
+            codecs: Codecs::NONE,
+        }
     }
 }
 
@@ -52,6 +65,7 @@ impl Options {
         options.extend(self.destination.map(|mark| (DESTINATION, mark.to_vec())));
         options.extend(self.grants_delta.then(|| (GRANTS_DELTA, Vec::new())));
         options.extend(self.offers_bytes.map(|bytes| (OFFERS_BYTES, bytes.to_le_bytes().to_vec())));
+        options.extend((!self.codecs.is_empty()).then(|| (CODECS, vec![self.codecs.bits()])));
         w.u8(options.len() as u8);
         for (tag, value) in options {
             w.u8(tag).string(&value, u16::MAX.into());
@@ -63,7 +77,7 @@ impl Options {
     /// the way has changed a preface.
     pub(super) fn take(r: &mut Reader) -> Result<Options, DecodeError> {
         let (mut highest_version, mut destination, mut grants_delta) = (None, None, false);
-        let (mut offers_bytes, mut last) = (None, 0);
+        let (mut offers_bytes, mut codecs, mut last) = (None, Codecs::NONE, 0);
         for _ in 0..r.u8("a number of options")? {
             let tag = r.u8("an option")?;
             if tag <= last {
@@ -78,6 +92,7 @@ impl Options {
                 DESTINATION => destination = Some(r.array("a mark")?),
                 GRANTS_DELTA => grants_delta = true,
                 OFFERS_BYTES => offers_bytes = Some(offers(&mut r)?),
+                CODECS => codecs = Codecs::from_bits(r.u8("a set of codecs")?),
                 _ => continue,
             }
             r.end()?;
@@ -85,7 +100,7 @@ impl Options {
         let highest_version =
             highest_version.ok_or(DecodeError::Truncated { what: "its highest version" })?;
         check_version(VERSION, VERSION, highest_version)?;
-        Ok(Options { highest_version, destination, grants_delta, offers_bytes })
+        Ok(Options { highest_version, destination, grants_delta, offers_bytes, codecs })
     }
 }
 
@@ -148,6 +163,21 @@ mod tests {
         let granted = Options { grants_delta: true, ..Options::default() };
         assert_eq!(take(b"\x02\x01\x02\0\x02\0\x03\0\0"), Ok(granted));
         assert!(take(b"\x02\x01\x02\0\x02\0\x03\x01\0\x01").is_err());
+    }
+
+    #[test]
+    fn codecs_are_a_byte_of_which_unknown_bits_mean_nothing() {
+        let options = Options { codecs: Codecs::ALL, ..Options::default() };
+        let bytes = b"\x02\x01\x02\0\x02\0\x05\x01\0\x03";
+        let mut written = Vec::new();
+        options.put(&mut Writer(&mut written));
+        assert_eq!((&written[..], take(bytes)), (&bytes[..], Ok(options.clone())));
+        assert_eq!(take(b"\x02\x01\x02\0\x02\0\x05\x01\0\xf3"), Ok(options));
+        let lz4 = Options { codecs: Codecs::from_bits(1), ..Options::default() };
+        assert_eq!(take(b"\x02\x01\x02\0\x02\0\x05\x01\0\x01"), Ok(lz4));
+        assert_eq!(take(b"\x02\x01\x02\0\x02\0\x05\x01\0\xf0"), Ok(Options::default()));
+        assert!(take(b"\x02\x01\x02\0\x02\0\x05\0\0").is_err());
+        assert!(take(b"\x02\x01\x02\0\x02\0\x05\x02\0\x03\x03").is_err());
     }
 
     #[test]

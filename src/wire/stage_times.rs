@@ -22,10 +22,16 @@ pub enum Stage {
     Open,
     /// Stores what came.
     Write,
+    /// Probes a chunk, and makes it shorter where that is worth it.
+    Compress,
+    Decompress,
 }
 
 /// How many kinds of [`Stage`] there are.
-pub const STAGES: usize = 9;
+pub const STAGES: usize = 11;
+
+/// Of these, how many a receiver always tells of: those that there were at first.
+const STAGES_TOLD: usize = 9;
 
 /// How busy a machine was, in thousandths of its CPUs' time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,17 +64,22 @@ impl Spent {
     }
 
     pub(super) fn put(&self, w: &mut Writer) {
-        for nanos in self.nanos {
-            w.u64(nanos);
+        for nanos in self.nanos.iter().take(STAGES_TOLD) {
+            w.u64(*nanos);
         }
         let unknown = Busy { machine: BUSY_UNKNOWN, own: BUSY_UNKNOWN };
         let Busy { machine, own } = self.busy.unwrap_or(unknown);
         w.u16(machine).u16(own);
+        // Only where something was compressed, so that whoever knows of no codecs hears of none.
+        match self.of(Stage::Decompress) {
+            0 => {}
+            nanos => drop(w.u64(nanos)),
+        }
     }
 
     pub(super) fn take(r: &mut Reader) -> Result<Spent, DecodeError> {
         let mut nanos = [0; STAGES];
-        for one in &mut nanos {
+        for one in nanos.iter_mut().take(STAGES_TOLD) {
             *one = r.u64("a time")?;
         }
         let mut thousandths = || r.u16("how busy a machine was");
@@ -80,6 +91,10 @@ impl Spent {
                 return Err(DecodeError::BadValue { what: "how busy a machine was", why });
             }
         };
-        Ok(Spent { nanos, busy })
+        let mut spent = Spent { nanos, busy };
+        if r.rest().len() >= size_of::<u64>() {
+            spent.add(Stage::Decompress, Duration::from_nanos(r.u64("a time")?));
+        }
+        Ok(spent)
     }
 }

@@ -28,15 +28,31 @@ fn measured(events: &[Value]) -> Vec<(&str, bool, u64)> {
     events.map(|event| (event["what"].as_str().unwrap(), of(event).0, of(event).1)).collect()
 }
 
-const ALONE: [(&str, bool, u64); 4] =
-    [("disk_write", false, 0), ("disk_read", false, 0), ("hash", false, 0), ("seal", false, 0)];
+const ALONE: [(&str, bool, u64); 7] = [
+    ("disk_write", false, 0),
+    ("disk_read", false, 0),
+    ("hash", false, 0),
+    ("seal", false, 0),
+    ("compress_lz4", false, 0),
+    ("compress_zstd_1", false, 0),
+    ("compress_zstd_3", false, 0),
+];
 
 #[test]
 fn alone_it_measures_this_machine_and_leaves_nothing() {
     let scene = Scene::new();
     let told = scene.run(["doctor"]);
     told.expect_success();
-    told.expect_out(&["this machine: ", "disk, write", "disk, read", "hash", "seal", "expected from here"]);
+    told.expect_out(&[
+        "this machine: ",
+        "disk, write",
+        "disk, read",
+        "hash",
+        "seal",
+        "lz4",
+        "zstd:3",
+        "expected from here",
+    ]);
     assert!(!told.out().contains("network to"), "{}", told.out());
     let events = scene.run(["doctor", "--json", "--dir", scene.dst.to_str().unwrap()]).events();
     assert_eq!(measured(&events), ALONE);

@@ -267,7 +267,7 @@ fn hashes_that_lie_are_found_out_and_leave_nothing() {
         let chunks: Vec<u8> = (0..3).flat_map(|n| chunk_frame(sealer, LARGE, n, &[7; CHUNK])).collect();
         let mut payload = [&[9; HASH_BYTES][..], b"hello"].concat();
         let (kind, content_bytes) = (FrameKind::Whole, 5);
-        let header = Header { kind, file: file(SMALL), chunk: chunk(0), content_bytes }.encode();
+        let header = Header { kind, file: file(SMALL), chunk: chunk(0), content_bytes, codec: None }.encode();
         let tag = sealer.seal(&header, &mut payload).unwrap();
         assert_eq!(header.len(), HEADER_BYTES);
         [chunks, header.to_vec(), payload, tag.to_vec()].concat()

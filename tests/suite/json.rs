@@ -52,7 +52,8 @@ fn a_script_learns_the_port_and_what_became_of_each_file() {
     assert_eq!(kinds(&theirs), ["listening", "start", "file", "file", "file", "file", "done"]);
     let addr = receiver.addr;
     assert_eq!(theirs[0], json!({"event": "listening", "addr": addr.to_string(), "port": addr.port()}));
-    assert_eq!(ours[0], json!({"event": "start", "peer": addr.to_string(), "addr": addr.to_string()}));
+    let addr_text = addr.to_string();
+    assert_eq!(ours[0], json!({"event": "start", "peer": addr_text, "addr": addr_text, "compress": "auto"}));
     assert!(ours.iter().all(|event| event["peer"] == addr.to_string()), "{ours:?}");
     assert!(theirs[1..].iter().all(|event| event["peer"] == "127.0.0.1" && event["session"] == 1));
     assert_eq!(in_common(&ours), in_common(&theirs));

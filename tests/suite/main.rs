@@ -18,6 +18,7 @@ mod bad_input;
 mod bottleneck;
 mod changes;
 mod closed_streams;
+mod compress;
 mod config;
 mod config_errors;
 mod delta;
@@ -40,6 +41,7 @@ mod finding;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod help;
+mod hostile_compression;
 #[cfg(target_os = "linux")]
 mod hostile_memory;
 mod hostile_offers;

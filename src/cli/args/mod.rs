@@ -23,8 +23,9 @@ use crate::limits::{
     CONNECTIONS_MAX, CONNECTIONS_MOST, HELP_COLUMNS, LIMIT_MIN, PART_AGE_MIN, PORT_DEFAULT, RETRY_FOR,
     SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
 };
+use crate::session::sender::compress::Compress;
 use crate::units::{age_from, rate_from};
-use values::{number, seconds, socket};
+use values::{compress, number, seconds, socket};
 
 /// Moves files between machines on a local network, and proves that they arrived.
 ///
@@ -171,6 +172,12 @@ pub struct SendArgs {
     /// Where the receiver has an older version of a file and may replace it, only the 256 KiB chunks that differ are sent.
     #[arg(long, help_heading = SPEED)]
     pub delta: bool,
+    /// Compress: lz4, zstd, zstd:N or no
+    ///
+    /// `auto` compresses where that makes the transfer faster, and never standard input. N is a level from 1 to 12; `zstd`
+    /// is zstd:3. What does not get shorter is sent as it is.
+    #[arg(long, value_name = "HOW", default_value_t = Compress::Auto, value_parser = compress, help_heading = SPEED)]
+    pub compress: Compress,
     /// Read large files past the page cache (O_DIRECT)
     ///
     /// For files much larger than memory, and for disks faster than the page cache.
@@ -336,6 +343,12 @@ pub struct RecvArgs {
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Verify::Arrival, hide_possible_values = true,
         help_heading = FILES)]
     pub verify: Verify,
+    /// Take compressed chunks: auto or no
+    ///
+    /// Senders compress where that makes the transfer faster. With `no` nothing comes compressed.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Compression::Auto, hide_possible_values = true,
+        help_heading = SPEED)]
+    pub compress: Compression,
     /// Write large files past the page cache (O_DIRECT)
     ///
     /// For files much larger than memory, and for disks faster than the page cache.
@@ -345,7 +358,7 @@ pub struct RecvArgs {
     ///
     /// Lists the part files there and removes those that are not in use. Nothing is received.
     #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "overwrite",
-        "rename", "delta", "sync", "verify", "direct", "mounted", "archive", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
+        "rename", "delta", "sync", "verify", "compress", "direct", "mounted", "archive", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
     pub clean: bool,
     /// Remove unfinished files older than AGE: 7d, 12h
     ///
@@ -373,6 +386,15 @@ pub struct RecvArgs {
     /// The first one has the port. `lanx help json` describes them.
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
+}
+
+/// Whether chunks may come compressed.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// As the sender likes
+    Auto,
+    /// Not at all
+    No,
 }
 
 /// When a file is checked.

@@ -5,6 +5,10 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use crate::content::compress::Method;
+use crate::limits::{ZSTD_LEVEL_DEFAULT, ZSTD_LEVEL_MAX};
+use crate::session::sender::compress::Compress;
+
 /// A number in this range, of whatever `unit`, which may be nothing.
 pub fn number<T>(
     range: RangeInclusive<T>,
@@ -32,4 +36,18 @@ pub fn seconds(
 /// Where to listen.
 pub fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ADDR:PORT, as in 127.0.0.1:7269 or [::]:7269".into())
+}
+
+/// How to compress.
+pub fn compress(text: &str) -> Result<Compress, String> {
+    let level = |level: &str| level.parse().ok().filter(|level| (1..=ZSTD_LEVEL_MAX).contains(level));
+    let method = match text {
+        "auto" => return Ok(Compress::Auto),
+        "no" => return Ok(Compress::No),
+        "lz4" => Some(Method::Lz4),
+        "zstd" => Some(Method::Zstd(ZSTD_LEVEL_DEFAULT)),
+        _ => text.strip_prefix("zstd:").and_then(level).map(Method::Zstd),
+    };
+    let expected = format!("expected lz4, zstd, zstd:N with N from 1 to {ZSTD_LEVEL_MAX}, no or auto");
+    method.map(Compress::Always).ok_or(expected)
 }

@@ -27,12 +27,13 @@ use super::{args, signals};
 use crate::client::probe::{
     Found, Loses, MeasureError, Measured, Packets, Trial, measure, probe_connections,
 };
+use crate::content::compress::Method;
 use crate::limits::{KERNEL_TIME, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
 use crate::name::Escaped;
 use crate::net::address::Peer;
 use crate::os::background::aside;
 use crate::session::End;
-use crate::session::cpu_speed::{Speeds, speeds};
+use crate::session::cpu_speed::{Speeds, compression, speeds};
 use crate::session::probe::Counted;
 use crate::store::{DiskTrial, Moved, TrialError, try_disk};
 use crate::units;
@@ -139,8 +140,9 @@ async fn examine(args: &DoctorArgs, peer: Option<&Peer>, audience: Audience) -> 
             return Err(interrupted());
         }
     };
-    let Some(Own { disk, here }) = own else { return Err(interrupted()) };
+    let Some(Own { disk, here, compression }) = own else { return Err(interrupted()) };
     report.own(&args.dir, cipher, &disk, here);
+    report.compression(compression, here.cores);
     known.in_memory = disk.in_memory;
     let rate = |moved: Moved| Some(units::per_second(moved.bytes, moved.time));
     known.figures = Figures {
@@ -170,16 +172,18 @@ fn rate_of(trial: &Trial) -> (u8, f64) {
 struct Own {
     disk: DiskTrial,
     here: Speeds,
+    compression: [(Method, u64); 3],
 }
 
 fn own(dir: PathBuf, cipher: Cipher, stopped: &AtomicBool) -> Result<Option<Own>, Failure> {
     let here = speeds(cipher, KERNEL_TIME).map_err(|error| Failure::new(Exit::Other, error))?;
+    let compression = compression(KERNEL_TIME);
     let disk = try_disk(&dir, || stopped.load(Ordering::Relaxed));
     let disk = disk.map_err(|error| match error {
         TrialError::NoFolder { .. } => Failure::new(Exit::Usage, error),
         error => Failure::new(Exit::Other, error),
     })?;
-    Ok(disk.map(|disk| Own { disk, here }))
+    Ok(disk.map(|disk| Own { disk, here, compression }))
 }
 
 /// Tells what was found, as it is found.
@@ -270,6 +274,14 @@ impl Report {
         self.row("seal", seal as f64, format_args!("a core, {cipher}"));
         self.event(false, Figure::of_core("hash", hash, cores));
         self.event(false, Figure::of_core("seal", seal, cores));
+    }
+
+    fn compression(&self, rates: [(Method, u64); 3], cores: u32) {
+        let names = ["compress_lz4", "compress_zstd_1", "compress_zstd_3"];
+        for ((method, rate), name) in rates.into_iter().zip(names) {
+            self.row(&method.to_string(), rate as f64, "a core, text of a log");
+            self.event(false, Figure::of_core(name, rate, cores));
+        }
     }
 
     fn conclude(&self, known: &Known) {

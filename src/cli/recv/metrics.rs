@@ -30,10 +30,11 @@ use crate::session::{End, FileReport, FileStatus, ReportKind};
 use crate::wire::stage_times::Stage;
 
 /// The stages that a receiver has.
-const STAGES: [(Stage, &str); 6] = [
+const STAGES: [(Stage, &str); 7] = [
     (Stage::Wait, "wait"),
     (Stage::Receive, "receive"),
     (Stage::Open, "open"),
+    (Stage::Decompress, "decompress"),
     (Stage::Read, "read"),
     (Stage::Hash, "hash"),
     (Stage::Write, "write"),
@@ -164,6 +165,8 @@ impl Collector for Counters {
         let (sums, present) = self.ledger.read();
         let mut sheet = Sheet(encoder);
         sheet.count("received_bytes", "Bytes that arrived and were written", sums.written)?;
+        let help = "Bytes that all that arrived in took on the wire";
+        sheet.count("wire_bytes", help, sums.wire)?;
         sheet.count("kept_bytes", "Bytes that were there already and proved to be right", sums.kept)?;
         sheet.counts("files", "Files by what became of them", "status", self.files.read())?;
         sheet.counts("sessions", "Sessions that have ended, by how", "result", self.sessions.read())?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use tokio::sync::mpsc;
 
-use super::args::{LISTEN_DEFAULT, RecvArgs, Verify};
+use super::args::{Compression, LISTEN_DEFAULT, RecvArgs, Verify};
 use super::error::Failure;
 use super::exit::Exit;
 use super::send::stdin;
@@ -156,6 +156,7 @@ pub(super) fn manner(args: &RecvArgs) -> Result<Manner, Failure> {
         patience: args.patience.timeout(),
         diligence: Diligence { sync: args.sync, reread: args.verify == Verify::Reread },
         delta: args.delta,
+        compress: args.compress == Compression::Auto,
     })
 }
 

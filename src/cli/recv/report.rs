@@ -15,7 +15,7 @@ use crate::cli::exit::Exit;
 use crate::cli::ui::events::{By, File, SessionEvents, Sum, Ticker};
 use crate::cli::ui::out::Audience;
 use crate::cli::ui::progress::{Shown, Who};
-use crate::cli::ui::summary::{Counts, Tally};
+use crate::cli::ui::summary::{Counts, Crossed, Tally};
 use crate::cli::ui::{events, progress};
 use crate::limits::{REFUSALS_SHOWN_MAX, REFUSALS_WINDOW};
 use crate::server::events::{Caller, Receptionist, SessionWatch};
@@ -222,7 +222,7 @@ impl SessionWatch for Watch {
             *result = Some(exit.unwrap_or_else(|| counts.exit()));
         }
         drop(result);
-        self.tell_end(end, &counts, Progress::get(&self.progress.written), self.started.elapsed());
+        self.tell_end(end, &counts, Crossed::of(&self.progress), self.started.elapsed());
     }
 }
 
@@ -232,7 +232,7 @@ impl Watch {
         self.to.output().is_some_and(Output::reader_is_gone)
     }
 
-    fn tell_end(&self, end: &End, counts: &Counts, crossed: u64, time: Duration) {
+    fn tell_end(&self, end: &End, counts: &Counts, crossed: Crossed, time: Duration) {
         let summary = counts.summary(crossed, time, None);
         if let Some(events) = &self.events {
             events.start(None);

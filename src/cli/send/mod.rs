@@ -20,6 +20,7 @@ use super::exit::Exit;
 use super::ui::events::Ticker;
 use super::ui::out::Audience;
 use super::ui::progress::Who;
+use super::ui::summary::Crossed;
 use super::ui::{out, progress as display};
 use super::{credentials, signals};
 use crate::client::transfer::{Connections, SendError, Transfer, send};
@@ -27,6 +28,7 @@ use crate::limits::{SURVEY_AFTER, WORKER_STACK_BYTES};
 use crate::name::Name;
 use crate::net::address::Peer;
 use crate::os::direct::Direct;
+use crate::session::sender::compress::Compress;
 use crate::session::sender::rate_limit::Pace;
 use crate::session::{Observer, Progress};
 use crate::source::{Excludes, Feed, Options, Root, SourceError, Survey, Trouble};
@@ -44,6 +46,7 @@ pub(super) struct Manner {
     dry_run: bool,
     delta: bool,
     pace: Option<Arc<Pace>>,
+    compress: Compress,
     patience: Duration,
     retry_for: Duration,
 }
@@ -130,6 +133,7 @@ fn errands(
         dry_run: args.what.dry_run,
         delta: args.delta,
         pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
+        compress: args.compress,
         patience: args.patience.timeout(),
         retry_for: args.patience.retry_for(),
     };
@@ -242,9 +246,16 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         let text = "changed files are sent whole, as the receiver does not run with --delta";
         audience.note(format_args!("{peer}: {text}"));
     }
+    // What is typed or piped may be secret, and how long it becomes tells of it: only where the user wants that.
+    let wished = if feed.stream().is_some() { manner.compress.if_wished() } else { manner.compress };
+    let granted = wished.granted(link.codecs);
+    if let (Compress::Always(_), Compress::No) = (wished, granted) {
+        let text = "nothing is compressed, as the receiver is older or runs with --compress no";
+        audience.note(format_args!("{peer}: {text}"));
+    }
     let started = Instant::now();
     let ticker = events.as_ref().map(|events| {
-        events.start(Some(link.addr));
+        events.start(Some((link.addr, granted)));
         Ticker::follow(events.clone(), progress.clone(), total)
     });
     let who = company.as_ref().map(|_| Who { name: None, address: peer.to_string() });
@@ -254,6 +265,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         feed,
         dry_run,
         pace,
+        compress: wished,
         shared: company.map(|company| company.reads),
         observer: reporter.clone(),
         progress: progress.clone(),
@@ -271,7 +283,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         let total = total.or_else(|| progress.whole(false));
         return Err(Failure::new(exit, broken(peer, &outcome, progress.arrived(), total)));
     }
-    Ok(reporter.done(progress.crossed(), started.elapsed(), &outcome))
+    Ok(reporter.done(Crossed::of(&progress), started.elapsed(), &outcome))
 }
 
 // How much there is to send in all, where only a walk through folders can tell: a second walk, which waits for nothing and so

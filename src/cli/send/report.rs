@@ -12,7 +12,7 @@ use crate::cli::credentials::tell_large_lost;
 use crate::cli::exit::Exit;
 use crate::cli::ui::events::{File, SessionEvents, Status, Sum};
 use crate::cli::ui::out::Audience;
-use crate::cli::ui::summary::Tally;
+use crate::cli::ui::summary::{Crossed, Tally};
 use crate::cli::ui::{events, summary};
 use crate::client::transfer::SendOutcome;
 use crate::content::entry::Cause;
@@ -88,7 +88,7 @@ impl Reporter {
     }
 
     /// Tells how it all went, and the exit code.
-    pub fn done(&self, crossed: u64, time: Duration, outcome: &SendOutcome) -> Exit {
+    pub fn done(&self, crossed: Crossed, time: Duration, outcome: &SendOutcome) -> Exit {
         let counts = self.tally.counts();
         let SendOutcome { connections, accounts, in_order, .. } = outcome;
         if let Some(events) = &self.events {
@@ -109,7 +109,7 @@ impl Reporter {
     pub fn nothing(&self) -> Exit {
         let counts = self.tally.counts();
         if let Some(events) = &self.events {
-            events.done(Sum::of(&counts, 0, Duration::ZERO, 0));
+            events.done(Sum::of(&counts, Crossed::default(), Duration::ZERO, 0));
         }
         counts.exit()
     }

@@ -17,7 +17,7 @@ use serde_json::ser::{Formatter, Serializer};
 
 use super::out;
 use super::out::Stream;
-use super::summary::{Counts, LimitReport};
+use super::summary::{Counts, Crossed, LimitReport};
 use crate::cli::config::Shown;
 use crate::cli::doctor::expect::{Figure, Prospect};
 use crate::cli::exit::Exit;
@@ -25,6 +25,7 @@ use crate::content::entry::Cause;
 use crate::limits::{PROGRESS_EVENT_INTERVAL, PROGRESS_INTERVAL, WORKER_STACK_BYTES};
 use crate::name::is_unsafe_to_show;
 use crate::session::bottleneck::Accounts;
+use crate::session::sender::compress::Compress;
 use crate::session::{FileReport, FileStatus, Progress, ReportKind};
 use crate::units;
 
@@ -81,6 +82,9 @@ pub enum Event<'a> {
         /// At a sender: the address of the receiver that was reached.
         #[serde(skip_serializing_if = "Option::is_none")]
         addr: Option<SocketAddr>,
+        /// At a sender: how chunks are compressed, as far as the receiver takes that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        compress: Option<String>,
     },
     Progress {
         #[serde(flatten)]
@@ -164,6 +168,8 @@ pub struct Reached {
     pub files: u64,
     /// Bytes that are where they belong, in files that have an outcome or not.
     pub bytes: u64,
+    /// Bytes of the frames that brought them, as they travelled.
+    pub wire_bytes: u64,
     /// Bytes in all files that are known of so far; absent while a stream has not ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
@@ -297,6 +303,8 @@ pub struct Sum {
     links: u64,
     /// Bytes that crossed the network.
     sent_bytes: u64,
+    /// What these took on the wire, with the frames around them.
+    wire_bytes: u64,
     identical: u64,
     failed: u64,
     skipped: u64,
@@ -381,13 +389,15 @@ fn cause(cause: Cause) -> &'static str {
 }
 
 impl Sum {
-    pub fn of(counts: &Counts, sent_bytes: u64, time: std::time::Duration, connections: u8) -> Sum {
+    pub fn of(counts: &Counts, crossed: Crossed, time: std::time::Duration, connections: u8) -> Sum {
+        let Crossed { bytes: sent_bytes, wire: wire_bytes } = crossed;
         Sum {
             files: counts.arrived,
             bytes: counts.bytes,
             folders: counts.folders,
             links: counts.links,
             sent_bytes,
+            wire_bytes,
             identical: counts.identical,
             failed: counts.failed,
             skipped: counts.skipped,
@@ -444,12 +454,13 @@ impl SessionEvents {
         Whom { session: self.session, peer: Some(&self.peer) }
     }
 
-    /// Writes the start, unless that was done before. `addr` is where a sender reached its receiver.
-    pub fn start(&self, addr: Option<SocketAddr>) {
+    /// Writes the start, unless that was done before. `reached` is where a sender reached its receiver, and how it compresses.
+    pub fn start(&self, reached: Option<(SocketAddr, Compress)>) {
         let mut state = self.state.lock();
         if !std::mem::replace(&mut state.started, true) {
             // Under the lock: nobody else may speak before it is written.
-            write(&Event::Start { whom: self.whom(), addr });
+            let (addr, compress) = (reached.map(|(addr, _)| addr), reached.map(|(_, how)| how.to_string()));
+            write(&Event::Start { whom: self.whom(), addr, compress });
         }
     }
 
@@ -471,9 +482,10 @@ impl SessionEvents {
 
     fn progress(&self, progress: &Progress, total: Option<u64>) {
         let now = (Progress::get(&progress.files_done), progress.arrived());
+        let wire_bytes = Progress::get(&progress.wire);
         let total = total.or_else(|| progress.known());
         let mut state = self.state.lock();
-        state.reached = state.reached.next(now.0, now.1, total);
+        state.reached = Reached { wire_bytes, ..state.reached.next(now.0, now.1, total) };
         let reached = state.reached;
         drop(state);
         write_if_room(&Event::Progress { whom: self.whom(), reached });
@@ -492,7 +504,7 @@ impl Reached {
         let bytes = self.bytes.max(bytes.min(total));
         let tenths = if total == 0 { 0 } else { u128::from(bytes) * 1000 / u128::from(total) };
         let percent = self.most.1.max(tenths.min(999) as f64 / 10.0);
-        Reached { files, bytes, total: Some(total), percent: Some(percent), most: (total, percent) }
+        Reached { files, bytes, total: Some(total), percent: Some(percent), most: (total, percent), ..self }
     }
 }
 

@@ -7,12 +7,32 @@ use serde::Serialize;
 
 use crate::cli::exit::Exit;
 use crate::content::entry::Cause;
+use crate::limits::COMPRESSED_SAVES_PART;
 use crate::name::Name;
 use crate::session::bottleneck::{Accounts, Bottleneck, Verdict};
-use crate::session::{FileReport, FileStatus, ReportKind};
+use crate::session::{FileReport, FileStatus, Progress, ReportKind};
 use crate::source::Trouble;
 use crate::units;
 use crate::wire::stage_times::{Spent, Stage};
+
+/// Bytes of files that crossed the network, and of the frames that carried them.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Crossed {
+    pub bytes: u64,
+    pub wire: u64,
+}
+
+impl Crossed {
+    /// In all sessions of a transfer.
+    pub fn of(progress: &Progress) -> Crossed {
+        Crossed { bytes: progress.crossed(), wire: Progress::get(&progress.wire) }
+    }
+
+    /// Whether they took clearly less on the wire than they are: not by a few holes.
+    fn is_shorter(self) -> bool {
+        self.wire < self.bytes - self.bytes / COMPRESSED_SAVES_PART as u64
+    }
+}
 
 /// Counts files and bytes by what became of them.
 #[derive(Default)]
@@ -119,8 +139,9 @@ impl Counts {
         }
     }
 
-    /// One line that says it all. `crossed` are the bytes that crossed the network.
-    pub fn summary(&self, crossed: u64, time: Duration, connections: Option<u8>) -> String {
+    /// One line that says it all.
+    pub fn summary(&self, all: Crossed, time: Duration, connections: Option<u8>) -> String {
+        let crossed = all.bytes;
         let anything = self.arrived + self.folders + self.links > 0;
         let mut text = match connections {
             _ if anything => self.what(),
@@ -137,6 +158,9 @@ impl Counts {
             text += &format!(" in {}", units::duration(time));
             if crossed > 0 {
                 text += &format!(": {} ({})", units::rate(crossed, time), units::bit_rate(crossed, time));
+            }
+            if all.is_shorter() {
+                text += &format!(", {} on the wire", units::bytes(all.wire));
             }
         }
         if let Some(n) = connections.filter(|_| anything) {
@@ -227,10 +251,12 @@ struct Times {
     limit: f64,
     read: f64,
     hash: f64,
+    compress: f64,
     seal: f64,
     send: f64,
     receive: f64,
     open: f64,
+    decompress: f64,
     write: f64,
     /// Of the time of the machine's CPUs, from 0 to 1, and what of it was lanx's own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -270,10 +296,12 @@ impl Times {
             limit: seconds(Stage::Limit),
             read: seconds(Stage::Read),
             hash: seconds(Stage::Hash),
+            compress: seconds(Stage::Compress),
             seal: seconds(Stage::Seal),
             send: seconds(Stage::Send),
             receive: seconds(Stage::Receive),
             open: seconds(Stage::Open),
+            decompress: seconds(Stage::Decompress),
             write: seconds(Stage::Write),
             busy: spent.busy.map(|busy| f64::from(busy.machine) / 1000.0),
             busy_own: spent.busy.map(|busy| f64::from(busy.own) / 1000.0),

@@ -24,6 +24,7 @@ use super::probe::Probed;
 use super::stage_clock::Stages;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::content::chunk::FileId;
+use crate::content::compress::{Codec, Codecs};
 use crate::content::entry::{Cause, EntryKind, Failure, Outcome};
 use crate::limits::{
     CONNECTIONS_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OBSERVER_LOOK,
@@ -94,6 +95,8 @@ pub struct Terms {
     pub delta: bool,
     /// There are no files, but probes.
     pub measure: bool,
+    /// What chunks may be compressed with.
+    pub codecs: Codecs,
 }
 
 /// What a data connection's chunk belongs to.
@@ -135,6 +138,17 @@ impl Receiving {
     /// What the sender's open offers may weigh.
     pub fn offers_max(&self) -> u32 {
         u32::try_from(self.memory.offers_max()).unwrap_or(u32::MAX)
+    }
+
+    /// Demands that the sender may use this codec.
+    pub(super) fn check_codec(&self, codec: Option<Codec>) -> Result<(), PeerMisbehaved> {
+        match codec.filter(|codec| !self.terms.codecs.has(*codec)) {
+            None => Ok(()),
+            Some(_) => {
+                let (got, expected) = ("a chunk in a codec", "a plain one, as that was not granted");
+                Err(PeerMisbehaved::Unexpected { got, expected })
+            }
+        }
     }
 
     /// Counts an offer as open, before it waits to be heard.
@@ -216,6 +230,11 @@ impl Receiving {
 
     pub fn set_share(&self, connections: u8) {
         self.share.store(connections, Ordering::Relaxed);
+    }
+
+    /// What chunks may come compressed with.
+    pub fn codecs(&self) -> Codecs {
+        self.terms.codecs
     }
 
     /// Whether only the changed parts of changed files are sent.

@@ -13,6 +13,7 @@ use super::incoming::{Incoming, Offered};
 use super::outcomes::storage_failure;
 use super::stdout::InOrder;
 use super::{Receiving, Target};
+use crate::content::compress::{Codec, Decompressor};
 use crate::content::tree::{Hash, chunk_value};
 use crate::limits::STRAIGHT_BYTES;
 use crate::session::frames::{ChunkBuffer, FrameReader};
@@ -36,8 +37,10 @@ pub fn receive_chunks<R: Read>(
 ) -> Result<(), End> {
     let reader = FrameReader::new(stream, opener);
     let clock = Clock::new(&session.stages, Stage::Receive);
+    let buffer = ChunkBuffer::new();
+    let (packed, decompressor) = (None, Decompressor::default());
     let mut worker =
-        Worker { session, reader, buffer: ChunkBuffer::new(), current: None, of_stream: false, clock };
+        Worker { session, reader, buffer, packed, decompressor, current: None, of_stream: false, clock };
     while let Some(header) = worker.reader.header()? {
         session.wait_for_room();
         match header.kind {
@@ -45,6 +48,7 @@ pub fn receive_chunks<R: Read>(
             Kind::Chunk | Kind::Zeros => worker.receive_chunk(&header)?,
             Kind::Probe => worker.receive_probe(&header)?,
         }
+        Progress::add(&session.progress.wire, header.frame_bytes());
         frames.fetch_add(1, Ordering::Release);
         if std::mem::take(&mut worker.of_stream) {
             session.took_in_of_stream();
@@ -58,6 +62,9 @@ struct Worker<'a, R: Read> {
     session: &'a Arc<Receiving>,
     reader: FrameReader<R>,
     buffer: ChunkBuffer,
+    /// Where compressed content waits until it is known how long it becomes; made when the first of it comes.
+    packed: Option<ChunkBuffer>,
+    decompressor: Decompressor,
     /// The file of the last chunk: most often also that of the next.
     current: Option<Arc<Incoming>>,
     /// Whether the frame was of a stream.
@@ -75,9 +82,14 @@ impl<R: Read> Worker<'_, R> {
     fn receive_chunk(&mut self, header: &Header) -> Result<(), End> {
         // The decoder has bounded the length by that of a chunk; everything else waits until the frame is known to be
         // the sender's.
-        let content = self.buffer.content(header.content_bytes);
+        let buffer = match header.codec {
+            None => &mut self.buffer,
+            Some(_) => self.packed.get_or_insert_with(ChunkBuffer::new),
+        };
+        let content = buffer.content(header.content_bytes);
         self.reader.payload(content, || self.clock.turn_to(Stage::Open))?;
         self.clock.turn_to(Stage::Hash);
+        self.session.check_codec(header.codec)?;
         let incoming = match self.current.take().filter(|incoming| incoming.offered.id == header.file) {
             Some(incoming) => incoming,
             None => match self.session.target(header.file)? {
@@ -104,8 +116,8 @@ impl<R: Read> Worker<'_, R> {
         let wrong = PeerMisbehaved::WrongChunk { file: id.0, chunk: header.chunk.0 };
         self.of_stream = layout.is_open();
         let expected = layout.len_of(header.chunk).filter(|_| !layout.is_single()).ok_or(wrong)?;
-        // Of a stream any chunk may be the last, as long as its length is not known.
-        if layout.is_open() && header.kind == Kind::Chunk {
+        // Of a stream any chunk may be the last, as long as its length is not known. One that is compressed is a full one.
+        if layout.is_open() && header.kind == Kind::Chunk && header.codec.is_none() {
             // None is empty, and nothing has no value.
             if header.content_bytes == 0 {
                 check_length(header, expected as u64)?;
@@ -113,9 +125,14 @@ impl<R: Read> Worker<'_, R> {
             return Ok(self.buffer.content(header.content_bytes));
         }
         let content = self.buffer.content(expected);
-        match header.kind {
-            Kind::Zeros => content.fill(0),
-            Kind::Chunk | Kind::Whole | Kind::Probe => check_length(header, expected as u64)?,
+        match (header.kind, header.codec) {
+            (Kind::Zeros, _) => content.fill(0),
+            (_, Some(codec)) => {
+                let packed = self.packed.as_mut().map(|buffer| &*buffer.content(header.content_bytes));
+                let packed = packed.unwrap_or_default();
+                unpack(&mut self.decompressor, header, codec, packed, content, &mut self.clock)?;
+            }
+            (Kind::Chunk | Kind::Whole | Kind::Probe, None) => check_length(header, expected as u64)?,
         }
         Ok(content)
     }
@@ -149,25 +166,37 @@ impl<R: Read> Worker<'_, R> {
 
     /// A file that is one chunk.
     fn receive_whole(&mut self, header: &Header) -> Result<(), End> {
-        let Worker { session, reader, buffer, clock, .. } = self;
+        let Worker { session, reader, buffer, packed, decompressor, clock, .. } = self;
         let len = HASH_BYTES + header.content_bytes;
+        // Where it comes, and where it becomes what it was.
+        let (to, unpacked) = match header.codec {
+            None => (buffer, None),
+            Some(codec) => (packed.get_or_insert_with(ChunkBuffer::new), Some((codec, buffer))),
+        };
         let payload = if session.to.output().is_none() && len < STRAIGHT_BYTES {
             reader.payload_in_place(len, || clock.turn_to(Stage::Open))?
         } else {
-            let payload = buffer.whole(header.content_bytes, &[0; HASH_BYTES]);
+            let payload = to.whole(header.content_bytes, &[0; HASH_BYTES]);
             reader.payload(payload, || clock.turn_to(Stage::Open))?;
             payload
         };
         clock.turn_to(Stage::Hash);
+        session.check_codec(header.codec)?;
         if session.to.output().is_some() {
             return self.receive_whole_in_order(header);
         }
-        let (hash, content) = payload.split_at(HASH_BYTES);
+        let (hash, mut content) = payload.split_at(HASH_BYTES);
         let mut theirs = [0; HASH_BYTES];
         theirs.copy_from_slice(hash);
         let theirs = Hash::from_bytes(theirs);
         let offered = session.take_single(header.file)?;
-        check_length(header, offered.layout.size())?;
+        if let Some((codec, buffer)) = unpacked {
+            let whole = buffer.content(offered.layout.len_of(header.chunk).unwrap_or_default());
+            unpack(decompressor, header, codec, content, whole, clock)?;
+            content = whole;
+        } else {
+            check_length(header, offered.layout.size())?;
+        }
         let ours = Hash::from_bytes(chunk_value(offered.layout, header.chunk, content));
         clock.turn_to(Stage::Write);
         let stored = store_whole(session, &offered, content, ours == theirs);
@@ -195,12 +224,23 @@ impl<R: Read> Worker<'_, R> {
         if !layout.is_single() {
             return Err(PeerMisbehaved::WrongChunk { file: id.0, chunk: 0 }.into());
         }
-        check_length(header, layout.size())?;
-        let theirs = Hash::from_bytes(self.buffer.hash());
-        let value = chunk_value(layout, header.chunk, self.buffer.content(header.content_bytes));
+        let Worker { buffer, packed, decompressor, clock, .. } = self;
+        let len = layout.len_of(header.chunk).unwrap_or_default();
+        let theirs = match header.codec.zip(packed.as_mut()) {
+            Some((codec, packed)) => {
+                let (theirs, packed) = (packed.hash(), packed.content(header.content_bytes));
+                unpack(decompressor, header, codec, packed, buffer.content(len), clock)?;
+                theirs
+            }
+            None => {
+                check_length(header, layout.size())?;
+                buffer.hash()
+            }
+        };
+        let value = chunk_value(layout, header.chunk, buffer.content(len));
         // The hash first: what is known to be wrong is not written.
-        incoming.root(theirs)?;
-        Ok(incoming.take(header.chunk, value, header.content_bytes, &mut self.buffer)?)
+        incoming.root(Hash::from_bytes(theirs))?;
+        Ok(incoming.take(header.chunk, value, len, buffer)?)
     }
 }
 
@@ -226,6 +266,22 @@ fn store_whole(
             Err(error)
         }
     }
+}
+
+/// Makes `content` of what came of it, which has to become exactly as long.
+fn unpack(
+    decompressor: &mut Decompressor,
+    header: &Header,
+    codec: Codec,
+    packed: &[u8],
+    content: &mut [u8],
+    clock: &mut Clock<'_>,
+) -> Result<(), PeerMisbehaved> {
+    clock.turn_to(Stage::Decompress);
+    let unpacked = decompressor.decompress(codec, packed, content);
+    clock.turn_to(Stage::Hash);
+    let (file, chunk) = (header.file.0, header.chunk.0);
+    unpacked.map_err(|error| PeerMisbehaved::BadlyCompressed { file, chunk, error })
 }
 
 fn check_length(header: &Header, expected: u64) -> Result<(), PeerMisbehaved> {

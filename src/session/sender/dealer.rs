@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use super::compress::Guess;
 use super::lanes::Line;
 use super::{Lanes, Sending};
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
@@ -25,6 +26,8 @@ pub struct Outgoing {
     open: OnceLock<Result<OpenSource, SourceError>>,
     /// Of a stream: its length, once it has ended, or nothing once it is done with before.
     pub length: OnceLock<Option<u64>>,
+    /// How worth compressing its chunks are; from the first that may be.
+    guess: OnceLock<Guess>,
     /// Why we gave it up, if we did.
     pub withdrawn: OnceLock<Failure>,
 }
@@ -38,6 +41,7 @@ impl Outgoing {
             layout,
             open: OnceLock::new(),
             length: OnceLock::new(),
+            guess: OnceLock::new(),
             withdrawn: OnceLock::new(),
         }
     }
@@ -45,6 +49,12 @@ impl Outgoing {
     /// The open `source`, which is the item's own.
     pub fn open(&self, source: &Source) -> Result<&OpenSource, &SourceError> {
         self.open.get_or_init(|| source.open()).as_ref()
+    }
+
+    /// How worth compressing its chunks are.
+    pub fn guess(&self) -> &Guess {
+        self.guess
+            .get_or_init(|| self.item.path.as_ref().map(|path| Guess::of(&path.name())).unwrap_or_default())
     }
 
     /// Bytes in it, where that is known.

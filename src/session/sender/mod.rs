@@ -1,5 +1,6 @@
 //! The sender's side of a session: what it offers, what is asked of it, and what its workers do next.
 
+pub mod compress;
 pub mod dealer;
 pub mod lanes;
 pub mod ramp_up;
@@ -26,6 +27,7 @@ use crate::name::Name;
 use crate::source::{Feed, Item, Next, Reached, SharedReader, Stream, Trouble, What};
 use crate::wire::message::{Against, Offer, ReceiverMessage, SenderMessage};
 use crate::wire::stage_times::Spent;
+use compress::Present;
 use dealer::{Attempt, Outgoing, Run};
 use lanes::Line;
 use rate_limit::Pace;
@@ -70,6 +72,8 @@ pub struct Sending {
     pub(super) pace: Option<Arc<Pace>>,
     /// Whether it was told that further names become files.
     unlinked: AtomicBool,
+    /// What chunks are compressed with at present.
+    pub compress: Present,
     /// A stream was offered: what was read of it cannot be read again for another session.
     pub reads_once: AtomicBool,
     /// What is read for several receivers, where there are several.
@@ -202,6 +206,7 @@ impl Sending {
             dry_run,
             pace,
             unlinked: AtomicBool::new(false),
+            compress: Present::default(),
             reads_once: AtomicBool::new(false),
             shared: None,
             in_order: AtomicBool::new(false),

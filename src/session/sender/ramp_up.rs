@@ -46,6 +46,11 @@ impl Climb {
         self.now
     }
 
+    /// Whether nothing is measured or tried at present.
+    pub fn rests(&self) -> bool {
+        matches!(self.phase, Phase::Rest { .. })
+    }
+
     /// To be called now and then with the bytes sent so far. `busy`: the CPUs of this machine have no rest, so that more
     /// threads cannot help.
     pub fn step(&mut self, bytes: u64, busy: bool, now: Instant) {

@@ -44,8 +44,8 @@ impl Pace {
     }
 
     /// Takes the right to send so many bytes. Returns how long to wait before asking again where it cannot be had yet.
-    pub fn take(&self, bytes: usize) -> Option<Duration> {
-        let units = (bytes as u64).div_ceil(PACE_UNIT_BYTES);
+    pub fn take(&self, bytes: u64) -> Option<Duration> {
+        let units = bytes.div_ceil(PACE_UNIT_BYTES);
         let units = u32::try_from(units).ok().and_then(NonZeroU32::new)?;
         match self.bucket.check_n(units) {
             Ok(Err(not_until)) => Some(not_until.wait_time_from(self.clock.now())),
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn begins_empty_and_says_when_there_is_enough() {
         let pace = Pace::new(10_000_000);
-        let wait = pace.take(CHUNK_BYTES).unwrap();
+        let wait = pace.take(CHUNK_BYTES as u64).unwrap();
         let expected = Duration::from_secs_f64(CHUNK_BYTES as f64 / 10_000_000.0);
         assert!(wait <= expected && wait >= expected / 2, "{wait:?} and not about {expected:?}");
     }
@@ -71,7 +71,7 @@ mod tests {
     fn a_chunk_can_be_had_at_any_rate() {
         for rate in [crate::limits::LIMIT_MIN, 1 << 20, 1 << 30, u64::MAX] {
             let pace = Pace::new(rate);
-            let wait = pace.take(CHUNK_BYTES + 100).unwrap_or_default();
+            let wait = pace.take(CHUNK_BYTES as u64 + 100).unwrap_or_default();
             assert!(wait <= Duration::from_secs(5), "{wait:?} at {rate} bytes a second");
         }
     }

@@ -11,14 +11,15 @@ use super::dealer::{Attempt, Outgoing, Run};
 use super::lanes::Line;
 use super::{Lanes, Sending};
 use crate::content::chunk::ChunkIndex;
+use crate::content::compress::{COMPRESSED_ROOM_BYTES, Codec, Compressor, Method};
 use crate::content::tree::{Hash, chunk_value};
-use crate::limits::PACE_LOOK;
+use crate::limits::{CHUNK_BYTES, PACE_LOOK};
 use crate::session::frames::{ChunkBuffer, FrameWriter, lost};
 use crate::session::stage_clock::Clock;
-use crate::session::{End, PeerMisbehaved};
+use crate::session::{End, PeerMisbehaved, Progress};
 use crate::source::{Content, OpenSource, SourceError, Stream};
-use crate::wire::frame::{HEADER_BYTES, Header, Kind};
-use crate::wire::seal::{Sealer, TAG_BYTES};
+use crate::wire::frame::{Header, Kind};
+use crate::wire::seal::Sealer;
 use crate::wire::stage_times::Stage;
 
 /// Sends chunks over `stream` until the session is closed or the connection is.
@@ -28,7 +29,8 @@ use crate::wire::stage_times::Stage;
 pub fn send_chunks<W: Write>(sending: &Sending, line: &Line, stream: W, sealer: Sealer) -> Result<(), End> {
     let writer = FrameWriter::new(stream, sealer);
     let clock = Clock::new(&sending.stages, Stage::Wait);
-    let mut worker = Worker { sending, line, writer, buffer: ChunkBuffer::new(), clock };
+    let (compressor, packed) = (Compressor::default(), None);
+    let mut worker = Worker { sending, line, writer, buffer: ChunkBuffer::new(), compressor, packed, clock };
     let mut held = None;
     while let Some(index) = worker.next(&mut held)? {
         if let Some(run) = &held {
@@ -64,6 +66,9 @@ struct Worker<'a, W: Write> {
     line: &'a Line,
     writer: FrameWriter<W>,
     buffer: ChunkBuffer,
+    compressor: Compressor,
+    /// What chunks are compressed into; made for the first one.
+    packed: Option<ChunkBuffer>,
     clock: Clock<'a>,
 }
 
@@ -91,7 +96,9 @@ impl<W: Write> Worker<'_, W> {
         if whole {
             let _ = attempt.root.set(Hash::from_bytes(value));
         }
-        if !self.wait_for_turn(content.len)? {
+        let packed = self.sending.compress.method().and_then(|method| self.pack(attempt, &content, method));
+        let header = header(attempt, index, &content, packed);
+        if !self.wait_for_turn(header.frame_bytes())? {
             if run.again {
                 self.sending.deal_again(attempt, index);
             } else {
@@ -107,13 +114,32 @@ impl<W: Write> Worker<'_, W> {
             self.sending.deal_again(attempt, index);
             return Ok(());
         }
-        self.write(attempt, index, &content)
+        self.write(&header, &content)
     }
 
-    /// Waits until a chunk of `len` bytes may be sent. False where the connection or the session is to end meanwhile.
-    fn wait_for_turn(&mut self, len: usize) -> Result<bool, End> {
+    /// Compresses a chunk where that is worth it. Returns how, and how long it became.
+    fn pack(&mut self, attempt: &Attempt, content: &Content, method: Method) -> Option<(Codec, usize)> {
+        let file = &attempt.file;
+        // The receiver of a stream takes what is compressed for a full chunk.
+        if content.hole
+            || (file.layout.is_open() && content.len < CHUNK_BYTES)
+            || !file.guess().is_worth_a_look()
+        {
+            return None;
+        }
+        self.clock.turn_to(Stage::Compress);
+        let Worker { compressor, buffer, packed, .. } = self;
+        let packed = packed.get_or_insert_with(|| ChunkBuffer::with_room(COMPRESSED_ROOM_BYTES));
+        let (content, room) = (buffer.content(content.len), packed.content(COMPRESSED_ROOM_BYTES));
+        let worthwhile = compressor.is_worthwhile(content, room);
+        let len = if worthwhile { compressor.compress(method, content, room) } else { None };
+        file.guess().looked(len.is_some());
+        len.map(|len| (method.codec(), len))
+    }
+
+    /// Waits until a frame of `bytes` may be sent. False where the connection or the session is to end meanwhile.
+    fn wait_for_turn(&mut self, bytes: u64) -> Result<bool, End> {
         let Some(pace) = &self.sending.pace else { return Ok(true) };
-        let bytes = HEADER_BYTES + TAG_BYTES + len;
         while let Some(wait) = pace.take(bytes) {
             self.clock.turn_to(Stage::Limit);
             // What was gathered need not wait as well.
@@ -126,22 +152,35 @@ impl<W: Write> Worker<'_, W> {
         Ok(true)
     }
 
-    fn write(&mut self, attempt: &Attempt, index: ChunkIndex, content: &Content) -> Result<(), End> {
-        let file = &attempt.file;
-        let len = content.len;
-        let (kind, content_bytes, payload) = if file.layout.is_single() {
-            (Kind::Whole, len, self.buffer.whole(len, &content.value))
-        } else if content.hole {
-            (Kind::Zeros, 0, self.buffer.content(0))
-        } else {
-            (Kind::Chunk, len, self.buffer.content(len))
+    fn write(&mut self, header: &Header, content: &Content) -> Result<(), End> {
+        let buffer = match (header.codec, &mut self.packed) {
+            (Some(_), Some(packed)) => packed,
+            _ => &mut self.buffer,
+        };
+        let payload = match header.kind {
+            Kind::Whole => buffer.whole(header.content_bytes, &content.value),
+            Kind::Chunk | Kind::Zeros | Kind::Probe => buffer.content(header.content_bytes),
         };
         self.clock.turn_to(Stage::Seal);
-        let header = Header { kind, file: file.id, chunk: index, content_bytes };
-        self.writer.write(&header, payload, || self.clock.turn_to(Stage::Send))?;
-        self.sending.sent.fetch_add(content_bytes as u64, Ordering::Relaxed);
+        self.writer.write(header, payload, || self.clock.turn_to(Stage::Send))?;
+        let bytes = if header.kind == Kind::Zeros { 0 } else { content.len as u64 };
+        self.sending.sent.fetch_add(bytes, Ordering::Relaxed);
+        Progress::add(&self.sending.progress.wire, header.frame_bytes());
         Ok(())
     }
+}
+
+/// That of the frame for a chunk; `packed` says how it was compressed, and how long it became.
+fn header(attempt: &Attempt, chunk: ChunkIndex, content: &Content, packed: Option<(Codec, usize)>) -> Header {
+    let file = &attempt.file;
+    let kind = match (file.layout.is_single(), content.hole) {
+        (true, _) => Kind::Whole,
+        (false, true) => Kind::Zeros,
+        (false, false) => Kind::Chunk,
+    };
+    let plain = if kind == Kind::Zeros { 0 } else { content.len };
+    let content_bytes = packed.map_or(plain, |(_, len)| len);
+    Header { kind, file: file.id, chunk, content_bytes, codec: packed.map(|(codec, _)| codec) }
 }
 
 /// Reads a chunk into `buffer` and hashes it, or takes it from a session that has. Where the source cannot be read the file

@@ -325,15 +325,21 @@ pub fn whole_frame(sealer: &mut Sealer, file: u64, content: &[u8]) -> Vec<u8> {
 /// The same with any hash.
 pub fn whole_frame_with(sealer: &mut Sealer, file: u64, hash: &[u8; HASH_BYTES], content: &[u8]) -> Vec<u8> {
     let (kind, content_bytes) = (FrameKind::Whole, content.len());
-    let header = Header { kind, file: FileId(file), chunk: ChunkIndex(0), content_bytes };
+    let header = Header { kind, file: FileId(file), chunk: ChunkIndex(0), content_bytes, codec: None };
     frame(sealer, &header, [&hash[..], content].concat())
 }
 
 /// The sealed frame of one chunk of a larger file.
 pub fn chunk_frame(sealer: &mut Sealer, file: u64, chunk: u64, content: &[u8]) -> Vec<u8> {
     let (kind, content_bytes) = (FrameKind::Chunk, content.len());
-    let header = Header { kind, file: FileId(file), chunk: ChunkIndex(chunk), content_bytes };
+    let header = Header { kind, file: FileId(file), chunk: ChunkIndex(chunk), content_bytes, codec: None };
     frame(sealer, &header, content.to_vec())
+}
+
+/// The sealed frame of compressed content, behind the hash of a whole file; its header says how long that is.
+pub fn compressed_frame(sealer: &mut Sealer, header: Header, payload: &[u8]) -> Vec<u8> {
+    let hash = if header.kind == FrameKind::Whole { HASH_BYTES } else { 0 };
+    frame(sealer, &Header { content_bytes: payload.len() - hash, ..header }, payload.to_vec())
 }
 
 /// The sealed frame of a probe.

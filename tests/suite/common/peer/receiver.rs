@@ -8,10 +8,11 @@ use std::thread;
 use lanx::trust::code::Code;
 use lanx::trust::identity::Identity;
 use lanx::trust::pairing::{Responder, Setting};
+use lanx::wire::frame::HEADER_BYTES;
 use lanx::wire::message::{ReceiverMessage, SenderMessage, SessionId};
 use lanx::wire::options::Options;
-use lanx::wire::preface::{PREFACE_BYTES, Role, Status};
-use lanx::wire::seal::Cipher;
+use lanx::wire::preface::{BELONGING_BYTES, PREFACE_BYTES, Role, Status};
+use lanx::wire::seal::{Cipher, TAG_BYTES};
 
 use super::{HandSender, Talk, patient};
 
@@ -44,6 +45,16 @@ impl HandReceiver {
             }
         }
         ended
+    }
+
+    /// Takes a data connection, and the header of its first frame.
+    pub fn first_header(&self) -> io::Result<[u8; HEADER_BYTES]> {
+        let (stream, _) = self.listener.accept()?;
+        let mut stream = patient(stream, &[])?;
+        stream.read_exact(&mut [0; PREFACE_BYTES + BELONGING_BYTES + TAG_BYTES])?;
+        let mut header = [0; HEADER_BYTES];
+        stream.read_exact(&mut header)?;
+        Ok(header)
     }
 
     /// Takes the next control connection through its TLS handshake.
