@@ -4,18 +4,18 @@
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::vec;
 
 use crossbeam_channel::Sender;
-use rustix::fs::{Dir, FileType, Stat, lgetxattr, llistxattr};
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fgetxattr, flistxattr, lgetxattr, llistxattr};
 use rustix::io::Errno;
 
 use super::beneath::{Beneath, Recent, identity};
-use super::error::SourceError;
+use super::error::{Change, SourceError};
 use super::excludes::Excludes;
 use super::file::Source;
 use super::item::{FirstName, Folder, Item, What, Within};
@@ -261,7 +261,11 @@ impl Walk {
                 return None;
             }
             // It may be a link: the user's own word.
-            let step = match self.options.archive.then(|| attributes_of(&path)).transpose() {
+            let attributes = self.options.archive.then(|| {
+                let opened = open_at(rustix::fs::CWD, path.as_os_str(), OFlags::empty());
+                attributes_of(opened, &stat, &path)
+            });
+            let step = match attributes.transpose() {
                 Ok(attributes) => {
                     self.file(name.into(), Source::new(&path, &stat), &stat, attributes, Within::default())
                 }
@@ -276,8 +280,9 @@ impl Walk {
             Ok(tree) => Arc::new(tree),
             Err(errno) => return Some(Err(Trouble::Failed(io_error(&path, "read", errno)))),
         };
-        let attributes = self.options.archive.then(|| attributes_of(&path)).transpose();
-        let metadata = match attributes.map(|attributes| describe(&stat, attributes)) {
+        let attributes =
+            self.options.archive.then(|| attributes_of(tree.open_folder(Path::new("")), &stat, &path));
+        let metadata = match attributes.transpose().map(|attributes| describe(&stat, attributes)) {
             Ok(metadata) => metadata,
             Err(error) => return Some(Err(Trouble::Failed(error))),
         };
@@ -331,7 +336,7 @@ impl Walk {
         let Options { follow, archive, .. } = self.options;
         let looked = level.folder(&current.tree, |folder| {
             let stat = current.tree.stat(folder, name.as_bytes())?;
-            let attributes = archive.then(|| attributes_in(folder, &name, &path, follow)).transpose();
+            let attributes = archive.then(|| attributes_in(folder, &name, &stat, &path, follow)).transpose();
             let is_link = kind_of(&stat) == FileType::Symlink;
             let target = is_link.then(|| rustix::fs::readlinkat(folder, &name, Vec::new()));
             Ok(Looked { stat, attributes, target })
@@ -535,33 +540,58 @@ fn describe(stat: &Stat, attributes: Option<Attributes>) -> Metadata {
 
 // What `--archive` takes along besides the owner: extended attributes.
 
-/// The attributes of what the user named, links followed.
-fn attributes_of(path: &Path) -> Result<Attributes, SourceError> {
-    let real =
-        path.canonicalize().map_err(|source| SourceError::Io { path: path.into(), doing: "read", source })?;
-    attributes_at(&real, path)
-}
-
-/// The attributes of `name` in `folder`, a link being itself unless it is to be followed. The way there is the open folder
-/// and not its path, which may lead elsewhere by now.
+/// The attributes of `name` in `folder`, which is as `stat` says.
 fn attributes_in(
     folder: BorrowedFd<'_>,
     name: &OsStr,
+    stat: &Stat,
     path: &Path,
     follow: bool,
 ) -> Result<Attributes, SourceError> {
-    if follow {
-        return attributes_of(path);
+    match kind_of(stat) {
+        FileType::RegularFile | FileType::Directory => {
+            let flags = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+            attributes_of(open_at(folder, name, flags), stat, path)
+        }
+        FileType::Symlink => {
+            // It cannot be opened for reading. The way there is the open folder and not its path, which may lead elsewhere by now.
+            let way = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+            let names = |names: &mut [u8]| llistxattr(&way, names);
+            told(read(names, |name, value| lgetxattr(&way, name, value)), path)
+        }
+        // It is not sent.
+        _ => Ok(Attributes::default()),
     }
-    let mut way = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
-    way.push(name);
-    attributes_at(&way, path)
+}
+
+/// Opens what is to be looked at, without waiting for anything.
+fn open_at(folder: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | flags;
+    rustix::io::retry_on_intr(|| rustix::fs::openat(folder, name, flags, Mode::empty()))
+}
+
+/// The attributes of what was opened at `path`, which has to be what was seen there: whatever took its place has others.
+fn attributes_of(
+    opened: Result<OwnedFd, Errno>,
+    stat: &Stat,
+    path: &Path,
+) -> Result<Attributes, SourceError> {
+    let replaced = || SourceError::Changed { path: path.into(), change: Change::Replaced };
+    let file = opened.map_err(|errno| match errno {
+        Errno::LOOP => replaced(),
+        errno => io_error(path, "open", errno),
+    })?;
+    let now = rustix::fs::fstat(&file).map_err(|errno| io_error(path, "look at", errno))?;
+    if identity(&now) != identity(stat) {
+        return Err(replaced());
+    }
+    told(read(|names| flistxattr(&file, names), |name, value| fgetxattr(&file, name, value)), path)
 }
 
 /// # Errors
 /// [`SourceError::Io`] for attributes that cannot be read, [`SourceError::TooManyAttributes`] for more than travel.
-fn attributes_at(way: &Path, path: &Path) -> Result<Attributes, SourceError> {
-    match read(way) {
+fn told(read: Result<Option<Attributes>, Errno>, path: &Path) -> Result<Attributes, SourceError> {
+    match read {
         Ok(attributes) => attributes.ok_or_else(|| SourceError::TooManyAttributes { path: path.into() }),
         // A file system without attributes has none.
         Err(errno) if errno == Errno::OPNOTSUPP || errno == Errno::NOTSUP => Ok(Attributes::default()),
@@ -570,16 +600,19 @@ fn attributes_at(way: &Path, path: &Path) -> Result<Attributes, SourceError> {
 }
 
 /// `None` where they are more than may travel.
-fn read(path: &Path) -> Result<Option<Attributes>, Errno> {
+fn read(
+    list: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
+    get: impl Fn(&[u8], &mut [u8]) -> Result<usize, Errno>,
+) -> Result<Option<Attributes>, Errno> {
     // The kernel's own bound on a list of names (XATTR_LIST_MAX of linux/limits.h) is 64 KiB.
     let mut names = vec![0; 64 * 1024];
-    let len = llistxattr(path, &mut names)?;
+    let len = list(&mut names)?;
     names.truncate(len);
     let mut attributes = Vec::new();
     let mut bytes = 0;
     for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
         let mut value = vec![0; ATTRIBUTES_BYTES_MAX];
-        let len = match lgetxattr(path, name, &mut value) {
+        let len = match get(name, &mut value) {
             Ok(len) => len,
             // Removed a moment ago.
             Err(Errno::NODATA) => continue,
@@ -597,4 +630,42 @@ fn read(path: &Path) -> Result<Option<Attributes>, Errno> {
     // In one order, whatever the file system's: the same file makes the same offer.
     attributes.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(Attributes::new(&attributes))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod attributes_tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{XattrFlags, setxattr};
+
+    use super::*;
+
+    #[test]
+    fn attributes_are_those_of_what_was_met_and_of_nothing_that_takes_its_place() {
+        let room = tempfile::tempdir().unwrap();
+        let (file, other) = (room.path().join("file"), room.path().join("other"));
+        for (path, value) in [(&file, "ours"), (&other, "secret")] {
+            fs::write(path, "x").unwrap();
+            if setxattr(path, "user.lanx", value.as_bytes(), XattrFlags::empty()).is_err() {
+                // This file system has none.
+                return;
+            }
+        }
+        let folder = open_at(rustix::fs::CWD, room.path().as_os_str(), OFlags::DIRECTORY).unwrap();
+        let met = rustix::fs::stat(&file).unwrap();
+        let read = |follow| attributes_in(folder.as_fd(), OsStr::new("file"), &met, &file, follow);
+        let ours = Attributes::new(&[(b"user.lanx".to_vec(), b"ours".to_vec())]);
+        assert_eq!(read(false).ok(), ours);
+
+        fs::rename(&file, room.path().join("moved")).unwrap();
+        symlink(&other, &file).unwrap();
+        for follow in [false, true] {
+            let error = read(follow).unwrap_err();
+            assert!(matches!(error, SourceError::Changed { change: Change::Replaced, .. }), "{error}");
+        }
+        fs::rename(&other, &file).unwrap();
+        let error = read(false).unwrap_err();
+        assert!(matches!(error, SourceError::Changed { change: Change::Replaced, .. }), "{error}");
+    }
 }
