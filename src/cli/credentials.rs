@@ -16,7 +16,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::ui::events::{By, Event, Whom};
 use super::ui::out::Audience;
-use super::ui::{events, out};
+use super::ui::{events, out, screen};
 use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, enter, knock};
 use crate::client::transfer::Connections;
 use crate::limits::CODE_TEXT_MAX_BYTES;
@@ -308,7 +308,7 @@ async fn ask(question: String) -> Result<String, Failure> {
 /// Asks on the terminal; `None` where that has ended. A thread of its own waits for the answer, so that Ctrl-C is still heard; where the answer never
 /// comes, it ends with the program.
 pub async fn ask_line(question: String) -> Result<Option<String>, Failure> {
-    let _hidden = out::hide();
+    let _hidden = screen::hide();
     let (answered, answer) = oneshot::channel();
     out::ask(question);
     let wait = move || {

@@ -14,8 +14,8 @@ use tokio::time::sleep;
 
 use super::error::Failure;
 use super::exit::Exit;
-use super::ui::out;
 use super::ui::out::Audience;
+use super::ui::{out, screen};
 use crate::limits::{STOPPING_TOLD_AFTER, WITHDRAW_PATIENCE};
 use crate::os::rlimit;
 
@@ -49,7 +49,7 @@ pub fn interrupted(audience: Audience) -> impl Future<Output = ()> {
 
 /// The end begins: what is drawn goes, and where that takes time, a person is told.
 pub fn stopping(audience: Audience) {
-    out::leave();
+    screen::leave();
     if io::stderr().is_terminal() {
         tokio::spawn(async move {
             sleep(STOPPING_TOLD_AFTER).await;

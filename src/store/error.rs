@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::name::{BadName, Escaped};
 use crate::os::rlimit;
-use crate::units::Human;
+use crate::units;
 
 /// An error of the destination. `path` is always the path as the user knows it: DIR joined with the name.
 /// Messages are one line, escaped, and end with what to do next.
@@ -105,7 +105,7 @@ pub enum SinkError {
         size: u64,
     },
     /// The file is longer than the file system, or any file system, can hold.
-    #[error("{} would be {} long, more than a file there can be (the file system or this user's limit, `ulimit -f`, is smaller); choose another file system or split the file", Escaped::from(.path.as_path()), Human(*.size))]
+    #[error("{} would be {} long, more than a file there can be (the file system or this user's limit, `ulimit -f`, is smaller); choose another file system or split the file", Escaped::from(.path.as_path()), units::bytes(*.size))]
     TooLarge {
         /// The final path.
         path: PathBuf,
@@ -113,7 +113,7 @@ pub enum SinkError {
         size: u64,
     },
     /// The disk or the quota is full, or would be.
-    #[error("no space for {}: {}{} free{limit}; make room or choose another directory, then send again", Escaped::from(.path.as_path()), Needed(*.needed), Human(*.free))]
+    #[error("no space for {}: {}{} free{limit}; make room or choose another directory, then send again", Escaped::from(.path.as_path()), Needed(*.needed), units::bytes(*.free))]
     NoSpace {
         /// The final path.
         path: PathBuf,
@@ -405,6 +405,6 @@ struct Needed(u64);
 
 impl fmt::Display for Needed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == 0 { Ok(()) } else { write!(f, "{} more needed, ", Human(self.0)) }
+        if self.0 == 0 { Ok(()) } else { write!(f, "{} more needed, ", units::bytes(self.0)) }
     }
 }

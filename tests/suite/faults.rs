@@ -74,7 +74,7 @@ fn an_interrupted_sender_says_how_far_it_came_and_the_receiver_goes_on() {
         sender.signal(signal);
         let output = sender.finish(PATIENCE);
         output
-            .expect_complaint(130, &["interrupted", "of 16.0 MiB had arrived", "run the same command again"]);
+            .expect_complaint(130, &["interrupted", "of 16.8 MB had arrived", "run the same command again"]);
         receiver.wait_for_stderr("the sender was interrupted");
         resume(&scene, &receiver, &file, arrived);
     }

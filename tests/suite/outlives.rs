@@ -172,7 +172,7 @@ fn what_had_arrived_is_told_when_a_lost_receiver_is_given_up() {
     let sent = sender.finish(PATIENCE);
     sent.expect_code(3);
     let told = String::from_utf8_lossy(&sent.stdout).into_owned();
-    assert!(told.contains(" of 16.0 MiB had arrived") && !told.contains(" 0 B of 16.0"), "{told}");
+    assert!(told.contains(" of 16.8 MB had arrived") && !told.contains(" 0 B of 16.8"), "{told}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::common::*;
 use lanx::wire::message::{Barred, ReceiverMessage};
 use rustix::process::Signal;
 
-const SHOWS: &str = "pairing code for new machines: ";
+const SHOWS: &str = "pairing code: ";
 const ASKS: &str = "The code it shows: ";
 
 fn letter(scene: &Scene) -> PathBuf {

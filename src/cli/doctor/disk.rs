@@ -10,7 +10,7 @@ use crate::limits::{
 };
 use crate::name::Escaped;
 use crate::store::space::{free_bytes, lives_in_memory};
-use crate::units::Human;
+use crate::units;
 
 /// Why a disk could not be tried. Nothing was to be sent, so each says something else to do than a failed transfer does.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,7 @@ pub enum TrialError {
     System { action: &'static str, path: PathBuf, cause: io::Error },
     #[error(
         "no space in {} to measure its disk: {} needed, {} free; make room, or give another folder with --dir DIR",
-        Escaped::path(path), Human(*needed), Human(*free)
+        Escaped::path(path), units::bytes(*needed), units::bytes(*free)
     )]
     NoSpace { path: PathBuf, needed: u64, free: u64 },
 }

@@ -29,7 +29,7 @@ use crate::server::stats::Ledger;
 use crate::session::Diligence;
 use crate::store::{Existing, Folder, FolderOptions, Output, Target};
 use crate::trust::policy::House;
-use banner::{invite, tell_who_may_come};
+use banner::invite;
 use clean::{clean, keep_clean};
 use metrics::{Counters, Page};
 use reload::{Keeper, Settings};
@@ -55,8 +55,7 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         let requests = Requests::listen();
         let (orders, to_hear) = mpsc::unbounded_channel();
         let house = Arc::new(house);
-        invite(&to, &bound, audience);
-        tell_who_may_come(&house, shows_code, audience);
+        invite(&to, &bound, &house, shows_code, audience);
         let announced = match args.no_announce {
             true => None,
             false => banner::announce(&listeners, house.own, audience),

@@ -12,11 +12,12 @@ use super::banner::tell_code;
 use super::metrics::Counters;
 use crate::cli::credentials;
 use crate::cli::exit::Exit;
+use crate::cli::ui::events;
 use crate::cli::ui::events::{By, File, SessionEvents, Sum, Ticker};
-use crate::cli::ui::out::Audience;
-use crate::cli::ui::progress::{Shown, Who};
+use crate::cli::ui::out::{Audience, Stream};
+use crate::cli::ui::paint::sign;
+use crate::cli::ui::progress::{Shown, Subject, Who};
 use crate::cli::ui::summary::{Counts, Tally};
-use crate::cli::ui::{events, progress};
 use crate::limits::{REFUSALS_SHOWN_MAX, REFUSALS_WINDOW};
 use crate::server::events::{Caller, Receptionist, SessionWatch};
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
@@ -81,7 +82,7 @@ struct Watch {
     audience: Audience,
     to: Arc<Target>,
     connections: u8,
-    tally: Tally,
+    tally: Arc<Tally>,
     started: Instant,
     progress: Arc<Progress>,
     /// Dropped at the end of the session.
@@ -133,14 +134,23 @@ impl Receptionist for Doorman {
         let who = Who { name, address: peer.to_string() };
         let number = 1 + self.sessions.fetch_add(1, Ordering::Relaxed);
         let events = self.audience.json.then(|| Arc::new(SessionEvents::new(Some(number), peer.to_string())));
-        let shown = progress::receives(&progress, who.clone(), self.audience);
+        let tally = Arc::new(if dry_run { Tally::of_dry_run() } else { Tally::default() });
+        let subject = Subject {
+            progress: progress.clone(),
+            total: None,
+            tally: tally.clone(),
+            who: who.clone(),
+            named: true,
+            receives: true,
+        };
+        let shown = Shown::new(subject, self.audience);
         let ticker = events.clone().map(|events| Ticker::follow(events, progress.clone(), None));
         Arc::new(Watch {
             who,
             audience: self.audience,
             to: self.to.clone(),
             connections,
-            tally: if dry_run { Tally::of_dry_run() } else { Tally::default() },
+            tally,
             started: Instant::now(),
             progress,
             followers: Mutex::new(Some((shown, ticker))),
@@ -179,10 +189,7 @@ impl Receptionist for Doorman {
 
     fn new_code(&self, code: &Code) {
         if self.shows_code {
-            tell_code(
-                self.audience,
-                format_args!("three wrong codes were tried, so there is a new one: {}", code.reveal()),
-            );
+            tell_code(self.audience, "three wrong codes were tried, so there is a new one: ", code);
         }
     }
 }
@@ -245,7 +252,8 @@ impl Watch {
                 return;
             }
             let name = counts.only_name().map_or(String::new(), |name| format!("{name}: "));
-            return self.audience.line(format_args!("from {}: {name}{summary}", self.who));
+            let sign = sign(Stream::Stdout, counts.exit() == Exit::Success);
+            return self.audience.line(format_args!("{sign}from {}: {name}{summary}", self.who));
         };
         let kept = match self.to.output() {
             // A stream was under way.

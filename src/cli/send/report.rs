@@ -10,7 +10,8 @@ use anyhow::anyhow;
 use super::many::Told;
 use crate::cli::exit::Exit;
 use crate::cli::ui::events::{File, SessionEvents, Status, Sum};
-use crate::cli::ui::out::Audience;
+use crate::cli::ui::out::{Audience, Stream};
+use crate::cli::ui::paint::{Paint, paint, sign};
 use crate::cli::ui::summary::Tally;
 use crate::cli::ui::{events, summary};
 use crate::client::transfer::SendOutcome;
@@ -24,7 +25,7 @@ use crate::wire::message::Cause;
 /// Tells the user about each file and counts it.
 pub struct Reporter {
     pub peer: Peer,
-    tally: Tally,
+    pub tally: Arc<Tally>,
     pub audience: Audience,
     dry_run: bool,
     pub events: Option<Arc<SessionEvents>>,
@@ -35,7 +36,7 @@ pub struct Reporter {
 impl Reporter {
     pub fn new(peer: &Peer, audience: Audience, dry_run: bool, told: Option<Arc<Told>>) -> Reporter {
         let events = audience.json.then(|| Arc::new(SessionEvents::new(None, peer.to_string())));
-        let tally = if dry_run { Tally::of_dry_run() } else { Tally::default() };
+        let tally = Arc::new(if dry_run { Tally::of_dry_run() } else { Tally::default() });
         Reporter { peer: peer.clone(), tally, audience, dry_run, events, told }
     }
 
@@ -67,7 +68,7 @@ impl Reporter {
             tracing::info!("{}: {hash}  {path}{what}", self.peer);
             return;
         }
-        let line = format!("{hash}  {path}");
+        let line = format!("{}  {path}", paint(Stream::Stdout, Paint::Dim, hash));
         match &self.told {
             None => self.audience.line(line + &what),
             Some(told) => {
@@ -95,8 +96,9 @@ impl Reporter {
         if let Some(verdict) = verdict {
             summary += &format!("; {}", summary::sentence(verdict, *in_order));
         }
-        self.line(summary);
-        counts.exit()
+        let exit = counts.exit();
+        self.line(sign(Stream::Stdout, exit == Exit::Success) + &summary);
+        exit
     }
 
     /// Tells that there was nothing to send.

@@ -14,6 +14,9 @@ use crate::units;
 use crate::wire::message::Cause;
 use crate::wire::stage_times::{Spent, Stage};
 
+/// What took less has no rate.
+const RATE_TOLD_FROM: Duration = Duration::from_millis(100);
+
 /// Counts files and bytes by what became of them.
 #[derive(Default)]
 pub struct Tally {
@@ -33,6 +36,8 @@ pub struct Counts {
     pub identical: u64,
     identical_bytes: u64,
     pub failed: u64,
+    /// All files that there are to send, where somebody knows.
+    expected: Option<u64>,
     /// Of the failed ones, folders and links.
     failed_others: u64,
     /// Pipes, sockets and devices.
@@ -97,6 +102,18 @@ impl Tally {
         }
     }
 
+    /// So many files are to be sent in all.
+    pub fn expect(&self, files: u64) {
+        self.counts.lock().expected = Some(files);
+    }
+
+    /// Files that have an outcome, and all there are, where somebody knows.
+    pub fn files(&self) -> (u64, Option<u64>) {
+        let counts = self.counts.lock();
+        let done = counts.arrived + counts.failed.saturating_sub(counts.failed_others);
+        (done, counts.expected.map(|expected| expected.max(done)))
+    }
+
     pub fn counts(&self) -> Counts {
         self.counts.lock().clone()
     }
@@ -135,8 +152,9 @@ impl Counts {
             text = format!("dry run, nothing was stored: {text}");
         } else if anything {
             text += &format!(" in {}", units::duration(time));
-            if crossed > 0 {
-                text += &format!(": {} ({})", units::rate(crossed, time), units::bit_rate(crossed, time));
+            // A rate of what took no time would say how long the first round trips took.
+            if crossed > 0 && time >= RATE_TOLD_FROM {
+                text += &format!(": {}", units::rate(crossed, time));
             }
         }
         if let Some(n) = connections.filter(|_| anything) {

@@ -92,7 +92,7 @@ impl Terminal {
         self.wait_for(words);
         let mut found = None;
         wait_until("the line is complete", PATIENCE, || {
-            let screen = self.screen();
+            let screen = without_colours(&self.screen());
             let rest = screen.split_once(words).map(|(_, rest)| rest);
             found = rest.and_then(|rest| rest.split_once('\n')).map(|(line, _)| line.trim().to_owned());
             found.is_some()
@@ -164,6 +164,19 @@ impl Drop for Terminal {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The same text without what colours it.
+pub fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let bare = |part: &str| match part.split_once('m') {
+        Some((code, rest)) if code.bytes().all(|byte| byte.is_ascii_digit() || byte == b';') => {
+            rest.to_owned()
+        }
+        _ => format!("\x1b[{part}"),
+    };
+    first + &parts.map(bare).collect::<String>()
 }
 
 /// As one word of a shell's command line.
