@@ -34,6 +34,9 @@ use crate::trust::policy::{FirstSight, House, Visitor};
 use crate::units;
 use crate::wire::message::{SessionId, Waiting, Wishes};
 
+/// How often a person may type a code: after three wrong ones the receiver makes up a new one.
+const CODE_TRIES: u32 = 3;
+
 /// Where a code may stand in the environment.
 pub const CODE_VARIABLE: &str = "LANX_CODE";
 
@@ -169,6 +172,7 @@ impl Introduction {
         audience: Audience,
     ) -> Result<Link, Failure> {
         let began = Instant::now();
+        let mut typed = 0;
         loop {
             match knock(async || self.try_to_enter(peer, None, &wanted, audience).await).await {
                 Ok(link) => {
@@ -177,12 +181,10 @@ impl Introduction {
                     return Ok(link);
                 }
                 // The connection is closed while the user thinks: a receiver does not wait for strangers.
-                Err(EnterError::CodeWanted { .. }) if can_ask() => {
-                    let asking = self.asking.clone();
-                    let _turn = asking.lock().await;
-                    let question = format!("First transfer to {peer}. The code it shows: ");
-                    let code = Code::from_text(&ask(question).await?);
-                    self.visitor.code = Some(code.map_err(|error| Failure::new(Exit::NotLetIn, error))?);
+                Err(EnterError::CodeWanted { .. }) if can_ask() => self.ask_code(peer, &mut typed).await?,
+                Err(EnterError::WrongCode { .. }) if (1..CODE_TRIES).contains(&typed) => {
+                    out::error(format_args!("that is not the code that {peer} shows"));
+                    self.ask_code(peer, &mut typed).await?;
                 }
                 // It may have been somebody else who guessed wrong.
                 Err(EnterError::Later { peer, seconds })
@@ -216,6 +218,27 @@ impl Introduction {
                     return Err(Failure::new(Exit::Usage, error));
                 }
                 Err(error) => return Err(Failure::new(exit(&error), error)),
+            }
+        }
+    }
+}
+
+impl Introduction {
+    /// Asks for the code, again where what is typed cannot be one, until `typed` have been.
+    async fn ask_code(&mut self, peer: &Peer, typed: &mut u32) -> Result<(), Failure> {
+        let asking = self.asking.clone();
+        let _turn = asking.lock().await;
+        loop {
+            let again = if *typed == 0 { "First transfer to" } else { "Once more for" };
+            let answer = ask(format!("{again} {peer}. The code it shows: ")).await?;
+            *typed += 1;
+            match Code::from_text(&answer) {
+                Ok(code) => {
+                    self.visitor.code = Some(code);
+                    return Ok(());
+                }
+                Err(error) if *typed < CODE_TRIES => out::error(error),
+                Err(error) => return Err(Failure::new(Exit::NotLetIn, error)),
             }
         }
     }

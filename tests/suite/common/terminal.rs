@@ -78,8 +78,14 @@ impl Terminal {
 
     #[track_caller]
     pub fn wait_for(&self, words: &str) {
+        self.wait_for_times(words, 1);
+    }
+
+    /// Waits until these words were shown so often.
+    #[track_caller]
+    pub fn wait_for_times(&self, words: &str, times: usize) {
         let started = Instant::now();
-        while !self.screen().contains(words) {
+        while self.screen().matches(words).count() < times {
             assert!(started.elapsed() < PATIENCE, "{words:?} was never shown, only:\n{}", self.screen());
             // Only how often it looks.
             thread::sleep(Duration::from_millis(2));
