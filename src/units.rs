@@ -39,6 +39,11 @@ pub fn part(n: u64, of: u64) -> String {
     }
 }
 
+/// The same in a sentence: `249 of 381 MB`.
+pub fn of(n: u64, of: u64) -> String {
+    part(n, of).replacen('/', " of ", 1)
+}
+
 /// A time to come, in steps that nobody has to count: `2:05`.
 pub fn until(left: Duration) -> String {
     let seconds = left.as_secs_f64().ceil().max(1.0) as u64;
@@ -198,6 +203,9 @@ mod units_tests {
         ] {
             assert_eq!(until(Duration::from_secs(seconds)), text);
         }
-        assert_eq!(part(1, 2_000_000), "1 B/2.00 MB");
+        assert_eq!(
+            (part(1, 2_000_000), of(249_000_000, 381_000_000)),
+            ("1 B/2.00 MB".into(), "249 of 381 MB".into())
+        );
     }
 }

@@ -23,6 +23,7 @@ use crate::limits::CODE_TEXT_MAX_BYTES;
 use crate::net::address::Peer;
 use crate::net::discovery::Sighting;
 use crate::net::tcp::dial::ConnectError;
+use crate::os::said::Said;
 use crate::trust::code::Code;
 use crate::trust::dir::ConfigDir;
 use crate::trust::fingerprint::Fingerprint;
@@ -190,7 +191,7 @@ impl Introduction {
                 Err(EnterError::Later { peer, seconds })
                     if began.elapsed() + Duration::from_secs(seconds.into()) <= self.retry_for =>
                 {
-                    audience.note(format_args!("{peer} has heard too many wrong codes; waiting {seconds} s"));
+                    audience.note(format_args!("{peer} was given too many wrong codes; waiting {seconds} s"));
                     sleep(Duration::from_secs(seconds.into())).await;
                 }
                 Err(EnterError::CodeWanted { peer }) => {
@@ -206,7 +207,7 @@ impl Introduction {
                     if !matches!(answer.trim(), "y" | "Y" | "yes") {
                         return Err(Failure::new(
                             Exit::NotLetIn,
-                            anyhow!("nothing was sent; to send there, answer y"),
+                            anyhow!("nothing was sent; answer y to send"),
                         ));
                     }
                     self.visitor.agreed = Some(key);
@@ -275,13 +276,11 @@ fn tell(peer: &Peer, link: &Link, audience: Audience) {
     let by = match link.acquaintance {
         Acquaintance::Old => return,
         Acquaintance::Paired => {
-            audience.note(format_args!("paired with {peer} ({key}); from now on it needs no code"));
+            audience.note(format_args!("paired with {peer} ({key}); no code is needed from now on"));
             By::Code
         }
         Acquaintance::FirstSight => {
-            audience.note(format_args!(
-                "{peer} lets this machine in and was never sent to by that name; its key {key} is remembered from now on"
-            ));
+            audience.note(format_args!("{peer} is new here; its key {key} is remembered from now on"));
             By::FirstSight
         }
     };
@@ -324,7 +323,10 @@ pub fn can_ask() -> bool {
 /// Asks on the terminal what has to be answered.
 async fn ask(question: String) -> Result<String, Failure> {
     ask_line(question).await?.ok_or_else(|| {
-        Failure::new(Exit::NotLetIn, anyhow!("no answer, so nothing was sent; send again and answer"))
+        Failure::new(
+            Exit::NotLetIn,
+            anyhow!("nothing was sent, as the question was not answered; send again and answer"),
+        )
     })
 }
 
@@ -340,7 +342,7 @@ pub async fn ask_line(question: String) -> Result<Option<String>, Failure> {
     thread::Builder::new().name("ask".into()).spawn(wait).map_err(other)?;
     match answer.await {
         Ok(Ok(line)) => Ok(Some(line).filter(|line| !line.is_empty())),
-        Ok(Err(error)) => Err(other(anyhow!("cannot read from the terminal: {error}; {ASK_AGAIN}"))),
+        Ok(Err(error)) => Err(other(anyhow!("cannot read from the terminal: {}; {ASK_AGAIN}", Said(&error)))),
         Err(_) => Err(other(anyhow!("cannot read from the terminal; {ASK_AGAIN}"))),
     }
 }

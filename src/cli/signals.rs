@@ -53,7 +53,7 @@ pub fn stopping(audience: Audience) {
     if io::stderr().is_terminal() {
         tokio::spawn(async move {
             sleep(STOPPING_TOLD_AFTER).await;
-            audience.note("stopping, and telling the other side; Ctrl-C again ends at once");
+            audience.note("stopping; Ctrl-C again ends at once");
         });
     }
 }
@@ -124,7 +124,7 @@ async fn end([interrupt, terminate]: &mut [Option<Signals>; 2]) -> Asked {
 fn watch(kind: SignalKind) -> Option<Signals> {
     signal(kind)
         .inspect_err(|error| {
-            out::error(format_args!("cannot watch for signals ({error}); Ctrl-C will not end cleanly"));
+            out::error(format_args!("Ctrl-C will not end cleanly: the system gives no signals ({error})"));
         })
         .ok()
 }

@@ -25,7 +25,7 @@ fn a_script_that_names_no_host_is_told_what_to_type() {
     }
     scene
         .run(["send", "letter"])
-        .expect_complaint(2, &["no host is named", "lanx send FILE HOST", "lanx list"]);
+        .expect_complaint(2, &["no host was given", "lanx send FILE HOST", "lanx list"]);
     scene.run(["send", "disk.img", "letter"]).expect_complaint(2, &["letter is a file here", "--to letter"]);
     scene.run(["send", "nowhere"]).expect_complaint(2, &["nowhere", "lanx send FILE HOST"]);
     let output = scene.run(["send", "--json", "letter"]);
@@ -69,7 +69,7 @@ fn a_receiver_that_only_this_machine_reaches_or_that_is_told_not_to_is_not_annou
         let mut command = scene.lanx();
         command.args(["recv", "--listen", listen, flag]).arg(&scene.dst);
         let process = Process::spawn(command);
-        wait_until("it listens", PATIENCE, || process.stdout.text().contains("lanx send FILE"));
+        wait_until("it listens", PATIENCE, || listening_on(&process.stdout.text()).is_some());
         let port = listening_on(&process.stdout.text()).unwrap().port();
         let host = if listen.starts_with('[') { "[::1]" } else { "127.0.0.1" };
         scene.send(&[&letter], format!("{host}:{port}")).expect_success();

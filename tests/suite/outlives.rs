@@ -182,7 +182,7 @@ fn a_visitor_who_offers_nothing_does_not_make_a_receiver_wait_longer_for_a_lost_
     let (relay, mut sender) = half_way(&scene, &receiver, &["--retry-for", "0"]);
     sender.kill();
     drop(relay);
-    receiver.wait_for_stderr("unfinished files wait");
+    receiver.wait_for_stderr("it resumes when");
     drop(crate::common::hostile::intruder(&scene, &receiver));
     assert_eq!(receiver.process.finish(PATIENCE).code, Some(3));
 }

@@ -216,7 +216,13 @@ fn a_receiver_that_is_interrupted_says_what_is_kept() {
     let lines = terminal.shows(120, 24);
     assert!(is_tidy(&lines), "{lines:?}");
     assert!(
-        has(&lines, &["from 127.0.0.1: interrupted; ", "unfinished files wait for the same command"]),
+        has(
+            &lines,
+            &[
+                "127.0.0.1: interrupted; stopped at ",
+                " of 67.1 MB (file); it resumes when 127.0.0.1 sends again"
+            ]
+        ),
         "{lines:?}"
     );
     let sent = sender.finish(PATIENCE);
@@ -267,6 +273,6 @@ fn a_stop_that_takes_long_is_told_of_but_not_with_quiet() {
         terminal.press_ctrl_c();
         let (exit, screen) = terminal.finish();
         assert_eq!(exit, Some(130), "{screen}");
-        assert_eq!(screen.contains("stopping, and telling the other side"), !quiet, "{screen}");
+        assert_eq!(screen.contains("stopping; Ctrl-C again"), !quiet, "{screen}");
     }
 }

@@ -35,7 +35,7 @@ pub fn invite(to: &Target, bound: &[SocketAddr], house: &House, shows_code: bool
 /// What a user must know about the door, also with --quiet: that it is open, and the code.
 fn tell_who_may_come(house: &House, shows_code: bool, audience: Audience) {
     if house.open {
-        out::error("--open: everybody who can reach this port may leave files here");
+        out::error("--open: everybody who can reach this port can send files here");
     }
     if let (true, Some(book)) = (shows_code, &house.book) {
         tell_code(audience, "pairing code: ", &book.code());

@@ -24,6 +24,7 @@ use super::ui::out::Audience;
 use super::ui::{events, out};
 use super::{credentials, signals};
 use crate::net::tcp::listen::{listen, listen_everywhere};
+use crate::os::said::Said;
 use crate::server::accept::{Manner, ServeOptions, serve};
 use crate::server::stats::Ledger;
 use crate::session::Diligence;
@@ -135,8 +136,8 @@ fn listeners(args: &RecvArgs) -> Result<Vec<TcpListener>, Failure> {
     let inherited = systemd::inherited()?;
     if inherited.is_empty() {
         let own = match args.listen {
-            Some(addr) => listen(addr),
-            None => listen_everywhere(LISTEN_DEFAULT.port()),
+            Some(addr) if addr.ip() != LISTEN_DEFAULT.ip() => listen(addr),
+            addr => listen_everywhere(addr.unwrap_or(LISTEN_DEFAULT).port()),
         };
         return Ok(vec![own.map_err(|error| Failure::new(Exit::Other, error))?]);
     }
@@ -213,7 +214,10 @@ fn target(args: &RecvArgs) -> Result<Target, Failure> {
     }
     let stdout = std::io::stdout().as_fd().try_clone_to_owned();
     let stdout = stdout.map_err(|error| {
-        Failure::new(Exit::Storage, anyhow!("cannot write to standard output: {error}; see where it goes"))
+        Failure::new(
+            Exit::Storage,
+            anyhow!("cannot write to standard output: {}; see where it goes", Said(&error)),
+        )
     })?;
     Ok(Target::Output(Arc::new(Output::new(stdout))))
 }

@@ -169,7 +169,10 @@ async fn set_off(
 }
 
 fn interrupted() -> Failure {
-    Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent; run it again to send"))
+    Failure::new(
+        Exit::Interrupted,
+        anyhow!("interrupted before anything was sent; run the same command again"),
+    )
 }
 
 /// Finds out where the receivers are that only this network knows, and has the user pick one if none was named.
@@ -218,6 +221,11 @@ fn inspect(paths: &[PathBuf], reporters: &[Arc<Reporter>]) -> Vec<Root> {
             error => Trouble::Failed(error),
         };
         reporters.iter().for_each(|reporter| reporter.unsent(&trouble));
+        if let (Trouble::Skipped { .. }, Some(reporter)) = (&trouble, reporters.first()) {
+            reporter
+                .audience
+                .note("what a command writes goes this way: COMMAND | lanx send - HOST --name NAME");
+        }
     };
     paths.iter().filter_map(|path| Root::inspect(path).map_err(told).ok()).collect()
 }

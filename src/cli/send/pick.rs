@@ -45,7 +45,7 @@ pub async fn pick(known: &Acquaintances) -> Result<Peer, Failure> {
             }
         };
         let Some(line) = line else {
-            let error = anyhow!("no receiver was picked, so nothing was sent; name one: lanx send FILE HOST");
+            let error = anyhow!("nothing was sent, as no receiver was picked; give one: lanx send FILE HOST");
             return Err(Failure::new(Exit::Usage, error));
         };
         match menu.choose(&line, known) {

@@ -18,6 +18,7 @@ use crate::cli::recv::systemd::mark;
 use crate::limits::{
     OUTPUT_PAUSE, OUTPUT_WRITE_BYTES, READER_PATIENCE, UNREAD_BYTES_MAX, WORKER_STACK_BYTES,
 };
+use crate::os::said::Said;
 use crate::units;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -407,6 +408,13 @@ impl Audience {
         }
     }
 
+    /// Something that was left out, which is no error.
+    pub fn skip(self, text: impl std::fmt::Display) {
+        if !(self.quiet && self.json) {
+            plain_error(format_args!("{}{text}", mark(Level::WARN)));
+        }
+    }
+
     /// An error that is told as an event, too, where there are events.
     pub fn error(self, text: impl std::fmt::Display) {
         if !(self.quiet && self.json) {
@@ -425,7 +433,8 @@ pub fn tell_lost() -> bool {
     let lost = lost();
     if let Some(cause) = lost {
         error(format_args!(
-            "standard output could not be written: {cause}, so some of it is missing; redirect it elsewhere"
+            "standard output could not be written: {}, so some of it is missing; redirect it elsewhere",
+            Said(cause)
         ));
     }
     lost.is_some()

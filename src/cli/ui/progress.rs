@@ -12,6 +12,7 @@ use super::out::{self, Audience};
 use super::screen::{self, can_draw};
 use super::summary::Tally;
 use crate::limits::WORKER_STACK_BYTES;
+use crate::name::RelativePath;
 use crate::session::Progress;
 use crate::session::snapshot::UnderWay;
 use crate::units;
@@ -43,6 +44,8 @@ struct Transfer {
     subject: Subject,
     began: Instant,
     meter: Mutex<Meter>,
+    /// The first of the files that were under way when it was looked at last.
+    file: Mutex<Option<RelativePath>>,
 }
 
 /// A transfer that is shown until this is dropped.
@@ -71,7 +74,12 @@ impl Shown {
         if audience.quiet || audience.json {
             return Shown { transfer: None };
         }
-        let transfer = Arc::new(Transfer { subject, began: Instant::now(), meter: Mutex::default() });
+        let transfer = Arc::new(Transfer {
+            subject,
+            began: Instant::now(),
+            meter: Mutex::default(),
+            file: Mutex::default(),
+        });
         let mut board = BOARD.lock();
         board.transfers.push(transfer.clone());
         if !board.attended {
@@ -79,6 +87,13 @@ impl Shown {
             board.attended = thread.spawn(attend).is_ok();
         }
         Shown { transfer: Some(transfer) }
+    }
+}
+
+impl Shown {
+    /// The file that it was at, also when the session is over.
+    pub fn file(&self) -> Option<RelativePath> {
+        self.transfer.as_ref()?.file.lock().clone()
     }
 }
 
@@ -152,6 +167,9 @@ impl Transfer {
         let all_offered = under_way.as_ref().is_some_and(|scene| scene.all_offered);
         let total = total.or_else(|| progress.whole(all_offered));
         let left = total.map(|total| total.saturating_sub(arrived));
+        if let Some(first) = under_way.as_ref().and_then(|under_way| under_way.files.first()) {
+            *self.file.lock() = Some(first.path.clone());
+        }
         let mut meter = self.meter.lock();
         let reading = match under_way {
             Some(_) => meter.read(now, kept, crossed, left),
@@ -196,6 +214,13 @@ pub struct Who {
     pub address: String,
 }
 
+impl Who {
+    /// The name, or without one the address.
+    pub fn short(&self) -> &str {
+        self.name.as_ref().unwrap_or(&self.address)
+    }
+}
+
 impl std::fmt::Display for Who {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.name {
@@ -234,8 +259,7 @@ impl View {
 
     /// How fast it goes, or that it does not.
     pub fn speed(&self) -> Option<String> {
-        let who = self.who.name.as_ref().unwrap_or(&self.who.address);
-        self.speed_or(&format!("no answer from {who}"))
+        self.speed_or(&format!("no answer from {}", self.who.short()))
     }
 
     /// The same in fewer words.

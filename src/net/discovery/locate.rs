@@ -19,7 +19,7 @@ pub enum LocateError {
     )]
     Unknown { peer: Peer, reason: String },
     #[error(
-        "{peer} stands for more than one receiver: {}; name one of them by its address",
+        "{peer} is the name of several receivers: {}; use the address of one",
         places.join(", ")
     )]
     Ambiguous { peer: Peer, places: Vec<String> },

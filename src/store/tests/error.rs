@@ -20,10 +20,10 @@ fn a_full_disk_and_a_full_quota_are_no_space_and_told_apart() {
     assert!(matches!(quota, SinkError::NoSpace { limit: SpaceLimit::Quota, .. }));
     assert!(quota.to_string().contains("quota"), "{quota}");
     assert!(!disk.to_string().contains("quota"), "{disk}");
-    assert!(disk.to_string().contains("1.10 TB more needed"), "{disk}");
+    assert!(disk.to_string().contains("1.10 TB needed"), "{disk}");
     let of_stream =
         SinkError::NoSpace { path: "x".into(), needed: 0, free: 0, limit: SpaceLimit::Disk }.to_string();
-    assert!(of_stream.contains("no space for x: 0 B free"), "{of_stream}");
+    assert!(of_stream.contains("no room for x: 0 B free"), "{of_stream}");
 }
 
 #[test]
