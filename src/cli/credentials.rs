@@ -14,12 +14,13 @@ use tokio::time::sleep;
 
 use super::error::Failure;
 use super::exit::Exit;
+use super::send::{places, targets};
 use super::ui::events::{By, Event, Whom};
 use super::ui::out::Audience;
 use super::ui::{events, out, screen};
 use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, enter, knock};
 use crate::client::transfer::Connections;
-use crate::limits::CODE_TEXT_MAX_BYTES;
+use crate::limits::{ALIKE_MIN, CODE_TEXT_MAX_BYTES};
 use crate::net::address::Peer;
 use crate::net::discovery::Sighting;
 use crate::net::tcp::dial::ConnectError;
@@ -79,6 +80,21 @@ impl Acquaintances {
         Ok(Acquaintances { own: identity.map(|identity| identity.fingerprint()), peers })
     }
 
+    /// The key that a host had, by `host:port`.
+    pub fn key_of(&self, address: &str) -> Option<Fingerprint> {
+        self.peers.hosts().iter().find(|host| host.address == address).map(|host| host.fingerprint)
+    }
+
+    /// The name most like this one, of receivers that answer and of those that this user has sent to.
+    pub fn alike(&self, host: &str, seen: &[String]) -> Option<String> {
+        let hosts = self.peers.hosts().iter().filter_map(|host| host.address.rsplit_once(':'));
+        let names = seen.iter().map(String::as_str).chain(hosts.map(|(name, _)| name));
+        let host = host.to_lowercase();
+        let alike = names.filter(|name| *name != host).map(|name| (strsim::jaro(&host, name), name));
+        let (alike, name) = alike.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        (alike > ALIKE_MIN).then(|| name.to_owned())
+    }
+
     /// Whether it announces a key to which one can send without a code. Whether it has that key only a handshake shows.
     pub fn knows(&self, sighting: &Sighting) -> bool {
         let known =
@@ -135,6 +151,8 @@ pub struct Introduction {
     retry_for: Duration,
     wishes: Wishes,
     asking: Arc<Mutex<()>>,
+    /// Where the receiver is, if it is not where it was last.
+    elsewhere: Option<Peer>,
 }
 
 impl Introduction {
@@ -148,7 +166,8 @@ impl Introduction {
         let mut visitor = Visitor::new(&identity, store, given_code(code_file)?).map_err(other)?;
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
         visitor.first_sight = if can_ask() { FirstSight::None } else { FirstSight::Named };
-        Ok(Introduction { visitor, name: own_name(), patience, retry_for, wishes, asking: Arc::default() })
+        let (name, asking) = (own_name(), Arc::default());
+        Ok(Introduction { visitor, name, patience, retry_for, wishes, asking, elsewhere: None })
     }
 
     /// Connects, is let in and waits for its turn, without asking anybody.
@@ -162,7 +181,7 @@ impl Introduction {
         let Introduction { name, wishes, patience, .. } = self;
         let waits = |waiting: &Waiting| tell_waiting(peer, waiting, audience);
         let errand = Errand { name, resumes, wishes: *wishes, patience: *patience, waits: &waits };
-        enter(peer, &self.visitor, &errand, wanted).await
+        enter(self.elsewhere.as_ref().unwrap_or(peer), &self.visitor, &errand, wanted).await
     }
 
     /// Connects and is let in; asks the user where there is something to ask and somebody to ask.
@@ -175,8 +194,14 @@ impl Introduction {
         let began = Instant::now();
         let mut typed = 0;
         loop {
+            let place = self.elsewhere.clone().unwrap_or_else(|| peer.clone());
             match knock(async || self.try_to_enter(peer, None, &wanted, audience).await).await {
+                Err(error) if error.is_about_the_place() && place.named_before().is_some() => {
+                    tracing::info!("{peer} is not where it was: {error}");
+                    self.elsewhere = Some(targets::find_anew(&place).await?);
+                }
                 Ok(link) => {
+                    places::remember(&place, link.addr).await;
                     self.visitor.agreed = Some(link.receiver);
                     tell(peer, &link, audience);
                     return Ok(link);

@@ -476,6 +476,18 @@ impl EnterError {
         )
     }
 
+    /// Whether another place may be the right one: nobody is here, or somebody else.
+    pub fn is_about_the_place(&self) -> bool {
+        matches!(
+            self,
+            EnterError::Connect(_)
+                | EnterError::OtherKey { .. }
+                | EnterError::Handshake { .. }
+                | EnterError::Tls { .. }
+                | EnterError::HungUp { .. }
+        )
+    }
+
     /// What the receiver hears of it, whose user wonders as well; nothing where it knows, or is nobody to talk to.
     pub(super) fn parting(&self) -> Option<&'static str> {
         match self {

@@ -85,7 +85,7 @@ fn a_receiver_that_only_this_machine_reaches_or_that_is_told_not_to_is_not_annou
 fn enter_found(scene: &Scene, key: Option<Fingerprint>) -> (Result<(), EnterError>, bool) {
     let its = identity(&scene.path("receiver")).fingerprint();
     enter_open(scene, FirstSight::None, Some(its), |addr| {
-        let found = Found { addrs: vec![addr], key };
+        let found = Found { addrs: vec![addr], key, remembered_for: None };
         Peer { found: Some(Arc::new(found)), ..Peer::new("nas", addr.port()) }
     })
 }
@@ -169,7 +169,7 @@ fn a_script_trusts_at_first_sight_what_it_names_itself_and_not_what_announces_th
     let scene = Scene::new();
     let named = |addr: SocketAddr| Peer::new(addr.ip().to_string(), addr.port());
     let found = |addr: SocketAddr| Peer {
-        found: Some(Arc::new(Found { addrs: vec![addr], key: None })),
+        found: Some(Arc::new(Found { addrs: vec![addr], key: None, remembered_for: None })),
         ..Peer::new("nas", addr.port())
     };
     let (entered, _) = enter_open(&scene, FirstSight::Named, None, found);

@@ -2,6 +2,7 @@
 
 mod many;
 mod pick;
+pub mod places;
 mod report;
 pub mod stdin;
 pub mod targets;

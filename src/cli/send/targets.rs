@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 
+use super::places;
 use crate::cli::args::SendArgs;
+use crate::cli::credentials::Acquaintances;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::limits::RECEIVERS_MAX;
 use crate::name::Escaped;
 use crate::net::address::Peer;
-use crate::net::discovery::locate;
+use crate::net::discovery::{LocateError, locate};
 use crate::source::name_of;
 
 fn usage(error: anyhow::Error) -> Failure {
@@ -136,11 +138,34 @@ pub(crate) fn peer(host: &OsStr, rule: &str) -> Result<Peer, Failure> {
         .map_err(|error| usage(anyhow!("{rule}, and '{shown}' is none: {error}")))
 }
 
-/// Finds out where those are that only this network knows.
+/// Finds out where those are that only this network knows: where they were last, or else where they say that they are.
 pub(crate) async fn find(peers: &mut [Peer]) -> Result<(), Failure> {
+    let known = Acquaintances::load()?;
+    places::try_first(peers, &known);
+    look_for(peers, &known).await
+}
+
+/// The same of those that are not where they were last.
+pub(crate) async fn find_anew(peer: &Peer) -> Result<Peer, Failure> {
+    let mut peers = [peer.named_before().unwrap_or_else(|| peer.clone())];
+    look_for(&mut peers, &Acquaintances::load()?).await?;
+    let [peer] = peers;
+    Ok(peer)
+}
+
+async fn look_for(peers: &mut [Peer], known: &Acquaintances) -> Result<(), Failure> {
     locate(peers).await.map_err(|error| {
         let peer = error.peer().clone();
-        Failure::new(Exit::Unreachable, error).about(peer)
+        match &error {
+            LocateError::Unknown { seen, .. } => match known.alike(&peer.host, seen) {
+                Some(meant) => {
+                    Failure::new(Exit::Unreachable, anyhow!("cannot find {peer}; did you mean {meant}?"))
+                }
+                None => Failure::new(Exit::Unreachable, error),
+            },
+            LocateError::Ambiguous { .. } => Failure::new(Exit::Unreachable, error),
+        }
+        .about(peer)
     })
 }
 
