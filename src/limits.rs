@@ -525,15 +525,6 @@ pub const SETTINGS_BYTES_MAX: usize = 64 * 1024;
 /// words ('nonsense' and 'connections') less than 0.78.
 pub const ALIKE_MIN: f64 = 0.8;
 
-/// Lines that a terminal shows of transfers under way, however many there are and however high it is.
-pub const SCREEN_LINES_MAX: usize = 12;
-
-/// Files that are shown of one transfer: most that move at once fit, and nobody reads more.
-pub const FILES_SHOWN_MAX: usize = 4;
-
-/// Transfers that a log has a line for each time; of more only how many.
-pub const TRANSFERS_LOGGED_MAX: usize = 4;
-
 /// Refused connections that the user is told of in each [`REFUSALS_WINDOW`]; of the others only how many, at its end.
 pub const REFUSALS_SHOWN_MAX: u32 = 3;
 
@@ -795,40 +786,6 @@ pub const LIMIT_TOLD_AFTER: Duration = Duration::from_millis(500);
 
 /// How often the receiver reports what it has written.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
-
-/// How often transfers are looked at, and drawn anew on a terminal: often enough to seem alive, slow enough to be read.
-pub const SCREEN_INTERVAL: Duration = Duration::from_millis(200);
-
-/// How long a transfer lasts before a terminal shows it: what is over sooner would only flash.
-pub const SCREEN_AFTER: Duration = Duration::from_millis(300);
-
-/// How long a transfer of folders lasts before somebody looks ahead for how much there is: what is over sooner is not held up by
-/// a second walk.
-pub const SURVEY_AFTER: Duration = Duration::from_secs(1);
-
-/// How often a line tells of transfers where there is no terminal, as in a log: two a minute do not bury the rest.
-pub const LOG_INTERVAL: Duration = Duration::from_secs(30);
-
-/// The rate that is shown is that of so long: the buffers on the way make single moments say little.
-pub const RATE_WINDOW: Duration = Duration::from_secs(4);
-
-/// From this on there is enough to tell a rate.
-pub const RATE_AFTER: Duration = Duration::from_millis(500);
-
-/// What a transfer did in so long is what it is doing.
-pub const DOING_WINDOW: Duration = Duration::from_secs(1);
-
-const _: () = assert!(2 * SCREEN_INTERVAL.as_millis() <= DOING_WINDOW.as_millis());
-const _: () = assert!(DOING_WINDOW.as_millis() < RATE_WINDOW.as_millis());
-
-/// After so long at some rate it is told how long a transfer will take.
-pub const ETA_AFTER: Duration = Duration::from_secs(3);
-
-/// In so long what is told of the end moves to where the rate says it is.
-pub const ETA_SETTLE: Duration = Duration::from_secs(5);
-
-/// An end that is further away than this is none that could be told: rates do not stay as they are.
-pub const ETA_MOST: Duration = Duration::from_secs(30 * 86_400);
 
 /// From when on a program that was interrupted says that it has not ended yet, and how to end it at once.
 pub const STOPPING_TOLD_AFTER: Duration = Duration::from_millis(500);

@@ -102,10 +102,10 @@ pub enum NameFault {
     #[error("is empty, one to {NAME_BYTES_MAX} bytes were expected")]
     Empty,
     /// `.` or `..`.
-    #[error("means a directory, a file's own name was expected")]
+    #[error("is no name of a file")]
     Dots,
     /// Holds a `/`.
-    #[error("contains '/', a single name without directories was expected")]
+    #[error("contains '/', which no single name has")]
     Slash,
     /// Holds a NUL byte.
     #[error("contains a NUL byte, which no file name can hold")]

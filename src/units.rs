@@ -1,33 +1,6 @@
-//! Numbers of bytes in what is told of the destination.
+//! Sizes, rates and times for people. One system everywhere: powers of 1,000, as disks and networks are sold.
 
-use std::fmt;
 use std::time::Duration;
-
-/// A number of bytes for people: `17 B`, `1.5 GiB`. Powers of 1,024, one decimal, rounded down.
-pub struct Human(pub u64);
-
-impl fmt::Display for Human {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-        let mut unit = "B";
-        // Tenths, so that the one decimal needs no floating point.
-        let mut tenths = u128::from(self.0) * 10;
-        for next in UNITS {
-            if tenths < 10 * 1024 {
-                break;
-            }
-            tenths /= 1024;
-            unit = next;
-        }
-        if unit == "B" {
-            write!(f, "{} B", self.0)
-        } else {
-            write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
-        }
-    }
-}
-
-// Sizes, rates and durations as people read them.
 
 /// `1 file`, `2 files`.
 pub fn count(n: u64, what: &str) -> String {
@@ -35,45 +8,66 @@ pub fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{s}")
 }
 
-fn scaled(value: f64, base: f64, units: &[&str]) -> String {
-    let mut value = value;
+/// Three figures, as nobody reads more: `17 B`, `1.50 GB`, `381 MB`.
+fn scaled(mut value: f64, units: &[&str]) -> String {
     let mut unit = 0;
-    // 999.95 would be printed as 1000.0 of the smaller unit.
-    while value >= base - 0.05 && unit + 1 < units.len() {
-        value /= base;
+    // 999.5 would be printed as 1000 of the smaller unit.
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
         unit += 1;
     }
     let digits = match (unit, value) {
         (0, _) => 0,
         (_, v) if v < 9.995 => 2,
-        _ => 1,
+        (_, v) if v < 99.95 => 1,
+        _ => 0,
     };
     format!("{value:.digits$} {}", units[unit])
 }
 
-/// Bytes in powers of 1024: `4.00 GiB`.
+/// `4.29 GB`.
 pub fn bytes(n: u64) -> String {
-    scaled(n as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"])
+    scaled(n as f64, &["B", "kB", "MB", "GB", "TB", "PB", "EB"])
 }
 
-/// Bytes a second in powers of 1000, as networks count: `2.22 GB/s`.
+/// `2.00/4.00 GB`, or each with its unit where that is not the same.
+pub fn part(n: u64, of: u64) -> String {
+    let (n, of) = (bytes(n), bytes(of));
+    match (n.split_once(' '), of.split_once(' ')) {
+        (Some((n, unit)), Some((_, same))) if unit == same => format!("{n}/{of}"),
+        _ => format!("{n}/{of}"),
+    }
+}
+
+/// The same in a sentence: `249 of 381 MB`.
+pub fn of(n: u64, of: u64) -> String {
+    part(n, of).replacen('/', " of ", 1)
+}
+
+/// A time to come, in steps that nobody has to count: `2:05`.
+pub fn until(left: Duration) -> String {
+    let seconds = left.as_secs_f64().ceil().max(1.0) as u64;
+    let seconds = if seconds > 60 { seconds.next_multiple_of(5) } else { seconds };
+    match seconds {
+        0..3600 => format!("{}:{:02}", seconds / 60, seconds % 60),
+        3600..172_800 => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// Bytes a second: `2.22 GB/s`.
 pub fn rate(bytes: u64, time: Duration) -> String {
     rate_of(per_second(bytes, time))
 }
 
 /// The same where the division is done.
 pub fn rate_of(per_second: f64) -> String {
-    scaled(per_second, 1000.0, &["B/s", "kB/s", "MB/s", "GB/s"])
+    scaled(per_second, &["B/s", "kB/s", "MB/s", "GB/s"])
 }
 
-/// Bits a second: `17.8 Gbit/s`.
-pub fn bit_rate(bytes: u64, time: Duration) -> String {
-    bit_rate_of(per_second(bytes, time))
-}
-
-/// The same of so many bytes a second.
+/// So many bytes a second, as bits: `17.8 Gbit/s`.
 pub fn bit_rate_of(per_second: f64) -> String {
-    scaled(8.0 * per_second, 1000.0, &["bit/s", "kbit/s", "Mbit/s", "Gbit/s"])
+    scaled(8.0 * per_second, &["bit/s", "kbit/s", "Mbit/s", "Gbit/s"])
 }
 
 /// Bytes a second.
@@ -169,12 +163,13 @@ mod units_tests {
     fn sizes_read_well_at_every_scale() {
         for (n, text) in [
             (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.00 KiB"),
-            (10 * 1024, "10.0 KiB"),
-            ((1 << 20) - 1, "1.00 MiB"),
-            (4 << 30, "4.00 GiB"),
-            (u64::MAX, "16384.0 PiB"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (10_240, "10.2 kB"),
+            (381_000_000, "381 MB"),
+            (999_600_000, "1.00 GB"),
+            (4 << 30, "4.29 GB"),
+            (u64::MAX, "18.4 EB"),
         ] {
             assert_eq!(bytes(n), text);
         }
@@ -183,7 +178,7 @@ mod units_tests {
     #[test]
     fn rates_count_in_thousands_and_survive_no_time_at_all() {
         assert_eq!(rate(2_220_000_000, Duration::from_secs(1)), "2.22 GB/s");
-        assert_eq!(bit_rate(125_000_000, Duration::from_secs(1)), "1.00 Gbit/s");
+        assert_eq!(bit_rate_of(125e6), "1.00 Gbit/s");
         assert_eq!(rate(0, Duration::ZERO), "0 B/s");
     }
 
@@ -193,5 +188,24 @@ mod units_tests {
         assert_eq!(duration(Duration::from_millis(12)), "0.012 s");
         assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
         assert_eq!(duration(Duration::from_secs(11_220)), "3 h 7 min");
+    }
+
+    #[test]
+    fn times_to_come_are_told_in_steps() {
+        for (seconds, text) in [
+            (0, "0:01"),
+            (59, "0:59"),
+            (61, "1:05"),
+            (125, "2:05"),
+            (3_598, "1 h 00 min"),
+            (3_900, "1 h 05 min"),
+            (400_000, "4 days"),
+        ] {
+            assert_eq!(until(Duration::from_secs(seconds)), text);
+        }
+        assert_eq!(
+            (part(1, 2_000_000), of(249_000_000, 381_000_000)),
+            ("1 B/2.00 MB".into(), "249 of 381 MB".into())
+        );
     }
 }

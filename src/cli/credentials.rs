@@ -14,15 +14,17 @@ use tokio::time::sleep;
 
 use super::error::Failure;
 use super::exit::Exit;
+use super::send::{places, targets};
 use super::ui::events::{By, Event, Whom};
 use super::ui::out::Audience;
-use super::ui::{events, out};
+use super::ui::{events, out, screen};
 use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, enter, knock};
 use crate::client::transfer::Connections;
-use crate::limits::{CODE_TEXT_MAX_BYTES, SMALL_SEGMENT_BYTES};
+use crate::limits::{ALIKE_MIN, CODE_TEXT_MAX_BYTES, SMALL_SEGMENT_BYTES};
 use crate::net::address::Peer;
 use crate::net::discovery::Sighting;
 use crate::net::tcp::dial::ConnectError;
+use crate::os::said::Said;
 use crate::trust::code::Code;
 use crate::trust::dir::ConfigDir;
 use crate::trust::fingerprint::Fingerprint;
@@ -33,6 +35,9 @@ use crate::trust::peers::Peers;
 use crate::trust::policy::{FirstSight, House, Visitor};
 use crate::units;
 use crate::wire::message::{SessionId, Waiting, Wishes};
+
+/// How often a person may type a code: after three wrong ones the receiver makes up a new one.
+const CODE_TRIES: u32 = 3;
 
 /// Where a code may stand in the environment.
 pub const CODE_VARIABLE: &str = "LANX_CODE";
@@ -73,6 +78,21 @@ impl Acquaintances {
         let identity = Identity::load_if_there(&folder).map_err(other)?;
         let peers = PeerStore::new(&folder).load().map_err(other)?;
         Ok(Acquaintances { own: identity.map(|identity| identity.fingerprint()), peers })
+    }
+
+    /// The key that a host had, by `host:port`.
+    pub fn key_of(&self, address: &str) -> Option<Fingerprint> {
+        self.peers.hosts().iter().find(|host| host.address == address).map(|host| host.fingerprint)
+    }
+
+    /// The name most like this one, of receivers that answer and of those that this user has sent to.
+    pub fn alike(&self, host: &str, seen: &[String]) -> Option<String> {
+        let hosts = self.peers.hosts().iter().filter_map(|host| host.address.rsplit_once(':'));
+        let names = seen.iter().map(String::as_str).chain(hosts.map(|(name, _)| name));
+        let host = host.to_lowercase();
+        let alike = names.filter(|name| *name != host).map(|name| (strsim::jaro(&host, name), name));
+        let (alike, name) = alike.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        (alike > ALIKE_MIN).then(|| name.to_owned())
     }
 
     /// Whether it announces a key to which one can send without a code. Whether it has that key only a handshake shows.
@@ -131,6 +151,8 @@ pub struct Introduction {
     retry_for: Duration,
     wishes: Wishes,
     asking: Arc<Mutex<()>>,
+    /// Where the receiver is, if it is not where it was last.
+    elsewhere: Option<Peer>,
 }
 
 impl Introduction {
@@ -144,7 +166,8 @@ impl Introduction {
         let mut visitor = Visitor::new(&identity, store, given_code(code_file)?).map_err(other)?;
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
         visitor.first_sight = if can_ask() { FirstSight::None } else { FirstSight::Named };
-        Ok(Introduction { visitor, name: own_name(), patience, retry_for, wishes, asking: Arc::default() })
+        let (name, asking) = (own_name(), Arc::default());
+        Ok(Introduction { visitor, name, patience, retry_for, wishes, asking, elsewhere: None })
     }
 
     /// Connects, is let in and waits for its turn, without asking anybody.
@@ -165,7 +188,7 @@ impl Introduction {
         };
         let (wishes, patience) = (*wishes, *patience);
         let errand = Errand { name, resumes, wishes, patience, waits: &waits, large_lost: &large_lost };
-        enter(peer, &self.visitor, &errand, wanted).await
+        enter(self.elsewhere.as_ref().unwrap_or(peer), &self.visitor, &errand, wanted).await
     }
 
     /// Connects and is let in; asks the user where there is something to ask and somebody to ask.
@@ -176,26 +199,31 @@ impl Introduction {
         audience: Audience,
     ) -> Result<Link, Failure> {
         let began = Instant::now();
+        let mut typed = 0;
         loop {
+            let place = self.elsewhere.clone().unwrap_or_else(|| peer.clone());
             match knock(async || self.try_to_enter(peer, None, &wanted, audience).await).await {
+                Err(error) if error.is_about_the_place() && place.named_before().is_some() => {
+                    tracing::info!("{peer} is not where it was: {error}");
+                    self.elsewhere = Some(targets::find_anew(&place).await?);
+                }
                 Ok(link) => {
+                    places::remember(&place, link.addr).await;
                     self.visitor.agreed = Some(link.receiver);
                     tell(peer, &link, audience);
                     return Ok(link);
                 }
                 // The connection is closed while the user thinks: a receiver does not wait for strangers.
-                Err(EnterError::CodeWanted { .. }) if can_ask() => {
-                    let asking = self.asking.clone();
-                    let _turn = asking.lock().await;
-                    let question = format!("First transfer to {peer}. The code it shows: ");
-                    let code = Code::from_text(&ask(question).await?);
-                    self.visitor.code = Some(code.map_err(|error| Failure::new(Exit::NotLetIn, error))?);
+                Err(EnterError::CodeWanted { .. }) if can_ask() => self.ask_code(peer, &mut typed).await?,
+                Err(EnterError::WrongCode { .. }) if (1..CODE_TRIES).contains(&typed) => {
+                    out::error(format_args!("that is not the code that {peer} shows"));
+                    self.ask_code(peer, &mut typed).await?;
                 }
                 // It may have been somebody else who guessed wrong.
                 Err(EnterError::Later { peer, seconds })
                     if began.elapsed() + Duration::from_secs(seconds.into()) <= self.retry_for =>
                 {
-                    audience.note(format_args!("{peer} has heard too many wrong codes; waiting {seconds} s"));
+                    audience.note(format_args!("{peer} was given too many wrong codes; waiting {seconds} s"));
                     sleep(Duration::from_secs(seconds.into())).await;
                 }
                 Err(EnterError::CodeWanted { peer }) => {
@@ -211,7 +239,7 @@ impl Introduction {
                     if !matches!(answer.trim(), "y" | "Y" | "yes") {
                         return Err(Failure::new(
                             Exit::NotLetIn,
-                            anyhow!("nothing was sent; to send there, answer y"),
+                            anyhow!("nothing was sent; answer y to send"),
                         ));
                     }
                     self.visitor.agreed = Some(key);
@@ -223,6 +251,27 @@ impl Introduction {
                     return Err(Failure::new(Exit::Usage, error));
                 }
                 Err(error) => return Err(Failure::new(exit(&error), error)),
+            }
+        }
+    }
+}
+
+impl Introduction {
+    /// Asks for the code, again where what is typed cannot be one, until `typed` have been.
+    async fn ask_code(&mut self, peer: &Peer, typed: &mut u32) -> Result<(), Failure> {
+        let asking = self.asking.clone();
+        let _turn = asking.lock().await;
+        loop {
+            let again = if *typed == 0 { "First transfer to" } else { "Once more for" };
+            let answer = ask(format!("{again} {peer}. The code it shows: ")).await?;
+            *typed += 1;
+            match Code::from_text(&answer) {
+                Ok(code) => {
+                    self.visitor.code = Some(code);
+                    return Ok(());
+                }
+                Err(error) if *typed < CODE_TRIES => out::error(error),
+                Err(error) => return Err(Failure::new(Exit::NotLetIn, error)),
             }
         }
     }
@@ -260,13 +309,11 @@ fn tell(peer: &Peer, link: &Link, audience: Audience) {
     let by = match link.acquaintance {
         Acquaintance::Old => return,
         Acquaintance::Paired => {
-            audience.note(format_args!("paired with {peer} ({key}); from now on it needs no code"));
+            audience.note(format_args!("paired with {peer} ({key}); no code is needed from now on"));
             By::Code
         }
         Acquaintance::FirstSight => {
-            audience.note(format_args!(
-                "{peer} lets this machine in and was never sent to by that name; its key {key} is remembered from now on"
-            ));
+            audience.note(format_args!("{peer} is new here; its key {key} is remembered from now on"));
             By::FirstSight
         }
     };
@@ -317,14 +364,17 @@ pub fn can_ask() -> bool {
 /// Asks on the terminal what has to be answered.
 async fn ask(question: String) -> Result<String, Failure> {
     ask_line(question).await?.ok_or_else(|| {
-        Failure::new(Exit::NotLetIn, anyhow!("no answer, so nothing was sent; send again and answer"))
+        Failure::new(
+            Exit::NotLetIn,
+            anyhow!("nothing was sent, as the question was not answered; send again and answer"),
+        )
     })
 }
 
 /// Asks on the terminal; `None` where that has ended. A thread of its own waits for the answer, so that Ctrl-C is still heard; where the answer never
 /// comes, it ends with the program.
 pub async fn ask_line(question: String) -> Result<Option<String>, Failure> {
-    let _hidden = out::hide();
+    let _hidden = screen::hide();
     let (answered, answer) = oneshot::channel();
     out::ask(question);
     let wait = move || {
@@ -333,7 +383,7 @@ pub async fn ask_line(question: String) -> Result<Option<String>, Failure> {
     thread::Builder::new().name("ask".into()).spawn(wait).map_err(other)?;
     match answer.await {
         Ok(Ok(line)) => Ok(Some(line).filter(|line| !line.is_empty())),
-        Ok(Err(error)) => Err(other(anyhow!("cannot read from the terminal: {error}; {ASK_AGAIN}"))),
+        Ok(Err(error)) => Err(other(anyhow!("cannot read from the terminal: {}; {ASK_AGAIN}", Said(&error)))),
         Err(_) => Err(other(anyhow!("cannot read from the terminal; {ASK_AGAIN}"))),
     }
 }

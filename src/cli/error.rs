@@ -85,11 +85,11 @@ mod tests {
         let peer = || "nas".parse().unwrap();
         let addr = "127.0.0.1:7269".parse().unwrap();
         let (message, hint) = parts(EnterError::WrongCode { peer: peer() });
-        assert_eq!(message, "nas has another code than the one given");
+        assert_eq!(message, "nas does not have that code");
         assert_eq!(hint, "look at its screen and try again");
         let (message, hint) = parts(EnterError::NoCode { peer: peer() });
         assert!(message.ends_with("no code was given"), "{message}");
-        assert!(hint.starts_with("start `lanx recv` there in a terminal"), "{hint}");
+        assert!(hint.starts_with("send from a terminal"), "{hint}");
         let (message, hint) = parts(EnterError::Impostor { peer: peer() });
         assert!(
             message.contains("could not prove") && hint.starts_with("nothing was sent"),

@@ -20,6 +20,7 @@ use super::ui::out;
 use super::ui::out::Stream;
 use crate::limits::HELP_COLUMNS;
 use crate::name::Escaped;
+use crate::os::said::Said;
 
 /// Print help about a command, or about exit-codes, json, config
 #[derive(clap::Args, Debug)]
@@ -212,7 +213,7 @@ fn values_in_fish(arg: &Arg) -> Option<String> {
 /// `lanx man`.
 pub fn man(args: &ManArgs) -> Result<Exit, Failure> {
     let failed = |path: &Path, error: io::Error| {
-        let error = anyhow!("cannot write {}: {error}; give another folder", Escaped::path(path));
+        let error = anyhow!("cannot write {}: {}; give another folder", Escaped::path(path), Said(&error));
         Failure::new(Exit::Other, error)
     };
     match fs::create_dir(&args.dir) {

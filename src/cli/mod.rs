@@ -32,16 +32,17 @@ pub fn main() -> ExitCode {
         Err(refused) => (tell_refused(refused, &line), false),
     };
     let end = Instant::now();
-    crate::cli::ui::out::finish(Stream::Stdout, end);
-    let lost = crate::cli::ui::out::tell_lost();
-    crate::cli::ui::out::finish(Stream::Stderr, end);
+    ui::out::finish(Stream::Stdout, end);
+    let lost = ui::out::tell_lost();
+    ui::out::finish(Stream::Stderr, end);
     // Of a transfer the exit code says what became of the files; any other command is done when its answer is out.
     let exit = if lost && exit == Exit::Success && !moves_files { Exit::Other } else { exit };
     exit.into()
 }
 
 fn run(args: &Args) -> Exit {
-    crate::cli::ui::log::start(args.verbosity());
+    ui::paint::start();
+    ui::log::start(args.verbosity());
     let audience = Audience { quiet: args.quiet, json: args.json(), bytes: args.bytes() };
     if let Err(failure) = crate::cli::config::check_variables(&args.command) {
         return failure.tell(audience);
@@ -68,7 +69,7 @@ fn tell_refused(refused: Refused, line: &[OsString]) -> Exit {
             // clap's own exit code is 2 for a wrong command line, 0 for --help and --version.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
             if exit == Exit::Usage && json {
-                crate::cli::ui::events::error(
+                ui::events::error(
                     None,
                     None,
                     exit,
@@ -77,12 +78,12 @@ fn tell_refused(refused: Refused, line: &[OsString]) -> Exit {
                 );
             }
             match crate::cli::args::complaint::told(&error) {
-                Some(text) => crate::cli::ui::out::error(text),
+                Some(text) => ui::out::error(text),
                 None => {
                     let printed = error.print();
                     // What goes to stderr has nowhere else to be told.
                     if exit == Exit::Success {
-                        crate::cli::ui::out::written(printed);
+                        ui::out::written(printed);
                     }
                 }
             }

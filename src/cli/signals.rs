@@ -14,8 +14,8 @@ use tokio::time::sleep;
 
 use super::error::Failure;
 use super::exit::Exit;
-use super::ui::out;
 use super::ui::out::Audience;
+use super::ui::{out, screen};
 use crate::limits::{STOPPING_TOLD_AFTER, WITHDRAW_PATIENCE};
 use crate::os::rlimit;
 
@@ -49,11 +49,11 @@ pub fn interrupted(audience: Audience) -> impl Future<Output = ()> {
 
 /// The end begins: what is drawn goes, and where that takes time, a person is told.
 pub fn stopping(audience: Audience) {
-    out::leave();
+    screen::leave();
     if io::stderr().is_terminal() {
         tokio::spawn(async move {
             sleep(STOPPING_TOLD_AFTER).await;
-            audience.note("stopping, and telling the other side; Ctrl-C again ends at once");
+            audience.note("stopping; Ctrl-C again ends at once");
         });
     }
 }
@@ -124,7 +124,7 @@ async fn end([interrupt, terminate]: &mut [Option<Signals>; 2]) -> Asked {
 fn watch(kind: SignalKind) -> Option<Signals> {
     signal(kind)
         .inspect_err(|error| {
-            out::error(format_args!("cannot watch for signals ({error}); Ctrl-C will not end cleanly"));
+            out::error(format_args!("Ctrl-C will not end cleanly: the system gives no signals ({error})"));
         })
         .ok()
 }

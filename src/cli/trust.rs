@@ -81,9 +81,10 @@ fn remove(store: &PeerStore, machine: &str) -> anyhow::Result<String> {
         Err(error) => return Err(error.into()),
     }
     match machine.parse::<Peer>() {
-        Ok(peer) if store.forget_host(&peer.address())? => {
-            Ok(format!("the key of {} is forgotten; the next transfer to it pairs anew", peer.address()))
-        }
+        Ok(peer) if store.forget_host(&peer.address())? => Ok(format!(
+            "the key of {} is forgotten; the next transfer to it asks for a code again",
+            peer.address()
+        )),
         _ => Err(anyhow!(
             "neither a paired machine nor a known receiver is called {}; `lanx trust` lists both",
             Escaped::from(machine)

@@ -431,25 +431,24 @@ pub enum EnterError {
     OnlyFound { peer: Peer, met: Met },
     #[error("{peer} does not know this machine and wants the code that it shows")]
     CodeWanted { peer: Peer },
-    #[error("{peer} lets this machine in and was never sent to by that name; its key is {key}{met}")]
+    #[error("{peer} lets everybody in and is new here; its key is {key}{met}")]
     FirstSight { peer: Peer, key: Fingerprint, met: Met },
     #[error(
-        "{peer} does not know this machine, and no code was given; start `lanx recv` there in a terminal and send from one, or set the \
-         same code at both ends (LANX_CODE or --code-file), or copy your identity there (SECURITY.md)"
+        "{peer} does not know this machine, and no code was given; send from a terminal and type the code that it shows, give both ends the same one (LANX_CODE or --code-file), or copy your identity there (SECURITY.md)"
     )]
     NoCode { peer: Peer },
     #[error("{peer} did not let us in: {text}; see what `lanx recv` says there")]
     SentAway { peer: Peer, text: Text },
-    #[error("at {peer}: {text}")]
+    #[error("{peer}: {text}")]
     Storage { peer: Peer, text: Text },
-    #[error("{peer} has another code than the one given; look at its screen and try again")]
+    #[error("{peer} does not have that code; look at its screen and try again")]
     WrongCode { peer: Peer },
     #[error(
         "{peer} could not prove that it knows the code: it is not the machine you think it is, or somebody in between \
          changes what is sent; nothing was sent, look at the address and the code before trying again"
     )]
     Impostor { peer: Peer },
-    #[error("{peer} has heard too many wrong codes; try again in {seconds} s")]
+    #[error("{peer} was given too many wrong codes; try again in {seconds} s")]
     Later { peer: Peer, seconds: u32 },
     #[error(transparent)]
     Pairing(PairingError),
@@ -502,6 +501,18 @@ impl EnterError {
             EnterError::Connect(ConnectError::HungUp { .. })
                 | EnterError::HungUp { .. }
                 | EnterError::Handshake { end: End::Lost(_), .. }
+        )
+    }
+
+    /// Whether another place may be the right one: nobody is here, or somebody else.
+    pub fn is_about_the_place(&self) -> bool {
+        matches!(
+            self,
+            EnterError::Connect(_)
+                | EnterError::OtherKey { .. }
+                | EnterError::Handshake { .. }
+                | EnterError::Tls { .. }
+                | EnterError::HungUp { .. }
         )
     }
 

@@ -64,9 +64,9 @@ pub struct SendOutcome {
 /// Why nothing more could be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    #[error("this machine cannot start a thread: {0}; close something and try again")]
+    #[error("this machine cannot start a thread: {0}; close a program and try again")]
     Thread(io::Error),
-    #[error("the walk through the folders ended by a fault of lanx; send again, and report it")]
+    #[error("lanx failed while it looked through the folders; send again, and report it")]
     Walk,
     /// The receiver was lost and found again, and does not let us in any more.
     #[error(transparent)]

@@ -165,7 +165,7 @@ mod tests {
     fn says_where_a_bad_name_stands() {
         let error = RelativePath::from_wire(b"a/../b").unwrap_err();
         assert!(
-            error.to_string().starts_with("the file name \"..\" in \"a/../b\" means a directory"),
+            error.to_string().starts_with("the file name \"..\" in \"a/../b\" is no name of a file"),
             "{error}"
         );
     }

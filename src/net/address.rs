@@ -28,6 +28,8 @@ pub struct Found {
     pub addrs: Vec<SocketAddr>,
     /// The key that it claims to have. A receiver with another one is not sent to.
     pub key: Option<Fingerprint>,
+    /// It was reached there before, and has not said so now: for which port the user looks for it.
+    pub remembered_for: Option<u16>,
 }
 
 impl Peer {
@@ -36,9 +38,20 @@ impl Peer {
         Peer { host: host.into(), port, found: None }
     }
 
+    /// What the user named, where that is only tried where it was last.
+    pub fn named_before(&self) -> Option<Peer> {
+        Some(Peer::new(&*self.host, self.found.as_ref()?.remembered_for?))
+    }
+
     /// Whether the host could be the name that a receiver shows: one label, which is no address.
     pub fn is_plain_name(&self) -> bool {
         self.found.is_none() && !self.host.contains(['.', ':', '%'])
+    }
+
+    /// The name that a receiver may show, also where it was typed as `nas.local`.
+    pub fn link_name(&self) -> Option<&str> {
+        let name = self.host.strip_suffix(".local").unwrap_or(&self.host);
+        (self.found.is_none() && !name.contains(['.', ':', '%'])).then_some(name)
     }
 
     /// Whether anybody on the network can have this name: one that was found there, ends in `.local` (RFC 6762), or has one

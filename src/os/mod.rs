@@ -4,3 +4,4 @@ pub mod background;
 pub mod cpu;
 pub mod direct;
 pub mod rlimit;
+pub mod said;

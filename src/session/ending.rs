@@ -39,7 +39,7 @@ pub enum End {
     #[error("the other side gave up: {0}")]
     PeerLeft(Text),
     /// The receiver was told to end, and may be back in a moment: known at both ends.
-    #[error("the receiver is being stopped or restarted")]
+    #[error("the receiver is shutting down or restarting")]
     Away,
     /// The peer broke the protocol.
     #[error("the other side broke the protocol: {0}")]

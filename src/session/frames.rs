@@ -8,6 +8,7 @@ use memmap2::MmapMut;
 
 use super::End;
 use crate::limits::{CHUNK_BYTES, CONNECTION_BUFFER_BYTES, DIRECT_BLOCK_BYTES, STRAIGHT_BYTES};
+use crate::os::said::Said;
 use crate::wire::frame::{HASH_BYTES, HEADER_BYTES, Header};
 use crate::wire::seal::{Opener, SealError, Sealer, TAG_BYTES, Tag};
 
@@ -250,7 +251,7 @@ impl<R: Read> Read for Buffered<R> {
 pub(super) fn lost(error: &io::Error) -> End {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => End::Lost("a data connection ended in the middle of a frame".into()),
-        _ => End::Lost(format!("a data connection failed: {error}")),
+        _ => End::Lost(format!("a data connection failed: {}", Said(error))),
     }
 }
 

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use crate::limits::{ATTRIBUTES_BYTES_MAX, FILE_BYTES_MAX};
 use crate::name::{BadName, Escaped, NameFault, shown};
 use crate::os::rlimit;
+use crate::os::said::Said;
 
 /// How a file differs from what was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,16 +43,15 @@ impl std::fmt::Display for Change {
 /// Why a file cannot be sent. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    #[error("{}: cannot {doing} it: {}", Escaped::path(path), io_text(source))]
+    #[error("{}: {}", Escaped::path(path), io_text(doing, source))]
     Io { path: PathBuf, doing: &'static str, source: io::Error },
     #[error(
-        "{}: is {what}; only files can be sent, and folders with what is in them. What a command writes goes by way of standard \
-         input: COMMAND | lanx send - HOST --name NAME",
+        "{}: is {what}; send what a command writes to standard output: COMMAND | lanx send - HOST --name NAME",
         Escaped::path(path)
     )]
     NotRegular { path: PathBuf, what: &'static str },
     #[error(
-        "{}: has {size} bytes, and lanx sends files of up to {FILE_BYTES_MAX}; split it",
+        "{}: has {size} bytes, more than the {FILE_BYTES_MAX} that lanx sends as one file; split it",
         Escaped::path(path)
     )]
     TooLarge { path: PathBuf, size: u64 },
@@ -73,7 +73,7 @@ pub enum SourceError {
     #[error("{}{reason}", place(path, reason))]
     BadName { path: PathBuf, reason: BadName },
     #[error(
-        "{}: changed while it was being sent ({change}); send it again once nothing writes to it",
+        "{}: changed while it was sent ({change}); send it again when nothing writes to it",
         Escaped::path(path)
     )]
     Changed { path: PathBuf, change: Change },
@@ -104,11 +104,11 @@ fn place(path: &Path, reason: &BadName) -> String {
 }
 
 /// What went wrong in words a user knows, and what to do about it.
-fn io_text(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file; check the path".into(),
+fn io_text(doing: &str, error: &io::Error) -> String {
+    let text: String = match error.kind() {
+        io::ErrorKind::NotFound => return "no such file or folder".into(),
         io::ErrorKind::PermissionDenied => "permission denied; you need read access to it".into(),
-        io::ErrorKind::IsADirectory => "it is a directory, and a file is wanted".into(),
+        io::ErrorKind::IsADirectory => "it is a folder, not a file".into(),
         _ if Errno::from_io_error(error) == Some(Errno::LOOP) => {
             "it is a link that leads back to itself; without --follow links inside folders are sent as links"
                 .into()
@@ -121,8 +121,9 @@ fn io_text(error: &io::Error) -> String {
         }
         io::ErrorKind::NotADirectory => "what stands before a '/' in it is no folder; check the path".into(),
         _ if rlimit::are_used_up(error) => {
-            format!("{error}; raise the limit of open files (ulimit -n), then send it again")
+            format!("{}; raise the limit of open files (ulimit -n), then send it again", Said(error))
         }
-        _ => format!("{error}; check the disk, then send it again"),
-    }
+        _ => format!("{}; check the disk, then send it again", Said(error)),
+    };
+    format!("cannot {doing} it: {text}")
 }

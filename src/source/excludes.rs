@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::name::Escaped;
+use crate::os::said::Said;
 
 /// What is left out: patterns as in `.gitignore`, seen from each folder that the user named.
 #[derive(Clone)]
@@ -23,8 +24,8 @@ impl Excludes {
             _ => builder.add_line(None, &within_names(line)).map(drop).map_err(|error| error.to_string()),
         };
         for file in files {
-            let text =
-                fs::read_to_string(file).map_err(|error| format!("{}: {error}", Escaped::path(file)))?;
+            let text = fs::read_to_string(file)
+                .map_err(|error| format!("{}: {}", Escaped::path(file), Said(&error)))?;
             let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
             text.lines()
                 .try_for_each(&mut add)

@@ -35,19 +35,22 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Bytes in all files that a walk finds now; `None` where `stop` said before that nobody wants to know any more.
-    pub fn bytes(self, stop: impl Fn() -> bool) -> Option<u64> {
+    /// All files that a walk finds now, and the bytes in them; `None` where `stop` said before that nobody wants to know any more.
+    pub fn count(self, stop: impl Fn() -> bool) -> Option<(u64, u64)> {
         // Folders have no bytes, so nobody hears of them.
         let (nobody, _) = unbounded();
         let mut walk = Walk::new(self.roots, self.options, nobody);
-        let mut bytes: u64 = 0;
+        let (mut files, mut bytes): (u64, u64) = (0, 0);
         while let Some(step) = walk.next() {
             if stop() {
                 return None;
             }
-            bytes = bytes.saturating_add(step.map_or(0, |item| item.size()));
+            if let Ok(item) = step {
+                files += u64::from(item.has_content());
+                bytes = bytes.saturating_add(item.size());
+            }
         }
-        Some(bytes)
+        Some((files, bytes))
     }
 }
 

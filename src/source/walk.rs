@@ -117,14 +117,10 @@ pub enum Trouble {
     #[error(transparent)]
     Failed(SourceError),
     /// A pipe, a socket or a device.
-    #[error(
-        "{}: skipped, as it is {what}; only files can be sent, and folders with what is in them. What a command writes goes \
-         by way of standard input: COMMAND | lanx send - HOST --name NAME",
-        Escaped::path(path)
-    )]
+    #[error("{}: skipped: {what}", Escaped::path(path))]
     Skipped { path: PathBuf, what: &'static str },
     /// Nothing that anybody would want sent.
-    #[error("{}: left out, as {why}", Escaped::path(path))]
+    #[error("{}: left out: {why}", Escaped::path(path))]
     LeftOut { path: PathBuf, why: &'static str },
 }
 

@@ -587,7 +587,7 @@ fn make_and_open(path: &Path) -> Result<OwnedFd, SinkError> {
         // EXIST: somebody made it a moment ago, or it is a dangling symlink, which opening will tell.
         Ok(()) | Err(Errno::EXIST) => open_directory(path).map_err(|errno| not_opened(path, errno)),
         Err(Errno::NOENT | Errno::NOTDIR) => Err(SinkError::NoParent { path: path.into() }),
-        Err(errno) => Err(SinkError::system("make the directory", path.into(), errno)),
+        Err(errno) => Err(SinkError::system("make the folder", path.into(), errno)),
     }
 }
 
@@ -600,7 +600,7 @@ fn not_opened(path: &Path, errno: Errno) -> SinkError {
             SinkError::NotADirectory { path, what }
         }
         (Errno::NOTDIR, Err(Errno::NOTDIR), _) => SinkError::NoParent { path },
-        _ => SinkError::system("open the directory", path, errno),
+        _ => SinkError::system("open the folder", path, errno),
     }
 }
 

@@ -11,7 +11,8 @@ use thiserror::Error;
 use crate::limits::FOLDER_LEVELS_MADE_MAX;
 use crate::name::{BadName, Escaped};
 use crate::os::rlimit;
-use crate::units::Human;
+use crate::os::said::Said;
+use crate::units;
 
 /// An error of the destination. `path` is always the path as the user knows it: DIR joined with the name.
 /// Messages are one line, escaped, and end with what to do next.
@@ -25,7 +26,7 @@ pub enum SinkError {
         path: PathBuf,
     },
     /// Something of another kind stands where an entry should go, or on the way there.
-    #[error("{} is {what}, {expected} was expected; move it away or choose another directory", Escaped::from(.path.as_path()))]
+    #[error("{} is {what} there, not {expected}; move it away or choose another folder", Escaped::from(.path.as_path()))]
     InTheWay {
         /// The path of what stands there.
         path: PathBuf,
@@ -51,7 +52,7 @@ pub enum SinkError {
         path: PathBuf,
     },
     /// `--rename` tried every number.
-    #[error("{} and its numbers up to ({tried}) are all taken; clear the directory or choose another one", Escaped::from(.path.as_path()))]
+    #[error("{} and its numbers up to ({tried}) are all taken; clear the folder or choose another one", Escaped::from(.path.as_path()))]
     NoFreeName {
         /// The final path without a number.
         path: PathBuf,
@@ -91,7 +92,7 @@ pub enum SinkError {
         path: PathBuf,
     },
     /// The receiver's file system cannot store this name.
-    #[error("the file system cannot store the name of {} ({cause}); rename the file on the sending side", Escaped::from(.path.as_path()))]
+    #[error("the file system cannot store the name of {}: {}; rename the file on the sending side", Escaped::from(.path.as_path()), Said(.cause))]
     NameUnstorable {
         /// The final path.
         path: PathBuf,
@@ -112,7 +113,7 @@ pub enum SinkError {
         size: u64,
     },
     /// The file is longer than the file system, or any file system, can hold.
-    #[error("{} would be {} long, more than a file there can be (the file system or this user's limit, `ulimit -f`, is smaller); choose another file system or split the file", Escaped::from(.path.as_path()), Human(*.size))]
+    #[error("{} would be {} long, more than a file there can be (the file system or this user's limit, `ulimit -f`, is smaller); choose another file system or split the file", Escaped::from(.path.as_path()), units::bytes(*.size))]
     TooLarge {
         /// The final path.
         path: PathBuf,
@@ -120,7 +121,7 @@ pub enum SinkError {
         size: u64,
     },
     /// The disk or the quota is full, or would be.
-    #[error("no space for {}: {}{} free{limit}; make room or choose another directory, then send again", Escaped::from(.path.as_path()), Needed(*.needed), Human(*.free))]
+    #[error("{NO_ROOM} for {}: {}{} free{limit}; make room or choose another folder, then send again", Escaped::from(.path.as_path()), Needed(*.needed), units::bytes(*.free))]
     NoSpace {
         /// The final path.
         path: PathBuf,
@@ -132,7 +133,7 @@ pub enum SinkError {
         limit: SpaceLimit,
     },
     /// The system refuses access.
-    #[error("may not {action} {}: {cause}; change its owner or permissions, or choose another directory", Escaped::from(.path.as_path()))]
+    #[error("cannot {action} {}: {}; change its owner or mode, or choose another folder", Escaped::from(.path.as_path()), Said(.cause))]
     Permission {
         /// What was touched.
         path: PathBuf,
@@ -143,19 +144,19 @@ pub enum SinkError {
         cause: io::Error,
     },
     /// The file system is mounted read-only.
-    #[error("{} is on a read-only file system; remount it writable or choose another directory", Escaped::from(.path.as_path()))]
+    #[error("{} is on a read-only file system; remount it writable or choose another folder", Escaped::from(.path.as_path()))]
     ReadOnly {
         /// What was touched.
         path: PathBuf,
     },
     /// DIR is missing and so is the directory that should hold it.
-    #[error("cannot make {}: the directory that should hold it is missing or no directory; make it first (mkdir -p) or choose another directory", Escaped::from(.path.as_path()))]
+    #[error("cannot make {}: the folder that should hold it is missing; make it first (mkdir -p) or choose another folder", Escaped::from(.path.as_path()))]
     NoParent {
         /// DIR.
         path: PathBuf,
     },
     /// DIR is something else.
-    #[error("{} is {what}, a directory was expected; choose another directory", Escaped::from(.path.as_path()))]
+    #[error("{} is {what}, not a folder; choose another folder", Escaped::from(.path.as_path()))]
     NotADirectory {
         /// DIR.
         path: PathBuf,
@@ -197,13 +198,13 @@ pub enum SinkError {
         got: usize,
     },
     /// The file system can neither rename without replacing nor make hard links.
-    #[error("the file system of {} cannot name a file without the risk of replacing another; start the receiver with --overwrite or choose another directory", Escaped::from(.path.as_path()))]
+    #[error("the file system of {} cannot name a file without the risk of replacing another; start the receiver with --overwrite or choose another folder", Escaped::from(.path.as_path()))]
     NoSafeRename {
         /// The final path.
         path: PathBuf,
     },
     /// Any other error of the system.
-    #[error("cannot {action} {}: {cause}; {}, then send again", Escaped::from(.path.as_path()), remedy(.cause))]
+    #[error("cannot {action} {}: {}; {}, then send again", Escaped::from(.path.as_path()), Said(.cause), remedy(.cause))]
     Io {
         /// What was touched.
         path: PathBuf,
@@ -215,12 +216,15 @@ pub enum SinkError {
     },
 }
 
+/// How it begins to be told that a disk is full.
+pub const NO_ROOM: &str = "no room";
+
 /// What may help against what the system said.
 fn remedy(cause: &io::Error) -> &'static str {
     if rlimit::are_used_up(cause) {
         return "raise the limit of open files (ulimit -n)";
     }
-    "check the disk and the directory"
+    "check the disk and the folder"
 }
 
 /// Whose matter an error is.
@@ -331,7 +335,7 @@ pub enum LinkFault {
     #[error("it is not there; send both together again")]
     Missing,
     /// It is something else.
-    #[error("it is {0}, a regular file was expected; move it away, then send both together again")]
+    #[error("it is {0}, not a regular file; move it away, then send both together again")]
     Kind(FileKind),
     /// The file system cannot do it.
     #[error("the file system cannot do that ({0})")]
@@ -408,7 +412,7 @@ impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Regular => "a regular file",
-            Self::Directory => "a directory",
+            Self::Directory => "a folder",
             Self::Symlink => "a symbolic link",
             Self::Fifo => "a named pipe",
             Self::Socket => "a socket",
@@ -423,6 +427,6 @@ struct Needed(u64);
 
 impl fmt::Display for Needed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == 0 { Ok(()) } else { write!(f, "{} more needed, ", Human(self.0)) }
+        if self.0 == 0 { Ok(()) } else { write!(f, "{} needed, ", units::bytes(self.0)) }
     }
 }

@@ -155,7 +155,7 @@ impl Folders {
             Err(Errno::EXIST) => return self.enter_in(parent, name),
             Err(errno) => {
                 let path = parent.path_of(name);
-                return Err(not_named("make the directory", parent, 0, path, errno));
+                return Err(not_named("make the folder", parent, 0, path, errno));
             }
         }
         let dir = self.enter_in(parent, name)?;
@@ -166,7 +166,7 @@ impl Folders {
     fn enter_in(&self, parent: &Dir, name: &[u8]) -> Result<Arc<Dir>, SinkError> {
         match enter(parent, name, Manner::Enter)? {
             Some(dir) => Ok(self.hold(dir)),
-            None => Err(SinkError::system("open the directory", parent.path_of(name), Errno::NOENT)),
+            None => Err(SinkError::system("open the folder", parent.path_of(name), Errno::NOENT)),
         }
     }
 
@@ -344,6 +344,6 @@ fn not_entered(parent: &Dir, name: &[u8], errno: Errno) -> SinkError {
         Ok(Some(stat)) if kind_of(&stat) != FileKind::Directory => {
             SinkError::InTheWay { path, what: kind_of(&stat), expected: FileKind::Directory }
         }
-        _ => SinkError::system("open the directory", path, errno),
+        _ => SinkError::system("open the folder", path, errno),
     }
 }

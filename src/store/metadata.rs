@@ -166,7 +166,7 @@ fn attributes(
         };
         let set = || rustix::fs::fsetxattr(file, name, value, XattrFlags::empty());
         let result = match set() {
-            // A folder that its owner may not write to takes none; it gets its mode afterwards.
+            // A folder that its owner cannot write to takes none; it gets its mode afterwards.
             Err(Errno::ACCESS) if rustix::fs::fchmod(file, Mode::RWXU).is_ok() => set(),
             result => result,
         };

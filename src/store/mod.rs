@@ -45,7 +45,7 @@ use part::{Form, Size};
 
 pub use crate::cli::doctor::disk::{DiskTrial, Moved, TrialError, try_disk};
 pub use clean::{PartFiles, Removal, StalePart};
-pub use error::{FileKind, LinkFault, SinkError, SinkErrorKind, SpaceLimit};
+pub use error::{FileKind, LinkFault, NO_ROOM, SinkError, SinkErrorKind, SpaceLimit};
 pub use existing::{ExistingFile, Found};
 pub use io::DataExtents;
 pub use part::{Owner, Part};

@@ -38,7 +38,7 @@ fn a_rate_that_was_set_is_named_to_people_and_to_scripts() {
     assert!(named == "limit" && share >= 0.4, "{named} {share}");
     let other = make(&scene.src, "other", 4 * MIB);
     let sent = scene.send_with(&["--limit", "4M"], &[&other], receiver.addr);
-    sent.expect_success().expect_out(&["; limited by --limit (chunks waited for their turn "]);
+    sent.expect_success().expect_out(&["; limited by --limit ("]);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn fails_alone(reason: &str, change: impl Fn(&Path)) {
         relay.release();
         let output = sender.finish(PATIENCE);
         let path = file.to_str().unwrap();
-        output.expect_complaint(5, &[path, "changed while it was being sent", reason, "send it again"]);
+        output.expect_complaint(5, &[path, "changed while it was sent", reason, "send it again"]);
         output.expect_out(&["2 files, ", "1 file failed"]);
         assert_arrived(&others, &scene.dst);
         assert_eq!(listing(&scene.dst), ["large", "small"], "over {connections} connections");

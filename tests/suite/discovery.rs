@@ -405,3 +405,29 @@ fn a_receiver_that_keeps_to_itself_is_not_found_and_a_name_nobody_has_is_told() 
     Process::spawn(command).finish(PATIENCE).expect_complaint(3, &["cannot find nas", "lanx list"]);
     drop(receiver);
 }
+
+#[test]
+#[ignore = "makes network namespaces, as root: make test-discovery"]
+fn a_receiver_is_tried_where_it_was_last_and_looked_for_where_it_is_not() {
+    let lan = Lan::new(&["desk", "nas"], Family::V4);
+    let [desk, nas] = &lan.hosts[..] else { panic!() };
+    let scene = Scene::new();
+    for name in ["first", "second", "third"] {
+        make(&scene.src, name, 1000);
+    }
+    let ends = |receiver: Receiver| {
+        receiver.process.signal(Signal::INT);
+        receiver.process.finish(PATIENCE).expect_code(130);
+    };
+    let (receiver, _) = announced(&scene, nas, "[::]:7269");
+    send(&scene, desk, "first", "nas").expect_code(0);
+    ends(receiver);
+    // Nobody announces it any more, and it is reached all the same.
+    let silent = Receiver::start_as(nas.lanx(&scene), "[::]:7269", &[], &scene.dst);
+    send(&scene, desk, "second", "nas").expect_code(0);
+    ends(silent);
+    let (_receiver, _) = announced(&scene, nas, "[::]:9000");
+    send(&scene, desk, "third", "nas.local").expect_code(0);
+    send(&scene, desk, "third", "nas").expect_code(0);
+    send(&scene, desk, "third", "nass").expect_complaint(3, &["cannot find nass; did you mean nas?"]);
+}

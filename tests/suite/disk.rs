@@ -31,19 +31,19 @@ fn only_the_large_one_fails(flags: &[&str], failing: &[Failing], errno: u32, wor
 fn a_write_that_the_device_refuses_fails_its_file_alone_and_names_it() {
     // Small files begin at 0 as well; the large one alone has a second chunk.
     for offset in [CHUNK, 5 * CHUNK, LARGE - CHUNK] {
-        only_the_large_one_fails(&[], &[(call::PWRITE64, Some(offset as u64))], EIO, "Input/output error");
+        only_the_large_one_fails(&[], &[(call::PWRITE64, Some(offset as u64))], EIO, "input/output error");
     }
 }
 
 #[test]
 fn a_disk_that_fills_up_in_the_middle_fails_its_file_alone_and_says_so() {
-    only_the_large_one_fails(&[], &[(call::PWRITE64, Some(9 * CHUNK as u64))], ENOSPC, "space");
+    only_the_large_one_fails(&[], &[(call::PWRITE64, Some(9 * CHUNK as u64))], ENOSPC, "no room for");
 }
 
 #[test]
 fn a_file_that_cannot_be_read_back_fails_alone() {
     let failing = [(call::PREAD64, Some(3 * CHUNK as u64))];
-    only_the_large_one_fails(&["--verify=reread"], &failing, EIO, "Input/output error");
+    only_the_large_one_fails(&["--verify=reread"], &failing, EIO, "input/output error");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_device_that_does_not_take_what_was_written_fails_every_file_with_sync() {
     for size in [0, 1000, LARGE] {
         let file = make(&scene.src, format!("file-{size}"), size);
         let path = scene.dst.join(file.file_name().unwrap());
-        let told = [path.to_str().unwrap(), "Input/output error"];
+        let told = [path.to_str().unwrap(), "input/output error"];
         scene.send(&[&file], receiver.addr).expect_complaint(7, &told);
         assert!(!path.exists());
     }
@@ -75,7 +75,7 @@ fn what_the_device_did_not_take_while_a_file_arrived_fails_it_though_the_last_sy
     // Large enough to be written back on the way.
     let file = make(&scene.src, "large", lanx::limits::WRITE_BACK_BYTES as usize + LARGE);
     let path = scene.dst.join("large");
-    let told = [path.to_str().unwrap(), "Input/output error"];
+    let told = [path.to_str().unwrap(), "input/output error"];
     scene.send(&[&file], receiver.addr).expect_complaint(7, &told);
     // Memory has all of it, so that the next comparison would find nothing wrong.
     assert_eq!(listing(&scene.dst), ["small"]);
@@ -99,7 +99,7 @@ fn a_file_that_is_there_already_is_synced_as_well_before_its_sender_hears_so() {
         let receiver = receiver_on_a_bad_disk(&scene, flags, &[(call::FSYNC, None)], EIO);
         for file in &files {
             let path = scene.dst.join(file.file_name().unwrap());
-            let told = [path.to_str().unwrap(), "Input/output error"];
+            let told = [path.to_str().unwrap(), "input/output error"];
             scene.send(&[file], receiver.addr).expect_complaint(7, &told);
         }
     }

@@ -130,7 +130,7 @@ fn the_code_is_refused() {
     let receiver = scene.receiver_of("bob", &[], Some(CODE));
     let host = receiver.addr.to_string();
     let output = scene.send_by("alice", Some("another code"), &letter(&scene), receiver.addr);
-    let golden = "HOST has another code than the one given; look at its screen and try again";
+    let golden = "HOST does not have that code; look at its screen and try again";
     expect(&output, 4, &[(&host, "HOST")], golden);
 }
 
@@ -169,9 +169,9 @@ fn there_is_no_space() {
     let free =
         text.split_once("needed, ").or(text.split_once("file: ")).unwrap().1.split_once(" free").unwrap().0;
     let names = [(&*host, "HOST"), (path.to_str().unwrap(), "PATH"), (free, "FREE")];
-    let golden = "no space for PATH: FREE free; make room or choose another directory, then send again";
-    expect(&sent, 7, &names, &format!("at HOST: {golden}"));
-    expect(&receiver.process.finish(PATIENCE), 7, &names, &format!("from 127.0.0.1: {golden}"));
+    let golden = "no room for PATH: FREE free; make room or choose another folder, then send again";
+    expect(&sent, 7, &names, &format!("HOST: {golden}"));
+    expect(&receiver.process.finish(PATIENCE), 7, &names, &format!("127.0.0.1: {golden}"));
 }
 
 #[test]
@@ -187,8 +187,7 @@ fn something_is_not_permitted() {
     let dir = scene.dst.to_str().unwrap();
     fs::set_permissions(dir, Permissions::from_mode(0o555)).unwrap();
     let names = [(dir, "DIR")];
-    let golden = "may not write to DIR: Permission denied (os error 13); change its owner or permissions, or choose another \
-                  directory";
+    let golden = "cannot write to DIR: permission denied; change its owner or mode, or choose another folder";
     for flags in [&[][..], &["-v"]] {
         let mut command = scene.lanx_unprivileged();
         command.args(flags).args(["recv", "--listen", "127.0.0.1:0", dir]);

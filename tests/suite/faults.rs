@@ -47,7 +47,7 @@ fn a_killed_sender_leaves_a_receiver_that_serves_and_a_file_that_can_be_resumed(
     let file = make(&scene.src, "file", LARGE);
     let (_relay, mut sender, arrived) = send_half(&scene, &receiver, &file, &[]);
     sender.kill();
-    receiver.wait_for_stderr("from 127.0.0.1: ");
+    receiver.wait_for_stderr("127.0.0.1: ");
     resume(&scene, &receiver, &file, arrived);
 }
 
@@ -74,7 +74,7 @@ fn an_interrupted_sender_says_how_far_it_came_and_the_receiver_goes_on() {
         sender.signal(signal);
         let output = sender.finish(PATIENCE);
         output
-            .expect_complaint(130, &["interrupted", "of 16.0 MiB had arrived", "run the same command again"]);
+            .expect_complaint(130, &["interrupted", "of 16.8 MB had arrived", "run the same command again"]);
         receiver.wait_for_stderr("the sender was interrupted");
         resume(&scene, &receiver, &file, arrived);
     }
@@ -87,7 +87,7 @@ fn an_interrupted_receiver_tells_the_sender_and_keeps_what_arrived() {
     let file = make(&scene.src, "file", LARGE);
     let (relay, sender, arrived) = send_half(&scene, &receiver, &file, &PATIENT);
     receiver.process.signal(Signal::INT);
-    receiver.process.finish(PATIENCE).expect_complaint(130, &["from 127.0.0.1: interrupted"]);
+    receiver.process.finish(PATIENCE).expect_complaint(130, &["127.0.0.1: interrupted"]);
     let relay_addr = relay.addr.to_string();
     sender.finish(PATIENCE).expect_complaint(3, &[&relay_addr, "the receiver was stopped"]);
     resume(&scene, &scene.receiver(), &file, arrived);

@@ -25,7 +25,7 @@ fn a_script_that_names_no_host_is_told_what_to_type() {
     }
     scene
         .run(["send", "letter"])
-        .expect_complaint(2, &["no host is named", "lanx send FILE HOST", "lanx list"]);
+        .expect_complaint(2, &["no host was given", "lanx send FILE HOST", "lanx list"]);
     scene.run(["send", "disk.img", "letter"]).expect_complaint(2, &["letter is a file here", "--to letter"]);
     scene.run(["send", "nowhere"]).expect_complaint(2, &["nowhere", "lanx send FILE HOST"]);
     let output = scene.run(["send", "--json", "letter"]);
@@ -69,7 +69,7 @@ fn a_receiver_that_only_this_machine_reaches_or_that_is_told_not_to_is_not_annou
         let mut command = scene.lanx();
         command.args(["recv", "--listen", listen, flag]).arg(&scene.dst);
         let process = Process::spawn(command);
-        wait_until("it listens", PATIENCE, || process.stdout.text().contains("lanx send FILE"));
+        wait_until("it listens", PATIENCE, || listening_on(&process.stdout.text()).is_some());
         let port = listening_on(&process.stdout.text()).unwrap().port();
         let host = if listen.starts_with('[') { "[::1]" } else { "127.0.0.1" };
         scene.send(&[&letter], format!("{host}:{port}")).expect_success();
@@ -85,7 +85,7 @@ fn a_receiver_that_only_this_machine_reaches_or_that_is_told_not_to_is_not_annou
 fn enter_found(scene: &Scene, key: Option<Fingerprint>) -> (Result<(), EnterError>, bool) {
     let its = identity(&scene.path("receiver")).fingerprint();
     enter_open(scene, FirstSight::None, Some(its), |addr| {
-        let found = Found { addrs: vec![addr], key };
+        let found = Found { addrs: vec![addr], key, remembered_for: None };
         Peer { found: Some(Arc::new(found)), ..Peer::new("nas", addr.port()) }
     })
 }
@@ -175,7 +175,7 @@ fn a_script_trusts_at_first_sight_what_it_names_itself_and_not_what_announces_th
     let scene = Scene::new();
     let named = |addr: SocketAddr| Peer::new(addr.ip().to_string(), addr.port());
     let found = |addr: SocketAddr| Peer {
-        found: Some(Arc::new(Found { addrs: vec![addr], key: None })),
+        found: Some(Arc::new(Found { addrs: vec![addr], key: None, remembered_for: None })),
         ..Peer::new("nas", addr.port())
     };
     let (entered, _) = enter_open(&scene, FirstSight::Named, None, found);

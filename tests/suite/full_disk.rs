@@ -54,7 +54,7 @@ fn a_stream_that_does_not_fit_fails(scene: &Scene) {
     let path = scene.dst.join("stream");
     Process::spawn_fed(command, stream)
         .finish(PATIENCE)
-        .expect_complaint(7, &["no space for", path.to_str().unwrap(), "send again"]);
+        .expect_complaint(7, &["no room for", path.to_str().unwrap(), "send again"]);
     assert_eq!(listing(&scene.dst), before, "something is left of it");
 }
 

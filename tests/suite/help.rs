@@ -113,7 +113,7 @@ fn an_answer_that_cannot_be_written_is_a_failure() {
         command.args(line);
         let output = Process::spawn_between(command, Stdio::null(), full).finish(PATIENCE);
         output.expect_code(1);
-        let words = "standard output could not be written: No space left on device";
+        let words = "standard output could not be written: no space left on device";
         assert_eq!(output.err().matches(words).count(), 1, "{line:?}: {}", output.err());
     }
 }

@@ -72,7 +72,7 @@ fn a_man_in_the_middle_who_does_not_know_the_code_is_refused_by_both_sides() {
     let (addr, target, there) = (middle.addr, receiver.addr, identity(&scene.path("mallory")));
     let passing = thread::spawn(move || pass_on(&middle, &there, target).unwrap());
     let sent = scene.send_by("alice", Some(CODE), &letter(&scene), addr);
-    sent.expect_complaint(4, &["another code"]);
+    sent.expect_complaint(4, &["does not have that code"]);
     let heard = passing.join().unwrap();
     assert!(heard.iter().any(|message| message.starts_with("Proof")), "no proof was tried: {heard:?}");
     assert!(!heard.iter().any(|message| message.starts_with("Welcome")), "{heard:?}");

@@ -293,7 +293,7 @@ fn a_code_for_a_person_stays_out_of_the_events() {
     command.args(["-c", "exec \"$0\" recv --json --listen 127.0.0.1:0 \"$1\" >\"$2\""]);
     command.args([OsStr::new(env!("CARGO_BIN_EXE_lanx")), scene.dst.as_os_str(), events_file.as_os_str()]);
     let mut terminal = Terminal::run(&command);
-    let code = terminal.wait_for_line("pairing code for new machines: ");
+    let code = terminal.wait_for_line("pairing code: ");
     assert_eq!(code.len(), 11, "{code:?}");
     terminal.press_ctrl_c();
     assert_eq!(terminal.finish().0, Some(130));

@@ -87,3 +87,4 @@ mod trust;
 mod trust_prompts;
 mod unfinished;
 mod unread;
+mod words;

@@ -168,7 +168,7 @@ fn an_output_that_takes_nothing_more_is_told_to_both_sides() {
     let scene = Scene::new();
     let receiver = Receiver::to_output(&scene, &[], File::options().write(true).open("/dev/full").unwrap());
     let file = make(&scene.src, "file", 3 * MIB);
-    let words = ["file: cannot write to the receiver's standard output", "No space left", "start both again"];
+    let words = ["file: cannot write to the receiver's standard output", "no space left", "start both again"];
     scene.send(&[&file], receiver.addr).expect_code(7);
     let output = receiver.process.finish(PATIENCE);
     output.expect_code(7);

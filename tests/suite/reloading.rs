@@ -36,7 +36,7 @@ fn whoever_is_no_longer_trusted_is_sent_away_after_a_reload_and_what_is_under_wa
     let other = make(&scene.src, "other", 10);
     let refused = scene.send_by("alice", None, &other, receiver.addr);
     refused.expect_complaint(4, &["does not know this machine"]);
-    sender.finish(PATIENCE).expect_complaint(4, &["removed this machine from those that may send"]);
+    sender.finish(PATIENCE).expect_complaint(4, &["does not let this machine send any more"]);
     assert!(!scene.dst.join("file").exists());
 }
 

@@ -12,7 +12,7 @@ const SIZES: [(u16, u16); 3] = [(40, 10), (80, 24), (200, 50)];
 /// `lanx ARGS` for a terminal that can draw.
 fn on_screen<A: AsRef<OsStr>>(scene: &Scene, args: impl IntoIterator<Item = A>) -> Command {
     let mut command = scene.lanx();
-    command.env("TERM", "xterm").args(args);
+    command.env("TERM", "xterm").env("LANG", "C.UTF-8").args(args);
     for name in ["NO_COLOR", "CLICOLOR"] {
         command.env_remove(name);
     }
@@ -27,7 +27,7 @@ fn has(lines: &[String], words: &[&str]) -> bool {
 fn is_tidy(lines: &[String]) -> bool {
     !lines
         .iter()
-        .any(|line| line.contains("sending") || line.contains("receiving  ") || line.contains("%  file"))
+        .any(|line| line.contains("sending") || line.contains("receiving  ") || line.contains("  file 6"))
 }
 
 #[test]
@@ -36,12 +36,12 @@ fn the_total_and_the_file_are_shown_at_any_size_and_only_the_result_stays() {
         let scene = Scene::new();
         let receiver = scene.receiver();
         make(&scene.src, "file", 4 * MIB);
-        // Held while it is looked at, however long that takes; the rate falls meanwhile.
+        // Held while it is looked at, however long that takes.
         let relay = Relay::holding_after(receiver.addr, 3 * MIB as u64);
         let args = ["send", "file", &relay.addr.to_string()];
         let mut terminal = Terminal::run_sized(&on_screen(&scene, args), columns, rows);
         let lines = terminal.wait_until_shown(columns, rows, |lines| {
-            has(lines, &["sending", "%", "B/s"]) && has(lines, &["%  file"])
+            has(lines, &["sending", "68%", "no answer"]) && has(lines, &["  file 68%"])
         });
         assert_eq!(lines.len(), 2, "{columns}: {lines:?}");
         relay.release();
@@ -49,15 +49,18 @@ fn the_total_and_the_file_are_shown_at_any_size_and_only_the_result_stays() {
         let lines = terminal.shows(columns, rows);
         assert!(is_tidy(&lines), "{columns}: {lines:?}");
         let text = lines.join("");
-        assert!(text.contains("  file1 file, 4.00 MiB in "), "{columns}: {text}");
+        assert!(text.contains("  file✓ 1 file, 4.19 MB in "), "{columns}: {text}");
     }
 }
 
 #[test]
 fn with_colours_it_is_the_same_text_as_without() {
-    for (name, value, colours) in
-        [("LANG", "C", true), ("NO_COLOR", "1", false), ("CLICOLOR", "0", false), ("NO_COLOR", "", true)]
-    {
+    for (name, value, colours) in [
+        ("LANG", "C.UTF-8", true),
+        ("NO_COLOR", "1", false),
+        ("CLICOLOR", "0", false),
+        ("NO_COLOR", "", true),
+    ] {
         let scene = Scene::new();
         let receiver = scene.receiver();
         make(&scene.src, "file", 4 * MIB);
@@ -65,7 +68,7 @@ fn with_colours_it_is_the_same_text_as_without() {
         let mut command = on_screen(&scene, ["send", "file", &relay.addr.to_string()]);
         command.env(name, value);
         let mut terminal = Terminal::run_sized(&command, 80, 24);
-        terminal.wait_until_shown(80, 24, |lines| has(lines, &["sending", "[#"]));
+        terminal.wait_until_shown(80, 24, |lines| has(lines, &["sending", "%"]));
         assert_eq!(
             terminal.screen().contains("\x1b[32m"),
             colours,
@@ -75,6 +78,63 @@ fn with_colours_it_is_the_same_text_as_without() {
         relay.release();
         assert_eq!(terminal.wait(), Some(0));
     }
+}
+
+#[test]
+fn without_unicode_and_colours_it_is_plain_text() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    make(&scene.src, "file", 4 * MIB);
+    let relay = Relay::holding_after(receiver.addr, 3 * MIB as u64);
+    let mut command = on_screen(&scene, ["send", "file", &relay.addr.to_string()]);
+    command.env("LANG", "C").env("NO_COLOR", "1");
+    let mut terminal = Terminal::run_sized(&command, 80, 24);
+    terminal.wait_until_shown(80, 24, |lines| has(lines, &["sending  ======", ">-----", "68%"]));
+    relay.release();
+    assert_eq!(terminal.wait(), Some(0));
+    let (screen, lines) = (terminal.screen(), terminal.shows(80, 24));
+    assert!(screen.is_ascii() && !screen.contains("\x1b[3"), "{screen:?}");
+    assert!(lines.iter().any(|line| line.starts_with("1 file, 4.19 MB in ")), "{lines:?}");
+}
+
+#[test]
+fn files_are_counted_without_the_folders_that_they_are_in() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let folder = scene.src.join("folder");
+    std::fs::create_dir_all(folder.join("inner")).unwrap();
+    for (name, size) in [("a", 3), ("b", 3), ("inner/c", 3), ("large", 4 * MIB)] {
+        make(&folder, name, size);
+    }
+    let relay = Relay::holding_after(receiver.addr, 3 * MIB as u64);
+    let args = ["send", "folder", &relay.addr.to_string()];
+    let mut terminal = Terminal::run_sized(&on_screen(&scene, args), 120, 24);
+    terminal.wait_until_shown(120, 24, |lines| has(lines, &["sending", "/4 files"]));
+    relay.release();
+    assert_eq!(terminal.wait(), Some(0));
+}
+
+#[test]
+fn keys_that_are_typed_meanwhile_do_not_stand_in_it_and_afterwards_they_are_shown_again() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    make(&scene.src, "file", 4 * MIB);
+    let relay = Relay::holding_after(receiver.addr, 3 * MIB as u64);
+    let lanx = on_screen(&scene, ["send", "file", &relay.addr.to_string()]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#""$@"; stty -a"#, "sh"]).arg(lanx.get_program()).args(lanx.get_args());
+    shell.current_dir(lanx.get_current_dir().unwrap());
+    shell.envs(lanx.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut terminal = Terminal::run_sized(&shell, 80, 24);
+    terminal.wait_until_shown(80, 24, |lines| has(lines, &["sending", "%"]));
+    terminal.type_keys("litter\n");
+    let shown = terminal.shows(80, 24);
+    terminal.wait_until_shown(80, 24, |lines| lines != shown && has(lines, &["sending", "no answer"]));
+    relay.release();
+    assert_eq!(terminal.wait(), Some(0));
+    let screen = terminal.screen();
+    assert!(!screen.contains("litter"), "{screen:?}");
+    assert!(screen.contains(" echo ") && !screen.contains("-echo "), "{screen:?}");
 }
 
 #[test]
@@ -107,7 +167,7 @@ fn ctrl_c_leaves_one_line_for_each_receiver_that_says_what_is_kept_and_how_to_go
     assert!(lines.len() == 2 && is_tidy(&lines), "{lines:?}");
     for receiver in [&a, &b] {
         let words =
-            [receiver, "interrupted; ", " of 64.0 MiB had arrived; run the same command again to go on"];
+            [receiver, "interrupted; ", " of 67.1 MB had arrived; run the same command again to go on"];
         assert!(has(&lines, &words), "{lines:?}");
     }
 }
@@ -116,7 +176,7 @@ fn ctrl_c_leaves_one_line_for_each_receiver_that_says_what_is_kept_and_how_to_go
 fn a_receiver_shows_each_transfer_with_who_sends_it_and_leaves_a_line_of_each() {
     let scene = Scene::new();
     let mut command = scene.lanx_as("bob");
-    command.env("TERM", "xterm").env("LANX_CODE", CODE);
+    command.env("TERM", "xterm").env("LANG", "C.UTF-8").env("LANX_CODE", CODE);
     command.args(["recv", "--listen", "127.0.0.1:0"]).arg(&scene.dst);
     let mut terminal = Terminal::run_sized(&command, 120, 24);
     let addr = terminal.wait_for_line("listening on ");
@@ -129,7 +189,7 @@ fn a_receiver_shows_each_transfer_with_who_sends_it_and_leaves_a_line_of_each() 
     let known = format!("{name} (127.0.0.1)  receiving");
     terminal.wait_until_shown(120, 24, |lines| {
         let own = lines.iter().any(|line| line.starts_with("127.0.0.1  receiving"));
-        own && has(lines, &[&known]) && has(lines, &["%  file-a"]) && has(lines, &["%  file-b"])
+        own && has(lines, &[&known]) && has(lines, &["  file-a 55%"]) && has(lines, &["  file-b 55%"])
     });
     relays.iter().for_each(Relay::release);
     alice.finish(PATIENCE).expect_code(0);
@@ -137,8 +197,8 @@ fn a_receiver_shows_each_transfer_with_who_sends_it_and_leaves_a_line_of_each() 
     let lines = terminal.wait_until_shown(120, 24, |lines| {
         lines.iter().filter(|line| line.ends_with(", verified")).count() == 2 && is_tidy(lines)
     });
-    assert!(has(&lines, &[&format!("from {name} (127.0.0.1): file-a: 1 file, 5.00 MiB in ")]), "{lines:?}");
-    assert!(has(&lines, &["from 127.0.0.1: file-b: 1 file, 5.00 MiB in "]), "{lines:?}");
+    assert!(has(&lines, &[&format!("from {name} (127.0.0.1): file-a: 1 file, 5.24 MB in ")]), "{lines:?}");
+    assert!(has(&lines, &["from 127.0.0.1: file-b: 1 file, 5.24 MB in "]), "{lines:?}");
     terminal.press_ctrl_c();
     assert_eq!(terminal.wait(), Some(130));
 }
@@ -156,7 +216,13 @@ fn a_receiver_that_is_interrupted_says_what_is_kept() {
     let lines = terminal.shows(120, 24);
     assert!(is_tidy(&lines), "{lines:?}");
     assert!(
-        has(&lines, &["from 127.0.0.1: interrupted; ", "unfinished files wait for the same command"]),
+        has(
+            &lines,
+            &[
+                "127.0.0.1: interrupted; stopped at ",
+                " of 67.1 MB (file); it resumes when 127.0.0.1 sends again"
+            ]
+        ),
         "{lines:?}"
     );
     let sent = sender.finish(PATIENCE);
@@ -207,6 +273,6 @@ fn a_stop_that_takes_long_is_told_of_but_not_with_quiet() {
         terminal.press_ctrl_c();
         let (exit, screen) = terminal.finish();
         assert_eq!(exit, Some(130), "{screen}");
-        assert_eq!(screen.contains("stopping, and telling the other side"), !quiet, "{screen}");
+        assert_eq!(screen.contains("stopping; Ctrl-C again"), !quiet, "{screen}");
     }
 }

@@ -292,7 +292,7 @@ fn standard_input_that_cannot_be_read_is_named() {
     let receiver = scene.receiver();
     let sender = start(&scene, &[], "stream", receiver.addr, File::open(&scene.src).unwrap());
     let sent = sender.finish(PATIENCE);
-    sent.expect_complaint(5, &["standard input: cannot read it: ", "directory"]);
+    sent.expect_complaint(5, &["standard input: cannot read it: ", "folder"]);
     assert!(listing(&scene.dst).is_empty());
 }
 

@@ -189,7 +189,7 @@ fn what_is_left_out_is_not_even_offered_and_special_files_are_counted() {
     let receiver = scene.receiver();
     let flags = ["--exclude", "*.o", "--exclude", "target/"];
     let output = scene.send_with(&flags, &[&top], receiver.addr);
-    output.expect_complaint(5, &["top/socket: skipped, as it is a socket"]);
+    output.expect_complaint(5, &["top/socket: skipped: a socket"]);
     output.expect_out(&["1 file, 1 folder, ", "; 1 special file skipped"]);
     assert_eq!(listing(&scene.dst.join("top")), ["a.c"]);
     let usage = scene.send_with(&["--exclude-from", "no such file"], &[&top], receiver.addr);
@@ -215,26 +215,25 @@ fn a_dry_run_says_what_would_happen_and_changes_nothing() {
     let output = scene.send_with(&["--dry-run"], &[&top], receiver.addr);
     output.expect_complaint(5, &["top/other: the receiver has another file of this name"]);
     output.expect_out(&[
-        "would be sent: top/new\n",
-        "would be sent: top/large\n",
-        "would be sent: top/link\n",
-        "already there: top/same\n",
-        "dry run, nothing was stored: 3 files, ",
-        "; 1 file failed",
+        "would send top/new (",
+        "would send top/large (524 kB)\n",
+        "would send top/link\n",
+        "dry run: 2 files, ",
+        " would be sent; 1 file already there; 1 file failed",
     ]);
     assert_eq!(manifest(&scene.dst), before);
     let output = scene.send_with(&["--dry-run"], &[&top.join("same")], receiver.addr);
-    output.expect_out(&["would be sent: same\n"]);
+    output.expect_out(&["would send same ("]);
     let receiver = Receiver::start(&scene, "127.0.0.1:0", &[], &there);
     let output = scene.send_with(&["--dry-run"], &[&top.join("same")], receiver.addr);
-    output.expect_success().expect_out(&["already there: same\n", "dry run, nothing was stored: "]);
-    receiver.wait_for_stdout("same: dry run, nothing was stored: 1 file, ");
+    output.expect_success().expect_out(&["dry run: nothing would be sent; 1 file already there\n"]);
+    receiver.wait_for_stdout("same: dry run: nothing would be sent; 1 file already there");
     // Where a file may be replaced, one with the same bytes would also get the sender's mode and time.
     fs::set_permissions(there.join("same"), fs::Permissions::from_mode(0o600)).unwrap();
     let before = manifest(&scene.dst);
     let receiver = Receiver::start(&scene, "127.0.0.1:0", &["--overwrite"], &there);
     let output = scene.send_with(&["--dry-run"], &[&top.join("same")], receiver.addr);
-    output.expect_success().expect_out(&["already there: same\n"]);
+    output.expect_success().expect_out(&["1 file already there\n"]);
     assert_eq!(manifest(&scene.dst), before);
 }
 
@@ -256,9 +255,10 @@ fn a_folder_and_a_file_of_one_name_are_refused_and_the_rest_arrives() {
     let receiver = scene.receiver_with(&["--overwrite"]);
     let output = scene.send(&[&top], receiver.addr);
     output.expect_code(5);
-    for line in
-        ["top/folder is a regular file, a directory was expected", "top/file is a symbolic link, a directory"]
-    {
+    for line in [
+        "top/folder is a regular file there, not a folder",
+        "top/file is a symbolic link there, not a folder",
+    ] {
         assert!(output.err().contains(line), "{}", output.err());
     }
     assert_eq!(listing(&there), ["file", "fine", "folder"]);

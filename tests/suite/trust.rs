@@ -42,7 +42,7 @@ fn lanx_code_on_both_sides_lets_a_machine_in_and_is_needed_only_once() {
     let file = letter(&scene);
     let first = scene.send_by("alice", Some(CODE), &file, receiver.addr);
     first.expect_code(0);
-    assert!(first.err().contains("from now on it needs no code"), "{}", first.err());
+    assert!(first.err().contains("no code is needed from now on"), "{}", first.err());
     receiver.wait_for_stdout("paired with 127.0.0.1");
     assert_arrived(&[&file], &scene.dst);
 
@@ -153,7 +153,7 @@ fn a_wrong_code_is_refused_writes_nothing_and_the_receiver_goes_on() {
     let receiver = scene.receiver_of("bob", &[], Some(CODE));
     let file = letter(&scene);
     let wrong = scene.send_by("mallory", Some("not the right code"), &file, receiver.addr);
-    wrong.expect_complaint(4, &["has another code"]);
+    wrong.expect_complaint(4, &["does not have that code"]);
     receiver.wait_for_stderr("its code was wrong");
     assert_nothing_arrived(&scene);
     // Nor is the guesser let in afterwards, and what was remembered lets nobody else in.
@@ -212,7 +212,7 @@ fn a_code_is_never_an_argument() {
 
 #[test]
 fn an_open_receiver_says_so_on_each_start_and_lets_everybody_in() {
-    const WARNING: &str = "everybody who can reach this port may leave files here";
+    const WARNING: &str = "everybody who can reach this port can send files here";
     let scene = Scene::new();
     let file = letter(&scene);
     for who in ["alice", "carol"] {
@@ -353,7 +353,7 @@ fn removing_a_machine_ends_its_transfer_and_no_other() {
     let mut command = scene.lanx_as("bob");
     command.args(["trust", "remove", &key]);
     Process::spawn(command).finish(PATIENCE).expect_code(0);
-    removed.finish(PATIENCE).expect_complaint(4, &["removed this machine from those that may send"]);
+    removed.finish(PATIENCE).expect_complaint(4, &["does not let this machine send any more"]);
     relays[1].release();
     other.finish(PATIENCE).expect_code(0);
     assert_arrived(&[&ours], &scene.dst);

@@ -8,7 +8,7 @@ use crate::common::*;
 use lanx::wire::message::{Barred, ReceiverMessage};
 use rustix::process::Signal;
 
-const SHOWS: &str = "pairing code for new machines: ";
+const SHOWS: &str = "pairing code: ";
 const ASKS: &str = "The code it shows: ";
 
 fn letter(scene: &Scene) -> PathBuf {
@@ -47,7 +47,7 @@ fn the_code_that_a_receiver_shows_lets_in_whoever_types_it_at_the_prompt() {
     sender.type_keys(&format!("{}\n", code.to_lowercase().replace('-', " ")));
     let (exit, screen) = sender.finish();
     assert_eq!(exit, Some(0), "{screen}");
-    assert!(screen.contains("from now on it needs no code"), "{screen}");
+    assert!(screen.contains("no code is needed from now on"), "{screen}");
     assert_arrived(&[letter(&scene)], &scene.dst);
     receiver.wait_for("paired with 127.0.0.1");
 
@@ -97,17 +97,71 @@ fn three_wrong_guesses_change_the_code_on_the_screen_and_end_the_old_one() {
 }
 
 #[test]
-fn a_wrong_code_at_the_prompt_ends_with_exit_code_4_and_sends_nothing() {
+fn a_mistyped_code_is_asked_for_again() {
     let scene = Scene::new();
-    let (_receiver, addr) = receiver_on_a_terminal(&scene);
-    for typed in ["000-000-000\n", "short\n", "\n", "\x04"] {
+    let (receiver, addr) = receiver_on_a_terminal(&scene);
+    let code = receiver.wait_for_line(SHOWS);
+    let mut sender = sender_on_a_terminal(&scene, addr);
+    let told = ["8 characters", "that is not the code that 127.0.0.1", "paired with"];
+    for (times, (typed, told)) in (1..).zip(["short", "000-000-000", &code].into_iter().zip(told)) {
+        sender.wait_for_times(ASKS, times);
+        sender.type_keys(&format!("{typed}\n"));
+        sender.wait_for(told);
+    }
+    let (exit, screen) = sender.finish();
+    assert_eq!(exit, Some(0), "{screen}");
+    assert_arrived(&[letter(&scene)], &scene.dst);
+}
+
+#[test]
+fn three_wrong_codes_at_the_prompt_end_with_exit_code_4_and_send_nothing() {
+    for typed in ["000-000-000\n", "short\n", "\n"] {
+        let scene = Scene::new();
+        let (_receiver, addr) = receiver_on_a_terminal(&scene);
         let mut sender = sender_on_a_terminal(&scene, addr);
-        sender.wait_for(ASKS);
-        sender.type_keys(typed);
+        for times in 1..=3 {
+            sender.wait_for_times(ASKS, times);
+            sender.type_keys(typed);
+        }
         let (exit, screen) = sender.finish();
         assert_eq!(exit, Some(4), "{typed:?}: {screen}");
         assert_nothing_arrived(&scene);
     }
+}
+
+#[test]
+fn whoever_types_no_more_is_not_asked_again() {
+    let scene = Scene::new();
+    let (_receiver, addr) = receiver_on_a_terminal(&scene);
+    let mut sender = sender_on_a_terminal(&scene, addr);
+    sender.wait_for(ASKS);
+    sender.type_keys("\x04");
+    let (exit, screen) = sender.finish();
+    assert_eq!((exit, screen.matches(ASKS).count()), (Some(4), 1), "{screen}");
+}
+
+#[test]
+fn what_other_receivers_say_waits_until_a_question_is_answered() {
+    let scene = Scene::new();
+    let (asks, addr) = receiver_on_a_terminal(&scene);
+    let code = asks.wait_for_line(SHOWS);
+    let own = scene.path("own");
+    std::fs::create_dir(&own).unwrap();
+    let knows = Receiver::start_as(scene.lanx_as("alice"), "127.0.0.1:0", &[], &own);
+    let mut command = scene.lanx_as("alice");
+    command.arg("send").arg(letter(&scene));
+    command.args(["--to", &knows.addr.to_string(), "--to", &addr.to_string()]);
+    let mut sender = Terminal::run_sized(&command, 100, 24);
+    sender.wait_for(ASKS);
+    sender.type_keys(&code[..4]);
+    knows.wait_for_stdout("letter.txt: 1 file, ");
+    sender.type_keys(&code[4..]);
+    sender.wait_for(&code);
+    sender.type_keys("\n");
+    assert_eq!(sender.wait(), Some(0));
+    let lines = sender.shows(100, 24);
+    assert_eq!(lines[0], format!("First transfer to {addr}. The code it shows: {code}"), "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("1 file, 11 B in")).count(), 2, "{lines:?}");
 }
 
 #[test]

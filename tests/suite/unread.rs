@@ -175,7 +175,7 @@ fn what_does_not_fit_is_left_out_and_counted_and_nothing_else() {
     sender.finish(PATIENCE).expect_code(0);
     let missing = err.iter().find_map(|line| line.split_once("; missing there: ")).unwrap().1;
     let missing: usize = missing.strip_suffix(" lines").unwrap().parse().unwrap();
-    let wanted = out.iter().filter(|line| line.starts_with("would be sent: ")).count();
+    let wanted = out.iter().filter(|line| line.starts_with("would send ")).count();
     assert!(missing > 100 && wanted > 1000, "{missing} and {wanted}");
     // All files, the folders, and the summary.
     assert_eq!((out.len() + missing, err.len()), (count + 15 + 1, 1), "{err:?}");
@@ -197,7 +197,7 @@ fn a_terminal_that_is_held_holds_no_transfer_and_shows_all_when_it_goes_on() {
     assert_eq!(terminal.screen().matches("from 127.0.0.1").count(), 0, "it was not held");
     let ctrl_q = "\x11";
     terminal.type_keys(ctrl_q);
-    let told = |lines: &[String]| lines.iter().filter(|line| line.contains("from 127.0.0.1: ")).count() == 9;
+    let told = |lines: &[String]| lines.iter().filter(|line| line.contains("127.0.0.1: ")).count() == 9;
     // Errors and results are of two streams and in one order.
     let lines = terminal.wait_until_shown(120, 50, told);
     assert_eq!(numbers(&lines), [0, 1, 2, 3, 4, 5], "{lines:?}");

@@ -25,7 +25,7 @@ use crate::limits::{
 };
 use crate::session::sender::compress::Compress;
 use crate::units::{age_from, rate_from};
-use values::{compress, number, seconds, socket};
+use values::{compress, listen_at, number, seconds};
 
 /// Moves files between machines on a local network, and proves that they arrived.
 ///
@@ -205,6 +205,9 @@ pub struct WhatArgs {
     /// The receiver can set owners only as root. Modes, times and symbolic links are always kept.
     #[arg(short, long, help_heading = WHAT)]
     pub archive: bool,
+    /// What other programs need to send folders, which always go whole.
+    #[arg(short, long, hide = true)]
+    pub recursive: bool,
     /// Send what symbolic links point to
     ///
     /// By default links inside folders arrive as links.
@@ -287,10 +290,11 @@ pub struct RecvArgs {
     /// output.
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
-    /// Listen at this address [default: [::]:7269]
+    /// Listen at this port or address [default: [::]:7269]
     ///
-    /// The default accepts IPv4 as well. Port 0 picks a free one. Cannot be used where systemd passes the sockets.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = socket, help_heading = DOOR)]
+    /// 8000 is port 8000 of all addresses, of IPv4 as well; 127.0.0.1:8000 is that of one. Port 0 picks a free one. --port is
+    /// the same. Cannot be used where systemd passes the sockets.
+    #[arg(short = 'p', long, alias = "port", value_name = "[ADDR:]PORT", value_parser = listen_at, help_heading = DOOR)]
     pub listen: Option<SocketAddr>,
     /// Do not announce the receiver on this network
     ///

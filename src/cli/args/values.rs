@@ -1,7 +1,7 @@
 //! Values on the command line, refused in words that say what is expected.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -33,7 +33,15 @@ pub fn seconds(
     number(range, "seconds")
 }
 
-/// Where to listen.
+/// Where to listen: at a port of this machine, or at one of its addresses.
+pub fn listen_at(text: &str) -> Result<SocketAddr, String> {
+    let port =
+        text.strip_prefix(':').unwrap_or(text).parse().map(|port| (Ipv6Addr::UNSPECIFIED, port).into());
+    port.or_else(|_| socket(text))
+        .map_err(|_| "expected a port or ADDR:PORT, as in 8000 or 127.0.0.1:8000".into())
+}
+
+/// An address with its port.
 pub fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ADDR:PORT, as in 127.0.0.1:7269 or [::]:7269".into())
 }

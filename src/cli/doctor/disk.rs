@@ -9,19 +9,20 @@ use crate::limits::{
     CHUNK_BYTES, DISK_TRIAL_BYTES_MAX, DISK_TRIAL_PIECE_BYTES, DISK_TRIAL_SHARE, DISK_TRIAL_TIME,
 };
 use crate::name::Escaped;
+use crate::os::said::Said;
 use crate::store::space::{free_bytes, lives_in_memory};
-use crate::units::Human;
+use crate::units;
 
 /// Why a disk could not be tried. Nothing was to be sent, so each says something else to do than a failed transfer does.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
     #[error("there is no folder {}; give one whose disk to measure with --dir DIR", Escaped::path(path))]
     NoFolder { path: PathBuf },
-    #[error("cannot {action} {}: {cause}; give another folder with --dir DIR", Escaped::path(path))]
+    #[error("cannot {action} {}: {}; give another folder with --dir DIR", Escaped::path(path), Said(cause))]
     System { action: &'static str, path: PathBuf, cause: io::Error },
     #[error(
         "no space in {} to measure its disk: {} needed, {} free; make room, or give another folder with --dir DIR",
-        Escaped::path(path), Human(*needed), Human(*free)
+        Escaped::path(path), units::bytes(*needed), units::bytes(*free)
     )]
     NoSpace { path: PathBuf, needed: u64, free: u64 },
 }

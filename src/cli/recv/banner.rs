@@ -1,6 +1,6 @@
 //! What a receiver says first: where it listens, who may come, and what to type on the other machine.
 
-use std::fmt::Write;
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use socket2::SockRef;
@@ -8,52 +8,65 @@ use socket2::SockRef;
 use super::systemd;
 use crate::cli::credentials;
 use crate::cli::ui::events::Event;
-use crate::cli::ui::out::Audience;
+use crate::cli::ui::out::{Audience, Stream};
+use crate::cli::ui::paint::{Paint, paint};
 use crate::cli::ui::{events, out};
 use crate::name::Escaped;
 use crate::net::address::as_typed;
 use crate::net::discovery::{Announce, Announcement, News};
 use crate::net::tcp::listen::reachable_addresses;
 use crate::store::Target;
+use crate::trust::code::Code;
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::policy::House;
 
-/// What a user must know about the door, also with --quiet: that it is open, and the code.
-pub fn tell_who_may_come(house: &House, shows_code: bool, audience: Audience) {
-    if house.open {
-        out::error("--open: everybody who can reach this port may leave files here");
+/// Tells what to type on the other machine, which comes first, and where we listen.
+pub fn invite(to: &Target, bound: &[SocketAddr], house: &House, shows_code: bool, audience: Audience) {
+    if !systemd::in_journal() {
+        audience.line(to_type(bound));
     }
-    if let (true, Some(book)) = (shows_code, &house.book) {
-        let code = book.code();
-        tell_code(audience, format_args!("pairing code for new machines: {}", code.reveal()));
-    }
-}
-
-/// A code is for the person in front of the screen, also with --quiet, and never for a script's log.
-pub fn tell_code(audience: Audience, text: std::fmt::Arguments<'_>) {
-    if audience.json { out::note(text) } else { audience.result(text) }
-}
-
-/// Tells where we listen, and a person what to type on the other machine.
-pub fn invite(to: &Target, bound: &[SocketAddr], audience: Audience) {
-    audience.line(invitation(to, bound));
+    tell_who_may_come(house, shows_code, audience);
+    audience.line(place(to, bound));
     if audience.json {
         bound.iter().for_each(|addr| events::write(&Event::Listening { addr: *addr, port: addr.port() }));
     }
 }
 
-fn invitation(to: &Target, bound: &[SocketAddr]) -> String {
-    let mut text = match to {
+/// What a user must know about the door, also with --quiet: that it is open, and the code.
+fn tell_who_may_come(house: &House, shows_code: bool, audience: Audience) {
+    if house.open {
+        out::error("--open: everybody who can reach this port can send files here");
+    }
+    if let (true, Some(book)) = (shows_code, &house.book) {
+        tell_code(audience, "pairing code: ", &book.code());
+    }
+}
+
+/// A code is for the person in front of the screen, also with --quiet, and never for a script's log.
+pub fn tell_code(audience: Audience, before: &str, code: &Code) {
+    let text = |to| format!("{before}{}", paint(to, Paint::Bold, code.reveal()));
+    match audience.json || audience.bytes {
+        true => out::note(text(Stream::Stderr)),
+        false => audience.result(text(Stream::Stdout)),
+    }
+}
+
+/// Where we receive and listen.
+fn place(to: &Target, bound: &[SocketAddr]) -> String {
+    let what = match to {
         Target::Folder(folder) => format!("receiving into {}", Escaped::path(folder.path())),
         Target::Output(_) => "receiving one file, to standard output".into(),
     };
     if systemd::in_journal() {
         let bound: Vec<String> = bound.iter().map(ToString::to_string).collect();
-        return text + ", listening on " + &bound.join(" and ");
+        return format!("{what}, listening on {}", bound.join(" and "));
     }
-    for addr in bound {
-        let _ = write!(text, "\nlistening on {addr}");
-    }
+    let bound = bound.iter().map(|addr| format!("listening on {addr}"));
+    let lines = iter::once(what).chain(bound).map(|line| paint(Stream::Stdout, Paint::Dim, line));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn to_type(bound: &[SocketAddr]) -> String {
     let mut addresses: Vec<(IpAddr, u16)> = Vec::new();
     for addr in bound {
         addresses.extend(reachable_addresses(*addr).into_iter().map(|ip| (ip, addr.port())));
@@ -61,18 +74,21 @@ fn invitation(to: &Target, bound: &[SocketAddr]) -> String {
     // Sockets of both families may have an address in common.
     addresses.sort_unstable_by_key(|(ip, port)| (ip.is_ipv6(), *ip, *port));
     addresses.dedup();
-    match addresses.len() {
+    let text = match addresses.len() {
         _ if bound.iter().all(|addr| addr.ip().to_canonical().is_loopback()) => {
-            text += "\non this machine, as no other can reach that address:"
+            "on this machine, as no other can reach that address:"
         }
-        0 => text += "\nno other machine can reach this one: it has no network address",
-        1 => text += "\non the other machine:",
-        _ => text += "\non the other machine, whichever of these it can reach:",
-    }
-    for (ip, port) in addresses {
-        let _ = write!(text, "\n  lanx send FILE {}", as_typed(ip, port));
-    }
-    text
+        0 => "no other machine can reach this one: it has no network address",
+        1 => "on the other machine:",
+        _ => "on the other machine, whichever of these it can reach:",
+    };
+    let command = |(ip, port)| {
+        format!(
+            "\n  {}",
+            paint(Stream::Stdout, Paint::Bold, format_args!("lanx send FILE {}", as_typed(ip, port)))
+        )
+    };
+    iter::once(text.to_owned()).chain(addresses.into_iter().map(command)).collect()
 }
 
 // Telling the network of a receiver, and its user what came of that.
@@ -116,7 +132,8 @@ fn tell(news: &News, audience: Audience) {
     match news {
         News::As(name) if audience.json => events::write(&Event::Announced { name }),
         News::As(name) => {
-            audience.line(format_args!("announced as {name}: `lanx send FILE` finds it on this network"));
+            let text = format!("announced as {name}: `lanx send FILE` finds it on this network");
+            audience.line(paint(Stream::Stdout, Paint::Dim, text));
         }
         News::Nowhere => tracing::info!(
             "this receiver is not announced so far: there is no network with multicast; senders have to name its address"

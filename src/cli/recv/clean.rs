@@ -12,6 +12,7 @@ use crate::cli::ui::out::{self, Audience};
 use crate::limits::{PART_AGE_MIN, PART_SWEEP_PAUSE_MAX};
 use crate::name::Escaped;
 use crate::os::background::aside;
+use crate::os::said::Said;
 use crate::store::{Existing, Folder, FolderOptions, Owner, Removal, Sink, SinkError, StalePart};
 use crate::units;
 
@@ -20,7 +21,7 @@ use crate::units;
 pub fn clean(dir: &Path, age: Option<Duration>) -> Result<Exit, Failure> {
     // A folder that is not there has no part files, and must not be made for the answer.
     if let Err(error) = std::fs::metadata(dir) {
-        return Err(Failure::new(Exit::Other, anyhow!("{}: {error}", Escaped::path(dir))));
+        return Err(Failure::new(Exit::Other, anyhow!("{}: {}", Escaped::path(dir), Said(&error))));
     }
     let (mut removed, mut young, mut bytes, mut exit) = (0, 0, 0, Exit::Success);
     let sink = Sink::open(dir, Existing::Refuse).map_err(|error| Failure::new(Exit::Storage, error))?;

@@ -25,6 +25,7 @@ use crate::limits::{
     METRICS_CONNECTIONS_MAX, METRICS_HEADERS_MAX, METRICS_REQUEST_BYTES_MAX, METRICS_TIMEOUT,
     PROGRESS_INTERVAL,
 };
+use crate::os::said::Said;
 use crate::server::stats::{Ledger, Reason};
 use crate::session::{End, FileReport, FileStatus, ReportKind};
 use crate::wire::stage_times::Stage;
@@ -250,7 +251,7 @@ pub fn listen(addr: SocketAddr) -> Result<std::net::TcpListener, Failure> {
     bind().map_err(|error: io::Error| {
         Failure::new(
             Exit::Other,
-            anyhow!("cannot listen on {addr} for --metrics: {error}; choose another ADDR:PORT"),
+            anyhow!("cannot listen on {addr} for --metrics: {}; choose another ADDR:PORT", Said(&error)),
         )
     })
 }

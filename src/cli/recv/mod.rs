@@ -24,12 +24,13 @@ use super::ui::out::Audience;
 use super::ui::{events, out};
 use super::{credentials, signals};
 use crate::net::tcp::listen::{listen, listen_everywhere};
+use crate::os::said::Said;
 use crate::server::accept::{Manner, ServeOptions, serve};
 use crate::server::stats::Ledger;
 use crate::session::Diligence;
 use crate::store::{Existing, Folder, FolderOptions, Output, Target};
 use crate::trust::policy::House;
-use banner::{invite, tell_who_may_come};
+use banner::invite;
 use clean::{clean, keep_clean};
 use metrics::{Counters, Page};
 use reload::{Keeper, Settings};
@@ -55,8 +56,7 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         let requests = Requests::listen();
         let (orders, to_hear) = mpsc::unbounded_channel();
         let house = Arc::new(house);
-        invite(&to, &bound, audience);
-        tell_who_may_come(&house, shows_code, audience);
+        invite(&to, &bound, &house, shows_code, audience);
         let announced = match args.no_announce {
             true => None,
             false => banner::announce(&listeners, house.own, audience),
@@ -136,8 +136,8 @@ fn listeners(args: &RecvArgs) -> Result<Vec<TcpListener>, Failure> {
     let inherited = systemd::inherited()?;
     if inherited.is_empty() {
         let own = match args.listen {
-            Some(addr) => listen(addr),
-            None => listen_everywhere(LISTEN_DEFAULT.port()),
+            Some(addr) if addr.ip() != LISTEN_DEFAULT.ip() => listen(addr),
+            addr => listen_everywhere(addr.unwrap_or(LISTEN_DEFAULT).port()),
         };
         return Ok(vec![own.map_err(|error| Failure::new(Exit::Other, error))?]);
     }
@@ -215,7 +215,10 @@ fn target(args: &RecvArgs) -> Result<Target, Failure> {
     }
     let stdout = std::io::stdout().as_fd().try_clone_to_owned();
     let stdout = stdout.map_err(|error| {
-        Failure::new(Exit::Storage, anyhow!("cannot write to standard output: {error}; see where it goes"))
+        Failure::new(
+            Exit::Storage,
+            anyhow!("cannot write to standard output: {}; see where it goes", Said(&error)),
+        )
     })?;
     Ok(Target::Output(Arc::new(Output::new(stdout))))
 }

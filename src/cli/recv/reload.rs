@@ -17,8 +17,8 @@ use crate::cli::args::{Command, DOOR, OUTPUT, RecvArgs};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::signals::{Asked, Requests};
-use crate::cli::ui::out;
 use crate::cli::ui::out::Audience;
+use crate::cli::ui::{out, screen};
 use crate::cli::{config, credentials, recv, signals};
 use crate::limits::{GRACE, SCREEN_PATIENCE, SETTINGS_PATIENCE};
 use crate::net::discovery::Announcement;
@@ -99,7 +99,7 @@ impl Keeper {
             }
         }
         while self.requests.next().await == Asked::Reload {}
-        out::leave();
+        screen::leave();
         out::settle(SCREEN_PATIENCE);
         process::exit(Exit::Interrupted.code().into());
     }

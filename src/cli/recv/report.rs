@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -12,15 +12,17 @@ use super::banner::tell_code;
 use super::metrics::Counters;
 use crate::cli::credentials;
 use crate::cli::exit::Exit;
+use crate::cli::ui::events;
 use crate::cli::ui::events::{By, File, SessionEvents, Sum, Ticker};
-use crate::cli::ui::out::Audience;
-use crate::cli::ui::progress::{Shown, Who};
+use crate::cli::ui::out::{Audience, Stream};
+use crate::cli::ui::paint::sign;
+use crate::cli::ui::progress::{Shown, Subject, Who};
 use crate::cli::ui::summary::{Counts, Crossed, Tally};
-use crate::cli::ui::{events, progress};
 use crate::limits::{REFUSALS_SHOWN_MAX, REFUSALS_WINDOW};
+use crate::name::RelativePath;
 use crate::server::events::{Caller, Receptionist, SessionWatch};
 use crate::session::{End, FileReport, FileStatus, Observer, Progress};
-use crate::store::{Output, Target};
+use crate::store::{NO_ROOM, Output, Target};
 use crate::trust::code::Code;
 use crate::trust::fingerprint::Fingerprint;
 use crate::units;
@@ -81,7 +83,7 @@ struct Watch {
     audience: Audience,
     to: Arc<Target>,
     connections: u8,
-    tally: Tally,
+    tally: Arc<Tally>,
     started: Instant,
     progress: Arc<Progress>,
     /// Dropped at the end of the session.
@@ -89,6 +91,8 @@ struct Watch {
     events: Option<Arc<SessionEvents>>,
     result: Arc<Mutex<Option<Exit>>>,
     counters: Arc<Counters>,
+    /// That there is no room was told.
+    no_room: AtomicBool,
 }
 
 impl Doorman {
@@ -133,14 +137,23 @@ impl Receptionist for Doorman {
         let who = Who { name, address: peer.to_string() };
         let number = 1 + self.sessions.fetch_add(1, Ordering::Relaxed);
         let events = self.audience.json.then(|| Arc::new(SessionEvents::new(Some(number), peer.to_string())));
-        let shown = progress::receives(&progress, who.clone(), self.audience);
+        let tally = Arc::new(if dry_run { Tally::of_dry_run() } else { Tally::default() });
+        let subject = Subject {
+            progress: progress.clone(),
+            total: None,
+            tally: tally.clone(),
+            who: who.clone(),
+            named: true,
+            receives: true,
+        };
+        let shown = Shown::new(subject, self.audience);
         let ticker = events.clone().map(|events| Ticker::follow(events, progress.clone(), None));
         Arc::new(Watch {
             who,
             audience: self.audience,
             to: self.to.clone(),
             connections,
-            tally: if dry_run { Tally::of_dry_run() } else { Tally::default() },
+            tally,
             started: Instant::now(),
             progress,
             followers: Mutex::new(Some((shown, ticker))),
@@ -148,6 +161,7 @@ impl Receptionist for Doorman {
             // Whoever only looks leaves `--once` to whoever sends.
             result: if dry_run { Arc::default() } else { self.result.clone() },
             counters: self.counters.clone(),
+            no_room: AtomicBool::default(),
         })
     }
 
@@ -171,7 +185,7 @@ impl Receptionist for Doorman {
 
     fn paired(&self, peer: IpAddr, key: &Fingerprint) {
         self.counters.paired();
-        self.audience.line(format_args!("paired with {peer} ({key}); from now on it needs no code"));
+        self.audience.line(format_args!("paired with {peer} ({key}); no code is needed from now on"));
         if self.audience.json {
             credentials::tell_paired(&peer.to_string(), key, By::Code);
         }
@@ -179,10 +193,7 @@ impl Receptionist for Doorman {
 
     fn new_code(&self, code: &Code) {
         if self.shows_code {
-            tell_code(
-                self.audience,
-                format_args!("three wrong codes were tried, so there is a new one: {}", code.reveal()),
-            );
+            tell_code(self.audience, "three wrong codes were tried, so there is a new one: ", code);
         }
     }
 }
@@ -197,10 +208,24 @@ impl Observer for Watch {
         }
         match (&report.status, report.hash) {
             (FileStatus::Failed(_), _) if self.reader_is_gone() => {}
-            (FileStatus::Failed(failure), _) => {
-                self.audience.error(format_args!("from {}: {}", self.who, failure.text))
+            // Whoever has heard it once knows.
+            (FileStatus::Failed(failure), _)
+                if failure.text.to_string().starts_with(NO_ROOM)
+                    && self.no_room.swap(true, Ordering::Relaxed) =>
+            {
+                tracing::info!("{}: {}", self.who, failure.text);
             }
-            (status, Some(hash)) => tracing::info!("{hash}  {} {status:?}", report.path),
+            (FileStatus::Failed(failure), _) => {
+                self.audience.error(format_args!("{}: {}", self.who, failure.text))
+            }
+            (status, Some(hash)) => {
+                let what = match status {
+                    FileStatus::Identical => " (already there)".into(),
+                    FileStatus::Renamed(new) => format!(" (stored as {new})"),
+                    _ => String::new(),
+                };
+                tracing::info!("{hash}  {}{what}", report.path);
+            }
             (_, None) => {}
         }
     }
@@ -212,7 +237,7 @@ impl Observer for Watch {
 
 impl SessionWatch for Watch {
     fn ended(&self, end: &End) {
-        drop(self.followers.lock().take());
+        let file = self.followers.lock().take().and_then(|(shown, _)| shown.file());
         let counts = self.tally.counts();
         self.counters.session(end, &counts);
         let exit = Exit::of_broken(end);
@@ -222,7 +247,7 @@ impl SessionWatch for Watch {
             *result = Some(exit.unwrap_or_else(|| counts.exit()));
         }
         drop(result);
-        self.tell_end(end, &counts, Crossed::of(&self.progress), self.started.elapsed());
+        self.tell_end(end, &counts, Crossed::of(&self.progress), self.started.elapsed(), file);
     }
 }
 
@@ -232,7 +257,27 @@ impl Watch {
         self.to.output().is_some_and(Output::reader_is_gone)
     }
 
-    fn tell_end(&self, end: &End, counts: &Counts, crossed: Crossed, time: Duration) {
+    /// How far it had come.
+    fn stopped(&self, counts: &Counts, file: Option<RelativePath>) -> String {
+        let arrived = self.progress.arrived();
+        let at = self.progress.known().filter(|total| *total > 0);
+        let at = at.map_or_else(|| units::bytes(arrived), |total| units::of(arrived.min(total), total));
+        let file = file.map_or(String::new(), |file| format!(" ({file})"));
+        let done = match counts.arrived {
+            0 => String::new(),
+            n => format!(", {} arrived", units::count(n, "file")),
+        };
+        format!("stopped at {at}{file}{done}")
+    }
+
+    fn tell_end(
+        &self,
+        end: &End,
+        counts: &Counts,
+        crossed: Crossed,
+        time: Duration,
+        file: Option<RelativePath>,
+    ) {
         let summary = counts.summary(crossed, time, None);
         if let Some(events) = &self.events {
             events.start(None);
@@ -245,17 +290,19 @@ impl Watch {
                 return;
             }
             let name = counts.only_name().map_or(String::new(), |name| format!("{name}: "));
-            return self.audience.line(format_args!("from {}: {name}{summary}", self.who));
+            let sign = sign(Stream::Stdout, counts.exit() == Exit::Success);
+            return self.audience.line(format_args!("{sign}from {}: {name}{summary}", self.who));
         };
+        let stopped = self.stopped(counts, file);
         let kept = match self.to.output() {
             // A stream was under way.
             None if self.progress.known().is_none() => "what had come of a stream was removed; send it again",
-            None => "unfinished files wait for the same command to be run again",
+            None => &*format!("it resumes when {} sends again", self.who.short()),
             Some(_) => "what was written to standard output stands and is not all; start both again",
         };
         if let Some(events) = &self.events {
-            events.error(exit, &format!("{end}; {summary} before"), kept);
+            events.error(exit, &format!("{end}; {stopped}"), kept);
         }
-        self.audience.error(format_args!("from {}: {end}; {summary} before; {kept}", self.who));
+        self.audience.error(format_args!("{}: {end}; {stopped}; {kept}", self.who));
     }
 }

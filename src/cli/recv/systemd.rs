@@ -15,6 +15,8 @@ use tracing::Level;
 
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::cli::ui::out::Stream;
+use crate::cli::ui::paint::{Paint, paint};
 use crate::limits::STATUS_INTERVAL;
 use crate::server::stats::Ledger;
 use crate::units;
@@ -103,13 +105,16 @@ pub fn in_journal() -> bool {
     })
 }
 
-/// What stands before a line on standard error: for the journal its level (sd-daemon(3)), for others who says it.
-pub fn mark(level: Level) -> &'static str {
-    match level {
-        _ if !in_journal() => "lanx: ",
-        Level::ERROR => "<3>",
-        Level::WARN => "<4>",
-        Level::INFO => "<6>",
-        _ => "<7>",
-    }
+/// What stands before a line on standard error: for the journal its level (sd-daemon(3)), for others who complains.
+pub fn mark(level: Level) -> String {
+    let colour = match level {
+        Level::ERROR if !in_journal() => Paint::Red,
+        Level::WARN if !in_journal() => Paint::Yellow,
+        _ if !in_journal() => return String::new(),
+        Level::ERROR => return "<3>".into(),
+        Level::WARN => return "<4>".into(),
+        Level::INFO => return "<6>".into(),
+        _ => return "<7>".into(),
+    };
+    paint(Stream::Stderr, colour, "lanx:") + " "
 }

@@ -2,6 +2,7 @@
 
 mod many;
 mod pick;
+pub mod places;
 mod report;
 pub mod stdin;
 pub mod targets;
@@ -18,13 +19,13 @@ use super::credentials::{Acquaintances, Introduction};
 use super::error::Failure;
 use super::exit::Exit;
 use super::ui::events::Ticker;
+use super::ui::out;
 use super::ui::out::Audience;
-use super::ui::progress::Who;
-use super::ui::summary::Crossed;
-use super::ui::{out, progress as display};
+use super::ui::progress::{Shown, Subject, Who};
+use super::ui::summary::{Crossed, Tally};
 use super::{credentials, signals};
 use crate::client::transfer::{Connections, SendError, Transfer, send};
-use crate::limits::{SURVEY_AFTER, WORKER_STACK_BYTES};
+use crate::limits::WORKER_STACK_BYTES;
 use crate::name::Name;
 use crate::net::address::Peer;
 use crate::os::direct::Direct;
@@ -138,7 +139,10 @@ fn errands(
         retry_for: args.patience.retry_for(),
     };
     let progress: Vec<Arc<Progress>> = feeds.iter().map(|_| Arc::default()).collect();
-    feeds.first().inspect(|feed| start(feed, total, &progress));
+    let counts = progress.iter().zip(&reporters);
+    let expecting =
+        counts.map(|(progress, reporter)| (Arc::downgrade(progress), reporter.tally.clone())).collect();
+    feeds.first().inspect(|feed| expect(feed, total, expecting));
     let errands = reporters.into_iter().zip(feeds).zip(progress).map(|((reporter, feed), progress)| Errand {
         reporter,
         feed,
@@ -169,7 +173,10 @@ async fn set_off(
 }
 
 fn interrupted() -> Failure {
-    Failure::new(Exit::Interrupted, anyhow!("interrupted before anything was sent; run it again to send"))
+    Failure::new(
+        Exit::Interrupted,
+        anyhow!("interrupted before anything was sent; run the same command again"),
+    )
 }
 
 /// Finds out where the receivers are that only this network knows, and has the user pick one if none was named.
@@ -218,6 +225,11 @@ fn inspect(paths: &[PathBuf], reporters: &[Arc<Reporter>]) -> Vec<Root> {
             error => Trouble::Failed(error),
         };
         reporters.iter().for_each(|reporter| reporter.unsent(&trouble));
+        if let (Trouble::Skipped { .. }, Some(reporter)) = (&trouble, reporters.first()) {
+            reporter
+                .audience
+                .note("what a command writes goes this way: COMMAND | lanx send - HOST --name NAME");
+        }
     };
     paths.iter().filter_map(|path| Root::inspect(path).map_err(told).ok()).collect()
 }
@@ -258,8 +270,15 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         events.start(Some((link.addr, granted)));
         Ticker::follow(events.clone(), progress.clone(), total)
     });
-    let who = company.as_ref().map(|_| Who { name: None, address: peer.to_string() });
-    let shown = display::sends(&progress, total, who, *audience);
+    let subject = Subject {
+        progress: progress.clone(),
+        total,
+        tally: reporter.tally.clone(),
+        who: Who { name: None, address: peer.to_string() },
+        named: company.is_some(),
+        receives: false,
+    };
+    let shown = Shown::new(subject, *audience);
     let Manner { dry_run, pace, patience, retry_for, .. } = manner;
     let transfer = Transfer {
         feed,
@@ -289,25 +308,34 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
 // How much there is to send in all, where only a walk through folders can tell: a second walk, which waits for nothing and so
 // is far ahead of the one that offers.
 
-/// Tells `progress`, one for each receiver, how much there is in `feed`: at once where that is known, and otherwise after a walk
-/// that begins when the transfer has lasted for [`SURVEY_AFTER`].
-pub fn start(feed: &Feed, total: Option<u64>, progress: &[Arc<Progress>]) {
+/// A transfer that is over sooner does not pay for a second walk.
+const SURVEY_AFTER: Duration = Duration::from_secs(1);
+
+/// Those who want to know it, one for each receiver.
+type Expecting = Vec<(Weak<Progress>, Arc<Tally>)>;
+
+/// Tells how much there is in `feed`: at once the bytes where those are known, and all of it after a walk that begins when the
+/// transfer has lasted for [`SURVEY_AFTER`].
+fn expect(feed: &Feed, total: Option<u64>, expecting: Expecting) {
     if let Some(total) = total {
-        return progress.iter().for_each(|one| one.expect(total));
+        expecting.iter().filter_map(|(progress, _)| progress.upgrade()).for_each(|one| one.expect(total));
     }
     let Some(survey) = feed.survey() else { return };
-    let progress: Vec<Weak<Progress>> = progress.iter().map(Arc::downgrade).collect();
     let builder = thread::Builder::new().name("survey".into()).stack_size(4 * WORKER_STACK_BYTES);
     // Nobody waits for it: it ends with the transfers, or with the program.
-    if let Err(error) = builder.spawn(move || look_ahead(survey, &progress)) {
+    if let Err(error) = builder.spawn(move || look_ahead(survey, &expecting)) {
         tracing::info!("nobody can look ahead for how much there is: {error}");
     }
 }
 
-fn look_ahead(survey: Survey, progress: &[Weak<Progress>]) {
+fn look_ahead(survey: Survey, expecting: &Expecting) {
     thread::sleep(SURVEY_AFTER);
-    let over = || progress.iter().all(|one| one.strong_count() == 0);
-    if let Some(bytes) = survey.bytes(over) {
-        progress.iter().filter_map(Weak::upgrade).for_each(|one| one.expect(bytes));
+    let over = || expecting.iter().all(|(progress, _)| progress.strong_count() == 0);
+    let Some((files, bytes)) = survey.count(over) else { return };
+    for (progress, tally) in expecting {
+        tally.expect(files);
+        if let Some(progress) = progress.upgrade() {
+            progress.expect(bytes);
+        }
     }
 }

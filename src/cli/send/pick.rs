@@ -9,7 +9,7 @@ use crate::cli::credentials::{Acquaintances, ask_line, forget_typed};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::list::line;
-use crate::cli::ui::out;
+use crate::cli::ui::{out, screen};
 use crate::limits::{FOUND_MAX, MENU_LINES_MAX, PICK_HINT_AFTER};
 use crate::name::Escaped;
 use crate::net::address::Peer;
@@ -45,7 +45,7 @@ pub async fn pick(known: &Acquaintances) -> Result<Peer, Failure> {
             }
         };
         let Some(line) = line else {
-            let error = anyhow!("no receiver was picked, so nothing was sent; name one: lanx send FILE HOST");
+            let error = anyhow!("nothing was sent, as no receiver was picked; give one: lanx send FILE HOST");
             return Err(Failure::new(Exit::Usage, error));
         };
         match menu.choose(&line, known) {
@@ -64,7 +64,7 @@ fn say(text: &str) {
 fn above_question(line: &str) {
     forget_typed();
     let width = QUESTION.len();
-    let rest = if out::can_draw() { NO_REST } else { "" };
+    let rest = if screen::can_draw() { NO_REST } else { "" };
     out::ask(format_args!("\r{line:width$}{rest}\n{QUESTION}"));
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -11,7 +12,8 @@ use super::many::Told;
 use crate::cli::credentials::tell_large_lost;
 use crate::cli::exit::Exit;
 use crate::cli::ui::events::{File, SessionEvents, Status, Sum};
-use crate::cli::ui::out::Audience;
+use crate::cli::ui::out::{Audience, Stream};
+use crate::cli::ui::paint::{Paint, paint, sign};
 use crate::cli::ui::summary::{Crossed, Tally};
 use crate::cli::ui::{events, summary};
 use crate::client::transfer::SendOutcome;
@@ -20,14 +22,16 @@ use crate::limits::LIMIT_TOLD_AFTER;
 use crate::net::address::Peer;
 use crate::session::{End, FileReport, FileStatus, Observer};
 use crate::source::Trouble;
+use crate::store::NO_ROOM;
 use crate::units;
 
 /// Tells the user about each file and counts it.
 pub struct Reporter {
     pub peer: Peer,
-    tally: Tally,
+    pub tally: Arc<Tally>,
     pub audience: Audience,
     dry_run: bool,
+    no_room: AtomicBool,
     pub events: Option<Arc<SessionEvents>>,
     /// What was said already, where there are several receivers.
     told: Option<Arc<Told>>,
@@ -36,8 +40,16 @@ pub struct Reporter {
 impl Reporter {
     pub fn new(peer: &Peer, audience: Audience, dry_run: bool, told: Option<Arc<Told>>) -> Reporter {
         let events = audience.json.then(|| Arc::new(SessionEvents::new(None, peer.to_string())));
-        let tally = if dry_run { Tally::of_dry_run() } else { Tally::default() };
-        Reporter { peer: peer.clone(), tally, audience, dry_run, events, told }
+        let tally = Arc::new(if dry_run { Tally::of_dry_run() } else { Tally::default() });
+        Reporter {
+            peer: peer.clone(),
+            tally,
+            audience,
+            dry_run,
+            no_room: AtomicBool::default(),
+            events,
+            told,
+        }
     }
 
     /// A line of result, with the receiver that it is about where there are several.
@@ -61,6 +73,16 @@ impl Reporter {
         Some(text.to_string()).filter(|text| self.told.as_ref().is_none_or(|told| told.is_new(text)))
     }
 
+    /// The same of something that is left out and no error.
+    fn skip_here(&self, text: impl Display) {
+        self.new_here(text).inspect(|text| self.audience.skip(text));
+    }
+
+    /// Whether this is one more file for which there is no room: whoever has heard it once knows.
+    fn is_told(&self, text: &str) -> bool {
+        text.starts_with(NO_ROOM) && self.no_room.swap(true, Ordering::Relaxed)
+    }
+
     /// Files that the user named each get a line, as `b3sum` would print it; those in folders are too many for that.
     fn success(&self, report: &FileReport) {
         let FileReport { path, hash: Some(hash), named, .. } = report else { return };
@@ -70,10 +92,10 @@ impl Reporter {
             _ => String::new(),
         };
         if !*named {
-            tracing::info!("{}: {hash}  {path}{what}", self.peer);
+            tracing::info!("{hash}  {path}{what}");
             return;
         }
-        let line = format!("{hash}  {path}");
+        let line = format!("{}  {path}", paint(Stream::Stdout, Paint::Dim, hash));
         match &self.told {
             None => self.audience.line(line + &what),
             Some(told) => {
@@ -101,8 +123,9 @@ impl Reporter {
         if let Some(verdict) = verdict {
             summary += &format!("; {}", summary::sentence(verdict, *in_order));
         }
-        self.line(summary);
-        counts.exit()
+        let exit = counts.exit();
+        self.line(sign(Stream::Stdout, exit == Exit::Success) + &summary);
+        exit
     }
 
     /// Tells that there was nothing to send.
@@ -125,9 +148,16 @@ impl Observer for Reporter {
         match &report.status {
             FileStatus::Failed(failure) if failure.cause == Cause::Source => self.error_here(&failure.text),
             // Paths in it are those of the other machine.
-            FileStatus::Failed(failure) => audience.error(format_args!("at {}: {}", self.peer, failure.text)),
-            FileStatus::Wanted => self.line(format_args!("would be sent: {path}")),
-            FileStatus::Identical if self.dry_run => self.line(format_args!("already there: {path}")),
+            FileStatus::Failed(failure) if self.is_told(&failure.text.to_string()) => {
+                tracing::info!("{}: {}", self.peer, failure.text)
+            }
+            FileStatus::Failed(failure) => audience.error(format_args!("{}: {}", self.peer, failure.text)),
+            FileStatus::Wanted => {
+                let size = report.size.map_or(String::new(), |size| format!(" ({})", units::bytes(size)));
+                self.line(format_args!("would send {path}{size}"));
+            }
+            // Only the changes; the rest is counted.
+            FileStatus::Identical if self.dry_run => tracing::info!("already there: {path}"),
             _ => self.success(report),
         }
     }
@@ -140,8 +170,9 @@ impl Observer for Reporter {
             Trouble::LeftOut { .. } => Status::LeftOut,
         };
         match trouble {
+            Trouble::Failed(error) => self.error_here(error),
+            Trouble::Skipped { .. } => self.skip_here(trouble),
             Trouble::LeftOut { .. } => self.note_here(trouble),
-            Trouble::Failed(_) | Trouble::Skipped { .. } => self.error_here(trouble),
         }
         if let Some(events) = &self.events {
             events.file(File::not_offered(
@@ -172,8 +203,8 @@ impl Observer for Reporter {
 /// What to tell of a session that did not come to its end.
 pub fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: Option<u64>) -> anyhow::Error {
     let SendOutcome { end, addr, in_order, reads_once, .. } = outcome;
-    let of_all = total.map_or(String::new(), |total| format!(" of {}", units::bytes(total)));
-    let progress = format!("{}{of_all} had arrived", units::bytes(arrived));
+    let arrived = total.map_or_else(|| units::bytes(arrived), |total| units::of(arrived.min(total), total));
+    let progress = format!("{arrived} had arrived");
     let again = match (in_order, reads_once) {
         (false, false) if matches!(end, End::PeerLeft(_)) => {
             "start `lanx recv` there if it has ended, then run the same command again to go on"
@@ -187,13 +218,11 @@ pub fn broken(peer: &Peer, outcome: &SendOutcome, arrived: u64, total: Option<u6
     match end {
         End::Stopped => anyhow!("interrupted; {progress}; {again}"),
         End::PeerLeft(text) => anyhow!("{peer} gave up: {text}; {progress}; {again}"),
-        End::Misplaced(text) => anyhow!("at {peer}: {text}"),
+        End::Misplaced(text) => anyhow!("{peer}: {text}"),
         End::Revoked => {
-            anyhow!(
-                "{peer} removed this machine from those that may send to it; {progress}; pair again to go on"
-            )
+            anyhow!("{peer} does not let this machine send any more; {progress}; pair again to go on")
         }
-        End::Away => anyhow!("{peer} ({addr}) is being stopped or restarted; {progress}; {again}"),
+        End::Away => anyhow!("{peer} ({addr}) is shutting down or restarting; {progress}; {again}"),
         End::Lost(reason) => anyhow!("lost {peer} ({addr}): {reason}; {progress}; {again}"),
         End::Silent(time) => {
             let seconds = time.as_secs();

@@ -15,6 +15,7 @@ use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::content::entry::Metadata;
 use crate::name::{Name, shown};
+use crate::os::said::Said;
 use crate::source::{Feed, Stream};
 
 fn usage<T>(error: anyhow::Error) -> Result<T, Failure> {
@@ -42,7 +43,7 @@ pub fn name(args: &SendArgs, paths: &[PathBuf], receivers: usize) -> Result<Opti
     }
     if receivers > 1 {
         return usage(anyhow!(
-            "standard input can be read only once, so it goes to one receiver; store it in a file and send that to all of them"
+            "standard input can be read only once, so it goes to one receiver; write it to a file and send that"
         ));
     }
     if let Some(flag) = args.against_stdin() {
@@ -80,7 +81,7 @@ pub fn feed(name: Name) -> Result<Feed, Failure> {
         ));
     }
     let other = |error: io::Error| {
-        let text = anyhow!("cannot read standard input: {error}; close something and try again");
+        let text = anyhow!("cannot read standard input: {}; try again", Said(&error));
         Failure::new(Exit::Other, text)
     };
     let stream = stdin.as_fd().try_clone_to_owned().and_then(Stream::start).map_err(other)?;

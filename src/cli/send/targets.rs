@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 
+use super::places;
 use crate::cli::args::SendArgs;
+use crate::cli::credentials::Acquaintances;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::limits::RECEIVERS_MAX;
 use crate::name::Escaped;
 use crate::net::address::Peer;
-use crate::net::discovery::locate;
+use crate::net::discovery::{LocateError, locate};
 use crate::source::name_of;
 
 fn usage(error: anyhow::Error) -> Failure {
@@ -32,6 +34,7 @@ pub fn split(args: &SendArgs) -> Result<(Vec<Peer>, Vec<PathBuf>), Failure> {
             .filter(|(_, paths)| !paths.is_empty())
             .ok_or_else(|| no_host(arguments))?;
         check_port(host, paths)?;
+        check_order(arguments)?;
         (vec![peer(host, "the last argument is the host")?], paths)
     } else {
         let peers: Result<Vec<Peer>, Failure> =
@@ -65,6 +68,32 @@ fn check_port(last: &OsStr, paths: &[OsString]) -> Result<(), Failure> {
     }
 }
 
+/// Whoever is used to other programs names the host first.
+fn check_order(arguments: &[OsString]) -> Result<(), Failure> {
+    let [first, files @ ..] = arguments else { return Ok(()) };
+    let are_files = !files.is_empty() && files.iter().all(|file| Path::new(file).exists());
+    // What looks like a file may be one that is missing, and what stands last a host.
+    let is_host = |text: &&str| {
+        text.parse::<Peer>().is_ok_and(|peer| peer.host.parse::<IpAddr>().is_ok() || !peer.host.contains('.'))
+    };
+    let host = first.to_str().filter(|text| !Path::new(text).exists() && is_host(text));
+    let Some(host) = host.filter(|_| are_files) else { return Ok(()) };
+    let files: Vec<String> = files.iter().map(|file| Escaped::path(Path::new(file)).to_string()).collect();
+    Err(usage(anyhow!("the host comes last: lanx send {} {host}", files.join(" "))))
+}
+
+/// What to type instead of a host as scp and rsync take it.
+fn habit(text: &str) -> Option<String> {
+    let bare = text.split_once('@').map_or(text, |(_, host)| host);
+    let (host, folder) = bare.split_once(":/").or_else(|| bare.split_once(":~")).unwrap_or((bare, ""));
+    let is_host = host.parse::<Peer>().is_ok() && host != text;
+    let user = if bare.len() < text.len() { "lanx needs no user" } else { "" };
+    let folder =
+        if folder.is_empty() && host == bare { "" } else { "the receiver chooses the folder: lanx recv DIR" };
+    let why: Vec<&str> = [user, folder].into_iter().filter(|part| !part.is_empty()).collect();
+    is_host.then(|| format!("{}; send to {host}: lanx send FILE {host}", why.join(", and ")))
+}
+
 /// Whether all arguments are there as files or folders. An address is a host, whatever files there are.
 fn name_no_host(arguments: &[OsString]) -> bool {
     let is_address = |text: &str| text.parse::<Peer>().is_ok_and(|peer| peer.host.parse::<IpAddr>().is_ok());
@@ -78,38 +107,65 @@ pub fn no_host(arguments: &[OsString]) -> Failure {
     let is_host = |text: &&str| *text != "-" && text.parse::<Peer>().is_ok();
     match arguments {
         [only] if only == "-" => {
-            usage(anyhow!("no host was given; name it last: lanx send - HOST --name NAME"))
+            usage(anyhow!("no host was given; it comes last: lanx send - HOST --name NAME"))
         }
         [only] if Path::new(only).symlink_metadata().is_err() => {
             let shown = Escaped::path(Path::new(only));
-            usage(anyhow!("{shown}: no such file, and no host was given; name both: lanx send FILE HOST"))
+            usage(anyhow!(
+                "{shown}: no such file or folder, and no host was given; give both: lanx send FILE HOST"
+            ))
         }
         [_, .., last] if last.to_str().is_some_and(|text| is_host(&text)) => {
             let last = Escaped::path(Path::new(last));
             usage(anyhow!(
-                "{last} is a file here, so no host is named, and without a terminal nobody can pick one; if it is a host, say --to {last}"
+                "no host was given, as {last} is a file here; if it is a host as well, use --to {last}"
             ))
         }
         _ => usage(anyhow!(
-            "no host is named, and without a terminal nobody can pick one; give it last, lanx send FILE HOST (`lanx list` shows the \
-             receivers that answer, `lanx send --help` tells more)"
+            "no host was given; it comes last: lanx send FILE HOST (`lanx list` shows the receivers that answer, `lanx send --help` tells more)"
         )),
     }
 }
 
 pub(crate) fn peer(host: &OsStr, rule: &str) -> Result<Peer, Failure> {
     let shown = Escaped::path(Path::new(host)).to_string();
+    if let Some(hint) = host.to_str().filter(|_| !Path::new(host).exists()).and_then(habit) {
+        return Err(usage(anyhow!("'{shown}' is no host: {hint}")));
+    }
     host.to_str()
         .ok_or_else(|| usage(anyhow!("{rule}, and '{shown}' is none")))?
         .parse()
         .map_err(|error| usage(anyhow!("{rule}, and '{shown}' is none: {error}")))
 }
 
-/// Finds out where those are that only this network knows.
+/// Finds out where those are that only this network knows: where they were last, or else where they say that they are.
 pub(crate) async fn find(peers: &mut [Peer]) -> Result<(), Failure> {
+    let known = Acquaintances::load()?;
+    places::try_first(peers, &known);
+    look_for(peers, &known).await
+}
+
+/// The same of those that are not where they were last.
+pub(crate) async fn find_anew(peer: &Peer) -> Result<Peer, Failure> {
+    let mut peers = [peer.named_before().unwrap_or_else(|| peer.clone())];
+    look_for(&mut peers, &Acquaintances::load()?).await?;
+    let [peer] = peers;
+    Ok(peer)
+}
+
+async fn look_for(peers: &mut [Peer], known: &Acquaintances) -> Result<(), Failure> {
     locate(peers).await.map_err(|error| {
         let peer = error.peer().clone();
-        Failure::new(Exit::Unreachable, error).about(peer)
+        match &error {
+            LocateError::Unknown { seen, .. } => match known.alike(&peer.host, seen) {
+                Some(meant) => {
+                    Failure::new(Exit::Unreachable, anyhow!("cannot find {peer}; did you mean {meant}?"))
+                }
+                None => Failure::new(Exit::Unreachable, error),
+            },
+            LocateError::Ambiguous { .. } => Failure::new(Exit::Unreachable, error),
+        }
+        .about(peer)
     })
 }
 
@@ -118,7 +174,7 @@ fn check_hosts(peers: &[Peer]) -> Result<(), Failure> {
     if peers.len() > RECEIVERS_MAX {
         let n = peers.len();
         return Err(usage(anyhow!(
-            "{n} receivers are more than {RECEIVERS_MAX}; send to some of them first"
+            "{n} receivers are more than the {RECEIVERS_MAX} that lanx sends to at once; send to some of them first"
         )));
     }
     let mut seen = HashMap::new();
@@ -143,7 +199,7 @@ fn check_last(arguments: &[OsString]) -> Result<(), Failure> {
         return Ok(());
     };
     Err(usage(anyhow!(
-        "there is no file {host}, and beside --to only files and folders are named; if it is a host, say --to {host}"
+        "no file is called {host}, and with --to all arguments are files and folders; if it is a host, use --to {host}"
     )))
 }
 

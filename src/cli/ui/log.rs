@@ -1,6 +1,6 @@
 //! Diagnostics for those who ask: warnings always, more with -v or RUST_LOG.
 
-use std::io;
+use std::{env, io};
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
@@ -11,7 +11,7 @@ use super::out::Stream;
 use crate::cli::recv::systemd;
 
 /// Writes each line to stderr behind this.
-struct Behind(&'static str);
+struct Behind(String);
 
 impl io::Write for Behind {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
@@ -47,11 +47,16 @@ pub fn start(verbosity: u8) {
         _ => "lanx=debug",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Behind("")).with_ansi(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| Behind(String::new()))
+        .with_ansi(false);
     // Fails only where a logger was started before, which then serves as well.
     let _ = match verbosity {
-        // As every other line for a user.
-        0 => log.without_time().with_target(false).with_level(false).with_writer(Marked).try_init(),
+        // As every other line for a user. Whoever sets RUST_LOG looks for where a line comes from.
+        0 | 1 if env::var_os("RUST_LOG").is_none() => {
+            log.without_time().with_target(false).with_level(false).with_writer(Marked).try_init()
+        }
         // The journal knows time and level.
         _ if systemd::in_journal() => log.without_time().with_level(false).with_writer(Marked).try_init(),
         _ => log.try_init(),

@@ -2,24 +2,23 @@
 //! that a reader that is late, a terminal that is held or a pipe that is full holds up nobody else.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
-use std::{env, io, thread};
+use std::{io, thread};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::fs::fstat;
-use rustix::process::getpgrp;
-use rustix::termios::{tcgetpgrp, tcgetwinsize};
 use tracing::Level;
 
-use super::progress::Ink;
+use super::keys;
+use super::screen::Screen;
 use crate::cli::recv::systemd::mark;
 use crate::limits::{
-    OUTPUT_PAUSE, OUTPUT_WRITE_BYTES, READER_PATIENCE, SCREEN_PATIENCE, UNREAD_BYTES_MAX, WORKER_STACK_BYTES,
+    OUTPUT_PAUSE, OUTPUT_WRITE_BYTES, READER_PATIENCE, UNREAD_BYTES_MAX, WORKER_STACK_BYTES,
 };
+use crate::os::said::Said;
 use crate::units;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +67,7 @@ pub fn start() {
 /// Waits until all that was said there is written, or nobody has read any of it for [`READER_PATIENCE`], also counted from
 /// `end`, when the program began to end. Whatever is said afterwards is written by who says it, and where nobody reads, not at all.
 pub fn finish(to: Stream, end: Instant) {
+    keys::unmute();
     if !outlet(to).finish(end) && to == Stream::Stdout {
         written(Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it")));
     }
@@ -76,6 +76,11 @@ pub fn finish(to: Stream, end: Instant) {
 /// Has the screen drawn anew when all that was said is written.
 pub fn redraw() {
     STDERR.redraw();
+}
+
+/// Somebody is to answer a question from now on, or nobody is any more. Meanwhile only [`ask`] is heard.
+pub fn hold(asking: bool) {
+    STDERR.hold(asking);
 }
 
 /// Waits until there is nothing to write or to draw, but no longer than `patience`.
@@ -137,6 +142,10 @@ struct Outlet {
 struct State {
     writer: Writer,
     unread: VecDeque<(Stream, Vec<u8>)>,
+    /// The question that somebody is to answer, and all that was said before it.
+    asked: VecDeque<(Stream, Vec<u8>)>,
+    /// There is one: whatever else is said waits for the answer, as it would stand in the middle of it.
+    asking: bool,
     bytes: usize,
     /// Lines that were left out since the unread ones.
     missing: u64,
@@ -178,6 +187,13 @@ impl State {
     }
 
     fn task(&mut self) -> Option<Task> {
+        if let Some((to, text)) = self.asked.pop_front() {
+            self.bytes -= cost(&text);
+            return Some(Task::Write(to, text));
+        }
+        if self.asking {
+            return std::mem::take(&mut self.stale).then_some(Task::Draw);
+        }
         if let Some((to, mut text)) = self.unread.pop_front() {
             self.bytes -= cost(&text);
             while let Some((next_to, next)) = self.unread.front()
@@ -234,6 +250,26 @@ impl Outlet {
         }
     }
 
+    fn hold(&self, asking: bool) {
+        let mut state = self.state.lock();
+        state.asking = asking;
+        if asking {
+            let before = std::mem::take(&mut state.unread);
+            state.asked.extend(before);
+        }
+        self.wake(state);
+    }
+
+    fn ask(&self, text: Vec<u8>) {
+        let mut state = self.state.lock();
+        if state.writer != Writer::Thread || !state.asking {
+            return self.say(state, Stream::Stderr, text);
+        }
+        state.bytes += cost(&text);
+        state.asked.push_back((Stream::Stderr, text));
+        self.wake(state);
+    }
+
     fn wake(&self, mut state: MutexGuard<'_, State>) {
         state.still_since.get_or_insert_with(Instant::now);
         if !state.pausing {
@@ -251,16 +287,16 @@ impl Outlet {
 
     /// Writes whatever there is to write, for as long as the program lives.
     fn write_all(&self) {
-        let mut drawn = Drawn::default();
+        let mut screen = Screen::default();
         loop {
             let task = self.next();
-            if !matches!(task, Task::Draw) && drawn.clear() {
+            if !matches!(task, Task::Draw) && screen.clear() {
                 self.redraw();
             }
             match task {
                 Task::Write(to, text) => write(to, &text),
                 Task::TellGap(lines) => self.tell_gap(lines),
-                Task::Draw => drawn.draw(wanted()),
+                Task::Draw => screen.draw(),
             }
         }
     }
@@ -314,6 +350,11 @@ impl Outlet {
     /// Whether all was written.
     fn finish(&self, end: Instant) -> bool {
         let mut state = self.state.lock();
+        state.asking = false;
+        if !state.unread.is_empty() {
+            self.wake(state);
+            state = self.state.lock();
+        }
         self.wait_idle(&mut state, |still_since| still_since.max(end) + READER_PATIENCE);
         if state.writer == Writer::Thread {
             state.writer = if state.is_idle() { Writer::Anybody } else { Writer::Nobody };
@@ -367,6 +408,13 @@ impl Audience {
         }
     }
 
+    /// Something that was left out, which is no error.
+    pub fn skip(self, text: impl std::fmt::Display) {
+        if !(self.quiet && self.json) {
+            plain_error(format_args!("{}{text}", mark(Level::WARN)));
+        }
+    }
+
     /// An error that is told as an event, too, where there are events.
     pub fn error(self, text: impl std::fmt::Display) {
         if !(self.quiet && self.json) {
@@ -385,7 +433,8 @@ pub fn tell_lost() -> bool {
     let lost = lost();
     if let Some(cause) = lost {
         error(format_args!(
-            "standard output could not be written: {cause}, so some of it is missing; redirect it elsewhere"
+            "standard output could not be written: {}, so some of it is missing; redirect it elsewhere",
+            Said(cause)
         ));
     }
     lost.is_some()
@@ -402,212 +451,14 @@ pub fn error(text: impl std::fmt::Display) {
 }
 
 fn plain_error(text: impl std::fmt::Display) {
-    ask(format_args!("{text}\n"));
+    say(Stream::Stderr, format!("{text}\n").into_bytes());
 }
 
 /// A question, or what surrounds one, to stderr: whoever answers does so in the same line.
 pub fn ask(text: impl std::fmt::Display) {
-    say(Stream::Stderr, text.to_string().into_bytes());
-}
-
-// The last lines of a terminal, which are drawn anew again and again while others are printed above them.
-
-/// Where a terminal does not say how large it is.
-const USUAL_SIZE: Size = Size { columns: 80, rows: 24 };
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    pub columns: usize,
-    pub rows: usize,
-}
-
-/// What is to stand below all other lines on stderr.
-static WANTED: Mutex<Wanted> = Mutex::new(Wanted { lines: Vec::new(), state: Drawing::Shown });
-
-struct Wanted {
-    lines: Vec<String>,
-    state: Drawing,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Drawing {
-    Shown,
-    /// Somebody is to type.
-    Hidden,
-    /// The program is about to end, and nothing leads back from there.
-    Left,
-}
-
-impl Wanted {
-    /// Has no lines there from now on, for the reason that `state` gives.
-    fn take_away(&mut self, state: Drawing) {
-        self.lines.clear();
-        if self.state != Drawing::Left {
-            self.state = state;
-        }
-    }
-
-    /// Nobody types any more.
-    fn typed(&mut self) {
-        if self.state == Drawing::Hidden {
-            self.state = Drawing::Shown;
-        }
-    }
-}
-
-/// Whether stderr is a terminal on which lines can be drawn anew.
-pub fn can_draw() -> bool {
-    static CAN: OnceLock<bool> = OnceLock::new();
-    let able = || env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-    *CAN.get_or_init(|| io::stderr().is_terminal() && able())
-}
-
-/// Colours, unless the user wants none: no-color.org, and CLICOLOR=0.
-pub fn ink() -> Ink {
-    let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-        || env::var_os("CLICOLOR").is_some_and(|value| value == "0");
-    if unwanted { Ink::Plain } else { Ink::Colours }
-}
-
-/// As it is now: a window may be made larger or smaller at any time.
-pub fn size() -> Size {
-    match tcgetwinsize(io::stderr()) {
-        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
-            Size { columns: size.ws_col.into(), rows: size.ws_row.into() }
-        }
-        _ => USUAL_SIZE,
-    }
-}
-
-/// Whether the terminal is ours to draw on. A job in the background would draw over what others write.
-fn in_foreground() -> bool {
-    tcgetpgrp(io::stderr()).map_or(true, |group| group == getpgrp())
-}
-
-/// Shows these lines, as they are for a terminal of some size, instead of those that are there.
-pub fn show(lines: impl FnOnce(Size) -> Vec<String>) {
-    let mut wanted = WANTED.lock();
-    if wanted.state == Drawing::Shown {
-        wanted.lines = lines(size());
-        drop(wanted);
-        redraw();
-    }
-}
-
-/// Takes the lines away for as long as what is handed out lives: somebody is to type there.
-pub fn hide() -> Hidden {
-    WANTED.lock().take_away(Drawing::Hidden);
-    redraw();
-    Hidden
-}
-
-/// See [`hide`].
-pub struct Hidden;
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        WANTED.lock().typed();
-    }
-}
-
-/// Takes the lines away until some are shown again. Waits for no terminal that takes nothing.
-pub fn clear() {
-    WANTED.lock().lines.clear();
-    redraw();
-    settle(SCREEN_PATIENCE);
-}
-
-/// Takes the lines away for good, as the program is about to end.
-pub fn leave() {
-    WANTED.lock().take_away(Drawing::Left);
-    redraw();
-}
-
-/// What is to be there now.
-pub fn wanted() -> Vec<String> {
-    WANTED.lock().lines.clone()
-}
-
-/// The lines that are there, with the cursor at the beginning of the first. When a window is made narrower, terminals wrap
-/// what they show and keep the cursor where it is in it, so nobody has to know how many rows that takes by then.
-#[derive(Default)]
-pub struct Drawn(Vec<String>);
-
-impl Drawn {
-    /// Has `lines` be there.
-    pub fn draw(&mut self, lines: Vec<String>) {
-        if !in_foreground() {
-            // What others wrote meanwhile stands below it.
-            self.0.clear();
-        } else if lines.is_empty() {
-            self.clear();
-        } else if lines != self.0 {
-            put(&frame(&lines));
-            self.0 = lines;
-        }
-    }
-
-    /// Takes them out of the way of other lines. Whether there were any.
-    pub fn clear(&mut self) -> bool {
-        let count = std::mem::take(&mut self.0).len();
-        if count > 0 && in_foreground() {
-            put(&no_lines(count));
-        }
-        count > 0
-    }
-}
-
-fn put(frame: &str) {
-    // In one write, so that nobody sees half of it. When the terminal is gone, nobody sees it at all.
-    let _ = io::stderr().lock().write_all(frame.as_bytes());
-}
-
-/// What to write for these lines to be there instead of those that are, with the cursor at the beginning of the first.
-/// Terminals may hear of a new width before we do, so none of the lines may wrap meanwhile. Each is cleared by itself, as
-/// some terminals keep in their history what goes when the whole screen is cleared.
-fn frame(lines: &[String]) -> String {
-    let mut text = String::from("\r\x1b[?7l");
-    for line in lines {
-        let _ = write!(text, "\x1b[K{line}\r\n");
-    }
-    let _ = write!(text, "\x1b[J\x1b[?7h\x1b[{}A", lines.len());
-    text
-}
-
-/// What to write for so many lines to go.
-fn no_lines(count: usize) -> String {
-    frame(&vec![String::new(); count])
+    STDERR.ask(text.to_string().into_bytes());
 }
 
 #[cfg(test)]
 #[path = "out_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-mod screen_tests {
-    use super::*;
-
-    #[test]
-    fn the_cursor_stays_at_the_first_line_and_all_below_it_goes() {
-        let lines = ["one".to_string(), "two".to_string()];
-        assert_eq!(frame(&lines), "\r\x1b[?7l\x1b[Kone\r\n\x1b[Ktwo\r\n\x1b[J\x1b[?7h\x1b[2A");
-        assert_eq!(no_lines(1), "\r\x1b[?7l\x1b[K\r\n\x1b[J\x1b[?7h\x1b[1A");
-    }
-
-    #[test]
-    fn lines_that_made_room_for_a_question_come_back_and_those_that_are_gone_for_good_do_not() {
-        let mut wanted = Wanted { lines: vec!["one".into()], state: Drawing::Shown };
-        wanted.take_away(Drawing::Hidden);
-        assert!(wanted.lines.is_empty());
-        wanted.typed();
-        assert_eq!(wanted.state, Drawing::Shown);
-        wanted.take_away(Drawing::Hidden);
-        // Ctrl-C at the question.
-        wanted.take_away(Drawing::Left);
-        wanted.typed();
-        assert_eq!(wanted.state, Drawing::Left);
-        wanted.take_away(Drawing::Hidden);
-        wanted.typed();
-        assert_eq!(wanted.state, Drawing::Left);
-    }
-}

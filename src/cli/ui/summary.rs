@@ -33,6 +33,8 @@ impl Crossed {
         self.wire < self.bytes - self.bytes / COMPRESSED_SAVES_PART as u64
     }
 }
+/// What took less has no rate.
+const RATE_TOLD_FROM: Duration = Duration::from_millis(100);
 
 /// Counts files and bytes by what became of them.
 #[derive(Default)]
@@ -53,6 +55,8 @@ pub struct Counts {
     pub identical: u64,
     identical_bytes: u64,
     pub failed: u64,
+    /// All files that there are to send, where somebody knows.
+    expected: Option<u64>,
     /// Of the failed ones, folders and links.
     failed_others: u64,
     /// Pipes, sockets and devices.
@@ -117,6 +121,18 @@ impl Tally {
         }
     }
 
+    /// So many files are to be sent in all.
+    pub fn expect(&self, files: u64) {
+        self.counts.lock().expected = Some(files);
+    }
+
+    /// Files that have an outcome, and all there are, where somebody knows.
+    pub fn files(&self) -> (u64, Option<u64>) {
+        let counts = self.counts.lock();
+        let done = counts.arrived + counts.failed.saturating_sub(counts.failed_others);
+        (done, counts.expected.map(|expected| expected.max(done)))
+    }
+
     pub fn counts(&self) -> Counts {
         self.counts.lock().clone()
     }
@@ -149,15 +165,17 @@ impl Counts {
             Some(_) if self.failed + self.skipped == 0 => "there was nothing to send".into(),
             _ => "nothing arrived".into(),
         };
+        if self.dry {
+            return self.dry_run();
+        }
         if let Some(there) = self.already_there(crossed) {
             text += &format!(" ({there} already there)");
         }
-        if self.dry {
-            text = format!("dry run, nothing was stored: {text}");
-        } else if anything {
+        if anything {
             text += &format!(" in {}", units::duration(time));
-            if crossed > 0 {
-                text += &format!(": {} ({})", units::rate(crossed, time), units::bit_rate(crossed, time));
+            // A rate of what took no time would say how long the first round trips took.
+            if crossed > 0 && time >= RATE_TOLD_FROM {
+                text += &format!(": {}", units::rate(crossed, time));
             }
             if all.is_shorter() {
                 text += &format!(", {} on the wire", units::bytes(all.wire));
@@ -166,16 +184,37 @@ impl Counts {
         if let Some(n) = connections.filter(|_| anything) {
             text += &format!(" over {}", units::count(n.into(), "connection"));
         }
-        text += if anything && !self.dry { ", verified" } else { "" };
-        match (self.failed, self.failed_others) {
-            (0, _) => {}
-            (n, 0) => text += &format!("; {} failed", units::count(n, "file")),
-            (n, _) => text += &format!("; {n} failed, not all of them files"),
-        }
-        if self.skipped > 0 {
-            text += &format!("; {} skipped", units::count(self.skipped, "special file"));
-        }
-        text
+        text += if anything { ", verified" } else { "" };
+        text + &self.missing()
+    }
+
+    /// The same of a dry run: what would change, and how much would not.
+    fn dry_run(&self) -> String {
+        let changed = Counts {
+            arrived: self.arrived - self.identical,
+            bytes: self.bytes - self.identical_bytes,
+            ..self.clone()
+        };
+        let what = Some(changed.what()).filter(|what| !what.is_empty()).unwrap_or_else(|| "nothing".into());
+        let there = match self.identical {
+            0 => String::new(),
+            n => format!("; {} already there", units::count(n, "file")),
+        };
+        format!("dry run: {what} would be sent{there}{}", self.missing())
+    }
+
+    /// What did not arrive.
+    fn missing(&self) -> String {
+        let failed = match (self.failed, self.failed_others) {
+            (0, _) => String::new(),
+            (n, 0) => format!("; {} failed", units::count(n, "file")),
+            (n, _) => format!("; {n} failed, not all of them files"),
+        };
+        let skipped = match self.skipped {
+            0 => String::new(),
+            n => format!("; {} skipped", units::count(n, "special file")),
+        };
+        failed + &skipped
     }
 
     /// Files that were there, and bytes of others that were there in part, so that size, time and rate add up.
@@ -185,7 +224,7 @@ impl Counts {
             false => units::count(self.identical, "file"),
         });
         let bytes = self.bytes.saturating_sub(self.identical_bytes).saturating_sub(crossed);
-        let bytes = (bytes > 0 && !self.dry && self.failed == 0).then(|| units::bytes(bytes));
+        let bytes = (bytes > 0 && self.failed == 0).then(|| units::bytes(bytes));
         match (files, bytes) {
             (Some(files), Some(bytes)) => Some(format!("{files} and {bytes} of others")),
             (files, bytes) => files.or(bytes),
@@ -209,18 +248,16 @@ impl Counts {
 /// One half of a sentence. `in_order`: the receiver writes to its standard output.
 pub fn sentence(verdict: Verdict, in_order: bool) -> String {
     let percent = (u32::from(verdict.share) + 5) / 10;
-    let (who, did) = match verdict.bottleneck {
-        Bottleneck::Limit => ("--limit", "chunks waited for their turn"),
-        Bottleneck::Source => ("the source", "it was being read"),
-        Bottleneck::SenderCpu => ("the sender's CPU", "it was busy"),
-        Bottleneck::Network => ("the network", "both ends waited for it"),
-        Bottleneck::ReceiverCpu => ("the receiver's CPU", "it was busy"),
-        Bottleneck::Destination if in_order => {
-            ("whoever reads the receiver's output", "it was being written")
-        }
-        Bottleneck::Destination => ("the receiver's disk", "it was being written or read"),
+    let who = match verdict.bottleneck {
+        Bottleneck::Limit => "--limit",
+        Bottleneck::Source => "reading the files",
+        Bottleneck::SenderCpu => "the sender's CPU",
+        Bottleneck::Network => "the network",
+        Bottleneck::ReceiverCpu => "the receiver's CPU",
+        Bottleneck::Destination if in_order => "whoever reads the receiver's output",
+        Bottleneck::Destination => "the receiver's disk",
     };
-    format!("limited by {who} ({did} {percent} % of the time)")
+    format!("limited by {who} ({percent} % of the time)")
 }
 
 /// The same for a script.

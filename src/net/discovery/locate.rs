@@ -17,9 +17,14 @@ pub enum LocateError {
     #[error(
         "cannot find {peer}: {reason}, and no receiver of that name answers; see `lanx list`, or use the address that `lanx recv` shows"
     )]
-    Unknown { peer: Peer, reason: String },
+    Unknown {
+        peer: Peer,
+        reason: String,
+        /// The names of those that do answer.
+        seen: Vec<String>,
+    },
     #[error(
-        "{peer} stands for more than one receiver: {}; name one of them by its address",
+        "{peer} is the name of several receivers: {}; use the address of one",
         places.join(", ")
     )]
     Ambiguous { peer: Peer, places: Vec<String> },
@@ -52,7 +57,10 @@ pub async fn locate(peers: &mut [Peer]) -> Result<(), LocateError> {
     for (peer, reason) in unknown {
         *peer = match &matching(peer, &here)[..] {
             [only] => only.peer(),
-            [] => return Err(LocateError::Unknown { peer: peer.clone(), reason }),
+            [] => {
+                let seen = here.iter().map(|sighting| sighting.name.clone()).collect();
+                return Err(LocateError::Unknown { peer: peer.clone(), reason, seen });
+            }
             several => {
                 let places = several.iter().filter_map(|sighting| sighting.addrs.first());
                 return Err(LocateError::Ambiguous {
@@ -72,7 +80,7 @@ where
     Asked: Future<Output = Result<Vec<SocketAddr>, ConnectError>> + Send + 'static,
 {
     let mut asked = JoinSet::new();
-    for (at, peer) in peers.iter().enumerate().filter(|(_, peer)| peer.is_plain_name()) {
+    for (at, peer) in peers.iter().enumerate().filter(|(_, peer)| peer.link_name().is_some()) {
         let answer = ask(peer.clone());
         asked.spawn(async move { (at, answer.await) });
     }
@@ -110,7 +118,7 @@ async fn look<'a>(browse: &mut Browse, peers: impl Iterator<Item = &'a Peer> + C
 
 /// The receivers that `peer` may stand for: of its name and its port, or where the user gave none, of any port.
 fn matching<'a>(peer: &Peer, here: &[&'a Sighting]) -> Vec<&'a Sighting> {
-    let name = peer.host.to_lowercase();
+    let name = peer.link_name().unwrap_or(&peer.host).to_lowercase();
     let named: Vec<&Sighting> = here.iter().copied().filter(|sighting| sighting.name == name).collect();
     let there: Vec<&Sighting> = named.iter().copied().filter(|sighting| sighting.port == peer.port).collect();
     if there.is_empty() && peer.port == PORT_DEFAULT { named } else { there }
@@ -142,6 +150,7 @@ mod tests {
         for (host, places) in [
             ("nas", vec!["10.0.0.1:7269"]),
             ("NAS:9000", vec!["10.0.0.2:9000"]),
+            ("nas.local", vec!["10.0.0.1:7269"]),
             ("nas:9001", vec![]),
             ("attic", vec!["10.0.0.3:4000"]),
             ("attic:4000", vec!["10.0.0.3:4000"]),

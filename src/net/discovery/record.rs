@@ -67,7 +67,7 @@ impl Sighting {
 
     /// Whom to send to.
     pub fn peer(&self) -> Peer {
-        let found = Found { addrs: self.addrs.clone(), key: self.key };
+        let found = Found { addrs: self.addrs.clone(), key: self.key, remembered_for: None };
         Peer { found: Some(Arc::new(found)), ..Peer::new(self.name.clone(), self.port) }
     }
 }

@@ -15,6 +15,7 @@ use super::{large_packets, tune};
 use crate::limits::{CONNECT_STAGGER, CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::net::address::{Peer, shown};
 use crate::os::background::aside;
+use crate::os::said::Said;
 use crate::wire::VERSION;
 use crate::wire::preface::{PREFACE_BYTES, PrefaceError, Role, Status};
 
@@ -57,7 +58,7 @@ pub enum ConnectError {
     OtherVersion { addr: SocketAddr, theirs: u16 },
     #[error("{addr} serves as many transfers as it can; try again in a while")]
     Busy { addr: SocketAddr },
-    #[error("{addr} is being stopped or restarted; try again in a moment")]
+    #[error("{addr} is shutting down or restarting; try again in a moment")]
     Away { addr: SocketAddr },
 }
 
@@ -81,7 +82,7 @@ fn list(peer: &Peer, attempts: &Attempts) -> String {
         io::ErrorKind::HostUnreachable => "cannot be reached (no route to it)".into(),
         io::ErrorKind::NetworkUnreachable => "is on a network that cannot be reached from here".into(),
         io::ErrorKind::PermissionDenied => "may not be connected to (permission denied)".into(),
-        _ => format!("failed: {error}"),
+        _ => format!("failed: {}", Said(error)),
     };
     let text = |addr: &SocketAddr, error: &io::Error| match lacks_interface(addr, error) {
         true => "is a link-local address, which says nothing without an interface".into(),

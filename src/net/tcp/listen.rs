@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::limits::LISTEN_BACKLOG;
+use crate::os::said::Said;
 
 /// Why a port cannot be listened on. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +19,10 @@ pub enum ListenError {
     NotOurs { addr: SocketAddr, source: io::Error },
     #[error("this user may not listen on port {}; choose one above 1023 with --listen ADDR:PORT", addr.port())]
     Denied { addr: SocketAddr, source: io::Error },
-    #[error("cannot listen on {addr}: {source}; choose another address or port with --listen ADDR:PORT")]
+    #[error(
+        "cannot listen on {addr}: {}; choose another address or port with --listen ADDR:PORT",
+        Said(source)
+    )]
     Other { addr: SocketAddr, source: io::Error },
 }
 

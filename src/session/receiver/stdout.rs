@@ -17,6 +17,7 @@ use crate::content::chunk::ChunkIndex;
 use crate::content::entry::{Cause, Failure};
 use crate::content::tree::{ChunkValue, Hash, Tree};
 use crate::limits::{IN_ORDER_STEP_CHUNKS, IN_ORDER_WINDOW_CHUNKS, WORKER_STACK_BYTES};
+use crate::os::said::Said;
 use crate::session::frames::ChunkBuffer;
 use crate::session::snapshot::FileUnderWay;
 use crate::session::stage_clock::Clock;
@@ -296,7 +297,8 @@ fn not_written(file: &InOrder, written: u64, error: &io::Error) -> Failure {
             format!("{path}: whoever read the receiver's standard output closed it after {}", bytes(written))
         }
         _ => format!(
-            "{path}: cannot write to the receiver's standard output: {error}; see where it goes, then start both again"
+            "{path}: cannot write to the receiver's standard output: {}; see where it goes, then start both again",
+            Said(error)
         ),
     };
     Failure::new(Cause::Storage, text)

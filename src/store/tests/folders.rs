@@ -124,7 +124,7 @@ fn a_symlink_on_the_way_is_named_and_never_followed() {
                 assert_eq!(error.path(), room.path(text), "{error}");
             }
             // Of two paths the first that is looked at: `a` is no regular file.
-            assert!(errors[5].to_string().contains("is a directory"), "{}", errors[5]);
+            assert!(errors[5].to_string().contains("is a folder"), "{}", errors[5]);
             for error in errors[..5].iter().chain(&errors[6..]) {
                 let expected = FileKind::Directory;
                 assert!(
@@ -146,12 +146,12 @@ fn a_file_where_a_folder_must_be_and_the_reverse_are_told_apart() {
         room.made("folder");
         let error = room.sink.part(&path("file/a"), 1, false).expect_err("in the way");
         let text = error.to_string();
-        assert!(text.contains("/file is a regular file, a directory was expected"), "{text}");
+        assert!(text.contains("/file is a regular file there, not a folder"), "{text}");
         let error = room.sink.folder(Some(&path("file")), &metadata()).expect_err("in the way");
         assert!(matches!(error, SinkError::InTheWay { what: FileKind::Regular, .. }), "{error}");
         let error = room.sink.look(&path("folder"), 1).expect_err("in the way");
         let text = error.to_string();
-        assert!(text.contains("/folder is a directory, a regular file was expected"), "{text}");
+        assert!(text.contains("/folder is a folder there, not a regular file"), "{text}");
         make_fifo(&room.path("fifo"));
         let error = room.sink.look(&path("fifo/a"), 1).expect_err("in the way");
         assert!(matches!(error, SinkError::InTheWay { what: FileKind::Fifo, .. }), "{error}");

@@ -72,7 +72,7 @@ fn a_name_that_is_taken_is_dealt_with_as_the_user_said() {
         for error in errors {
             let error = error.expect_err("a folder");
             assert!(matches!(error, SinkError::InTheWay { what: FileKind::Directory, .. }), "{error}");
-            assert!(error.to_string().contains("a symbolic link was expected"), "{error}");
+            assert!(error.to_string().contains("not a symbolic link"), "{error}");
         }
         assert_eq!(fs::read(room.path("target")).expect("there"), b"precious");
         let names = ["file", "file (1)", "folder", "folder (1)", "link", "link (1)", "target"];
@@ -130,8 +130,8 @@ fn a_hard_link_to_what_is_no_file_here_says_why() {
         symlink(outside.path().join("secret"), room.path("link")).expect("linked");
         room.made("folder");
         for (to, why) in [
-            ("link", "it is a symbolic link, a regular file was expected"),
-            ("folder", "it is a directory"),
+            ("link", "it is a symbolic link, not a regular file"),
+            ("folder", "it is a folder"),
             ("missing", "it is not there"),
             ("no/folder", "it is not there"),
         ] {

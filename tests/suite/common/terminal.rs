@@ -78,8 +78,14 @@ impl Terminal {
 
     #[track_caller]
     pub fn wait_for(&self, words: &str) {
+        self.wait_for_times(words, 1);
+    }
+
+    /// Waits until these words were shown so often.
+    #[track_caller]
+    pub fn wait_for_times(&self, words: &str, times: usize) {
         let started = Instant::now();
-        while !self.screen().contains(words) {
+        while self.screen().matches(words).count() < times {
             assert!(started.elapsed() < PATIENCE, "{words:?} was never shown, only:\n{}", self.screen());
             // Only how often it looks.
             thread::sleep(Duration::from_millis(2));
@@ -92,7 +98,7 @@ impl Terminal {
         self.wait_for(words);
         let mut found = None;
         wait_until("the line is complete", PATIENCE, || {
-            let screen = self.screen();
+            let screen = without_colours(&self.screen());
             let rest = screen.split_once(words).map(|(_, rest)| rest);
             found = rest.and_then(|rest| rest.split_once('\n')).map(|(line, _)| line.trim().to_owned());
             found.is_some()
@@ -164,6 +170,19 @@ impl Drop for Terminal {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The same text without what colours it.
+pub fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let bare = |part: &str| match part.split_once('m') {
+        Some((code, rest)) if code.bytes().all(|byte| byte.is_ascii_digit() || byte == b';') => {
+            rest.to_owned()
+        }
+        _ => format!("\x1b[{part}"),
+    };
+    first + &parts.map(bare).collect::<String>()
 }
 
 /// As one word of a shell's command line.

@@ -1,0 +1,71 @@
+//! Colours and signs, where a terminal has them.
+
+use std::env;
+use std::fmt::Display;
+use std::io::{self, IsTerminal};
+use std::sync::LazyLock;
+
+use super::out::Stream;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// What is to be typed or copied.
+    Bold = 1,
+    /// What few read.
+    Dim = 2,
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+}
+
+/// Whether there are colours, on stdout and on stderr.
+static COLOURS: LazyLock<[bool; 2]> = LazyLock::new(|| {
+    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    // no-color.org, and CLICOLOR=0.
+    let wanted = !is_set("NO_COLOR") && env::var_os("CLICOLOR").is_none_or(|value| value != "0");
+    let able = is_set("TERM") && env::var_os("TERM").is_some_and(|term| term != "dumb");
+    [io::stdout().is_terminal(), io::stderr().is_terminal()].map(|terminal| terminal && wanted && able)
+});
+
+static UNICODE: LazyLock<bool> = LazyLock::new(|| {
+    let names = ["LC_ALL", "LC_CTYPE", "LANG"];
+    let locale = names.iter().filter_map(env::var_os).find(|value| !value.is_empty()).unwrap_or_default();
+    let locale = locale.to_string_lossy().to_ascii_lowercase();
+    // The console of Linux has few characters.
+    (locale.contains("utf-8") || locale.contains("utf8"))
+        && env::var_os("TERM").is_none_or(|term| term != "linux")
+});
+
+/// Has indicatif colour as we do. It draws on stderr, and asks for stdout.
+pub fn start() {
+    console::set_colors_enabled(COLOURS[1]);
+}
+
+pub fn has_unicode() -> bool {
+    *UNICODE
+}
+
+fn has_colours(to: Stream) -> bool {
+    match to {
+        Stream::Stdout => COLOURS[0],
+        Stream::Stderr => COLOURS[1],
+    }
+}
+
+/// The text in this colour.
+pub fn paint(to: Stream, paint: Paint, text: impl Display) -> String {
+    if has_colours(to) { format!("\x1b[{}m{text}\x1b[0m", paint as u8) } else { text.to_string() }
+}
+
+/// What stands before the last line of a transfer, where somebody looks at it: that all is well, or not.
+pub fn sign(to: Stream, well: bool) -> String {
+    let terminal = match to {
+        Stream::Stdout => io::stdout().is_terminal(),
+        Stream::Stderr => io::stderr().is_terminal(),
+    };
+    match (terminal && has_unicode(), well) {
+        (false, _) => String::new(),
+        (true, true) => paint(to, Paint::Green, "✓") + " ",
+        (true, false) => paint(to, Paint::Red, "✗") + " ",
+    }
+}
