@@ -281,7 +281,7 @@ fn what_is_named_wrongly_is_a_usage_error_that_says_what_to_type() {
     for (args, words) in [
         (&["file", "--to", "nas", "--to", "NAS:7269"][..], &["same receiver", "once"][..]),
         (&["file", "--to", "nas", "--to", "nas"], &["--to nas", "twice"]),
-        (&["file", "nas", "--to", "attic"], &["no file nas", "--to nas"]),
+        (&["file", "nas", "--to", "attic"], &["no file is called nas", "--to nas"]),
         (&["file", "10.0.0.1:9000", "--to", "attic"], &["--to 10.0.0.1:9000"]),
         (&["file", "--to", "a/b"], &["--to takes a host", "'a/b'"]),
         (&["file", "--to", ""], &["--to takes a host"]),

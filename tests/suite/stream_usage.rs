@@ -19,7 +19,7 @@ fn a_command_line_that_makes_no_sense_says_what_to_do() {
     usage(&["-", "-", "127.0.0.1:1", "--name", "x"], &["- is standard input"]);
     usage(
         &["-", "--name", "x", "--to", "127.0.0.1:1", "--to", "127.0.0.1:2"],
-        &["standard input can be read only once", "store it in a file"],
+        &["standard input can be read only once", "write it to a file"],
     );
     usage(&["file", "127.0.0.1:1", "--name", "x"], &["--name is for what comes from standard input"]);
     for flags in [
@@ -37,7 +37,7 @@ fn a_command_line_that_makes_no_sense_says_what_to_do() {
     }
     for (name, words) in [
         ("a/b", "contains '/'"),
-        ("..", "means a directory"),
+        ("..", "is no name of a file"),
         ("", "is empty"),
         (".x.lanx-part", "part files"),
         ("x\u{1b}[1m", "refused the connection"),

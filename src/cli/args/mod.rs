@@ -290,7 +290,7 @@ pub struct RecvArgs {
     /// output.
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
-    /// Listen at this port or address [default: [::]:7269]
+    /// Listen at this port [default: [::]:7269]
     ///
     /// 8000 is port 8000 of all addresses, of IPv4 as well; 127.0.0.1:8000 is that of one. Port 0 picks a free one. --port is
     /// the same. Cannot be used where systemd passes the sockets.
