@@ -68,7 +68,7 @@ fn sample(scene: &Scene, command: &str, name: &str) -> Sample {
         _ => {}
     }
     let takes = |value: &&&str| scene.run(["config", command, &format!("--{name}={value}")]).code == Some(0);
-    let values = [WORD, "127.0.0.1:4711", "7", "50M", "3d", "some/file"];
+    let values = [WORD, "127.0.0.1:4711", "7", "50M", "3d", "some/file", "no"];
     let value = values.iter().find(takes).unwrap_or_else(|| panic!("a value for {flag}"));
     let line = format!("--{name}={value}");
     let shown = option(scene, &[], &[command, &line], name)["value"].clone();

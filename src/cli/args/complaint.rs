@@ -25,7 +25,7 @@ fn habit(error: &clap::Error) -> Option<String> {
     let instead = match option.as_str() {
         "-P" => "the port stands behind the host: lanx send FILE HOST:PORT",
         "--progress" => "progress is always shown on a terminal, so leave it out",
-        "-z" | "--compress" => "it is not needed, so leave it out",
+        "-z" => "`--compress zstd` compresses, and without it lanx does so where that is faster",
         _ => return None,
     };
     Some(format!("lanx has no {option}; {instead}"))
