@@ -98,7 +98,9 @@ impl<W: Write> Worker<'_, W> {
         }
         let packed = self.sending.compress.method().and_then(|method| self.pack(attempt, &content, method));
         let header = header(attempt, index, &content, packed);
-        if !self.wait_for_turn(header.frame_bytes())? {
+        // A hole counts as what it stands for: a rate that the user has set is not for making files of holes faster.
+        let hole = if content.hole { content.len as u64 } else { 0 };
+        if !self.wait_for_turn(header.frame_bytes() + hole)? {
             if run.again {
                 self.sending.deal_again(attempt, index);
             } else {
