@@ -12,6 +12,7 @@ use crate::limits::{
     BEAT_INTERVAL, GOODBYE_TIMEOUT, GREETING_BYTES_MAX, MESSAGE_BYTES_MAX, OUTBOX_BYTES_MAX, OUTBOX_PAUSE,
     OUTBOX_QUICK_WRITES, PROGRESS_INTERVAL,
 };
+use crate::os::said::Said;
 use crate::session::{End, Ending, OutboxReader, PeerMisbehaved};
 use crate::wire::message::{Message, put_framed, take_framed};
 
@@ -63,7 +64,11 @@ fn lost(error: &io::Error) -> End {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
             End::Lost("the other side closed it".into())
         }
-        _ => End::Lost(error.to_string()),
+        // TCP_USER_TIMEOUT may be quicker than we are.
+        io::ErrorKind::TimedOut if error.raw_os_error().is_some() => {
+            End::Lost("the other side has read nothing for so long that the system gave it up".into())
+        }
+        _ => End::Lost(Said(error).to_string()),
     }
 }
 

@@ -442,7 +442,10 @@ fn habits_of_other_programs_get_a_hint_that_helps() {
             "send --progress notes.txt nas",
             "lanx has no --progress; progress is always shown on a terminal, so leave it out\n",
         ),
-        ("send -z notes.txt nas", "lanx has no -z; it is not needed, so leave it out\n"),
+        (
+            "send -z notes.txt nas",
+            "lanx has no -z; `--compress zstd` compresses, and without it lanx does so where that is faster\n",
+        ),
     ] {
         let output = scene.run(line.split(' '));
         output.expect_code(2);

@@ -94,7 +94,7 @@ fn the_summary_says_what_was_on_the_wire() {
     let receiver = scene.receiver();
     let file = make_of(&scene.src, "log", &text(20 * CHUNK));
     let sent = scene.send_with(&["--compress", "zstd"], &[&file], receiver.addr);
-    sent.expect_success().expect_out(&["1 file, 5.00 MiB", " KiB on the wire over ", "verified"]);
+    sent.expect_success().expect_out(&["1 file, 5.24 MB", " kB on the wire over ", "verified"]);
     receiver.wait_for_stdout(" on the wire");
     let plain = make(&scene.src, "noise", 20 * CHUNK);
     let sent = scene.send_with(&["--compress", "zstd"], &[&plain], receiver.addr);

@@ -319,7 +319,7 @@ fn what_is_left_out_is_a_note_an_event_and_no_failure() {
     let sent = scene.send(&[&top], receiver.addr);
     sent.expect_code(0);
     assert!(
-        sent.err().ends_with(".film.lanx-part: left out, as it is an unfinished file of lanx\n"),
+        sent.err().ends_with(".film.lanx-part: left out: it is an unfinished file of lanx\n"),
         "{}",
         sent.err()
     );
