@@ -151,11 +151,19 @@ for argument; do
 done
 # Where a person would pick one of the machines that are listed.
 [ "$*" = "send disk.img" ] && arguments+=("$nas")
-if [ "$1" = recv ]; then
+if [ "$1" = recv ] || [ "$1" = serve ]; then
     echo $$ >"$SCENE/receiver.pid"
     case " $* " in *" --listen "* | *" --clean "*) ;; *) arguments+=(--listen 127.0.0.1:0) ;; esac
 fi
 exec "$LANX" "${arguments[@]}"
+"#;
+
+/// `curl`, which finds the server of nas here, where there is no TLS.
+const CURL: &str = r#"#!/bin/bash
+nas=http://127.0.0.1:$(cat "$SCENE/port")
+PATH=${PATH#*:}
+command -v curl >/dev/null || exit 0
+exec curl -sf "${@//https:\/\/nas:7270/$nas}"
 "#;
 
 /// Paired machines and a receiver for the commands that are about them.
@@ -182,6 +190,7 @@ fingerprint = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
 /// Programs that the documents join lanx to, which need not be installed.
 const STAND_INS: &[(&str, &str)] = &[
     ("lanx", LANX),
+    ("curl", CURL),
     ("pg_dump", "#!/bin/sh\nseq 1 100000\n"),
     ("psql", "#!/bin/sh\n[ \"$1 $2\" = '-q -f' ] && seq 1 100000 | cmp - \"$3\"\n"),
     ("zstd", "#!/bin/sh\ncat\n"),
@@ -212,6 +221,9 @@ fn furnish(scene: &Scene) {
     write("home/srv/dataset/readings.csv", 400_000);
     write("home/srv/dataset/scratch.tmp", 10);
     write("home/sdb", 300_000);
+    write("nas/photos/sea.jpg", 5_000);
+    write("nas/disk.img", 5_000);
+    write("nas/notes.txt", 5_000);
     for dir in ["nas/srv", "nas/dumps", "standing", "attic"] {
         fs::create_dir_all(scene.path(dir)).unwrap();
     }
@@ -233,7 +245,8 @@ fn run_section(document: &str, section: &Section) {
     let mut script = PRELUDE.to_owned();
     for command in section.commands.iter().filter(|command| !is_left_out(command)) {
         let command = without_times(command).replace("/srv/", "~/srv/").replace("/dev/sdb", "~/sdb");
-        let receives = command.contains("lanx recv") && !command.contains(" --clean");
+        let receives = (command.contains("lanx recv") || command.contains("lanx serve"))
+            && !command.contains(" --clean");
         let place = if receives { "there" } else { "here" };
         writeln!(script, "{place} '{}'", command.replace('\'', r"'\''")).unwrap();
     }
@@ -414,7 +427,7 @@ fn options(command: &str) -> Vec<String> {
 fn the_reference_has_every_option() {
     let reference = text("docs/reference.md");
     let words: Vec<&str> = reference.split(|c: char| c != '-' && !c.is_ascii_alphanumeric()).collect();
-    for command in ["send", "recv", "list", "doctor"] {
+    for command in ["send", "recv", "serve", "list", "doctor"] {
         let options = options(command);
         assert!(options.len() > 3, "{command} has {options:?}");
         let missing: Vec<&String> =

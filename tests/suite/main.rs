@@ -72,3 +72,5 @@ mod trust;
 mod trust_prompts;
 mod unfinished;
 mod unread;
+mod web_hostile;
+mod web_serve;

@@ -23,6 +23,12 @@ Examples:
   lanx recv --once --json --listen '[::]:0' /srv/in
   lanx recv - | tar x";
 
+pub const SERVE: &str = "\
+Examples:
+  lanx serve photos
+  lanx serve --listen 127.0.0.1:8080 --open .
+  LANX_TOKEN=correct-horse lanx serve disk.img notes.txt";
+
 pub const LIST: &str = "\
 Examples:
   lanx list

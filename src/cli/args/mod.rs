@@ -18,6 +18,7 @@ use super::help;
 use super::help::{CompletionsArgs, HelpArgs, ManArgs};
 use super::list::ListArgs;
 use super::recv::reload::ServiceArgs;
+use super::serve::ServeArgs;
 use super::trust::TrustArgs;
 use crate::limits::{
     CONNECTIONS_MAX, CONNECTIONS_MOST, HELP_COLUMNS, LIMIT_MIN, PART_AGE_MIN, PORT_DEFAULT, RETRY_FOR,
@@ -89,6 +90,7 @@ impl Args {
         match &self.command {
             Command::Send(send) => send.json,
             Command::Recv(recv) => recv.json,
+            Command::Serve(serve) => serve.json,
             Command::List(list) => list.json,
             Command::Doctor(doctor) => doctor.json,
             Command::Config(config) => config.json,
@@ -106,7 +108,7 @@ impl RecvArgs {
 
 // What options are grouped under in the help.
 const WHAT: &str = "What to send";
-const FILES: &str = "Files";
+pub(super) const FILES: &str = "Files";
 pub(super) const DOOR: &str = "Serving";
 const SPEED: &str = "Speed";
 pub(super) const TRUST: &str = "Trust";
@@ -118,6 +120,7 @@ pub(super) const OUTPUT: &str = "Output";
 pub enum Command {
     Send(SendArgs),
     Recv(RecvArgs),
+    Serve(ServeArgs),
     List(ListArgs),
     Doctor(DoctorArgs),
     Trust(TrustArgs),

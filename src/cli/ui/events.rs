@@ -46,6 +46,24 @@ pub enum Event<'a> {
     Listening { addr: SocketAddr, port: u16 },
     /// Other machines find the receiver by this name.
     Announced { name: &'a str },
+    /// A server has what it was told to serve here.
+    Serving {
+        addr: SocketAddr,
+        port: u16,
+        /// Whether nobody needs a token.
+        open: bool,
+        links: &'a [String],
+    },
+    /// A server has answered a request.
+    Request {
+        peer: std::net::IpAddr,
+        method: &'a str,
+        path: &'a str,
+        status: u16,
+        bytes: u64,
+        complete: bool,
+        seconds: f64,
+    },
     /// A receiver that answers on this network.
     Receiver {
         name: &'a str,
