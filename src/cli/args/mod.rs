@@ -14,6 +14,7 @@ use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
 
 use super::config::{ConfigArgs, with_negations};
 use super::doctor::DoctorArgs;
+use super::get::GetArgs;
 use super::help;
 use super::help::{CompletionsArgs, HelpArgs, ManArgs};
 use super::list::ListArgs;
@@ -91,6 +92,7 @@ impl Args {
             Command::Send(send) => send.json,
             Command::Recv(recv) => recv.json,
             Command::Serve(serve) => serve.json,
+            Command::Get(get) => get.json,
             Command::List(list) => list.json,
             Command::Doctor(doctor) => doctor.json,
             Command::Config(config) => config.json,
@@ -110,7 +112,7 @@ impl RecvArgs {
 const WHAT: &str = "What to send";
 pub(super) const FILES: &str = "Files";
 pub(super) const DOOR: &str = "Serving";
-const SPEED: &str = "Speed";
+pub(super) const SPEED: &str = "Speed";
 pub(super) const TRUST: &str = "Trust";
 pub(super) const PATIENCE: &str = "Waiting";
 pub(super) const MEASURED: &str = "What to measure";
@@ -121,6 +123,7 @@ pub enum Command {
     Send(SendArgs),
     Recv(RecvArgs),
     Serve(ServeArgs),
+    Get(GetArgs),
     List(ListArgs),
     Doctor(DoctorArgs),
     Trust(TrustArgs),
@@ -223,7 +226,7 @@ pub struct WhatArgs {
     pub dry_run: bool,
 }
 
-fn rate(text: &str) -> Result<u64, String> {
+pub fn rate(text: &str) -> Result<u64, String> {
     match rate_from(text) {
         Some(rate) if rate >= LIMIT_MIN => Ok(rate),
         Some(_) => {

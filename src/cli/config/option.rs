@@ -8,7 +8,7 @@ use crate::cli::args::complaint::complaint;
 use crate::cli::serve;
 
 /// Options that are about one run, or would give the other arguments another meaning.
-const FOR_ONE_RUN: [&str; 4] = ["clean", "dry-run", "name", "to"];
+const FOR_ONE_RUN: [&str; 7] = ["blake3", "clean", "dry-run", "name", "output", "sha256", "to"];
 
 /// Commands that do nothing but tell about the program itself, so that they also work where what is set is wrong.
 const WITHOUT: [&str; 4] = ["config", "completions", "man", "help"];

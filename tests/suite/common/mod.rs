@@ -22,6 +22,7 @@ mod tap;
 mod terminal;
 pub mod weather;
 mod web;
+pub mod web_mischief;
 
 pub use events::*;
 pub use files::*;
