@@ -159,7 +159,7 @@ pub fn run(args: &GetArgs, audience: Audience) -> Result<Exit, Failure> {
                 }
             };
             drop(shown);
-            let ended = ended.unwrap_or_else(|_| Err(Failed::Interrupted));
+            let ended = ended.unwrap_or(Err(Failed::Interrupted));
             if reporter.end(&job, ended) == Exit::Interrupted {
                 break;
             }
@@ -240,7 +240,7 @@ fn with_token(fields: &HeaderMap, token: Option<&String>) -> anyhow::Result<Head
 }
 
 /// What a new file may be to others, as the user's umask has it.
-fn file_mode() -> u32 {
+pub fn file_mode() -> u32 {
     let own = umask(Mode::from_raw_mode(0o077));
     umask(own);
     0o666 & !own.bits()
