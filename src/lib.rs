@@ -11,6 +11,7 @@
 //! - [`trust`]: who one is, who may come in, and how two machines meet
 //! - [`session`]: what to say next, given what was heard
 //! - [`net`]: how it is carried: TCP; how one finds the other
+//! - [`web`]: the other door: files over HTTP
 //! - [`client`], [`server`]: the sender is let in and keeps its pool; the receiver lets in and serves
 //! - [`cli`]: arguments, progress, reports, exit codes: the only room that prints
 
@@ -27,4 +28,5 @@ pub mod source;
 pub mod store;
 pub mod trust;
 pub mod units;
+pub mod web;
 pub mod wire;

@@ -279,9 +279,10 @@ fn common(examples: Option<&StyledStr>) -> Roff {
     roff
 }
 
-const ENVIRONMENT: [(&str, &str); 4] = [
+const ENVIRONMENT: [(&str, &str); 5] = [
     ("LANX_CONFIG_DIR", "The folder of key, trusted machines and config.toml."),
     ("LANX_CODE", "The code that a sender proves and a receiver asks for."),
+    ("LANX_TOKEN", "The token of the link that lanx serve shows."),
     ("LANX_OPTION, LANX_COMMAND_OPTION", "An option, as in LANX_TIMEOUT or LANX_SEND_LIMIT."),
     ("RUST_LOG", "What is logged, in detail."),
 ];

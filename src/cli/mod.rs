@@ -6,11 +6,14 @@ mod credentials;
 pub mod doctor;
 mod error;
 mod exit;
+mod get;
 mod help;
 mod list;
 mod recv;
 mod send;
+mod serve;
 mod signals;
+mod token;
 mod trust;
 pub mod ui;
 
@@ -28,7 +31,10 @@ use ui::out::{Audience, Stream};
 pub fn main() -> ExitCode {
     let line: Vec<OsString> = std::env::args_os().collect();
     let (exit, moves_files) = match crate::cli::config::arguments(&line, &|name| std::env::var_os(name)) {
-        Ok(args) => (run(&args), matches!(args.command, Command::Send(_) | Command::Recv(_))),
+        Ok(args) => (
+            run(&args),
+            matches!(args.command, Command::Send(_) | Command::Recv(_) | Command::Serve(_) | Command::Get(_)),
+        ),
         Err(refused) => (tell_refused(refused, &line), false),
     };
     let end = Instant::now();
@@ -50,6 +56,8 @@ fn run(args: &Args) -> Exit {
     let result = match &args.command {
         Command::Send(send) => send::run(send, audience),
         Command::Recv(recv) => recv::run(recv, audience),
+        Command::Serve(serve) => serve::run(serve, audience),
+        Command::Get(get) => get::run(get, audience),
         Command::List(list) => list::run(list, audience),
         Command::Doctor(doctor) => doctor::run(doctor, audience),
         Command::Trust(trust) => trust::run(trust),

@@ -15,14 +15,14 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 /// The handles of the folders that were used last.
-pub(super) type Recent = Arc<Mutex<VecDeque<((u64, u64), Arc<OwnedFd>)>>>;
+pub(crate) type Recent = Arc<Mutex<VecDeque<((u64, u64), Arc<OwnedFd>)>>>;
 
 /// As many as that are open at once. One would do for one folder; several receivers and paths take turns.
 const RECENT_MAX: usize = 8;
 
 /// The folder.
 #[derive(Debug)]
-pub(super) struct Beneath {
+pub(crate) struct Beneath {
     path: PathBuf,
     /// Device and inode.
     identity: (u64, u64),

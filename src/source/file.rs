@@ -32,21 +32,21 @@ pub struct Source {
 
 /// What tells whether a file is still the same.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    mtime_seconds: i64,
-    mtime_nanos: i64,
+pub struct Stamp {
+    pub device: u64,
+    pub inode: u64,
+    pub size: u64,
+    pub mtime_seconds: i64,
+    pub mtime_nanos: i64,
     /// The change time proves no change by itself: a backup that links the file, a chmod or a rename moves it, too. But
     /// nobody can put it back, so while it stands still, nothing was written.
-    ctime_seconds: i64,
-    ctime_nanos: i64,
+    pub ctime_seconds: i64,
+    pub ctime_nanos: i64,
 }
 
 impl Stamp {
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast, clippy::cast_sign_loss)] // The widths differ by system.
-    fn of(stat: &Stat) -> Stamp {
+    pub fn of(stat: &Stat) -> Stamp {
         Stamp {
             device: stat.st_dev as u64,
             inode: stat.st_ino as u64,

@@ -6,7 +6,7 @@
 //! - [`Stream`] is what can be read only once, as the standard input.
 //! - [`SharedReader`] lets several receivers have what was read once.
 
-mod beneath;
+pub(crate) mod beneath;
 mod error;
 mod excludes;
 mod feed;
@@ -22,7 +22,7 @@ mod walk_tests;
 pub use error::{Change, SourceError};
 pub use excludes::Excludes;
 pub use feed::{Feed, Next, Survey};
-pub use file::{OpenSource, Source};
+pub use file::{OpenSource, Source, Stamp};
 pub use item::{Item, What};
 pub use shared::{Content, SharedReader, share};
 pub use stream::{Reached, STANDARD_INPUT, Stream};

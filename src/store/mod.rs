@@ -20,6 +20,7 @@ mod error;
 mod existing;
 mod folders;
 mod io;
+mod journal;
 mod metadata;
 mod part;
 mod publish;

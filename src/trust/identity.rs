@@ -145,7 +145,7 @@ fn generate() -> Result<Zeroizing<String>, rcgen::Error> {
 }
 
 /// Appends a PEM block. Written here because general PEM writers leave copies of the key in freed memory.
-fn push_pem(text: &mut String, label: &str, der: &[u8]) {
+pub(crate) fn push_pem(text: &mut String, label: &str, der: &[u8]) {
     let body = Zeroizing::new(STANDARD.encode(der));
     text.push_str(&format!("-----BEGIN {label}-----\n"));
     for (index, character) in body.chars().enumerate() {

@@ -26,7 +26,7 @@
 //! that never mix, and a receiver's key that a sender pinned, by code or on first sight under `--open`, opens nothing.
 
 pub mod code;
-mod crypto;
+pub(crate) mod crypto;
 pub mod dir;
 pub mod fingerprint;
 pub mod guesses;

@@ -151,6 +151,7 @@ fn the_example_in_the_documents_is_one() {
         "recv listen",
         "recv sync",
         "recv timeout",
+        "get timeout",
         "doctor timeout",
     ];
     assert_eq!(set, expected);

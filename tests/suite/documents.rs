@@ -140,6 +140,7 @@ here() {
 /// `lanx`, with the machines that the documents name where they can be found here.
 const LANX: &str = r#"#!/bin/bash
 nas=127.0.0.1:$(cat "$SCENE/port" 2>/dev/null || echo "$NAS")
+web=127.0.0.1:$(cat "$SCENE/port" 2>/dev/null || echo "$WEB")
 arguments=()
 for argument; do
     case $argument in
@@ -147,15 +148,23 @@ for argument; do
     attic | attic:9000) argument=127.0.0.1:$ATTIC ;;
     "HOST[:PORT]") argument=box:7269 ;;
     esac
-    arguments+=("$argument")
+    arguments+=("${argument//nas:7270/$web}")
 done
 # Where a person would pick one of the machines that are listed.
 [ "$*" = "send disk.img" ] && arguments+=("$nas")
-if [ "$1" = recv ]; then
+if [ "$1" = recv ] || [ "$1" = serve ]; then
     echo $$ >"$SCENE/receiver.pid"
     case " $* " in *" --listen "* | *" --clean "*) ;; *) arguments+=(--listen 127.0.0.1:0) ;; esac
 fi
 exec "$LANX" "${arguments[@]}"
+"#;
+
+/// `curl`, which finds the server of nas here, where there is no TLS.
+const CURL: &str = r#"#!/bin/bash
+nas=http://127.0.0.1:$(cat "$SCENE/port")
+PATH=${PATH#*:}
+command -v curl >/dev/null || exit 0
+exec curl -sf "${@//https:\/\/nas:7270/$nas}"
 "#;
 
 /// Paired machines and a receiver for the commands that are about them.
@@ -182,6 +191,7 @@ fingerprint = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
 /// Programs that the documents join lanx to, which need not be installed.
 const STAND_INS: &[(&str, &str)] = &[
     ("lanx", LANX),
+    ("curl", CURL),
     ("pg_dump", "#!/bin/sh\nseq 1 100000\n"),
     ("psql", "#!/bin/sh\n[ \"$1 $2\" = '-q -f' ] && seq 1 100000 | cmp - \"$3\"\n"),
     ("zstd", "#!/bin/sh\ncat\n"),
@@ -212,7 +222,11 @@ fn furnish(scene: &Scene) {
     write("home/srv/dataset/readings.csv", 400_000);
     write("home/srv/dataset/scratch.tmp", 10);
     write("home/sdb", 300_000);
-    for dir in ["nas/srv", "nas/dumps", "standing", "attic"] {
+    write("nas/photos/sea.jpg", 5_000);
+    write("nas/disk.img", 5_000);
+    write("nas/film.mkv", 600_000);
+    write("nas/notes.txt", 5_000);
+    for dir in ["src/downloads", "nas/srv", "nas/dumps", "standing", "attic"] {
         fs::create_dir_all(scene.path(dir)).unwrap();
     }
     fs::write(scene.path("src/hosts"), "nas\nattic\n").unwrap();
@@ -230,10 +244,12 @@ fn run_section(document: &str, section: &Section) {
     // Machines that are always there, for commands that say nothing of how theirs was started.
     let nas = Receiver::start(&scene, "127.0.0.1:0", &["--rename"], &scene.path("standing"));
     let attic = Receiver::start(&scene, "127.0.0.1:0", &["--rename"], &scene.path("attic"));
+    let web = WebServer::open(&scene, &[], &scene.path("nas"));
     let mut script = PRELUDE.to_owned();
     for command in section.commands.iter().filter(|command| !is_left_out(command)) {
         let command = without_times(command).replace("/srv/", "~/srv/").replace("/dev/sdb", "~/sdb");
-        let receives = command.contains("lanx recv") && !command.contains(" --clean");
+        let receives = (command.contains("lanx recv") || command.contains("lanx serve"))
+            && !command.contains(" --clean");
         let place = if receives { "there" } else { "here" };
         writeln!(script, "{place} '{}'", command.replace('\'', r"'\''")).unwrap();
     }
@@ -244,6 +260,7 @@ fn run_section(document: &str, section: &Section) {
         .env("SCENE", scene.path(""))
         .env("LANX", env!("CARGO_BIN_EXE_lanx"))
         .env("NAS", nas.addr.port().to_string())
+        .env("WEB", web.addr.port().to_string())
         .env("ATTIC", attic.addr.port().to_string());
     let done = Process::spawn(bash).finish(Duration::from_secs(240));
     let [said, complained] = [&done.stdout, &done.stderr].map(|bytes| String::from_utf8_lossy(bytes));
@@ -404,7 +421,13 @@ fn options(command: &str) -> Vec<String> {
     let lines = help.lines().filter_map(|line| {
         let (before, option) = line.trim_start().split_once("--")?;
         let begins = before.is_empty() || before.len() == "-x, ".len() && before.starts_with('-');
-        begins.then(|| option.split(|c: char| c != '-' && !c.is_ascii_lowercase()).next().unwrap().to_owned())
+        begins.then(|| {
+            option
+                .split(|c: char| c != '-' && !c.is_ascii_lowercase() && !c.is_ascii_digit())
+                .next()
+                .unwrap()
+                .to_owned()
+        })
     });
     lines.collect()
 }
@@ -414,7 +437,7 @@ fn options(command: &str) -> Vec<String> {
 fn the_reference_has_every_option() {
     let reference = text("docs/reference.md");
     let words: Vec<&str> = reference.split(|c: char| c != '-' && !c.is_ascii_alphanumeric()).collect();
-    for command in ["send", "recv", "list", "doctor"] {
+    for command in ["send", "recv", "serve", "get", "list", "doctor"] {
         let options = options(command);
         assert!(options.len() > 3, "{command} has {options:?}");
         let missing: Vec<&String> =

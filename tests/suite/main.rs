@@ -87,4 +87,7 @@ mod trust;
 mod trust_prompts;
 mod unfinished;
 mod unread;
+mod web_get;
+mod web_hostile;
+mod web_serve;
 mod words;

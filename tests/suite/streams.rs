@@ -163,8 +163,10 @@ fn neither_side_holds_more_than_its_window() {
     wait_until("all of it is there", PATIENCE, || arrived(&scene) == content.len() as u64);
     let writer = feeding.join().unwrap();
     let (here, there) = (sender.memory_peak(), receiver.process.memory_peak());
-    assert!((window / 4..window + 24 * MIB as u64).contains(&here), "{here} bytes of memory at the sender");
-    assert!((1..24 * MIB as u64).contains(&there), "{there} bytes of memory at the receiver");
+    // Of the program itself, which is not optimised here, 20 MiB are read from its file.
+    let program = 32 * MIB as u64;
+    assert!((window / 4..window + program).contains(&here), "{here} bytes of memory at the sender");
+    assert!((1..program).contains(&there), "{there} bytes of memory at the receiver");
     drop(writer);
     sender.finish(PATIENCE).expect_success();
     assert!(read(&scene.dst.join("stream")) == content);

@@ -23,6 +23,18 @@ Examples:
   lanx recv --once --json --listen '[::]:0' /srv/in
   lanx recv - | tar x";
 
+pub const SERVE: &str = "\
+Examples:
+  lanx serve photos
+  lanx serve --listen 127.0.0.1:8080 --open .
+  LANX_TOKEN=correct-horse lanx serve disk.img notes.txt";
+
+pub const GET: &str = "\
+Examples:
+  lanx get https://mirror.example/disk.iso
+  lanx get -o downloads/ --sha256 9f86d0... https://mirror.example/disk.iso
+  LANX_TOKEN=correct-horse lanx get 'https://nas:7270/disk.img#sha256=...'";
+
 pub const LIST: &str = "\
 Examples:
   lanx list

@@ -14,10 +14,12 @@ use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
 
 use super::config::{ConfigArgs, with_negations};
 use super::doctor::DoctorArgs;
+use super::get::GetArgs;
 use super::help;
 use super::help::{CompletionsArgs, HelpArgs, ManArgs};
 use super::list::ListArgs;
 use super::recv::reload::ServiceArgs;
+use super::serve::ServeArgs;
 use super::trust::TrustArgs;
 use crate::limits::{
     CONNECTIONS_MAX, CONNECTIONS_MOST, HELP_COLUMNS, LIMIT_MIN, PART_AGE_MIN, PORT_DEFAULT, RETRY_FOR,
@@ -90,6 +92,8 @@ impl Args {
         match &self.command {
             Command::Send(send) => send.json,
             Command::Recv(recv) => recv.json,
+            Command::Serve(serve) => serve.json,
+            Command::Get(get) => get.json,
             Command::List(list) => list.json,
             Command::Doctor(doctor) => doctor.json,
             Command::Config(config) => config.json,
@@ -107,9 +111,9 @@ impl RecvArgs {
 
 // What options are grouped under in the help.
 const WHAT: &str = "What to send";
-const FILES: &str = "Files";
+pub(super) const FILES: &str = "Files";
 pub(super) const DOOR: &str = "Serving";
-const SPEED: &str = "Speed";
+pub(super) const SPEED: &str = "Speed";
 pub(super) const TRUST: &str = "Trust";
 pub(super) const PATIENCE: &str = "Waiting";
 pub(super) const MEASURED: &str = "What to measure";
@@ -119,6 +123,8 @@ pub(super) const OUTPUT: &str = "Output";
 pub enum Command {
     Send(SendArgs),
     Recv(RecvArgs),
+    Serve(ServeArgs),
+    Get(GetArgs),
     List(ListArgs),
     Doctor(DoctorArgs),
     Trust(TrustArgs),
@@ -230,7 +236,7 @@ pub struct WhatArgs {
     pub dry_run: bool,
 }
 
-fn rate(text: &str) -> Result<u64, String> {
+pub fn rate(text: &str) -> Result<u64, String> {
     match rate_from(text) {
         Some(rate) if rate >= LIMIT_MIN => Ok(rate),
         Some(_) => {

@@ -15,6 +15,7 @@ use crate::cli::args::{Command, dash};
 use crate::cli::credentials::CODE_VARIABLE;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::cli::token::TOKEN_VARIABLE;
 use crate::cli::ui::out;
 use crate::limits::ALIKE_MIN;
 use crate::name::escape;
@@ -203,8 +204,11 @@ fn doubtful(
     let mut warnings = Vec::new();
     for (name, value) in variables {
         let Some(name) = name.to_str().filter(|name| name.starts_with("LANX_")) else { continue };
-        // An empty one counts as unset.
-        if value.is_empty() || settings.iter().any(|setting| is_of(name, setting, settings)) {
+        // An empty one counts as unset, and the token is no option.
+        if value.is_empty()
+            || name == TOKEN_VARIABLE
+            || settings.iter().any(|setting| is_of(name, setting, settings))
+        {
             continue;
         }
         let table = commands(settings).find(|command| name.starts_with(&variable(Some(command), "")));

@@ -5,9 +5,10 @@ use clap::{Arg, ArgAction, Id};
 
 use crate::cli::args;
 use crate::cli::args::complaint::complaint;
+use crate::cli::serve;
 
 /// Options that are about one run, or would give the other arguments another meaning.
-const FOR_ONE_RUN: [&str; 4] = ["clean", "dry-run", "name", "to"];
+const FOR_ONE_RUN: [&str; 7] = ["blake3", "clean", "dry-run", "name", "output", "sha256", "to"];
 
 /// Commands that do nothing but tell about the program itself, so that they also work where what is set is wrong.
 const WITHOUT: [&str; 4] = ["config", "completions", "man", "help"];
@@ -95,6 +96,9 @@ impl<'a> Setting<'a> {
             Form::Switch if values.is_empty() => vec!["false".into()],
             Form::Count if values.is_empty() => vec!["0".into()],
             // Not one for the parser, as a receiver has to know whether anybody has said where to listen.
+            Form::One if self.key == "listen" && self.command == Some("serve") => {
+                vec![serve::listen_default().to_string()]
+            }
             Form::One if self.key == "listen" => vec![args::LISTEN_DEFAULT.to_string()],
             _ => values,
         }

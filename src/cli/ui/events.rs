@@ -47,6 +47,24 @@ pub enum Event<'a> {
     Listening { addr: SocketAddr, port: u16 },
     /// Other machines find the receiver by this name.
     Announced { name: &'a str },
+    /// A server has what it was told to serve here.
+    Serving {
+        addr: SocketAddr,
+        port: u16,
+        /// Whether nobody needs a token.
+        open: bool,
+        links: &'a [String],
+    },
+    /// A server has answered a request.
+    Request {
+        peer: std::net::IpAddr,
+        method: &'a str,
+        path: &'a str,
+        status: u16,
+        bytes: u64,
+        complete: bool,
+        seconds: f64,
+    },
     /// A receiver that answers on this network.
     Receiver {
         name: &'a str,
@@ -253,6 +271,9 @@ pub struct File<'a> {
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     blake3: Option<String>,
+    /// By what a file of any server was shown to be the right one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<&'static str>,
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     new_path: Option<Cow<'a, str>>,
@@ -353,12 +374,18 @@ impl<'a> File<'a> {
             kind: Some(kind),
             size: report.size,
             blake3: report.hash.filter(|_| failure.is_none()).map(|hash| hash.to_string()),
+            verified: None,
             status,
             new_path,
             new_path_bytes,
             cause: failure.map(|failure| cause(failure.cause)),
             reason: failure.map(|failure| failure.text.to_string().into()),
         }
+    }
+
+    /// The same with what it was verified by.
+    pub fn verified(self, by: &'static str) -> File<'a> {
+        File { verified: Some(by), ..self }
     }
 
     /// One that could not even be offered, under the path that the user gave.
@@ -370,6 +397,7 @@ impl<'a> File<'a> {
             kind: None,
             size: None,
             blake3: None,
+            verified: None,
             status,
             new_path: None,
             new_path_bytes: None,

@@ -21,6 +21,8 @@ mod sockets;
 mod tap;
 mod terminal;
 pub mod weather;
+mod web;
+pub mod web_mischief;
 
 pub use events::*;
 pub use files::*;
@@ -35,6 +37,7 @@ pub use several::*;
 pub use sockets::*;
 pub use tap::*;
 pub use terminal::*;
+pub use web::*;
 
 use std::thread;
 use std::time::{Duration, Instant};

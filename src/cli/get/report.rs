@@ -1,0 +1,185 @@
+//! What is told of files that were got.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::cli::error::message_and_hint;
+use crate::cli::exit::Exit;
+use crate::cli::ui::events::{File, SessionEvents, Sum, Ticker};
+use crate::cli::ui::out::Audience;
+use crate::cli::ui::progress::{Shown, Subject, Who};
+use crate::cli::ui::summary::{Crossed, Tally};
+use crate::content::entry::{Cause, Failure};
+use crate::name::{Escaped, RelativePath};
+use crate::session::{FileReport, FileStatus, Progress, ReportKind};
+use crate::store::SinkErrorKind;
+use crate::units;
+use crate::web::fetch::download::{Done, Failed, Job};
+use crate::web::fetch::target::Target;
+
+/// Tells of each file and of all.
+pub struct Reporter {
+    audience: Audience,
+    tally: Arc<Tally>,
+    began: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    crossed: u64,
+    connections: u8,
+    unverified: u64,
+    exits: Vec<Exit>,
+    events: Option<Arc<SessionEvents>>,
+}
+
+impl Reporter {
+    pub fn new(audience: Audience) -> Reporter {
+        Reporter { audience, tally: Arc::default(), began: Instant::now(), state: Mutex::default() }
+    }
+
+    /// A file begins. It is shown until what is returned is dropped.
+    pub fn begin(&self, target: &Target, progress: &Arc<Progress>) -> (Shown, Option<Ticker>) {
+        let host = target.uri.host().unwrap_or_default().to_owned();
+        let who = Who { name: None, address: host.clone() };
+        let subject = Subject {
+            progress: progress.clone(),
+            total: None,
+            tally: self.tally.clone(),
+            who,
+            named: true,
+            receives: true,
+        };
+        let shown = Shown::new(subject, self.audience);
+        let events = self.audience.json.then(|| Arc::new(SessionEvents::new(None, host)));
+        let ticker = events.clone().map(|events| {
+            events.start(None);
+            Ticker::follow(events, progress.clone(), None)
+        });
+        self.state.lock().events = events;
+        (shown, ticker)
+    }
+
+    /// A file has its outcome.
+    pub fn end(&self, job: &Job, ended: Result<Done, Failed>) -> Exit {
+        let mut state = self.state.lock();
+        state.crossed = state.crossed.saturating_add(job.progress.crossed());
+        let exit = match &ended {
+            Ok(done) => {
+                state.connections = state.connections.max(done.connections);
+                state.unverified += u64::from(done.verified_by.is_none());
+                self.success(&state, done);
+                Exit::Success
+            }
+            Err(failed) => self.failure(&state, job, failed),
+        };
+        state.exits.push(exit);
+        exit
+    }
+
+    fn success(&self, state: &State, done: &Done) {
+        let Done { path, published, size, hash, verified_by, identical, .. } = done;
+        let (status, what) = match () {
+            () if *identical || published.existed => (FileStatus::Identical, " (already there)".to_owned()),
+            () if published.renamed => {
+                let what = format!(" (stored as {})", Escaped(published.name.as_bytes()));
+                (FileStatus::Renamed(published.name.clone()), what)
+            }
+            () => (FileStatus::Stored, String::new()),
+        };
+        self.audience.line(format_args!("{hash}  {path}{what}"));
+        let report = FileReport {
+            path: path.clone(),
+            kind: ReportKind::File,
+            named: true,
+            size: Some(*size),
+            hash: Some(*hash),
+            status,
+        };
+        self.tally.add(&report);
+        if let Some(events) = &state.events {
+            events.file(File::of(&report).verified(verified_by.unwrap_or("no")));
+        }
+    }
+
+    fn failure(&self, state: &State, job: &Job, failed: &Failed) -> Exit {
+        let (exit, cause) = judge(failed);
+        let text = failed.to_string();
+        self.audience.error(&text);
+        let host = job.target.uri.host().unwrap_or_default().as_bytes();
+        let name = job.name.clone().or_else(|| job.target.name()).map(RelativePath::from);
+        if let (Some(path), Some(cause)) = (name, cause) {
+            let failure = Failure { cause, text: text.as_str().into() };
+            let report = FileReport {
+                path,
+                kind: ReportKind::File,
+                named: true,
+                size: None,
+                hash: None,
+                status: FileStatus::Failed(failure),
+            };
+            self.tally.add(&report);
+            if let Some(events) = &state.events {
+                events.file(File::of(&report));
+            }
+        } else if let Some(events) = &state.events {
+            tracing::debug!("{} is told of by an error alone", Escaped(host));
+            let (message, hint) = message_and_hint(&text, exit);
+            events.error(exit, message, hint);
+        }
+        exit
+    }
+
+    /// Tells how it all went, and the exit code.
+    pub fn done(&self) -> Exit {
+        let state = self.state.lock();
+        let exit = Exit::gravest(state.exits.iter().copied());
+        let (counts, time) = (self.tally.counts(), self.began.elapsed());
+        let ended_by_error =
+            matches!(exit, Exit::Unreachable | Exit::NotLetIn | Exit::Interrupted | Exit::Other);
+        if let Some(events) = &state.events
+            && !ended_by_error
+        {
+            let crossed = Crossed { bytes: state.crossed, wire: state.crossed };
+            events.done(Sum::of(&counts, crossed, time, state.connections));
+        }
+        if counts.arrived > 0 {
+            self.audience.line(summary(counts.arrived, counts.bytes, &state, time));
+        }
+        exit
+    }
+}
+
+fn summary(files: u64, bytes: u64, state: &State, time: Duration) -> String {
+    let mut text =
+        format!("{}, {} in {}", units::count(files, "file"), units::bytes(bytes), units::duration(time));
+    if state.crossed > 0 {
+        let connections = units::count(state.connections.into(), "connection");
+        text += &format!(": {} over {connections}", units::rate(state.crossed, time));
+    }
+    text + match state.unverified {
+        0 => ", verified",
+        unverified if unverified == files => ", not verified",
+        _ => ", some of it not verified",
+    }
+}
+
+/// The exit code, and whose fault it is where it is about one file.
+fn judge(failed: &Failed) -> (Exit, Option<Cause>) {
+    match failed {
+        Failed::Dial(error) if error.may_pass() => (Exit::Unreachable, None),
+        Failed::Dial(_) | Failed::NotLetIn { .. } => (Exit::NotLetIn, None),
+        Failed::Refused { .. } | Failed::Changing { .. } => (Exit::SomeFailed, Some(Cause::Source)),
+        Failed::NoName { .. } => (Exit::Usage, None),
+        Failed::Mismatch { .. } => (Exit::Verification, Some(Cause::Verification)),
+        Failed::Store(error) if error.kind() == SinkErrorKind::Policy => {
+            (Exit::SomeFailed, Some(Cause::Refused))
+        }
+        Failed::Store(_) => (Exit::Storage, Some(Cause::Storage)),
+        Failed::Interrupted => (Exit::Interrupted, None),
+        Failed::Thread(_) => (Exit::Other, None),
+    }
+}

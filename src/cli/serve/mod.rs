@@ -1,0 +1,214 @@
+//! `lanx serve`.
+
+mod report;
+
+use std::env;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::ValueHint;
+use tokio::time::{Instant, sleep};
+
+use super::args::{self, examples};
+use super::credentials;
+use super::error::Failure;
+use super::exit::Exit;
+use super::signals::{self, Asked, Requests};
+use super::token;
+use super::ui::out;
+use super::ui::out::Audience;
+use crate::limits::GRACE;
+use crate::name::Escaped;
+use crate::net::tcp::listen::{listen, listen_everywhere};
+use crate::trust::dir::ConfigDir;
+use crate::web::access::{Access, Token};
+use crate::web::certificate::{Certificate, Files, tls};
+use crate::web::hosts::Hosts;
+use crate::web::place::Place;
+use crate::web::serve::Server;
+use crate::web::site::Site;
+use report::{Reached, Watcher};
+
+/// The port of the web door: the one behind that of `recv`.
+pub const PORT_DEFAULT: u16 = 7270;
+
+/// How often a server that is to end looks whether all answers are out.
+const LEAVING_LOOK: Duration = Duration::from_millis(20);
+
+/// Serve files over HTTP, until Ctrl-C.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = examples::SERVE)]
+pub struct ServeArgs {
+    /// Files and folders to serve
+    ///
+    /// Of a single folder what is in it is served, of several paths each by its name. Symbolic links in folders are not
+    /// served.
+    #[arg(default_value = ".", value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
+    /// Listen at this address [default: [::]:7270]
+    ///
+    /// The default accepts IPv4 as well. Port 0 picks a free one.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = args::values::socket, help_heading = args::DOOR)]
+    pub listen: Option<SocketAddr>,
+    /// Answer requests for this host name as well
+    ///
+    /// Addresses of this machine, its own name and localhost are always answered. May be repeated.
+    #[arg(long, value_name = "NAME", help_heading = args::DOOR, value_hint = ValueHint::Hostname)]
+    pub host: Vec<String>,
+    /// Serve names that begin with a dot as well
+    #[arg(long, help_heading = args::FILES)]
+    pub all: bool,
+    /// Serve without TLS on a network
+    ///
+    /// Whoever can listen there reads along. On loopback no TLS is used in any case.
+    #[arg(long, conflicts_with = "tls_cert", help_heading = args::TRUST)]
+    pub http: bool,
+    /// Use the certificates in FILE (PEM) for TLS
+    ///
+    /// Without it lanx uses one of its own, which browsers warn of. Read again at SIGHUP.
+    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = args::TRUST, value_hint = ValueHint::FilePath)]
+    pub tls_cert: Option<PathBuf>,
+    /// Use the private key in FILE (PEM) for TLS
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = args::TRUST, value_hint = ValueHint::FilePath)]
+    pub tls_key: Option<PathBuf>,
+    /// Read the token from the first line of FILE
+    ///
+    /// 8 characters or more. Without it the token comes from LANX_TOKEN, or is made up for this run.
+    #[arg(long, value_name = "FILE", help_heading = args::TRUST, value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
+    /// Serve everybody who can reach this port
+    ///
+    /// Only for a network that you share with nobody else.
+    #[arg(long, conflicts_with = "token_file", help_heading = args::TRUST)]
+    pub open: bool,
+    /// Let downloads finish after SIGTERM
+    #[arg(long, value_name = "SECONDS", help_heading = args::DOOR, default_value_t = GRACE.as_secs(),
+        value_parser = args::values::seconds(0..=86_400))]
+    grace: u64,
+    /// Print one JSON object per line, for scripts
+    ///
+    /// The first one has the links. `lanx help json` describes them.
+    #[arg(long, help_heading = args::OUTPUT)]
+    pub json: bool,
+}
+
+/// All that has to be there before anybody is served.
+struct Opening {
+    listener: TcpListener,
+    bound: SocketAddr,
+    certificate: Option<Arc<Certificate>>,
+    token: Option<Token>,
+    place: Place,
+}
+
+pub fn run(args: &ServeArgs, audience: Audience) -> Result<Exit, Failure> {
+    out::start();
+    signals::allow_many_files();
+    let opening = open(args)?;
+    let runtime = signals::runtime()?;
+    let served = runtime.block_on(serve(args, opening, audience));
+    signals::leave(runtime);
+    served
+}
+
+fn open(args: &ServeArgs) -> Result<Opening, Failure> {
+    let place = Place::new(&args.paths, args.all).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let token = match token::given(args.token_file.as_deref())? {
+        _ if args.open => None,
+        Some(token) => Some(token),
+        None => Some(Token::generate().map_err(other)?),
+    };
+    let listener = match args.listen {
+        Some(addr) => listen(addr),
+        None => listen_everywhere(PORT_DEFAULT),
+    };
+    let listener = listener.map_err(other)?;
+    let bound = listener.local_addr().map_err(other)?;
+    let certificate = certificate(args, bound)?.map(Arc::new);
+    Ok(Opening { listener, bound, certificate, token, place })
+}
+
+/// What to show in TLS; nothing on loopback, where nobody can listen, and where the user wants none.
+fn certificate(args: &ServeArgs, bound: SocketAddr) -> Result<Option<Certificate>, Failure> {
+    if let (Some(certificates), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        let files = Files::Given { certificates: certificates.clone(), key: key.clone() };
+        return Certificate::read(files).map(Some).map_err(|error| Failure::new(Exit::Usage, error));
+    }
+    if args.http || bound.ip().to_canonical().is_loopback() {
+        return Ok(None);
+    }
+    let folder =
+        ConfigDir::open(|name| env::var_os(name)).map_err(|error| Failure::new(Exit::Usage, error))?;
+    Certificate::own(&folder, &credentials::own_name()).map(Some).map_err(other)
+}
+
+fn other(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::new(Exit::Other, error)
+}
+
+async fn serve(args: &ServeArgs, opening: Opening, audience: Audience) -> Result<Exit, Failure> {
+    let Opening { listener, bound, certificate, token, place } = opening;
+    // Before anything is said: a script may answer the first line with a signal.
+    let mut requests = Requests::listen();
+    let config = certificate.clone().map(tls).transpose().map_err(other)?.map(Arc::new);
+    let pin = certificate.as_ref().map(|certificate| certificate.pin()).transpose().map_err(other)?.flatten();
+    let shown = token.as_ref().map(|token| token.reveal().to_owned());
+    let reached = Reached { bound, secure: certificate.is_some(), token: shown.as_deref(), pin };
+    let access = Access::new(token, bound.port());
+    let hosts = Hosts::new(&credentials::own_name(), &args.host);
+    let watcher = Arc::new(Watcher::new(audience));
+    let site = Arc::new(Site::new(place, access, hosts, reached.secure, watcher));
+    let server = Server::start(site.clone(), config)
+        .map_err(|error| other(anyhow!("cannot start a thread: {error}; let this user have more of them")))?;
+    report::warn(args.open, args.http && !bound.ip().to_canonical().is_loopback());
+    reached.tell(&what(&args.paths), audience);
+    let asked = tokio::select! {
+        ended = server.accept(listener, &site) => {
+            return Err(other(anyhow!("cannot listen any more: {:?}; start it again", ended.err())));
+        }
+        asked = hear(&mut requests, certificate.as_deref(), audience) => asked,
+    };
+    signals::stopping(audience);
+    if asked == Asked::Leave {
+        let end = Instant::now() + Duration::from_secs(args.grace);
+        server.leave();
+        while !server.is_idle() && Instant::now() < end {
+            tokio::select! {
+                _ = requests.next_end() => break,
+                () = sleep(LEAVING_LOOK) => {}
+            }
+        }
+    }
+    server.end();
+    Ok(if asked == Asked::Leave { Exit::Success } else { Exit::Interrupted })
+}
+
+/// Waits for what ends the server; a certificate is read again meanwhile, where that is asked for.
+async fn hear(requests: &mut Requests, certificate: Option<&Certificate>, audience: Audience) -> Asked {
+    loop {
+        match (requests.next().await, certificate) {
+            (Asked::Reload, Some(certificate)) => match certificate.reload() {
+                Ok(()) => audience.note("the certificate was read again"),
+                Err(error) => out::error(format_args!("{error} (the one before stays in use)")),
+            },
+            (Asked::Reload, None) => {}
+            (asked, _) => return asked,
+        }
+    }
+}
+
+/// What is served, in a few words.
+fn what(paths: &[PathBuf]) -> String {
+    match paths {
+        [path] => Escaped::path(path).to_string(),
+        paths => format!("{} paths", paths.len()),
+    }
+}
+
+/// Where a server listens where nobody says.
+pub fn listen_default() -> SocketAddr {
+    (Ipv6Addr::UNSPECIFIED, PORT_DEFAULT).into()
+}

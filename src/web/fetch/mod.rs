@@ -1,0 +1,11 @@
+//! The web door's other side: a file of any HTTP server, over several connections where that is of use, and never a wrong one.
+//!
+//! - [`target`] is an address, with what of it is no server's business; [`dial`] connects to it.
+//! - [`head`] judges what a server says of a file, first and with every part.
+//! - [`shares`] deals the chunks to connections; [`download`] moves them, and gives the file its name.
+
+pub mod dial;
+pub mod download;
+pub mod head;
+pub mod shares;
+pub mod target;

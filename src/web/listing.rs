@@ -1,0 +1,163 @@
+//! What a folder is answered with: JSON for programs, and a page of plain links that needs no script.
+
+use std::fmt::Write;
+use std::io;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use super::names::{Html, in_url};
+use super::place::{Entry, Folder};
+use crate::units;
+
+/// Names in one answer: 10,000 are about 2 MiB. The rest comes with the next one.
+const LISTED_MAX: usize = 10_000;
+
+/// A part of a folder, in the order of the bytes of the names.
+#[derive(Debug)]
+pub struct Listing {
+    entries: Vec<Entry>,
+    /// Behind which name the rest is.
+    next: Option<Vec<u8>>,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    /// As it stands in the address.
+    path: &'a str,
+    entries: Vec<Line>,
+    /// The address of the rest, beneath that of the folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    name: String,
+    /// The whole name in base64, where it is no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_bytes: Option<String>,
+    /// The address beneath that of the folder.
+    href: String,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    mtime_seconds: i64,
+    mtime_nanos: i64,
+    mode: u32,
+}
+
+impl Listing {
+    /// The entries behind the name `after`, as many as there is room for.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn of(folder: &Folder, after: Option<&[u8]>) -> io::Result<Listing> {
+        let (names, more) = folder.names(after, LISTED_MAX)?;
+        let next = if more { names.last().cloned() } else { None };
+        Ok(Listing { entries: names.iter().filter_map(|name| folder.entry(name)).collect(), next })
+    }
+
+    /// As JSON. `path` is the address.
+    #[must_use]
+    pub fn json(&self, path: &str) -> Vec<u8> {
+        let told = Told { path, entries: self.entries.iter().map(Line::of).collect(), next: self.next() };
+        // Nothing in it can fail: there are no maps, and all of it is text and numbers.
+        serde_json::to_vec(&told).unwrap_or_default()
+    }
+
+    /// As a page. `name` is what the folder is called; the top has no folder above.
+    #[must_use]
+    pub fn html(&self, name: &[u8], is_top: bool) -> String {
+        let name = Html(name);
+        let mut page = format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width\"><title>{name}</title></head>\n<body><h1>{name}</h1>\n<p>"
+        );
+        if !is_top {
+            page += "<a href=\"../\">up</a> | ";
+        }
+        page += "<a href=\"?tar\">all of it as one tar file</a></p>\n<table>\n";
+        for entry in &self.entries {
+            let Line { href, .. } = Line::of(entry);
+            let slash = if entry.is_folder { "/" } else { "" };
+            let size = if entry.is_folder { String::new() } else { units::bytes(entry.stamp.size) };
+            let name = Html(&entry.name);
+            let _ = writeln!(
+                page,
+                "<tr><td><a href=\"{href}\"><bdi>{name}</bdi>{slash}</a></td><td>{size}</td></tr>"
+            );
+        }
+        page += "</table>\n";
+        if let Some(next) = self.next() {
+            let _ = writeln!(page, "<p><a href=\"{next}\">more</a></p>");
+        }
+        page + "</body></html>\n"
+    }
+
+    fn next(&self) -> Option<String> {
+        self.next.as_ref().map(|name| format!("?after={}", in_url(name)))
+    }
+}
+
+impl Line {
+    fn of(entry: &Entry) -> Line {
+        let slash = if entry.is_folder { "/" } else { "" };
+        let text = std::str::from_utf8(&entry.name);
+        Line {
+            name: String::from_utf8_lossy(&entry.name).into_owned(),
+            name_bytes: text.is_err().then(|| STANDARD.encode(&entry.name)),
+            // A name with a colon would otherwise be taken for another kind of address.
+            href: format!("./{}{slash}", in_url(&entry.name)),
+            kind: if entry.is_folder { "folder" } else { "file" },
+            size: (!entry.is_folder).then_some(entry.stamp.size),
+            mtime_seconds: entry.stamp.mtime_seconds,
+            mtime_nanos: entry.stamp.mtime_nanos,
+            mode: entry.mode,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Stamp;
+
+    fn listing(names: &[&[u8]], next: Option<&[u8]>) -> Listing {
+        let entry = |name: &&[u8]| Entry {
+            name: name.to_vec(),
+            is_folder: name.ends_with(b"dir"),
+            mode: 0o644,
+            stamp: Stamp { size: 5, mtime_seconds: 7, mtime_nanos: 9, ..Stamp::default() },
+        };
+        Listing { entries: names.iter().map(entry).collect(), next: next.map(<[u8]>::to_vec) }
+    }
+
+    #[test]
+    fn programs_are_told_all_of_each_name() {
+        let json = listing(&[b"a b", b"\xff", b"dir"], Some(b"z?")).json("/x/");
+        let expected = "{\"path\":\"/x/\",\"entries\":[\
+            {\"name\":\"a b\",\"href\":\"./a%20b\",\"kind\":\"file\",\"size\":5,\"mtime_seconds\":7,\"mtime_nanos\":9,\"mode\":420},\
+            {\"name\":\"\u{fffd}\",\"name_bytes\":\"/w==\",\"href\":\"./%FF\",\"kind\":\"file\",\"size\":5,\"mtime_seconds\":7,\"mtime_nanos\":9,\"mode\":420},\
+            {\"name\":\"dir\",\"href\":\"./dir/\",\"kind\":\"folder\",\"mtime_seconds\":7,\"mtime_nanos\":9,\"mode\":420}],\
+            \"next\":\"?after=z%3F\"}";
+        assert_eq!(String::from_utf8(json).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_page_holds_no_markup_but_its_own() {
+        let page = listing(&[b"<script>\"&'", "\u{202e}cod".as_bytes(), b"javascript:x", b"dir"], None);
+        let html = page.html(b"</title><script>", false);
+        assert!(!html.contains("<script") && !html.contains('\u{202e}'), "{html}");
+        for link in [
+            "<a href=\"./%3Cscript%3E%22%26%27\"><bdi>&lt;script&gt;&quot;&amp;&#39;</bdi></a>",
+            "<a href=\"./javascript%3Ax\">",
+            "<a href=\"./dir/\"><bdi>dir</bdi>/</a>",
+            "<a href=\"../\">up</a>",
+        ] {
+            assert!(html.contains(link), "{link} is not in {html}");
+        }
+        assert!(!page.html(b"x", true).contains("../") && !html.contains(">more<"));
+    }
+}

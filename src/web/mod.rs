@@ -1,0 +1,24 @@
+//! The web door: files over HTTP/1.1, for whoever has a browser, curl or any other client.
+//!
+//! - [`serve`] accepts connections, and gives each its bounds; [`site`] answers requests.
+//! - [`place`] is what is served: opened beneath handles, and through no symbolic link.
+//! - [`access`] says who may ask; [`hosts`] under which names this machine may be asked.
+//! - [`ranges`] and [`validators`] are what RFC 9110 says of parts and of unchanged files.
+//! - [`fetch`] is the other side: a file of any HTTP server.
+//! - [`body`] moves the bytes; [`listing`] and [`archive`] are what a folder is answered with.
+
+pub mod access;
+pub mod archive;
+pub mod body;
+pub mod certificate;
+pub mod fetch;
+pub mod guarded;
+pub mod hosts;
+pub mod listing;
+pub mod names;
+pub mod place;
+pub mod ranges;
+pub mod serve;
+pub mod site;
+pub mod stats;
+pub mod validators;

@@ -1,0 +1,402 @@
+//! What a request is answered with.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::access::{Access, Verdict as Admission};
+use super::archive;
+use super::body::{Body, Pool};
+use super::hosts::Hosts;
+use super::listing::Listing;
+use super::names::{Unusable, attachment, wanted};
+use super::place::{Folder, Found, Missing, OpenFile, Place};
+use super::ranges::{Selection, select};
+use super::stats::{Answered, Counters, Meter, Observer};
+use super::validators::{Validators, Verdict};
+use crate::name::{Escaped, RelativePath};
+use crate::os::background::aside;
+
+/// Folders that are sent as tar files at once: each has a thread.
+const ARCHIVES_MAX: usize = 16;
+
+/// Pieces of a tar file that are made ahead.
+const ARCHIVE_PIECES: usize = 2;
+
+/// When to come back where there are too many tar files.
+const BUSY_RETRY: Duration = Duration::from_secs(5);
+
+/// What is served under the addresses that no file can have.
+const OWN: &[u8] = b".lanx";
+
+/// No script, no style and no picture from anywhere, and nobody's frame.
+const PAGE_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// A file that a browser shows after all has no rights of this server's pages.
+const FILE_POLICY: &str = "sandbox; default-src 'none'; frame-ancestors 'none'";
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// The server, as far as requests go.
+pub struct Site {
+    place: Arc<Place>,
+    access: Access,
+    hosts: Hosts,
+    /// Whether it is asked over TLS.
+    secure: bool,
+    pub counters: Arc<Counters>,
+    observer: Arc<dyn Observer>,
+    pool: Arc<Pool>,
+    archives: Arc<Semaphore>,
+    started: Instant,
+}
+
+/// An answer without what all have in common.
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Body,
+}
+
+impl Reply {
+    fn new(status: StatusCode, body: Body) -> Reply {
+        Reply { status, headers: HeaderMap::new(), body }
+    }
+
+    fn text(status: StatusCode, text: impl Into<String>) -> Reply {
+        let text: String = text.into();
+        Reply::page(status, PLAIN, text + "\n")
+    }
+
+    fn page(status: StatusCode, kind: &'static str, text: impl Into<bytes::Bytes>) -> Reply {
+        let reply = Reply::new(status, Body::text(text));
+        let reply = reply.with(header::CONTENT_TYPE, kind).with(header::CACHE_CONTROL, "no-store");
+        reply.with(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)
+    }
+
+    /// With a field more. Values are made here, of characters that fields can have.
+    fn with(mut self, name: HeaderName, value: impl AsRef<str>) -> Reply {
+        if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+}
+
+impl Site {
+    #[must_use]
+    pub fn new(
+        place: Place,
+        access: Access,
+        hosts: Hosts,
+        secure: bool,
+        observer: Arc<dyn Observer>,
+    ) -> Site {
+        Site {
+            place: Arc::new(place),
+            access,
+            hosts,
+            secure,
+            counters: Arc::default(),
+            observer,
+            pool: Arc::default(),
+            archives: Arc::new(Semaphore::new(ARCHIVES_MAX)),
+            started: Instant::now(),
+        }
+    }
+
+    /// Answers one request of `peer`.
+    pub async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Response<Body> {
+        let began = Instant::now();
+        let (parts, _) = request.into_parts();
+        let mut reply = self.reply(peer, &parts).await;
+        let length = reply.body.left();
+        if parts.method == Method::HEAD {
+            reply.body = Body::empty();
+        }
+        let answered = Answered {
+            peer,
+            method: parts.method.to_string(),
+            path: parts.uri.path().to_owned(),
+            status: reply.status.as_u16(),
+            bytes: 0,
+            complete: false,
+            took: Duration::ZERO,
+        };
+        let meter = Meter::new(&self.counters, &self.observer, answered, began, reply.body.left());
+        if reply.status != StatusCode::NOT_MODIFIED {
+            reply = reply.with(header::CONTENT_LENGTH, length.to_string());
+        }
+        let reply = reply
+            .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+            .with(header::REFERRER_POLICY, "no-referrer")
+            .with(HeaderName::from_static("cross-origin-resource-policy"), "same-origin")
+            .with(HeaderName::from_static("cross-origin-opener-policy"), "same-origin")
+            .with(header::X_FRAME_OPTIONS, "DENY");
+        let mut response = Response::new(reply.body.counted(meter));
+        *response.status_mut() = reply.status;
+        *response.headers_mut() = reply.headers;
+        response
+    }
+
+    async fn reply(&self, peer: IpAddr, parts: &Parts) -> Reply {
+        if let Some(refusal) = self.refusal_of_host(parts) {
+            return refusal;
+        }
+        if parts.method != Method::GET && parts.method != Method::HEAD {
+            let reply = Reply::text(StatusCode::METHOD_NOT_ALLOWED, "this server takes GET and HEAD");
+            return reply.with(header::ALLOW, "GET, HEAD");
+        }
+        let path = match wanted(parts.uri.path()) {
+            Ok(wanted) => wanted,
+            Err(Unusable::Malformed) => return Reply::text(StatusCode::BAD_REQUEST, "this is no path"),
+            Err(Unusable::Name(_)) => return not_found(),
+        };
+        if let Some(answer) = self.admit(peer, parts) {
+            return answer;
+        }
+        let below = path.path.as_ref();
+        if below.is_some_and(|path| path.names().next() == Some(OWN)) {
+            return self.own(below.map(RelativePath::as_bytes).unwrap_or_default());
+        }
+        match self.place.open(below) {
+            Ok(Found::File(_)) if path.folder => not_found(),
+            Ok(Found::File(file)) => {
+                self.file(file, &below.map_or_else(Vec::new, |path| path.name().as_bytes().to_vec()), parts)
+            }
+            Ok(Found::Folder(_)) if !path.folder => {
+                // Links of the page are beneath the folder only where its address ends so. Of the path only what was
+                // understood as one goes back, so that it leads nowhere else.
+                let to = format!("{}/{}", parts.uri.path(), query_of(parts));
+                moved(StatusCode::PERMANENT_REDIRECT, &to)
+            }
+            Ok(Found::Folder(folder)) => self.folder(folder, below, parts).await,
+            Err(missing) => refused(&missing, parts.uri.path()),
+        }
+    }
+
+    /// What to say to whoever asks another machine than this one.
+    fn refusal_of_host(&self, parts: &Parts) -> Option<Reply> {
+        // The address of a request in its absolute form comes before Host (RFC 9112, section 3.2.2).
+        let host = match parts.uri.authority() {
+            Some(authority) => Some(authority.as_str().to_owned()),
+            None => {
+                let mut hosts = parts.headers.get_all(header::HOST).iter();
+                let host = hosts.next().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+                if hosts.next().is_some() || host.is_none() && parts.version >= hyper::Version::HTTP_11 {
+                    return Some(Reply::text(StatusCode::BAD_REQUEST, "one Host is expected"));
+                }
+                host
+            }
+        };
+        let is_ours = host.is_none_or(|host| self.hosts.allow(&host));
+        (!is_ours).then(|| {
+            Reply::text(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this machine does not have that name; ask for its address, or start lanx serve with --host NAME",
+            )
+        })
+    }
+
+    /// Nothing where whoever asks may have it.
+    fn admit(&self, peer: IpAddr, parts: &Parts) -> Option<Reply> {
+        let unauthorized =
+            |text: &str| Reply::text(StatusCode::UNAUTHORIZED, text).with(header::WWW_AUTHENTICATE, "Bearer");
+        match self.access.judge(peer, &parts.headers, parts.uri.query(), Instant::now()) {
+            Admission::Welcome => None,
+            // A person gets an address without the token, and a cookie instead. A program that takes the link as it is has no
+            // use for either.
+            Admission::ByLink if wants_page(parts) => {
+                let to = format!("{}{}", parts.uri.path(), query_of(parts));
+                let reply = moved(StatusCode::SEE_OTHER, &to);
+                Some(match self.access.set_cookie(self.secure) {
+                    Some(cookie) => reply.with(header::SET_COOKIE, cookie),
+                    None => reply,
+                })
+            }
+            Admission::ByLink => None,
+            Admission::Unknown => Some(unauthorized(
+                "this needs the link that lanx serve shows, or its token in a field: Authorization: Bearer TOKEN",
+            )),
+            Admission::Wrong => Some(unauthorized("this token is wrong")),
+            Admission::Wait(time) => {
+                let text = "too many wrong tokens came from this network; wait, and try again";
+                let reply = Reply::text(StatusCode::TOO_MANY_REQUESTS, text);
+                Some(reply.with(header::RETRY_AFTER, (time.as_secs() + 1).to_string()))
+            }
+        }
+    }
+
+    fn own(&self, path: &[u8]) -> Reply {
+        let sums = self.counters.read(self.started);
+        match path {
+            b".lanx/stats" => {
+                let json = serde_json::to_vec(&sums).unwrap_or_default();
+                Reply::page(StatusCode::OK, "application/json", json)
+            }
+            b".lanx/metrics" => {
+                Reply::page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", sums.prometheus())
+            }
+            _ => not_found(),
+        }
+    }
+
+    fn file(&self, file: OpenFile, name: &[u8], parts: &Parts) -> Reply {
+        let validators = Validators::of(&file.stamp, SystemTime::now());
+        let size = file.stamp.size;
+        let empty = |status| Reply::new(status, Body::empty());
+        let mut reply = match validators.judge(&parts.headers) {
+            Verdict::Failed => empty(StatusCode::PRECONDITION_FAILED),
+            Verdict::NotModified => empty(StatusCode::NOT_MODIFIED),
+            Verdict::Serve => match selection(parts, &validators, size) {
+                Selection::Whole => Reply::new(StatusCode::OK, Body::file(file, 0, size, &self.pool)),
+                Selection::Unsatisfiable => empty(StatusCode::RANGE_NOT_SATISFIABLE)
+                    .with(header::CONTENT_RANGE, format!("bytes */{size}")),
+                Selection::Part(range) => {
+                    let (first, last) = (range.start, range.end.saturating_sub(1));
+                    let bytes = range.end.saturating_sub(first);
+                    Reply::new(StatusCode::PARTIAL_CONTENT, Body::file(file, first, bytes, &self.pool))
+                        .with(header::CONTENT_RANGE, format!("bytes {first}-{last}/{size}"))
+                }
+            },
+        };
+        if let Some(modified) = validators.modified() {
+            reply = reply.with(header::LAST_MODIFIED, modified);
+        }
+        reply = reply.with(header::ETAG, validators.tag()).with(header::CACHE_CONTROL, "private, no-cache");
+        reply = reply.with(header::ACCEPT_RANGES, "bytes");
+        if reply.status.is_success() {
+            let text = String::from_utf8_lossy(name);
+            let kind = mime_guess::from_path(&*text).first_or_octet_stream();
+            reply = reply
+                .with(header::CONTENT_TYPE, kind.essence_str())
+                .with(header::CONTENT_DISPOSITION, attachment(name));
+        }
+        reply.with(header::CONTENT_SECURITY_POLICY, FILE_POLICY)
+    }
+
+    async fn folder(&self, folder: Folder, path: Option<&RelativePath>, parts: &Parts) -> Reply {
+        let name = path.map_or_else(|| b"files".to_vec(), |path| path.name().as_bytes().to_vec());
+        if asks_for(parts, "tar").is_some() {
+            return self.archive(folder, name, parts.method == Method::HEAD).await;
+        }
+        let after = asks_for(parts, "after");
+        let (json, is_top) = (!wants_page(parts), path.is_none());
+        let address = parts.uri.path().to_owned();
+        let listed = aside(move || {
+            let listing = Listing::of(&folder, after.as_deref())?;
+            Ok(if json {
+                ("application/json", listing.json(&address))
+            } else {
+                ("text/html; charset=utf-8", listing.html(&name, is_top).into_bytes())
+            })
+        });
+        match listed.await.and_then(|listed: io::Result<_>| listed) {
+            Ok((kind, page)) => Reply::page(StatusCode::OK, kind, page).with(header::VARY, "Accept"),
+            Err(error) => refused(&Missing::Failed(error), parts.uri.path()),
+        }
+    }
+
+    async fn archive(&self, folder: Folder, name: Vec<u8>, head_only: bool) -> Reply {
+        let Ok(permit) = self.archives.clone().try_acquire_owned() else {
+            let reply = Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many folders are sent just now");
+            return reply.with(header::RETRY_AFTER, BUSY_RETRY.as_secs().to_string());
+        };
+        let disposition = attachment(&[&name, &b".tar"[..]].concat());
+        // The walk ends with whoever waits for it.
+        let (waits, watched) = tokio::sync::oneshot::channel::<()>();
+        let measured = aside(move || {
+            let length = archive::length(&folder, &name, &|| !waits.is_closed());
+            (folder, name, length, permit)
+        });
+        let measured = measured.await;
+        drop(watched);
+        let (folder, name, length, permit) = match measured {
+            Ok(measured) => measured,
+            Err(error) => return refused(&Missing::Failed(error), "a folder"),
+        };
+        let length = match length {
+            Ok(length) => length,
+            Err(error) => return Reply::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        };
+        let (to, pieces) = mpsc::channel(ARCHIVE_PIECES);
+        let work = move || {
+            archive::send(&folder, &name, &to);
+            drop(permit);
+        };
+        if !head_only && let Err(error) = thread::Builder::new().name("archive".into()).spawn(work) {
+            return refused(&Missing::Failed(error), "a folder");
+        }
+        Reply::new(StatusCode::OK, Body::made(pieces, length))
+            .with(header::CONTENT_TYPE, "application/x-tar")
+            .with(header::CONTENT_DISPOSITION, disposition)
+            .with(header::CACHE_CONTROL, "no-store")
+            .with(header::ACCEPT_RANGES, "none")
+            .with(header::CONTENT_SECURITY_POLICY, FILE_POLICY)
+    }
+}
+
+/// What of a file is asked for. A range means something for GET alone (RFC 9110, section 14.2).
+fn selection(parts: &Parts, validators: &Validators, size: u64) -> Selection {
+    let mut ranges = parts.headers.get_all(header::RANGE).iter();
+    match (ranges.next(), ranges.next()) {
+        (Some(range), None) if parts.method == Method::GET && validators.allow_range(&parts.headers) => {
+            range.to_str().map_or(Selection::Whole, |range| select(range, size))
+        }
+        _ => Selection::Whole,
+    }
+}
+
+/// Whether it is a browser that asks for something to show: programs do not say so.
+fn wants_page(parts: &Parts) -> bool {
+    let accept = parts.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accept
+        .flat_map(|value| value.split(','))
+        .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/html")))
+}
+
+/// A key of the query, with its value.
+fn asks_for(parts: &Parts, key: &str) -> Option<Vec<u8>> {
+    parts.uri.query()?.split('&').find_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (name == key).then(|| percent_decode_str(value).collect())
+    })
+}
+
+/// The query without the token, with its question mark.
+fn query_of(parts: &Parts) -> String {
+    let pairs = parts.uri.query().into_iter().flat_map(|query| query.split('&'));
+    let kept: Vec<&str> = pairs.filter(|pair| !pair.is_empty() && !pair.starts_with("t=")).collect();
+    if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) }
+}
+
+fn moved(status: StatusCode, to: &str) -> Reply {
+    let text = "<!doctype html><title>moved</title><p>This page has moved.\n";
+    Reply::page(status, "text/html; charset=utf-8", text).with(header::LOCATION, to)
+}
+
+fn not_found() -> Reply {
+    Reply::text(StatusCode::NOT_FOUND, "there is no such file here")
+}
+
+fn refused(missing: &Missing, path: &str) -> Reply {
+    match missing {
+        Missing::NotFound => not_found(),
+        Missing::Forbidden => {
+            tracing::info!("{} was asked for, and this user may not read it", Escaped::from(path));
+            Reply::text(StatusCode::FORBIDDEN, "the server may not read this")
+        }
+        Missing::Failed(error) => {
+            tracing::warn!("cannot serve {}: {error}", Escaped::from(path));
+            Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the server could not read this")
+        }
+    }
+}

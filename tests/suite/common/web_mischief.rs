@@ -1,0 +1,135 @@
+//! A web server that does what it should not.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use super::PATIENCE;
+
+/// A request, as it came.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// How many came before it.
+    pub number: usize,
+    pub line: String,
+    pub fields: Vec<(String, String)>,
+}
+
+impl Asked {
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The bytes that are asked for; `None` for all.
+    pub fn range(&self) -> Option<Range<u64>> {
+        let (first, last) = self.field("range")?.strip_prefix("bytes=")?.split_once('-')?;
+        Some(first.parse().ok()?..last.parse::<u64>().ok()? + 1)
+    }
+}
+
+/// What is answered, as bytes; the connection is closed behind it.
+pub type Reply = Vec<u8>;
+
+/// Answers until it is dropped.
+pub struct Mischief {
+    pub addr: SocketAddr,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Mischief {
+    pub fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Mischief {
+        Mischief::start_at("127.0.0.1:0".parse().unwrap(), answer)
+    }
+
+    /// The same where another one was, so that it has the same address.
+    pub fn start_at(addr: SocketAddr, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Mischief {
+        let listener = TcpListener::bind(addr).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (asked, over) = (Arc::<Mutex<Vec<Asked>>>::default(), Arc::new(AtomicBool::new(false)));
+        let (answer, all, end) = (Arc::new(answer), asked.clone(), over.clone());
+        let accept = move || {
+            for stream in listener.incoming() {
+                if end.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (mut stream, answer, all) = (stream.unwrap(), answer.clone(), all.clone());
+                thread::spawn(move || {
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    let Some(mut one) = read(&mut stream) else { return };
+                    {
+                        let mut all = all.lock().unwrap();
+                        one.number = all.len();
+                        all.push(one.clone());
+                    }
+                    // Who has enough hangs up.
+                    let _ = stream.write_all(&answer(&one));
+                });
+            }
+        };
+        Mischief { addr, asked, over, thread: Some(thread::spawn(accept)) }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Mischief {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        drop(std::net::TcpStream::connect(self.addr));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn read(stream: &mut impl Read) -> Option<Asked> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    let text = String::from_utf8_lossy(&head).into_owned();
+    let mut lines = text.split("\r\n");
+    let line = lines.next()?.to_owned();
+    let fields = lines.filter_map(|line| line.split_once(": "));
+    let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Some(Asked { number: 0, line, fields })
+}
+
+/// An answer with these fields and this body.
+pub fn reply(status: &str, fields: &[(&str, &str)], body: &[u8]) -> Reply {
+    let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{fields}\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+/// What a server answers that does all as it should.
+pub fn honest(asked: &Asked, content: &[u8], tag: &str) -> Reply {
+    let fields = [("Accept-Ranges", "bytes"), ("ETag", tag)];
+    let whole = || reply("200 OK", &fields, content);
+    if asked.field("if-range").is_some_and(|own| own != tag) {
+        return whole();
+    }
+    let Some(range) = asked.range() else { return whole() };
+    part(content, range, &fields)
+}
+
+/// A part of the content, with what says which it is.
+pub fn part(content: &[u8], range: Range<u64>, fields: &[(&str, &str)]) -> Reply {
+    let said = format!("bytes {}-{}/{}", range.start, range.end - 1, content.len());
+    let fields = [fields, &[("Content-Range", &said)]].concat();
+    reply("206 Partial Content", &fields, &content[range.start as usize..range.end as usize])
+}
