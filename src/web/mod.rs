@@ -5,6 +5,7 @@
 //! - [`access`] says who may ask; [`hosts`] under which names this machine may be asked.
 //! - [`ranges`] and [`validators`] are what RFC 9110 says of parts and of unchanged files.
 //! - [`fetch`] is the other side: a file of any HTTP server.
+//! - [`upload`] takes files in.
 //! - [`body`] moves the bytes; [`listing`] and [`archive`] are what a folder is answered with.
 
 pub mod access;
@@ -21,4 +22,5 @@ pub mod ranges;
 pub mod serve;
 pub mod site;
 pub mod stats;
+pub mod upload;
 pub mod validators;

@@ -3,9 +3,11 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
@@ -17,13 +19,15 @@ use super::archive;
 use super::body::{Body, Pool};
 use super::hosts::Hosts;
 use super::listing::Listing;
-use super::names::{Unusable, attachment, wanted};
+use super::names::{Unusable, attachment, in_url, wanted};
 use super::place::{Folder, Found, Missing, OpenFile, Place};
 use super::ranges::{Selection, select};
 use super::stats::{Answered, Counters, Meter, Observer};
+use super::upload::{Refused, Stored, Uploads};
 use super::validators::{Validators, Verdict};
 use crate::name::{Escaped, RelativePath};
 use crate::os::background::aside;
+use crate::store::SinkErrorKind;
 
 /// Folders that are sent as tar files at once: each has a thread.
 const ARCHIVES_MAX: usize = 16;
@@ -45,9 +49,32 @@ const FILE_POLICY: &str = "sandbox; default-src 'none'; frame-ancestors 'none'";
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
+/// What clients may do.
+#[derive(Debug)]
+pub struct Rights {
+    /// Have what is served.
+    pub get: bool,
+    /// Put files where these go.
+    pub put: Option<Uploads>,
+    /// Whether names that begin with a dot may be put.
+    pub hidden: bool,
+}
+
+impl Rights {
+    /// The methods that are of use, for `Allow`.
+    fn methods(&self) -> &'static str {
+        match (self.get, &self.put) {
+            (_, None) => "GET, HEAD",
+            (true, Some(_)) => "GET, HEAD, PUT",
+            (false, Some(_)) => "PUT",
+        }
+    }
+}
+
 /// The server, as far as requests go.
 pub struct Site {
     place: Arc<Place>,
+    rights: Rights,
     access: Access,
     hosts: Hosts,
     /// Whether it is asked over TLS.
@@ -95,6 +122,7 @@ impl Site {
     #[must_use]
     pub fn new(
         place: Place,
+        rights: Rights,
         access: Access,
         hosts: Hosts,
         secure: bool,
@@ -102,6 +130,7 @@ impl Site {
     ) -> Site {
         Site {
             place: Arc::new(place),
+            rights,
             access,
             hosts,
             secure,
@@ -114,10 +143,10 @@ impl Site {
     }
 
     /// Answers one request of `peer`.
-    pub async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Response<Body> {
+    pub async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
         let began = Instant::now();
-        let (parts, _) = request.into_parts();
-        let mut reply = self.reply(peer, &parts).await;
+        let (parts, body) = request.into_parts();
+        let mut reply = self.reply(peer, &parts, body).await;
         let length = reply.body.left();
         if parts.method == Method::HEAD {
             reply.body = Body::empty();
@@ -147,13 +176,16 @@ impl Site {
         response
     }
 
-    async fn reply(&self, peer: IpAddr, parts: &Parts) -> Reply {
+    async fn reply(&self, peer: IpAddr, parts: &Parts, body: Incoming) -> Reply {
         if let Some(refusal) = self.refusal_of_host(parts) {
             return refusal;
         }
-        if parts.method != Method::GET && parts.method != Method::HEAD {
-            let reply = Reply::text(StatusCode::METHOD_NOT_ALLOWED, "this server takes GET and HEAD");
-            return reply.with(header::ALLOW, "GET, HEAD");
+        let puts = parts.method == Method::PUT && self.rights.put.is_some();
+        let gets = parts.method == Method::GET || parts.method == Method::HEAD;
+        if !puts && !gets {
+            let methods = self.rights.methods();
+            let text = format!("this server takes {}", methods.replace(", ", " and "));
+            return Reply::text(StatusCode::METHOD_NOT_ALLOWED, text).with(header::ALLOW, methods);
         }
         let path = match wanted(parts.uri.path()) {
             Ok(wanted) => wanted,
@@ -165,7 +197,19 @@ impl Site {
         }
         let below = path.path.as_ref();
         if below.is_some_and(|path| path.names().next() == Some(OWN)) {
-            return self.own(below.map(RelativePath::as_bytes).unwrap_or_default());
+            return match gets {
+                true => self.own(below.map(RelativePath::as_bytes).unwrap_or_default()),
+                false => not_found(),
+            };
+        }
+        if let (true, Some(uploads)) = (puts, &self.rights.put) {
+            return match path.path {
+                Some(below) if !path.folder => self.put(peer, uploads, below, parts, body).await,
+                _ => Reply::text(StatusCode::BAD_REQUEST, "a file is put under a name: curl -T FILE URL/"),
+            };
+        }
+        if !self.rights.get {
+            return Reply::text(StatusCode::FORBIDDEN, "this server takes files and gives none");
         }
         match self.place.open(below) {
             Ok(Found::File(_)) if path.folder => not_found(),
@@ -204,6 +248,34 @@ impl Site {
                 "this machine does not have that name; ask for its address, or start lanx serve with --host NAME",
             )
         })
+    }
+
+    /// Takes a file in.
+    async fn put(
+        &self,
+        peer: IpAddr,
+        uploads: &Uploads,
+        path: RelativePath,
+        parts: &Parts,
+        body: Incoming,
+    ) -> Reply {
+        if is_cross_site(parts) {
+            return Reply::text(StatusCode::FORBIDDEN, "a page of another site may not put files here");
+        }
+        if !self.rights.hidden && path.names().any(|name| name.starts_with(b".")) {
+            return Reply::text(StatusCode::FORBIDDEN, "names that begin with a dot are not taken here");
+        }
+        match uploads.put(path, &parts.headers, body).await {
+            Ok(stored) => {
+                if !stored.published.existed {
+                    self.counters.stored_files.fetch_add(1, Ordering::Relaxed);
+                    self.counters.stored_bytes.fetch_add(stored.size, Ordering::Relaxed);
+                }
+                self.observer.stored(peer, &stored);
+                stored_reply(&stored)
+            }
+            Err(refused) => refused_reply(&refused),
+        }
     }
 
     /// Nothing where whoever asks may have it.
@@ -353,6 +425,65 @@ fn selection(parts: &Parts, validators: &Validators, size: u64) -> Selection {
         }
         _ => Selection::Whole,
     }
+}
+
+/// Whether a page of somebody else's has a browser ask for this. Browsers say so, and nobody else has to.
+fn is_cross_site(parts: &Parts) -> bool {
+    let text = |name: &str| parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    if text("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
+        return true;
+    }
+    let Some(origin) = text("origin") else { return false };
+    let host = parts.uri.authority().map(|authority| authority.as_str().into()).or_else(|| text("host"));
+    let of_origin = origin.split_once("://").map(|(_, host)| host);
+    of_origin.is_none_or(|of_origin| host.is_none_or(|host| host != of_origin))
+}
+
+/// What became of a file that was put: its name, as a number may have been put behind it, and its hash.
+fn stored_reply(stored: &Stored) -> Reply {
+    let Stored { path, size, hash, published } = stored;
+    let at = path.with_name(&published.name);
+    let address: Vec<String> = at.names().map(in_url).collect();
+    let status = match published {
+        published if published.existed => "identical",
+        published if published.renamed => "renamed",
+        _ => "stored",
+    };
+    let json = serde_json::json!({
+        "status": status, "href": format!("/{}", address.join("/")), "size": size, "blake3": hash.to_string(),
+    });
+    let code = if published.existed { StatusCode::OK } else { StatusCode::CREATED };
+    let reply = Reply::page(code, "application/json", json.to_string() + "\n");
+    reply.with(header::LOCATION, format!("/{}", address.join("/")))
+}
+
+fn refused_reply(refused: &Refused) -> Reply {
+    let (status, text) = match refused {
+        Refused::Request(text) => (StatusCode::BAD_REQUEST, *text),
+        Refused::Taken => (StatusCode::CONFLICT, "another file has that name here"),
+        Refused::Unwanted => (StatusCode::PRECONDITION_FAILED, "a file has that name here"),
+        Refused::Digest => (StatusCode::BAD_REQUEST, "what came is not what its digest says"),
+        Refused::Short => (StatusCode::REQUEST_TIMEOUT, "not all of it came"),
+        Refused::Busy => {
+            let reply = Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many files come just now");
+            return reply.with(header::RETRY_AFTER, BUSY_RETRY.as_secs().to_string());
+        }
+        Refused::Store(error) => {
+            tracing::warn!("a file was not stored: {error}");
+            match error {
+                error if error.is_no_space() => (StatusCode::INSUFFICIENT_STORAGE, "the disk is full here"),
+                error if error.kind() == SinkErrorKind::Policy => {
+                    (StatusCode::CONFLICT, "a file cannot have that name here")
+                }
+                _ => (StatusCode::INTERNAL_SERVER_ERROR, "it could not be stored"),
+            }
+        }
+        Refused::Thread(error) => {
+            tracing::warn!("a file was not taken: there can be no further thread: {error}");
+            (StatusCode::SERVICE_UNAVAILABLE, "it could not be taken just now")
+        }
+    };
+    Reply::text(status, text)
 }
 
 /// Whether it is a browser that asks for something to show: programs do not say so.

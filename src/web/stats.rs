@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::upload::Stored;
+
 /// A request that has its answer.
 #[derive(Clone, Debug)]
 pub struct Answered {
@@ -26,6 +28,8 @@ pub struct Answered {
 pub trait Observer: Send + Sync {
     /// An answer of so many bytes begins. What is returned is told what of it was sent.
     fn begins(&self, peer: IpAddr, bytes: u64) -> Option<Arc<dyn Sent>>;
+    /// A file was put here.
+    fn stored(&self, peer: IpAddr, stored: &Stored);
     /// An answer is over, of which the head told so many bytes.
     fn answered(&self, answered: &Answered, promised: u64);
 }
@@ -45,6 +49,9 @@ pub struct Counters {
     requests: AtomicU64,
     active: AtomicU64,
     bytes: AtomicU64,
+    /// Files that were put here, and bytes in them.
+    pub stored_files: AtomicU64,
+    pub stored_bytes: AtomicU64,
     /// By the first digit of their status: 2xx to 5xx.
     by_class: [AtomicU64; 4],
     short: AtomicU64,
@@ -62,6 +69,8 @@ pub struct Sums {
     /// Answers under way.
     pub requests_active: u64,
     pub sent_bytes: u64,
+    pub stored_files: u64,
+    pub stored_bytes: u64,
     pub status_2xx: u64,
     pub status_3xx: u64,
     pub status_4xx: u64,
@@ -83,6 +92,8 @@ impl Counters {
             requests: read(&self.requests),
             requests_active: read(&self.active),
             sent_bytes: read(&self.bytes),
+            stored_files: read(&self.stored_files),
+            stored_bytes: read(&self.stored_bytes),
             status_2xx: read(ok),
             status_3xx: read(redirected),
             status_4xx: read(refused),
@@ -114,6 +125,8 @@ impl Sums {
         add("requests_total", "counter", "Requests that were answered", self.requests);
         add("requests_active", "gauge", "Answers under way", self.requests_active);
         add("sent_bytes_total", "counter", "Bytes of answers", self.sent_bytes);
+        add("stored_files_total", "counter", "Files that were put here", self.stored_files);
+        add("stored_bytes_total", "counter", "Bytes in the files that were put here", self.stored_bytes);
         add("answers_2xx_total", "counter", "Answers that gave what was asked for", self.status_2xx);
         add("answers_3xx_total", "counter", "Answers that led elsewhere", self.status_3xx);
         add("answers_4xx_total", "counter", "Answers that refused", self.status_4xx);

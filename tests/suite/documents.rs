@@ -226,7 +226,7 @@ fn furnish(scene: &Scene) {
     write("nas/disk.img", 5_000);
     write("nas/film.mkv", 600_000);
     write("nas/notes.txt", 5_000);
-    for dir in ["src/downloads", "nas/srv", "nas/dumps", "standing", "attic"] {
+    for dir in ["src/downloads", "nas/srv", "nas/dumps", "nas/incoming", "standing", "attic"] {
         fs::create_dir_all(scene.path(dir)).unwrap();
     }
     fs::write(scene.path("src/hosts"), "nas\nattic\n").unwrap();

@@ -89,5 +89,6 @@ mod unfinished;
 mod unread;
 mod web_get;
 mod web_hostile;
+mod web_put;
 mod web_serve;
 mod words;

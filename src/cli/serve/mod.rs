@@ -16,6 +16,7 @@ use super::args::{self, examples};
 use super::credentials;
 use super::error::Failure;
 use super::exit::Exit;
+use super::get::file_mode;
 use super::signals::{self, Asked, Requests};
 use super::token;
 use super::ui::out;
@@ -23,13 +24,15 @@ use super::ui::out::Audience;
 use crate::limits::GRACE;
 use crate::name::Escaped;
 use crate::net::tcp::listen::{listen, listen_everywhere};
+use crate::store::{Existing, Folder, FolderOptions, Owner};
 use crate::trust::dir::ConfigDir;
 use crate::web::access::{Access, Token};
 use crate::web::certificate::{Certificate, Files, tls};
 use crate::web::hosts::Hosts;
 use crate::web::place::Place;
 use crate::web::serve::Server;
-use crate::web::site::Site;
+use crate::web::site::{Rights, Site};
+use crate::web::upload::Uploads;
 use report::{Reached, Watcher};
 
 /// The port of the web door: the one behind that of `recv`.
@@ -48,6 +51,22 @@ pub struct ServeArgs {
     /// served.
     #[arg(default_value = ".", value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
+    /// Let clients have what is there, as without --put
+    #[arg(long, help_heading = args::FILES)]
+    pub get: bool,
+    /// Let clients put files into PATH, a folder
+    ///
+    /// Without --get they can do nothing else. A file gets its name when all of it is there.
+    #[arg(long, help_heading = args::FILES)]
+    pub put: bool,
+    /// With --put, replace existing files
+    ///
+    /// By default an existing file is left alone and the new one is refused.
+    #[arg(long, conflicts_with = "rename", help_heading = args::FILES)]
+    pub overwrite: bool,
+    /// With --put, keep both, the new one as 'name (1).ext'
+    #[arg(long, help_heading = args::FILES)]
+    pub rename: bool,
     /// Listen at this address [default: [::]:7270]
     ///
     /// The default accepts IPv4 as well. Port 0 picks a free one.
@@ -102,6 +121,7 @@ struct Opening {
     certificate: Option<Arc<Certificate>>,
     token: Option<Token>,
     place: Place,
+    rights: Rights,
 }
 
 pub fn run(args: &ServeArgs, audience: Audience) -> Result<Exit, Failure> {
@@ -121,6 +141,7 @@ fn open(args: &ServeArgs) -> Result<Opening, Failure> {
         Some(token) => Some(token),
         None => Some(Token::generate().map_err(other)?),
     };
+    let rights = rights(args, token.as_ref())?;
     let listener = match args.listen {
         Some(addr) => listen(addr),
         None => listen_everywhere(PORT_DEFAULT),
@@ -128,7 +149,29 @@ fn open(args: &ServeArgs) -> Result<Opening, Failure> {
     let listener = listener.map_err(other)?;
     let bound = listener.local_addr().map_err(other)?;
     let certificate = certificate(args, bound)?.map(Arc::new);
-    Ok(Opening { listener, bound, certificate, token, place })
+    Ok(Opening { listener, bound, certificate, token, place, rights })
+}
+
+/// What clients may do. Unfinished files belong to the token that sent them.
+fn rights(args: &ServeArgs, token: Option<&Token>) -> Result<Rights, Failure> {
+    let (get, hidden) = (args.get || !args.put, args.all);
+    if !args.put {
+        return Ok(Rights { get, put: None, hidden });
+    }
+    let [path] = args.paths.as_slice() else {
+        let text = "--put takes files into one folder; name one, and no other paths";
+        return Err(Failure::new(Exit::Usage, anyhow!(text)));
+    };
+    let existing = match (args.overwrite, args.rename) {
+        (true, _) => Existing::Overwrite,
+        (_, true) => Existing::Rename,
+        _ => Existing::Refuse,
+    };
+    let folder = Folder::new(path, FolderOptions { existing, ..FolderOptions::default() });
+    folder.prepare().map_err(|error| Failure::new(Exit::Storage, error))?;
+    let owner = blake3::hash(token.map_or("", Token::reveal).as_bytes());
+    let put = Uploads::new(folder, Owner::of_key(owner.as_bytes()), file_mode());
+    Ok(Rights { get, put: Some(put), hidden })
 }
 
 /// What to show in TLS; nothing on loopback, where nobody can listen, and where the user wants none.
@@ -150,7 +193,7 @@ fn other(error: impl Into<anyhow::Error>) -> Failure {
 }
 
 async fn serve(args: &ServeArgs, opening: Opening, audience: Audience) -> Result<Exit, Failure> {
-    let Opening { listener, bound, certificate, token, place } = opening;
+    let Opening { listener, bound, certificate, token, place, rights } = opening;
     // Before anything is said: a script may answer the first line with a signal.
     let mut requests = Requests::listen();
     let config = certificate.clone().map(tls).transpose().map_err(other)?.map(Arc::new);
@@ -160,10 +203,10 @@ async fn serve(args: &ServeArgs, opening: Opening, audience: Audience) -> Result
     let access = Access::new(token, bound.port());
     let hosts = Hosts::new(&credentials::own_name(), &args.host);
     let watcher = Arc::new(Watcher::new(audience));
-    let site = Arc::new(Site::new(place, access, hosts, reached.secure, watcher));
+    let site = Arc::new(Site::new(place, rights, access, hosts, reached.secure, watcher));
     let server = Server::start(site.clone(), config)
         .map_err(|error| other(anyhow!("cannot start a thread: {error}; let this user have more of them")))?;
-    report::warn(args.open, args.http && !bound.ip().to_canonical().is_loopback());
+    report::warn(args.open, args.put, args.http && !bound.ip().to_canonical().is_loopback());
     reached.tell(&what(&args.paths), audience);
     let asked = tokio::select! {
         ended = server.accept(listener, &site) => {

@@ -8,17 +8,18 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::cli::ui::events::Event;
+use crate::cli::ui::events::{Event, File, Whom};
 use crate::cli::ui::out::Audience;
 use crate::cli::ui::progress::{Shown, Subject, Who};
 use crate::cli::ui::{events, out};
 use crate::name::Escaped;
 use crate::net::tcp::listen::reachable_addresses;
-use crate::session::Progress;
 use crate::session::snapshot::{Scene, UnderWay};
+use crate::session::{FileReport, FileStatus, Progress, ReportKind};
 use crate::units;
 use crate::web::certificate::Pin;
 use crate::web::stats::{Answered, Observer, Sent};
+use crate::web::upload::Stored;
 
 /// Answers from this size on are shown while they are under way, and told of at the end: smaller ones are over before anybody
 /// has read a line about them.
@@ -164,6 +165,29 @@ impl Observer for Watcher {
         Some(client)
     }
 
+    fn stored(&self, peer: IpAddr, stored: &Stored) {
+        let Stored { path, size, hash, published } = stored;
+        let what = match published {
+            published if published.existed => " (already there)".to_owned(),
+            published if published.renamed => format!(" (stored as {})", Escaped(published.name.as_bytes())),
+            _ => String::new(),
+        };
+        self.audience.line(format_args!("{hash}  {path}{what}"));
+        tracing::info!("{peer} put {path}, {size} bytes");
+        if self.audience.json {
+            let status = match published {
+                published if published.existed => FileStatus::Identical,
+                published if published.renamed => FileStatus::Renamed(published.name.clone()),
+                _ => FileStatus::Stored,
+            };
+            let (path, kind) = (path.clone(), ReportKind::File);
+            let report = FileReport { path, kind, named: true, size: Some(*size), hash: Some(*hash), status };
+            let peer = peer.to_string();
+            let whom = Whom { session: None, peer: Some(&peer) };
+            events::write(&Event::File { whom, file: File::of(&report) });
+        }
+    }
+
     fn answered(&self, answered: &Answered, promised: u64) {
         let Answered { peer, method, path, status, bytes, complete, took } = answered;
         let short = if *complete { "" } else { ", ended short" };
@@ -192,9 +216,11 @@ impl Observer for Watcher {
 }
 
 /// What a user must know about the door, also with --quiet.
-pub fn warn(open: bool, in_clear: bool) {
-    if open {
-        out::error("--open: everybody who can reach this port can have what is served");
+pub fn warn(open: bool, put: bool, in_clear: bool) {
+    match (open, put) {
+        (true, false) => out::error("--open: everybody who can reach this port can have what is served"),
+        (true, true) => out::error("--open: everybody who can reach this port may leave files here"),
+        _ => {}
     }
     if in_clear {
         out::error(
