@@ -109,6 +109,12 @@ impl Session {
         let _ = timeout(HANDSHAKE_TIMEOUT, gone.wait_for(|gone| *gone)).await;
     }
 
+    /// Whether nobody will hear how it ends: its sender is gone, also where not all that it said has been heard.
+    pub fn is_forsaken(&self) -> bool {
+        let control = self.control.lock();
+        self.receiving.ending.get().is_some() || control.0.as_ref().is_some_and(tune::has_hung_up)
+    }
+
     /// Carries the session from its welcome to its end.
     pub async fn run(&self, guest: Guest, outbox: &OutboxReader<ReceiverMessage>, patience: Duration) -> End {
         let Guest { reader, mut writer, .. } = guest;

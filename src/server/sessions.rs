@@ -52,6 +52,7 @@ impl Reception {
             Ok(id) => id,
             Err(error) => return self.refused(ip, &Refusal::Here(format!("no random numbers: {error}"))),
         };
+        self.see_out(&guest).await;
         let Some(to) = self.open_target(&mut guest, ip).await else { return };
         let progress = Arc::new(Progress::default());
         // Nothing of it is a transfer: not for `once`, nor for those who count files.
@@ -161,6 +162,16 @@ impl Reception {
         };
         place.hand_over(guest.connections);
         Some(place)
+    }
+
+    /// Waits for the end of the sessions whose sender was killed and has come back as this guest. What they still store would
+    /// otherwise meet what it sends now: in a folder that is finished, it would change its time.
+    async fn see_out(&self, guest: &Guest) {
+        let own = |session: &&Arc<Session>| session.peer == guest.peer && session.is_forsaken();
+        let forsaken: Vec<_> = self.sessions.lock().values().filter(own).cloned().collect();
+        for session in forsaken {
+            session.make_way().await;
+        }
     }
 
     fn forget(&self, id: SessionId) {

@@ -15,6 +15,19 @@ use crate::limits::{
 #[cfg(target_os = "linux")]
 use crate::limits::{UNSENT_BYTES_MAX, UNSENT_BYTES_WITHIN_MACHINE_MAX};
 
+/// Whether the other side has closed the connection, also where what it said before has not been read yet.
+#[cfg(target_os = "linux")]
+pub fn has_hung_up(socket: &impl AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut watched = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn has_hung_up(_: &impl AsFd) -> bool {
+    false
+}
+
 /// A connection to or from `peer` that carries chunks.
 ///
 /// - Nagle stays on while there is more to write: segments leave full. Whoever has nothing more says so.
