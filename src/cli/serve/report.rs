@@ -59,7 +59,8 @@ impl Reached<'_> {
             audience.line("no other machine can reach this one: it has no network address");
         }
         match token {
-            Some(_) => audience.line("whoever has one of these links can have it:"),
+            Some(_) if links.len() == 1 => audience.line("whoever has this link is let in:"),
+            Some(_) => audience.line("whoever has one of these links is let in:"),
             None => audience.line("it is at:"),
         }
         for link in &links {
