@@ -15,7 +15,7 @@ fn only_what_does_not_fit_fails(scene: &Scene) {
         make(&scene.src, "small", 1000),
     ];
     let path = scene.dst.join("too-large");
-    let told = [path.to_str().unwrap(), "space"];
+    let told = [path.to_str().unwrap(), "no room"];
     scene.send(&files, receiver.addr).expect_complaint(7, &told).expect_out(&["2 files, ", "1 file failed"]);
     receiver.process.finish(PATIENCE).expect_complaint(7, &told);
     assert_arrived(&[&files[0], &files[2]], &scene.dst);
@@ -36,7 +36,7 @@ fn a_disk_that_fills_meanwhile(scene: &Scene) {
     let sent = sender.finish(PATIENCE);
     let reserved = sent.code == Some(0);
     if !reserved {
-        sent.expect_complaint(7, &[scene.dst.join("file").to_str().unwrap(), "space"]);
+        sent.expect_complaint(7, &[scene.dst.join("file").to_str().unwrap(), "no room"]);
         assert!(!scene.dst.join("file").exists());
         fs::remove_file(&ballast).unwrap();
         scene.send(&[&file], receiver.addr).expect_success();
