@@ -1,12 +1,10 @@
 //! One file from its first request to its name.
 //!
 //! A thread for each connection reads a chunk, hashes it while it is in the cache, and writes it to its place in the part file.
-//! What is noted of a part file is compared with its bytes before anything is built on it. The file gets its name when every
+//! The file gets its name when every
 //! byte that the server told of is there, and is what was to be expected.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -25,11 +23,12 @@ use tokio::time::{sleep, timeout};
 
 use super::dial::{Connection, DialError, Dialer, with_cause};
 use super::head::{Seen, Wrong};
+use super::notes::Notes;
 use super::shares::Shares;
 use super::target::{Target, join, origin};
 use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::entry::Metadata;
-use crate::content::tree::{ChunkValue, Hash, Tree, chunk_value};
+use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::CHUNK_BYTES;
 use crate::name::{Name, RelativePath};
 use crate::session::Progress;
@@ -47,9 +46,6 @@ pub const CONNECTIONS_MOST: u8 = 16;
 
 /// Chunks of one request: 64 MiB, so that the time between two requests does not count, and one that is cut short is rare.
 const REQUEST_CHUNKS: u64 = 256;
-
-/// Chunks of a piece that is noted: 4 MiB.
-const PIECE_CHUNKS: u64 = 16;
 
 /// How often a file that changes meanwhile is begun anew.
 const CHANGES_MAX: u32 = 3;
@@ -587,7 +583,7 @@ impl Transfer {
         if let (true, Some(tag)) = (seen.can_be_divided(), seen.strong_tag()) {
             let key = Notes::key(&job.target.uri, part.size(), tag);
             notes = Notes::open(&part, key)?;
-            there = notes.believe(&part, layout, &job.stop)?;
+            there = notes.believe(&part, layout, &job.stop).ok_or(Ended::Over(Failed::Interrupted))?;
         }
         Progress::add(&job.progress.offered, part.size());
         for (chunk, value) in &there {
@@ -861,119 +857,4 @@ impl Transfer {
         }
         Ok(goes_on)
     }
-}
-
-/// What is noted of a part file: the value of each piece of 4 MiB that was written, behind a key that says of which file.
-#[derive(Default)]
-struct Notes {
-    file: Option<File>,
-    /// Values of the chunks of pieces that are not complete.
-    begun: BTreeMap<u64, Vec<(u64, ChunkValue)>>,
-}
-
-/// Bytes of a key, and of a note: the number of a piece and its value.
-const KEY_BYTES: u64 = 32;
-const NOTE_BYTES: u64 = 40;
-
-impl Notes {
-    fn key(uri: &Uri, size: u64, tag: &str) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new_derive_key("lanx 2026-11-30 notes of a part file");
-        for text in [uri.to_string().as_bytes(), &size.to_le_bytes(), tag.as_bytes()] {
-            hasher.update(&(text.len() as u64).to_le_bytes()).update(text);
-        }
-        *hasher.finalize().as_bytes()
-    }
-
-    /// Opens them. Those of another file, or of another state of it, go.
-    fn open(part: &Part, key: [u8; 32]) -> Result<Notes, Ended> {
-        let Some(mut file) = part.journal()? else { return Ok(Notes::default()) };
-        let mut found = [0; KEY_BYTES as usize];
-        let is_ours = file.read_exact(&mut found).is_ok() && found == key;
-        if !is_ours {
-            let begun = file.rewind().and_then(|()| file.set_len(0)).and_then(|()| file.write_all(&key));
-            if let Err(error) = begun {
-                tracing::info!("nothing will be noted of the part file: {error}");
-                return Ok(Notes::default());
-            }
-        }
-        Ok(Notes { file: Some(file), begun: BTreeMap::new() })
-    }
-
-    /// The chunks of those pieces whose bytes in the part file have the value that was noted.
-    fn believe(
-        &mut self,
-        part: &Part,
-        layout: Layout,
-        stop: &AtomicBool,
-    ) -> Result<Vec<(u64, ChunkValue)>, Ended> {
-        let Some(file) = &mut self.file else { return Ok(Vec::new()) };
-        let pieces = layout.chunks().div_ceil(PIECE_CHUNKS);
-        // Twice as many notes as pieces come from two runs at most; more are nonsense.
-        let most = pieces.saturating_mul(2).saturating_mul(NOTE_BYTES);
-        let mut bytes = Vec::new();
-        if file.take(most).read_to_end(&mut bytes).is_err() || file.seek(io::SeekFrom::End(0)).is_err() {
-            return Ok(Vec::new());
-        }
-        let mut noted = BTreeMap::new();
-        for note in bytes.chunks_exact(NOTE_BYTES as usize) {
-            let (number, value) = note.split_at(8);
-            let number = u64::from_le_bytes(number.try_into().unwrap_or_default());
-            if number < pieces {
-                noted.insert(number, value.to_vec());
-            }
-        }
-        let mut buffer = vec![0; CHUNK_BYTES];
-        let mut there = Vec::new();
-        for (piece, value) in noted {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Ended::Over(Failed::Interrupted));
-            }
-            let mut values = Vec::new();
-            for chunk in chunks_of(piece, layout) {
-                let index = ChunkIndex(chunk);
-                let len = layout.len_of(index).unwrap_or_default();
-                let now = buffer.get_mut(..len).unwrap_or_default();
-                if part.read_at(now, layout.offset_of(index).unwrap_or_default()).is_err() {
-                    break;
-                }
-                values.push((chunk, chunk_value(layout, index, now)));
-            }
-            if piece_value(&values) == value[..] {
-                there.append(&mut values);
-            }
-        }
-        Ok(there)
-    }
-
-    /// A chunk was written; where that completes a piece it is noted.
-    fn add(&mut self, chunk: u64, value: ChunkValue, layout: Layout) {
-        let Some(file) = &mut self.file else { return };
-        let piece = chunk / PIECE_CHUNKS;
-        let values = self.begun.entry(piece).or_default();
-        values.push((chunk, value));
-        if values.len() as u64 != chunks_of(piece, layout).count() as u64 {
-            return;
-        }
-        let mut values = self.begun.remove(&piece).unwrap_or_default();
-        values.sort_unstable_by_key(|(chunk, _)| *chunk);
-        let note = [&piece.to_le_bytes()[..], &piece_value(&values)].concat();
-        if let Err(error) = file.write_all(&note) {
-            tracing::info!("nothing more is noted of the part file: {error}");
-            self.file = None;
-        }
-    }
-}
-
-fn chunks_of(piece: u64, layout: Layout) -> Range<u64> {
-    let first = piece.saturating_mul(PIECE_CHUNKS);
-    first..(first + PIECE_CHUNKS).min(layout.chunks())
-}
-
-/// What stands for the bytes of a piece: the hash of the values of its chunks.
-fn piece_value(values: &[(u64, ChunkValue)]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    for (chunk, value) in values {
-        hasher.update(&chunk.to_le_bytes()).update(value);
-    }
-    *hasher.finalize().as_bytes()
 }
