@@ -106,6 +106,11 @@ impl Process {
         self.status("VmRSS:") << 10
     }
 
+    /// Of that, what are pages of files, above all of the program (`RssFile`).
+    pub fn memory_of_files(&self) -> u64 {
+        self.status("RssFile:") << 10
+    }
+
     fn status(&self, what: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(&path).unwrap_or_default();
