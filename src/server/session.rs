@@ -104,9 +104,14 @@ impl Session {
 
     /// Ends the session because its sender has come back, and waits until all that it held is free.
     pub async fn make_way(&self) {
-        self.receiving.ending.decide(End::Lost("the sender lost the connection and came back".into()));
+        self.give_up();
         let mut gone = self.gone.subscribe();
         let _ = timeout(HANDSHAKE_TIMEOUT, gone.wait_for(|gone| *gone)).await;
+    }
+
+    /// Decides that it has ended, as its sender has come back.
+    pub fn give_up(&self) {
+        self.receiving.ending.decide(End::Lost("the sender lost the connection and came back".into()));
     }
 
     /// Whether nobody will hear how it ends: its sender is gone, also where not all that it said has been heard.

@@ -169,6 +169,8 @@ impl Reception {
     async fn see_out(&self, guest: &Guest) {
         let own = |session: &&Arc<Session>| session.peer == guest.peer && session.is_forsaken();
         let forsaken: Vec<_> = self.sessions.lock().values().filter(own).cloned().collect();
+        // All at once: waiting for one after the other is then no longer than for the last.
+        forsaken.iter().for_each(|session| session.give_up());
         for session in forsaken {
             session.make_way().await;
         }

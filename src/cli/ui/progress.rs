@@ -303,10 +303,9 @@ fn log(views: &[View]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn view() -> View {
+impl View {
+    /// Half of 4 GB from ann, at a steady rate.
+    pub fn half_way() -> View {
         View {
             who: Who { name: Some("ann".into()), address: "192.168.1.20".into() },
             named: false,
@@ -323,14 +322,24 @@ mod tests {
             under_way: None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_log_gets_plain_lines_and_not_many() {
-        assert_eq!(log(&[view()]), ["sending: 49%, 2.00/4.00 GB, 1.17 GB/s, 2:05 left"]);
-        let unknown =
-            View { total: None, named: true, receives: true, reading: Reading::default(), ..view() };
+        assert_eq!(log(&[View::half_way()]), ["sending: 49%, 2.00/4.00 GB, 1.17 GB/s, 2:05 left"]);
+        let unknown = View {
+            total: None,
+            named: true,
+            receives: true,
+            reading: Reading::default(),
+            ..View::half_way()
+        };
         assert_eq!(log(&[unknown]), ["ann (192.168.1.20): receiving: 2.00 GB"]);
-        assert_eq!(log(&vec![view(); 5]), ["5 transfers under way, 5.85 GB/s"]);
+        assert_eq!(log(&vec![View::half_way(); 5]), ["5 transfers under way, 5.85 GB/s"]);
         assert!(log(&[]).is_empty());
     }
 }

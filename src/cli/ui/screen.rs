@@ -403,32 +403,18 @@ impl TermLike for Canvas {
 
 #[cfg(test)]
 mod tests {
-    use super::super::meter::{Doing, Reading};
-    use super::super::progress::Who;
+    use super::super::meter::Reading;
     use super::*;
     use crate::name::RelativePath;
     use std::time::Duration;
-
-    const GB: u64 = 1_000_000_000;
 
     fn file(name: &str, chunks: u64, of: u64) -> FileUnderWay {
         FileUnderWay { path: RelativePath::from_wire(name.as_bytes()).unwrap(), chunks, of: Some(of) }
     }
 
-    /// Half of 4 GB from ann, at a steady rate.
+    /// With files under way.
     fn view() -> View {
         View {
-            who: Who { name: Some("ann".into()), address: "192.168.1.20".into() },
-            named: false,
-            receives: false,
-            reading: Reading {
-                doing: Doing::Moving,
-                rate: Some(1.17e9),
-                left: Some(Duration::from_secs(125)),
-                stalled: None,
-            },
-            arrived: 2 * GB - 1,
-            total: Some(4 * GB),
             files: (290, Some(405)),
             under_way: Some(UnderWay {
                 connections: 4,
@@ -436,6 +422,7 @@ mod tests {
                 others: 7,
                 all_offered: true,
             }),
+            ..View::half_way()
         }
     }
 

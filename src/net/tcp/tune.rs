@@ -472,6 +472,23 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_hung_up_is_seen_before_all_that_was_said_is_read() {
+        use std::io::Write;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut said = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (heard, _) = listener.accept().unwrap();
+        said.write_all(b"not read by anybody").unwrap();
+        assert!(!has_hung_up(&heard));
+        drop(said);
+        let began = std::time::Instant::now();
+        while !has_hung_up(&heard) {
+            assert!(began.elapsed() < PATIENCE, "nobody saw it");
+            std::thread::yield_now();
+        }
+    }
+
     #[test]
     fn buffers_fit_the_path_or_are_left_to_the_kernel() {
         let elsewhere = SocketAddr::from(([192, 0, 2, 1], 1));
