@@ -17,6 +17,7 @@ use crate::limits::{
 };
 use crate::net::control::{Talk, converse};
 use crate::os::cpu::Load;
+use crate::os::said::Said;
 use crate::session::bottleneck::Accounts;
 use crate::session::destination;
 use crate::session::sender::Sending;
@@ -64,7 +65,7 @@ pub struct SendOutcome {
 /// Why nothing more could be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    #[error("this machine cannot start a thread: {0}; close a program and try again")]
+    #[error("this machine cannot start a thread: {}; close a program and try again", Said(.0))]
     Thread(io::Error),
     #[error("lanx failed while it looked through the folders; send again, and report it")]
     Walk,

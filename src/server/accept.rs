@@ -29,6 +29,7 @@ use crate::limits::{
 };
 use crate::net::tcp::tune;
 use crate::os::rlimit;
+use crate::os::said::Said;
 use crate::session::{Diligence, End};
 use crate::store::Target;
 use crate::trust::fingerprint::Fingerprint;
@@ -40,7 +41,7 @@ use crate::wire::seal::TAG_BYTES;
 /// Why the receiver stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("cannot accept connections: {0}")]
+    #[error("cannot accept connections: {}", Said(.0))]
     Accept(io::Error),
 }
 

@@ -9,6 +9,8 @@ use std::{fs, io};
 
 use zeroize::Zeroizing;
 
+use crate::os::said::Said;
+
 /// The folder of this user's lanx: `$LANX_CONFIG_DIR`, else `$XDG_CONFIG_HOME/lanx`, else `$HOME/.config/lanx`
 /// (XDG Base Directory Specification 0.8).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub enum ConfigDirError {
     )]
     Nowhere,
     /// The folder cannot be made or looked at.
-    #[error("cannot {doing} the configuration folder {}: {source}; change its owner or permissions, or set LANX_CONFIG_DIR to a folder of your own", path.display())]
+    #[error("cannot {doing} the configuration folder {}: {}; change its owner or permissions, or set LANX_CONFIG_DIR to a folder of your own", path.display(), Said(source))]
     Io {
         /// `create` or `look at`.
         doing: &'static str,
@@ -159,7 +161,7 @@ pub(crate) enum Guard {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The system refused.
-    #[error("cannot {doing} {}: {source}; see whose it is and what it allows, and try again", path.display())]
+    #[error("cannot {doing} {}: {}; see whose it is and what it allows, and try again", path.display(), Said(source))]
     Io {
         /// The verb: `open`, `read`, `create` ...
         doing: &'static str,

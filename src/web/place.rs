@@ -17,6 +17,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::name::{Escaped, Name, RelativePath, looks_like_part};
+use crate::os::said::Said;
 use crate::source::Stamp;
 use crate::source::beneath::{Beneath, Recent};
 
@@ -46,7 +47,7 @@ enum Root {
 /// Why the user's paths cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
-    #[error("cannot serve {}: {source}; name a file or a folder that is there", Escaped::path(path))]
+    #[error("cannot serve {}: {}; name a file or a folder that is there", Escaped::path(path), Said(source))]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{} is neither a file nor a folder; name one that is", Escaped::path(.0))]
     Kind(PathBuf),

@@ -29,6 +29,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::net::tcp::tune;
 use crate::os::background::aside;
+use crate::os::said::Said;
 use crate::trust::crypto::provider;
 use crate::web::certificate::Pin;
 
@@ -47,10 +48,11 @@ const FIELDS_MAX: usize = 128;
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    #[error("cannot find {host}: {source}; check the name")]
+    #[error("cannot find {host}: {}; check the name", Said(source))]
     Unknown { host: String, source: io::Error },
     #[error(
-        "cannot reach {host}: {source}; check that a server listens there, and what a firewall in between says"
+        "cannot reach {host}: {}; check that a server listens there, and what a firewall in between says",
+        Said(source)
     )]
     Unreachable { host: String, source: io::Error },
     #[error("{host} is not the server that was meant: {source}; check the link and where it comes from")]

@@ -31,6 +31,7 @@ use crate::content::entry::Metadata;
 use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::CHUNK_BYTES;
 use crate::name::{Name, RelativePath};
+use crate::os::said::Said;
 use crate::session::Progress;
 use crate::session::sender::ramp_up::Climb;
 use crate::session::sender::rate_limit::Pace;
@@ -131,7 +132,7 @@ pub enum Failed {
     Store(#[from] SinkError),
     #[error("interrupted; run the same command again to go on")]
     Interrupted,
-    #[error("cannot start a thread: {0}; let this user have more of them")]
+    #[error("cannot start a thread: {}; let this user have more of them", Said(.0))]
     Thread(io::Error),
 }
 
