@@ -134,7 +134,14 @@ fn stream() -> (Arc<Stream>, Arc<Item>) {
 
 fn item(path: &Path) -> Arc<Item> {
     let options =
-        Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap(), direct: None };
+        Options {
+        follow: false,
+        archive: false,
+        excludes: Excludes::new(&[], &[]).unwrap(),
+        direct: None,
+        skip_special: false,
+        one_file_system: false,
+    };
     match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
         Next::Item(item) => item,
         _ => panic!("no item"),

@@ -59,6 +59,8 @@ impl Item {
             archive: false,
             excludes: Excludes::new(&[], &[]).unwrap(),
             direct: None,
+            skip_special: false,
+            one_file_system: false,
         };
         match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
             Next::Item(item) => item,
