@@ -134,7 +134,7 @@ fn stream() -> (Arc<Stream>, Arc<Item>) {
 
 fn item(path: &Path) -> Arc<Item> {
     let options =
-        Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap(), direct: None };
+        Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap(), direct: None, list: None };
     match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
         Next::Item(item) => item,
         _ => panic!("no item"),

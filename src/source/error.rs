@@ -70,6 +70,8 @@ pub enum SourceError {
         Escaped::path(path)
     )]
     Loop { path: PathBuf },
+    #[error("{}: entry {entry} {fault}", Escaped::path(path))]
+    Listed { path: PathBuf, entry: u64, fault: &'static str },
     #[error("{}{reason}", place(path, reason))]
     BadName { path: PathBuf, reason: BadName },
     #[error(
@@ -102,6 +104,7 @@ impl SourceError {
             | SourceError::NoSize { path }
             | SourceError::TooManyAttributes { path }
             | SourceError::Loop { path }
+            | SourceError::Listed { path, .. }
             | SourceError::BadName { path, .. }
             | SourceError::Changed { path, .. } => path,
         }

@@ -59,6 +59,7 @@ impl Item {
             archive: false,
             excludes: Excludes::new(&[], &[]).unwrap(),
             direct: None,
+            list: None,
         };
         match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
             Next::Item(item) => item,

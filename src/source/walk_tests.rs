@@ -11,7 +11,13 @@ use super::*;
 use crate::content::entry::EntryKind;
 
 fn options() -> Options {
-    Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap(), direct: None }
+    Options {
+        follow: false,
+        archive: false,
+        excludes: Excludes::new(&[], &[]).unwrap(),
+        direct: None,
+        list: None,
+    }
 }
 
 fn feed(paths: &[&Path], options: Options) -> Feed {

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use rustix::fs::Dev;
 
 use super::dir::Dir;
+use super::dressed::Dressed;
 use super::error::SinkError;
 use super::folders::Folders;
 use super::{Destination, Existing, Output, Owner, Sink};
@@ -28,6 +29,7 @@ pub struct Folder {
     path: PathBuf,
     options: FolderOptions,
     last: Mutex<Option<(Dev, u64)>>,
+    dressed: Arc<Dressed>,
 }
 
 /// How a folder is received into.
@@ -66,7 +68,7 @@ impl Target {
 impl Folder {
     #[must_use]
     pub fn new(path: &Path, options: FolderOptions) -> Folder {
-        Folder { path: path.to_owned(), options, last: Mutex::default() }
+        Folder { path: path.to_owned(), options, last: Mutex::default(), dressed: Arc::default() }
     }
 
     /// As the user wrote it.
@@ -100,7 +102,9 @@ impl Folder {
                 "{} is another folder than before (mounted or unmounted?); files arrive in it as it is now",
                 Escaped::path(&self.path)
             );
+            self.dressed.clear();
         }
+        root.remember_dressed(self.dressed.clone());
         root.take_access_lists(self.options.access_lists);
         let direct = self.options.direct.then(Direct::new);
         Ok(Sink {

@@ -57,6 +57,7 @@ mod kill_rounds;
 #[cfg(target_os = "linux")]
 mod large_packets;
 mod limit;
+mod listed;
 mod many;
 mod metrics;
 #[cfg(target_os = "linux")]

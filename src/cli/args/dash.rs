@@ -23,12 +23,13 @@ const WITH_STDOUT: [Against<RecvArgs>; 12] = [
     ("--json", |args| args.json),
 ];
 
-const WITH_STDIN: [Against<SendArgs>; 7] = [
+const WITH_STDIN: [Against<SendArgs>; 8] = [
     ("--dry-run", |args| args.what.dry_run),
     ("--archive", |args| args.what.archive),
     ("--follow", |args| args.what.follow),
     ("--exclude", |args| !args.what.exclude.is_empty()),
     ("--exclude-from", |args| !args.what.exclude_from.is_empty()),
+    ("--files-from", |args| args.what.files_from.is_some()),
     ("--delta", |args| args.delta),
     ("--direct", |args| args.direct),
 ];

@@ -229,6 +229,18 @@ pub struct WhatArgs {
     /// FILE is written like a .gitignore. May be repeated.
     #[arg(long, value_name = "FILE", help_heading = WHAT, value_hint = ValueHint::FilePath)]
     pub exclude_from: Vec<PathBuf>,
+    /// Send what FILE lists of one folder
+    ///
+    /// FILE has one path in each line, relative to the folder: lanx send --files-from FILE FOLDER/ HOST. The folders on the way
+    /// are made; a folder in the list is made, and nothing in it is sent. A line that begins with # or ; is a comment. A lone -
+    /// means standard input.
+    #[arg(long, value_name = "FILE", help_heading = WHAT, value_hint = ValueHint::FilePath)]
+    pub files_from: Option<PathBuf>,
+    /// A NUL byte ends each path of --files-from
+    ///
+    /// Otherwise a line end does, and a name with one in it cannot be given. Without line ends there are no comments.
+    #[arg(short = '0', long, help_heading = WHAT)]
+    pub from0: bool,
     /// Show what would be sent, and send nothing
     ///
     /// The receiver is asked what it has already and what it would take.
