@@ -118,7 +118,9 @@ impl Reception {
         let codecs = if manner.compress { guest.codecs } else { Codecs::NONE };
         let (delta, diligence) = (delta && manner.delta, manner.diligence);
         let terms = Terms { dry_run, measure, delta, diligence, codecs };
-        let receiving = Arc::new(Receiving::new(to, terms, outbox, place.clone(), observer, progress));
+        let mut receiving = Receiving::new(to, terms, outbox, place.clone(), observer, progress);
+        receiving.pace = manner.pace;
+        let receiving = Arc::new(receiving);
         let session = Arc::new(Session::new(receiving, id, &mut guest, place));
         session.receiving.progress.follow(&session);
         self.sessions.lock().insert(id, session.clone());

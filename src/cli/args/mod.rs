@@ -328,6 +328,11 @@ pub struct RecvArgs {
     #[arg(long, value_name = "N", help_heading = SPEED, default_value_t = TRANSFERS_DEFAULT,
         value_parser = number(1..=TRANSFERS_MAX, ""))]
     pub max_transfers: u16,
+    /// Receive at most RATE a second: 50M, 400mbit
+    ///
+    /// The limit is shared by all senders. RATE is written as for `lanx send --limit`.
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = SPEED)]
+    pub limit: Option<u64>,
     /// Replace existing files that differ
     ///
     /// By default an existing file is left alone and the new one is refused.

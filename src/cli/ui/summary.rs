@@ -256,6 +256,7 @@ pub fn sentence(verdict: Verdict, in_order: bool) -> String {
     let percent = (u32::from(verdict.share) + 5) / 10;
     let who = match verdict.bottleneck {
         Bottleneck::Limit => "--limit",
+        Bottleneck::ReceiverLimit => "the receiver's --limit",
         Bottleneck::Source => "reading the files",
         Bottleneck::SenderCpu => "the sender's CPU",
         Bottleneck::Network => "the network",
@@ -322,6 +323,7 @@ impl LimitReport {
 fn name(bottleneck: Bottleneck) -> &'static str {
     match bottleneck {
         Bottleneck::Limit => "limit",
+        Bottleneck::ReceiverLimit => "receiver_limit",
         Bottleneck::Source => "source",
         Bottleneck::SenderCpu => "sender_cpu",
         Bottleneck::Network => "network",
