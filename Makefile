@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds soak root-tests test-discovery resume install man dist deb picture
+.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds soak root-tests test-discovery resume install man dist deb picture check-macos dist-static
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -24,6 +24,9 @@ lint: ## Check the formatting and the lints; every warning is an error
 
 fmt: ## Format the source
 	$(CARGO) fmt
+
+check-macos: ## Type-check for macOS, where Rust's library for it is installed; nothing is run (rustup target add)
+	@CARGO='$(CARGO)' bash scripts/check-macos.sh
 
 doc: ## Build the documentation of the library; every warning is an error
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
@@ -63,6 +66,9 @@ man: build ## Write the manual pages and completions: target/man, target/complet
 
 dist: man ## Make a tarball with all that belongs to the program: target/dist
 	@bash scripts/dist.sh
+
+dist-static: ## The same for programs that need nothing of the system: target/dist (TARGETS="x86_64 aarch64"; adds musl-tools)
+	@CARGO='$(CARGO)' bash scripts/dist-static.sh
 
 deb: man ## Make a Debian package with a service: target/debian (needs cargo-deb)
 	$(CARGO) deb --no-build --locked

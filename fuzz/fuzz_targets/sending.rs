@@ -141,6 +141,7 @@ fn item(path: &Path) -> Arc<Item> {
         direct: None,
         skip_special: false,
         one_file_system: false,
+        list: None,
     };
     match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
         Next::Item(item) => item,

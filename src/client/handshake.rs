@@ -64,6 +64,8 @@ pub struct Link {
     pub grants_delta: bool,
     /// What chunks may be compressed with.
     pub codecs: Codecs,
+    /// Whether the receiver will want its code again.
+    pub forgets: bool,
 }
 
 impl Link {
@@ -175,6 +177,7 @@ pub async fn enter(
         destination: options.destination,
         grants_delta: options.grants_delta,
         codecs: options.codecs,
+        forgets: options.forgets,
     })
 }
 

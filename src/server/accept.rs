@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::future::{pending, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ use crate::limits::{
 use crate::net::tcp::tune;
 use crate::os::rlimit;
 use crate::os::said::Said;
+use crate::session::rate_limit::Pace;
+use crate::session::receiver::room::{MinFree, Quota};
 use crate::session::{Diligence, End};
 use crate::store::Target;
 use crate::trust::fingerprint::Fingerprint;
@@ -68,6 +70,11 @@ pub struct Manner {
     pub delta: bool,
     /// Whether chunks may come compressed.
     pub compress: bool,
+    /// Bytes of the largest file that is taken, and how much of the disk stays free.
+    pub max_file: Option<u64>,
+    pub min_free: Option<MinFree>,
+    /// How fast all senders together may send, where that is limited.
+    pub pace: Option<Arc<Pace>>,
 }
 
 /// Receives until it is ordered to end, or with `once` until the first transfer is over.
@@ -186,6 +193,8 @@ pub(super) struct Reception {
     pub(super) ended: Mutex<VecDeque<SessionId>>,
     /// The places of sessions that were lost a moment ago, and whose they were.
     pub(super) kept: Mutex<HashMap<SessionId, (Fingerprint, Arc<Place>)>>,
+    /// What the senders of sessions under way may have here, where that is bounded.
+    pub(super) quotas: Mutex<HashMap<Fingerprint, Weak<Quota>>>,
     strangers: Mutex<Strangers>,
     pub(super) passages: mpsc::UnboundedSender<Passage>,
     /// Nobody is let in any more; those who come hear that it may be otherwise in a moment.
@@ -214,6 +223,7 @@ impl Reception {
             sessions: Mutex::default(),
             ended: Mutex::default(),
             kept: Mutex::default(),
+            quotas: Mutex::default(),
             strangers: Mutex::new(Strangers::new()),
             passages,
             leaving: AtomicBool::new(false),
@@ -263,7 +273,11 @@ impl Reception {
     fn obey(&self, order: Order) -> Option<End> {
         match order {
             Order::Change(manner) => {
-                *self.manner.lock() = manner;
+                let mut now = self.manner.lock();
+                let rate = |manner: &Manner| manner.pace.as_ref().map(|pace| pace.rate());
+                // The senders that are here and those that come have one rate between them.
+                let pace = if rate(&manner) == rate(&now) { now.pace.clone() } else { manner.pace.clone() };
+                *now = Manner { pace, ..manner };
                 None
             }
             Order::Finish => {

@@ -12,6 +12,7 @@ pub mod ending;
 pub mod frames;
 pub mod outbox;
 pub mod probe;
+pub mod rate_limit;
 pub mod receiver;
 pub mod sender;
 pub mod snapshot;

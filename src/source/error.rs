@@ -71,6 +71,8 @@ pub enum SourceError {
         Escaped::path(path)
     )]
     Loop { path: PathBuf },
+    #[error("{}: entry {entry} {fault}", Escaped::path(path))]
+    Listed { path: PathBuf, entry: u64, fault: &'static str },
     #[error("{}{reason}", place(path, reason))]
     BadName { path: PathBuf, reason: BadName },
     #[error(
@@ -87,6 +89,19 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// Whether the next try may find things as they should be: it changed, or was listed and went away. What the user named and is not
+    /// there was only looked at.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            SourceError::Changed { .. } => true,
+            SourceError::Io { doing, source, .. } if *doing != "look at" => {
+                let gone = [Errno::NOENT, Errno::STALE].map(|errno| Some(errno.raw_os_error()));
+                gone.contains(&source.raw_os_error())
+            }
+            _ => false,
+        }
+    }
+
     /// The path that it is about.
     pub fn path(&self) -> &Path {
         match self {
@@ -96,6 +111,7 @@ impl SourceError {
             | SourceError::NoSize { path }
             | SourceError::TooManyAttributes { path }
             | SourceError::Loop { path }
+            | SourceError::Listed { path, .. }
             | SourceError::BadName { path, .. }
             | SourceError::Changed { path, .. }
             | SourceError::Command { path, .. } => path,

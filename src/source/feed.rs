@@ -77,7 +77,9 @@ impl Feed {
         let known = roots.iter().all(|root| !root.is_folder());
         let chunks = roots.iter().map(|root| Layout::new(root.size()).chunks()).fold(0, u64::saturating_add);
         let (sender, ready) = unbounded();
-        let survey = (!known).then(|| Survey { roots: roots.clone(), options: options.clone() });
+        let read_again = options.list.as_ref().is_none_or(|list| !list.is_read_once());
+        let survey =
+            (!known && read_again).then(|| Survey { roots: roots.clone(), options: options.clone() });
         let walk = Some(Walk::new(roots, options, sender));
         Feed { again: VecDeque::new(), ready, walk, stream: None, chunks: known.then_some(chunks), survey }
     }

@@ -61,6 +61,7 @@ impl Item {
             direct: None,
             skip_special: false,
             one_file_system: false,
+            list: None,
         };
         match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
             Next::Item(item) => item,

@@ -19,6 +19,7 @@ use super::error::{Change, SourceError};
 use super::excludes::Excludes;
 use super::file::Source;
 use super::item::{FirstName, Folder, Item, What, Within};
+use super::listed::{List, Listed};
 use crate::content::entry::{Archive, Attributes, Metadata};
 use crate::limits::{ATTRIBUTES_BYTES_MAX, FOLDER_LEVELS_MADE_MAX};
 use crate::name::{Escaped, Name, RelativePath, looks_like_part};
@@ -38,6 +39,8 @@ pub struct Options {
     pub one_file_system: bool,
     /// Read past the page cache.
     pub direct: Option<Arc<Direct>>,
+    /// What is sent of each folder that the user named, instead of all that is in it.
+    pub list: Option<List>,
 }
 
 /// Something that the user named.
@@ -177,6 +180,10 @@ struct Current {
     tree: Arc<Beneath>,
     /// The folders from the top down to where the walk is.
     way: Vec<Level>,
+    /// What is sent of it, where a list says that.
+    listed: Option<Listed>,
+    /// The path in the list that the walk is on its way to.
+    next: Option<PathBuf>,
 }
 
 /// A folder on the way.
@@ -197,13 +204,27 @@ enum Entries {
     Open(Dir),
     /// Read ahead, so that the folder need not stay open.
     Names(vec::IntoIter<OsString>),
+    /// What is in it comes out of the list. The folder, where it is open.
+    Listed(Option<Dir>),
 }
 
 /// Folders on the way that are open at once. Above them names are read ahead.
 const OPEN_FOLDERS_MAX: usize = 8;
 
+/// Why the walk looks at an entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It is in a folder of which everything is sent.
+    Within,
+    /// The list names it.
+    Named,
+    /// It is on the way to what the list names.
+    OnTheWay,
+}
+
 /// Something met on the way.
 struct Met {
+    why: Why,
     path: PathBuf,
     below: PathBuf,
     to: RelativePath,
@@ -254,11 +275,23 @@ impl Walk {
                 continue;
             };
             let step = match level.entries.next() {
-                None => {
-                    current.way.pop();
-                    continue;
-                }
-                Some(Ok(name)) => self.meet(name),
+                None => match (&level.entries, &mut current.listed) {
+                    (Entries::Listed(_), Some(listed)) => {
+                        match current.next.take().map(Ok).or_else(|| listed.next()) {
+                            Some(Ok(path)) => self.approach(path),
+                            Some(Err(error)) => Some(Err(Trouble::Failed(error))),
+                            None => {
+                                current.way.clear();
+                                continue;
+                            }
+                        }
+                    }
+                    _ => {
+                        current.way.pop();
+                        continue;
+                    }
+                },
+                Some(Ok(name)) => self.meet(name, Why::Within),
                 Some(Err(errno)) => {
                     let path = current.path.join(&level.below);
                     current.way.pop();
@@ -304,11 +337,40 @@ impl Walk {
             Ok(metadata) => metadata,
             Err(error) => return Some(Err(Trouble::Failed(error))),
         };
+        let listed = match self.options.list.as_ref().map(List::open).transpose() {
+            Ok(listed) => listed,
+            Err(error) => return Some(Err(Trouble::Failed(error))),
+        };
+        let why = if listed.is_some() { Why::OnTheWay } else { Why::Within };
         let to = name.map(RelativePath::from);
         let folder = Folder::new(to.clone(), metadata, Within::default(), true);
         let within = folder.open(self.ready.clone());
-        self.current = Some(Current { path, tree, way: Vec::new() });
-        self.descend(PathBuf::new(), &stat, within, to)
+        self.current = Some(Current { path, tree, way: Vec::new(), listed, next: None });
+        self.descend(PathBuf::new(), &stat, within, to, why)
+    }
+
+    /// Goes one folder towards what the list names, or looks at it where it is in the last one on the way.
+    fn approach(&mut self, path: PathBuf) -> Option<Result<Item, Trouble>> {
+        let current = self.current.as_mut()?;
+        // The topmost is what all paths begin in.
+        while current.way.len() > 1
+            && current.way.last().is_some_and(|level| level.below == path || !path.starts_with(&level.below))
+        {
+            current.way.pop();
+        }
+        let mut names = path.strip_prefix(&current.way.last()?.below).ok()?.components();
+        let name = names.next()?.as_os_str().to_owned();
+        if names.next().is_none() {
+            return self.meet(name, Why::Named);
+        }
+        let levels = current.way.len();
+        let step = self.meet(name, Why::OnTheWay);
+        let current = self.current.as_mut()?;
+        // Otherwise it is left out, or none that one can go into.
+        if current.way.len() > levels {
+            current.next = Some(path);
+        }
+        step
     }
 
     /// Goes into a folder on the way.
@@ -318,7 +380,9 @@ impl Walk {
         stat: &Stat,
         within: Within,
         to: Option<RelativePath>,
+        why: Why,
     ) -> Option<Result<Item, Trouble>> {
+        let goes_whole = self.options.list.as_ref().is_none_or(|list| list.recursive && why != Why::OnTheWay);
         let current = self.current.as_mut()?;
         let path = current.path.join(&below);
         let failed = |errno| Some(Err(Trouble::Failed(io_error(&path, "read", errno))));
@@ -338,7 +402,8 @@ impl Walk {
         match opened {
             Ok(dir) => {
                 let parent = parent_folder(to.as_ref(), stat, &within);
-                current.way.push(Level { below, within, to, device, inode, entries: Entries::Open(dir) });
+                let entries = if goes_whole { Entries::Open(dir) } else { Entries::Listed(Some(dir)) };
+                current.way.push(Level { below, within, to, device, inode, entries });
                 parent.map(Ok)
             }
             Err(errno) => failed(errno),
@@ -346,7 +411,7 @@ impl Walk {
     }
 
     /// Takes in an entry of the folder at the end of the way.
-    fn meet(&mut self, name: OsString) -> Option<Result<Item, Trouble>> {
+    fn meet(&mut self, name: OsString, why: Why) -> Option<Result<Item, Trouble>> {
         let current = self.current.as_ref()?;
         let level = current.way.last()?;
         let below = level.below.join(&name);
@@ -377,17 +442,20 @@ impl Walk {
         if is_folder && self.is_destination(&looked.stat) {
             return Some(Err(destination(path)));
         }
+        if why == Why::OnTheWay && !is_folder {
+            return Some(Err(Trouble::Failed(io_error(&path, "read", Errno::NOTDIR))));
+        }
         match place(level.to.as_ref(), &name) {
             Ok(to) => {
                 let (within, tree) = (level.within.join(), current.tree.clone());
-                self.take_in(Met { path, below, to, within, looked }, tree)
+                self.take_in(Met { why, path, below, to, within, looked }, tree)
             }
             Err(reason) => Some(Err(Trouble::Failed(bad_name(&path, reason)))),
         }
     }
 
     fn take_in(&mut self, met: Met, tree: Arc<Beneath>) -> Option<Result<Item, Trouble>> {
-        let Met { path, below, to, within, looked: Looked { stat, attributes, target } } = met;
+        let Met { why, path, below, to, within, looked: Looked { stat, attributes, target } } = met;
         let attributes = match attributes {
             Ok(attributes) => attributes,
             Err(error) => return Some(Err(Trouble::Failed(error))),
@@ -403,7 +471,7 @@ impl Walk {
                     // The folder itself is offered, as nothing in it is waited for.
                     return Some(Err(Trouble::LeftOut { path, why }));
                 }
-                self.descend(below, &stat, within, Some(to))
+                self.descend(below, &stat, within, Some(to), why)
             }
             (FileType::RegularFile, _) => {
                 let source = Source::new(&path, &stat).map(|source| source.beneath(tree, &below));
@@ -513,8 +581,8 @@ impl Level {
         act: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         match &self.entries {
-            Entries::Open(dir) => act(dir.fd()?),
-            Entries::Names(_) => act(tree.open_folder(&self.below)?.as_fd()),
+            Entries::Open(dir) | Entries::Listed(Some(dir)) => act(dir.fd()?),
+            Entries::Names(_) | Entries::Listed(None) => act(tree.open_folder(&self.below)?.as_fd()),
         }
     }
 }
@@ -524,6 +592,7 @@ impl Entries {
     fn next(&mut self) -> Option<Result<OsString, Errno>> {
         match self {
             Entries::Names(names) => names.next().map(Ok),
+            Entries::Listed(_) => None,
             Entries::Open(dir) => loop {
                 match dir.read()? {
                     Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
@@ -535,6 +604,10 @@ impl Entries {
     }
 
     fn read_ahead(&mut self) -> Result<(), Errno> {
+        if let Entries::Listed(open) = self {
+            *open = None;
+            return Ok(());
+        }
         let mut names = Vec::new();
         while let Some(name) = self.next() {
             names.push(name?);

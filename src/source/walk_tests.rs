@@ -18,6 +18,7 @@ fn options() -> Options {
         direct: None,
         skip_special: false,
         one_file_system: false,
+        list: None,
     }
 }
 

@@ -17,6 +17,7 @@ use rustix::fs::{Access, AtFlags, Dev, FileType, Mode, OFlags, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::abilities::Abilities;
+use super::dressed::Dressed;
 use super::error::{FileKind, SinkError};
 use crate::limits::{DESCRIPTOR_LOOK, DESCRIPTOR_PATIENCE, DESCRIPTOR_PAUSE};
 use crate::name::RelativePath;
@@ -66,6 +67,8 @@ pub(super) struct Place {
     left_over: Mutex<HashSet<(Dev, u64)>>,
     /// Held from the look at what is to be replaced until it is.
     replacing: Mutex<()>,
+    /// The folders that were made here, in whatever session.
+    dressed: OnceLock<Arc<Dressed>>,
     pub(super) abilities: Abilities,
     /// Whether access control lists are taken along.
     pub(super) access_lists: AtomicBool,
@@ -216,6 +219,16 @@ impl Dir {
         &self.place
     }
 
+    /// The folders that were made here, where somebody remembers them.
+    pub(super) fn dressed(&self) -> Option<&Dressed> {
+        self.place.dressed.get().map(|dressed| &**dressed)
+    }
+
+    /// From now on remembers them there.
+    pub(super) fn remember_dressed(&self, dressed: Arc<Dressed>) {
+        let _ = self.place.dressed.set(dressed);
+    }
+
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -356,10 +369,14 @@ impl Dir {
     /// of a read-only folder left it, is opened to us for that: it gets its mode again when the transfer is through
     /// with it. The destination itself is left as the user made it.
     fn writing<T>(&self, act: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
-        match act() {
+        let result = match act() {
             Err(Errno::ACCESS) if self.admit_us() => act(),
             result => result,
+        };
+        if let Some(dressed) = self.place.dressed.get().filter(|_| result.is_ok()) {
+            dressed.outdate(&self.below);
         }
+        result
     }
 
     /// Lets us read, write and search a folder beneath the destination, if it is ours. Whether it does now.

@@ -15,6 +15,7 @@
 mod abilities;
 mod clean;
 mod dir;
+mod dressed;
 mod durable;
 mod error;
 mod existing;

@@ -226,7 +226,8 @@ fn each_command_has_a_manual_page_that_formats_without_a_complaint() {
     scene.run(["man".as_ref(), folder.as_os_str()]).expect_success();
     scene.run(["man".as_ref(), folder.as_os_str()]).expect_success();
     let mut names: Vec<String> = commands(&scene).iter().map(|command| format!("lanx-{command}.1")).collect();
-    names.extend(["lanx.1", "lanx-trust-name.1", "lanx-trust-remove.1"].map(str::to_owned));
+    names.push("lanx.1".into());
+    names.extend(["name", "set", "prune", "remove"].map(|action| format!("lanx-trust-{action}.1")));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), names.len());
     for name in names {
         let page = folder.join(&name);

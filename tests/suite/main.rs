@@ -34,6 +34,7 @@ mod doctor;
 mod documents;
 #[cfg(target_os = "linux")]
 mod errors;
+mod exec;
 mod existing;
 mod faults;
 mod few_descriptors;
@@ -57,6 +58,7 @@ mod kill_rounds;
 #[cfg(target_os = "linux")]
 mod large_packets;
 mod limit;
+mod listed;
 mod many;
 mod metrics;
 #[cfg(target_os = "linux")]
@@ -67,6 +69,7 @@ mod packages;
 mod pipelines;
 mod reloading;
 mod renamed;
+mod rights;
 mod screen;
 mod scripts;
 mod sealed;

@@ -23,6 +23,7 @@ fn a_command_line_that_makes_no_sense_says_what_to_do() {
         &["--delta"],
         &["--exclude", "x"],
         &["--exclude-from", "file"],
+        &["--files-from", "file"],
     ] {
         usage(
             &[&["-", "127.0.0.1:1", "--name", "x"], flags].concat(),

@@ -10,7 +10,7 @@ use crate::limits::TRANSFERS_DEFAULT;
 /// What makes no sense with a dash, as it stands on the command line, and whether it does.
 type Against<Args> = (&'static str, fn(&Args) -> bool);
 
-const WITH_STDOUT: [Against<RecvArgs>; 12] = [
+const WITH_STDOUT: [Against<RecvArgs>; 16] = [
     ("--clean", |args| args.clean),
     ("--overwrite", |args| args.overwrite),
     ("--rename", |args| args.rename),
@@ -21,11 +21,15 @@ const WITH_STDOUT: [Against<RecvArgs>; 12] = [
     ("--verify=reread", |args| args.verify == Verify::Reread),
     ("--direct", |args| args.direct),
     ("--mounted", |args| args.mounted),
+    ("--exec", |args| args.exec.is_some()),
+    ("--exec-each", |args| args.exec_each.is_some()),
+    ("--min-free", |args| args.min_free.is_some()),
+    ("--max-file", |args| args.max_file.is_some()),
     ("--archive", |args| args.archive),
     ("--json", |args| args.json),
 ];
 
-const WITH_STDIN: [Against<SendArgs>; 9] = [
+const WITH_STDIN: [Against<SendArgs>; 10] = [
     ("--dry-run", |args| args.what.dry_run),
     ("--archive", |args| args.what.archive),
     ("--follow", |args| args.what.follow),
@@ -33,6 +37,7 @@ const WITH_STDIN: [Against<SendArgs>; 9] = [
     ("--exclude-from", |args| !args.what.exclude_from.is_empty()),
     ("--skip-special", |args| args.what.skip_special),
     ("--one-file-system", |args| args.what.one_file_system),
+    ("--files-from", |args| args.what.files_from.is_some()),
     ("--delta", |args| args.delta),
     ("--direct", |args| args.direct),
 ];

@@ -50,6 +50,8 @@ pub const TRUST: &str = "\
 Examples:
   lanx trust
   lanx trust name SHA256:8fJq2m workstation
+  lanx trust set workstation --into backups --overwrite no --quota 500G
+  lanx trust prune --older 30d
   lanx trust remove nas:7269";
 
 pub const CONFIG: &str = "\

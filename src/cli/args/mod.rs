@@ -26,9 +26,10 @@ use crate::limits::{
     SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
 };
 use crate::name::RelativePath;
+use crate::session::receiver::room::MinFree;
 use crate::session::sender::compress::Compress;
 use crate::units::{age_from, rate_from};
-use values::{compress, listen_at, number, seconds, subfolder};
+use values::{compress, listen_at, min_free, number, seconds, size, span, subfolder};
 
 /// Moves files between machines on a local network, and proves that they arrived.
 ///
@@ -74,8 +75,15 @@ pub fn plain_command() -> clap::Command {
         Arg::new("version").short('V').long("version").action(ArgAction::Version).help("Print the version");
     let last = |arg: Arg| arg.help_heading(OUTPUT).display_order(usize::MAX);
     help::with_topics(Args::command())
+        .version(version_line())
         .after_long_help(format!("{}\n\n{}", examples::LANX, help::exit_list()))
         .args([help, version].map(last))
+}
+
+/// The version, what it was built from and for, and what it speaks.
+fn version_line() -> String {
+    let (version, commit, target) = (env!("CARGO_PKG_VERSION"), env!("LANX_COMMIT"), env!("LANX_TARGET"));
+    format!("{version} (commit {commit}, protocol {}, {target})", crate::wire::VERSION)
 }
 
 impl Args {
@@ -255,6 +263,18 @@ pub struct WhatArgs {
     /// any case, unless it is named.
     #[arg(short = 'x', long, help_heading = WHAT)]
     pub one_file_system: bool,
+    /// Send what FILE lists of one folder
+    ///
+    /// FILE has one path in each line, relative to the folder: lanx send --files-from FILE FOLDER/ HOST. The folders on the way
+    /// are made; a folder in the list is made, and nothing in it is sent. A line that begins with # or ; is a comment. A lone -
+    /// means standard input.
+    #[arg(long, value_name = "FILE", help_heading = WHAT, value_hint = ValueHint::FilePath)]
+    pub files_from: Option<PathBuf>,
+    /// A NUL byte ends each path of --files-from
+    ///
+    /// Otherwise a line end does, and a name with one in it cannot be given. Without line ends there are no comments.
+    #[arg(short = '0', long, help_heading = WHAT)]
+    pub from0: bool,
     /// Show what would be sent, and send nothing
     ///
     /// The receiver is asked what it has already and what it would take.
@@ -272,7 +292,7 @@ pub fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
-fn age(text: &str) -> Result<Duration, String> {
+pub fn age(text: &str) -> Result<Duration, String> {
     match age_from(text) {
         Some(age) if age >= PART_AGE_MIN => Ok(age),
         _ => Err("expected a number and a unit, as in 7d, 12h, 30m or 90s".into()),
@@ -342,6 +362,11 @@ pub struct RecvArgs {
     #[arg(long, value_name = "N", help_heading = SPEED, default_value_t = TRANSFERS_DEFAULT,
         value_parser = number(1..=TRANSFERS_MAX, ""))]
     pub max_transfers: u16,
+    /// Receive at most RATE a second: 50M, 400mbit
+    ///
+    /// The limit is shared by all senders. RATE is written as for `lanx send --limit`.
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = SPEED)]
+    pub limit: Option<u64>,
     /// Replace existing files that differ
     ///
     /// By default an existing file is left alone and the new one is refused.
@@ -363,9 +388,9 @@ pub struct RecvArgs {
     /// DIR is looked up anew for each transfer, so a disk that is missing is never mistaken for the folder below it.
     #[arg(long, help_heading = FILES)]
     pub mounted: bool,
-    /// Take access control lists from senders with --archive
+    /// Take access control lists too
     ///
-    /// They say who may use a file. Without this, what a sender sends of them is left out.
+    /// From senders with --archive. They say who may use a file. Without this, what a sender sends of them is left out.
     #[arg(long, help_heading = FILES)]
     pub archive: bool,
     /// Confirm a file only once it is on the device
@@ -373,7 +398,17 @@ pub struct RecvArgs {
     /// Exit code 0 at the sender then means that data and name survive a power cut.
     #[arg(long, help_heading = FILES)]
     pub sync: bool,
-    /// Verify on arrival, or reread as well
+    /// Keep so much of the disk free: 5%, 20G
+    ///
+    /// What would leave less free is refused when it is offered.
+    #[arg(long, value_name = "SIZE", value_parser = min_free, help_heading = FILES)]
+    pub min_free: Option<MinFree>,
+    /// Take no file that is larger than SIZE
+    ///
+    /// It is refused when it is offered, and a stream as soon as it is longer.
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = FILES)]
+    pub max_file: Option<u64>,
+    /// Verify on arrival, or reread too
     ///
     /// `arrival` hashes each file as it arrives, `reread` also reads it back from the device and hashes it again.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Verify::Arrival, hide_possible_values = true,
@@ -390,11 +425,23 @@ pub struct RecvArgs {
     /// For files much larger than memory, and for disks faster than the page cache.
     #[arg(long, help_heading = SPEED)]
     pub direct: bool,
+    /// Run PROGRAM after each transfer
+    ///
+    /// It has no arguments. The file $LANX_LIST has the paths of what was stored, each ended by a NUL byte. One program runs at a
+    /// time, at most 1,000 runs wait, and what becomes of them changes nothing for the sender.
+    #[arg(long, value_name = "PROGRAM", help_heading = FILES, value_hint = ValueHint::CommandName)]
+    pub exec: Option<PathBuf>,
+    /// Run PROGRAM after each file
+    #[arg(long, value_name = "PROGRAM", help_heading = FILES, value_hint = ValueHint::CommandName)]
+    pub exec_each: Option<PathBuf>,
+    /// Kill such a program after AGE
+    #[arg(long, value_name = "AGE", value_parser = span, default_value = "1h", help_heading = FILES)]
+    pub exec_timeout: Duration,
     /// Remove what interrupted transfers left in DIR
     ///
     /// Lists the part files there and removes those that are not in use. Nothing is received.
     #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "overwrite",
-        "rename", "delta", "sync", "verify", "compress", "direct", "mounted", "archive", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
+        "rename", "delta", "sync", "verify", "compress", "direct", "mounted", "archive", "limit", "min_free", "max_file", "no_remember", "exec", "exec_each", "exec_timeout", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
     pub clean: bool,
     /// Remove unfinished files older than AGE: 7d, 12h
     ///
@@ -408,6 +455,11 @@ pub struct RecvArgs {
     /// made up for this run.
     #[arg(long, value_name = "FILE", help_heading = TRUST, value_hint = ValueHint::FilePath)]
     pub code_file: Option<PathBuf>,
+    /// Ask each machine for the code each time
+    ///
+    /// Whoever proves the code is let in for this transfer and not remembered. Machines that are paired come in as ever.
+    #[arg(long, help_heading = TRUST)]
+    pub no_remember: bool,
     /// Admit everybody who can reach this port
     ///
     /// Only for a network that you share with nobody else.

@@ -24,7 +24,7 @@ use super::ui::out::Audience;
 use super::{signals, token};
 use crate::name::{Escaped, Name};
 use crate::session::Progress;
-use crate::session::sender::rate_limit::Pace;
+use crate::session::rate_limit::Pace;
 use crate::store::{Existing, Folder, FolderOptions, Owner, Sink};
 use crate::trust::dir;
 use crate::trust::dir::Guard;
@@ -243,5 +243,8 @@ fn with_token(fields: &HeaderMap, token: Option<&String>) -> anyhow::Result<Head
 pub fn file_mode() -> u32 {
     let own = umask(Mode::from_raw_mode(0o077));
     umask(own);
-    0o666 & !own.bits()
+    // Its width differs by system.
+    #[allow(clippy::useless_conversion)]
+    let own = u32::from(own.bits());
+    0o666 & !own
 }

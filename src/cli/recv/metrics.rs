@@ -65,6 +65,7 @@ pub struct Counters {
     ledger: Arc<Ledger>,
     files: Labelled<5>,
     sessions: Labelled<9>,
+    programs: Labelled<3>,
     paired: AtomicU64,
 }
 
@@ -84,6 +85,7 @@ impl Counters {
                 "out_of_resources",
                 "stopped",
             ]),
+            programs: Labelled::new(["ok", "failed", "left_out"]),
             paired: AtomicU64::new(0),
         }
     }
@@ -98,6 +100,11 @@ impl Counters {
     /// A session in which something was offered has ended.
     pub fn session(&self, end: &End, counts: &Counts) {
         self.sessions.add(result(end, counts.exit()));
+    }
+
+    /// A program of --exec has ended so, or was not run.
+    pub fn program(&self, result: &'static str) {
+        self.programs.add(result);
     }
 
     pub fn paired(&self) {
@@ -171,6 +178,8 @@ impl Collector for Counters {
         sheet.count("kept_bytes", "Bytes that were there already and proved to be right", sums.kept)?;
         sheet.counts("files", "Files by what became of them", "status", self.files.read())?;
         sheet.counts("sessions", "Sessions that have ended, by how", "result", self.sessions.read())?;
+        let help = "Programs of --exec, by how they ended";
+        sheet.counts("programs", help, "result", self.programs.read())?;
         sheet.gauge("sessions_active", "Sessions under way", present.sessions)?;
         sheet.gauge("sessions_waiting", "Senders that wait for their turn", present.waiting)?;
         sheet.gauge("connections_active", "Data connections of all sessions", present.data_connections)?;

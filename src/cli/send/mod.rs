@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
-use super::args::SendArgs;
+use super::args::{SendArgs, WhatArgs};
 use super::credentials::{Acquaintances, Introduction};
 use super::error::Failure;
 use super::exit::Exit;
@@ -28,10 +28,10 @@ use crate::client::transfer::{Connections, SendError, Transfer, send};
 use crate::limits::WORKER_STACK_BYTES;
 use crate::net::address::Peer;
 use crate::os::direct::Direct;
+use crate::session::rate_limit::Pace;
 use crate::session::sender::compress::Compress;
-use crate::session::sender::rate_limit::Pace;
 use crate::session::{Observer, Progress};
-use crate::source::{Excludes, Feed, Options, Root, SourceError, Survey, Trouble};
+use crate::source::{Excludes, Feed, List, Options, Root, SourceError, Survey, Trouble};
 use crate::wire::message::Wishes;
 use many::{Company, Told};
 use pick::pick;
@@ -213,6 +213,7 @@ fn feeds(
     }
     let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
     let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
+    let list = list(what, &roots, reporters.len())?;
     let direct = args.direct.then(Direct::new);
     let options = Options {
         follow: what.follow,
@@ -221,9 +222,31 @@ fn feeds(
         direct,
         skip_special: what.skip_special,
         one_file_system: what.one_file_system,
+        list,
     };
     let feed = |_| Feed::new(roots.clone(), options.clone());
     Ok((reporters.iter().map(feed).collect(), total))
+}
+
+/// The list of what is sent of the folder, where the user gave one.
+fn list(what: &WhatArgs, roots: &[Root], receivers: usize) -> Result<Option<List>, Failure> {
+    let usage = |error: anyhow::Error| Failure::new(Exit::Usage, error);
+    let Some(path) = what.files_from.clone() else { return Ok(None) };
+    if roots.len() != 1 || !roots.iter().all(Root::is_folder) {
+        return Err(usage(anyhow!(
+            "--files-from lists what is sent of one folder; give that: lanx send --files-from FILE FOLDER/ HOST"
+        )));
+    }
+    let list = List { path, ends_in_nul: what.from0, recursive: what.recursive };
+    if list.is_read_once() && receivers > 1 {
+        return Err(usage(anyhow!(
+            "a list that comes through a pipe can be read only once, so it serves one receiver; write it to a file"
+        )));
+    }
+    if !list.is_read_once() {
+        list.open().map_err(|error| usage(anyhow!("--files-from: {error}")))?;
+    }
+    Ok(Some(list))
 }
 
 /// What can be offered of what the user named. Each receiver misses the rest.

@@ -157,7 +157,9 @@ impl Observer for Reporter {
         }
         let (audience, path) = (self.audience, &report.path);
         match &report.status {
-            FileStatus::Failed(failure) if failure.cause == Cause::Source => self.error_here(&failure.text),
+            FileStatus::Failed(failure) if matches!(failure.cause, Cause::Source | Cause::Changed) => {
+                self.error_here(&failure.text)
+            }
             // Paths in it are those of the other machine.
             FileStatus::Failed(failure) if self.is_told(&failure.text.to_string()) => {
                 tracing::info!("{}: {}", self.peer, failure.text)

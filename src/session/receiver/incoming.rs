@@ -36,12 +36,15 @@ pub struct Offered {
     pub metadata: Metadata,
     /// What it counts for as long as it is open.
     pub weight: usize,
+    /// What of the sender's quota was taken for it.
+    pub counted: u64,
 }
 
 impl Offered {
     pub fn new(offer: &Offer, path: RelativePath, sparse: bool) -> Offered {
         let (layout, metadata) = (offer.kind.layout(), offer.metadata.clone());
-        Offered { id: offer.file, path, layout, sparse, replaces: false, metadata, weight: offer.weight() }
+        let (id, weight) = (offer.file, offer.weight());
+        Offered { id, path, layout, sparse, replaces: false, metadata, weight, counted: 0 }
     }
 }
 

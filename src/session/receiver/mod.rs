@@ -5,6 +5,7 @@ pub mod finish;
 pub mod incoming;
 pub mod memory;
 mod outcomes;
+pub mod room;
 mod stdout;
 pub mod worker;
 
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 use super::destination;
 use super::destination::Mark;
 use super::probe::Probed;
+use super::rate_limit::Pace;
 use super::stage_clock::Stages;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::content::chunk::FileId;
@@ -40,6 +42,7 @@ use finish::{Diligence, Finisher};
 use incoming::{Bytes, Incoming, Offered, Plan};
 use memory::{Budget, Reserve};
 use outcomes::storage_failure;
+use room::Room;
 use stdout::InOrder;
 
 /// The receiver's side of a session, shared by its threads.
@@ -51,6 +54,10 @@ pub struct Receiving {
     finisher: Finisher,
     pub(super) outbox: Outbox<ReceiverMessage>,
     memory: Arc<Budget>,
+    /// The bounds on what may be stored.
+    pub room: Room,
+    /// How fast chunks may come, where the receiver's user has set that.
+    pub pace: Option<Arc<Pace>>,
     pub(super) observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
     /// How many data connections the session may have at present: how much of this machine is its.
@@ -124,6 +131,8 @@ impl Receiving {
             finisher: Finisher::default(),
             outbox,
             memory: Arc::new(Budget::new(reserve)),
+            room: Room::default(),
+            pace: None,
             observer,
             progress,
             share: AtomicU8::new(CONNECTIONS_MAX),
@@ -456,6 +465,7 @@ impl Receiving {
     }
 
     pub(super) fn start_receiving(self: &Arc<Self>, offered: Offered) {
+        let Some(offered) = self.make_room(offered) else { return };
         if self.terms.dry_run {
             self.report(&offered, None, FileStatus::Wanted);
             return;

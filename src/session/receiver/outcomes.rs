@@ -256,6 +256,9 @@ impl Receiving {
     }
 
     pub(super) fn report(&self, offered: &Offered, hash: Option<Hash>, status: FileStatus) {
+        if !matches!(status, FileStatus::Stored | FileStatus::Renamed(_)) {
+            self.give_room_back(offered);
+        }
         let outcome = status.outcome();
         let (path, size) = (offered.path.clone(), offered.layout.known_size());
         if size.is_none() {
