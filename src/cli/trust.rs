@@ -39,7 +39,9 @@ enum TrustAction {
     ///
     /// It holds from its next transfer on. What is not named stays as it is.
     Set(SetArgs),
-    /// Forget the machines that have not sent for long, and those whose time is up.
+    /// Forget the machines that have not sent for long.
+    ///
+    /// And those whose time is up.
     Prune {
         /// Those that were last here longer ago than this: 30d, 12h.
         #[arg(long, value_name = "AGE", value_parser = args::age)]
