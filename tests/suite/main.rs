@@ -21,6 +21,7 @@ mod closed_streams;
 mod compress;
 mod config;
 mod config_errors;
+mod dataset;
 mod delta;
 #[cfg(target_os = "linux")]
 mod destination;

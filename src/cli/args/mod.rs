@@ -13,6 +13,8 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
 
 use super::config::{ConfigArgs, with_negations};
+use super::dataset::manifest::ManifestArgs;
+use super::dataset::verify::VerifyArgs;
 use super::doctor::DoctorArgs;
 use super::get::GetArgs;
 use super::help;
@@ -97,7 +99,12 @@ impl Args {
             Command::List(list) => list.json,
             Command::Doctor(doctor) => doctor.json,
             Command::Config(config) => config.json,
-            Command::Trust(_) | Command::Completions(_) | Command::Man(_) | Command::Help(_) => false,
+            Command::Manifest(_)
+            | Command::Verify(_)
+            | Command::Trust(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::Help(_) => false,
         }
     }
 }
@@ -126,6 +133,8 @@ pub enum Command {
     Serve(ServeArgs),
     Get(GetArgs),
     List(ListArgs),
+    Manifest(ManifestArgs),
+    Verify(VerifyArgs),
     Doctor(DoctorArgs),
     Trust(TrustArgs),
     Config(ConfigArgs),
@@ -196,6 +205,11 @@ pub struct SendArgs {
     pub code_file: Option<PathBuf>,
     #[command(flatten)]
     pub patience: PatienceArgs,
+    /// Write what became of each entry to FILE
+    ///
+    /// One JSON object per line, for `lanx manifest` and for scripts. The file is there when all entries have their outcome.
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT, value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
     /// Print one JSON object per line, for scripts
     ///
     /// `lanx help json` describes them.
@@ -384,7 +398,7 @@ pub struct RecvArgs {
     /// Remove what interrupted transfers left in DIR
     ///
     /// Lists the part files there and removes those that are not in use. Nothing is received.
-    #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "overwrite",
+    #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "limit", "overwrite",
         "rename", "delta", "sync", "verify", "compress", "direct", "mounted", "archive", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
     pub clean: bool,
     /// Remove unfinished files older than AGE: 7d, 12h

@@ -16,6 +16,7 @@ use anyhow::anyhow;
 
 use super::args::{SendArgs, WhatArgs};
 use super::credentials::{Acquaintances, Introduction};
+use super::dataset::report::Report;
 use super::error::Failure;
 use super::exit::Exit;
 use super::ui::events::Ticker;
@@ -110,14 +111,19 @@ async fn deliver(
     }
     let what = &args.what;
     let told = (peers.len() > 1).then(Arc::<Told>::default);
-    let report = |peer| Arc::new(Reporter::new(peer, audience, what.dry_run, told.clone()));
-    let reporters: Vec<Arc<Reporter>> = peers.iter().map(report).collect();
+    let report = args.report.as_deref().map(|path| Report::new(path, peers.len())).transpose()?;
+    let report = report.map(Arc::new);
+    let reporter = |peer| Arc::new(Reporter::new(peer, audience, what.dry_run, told.clone(), report.clone()));
+    let reporters: Vec<Arc<Reporter>> = peers.iter().map(reporter).collect();
     let (feeds, total) = feeds(args, paths, streamed, &reporters)?;
-    if feeds.is_empty() {
-        return Ok(Exit::gravest(reporters.iter().map(|reporter| reporter.nothing())));
-    }
-    let errands = errands(args, reporters, feeds, total, &introduction);
-    set_off(errands, stop, audience).await
+    let exit = if feeds.is_empty() {
+        Exit::gravest(reporters.iter().map(|reporter| reporter.nothing()))
+    } else {
+        let errands = errands(args, reporters, feeds, total, &introduction);
+        set_off(errands, stop, audience).await?
+    };
+    report.map_or(Ok(()), |report| report.publish())?;
+    Ok(exit)
 }
 
 /// What is to be done for each receiver.

@@ -601,7 +601,8 @@ fn report(entry: &Entry, status: FileStatus) -> Option<FileReport> {
         What::HardLink { .. } => ReportKind::HardLink,
     };
     let size = size.filter(|_| kind == ReportKind::File);
-    Some(FileReport { path: item.path.clone()?, kind, named: item.named, size, hash, status })
+    let (path, item) = (item.path.clone()?, item.clone());
+    Some(FileReport { path, kind, named: item.named, size, hash, status, item: Some(item) })
 }
 
 /// Lets out of the feed what waited for the item.
