@@ -230,6 +230,7 @@ fn furnish(scene: &Scene) {
         fs::create_dir_all(scene.path(dir)).unwrap();
     }
     fs::write(scene.path("src/hosts"), "nas\nattic\n").unwrap();
+    fs::write(scene.path("src/shard1"), "readings.csv\n").unwrap();
     fs::write(scene.path("config/peers.toml"), PEERS).unwrap();
     fs::set_permissions(scene.path("config/peers.toml"), fs::Permissions::from_mode(0o600)).unwrap();
     for code in ["src/code", "nas/code"] {
