@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use crate::limits::{ATTRIBUTES_BYTES_MAX, FILE_BYTES_MAX};
 use crate::name::{BadName, Escaped, NameFault, shown};
+use crate::os::program::Unfit;
 use crate::os::rlimit;
 use crate::os::said::Said;
 
@@ -79,6 +80,12 @@ pub enum SourceError {
         Escaped::path(path)
     )]
     Changed { path: PathBuf, change: Change },
+    /// What a command wrote is not to be used, as it did not come to a good end.
+    #[error(
+        "{}: {unfit}, so nothing of it is published; see what it says, then send again",
+        Escaped::path(path)
+    )]
+    Command { path: PathBuf, unfit: Unfit },
 }
 
 impl SourceError {
@@ -106,7 +113,8 @@ impl SourceError {
             | SourceError::Loop { path }
             | SourceError::Listed { path, .. }
             | SourceError::BadName { path, .. }
-            | SourceError::Changed { path, .. } => path,
+            | SourceError::Changed { path, .. }
+            | SourceError::Command { path, .. } => path,
         }
     }
 }

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use super::file::Source;
 use super::item::{Item, What, Within};
-use super::stream::{STANDARD_INPUT, Start, Stream};
+use super::stream::{Start, Stream};
 use super::walk::{IsDestination, Options, Root, Trouble, Walk};
 use crate::content::chunk::Layout;
 use crate::content::entry::Metadata;
@@ -101,7 +101,9 @@ impl Feed {
         let what = match self.stream.as_ref()?.stream.known() {
             Start::Unknown => return Some(Next::Later),
             Start::Failed(error) => Err(error),
-            Start::Short(bytes) => Ok(What::File(Source::of_bytes(STANDARD_INPUT, bytes))),
+            Start::Short(bytes) => {
+                Ok(What::File(Source::of_bytes(self.stream.as_ref()?.stream.name(), bytes)))
+            }
             Start::Long => Ok(What::Stream(self.stream.as_ref()?.stream.clone())),
         };
         let Coming { path, metadata, .. } = self.stream.take()?;

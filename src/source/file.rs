@@ -105,7 +105,7 @@ impl Source {
     }
 
     /// A file of at most one chunk that is not on a disk, called `what`.
-    pub(super) fn of_bytes(what: &str, bytes: Arc<[u8]>) -> Source {
+    pub(super) fn of_bytes(what: &Path, bytes: Arc<[u8]>) -> Source {
         let stamp = Stamp { size: bytes.len() as u64, ..Stamp::default() };
         Source { path: what.into(), stamp, sparse: false, held: Some(bytes), direct: None, beneath: None }
     }

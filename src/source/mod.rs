@@ -3,7 +3,7 @@
 //! - [`Feed`] hands out one [`Item`] after another: what the walk finds, each folder behind all that is in it, and what a
 //!   lost session left over. It never holds a list of all of them.
 //! - [`Source`] is a regular file, [`OpenSource`] its bytes.
-//! - [`Stream`] is what can be read only once, as the standard input.
+//! - [`Stream`] is what can be read only once, as the standard input or what a command writes.
 //! - [`SharedReader`] lets several receivers have what was read once.
 
 pub(crate) mod beneath;
@@ -29,5 +29,5 @@ pub use file::{OpenSource, Source, Stamp};
 pub use item::{Item, What};
 pub use listed::List;
 pub use shared::{Content, SharedReader, share};
-pub use stream::{Reached, STANDARD_INPUT, Stream};
+pub use stream::{Input, Reached, STANDARD_INPUT, Stream};
 pub use walk::{IsDestination, Options, Root, Trouble, name_of};

@@ -25,14 +25,18 @@ use crate::limits::{ATTRIBUTES_BYTES_MAX, FOLDER_LEVELS_MADE_MAX};
 use crate::name::{Escaped, Name, RelativePath, looks_like_part};
 use crate::os::direct::Direct;
 
-/// How to walk.
-#[derive(Clone)]
+/// How to walk. By default everything is taken, as it is.
+#[derive(Clone, Default)]
 pub struct Options {
     /// Send what symbolic links point to, and not the links.
     pub follow: bool,
     /// Take owners, attributes and further names of a file along.
     pub archive: bool,
     pub excludes: Excludes,
+    /// Leave out what is neither file nor folder nor link, and do not count it as missing.
+    pub skip_special: bool,
+    /// Of a folder where another file system is mounted take nothing but the folder.
+    pub one_file_system: bool,
     /// Read past the page cache.
     pub direct: Option<Arc<Direct>>,
     /// What is sent of each folder that the user named, instead of all that is in it.
@@ -72,6 +76,11 @@ impl Root {
         Ok(Root { path: path.into(), name, stat })
     }
 
+    /// The same, to be called `name` at the receiver.
+    pub fn named(self, name: Name) -> Root {
+        Root { name: Some(name), ..self }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -88,6 +97,19 @@ impl Root {
 
 fn kind_of(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
+}
+
+/// Whether what is in this folder are no files on any disk, but what the kernel says of processes and devices.
+#[cfg(target_os = "linux")]
+fn is_made_up(folder: OwnedFd) -> bool {
+    // PROC_SUPER_MAGIC and SYSFS_MAGIC of linux/magic.h; their width differs by system.
+    const MADE_UP: [u32; 2] = [0x9fa0, 0x6265_6572];
+    rustix::fs::fstatfs(folder).is_ok_and(|fs| MADE_UP.contains(&(fs.f_type as u32)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_made_up(_: OwnedFd) -> bool {
+    false
 }
 
 /// What it is that is neither file nor folder nor link.
@@ -445,6 +467,10 @@ impl Walk {
                 }
                 let folder = Folder::new(Some(to.clone()), describe(&stat, attributes), within, false);
                 let within = folder.open(self.ready.clone());
+                if let Some(why) = self.stays_outside(&stat, &tree, &below) {
+                    // The folder itself is offered, as nothing in it is waited for.
+                    return Some(Err(Trouble::LeftOut { path, why }));
+                }
                 self.descend(below, &stat, within, Some(to), why)
             }
             (FileType::RegularFile, _) => {
@@ -456,8 +482,24 @@ impl Walk {
                 self.name(to, what, describe(&stat, attributes), &stat, within).map(Ok)
             }
             (_, Some(Err(errno))) => Some(Err(Trouble::Failed(io_error(&path, "read", errno)))),
+            (kind, None) if self.options.skip_special => {
+                Some(Err(Trouble::LeftOut { path, why: special(kind) }))
+            }
             (kind, None) => Some(Err(Trouble::Skipped { path, what: special(kind) })),
         }
+    }
+
+    /// Why the walk does not go into a folder where something is mounted.
+    fn stays_outside(&self, stat: &Stat, tree: &Beneath, below: &Path) -> Option<&'static str> {
+        let above = self.current.as_ref()?.way.last()?.device;
+        if identity(stat).0 == above {
+            return None;
+        }
+        if self.options.one_file_system {
+            return Some("what is in it is on another file system");
+        }
+        let made_up = tree.open_folder(below).is_ok_and(is_made_up);
+        made_up.then_some("what is in it is no files, but what the system says of itself")
     }
 
     /// A regular file.

@@ -20,6 +20,7 @@ use super::abilities::Abilities;
 use super::dressed::Dressed;
 use super::error::{FileKind, SinkError};
 use crate::limits::{DESCRIPTOR_LOOK, DESCRIPTOR_PATIENCE, DESCRIPTOR_PAUSE};
+use crate::name::RelativePath;
 
 /// A folder just made is for nobody else's eyes until it gets the mode that the sender's has. The sticky bit, which is of no
 /// use to one user alone, marks it as one that a transfer has begun: if that was killed, the next one finishes it.
@@ -108,6 +109,38 @@ impl Dir {
         }
         dir.check_writable()?;
         Ok(dir)
+    }
+
+    /// The folder at `below` as a destination of its own, which nothing leads out of; `None` where it is missing and not to
+    /// be made. No symbolic link on the way is followed.
+    ///
+    /// # Errors
+    /// [`SinkError::InTheWay`] where something on the way is no directory; otherwise what the system said.
+    pub(super) fn root_beneath(&self, below: &RelativePath, make: bool) -> Result<Option<Dir>, SinkError> {
+        let mut inner: Option<Dir> = None;
+        for name in below.names() {
+            let outer = inner.as_ref().unwrap_or(self);
+            let opened = match outer.open_folder(name) {
+                Err(Errno::NOENT) if make => outer.make_plain_folder(name),
+                Err(Errno::NOENT) => return Ok(None),
+                opened => opened,
+            };
+            inner = Some(opened.map_err(|errno| not_entered(outer, name, errno))?);
+        }
+        let Some(Dir { fd, path, .. }) = inner else { return Ok(None) };
+        Self::root(fd, &path).map(Some)
+    }
+
+    /// Makes the folder `name` as any program would, and sees to it that its name survives a power cut: nothing else does
+    /// that for a folder that no sender offers.
+    fn make_plain_folder(&self, name: &[u8]) -> Result<Dir, Errno> {
+        match self.writing(|| rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o777))) {
+            // EXIST: somebody made it a moment ago.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        rustix::fs::fsync(&self.fd)?;
+        self.open_folder(name)
     }
 
     /// Device and inode.
@@ -605,6 +638,17 @@ fn make_and_open(path: &Path) -> Result<OwnedFd, SinkError> {
         Ok(()) | Err(Errno::EXIST) => open_directory(path).map_err(|errno| not_opened(path, errno)),
         Err(Errno::NOENT | Errno::NOTDIR) => Err(SinkError::NoParent { path: path.into() }),
         Err(errno) => Err(SinkError::system("make the folder", path.into(), errno)),
+    }
+}
+
+/// Says what stands in the place of the folder `name` in `parent`.
+pub(super) fn not_entered(parent: &Dir, name: &[u8], errno: Errno) -> SinkError {
+    let path = parent.path_of(name);
+    match parent.stat(name) {
+        Ok(Some(stat)) if kind_of(&stat) != FileKind::Directory => {
+            SinkError::InTheWay { path, what: kind_of(&stat), expected: FileKind::Directory }
+        }
+        _ => SinkError::system("open the folder", path, errno),
     }
 }
 

@@ -97,6 +97,9 @@ impl Sink {
     /// # Errors
     /// Those that making it would meet, as far as they can be known.
     pub fn would_make(&self, path: &RelativePath, kind: &EntryKind) -> Result<bool, SinkError> {
+        if self.is_absent {
+            return Ok(true);
+        }
         let (what, to) = match kind {
             EntryKind::Folder | EntryKind::ParentFolder => return self.would_make_folder(path),
             EntryKind::File { size, .. } => return self.would_receive(path, *size),

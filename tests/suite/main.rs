@@ -66,6 +66,7 @@ mod oracles;
 mod outlives;
 mod output;
 mod packages;
+mod pipelines;
 mod reloading;
 mod renamed;
 mod screen;

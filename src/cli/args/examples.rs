@@ -15,7 +15,8 @@ Examples:
   lanx send photos                          pick a receiver from the list
   lanx send disk.img notes.txt 192.168.1.20
   lanx send --archive --exclude '*.o' project/ nas:9000
-  pg_dump shop | lanx send - nas --name shop.sql";
+  lanx send nas --name shop.sql -- pg_dump shop
+  lanx send nas --name s.gz -- bash -o pipefail -c 'pg_dump s | gzip'";
 
 pub const RECV: &str = "\
 Examples:

@@ -27,9 +27,10 @@ use crate::limits::{
     CONNECTIONS_MAX, CONNECTIONS_MOST, HELP_COLUMNS, LIMIT_MIN, PART_AGE_MIN, PORT_DEFAULT, RETRY_FOR,
     SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
 };
+use crate::name::RelativePath;
 use crate::session::sender::compress::Compress;
 use crate::units::{age_from, rate_from};
-use values::{compress, listen_at, number, seconds};
+use values::{compress, listen_at, number, seconds, subfolder};
 
 /// Moves files between machines on a local network, and proves that they arrived.
 ///
@@ -146,17 +147,23 @@ pub enum Command {
 /// Send files and folders to a machine that runs `lanx recv`.
 #[derive(clap::Args, Debug)]
 #[command(
-    override_usage = "lanx send [OPTIONS] PATH...\n       lanx send [OPTIONS] PATH... HOST[:PORT]\n       lanx send [OPTIONS] PATH... --to HOST[:PORT]...",
+    override_usage = "lanx send [OPTIONS] PATH...\n       lanx send [OPTIONS] PATH... HOST[:PORT]\n       lanx send [OPTIONS] PATH... --to HOST[:PORT]...\n       lanx send [OPTIONS] HOST[:PORT] --name NAME -- COMMAND [ARGUMENT]...",
     after_help = examples::SEND
 )]
 pub struct SendArgs {
-    /// Files and folders to send, followed by the machine to send them to
+    /// Files and folders to send, then the machine to send them to
     ///
     /// The machine is the name that `lanx recv` shows, a host name, or an IPv4 or IPv6 address. Leave it out to pick one
     /// of the receivers on this network. A folder with a trailing / means what is in it. A lone - means standard input
     /// (give it a name with --name).
-    #[arg(required = true, num_args = 1.., value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    #[arg(required_unless_present = "command", num_args = 1.., value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub paths_and_host: Vec<OsString>,
+    /// A command whose output is sent
+    ///
+    /// It stands behind `--`, and what it writes becomes the file that --name names. No shell reads it, and nothing gets the name unless the command ends with exit code 0. For a pipeline of several:
+    /// bash -o pipefail -c 'pg_dump shop | zstd'. Without --name these are more paths.
+    #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
     /// Send to this machine; repeat it to send to several
     ///
     /// Files are read once for all of them. All other arguments are then files and folders.
@@ -171,9 +178,17 @@ pub struct SendArgs {
     #[arg(long, value_name = "N", conflicts_with = "connections", help_heading = SPEED, default_value_t = CONNECTIONS_MOST,
         value_parser = number(1..=CONNECTIONS_MAX, ""))]
     pub max_connections: u8,
-    /// Name the file that standard input becomes
+    /// Name what arrives
+    ///
+    /// For one file, for standard input, or for what a command writes. Standard input needs none where the receiver is `lanx recv -`.
     #[arg(long, value_name = "NAME", help_heading = WHAT)]
     pub name: Option<OsString>,
+    /// Put it into a folder in the receiver's
+    ///
+    /// SUBDIR is beneath the folder that the receiver receives into, as in backups/monday. It is made where it is missing, and no
+    /// symbolic link on the way is followed.
+    #[arg(long, value_name = "SUBDIR", value_parser = subfolder, help_heading = WHAT)]
+    pub into: Option<RelativePath>,
     #[command(flatten)]
     pub what: WhatArgs,
     /// Send at most RATE a second: 50M, 400mbit
@@ -255,6 +270,17 @@ pub struct WhatArgs {
     /// Otherwise a line end does, and a name with one in it cannot be given. Without line ends there are no comments.
     #[arg(short = '0', long, help_heading = WHAT)]
     pub from0: bool,
+    /// Leave out pipes, sockets and devices
+    ///
+    /// Without this each one that is met counts as skipped, and the exit code is 5.
+    #[arg(long, help_heading = WHAT)]
+    pub skip_special: bool,
+    /// Leave out what is on other file systems
+    ///
+    /// Of a folder where another one is mounted nothing but the folder itself is sent. What is in /proc and /sys is left out in
+    /// any case, unless it is named.
+    #[arg(short = 'x', long, help_heading = WHAT)]
+    pub one_file_system: bool,
     /// Show what would be sent, and send nothing
     ///
     /// The receiver is asked what it has already and what it would take.

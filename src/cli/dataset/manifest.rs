@@ -21,7 +21,7 @@ use crate::cli::signals;
 use crate::cli::ui::out::Audience;
 use crate::name::Escaped;
 use crate::os::said::Said;
-use crate::source::{self, Excludes, Feed, Item, Options, Root, SourceError, Trouble, What};
+use crate::source::{self, Feed, Item, Options, Root, SourceError, Trouble, What};
 use crate::units;
 
 /// List all files of a dataset with their hashes.
@@ -112,9 +112,7 @@ impl List {
     fn folder(&mut self, path: &Path) -> anyhow::Result<()> {
         // What is in it, whatever its own name is.
         let root = Root::inspect(&path.join(""))?;
-        let excludes = Excludes::new(&[], &[]).map_err(anyhow::Error::msg)?;
-        let options = Options { follow: false, archive: false, excludes, direct: None, list: None };
-        let mut feed = Feed::new(vec![root], options);
+        let mut feed = Feed::new(vec![root], Options::default());
         let (stop, audience, sorter) = (self.stop.clone(), self.audience, &mut self.sorter);
         let (mut untold, mut failed) = (0, 0);
         let next = || loop {

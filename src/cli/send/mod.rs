@@ -27,7 +27,6 @@ use super::ui::summary::{Crossed, Tally};
 use super::{credentials, signals};
 use crate::client::transfer::{Connections, SendError, Transfer, send};
 use crate::limits::WORKER_STACK_BYTES;
-use crate::name::Name;
 use crate::net::address::Peer;
 use crate::os::direct::Direct;
 use crate::session::rate_limit::Pace;
@@ -38,6 +37,7 @@ use crate::wire::message::Wishes;
 use many::{Company, Told};
 use pick::pick;
 use report::{Reporter, broken};
+use stdin::Streamed;
 use targets::{no_host, split};
 
 /// How to send, to each receiver alike.
@@ -70,17 +70,19 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     out::start();
     let (peers, paths) = split(args)?;
     if peers.is_empty() && !credentials::can_ask() {
-        return Err(no_host(&args.paths_and_host));
+        return Err(no_host(args.words()));
     }
-    let streamed = stdin::name(args, &paths, peers.len())?;
+    let streamed = stdin::streamed(args, &paths)?;
     let wishes = Wishes { dry_run: args.what.dry_run, delta: args.delta, measure: false };
     // While Ctrl-C still ends the program by itself: a pipe with a code may keep one waiting.
-    let introduction = Introduction::new(
+    let mut introduction = Introduction::new(
         args.code_file.as_deref(),
         args.patience.timeout(),
         args.patience.retry_for(),
         wishes,
     )?;
+    introduction.into = args.into.clone();
+    introduction.is_nameless = streamed.as_ref().is_some_and(|streamed| streamed.name.is_none());
     let runtime = signals::runtime()?;
     let sent = runtime.block_on(deliver(args, peers, &paths, streamed, introduction, audience));
     signals::leave(runtime);
@@ -92,7 +94,7 @@ async fn deliver(
     args: &SendArgs,
     mut peers: Vec<Peer>,
     paths: &[PathBuf],
-    streamed: Option<Name>,
+    streamed: Option<Streamed>,
     introduction: Introduction,
     audience: Audience,
 ) -> Result<Exit, Failure> {
@@ -202,16 +204,16 @@ async fn find(args: &SendArgs, peers: &mut Vec<Peer>) -> Result<(), Failure> {
 fn feeds(
     args: &SendArgs,
     paths: &[PathBuf],
-    streamed: Option<Name>,
+    streamed: Option<Streamed>,
     reporters: &[Arc<Reporter>],
 ) -> Result<(Vec<Feed>, Option<u64>), Failure> {
     let what = &args.what;
     let excludes = Excludes::new(&what.exclude_from, &what.exclude)
         .map_err(|error| Failure::new(Exit::Usage, anyhow!("what to exclude: {error}")))?;
-    if let Some(name) = streamed {
-        return Ok((vec![stdin::feed(name)?], None));
+    if let Some(streamed) = streamed {
+        return Ok((streamed.feeds(reporters.len())?, None));
     }
-    let roots = inspect(paths, reporters);
+    let roots = inspect(args, paths, reporters)?;
     if roots.is_empty() {
         return Ok((Vec::new(), None));
     }
@@ -219,7 +221,15 @@ fn feeds(
     let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
     let list = list(what, &roots, reporters.len())?;
     let direct = args.direct.then(Direct::new);
-    let options = Options { follow: what.follow, archive: what.archive, excludes, direct, list };
+    let options = Options {
+        follow: what.follow,
+        archive: what.archive,
+        excludes,
+        direct,
+        list,
+        skip_special: what.skip_special,
+        one_file_system: what.one_file_system,
+    };
     let feed = |_| Feed::new(roots.clone(), options.clone());
     Ok((reporters.iter().map(feed).collect(), total))
 }
@@ -246,9 +256,15 @@ fn list(what: &WhatArgs, roots: &[Root], receivers: usize) -> Result<Option<List
 }
 
 /// What can be offered of what the user named. Each receiver misses the rest.
-fn inspect(paths: &[PathBuf], reporters: &[Arc<Reporter>]) -> Vec<Root> {
+///
+/// # Errors
+/// `--name` is there for what it cannot be for.
+fn inspect(args: &SendArgs, paths: &[PathBuf], reporters: &[Arc<Reporter>]) -> Result<Vec<Root>, Failure> {
     let told = |error| {
         let trouble = match error {
+            SourceError::NotRegular { path, what: why } if args.what.skip_special => {
+                Trouble::LeftOut { path, why }
+            }
             SourceError::NotRegular { path, what } => Trouble::Skipped { path, what },
             error => Trouble::Failed(error),
         };
@@ -259,7 +275,13 @@ fn inspect(paths: &[PathBuf], reporters: &[Arc<Reporter>]) -> Vec<Root> {
                 .note("what a command writes goes this way: COMMAND | lanx send - HOST --name NAME");
         }
     };
-    paths.iter().filter_map(|path| Root::inspect(path).map_err(told).ok()).collect()
+    let roots: Vec<Root> = paths.iter().filter_map(|path| Root::inspect(path).map_err(told).ok()).collect();
+    let Some(name) = stdin::given_name(args)? else { return Ok(roots) };
+    if paths.len() > 1 || roots.iter().any(Root::is_folder) {
+        let error = anyhow!("--name is for one file; send it by itself, or leave --name out");
+        return Err(Failure::new(Exit::Usage, error));
+    }
+    Ok(roots.into_iter().map(|root| root.named(name.clone())).collect())
 }
 
 /// Sends to one receiver.
@@ -293,6 +315,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         let text = "nothing is compressed, as the receiver is older or runs with --compress no";
         audience.note(format_args!("{peer}: {text}"));
     }
+    let stream = feed.stream().cloned();
     let started = Instant::now();
     let ticker = events.as_ref().map(|events| {
         events.start(Some((link.addr, granted)));
@@ -330,6 +353,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         let total = total.or_else(|| progress.whole(false));
         return Err(Failure::new(exit, broken(peer, &outcome, progress.arrived(), total)));
     }
+    stream.iter().for_each(|stream| reporter.tell_silent(stream));
     Ok(reporter.done(Crossed::of(&progress), started.elapsed(), &outcome))
 }
 

@@ -13,16 +13,17 @@ use crate::cli::credentials::tell_large_lost;
 use crate::cli::dataset::report::Report;
 use crate::cli::exit::Exit;
 use crate::cli::ui::events::{File, SessionEvents, Status, Sum};
-use crate::cli::ui::out::{Audience, Stream};
+use crate::cli::ui::out::{self, Audience};
 use crate::cli::ui::paint::{Paint, paint, sign};
 use crate::cli::ui::summary::{Crossed, Tally};
 use crate::cli::ui::{events, summary};
 use crate::client::transfer::SendOutcome;
 use crate::content::entry::Cause;
 use crate::limits::LIMIT_TOLD_AFTER;
+use crate::name::Escaped;
 use crate::net::address::Peer;
 use crate::session::{End, FileReport, FileStatus, Observer};
-use crate::source::Trouble;
+use crate::source::{Stream, Trouble};
 use crate::store::NO_ROOM;
 use crate::units;
 
@@ -105,7 +106,7 @@ impl Reporter {
             tracing::info!("{hash}  {path}{what}");
             return;
         }
-        let line = format!("{}  {path}", paint(Stream::Stdout, Paint::Dim, hash));
+        let line = format!("{}  {path}", paint(out::Stream::Stdout, Paint::Dim, hash));
         match &self.told {
             None => self.audience.line(line + &what),
             Some(told) => {
@@ -116,6 +117,16 @@ impl Reporter {
                     self.line(format_args!("{path}{what}"));
                 }
             }
+        }
+    }
+
+    /// Tells that a command has written nothing: as a backup that is worth a look.
+    pub fn tell_silent(&self, stream: &Stream) {
+        if let Some(command) = stream.silent_command() {
+            let command = Escaped::path(command);
+            self.note_here(format_args!(
+                "{command} wrote nothing and ended well, so what it was sent as is empty"
+            ));
         }
     }
 
@@ -135,7 +146,7 @@ impl Reporter {
         }
         self.report.as_ref().inspect(|report| report.done());
         let exit = counts.exit();
-        self.line(sign(Stream::Stdout, exit == Exit::Success) + &summary);
+        self.line(sign(out::Stream::Stdout, exit == Exit::Success) + &summary);
         exit
     }
 

@@ -241,6 +241,11 @@ impl Receiving {
         self.terms.codecs
     }
 
+    /// Whether one file goes to the standard output.
+    pub fn writes_to_output(&self) -> bool {
+        self.to.output().is_some()
+    }
+
     /// Whether only the changed parts of changed files are sent.
     pub fn takes_deltas(&self) -> bool {
         self.terms.delta
