@@ -288,12 +288,9 @@ impl Introduction {
 /// The exit code for a sender that did not get in.
 pub fn exit(error: &EnterError) -> Exit {
     match error {
-        EnterError::Connect(_)
-        | EnterError::Handshake { .. }
-        | EnterError::Tls { .. }
-        | EnterError::Stalled { .. }
-        | EnterError::HungUp { .. }
-        | EnterError::HungUpOnCode { .. } => Exit::Unreachable,
+        EnterError::Connect(_) | EnterError::Handshake { .. } | EnterError::HungUpOnCode { .. } => {
+            Exit::Unreachable
+        }
         EnterError::Store(_) | EnterError::NoSubfolder { to_output: false, .. } => Exit::Other,
         EnterError::NoSubfolder { .. } | EnterError::NeedsName { .. } => Exit::Usage,
         EnterError::Storage { .. } => Exit::Storage,

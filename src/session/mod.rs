@@ -3,13 +3,15 @@
 //! A session moves files from a [`crate::session::sender::Sending`] to a [`crate::session::receiver::Receiving`]. Each side hears messages
 //! through its `handle`, speaks through an [`Outbox`], and moves chunks in worker threads that run
 //! [`send_chunks`](crate::session::sender::worker::send_chunks) and [`receive_chunks`](crate::session::receiver::worker::receive_chunks) over whatever
-//! byte stream a transport hands them.
+//! [`Lane`](link::Lane) they are handed ([`link`]).
 
 pub mod bottleneck;
+pub mod carrier;
 pub mod cpu_speed;
 pub mod destination;
 pub mod ending;
 pub mod frames;
+pub mod link;
 pub mod outbox;
 pub mod probe;
 pub mod rate_limit;

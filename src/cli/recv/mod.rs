@@ -23,9 +23,10 @@ use super::signals::{Asked, Requests};
 use super::ui::out::Audience;
 use super::ui::{events, out};
 use super::{credentials, signals};
+use crate::net::tcp::connection::Listeners;
 use crate::net::tcp::listen::{listen, listen_everywhere};
 use crate::os::said::Said;
-use crate::server::accept::{Manner, ServeOptions, serve};
+use crate::server::accept::{Manner, ServeError, ServeOptions, serve};
 use crate::server::stats::Ledger;
 use crate::session::Diligence;
 use crate::session::rate_limit::Pace;
@@ -80,7 +81,8 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         }
         tokio::spawn(systemd::tell_status(ledger.clone()));
         systemd::ready();
-        serve(listeners, manner, house, options(args), doorman.clone(), ledger, to_hear).await
+        let listeners = Listeners::new(listeners, house.tls.clone()).map_err(ServeError::Accept)?;
+        serve(vec![Box::new(listeners)], manner, house, options(args), doorman.clone(), ledger, to_hear).await
     });
     signals::leave(runtime);
     doorman.leave();
