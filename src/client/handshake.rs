@@ -64,6 +64,8 @@ pub struct Link {
     pub grants_delta: bool,
     /// What chunks may be compressed with.
     pub codecs: Codecs,
+    /// Whether the receiver remembers hashes of files.
+    pub(super) remembers: bool,
 }
 
 impl Link {
@@ -185,6 +187,7 @@ pub async fn enter_by(
         destination: options.destination,
         grants_delta: options.grants_delta,
         codecs: options.codecs,
+        remembers: options.remembers,
     })
 }
 

@@ -128,6 +128,7 @@ impl Session {
             grants_delta: self.receiving.takes_deltas(),
             offers_bytes: Some(self.receiving.offers_max()),
             codecs: self.receiving.codecs(),
+            remembers: self.receiving.remembers(),
             into: into.filter(|_| !self.receiving.writes_to_output()),
             to_output: self.receiving.writes_to_output(),
             ..Options::default()

@@ -130,7 +130,7 @@ impl Reception {
         let (delta, diligence) = (delta && manner.delta, manner.diligence);
         let terms = Terms { dry_run, measure, delta, diligence, codecs };
         let mut receiving = Receiving::new(to, terms, outbox, place.clone(), observer, progress);
-        receiving.pace = manner.pace;
+        (receiving.pace, receiving.cache) = (manner.pace, manner.cache);
         let receiving = Arc::new(receiving);
         let session = Arc::new(Session::new(receiving, id, &mut guest, place));
         session.receiving.progress.follow(&session);
@@ -138,6 +138,9 @@ impl Reception {
         self.ledger.began(id, &session);
         let end = session.run(guest, &outbox_reader, manner.patience).await;
         session.dismiss().await;
+        if let Some(cache) = &session.receiving.cache {
+            cache.flush();
+        }
         self.ledger.ended(id);
         self.forget(id);
         (session, end)

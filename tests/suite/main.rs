@@ -68,6 +68,7 @@ mod output;
 mod packages;
 mod pipelines;
 mod reloading;
+mod remembered;
 mod renamed;
 mod screen;
 mod scripts;

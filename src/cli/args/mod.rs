@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
 
+use super::cache::CacheArgs;
 use super::config::{ConfigArgs, with_negations};
 use super::dataset::manifest::ManifestArgs;
 use super::dataset::verify::VerifyArgs;
@@ -103,6 +104,7 @@ impl Args {
             Command::Manifest(_)
             | Command::Verify(_)
             | Command::Trust(_)
+            | Command::Cache(_)
             | Command::Completions(_)
             | Command::Man(_)
             | Command::Help(_) => false,
@@ -138,6 +140,7 @@ pub enum Command {
     Verify(VerifyArgs),
     Doctor(DoctorArgs),
     Trust(TrustArgs),
+    Cache(CacheArgs),
     Config(ConfigArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -202,6 +205,11 @@ pub struct SendArgs {
     /// Where the receiver has an older version of a file and may replace it, only the 256 KiB chunks that differ are sent.
     #[arg(long, help_heading = SPEED)]
     pub delta: bool,
+    /// Read every file, whatever is remembered of it
+    ///
+    /// Both machines remember hashes of files that nobody has touched since, and then read neither of the two.
+    #[arg(long, help_heading = SPEED)]
+    pub checksum: bool,
     /// Compress: lz4, zstd, zstd:N or no
     ///
     /// `auto` compresses where that makes the transfer faster, and never standard input. N is a level from 1 to 12; `zstd`
@@ -298,7 +306,7 @@ pub fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
-fn age(text: &str) -> Result<Duration, String> {
+pub fn age(text: &str) -> Result<Duration, String> {
     match age_from(text) {
         Some(age) if age >= PART_AGE_MIN => Ok(age),
         _ => Err("expected a number and a unit, as in 7d, 12h, 30m or 90s".into()),

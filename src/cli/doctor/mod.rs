@@ -35,7 +35,7 @@ use crate::os::background::aside;
 use crate::session::End;
 use crate::session::cpu_speed::{Speeds, compression, speeds};
 use crate::session::probe::Counted;
-use crate::store::{DiskTrial, Moved, TrialError, try_disk};
+use disk::{DiskTrial, Moved, TrialError, try_disk};
 use crate::units;
 use crate::wire::message::Wishes;
 use crate::wire::seal::Cipher;

@@ -109,7 +109,7 @@ fn status(status: &FileStatus) -> &'static str {
     match status {
         FileStatus::Stored => "stored",
         FileStatus::Renamed(_) => "renamed",
-        FileStatus::Identical => "identical",
+        FileStatus::Identical | FileStatus::Remembered => "identical",
         FileStatus::Wanted => "wanted",
         FileStatus::Failed(_) => "failed",
     }

@@ -26,6 +26,7 @@ use super::{credentials, signals};
 use crate::net::tcp::connection::Listeners;
 use crate::net::tcp::listen::{listen, listen_everywhere};
 use crate::os::said::Said;
+use crate::cache::Cache;
 use crate::server::accept::{Manner, ServeError, ServeOptions, serve};
 use crate::server::stats::Ledger;
 use crate::session::Diligence;
@@ -128,7 +129,8 @@ fn open(args: &RecvArgs, audience: Audience) -> Result<Opening, Failure> {
     let (house, shows_code) = credentials::house(args.code_file.as_deref(), args.open, audience)?;
     // Before anybody asks how many may be open.
     signals::allow_many_files();
-    let manner = manner(args)?;
+    let mut manner = manner(args)?;
+    manner.cache = Cache::of_user().map(Arc::new);
     let bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
     let bound = bound.map_err(|error| Failure::new(Exit::Other, error))?;
     Ok(Opening { listeners, bound, metrics, house, shows_code, manner })
@@ -161,6 +163,7 @@ pub(super) fn manner(args: &RecvArgs) -> Result<Manner, Failure> {
         delta: args.delta,
         compress: args.compress == Compression::Auto,
         pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
+        cache: None,
     })
 }
 
