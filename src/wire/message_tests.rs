@@ -317,7 +317,7 @@ fn each_length_at_limit_plus_one_is_refused() {
 
 #[test]
 fn unknown_tags_are_refused() {
-    for tag in (0..=255).filter(|t| !(1..=14).contains(t) || *t == 4) {
+    for tag in (0..=255).filter(|t| !(1..=15).contains(t) || *t == 4) {
         assert!(matches!(SenderMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
     for tag in (0..=255).filter(|t| !(1..=24).contains(t)) {
