@@ -21,6 +21,7 @@ use super::ui::{events, out, screen};
 use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, enter, knock};
 use crate::client::transfer::Connections;
 use crate::limits::{ALIKE_MIN, CODE_TEXT_MAX_BYTES, SMALL_SEGMENT_BYTES};
+use crate::net::Door;
 use crate::net::address::Peer;
 use crate::net::discovery::Sighting;
 use crate::net::tcp::dial::ConnectError;
@@ -150,6 +151,7 @@ pub struct Introduction {
     /// How long a receiver that has heard too many wrong codes is waited for.
     retry_for: Duration,
     wishes: Wishes,
+    door: Door,
     asking: Arc<Mutex<()>>,
     /// Where the receiver is, if it is not where it was last.
     elsewhere: Option<Peer>,
@@ -161,13 +163,19 @@ impl Introduction {
         patience: Duration,
         retry_for: Duration,
         wishes: Wishes,
+        door: Door,
     ) -> Result<Introduction, Failure> {
         let (identity, store) = ourselves()?;
         let mut visitor = Visitor::new(&identity, store, given_code(code_file)?).map_err(other)?;
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
         visitor.first_sight = if can_ask() { FirstSight::None } else { FirstSight::Named };
         let (name, asking) = (own_name(), Arc::default());
-        Ok(Introduction { visitor, name, patience, retry_for, wishes, asking, elsewhere: None })
+        Ok(Introduction { visitor, name, patience, retry_for, wishes, door, asking, elsewhere: None })
+    }
+
+    /// What it goes by.
+    pub fn door(&self) -> Door {
+        self.door
     }
 
     /// Connects, is let in and waits for its turn, without asking anybody.
@@ -186,8 +194,8 @@ impl Introduction {
                 tell_large_lost(peer, audience)
             }
         };
-        let (wishes, patience) = (*wishes, *patience);
-        let errand = Errand { name, resumes, wishes, patience, waits: &waits, large_lost: &large_lost };
+        let (wishes, patience, door) = (*wishes, *patience, self.door);
+        let errand = Errand { name, resumes, wishes, door, patience, waits: &waits, large_lost: &large_lost };
         enter(self.elsewhere.as_ref().unwrap_or(peer), &self.visitor, &errand, wanted).await
     }
 

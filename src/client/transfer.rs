@@ -54,6 +54,8 @@ pub struct SendOutcome {
     pub end: End,
     pub addr: SocketAddr,
     pub connections: u8,
+    /// The way there loses packets.
+    pub is_lossy: bool,
     /// The receiver takes a file in order, and so cannot go on where a lost session ended.
     pub in_order: bool,
     /// A stream was sent, of which nothing can be read again.
@@ -275,7 +277,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     if sending.is_done() && matches!(end, End::Lost(_) | End::Silent(_) | End::Away) {
         end = End::Complete;
     }
-    let connections = pool.peak();
+    let (connections, is_lossy) = (pool.peak(), pool.is_lossy());
     let (in_order, reads_once) =
         (sending.in_order.load(Ordering::Relaxed), sending.reads_once.load(Ordering::Relaxed));
     let rest = sending.close();
@@ -286,7 +288,10 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     let mut sender = sending.stages.spent(load.so_far());
     sender.add(Stage::Read, stream.map_or(Duration::ZERO, |stream| stream.reading()));
     let accounts = sending.theirs.get().map(|receiver| Accounts { sender, receiver: *receiver });
-    Ok(Ran { outcome: SendOutcome { end, addr, connections, in_order, reads_once, accounts }, feed })
+    Ok(Ran {
+        outcome: SendOutcome { end, addr, connections, is_lossy, in_order, reads_once, accounts },
+        feed,
+    })
 }
 
 pub(super) fn last_words(end: &End) -> Vec<SenderMessage> {

@@ -25,6 +25,7 @@ use crate::limits::{
     CONNECTIONS_MAX, CONNECTIONS_MOST, HELP_COLUMNS, LIMIT_MIN, PART_AGE_MIN, PORT_DEFAULT, RETRY_FOR,
     SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
 };
+use crate::net::Door;
 use crate::session::sender::compress::Compress;
 use crate::units::{age_from, rate_from};
 use values::{compress, listen_at, number, seconds};
@@ -167,6 +168,11 @@ pub struct SendArgs {
     pub name: Option<OsString>,
     #[command(flatten)]
     pub what: WhatArgs,
+    /// Send over QUIC (UDP), for networks that lose packets or change
+    ///
+    /// The machine has to run `lanx recv --quic`. A transfer goes on when this machine's address changes.
+    #[arg(long, help_heading = SPEED)]
+    pub quic: bool,
     /// Send at most RATE a second: 50M, 400mbit
     ///
     /// The limit is shared by all connections to all receivers. 50M is 50 * 10^6 bytes, 50Mi is 50 * 2^20 bytes, and
@@ -201,6 +207,18 @@ pub struct SendArgs {
     /// `lanx help json` describes them.
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
+}
+
+impl SendArgs {
+    /// What it is sent by.
+    pub fn door(&self) -> Door {
+        door(self.quic)
+    }
+}
+
+/// The door, for whoever wants QUIC or does not.
+pub fn door(quic: bool) -> Door {
+    if quic { Door::Quic } else { Door::Tcp }
 }
 
 /// What of the named files and folders is sent.
@@ -302,6 +320,11 @@ pub struct RecvArgs {
     /// the same. Cannot be used where systemd passes the sockets.
     #[arg(short = 'p', long, alias = "port", value_name = "[ADDR:]PORT", value_parser = listen_at, help_heading = DOOR)]
     pub listen: Option<SocketAddr>,
+    /// Let senders come over QUIC (UDP) as well
+    ///
+    /// At the same port. Where that cannot be, senders come over TCP alone, and a line says so.
+    #[arg(long, help_heading = DOOR)]
+    pub quic: bool,
     /// Do not announce the receiver on this network
     ///
     /// By default `lanx send` and `lanx list` find it by mDNS, unless it listens on loopback only.
@@ -367,7 +390,7 @@ pub struct RecvArgs {
     /// Remove what interrupted transfers left in DIR
     ///
     /// Lists the part files there and removes those that are not in use. Nothing is received.
-    #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "overwrite",
+    #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "quic", "no_announce", "max_transfers", "overwrite",
         "rename", "delta", "sync", "verify", "compress", "direct", "mounted", "archive", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
     pub clean: bool,
     /// Remove unfinished files older than AGE: 7d, 12h

@@ -5,6 +5,7 @@
 
 #[cfg(target_os = "linux")]
 pub mod bad_disk;
+pub mod datagrams;
 mod events;
 mod files;
 pub mod hostile;
