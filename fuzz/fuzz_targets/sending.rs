@@ -19,7 +19,7 @@ use lanx::session::link::ConnectionHandle;
 use lanx::session::sender::lanes::Line;
 use lanx::session::sender::worker::send_chunks;
 use lanx::session::{End, Progress, outbox};
-use lanx::source::{Excludes, Feed, Item, Next, Options, Root, Stream};
+use lanx::source::{Feed, Item, Next, Options, Root, Stream};
 use lanx::wire::frame::Kind;
 use lanx::content::entry::{Cause, Failure, Metadata, Outcome};
 use lanx::wire::message::{Against, Message, ReceiverMessage, SenderMessage};
@@ -134,9 +134,7 @@ fn stream() -> (Arc<Stream>, Arc<Item>) {
 }
 
 fn item(path: &Path) -> Arc<Item> {
-    let options =
-        Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap(), direct: None };
-    match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
+    match Feed::new(vec![Root::inspect(path).unwrap()], Options::default()).next() {
         Next::Item(item) => item,
         _ => panic!("no item"),
     }

@@ -18,9 +18,10 @@ use super::send::{places, targets};
 use super::ui::events::{By, Event, Whom};
 use super::ui::out::Audience;
 use super::ui::{events, out, screen};
-use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, enter, knock};
+use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, Place, enter, knock};
 use crate::client::transfer::Connections;
 use crate::limits::{ALIKE_MIN, CODE_TEXT_MAX_BYTES, SMALL_SEGMENT_BYTES};
+use crate::name::RelativePath;
 use crate::net::Door;
 use crate::net::address::Peer;
 use crate::net::discovery::Sighting;
@@ -152,6 +153,10 @@ pub struct Introduction {
     retry_for: Duration,
     wishes: Wishes,
     door: Door,
+    /// The folder beneath the receiver's own that files go to.
+    pub into: Option<RelativePath>,
+    /// What is sent has no name, so only a receiver that writes to its standard output can have it.
+    pub is_nameless: bool,
     asking: Arc<Mutex<()>>,
     /// Where the receiver is, if it is not where it was last.
     elsewhere: Option<Peer>,
@@ -170,7 +175,19 @@ impl Introduction {
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
         visitor.first_sight = if can_ask() { FirstSight::None } else { FirstSight::Named };
         let (name, asking) = (own_name(), Arc::default());
-        Ok(Introduction { visitor, name, patience, retry_for, wishes, door, asking, elsewhere: None })
+        let (into, is_nameless, elsewhere) = (None, false, None);
+        Ok(Introduction {
+            visitor,
+            name,
+            patience,
+            retry_for,
+            wishes,
+            door,
+            into,
+            is_nameless,
+            asking,
+            elsewhere,
+        })
     }
 
     /// What it goes by.
@@ -195,7 +212,9 @@ impl Introduction {
             }
         };
         let (wishes, patience, door) = (*wishes, *patience, self.door);
-        let errand = Errand { name, resumes, wishes, door, patience, waits: &waits, large_lost: &large_lost };
+        let place = Place { into: self.into.as_ref(), needs_output: self.is_nameless };
+        let (waits, large_lost) = (&waits, &large_lost);
+        let errand = Errand { name, resumes, wishes, door, place, patience, waits, large_lost };
         enter(self.elsewhere.as_ref().unwrap_or(peer), &self.visitor, &errand, wanted).await
     }
 
@@ -291,7 +310,8 @@ pub fn exit(error: &EnterError) -> Exit {
         EnterError::Connect(_) | EnterError::Handshake { .. } | EnterError::HungUpOnCode { .. } => {
             Exit::Unreachable
         }
-        EnterError::Store(_) => Exit::Other,
+        EnterError::Store(_) | EnterError::NoSubfolder { to_output: false, .. } => Exit::Other,
+        EnterError::NoSubfolder { .. } | EnterError::NeedsName { .. } => Exit::Usage,
         EnterError::Storage { .. } => Exit::Storage,
         EnterError::KeyChanged { .. }
         | EnterError::OtherKey { .. }

@@ -15,7 +15,7 @@ use crate::limits::{
     BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KNOCKS, OFFERS_BYTES_MIN, QUEUE_NEWS_INTERVAL,
     RETRY_PAUSE_FIRST,
 };
-use crate::name::Text;
+use crate::name::{RelativePath, Text};
 use crate::net::address::Peer;
 use crate::net::control::{MessageReader, MessageWriter};
 use crate::net::tcp::dial::ConnectError;
@@ -93,12 +93,35 @@ pub struct Errand<'a> {
     pub resumes: Option<SessionId>,
     pub wishes: Wishes,
     pub door: Door,
+    pub place: Place<'a>,
     /// How long a silent receiver is waited for.
     pub patience: Duration,
     /// Hears why it does not begin, and whenever that changes.
     pub waits: &'a dyn Fn(&Waiting),
     /// Hears once that large packets are lost on the way, and small ones are used from then on.
     pub large_lost: &'a dyn Fn(),
+}
+
+/// Where the receiver is to put what it gets.
+#[derive(Clone, Copy, Default)]
+pub struct Place<'a> {
+    /// A folder beneath its own.
+    pub into: Option<&'a RelativePath>,
+    /// Its standard output: what is sent has no name that a file could have.
+    pub needs_output: bool,
+}
+
+impl Place<'_> {
+    /// Why this welcome is of no use.
+    fn complaint(self, peer: &Peer, welcome: &Options) -> Option<EnterError> {
+        let peer = peer.clone();
+        let granted = welcome.into.as_deref();
+        if self.into.is_some_and(|into| granted != Some(into.as_bytes())) {
+            let to_output = welcome.to_output;
+            return Some(EnterError::NoSubfolder { peer, to_output });
+        }
+        (self.needs_output && !welcome.to_output).then_some(EnterError::NeedsName { peer })
+    }
 }
 
 /// Connects to `peer` and is let in. `wanted` says how many data connections to ask for, given the round trip.
@@ -237,7 +260,8 @@ impl Greeting<'_> {
         // Whoever has a code wants to know that it speaks to the machine that has the same one, and not to another one that
         // it happens to know as well.
         let prove = self.standing == Standing::Unknown && self.visitor.code.is_some();
-        let Errand { name, resumes, wishes, .. } = *errand;
+        let Errand { name, resumes, wishes, place, .. } = *errand;
+        let into = place.into.map(|into| into.as_bytes().to_vec());
         let hello = Hello {
             connections,
             cipher: Cipher::preferred(),
@@ -246,7 +270,7 @@ impl Greeting<'_> {
             resumes,
             name: name.into(),
             // Whether it uses them is its own affair.
-            options: Options { codecs: Codecs::ALL, ..Options::default() },
+            options: Options { codecs: Codecs::ALL, into, ..Options::default() },
         };
         self.say(&SenderMessage::Hello(hello)).await?;
         let mut acquaintance = Acquaintance::Old;
@@ -274,6 +298,9 @@ impl Greeting<'_> {
         let ReceiverMessage::Welcome { session, connections, cipher, options } = heard else {
             return Err(self.unexpected(heard, "a welcome"));
         };
+        if let Some(error) = place.complaint(self.peer, &options) {
+            return Err(error);
+        }
         Ok((session, connections, cipher, options, acquaintance))
     }
 
@@ -439,6 +466,16 @@ pub enum EnterError {
     SentAway { peer: Peer, text: Text },
     #[error("{peer}: {text}")]
     Storage { peer: Peer, text: Text },
+    #[error(
+        "{peer} {}, so --into cannot be used there; {}",
+        if *to_output { "writes to its standard output" } else { "runs an older lanx" },
+        if *to_output { "start `lanx recv DIR` there, or leave --into out" } else { "install this one there, or leave --into out" }
+    )]
+    NoSubfolder { peer: Peer, to_output: bool },
+    #[error(
+        "{peer} puts what it gets into a folder, and what is sent has no name; give it one with --name NAME, or start `lanx recv -` there"
+    )]
+    NeedsName { peer: Peer },
     #[error("{peer} does not have that code; look at its screen and try again")]
     WrongCode { peer: Peer },
     #[error(
@@ -501,6 +538,10 @@ impl EnterError {
             EnterError::Namesake { .. } => Some("it has another key on record for a machine of this name"),
             EnterError::OtherKey { .. } => Some("this machine has another key than it announces"),
             EnterError::NotTheSame { .. } => Some("this machine had another key a moment ago"),
+            EnterError::NoSubfolder { .. } => {
+                Some("it wishes its files in a folder of this one, which cannot be had here")
+            }
+            EnterError::NeedsName { .. } => Some("it sends what has no name, which only `lanx recv -` takes"),
             EnterError::FirstSight { .. } => Some("it asks its user whether to trust this machine"),
             EnterError::OnlyFound { .. } => Some("it never sent to this machine, which it found by its name"),
             _ => None,

@@ -28,6 +28,7 @@ use crate::limits::{
 use crate::os::rlimit;
 use crate::os::said::Said;
 use crate::session::carrier::{Arrival, Arrivals};
+use crate::session::rate_limit::Pace;
 use crate::session::{Diligence, End};
 use crate::store::Target;
 use crate::trust::fingerprint::Fingerprint;
@@ -66,6 +67,8 @@ pub struct Manner {
     pub delta: bool,
     /// Whether chunks may come compressed.
     pub compress: bool,
+    /// How fast all senders together may send, where that is limited.
+    pub pace: Option<Arc<Pace>>,
 }
 
 /// Receives until it is ordered to end, or with `once` until the first transfer is over.
@@ -260,7 +263,11 @@ impl Reception {
     fn obey(&self, order: Order) -> Option<End> {
         match order {
             Order::Change(manner) => {
-                *self.manner.lock() = manner;
+                let mut now = self.manner.lock();
+                let rate = |manner: &Manner| manner.pace.as_ref().map(|pace| pace.rate());
+                // The senders that are here and those that come have one rate between them.
+                let pace = if rate(&manner) == rate(&now) { now.pace.clone() } else { manner.pace.clone() };
+                *now = Manner { pace, ..manner };
                 None
             }
             Order::Finish => {

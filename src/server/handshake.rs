@@ -44,6 +44,8 @@ pub(super) struct Guest {
     pub wishes: Wishes,
     /// What it may compress with.
     pub codecs: Codecs,
+    /// The folder beneath the receiver's own that it wants its files in, as it says.
+    pub into: Option<Vec<u8>>,
     /// The session that this one goes on with.
     pub resumes: Option<SessionId>,
     /// Data connections that are wanted.
@@ -177,6 +179,7 @@ pub(super) async fn admit(
         is_remembered,
         wishes,
         codecs: options.codecs,
+        into: options.into,
         resumes,
         connections,
         cipher,

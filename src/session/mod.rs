@@ -14,6 +14,7 @@ pub mod frames;
 pub mod link;
 pub mod outbox;
 pub mod probe;
+pub mod rate_limit;
 pub mod receiver;
 pub mod sender;
 pub mod snapshot;
@@ -28,7 +29,7 @@ use parking_lot::Mutex;
 use crate::content::entry::{Failure, Outcome};
 use crate::content::tree::Hash;
 use crate::name::{Name, RelativePath};
-use crate::source::Trouble;
+use crate::source::{Item, Trouble};
 use snapshot::{Scene, UnderWay};
 
 pub use ending::{End, Ending, PeerMisbehaved};
@@ -48,6 +49,8 @@ pub struct FileReport {
     /// The BLAKE3 hash of the whole file, where it was verified.
     pub hash: Option<Hash>,
     pub status: FileStatus,
+    /// At a sender: what was offered.
+    pub item: Option<Arc<Item>>,
 }
 
 /// What an entry is, for whoever counts.

@@ -22,6 +22,7 @@ mod closed_streams;
 mod compress;
 mod config;
 mod config_errors;
+mod dataset;
 mod delta;
 #[cfg(target_os = "linux")]
 mod destination;
@@ -58,13 +59,18 @@ mod kill_rounds;
 #[cfg(target_os = "linux")]
 mod large_packets;
 mod limit;
+mod listed;
 mod many;
+mod memory;
 mod metrics;
+#[cfg(target_os = "linux")]
+mod moving;
 #[cfg(target_os = "linux")]
 mod oracles;
 mod outlives;
 mod output;
 mod packages;
+mod pipelines;
 mod quic;
 mod reloading;
 mod renamed;

@@ -72,7 +72,7 @@ pub struct DoctorArgs {
     /// Measure over QUIC (UDP)
     ///
     /// HOST has to run `lanx recv --quic`.
-    #[arg(long, requires = "host", help_heading = args::MEASURED)]
+    #[arg(long, help_heading = args::MEASURED)]
     quic: bool,
     /// Print one JSON object per line, for scripts
     ///

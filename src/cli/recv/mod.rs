@@ -34,6 +34,7 @@ use crate::server::accept::{Manner, ServeError, ServeOptions, serve};
 use crate::server::stats::Ledger;
 use crate::session::Diligence;
 use crate::session::carrier::Arrivals;
+use crate::session::rate_limit::Pace;
 use crate::store::{Existing, Folder, FolderOptions, Output, Target};
 use crate::trust::policy::House;
 use banner::invite;
@@ -206,6 +207,7 @@ pub(super) fn manner(args: &RecvArgs) -> Result<Manner, Failure> {
         diligence: Diligence { sync: args.sync, reread: args.verify == Verify::Reread },
         delta: args.delta,
         compress: args.compress == Compression::Auto,
+        pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
     })
 }
 

@@ -35,6 +35,9 @@ const SEND_WINDOW_BYTES_MAX: u64 = 32 << 20;
 /// From here on a path is long: its ends are not in one room.
 const LONG_PATH: Duration = Duration::from_millis(1);
 
+/// A path that was short and takes so long is another one.
+const MOVED_AWAY: Duration = Duration::from_millis(10);
+
 /// What is taken for the round trip until one was seen. A packet of the handshake is sent again after three of them.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
@@ -105,41 +108,56 @@ struct Choice;
 
 impl ControllerFactory for Choice {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
-        let mut config = BbrConfig::default();
-        config.initial_window(FIRST_WINDOW_BYTES);
-        Box::new(Chosen::Undecided(Box::new(Bbr::new(Arc::new(config), mtu)), now, mtu))
+        Box::new(Chosen::Undecided(bbr(FIRST_WINDOW_BYTES, mtu), now, mtu))
     }
 }
 
-/// Who decides how much may be on its way: BBR, or CUBIC once the first acknowledgement has shown that the path is short.
+/// Who decides how much may be on its way: BBR, or CUBIC once the first acknowledgement has shown that the path is short, until it
+/// is no longer.
 enum Chosen {
     Undecided(Box<dyn Controller>, Instant, u16),
-    Decided(Box<dyn Controller>),
+    Near(Box<dyn Controller>, u16),
+    Far(Box<dyn Controller>),
 }
 
 impl Chosen {
     fn controller(&self) -> &dyn Controller {
         match self {
-            Chosen::Undecided(controller, ..) | Chosen::Decided(controller) => &**controller,
+            Chosen::Undecided(controller, ..) | Chosen::Near(controller, _) | Chosen::Far(controller) => {
+                &**controller
+            }
         }
     }
 
     fn controller_mut(&mut self) -> &mut dyn Controller {
         match self {
-            Chosen::Undecided(controller, ..) | Chosen::Decided(controller) => &mut **controller,
+            Chosen::Undecided(controller, ..) | Chosen::Near(controller, _) | Chosen::Far(controller) => {
+                &mut **controller
+            }
         }
     }
 
-    fn decide(&mut self, round_trip: Duration) {
-        let Chosen::Undecided(bbr, began, mtu) = self else { return };
-        *self = Chosen::Decided(if round_trip < LONG_PATH {
-            let mut config = CubicConfig::default();
-            config.initial_window(NEAR_WINDOW_BYTES);
-            Box::new(Cubic::new(Arc::new(config), *began, *mtu))
-        } else {
-            bbr.clone_box()
-        });
+    /// `shortest` is the shortest round trip of the path, `now` what it takes these days.
+    fn decide(&mut self, shortest: Duration, now: Duration) {
+        let decided = match self {
+            Chosen::Undecided(_, began, mtu) if shortest < LONG_PATH => {
+                let mut config = CubicConfig::default();
+                config.initial_window(NEAR_WINDOW_BYTES);
+                Chosen::Near(Box::new(Cubic::new(Arc::new(config), *began, *mtu)), *mtu)
+            }
+            Chosen::Undecided(bbr, ..) => Chosen::Far(bbr.clone_box()),
+            // The sender has moved, or a queue has grown, which BBR keeps short.
+            Chosen::Near(cubic, mtu) if now >= MOVED_AWAY => Chosen::Far(bbr(cubic.window(), *mtu)),
+            Chosen::Near(..) | Chosen::Far(_) => return,
+        };
+        *self = decided;
     }
+}
+
+fn bbr(window: u64, mtu: u16) -> Box<dyn Controller> {
+    let mut config = BbrConfig::default();
+    config.initial_window(window);
+    Box::new(Bbr::new(Arc::new(config), mtu))
 }
 
 impl Controller for Chosen {
@@ -155,7 +173,7 @@ impl Controller for Chosen {
         app_limited: bool,
         rtt: &quinn_proto::RttEstimator,
     ) {
-        self.decide(rtt.min());
+        self.decide(rtt.min(), rtt.get());
         self.controller_mut().on_ack(now, sent, bytes, app_limited, rtt);
     }
 
@@ -168,6 +186,9 @@ impl Controller for Chosen {
     }
 
     fn on_mtu_update(&mut self, mtu: u16) {
+        if let Chosen::Undecided(_, _, known) | Chosen::Near(_, known) = self {
+            *known = mtu;
+        }
         self.controller_mut().on_mtu_update(mtu);
     }
 
@@ -180,7 +201,8 @@ impl Controller for Chosen {
             Chosen::Undecided(controller, began, mtu) => {
                 Chosen::Undecided(controller.clone_box(), *began, *mtu)
             }
-            Chosen::Decided(controller) => Chosen::Decided(controller.clone_box()),
+            Chosen::Near(controller, mtu) => Chosen::Near(controller.clone_box(), *mtu),
+            Chosen::Far(controller) => Chosen::Far(controller.clone_box()),
         })
     }
 
@@ -190,5 +212,40 @@ impl Controller for Chosen {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen() -> Chosen {
+        let now = Instant::now();
+        Chosen::Undecided(bbr(FIRST_WINDOW_BYTES, 1200), now, 1200)
+    }
+
+    #[test]
+    fn a_path_is_judged_by_its_first_round_trip_and_once_more_when_it_grows() {
+        let (short, long) = (Duration::from_micros(200), Duration::from_millis(40));
+        let mut far = chosen();
+        far.decide(long, long);
+        far.decide(short, short);
+        assert!(matches!(far, Chosen::Far(_)));
+        let mut near = chosen();
+        near.decide(short, short);
+        assert!(matches!(near, Chosen::Near(..)) && near.window() == NEAR_WINDOW_BYTES);
+        near.decide(short, 2 * LONG_PATH);
+        assert!(matches!(near, Chosen::Near(..)), "a queue may be as long");
+        near.decide(short, long);
+        assert!(matches!(near, Chosen::Far(_)) && near.window() == NEAR_WINDOW_BYTES);
+    }
+
+    #[test]
+    fn what_may_be_unread_is_bounded_by_sessions_socket_and_path() {
+        let (short, long) = (Duration::from_micros(200), Duration::from_millis(40));
+        assert_eq!(window(208 << 10, 1, short), 4 * (208 << 10));
+        assert_eq!(window(208 << 10, 1, long), WINDOW_BYTES_MAX);
+        assert_eq!(window(4 << 20, 8, long), WINDOWS_BYTES / 8);
+        assert_eq!(window(4 << 20, 1000, long), WINDOW_BYTES_MIN);
     }
 }

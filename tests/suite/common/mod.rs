@@ -11,6 +11,7 @@ mod files;
 pub mod hostile;
 mod lan;
 mod mount;
+pub mod pair;
 pub mod peer;
 mod people;
 mod process;
