@@ -59,6 +59,8 @@ pub struct SendOutcome {
     pub end: End,
     pub addr: SocketAddr,
     pub connections: u8,
+    /// The way there loses packets.
+    pub is_lossy: bool,
     /// The receiver takes a file in order, and so cannot go on where a lost session ended.
     pub in_order: bool,
     /// A stream was sent, of which nothing can be read again.
@@ -288,7 +290,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     if let Some(cache) = &how.cache {
         cache.flush();
     }
-    let connections = pool.peak();
+    let (connections, is_lossy) = (pool.peak(), pool.is_lossy());
     let (in_order, reads_once) =
         (sending.in_order.load(Ordering::Relaxed), sending.reads_once.load(Ordering::Relaxed));
     let rest = sending.close();
@@ -299,7 +301,10 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     let mut sender = sending.stages.spent(load.so_far());
     sender.add(Stage::Read, stream.map_or(Duration::ZERO, |stream| stream.reading()));
     let accounts = sending.theirs.get().map(|receiver| Accounts { sender, receiver: *receiver });
-    Ok(Ran { outcome: SendOutcome { end, addr, connections, in_order, reads_once, accounts }, feed })
+    Ok(Ran {
+        outcome: SendOutcome { end, addr, connections, is_lossy, in_order, reads_once, accounts },
+        feed,
+    })
 }
 
 pub(super) fn last_words(end: &End) -> Vec<SenderMessage> {

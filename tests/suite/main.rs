@@ -16,6 +16,7 @@ mod common;
 mod abilities;
 mod bad_input;
 mod bottleneck;
+mod carriers;
 mod changes;
 mod closed_streams;
 mod compress;
@@ -60,13 +61,17 @@ mod large_packets;
 mod limit;
 mod listed;
 mod many;
+mod memory;
 mod metrics;
+#[cfg(target_os = "linux")]
+mod moving;
 #[cfg(target_os = "linux")]
 mod oracles;
 mod outlives;
 mod output;
 mod packages;
 mod pipelines;
+mod quic;
 mod reloading;
 mod remembered;
 mod renamed;

@@ -29,6 +29,7 @@ use crate::limits::{
     SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
 };
 use crate::name::RelativePath;
+use crate::net::Door;
 use crate::session::sender::compress::Compress;
 use crate::units::{age_from, rate_from};
 use values::{compress, listen_at, number, seconds, subfolder};
@@ -194,6 +195,11 @@ pub struct SendArgs {
     pub into: Option<RelativePath>,
     #[command(flatten)]
     pub what: WhatArgs,
+    /// Send over QUIC, for lossy networks
+    ///
+    /// QUIC goes over UDP. The machine has to run `lanx recv --quic`. A transfer goes on when this machine's address changes.
+    #[arg(long, help_heading = SPEED)]
+    pub quic: bool,
     /// Send at most RATE a second: 50M, 400mbit
     ///
     /// The limit is shared by all connections to all receivers. 50M is 50 * 10^6 bytes, 50Mi is 50 * 2^20 bytes, and
@@ -238,6 +244,18 @@ pub struct SendArgs {
     /// `lanx help json` describes them.
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
+}
+
+impl SendArgs {
+    /// What it is sent by.
+    pub fn door(&self) -> Door {
+        door(self.quic)
+    }
+}
+
+/// The door, for whoever wants QUIC or does not.
+pub fn door(quic: bool) -> Door {
+    if quic { Door::Quic } else { Door::Tcp }
 }
 
 /// What of the named files and folders is sent.
@@ -362,6 +380,11 @@ pub struct RecvArgs {
     /// the same. Cannot be used where systemd passes the sockets.
     #[arg(short = 'p', long, alias = "port", value_name = "[ADDR:]PORT", value_parser = listen_at, help_heading = DOOR)]
     pub listen: Option<SocketAddr>,
+    /// Let senders come over QUIC as well
+    ///
+    /// Over UDP, at the same port. Where that cannot be, senders come over TCP alone, and a line says so.
+    #[arg(long, help_heading = DOOR)]
+    pub quic: bool,
     /// Do not announce the receiver on this network
     ///
     /// By default `lanx send` and `lanx list` find it by mDNS, unless it listens on loopback only.
@@ -432,7 +455,7 @@ pub struct RecvArgs {
     /// Remove what interrupted transfers left in DIR
     ///
     /// Lists the part files there and removes those that are not in use. Nothing is received.
-    #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "limit", "overwrite",
+    #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "quic", "no_announce", "max_transfers", "limit", "overwrite",
         "rename", "delta", "sync", "verify", "compress", "direct", "mounted", "archive", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
     pub clean: bool,
     /// Remove unfinished files older than AGE: 7d, 12h

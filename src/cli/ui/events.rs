@@ -44,7 +44,13 @@ pub struct Whom<'a> {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event<'a> {
     /// The receiver takes connections here.
-    Listening { addr: SocketAddr, port: u16 },
+    Listening {
+        addr: SocketAddr,
+        port: u16,
+        /// Over UDP.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        quic: Option<bool>,
+    },
     /// Other machines find the receiver by this name.
     Announced { name: &'a str },
     /// A server has what it was told to serve here.
@@ -75,6 +81,7 @@ pub enum Event<'a> {
         key: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         version: Option<u16>,
+        quic: bool,
     },
     /// The other machine's key is known from now on.
     Paired {
@@ -605,7 +612,7 @@ mod tests {
     #[test]
     fn the_line_of_a_receiver_that_listens_is_pinned() {
         let addr = "127.0.0.1:40123".parse().unwrap();
-        let line = encode(&Event::Listening { addr, port: 40123 }).unwrap();
+        let line = encode(&Event::Listening { addr, port: 40123, quic: None }).unwrap();
         assert_eq!(line, b"{\"event\":\"listening\",\"addr\":\"127.0.0.1:40123\",\"port\":40123}\n");
     }
 
