@@ -55,8 +55,8 @@ soak: ## Send to one receiver for an hour while senders are killed and break rul
 root-tests: ## Run the tests that mount file systems; as root
 	$(CARGO) test --locked --test suite full_disk:: -- --ignored --test-threads=1
 
-test-discovery: ## Test finding receivers, and networks that lose large packets, between network namespaces; as root
-	$(CARGO) test --locked --test suite -- --ignored --test-threads=4 discovery:: large_packets::
+test-discovery: ## Test finding receivers, networks that lose large packets, and senders that move, between network namespaces; as root
+	$(CARGO) test --locked --test suite -- --ignored --test-threads=4 discovery:: large_packets:: moving::
 
 resume: build ## Measure what resuming costs, with 90 % there (RESUME_MIB, RESUME_TURNS, TMPDIR)
 	@bash scripts/resume.sh

@@ -79,6 +79,7 @@ fn event<'a>(sighting: &'a Sighting, known: &Acquaintances) -> Event<'a> {
         may_send_here: known.may_send_here(sighting),
         key: sighting.key.map(|key| key.to_string()),
         version: sighting.version,
+        quic: sighting.quic,
     }
 }
 
@@ -94,6 +95,9 @@ pub fn line(sighting: &Sighting, addrs: &[SocketAddr], known: &Acquaintances) ->
     }
     if sighting.version.is_some_and(|version| version != VERSION) {
         line += "  another version of lanx";
+    }
+    if sighting.quic {
+        line += "  --quic";
     }
     line
 }

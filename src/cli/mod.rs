@@ -1,8 +1,10 @@
 //! What a person or a script sees: arguments, progress, reports, exit codes. The only room that prints.
 
 mod args;
+mod cache;
 mod config;
 mod credentials;
+mod dataset;
 pub mod doctor;
 mod error;
 mod exit;
@@ -59,8 +61,11 @@ fn run(args: &Args) -> Exit {
         Command::Serve(serve) => serve::run(serve, audience),
         Command::Get(get) => get::run(get, audience),
         Command::List(list) => list::run(list, audience),
+        Command::Manifest(manifest) => dataset::manifest::run(manifest, audience),
+        Command::Verify(verify) => dataset::verify::run(verify, audience),
         Command::Doctor(doctor) => doctor::run(doctor, audience),
         Command::Trust(trust) => trust::run(trust),
+        Command::Cache(cache) => cache::run(cache),
         Command::Config(config) => crate::cli::config::run(config),
         Command::Completions(completions) => crate::cli::help::completions(completions),
         Command::Man(man) => crate::cli::help::man(man),

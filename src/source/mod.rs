@@ -7,6 +7,7 @@
 //! - [`SharedReader`] lets several receivers have what was read once.
 
 pub(crate) mod beneath;
+mod copy;
 mod error;
 mod excludes;
 mod feed;
@@ -20,6 +21,7 @@ mod walk;
 #[cfg(test)]
 mod walk_tests;
 
+pub use copy::{Copied, Copy};
 pub use error::{Change, SourceError};
 pub use excludes::Excludes;
 pub use feed::{Feed, Next, Survey};

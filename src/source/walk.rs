@@ -25,8 +25,8 @@ use crate::limits::{ATTRIBUTES_BYTES_MAX, FOLDER_LEVELS_MADE_MAX};
 use crate::name::{Escaped, Name, RelativePath, looks_like_part};
 use crate::os::direct::Direct;
 
-/// How to walk.
-#[derive(Clone)]
+/// How to walk. By default everything is taken, as it is.
+#[derive(Clone, Default)]
 pub struct Options {
     /// Send what symbolic links point to, and not the links.
     pub follow: bool,

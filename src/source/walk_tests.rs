@@ -11,15 +11,7 @@ use super::*;
 use crate::content::entry::EntryKind;
 
 fn options() -> Options {
-    Options {
-        follow: false,
-        archive: false,
-        excludes: Excludes::new(&[], &[]).unwrap(),
-        direct: None,
-        skip_special: false,
-        one_file_system: false,
-        list: None,
-    }
+    Options::default()
 }
 
 fn feed(paths: &[&Path], options: Options) -> Feed {

@@ -16,11 +16,13 @@ mod common;
 mod abilities;
 mod bad_input;
 mod bottleneck;
+mod carriers;
 mod changes;
 mod closed_streams;
 mod compress;
 mod config;
 mod config_errors;
+mod dataset;
 mod delta;
 #[cfg(target_os = "linux")]
 mod destination;
@@ -60,14 +62,19 @@ mod large_packets;
 mod limit;
 mod listed;
 mod many;
+mod memory;
 mod metrics;
+#[cfg(target_os = "linux")]
+mod moving;
 #[cfg(target_os = "linux")]
 mod oracles;
 mod outlives;
 mod output;
 mod packages;
 mod pipelines;
+mod quic;
 mod reloading;
+mod remembered;
 mod renamed;
 mod rights;
 mod screen;

@@ -35,9 +35,9 @@ const WITH_STDIN: [Against<SendArgs>; 10] = [
     ("--follow", |args| args.what.follow),
     ("--exclude", |args| !args.what.exclude.is_empty()),
     ("--exclude-from", |args| !args.what.exclude_from.is_empty()),
+    ("--files-from", |args| args.what.files_from.is_some()),
     ("--skip-special", |args| args.what.skip_special),
     ("--one-file-system", |args| args.what.one_file_system),
-    ("--files-from", |args| args.what.files_from.is_some()),
     ("--delta", |args| args.delta),
     ("--direct", |args| args.direct),
 ];

@@ -41,6 +41,17 @@ Examples:
   lanx list
   lanx list --json --wait 5";
 
+pub const MANIFEST: &str = "\
+Examples:
+  lanx manifest /data/run42 -o run42.manifest
+  lanx send --report shard1.report --files-from shard1 /data/run42/ nas
+  lanx manifest *.report -o run42.manifest";
+
+pub const VERIFY: &str = "\
+Examples:
+  lanx verify run42.manifest /srv/in
+  lanx verify --limit 100M run42.manifest /mnt/archive/run42";
+
 pub const DOCTOR: &str = "\
 Examples:
   lanx doctor
@@ -53,6 +64,12 @@ Examples:
   lanx trust set workstation --into backups --overwrite no --quota 500G
   lanx trust prune --older 30d
   lanx trust remove nas:7269";
+
+pub const CACHE: &str = "\
+Examples:
+  lanx cache
+  lanx cache prune --older 30d
+  lanx cache forget";
 
 pub const CONFIG: &str = "\
 Examples:

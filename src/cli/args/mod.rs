@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
 
+use super::cache::CacheArgs;
 use super::config::{ConfigArgs, with_negations};
+use super::dataset::manifest::ManifestArgs;
+use super::dataset::verify::VerifyArgs;
 use super::doctor::DoctorArgs;
 use super::get::GetArgs;
 use super::help;
@@ -26,6 +29,7 @@ use crate::limits::{
     SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
 };
 use crate::name::RelativePath;
+use crate::net::Door;
 use crate::session::receiver::room::MinFree;
 use crate::session::sender::compress::Compress;
 use crate::units::{age_from, rate_from};
@@ -106,7 +110,13 @@ impl Args {
             Command::List(list) => list.json,
             Command::Doctor(doctor) => doctor.json,
             Command::Config(config) => config.json,
-            Command::Trust(_) | Command::Completions(_) | Command::Man(_) | Command::Help(_) => false,
+            Command::Manifest(_)
+            | Command::Verify(_)
+            | Command::Trust(_)
+            | Command::Cache(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::Help(_) => false,
         }
     }
 }
@@ -135,8 +145,11 @@ pub enum Command {
     Serve(ServeArgs),
     Get(GetArgs),
     List(ListArgs),
+    Manifest(ManifestArgs),
+    Verify(VerifyArgs),
     Doctor(DoctorArgs),
     Trust(TrustArgs),
+    Cache(CacheArgs),
     Config(ConfigArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -190,6 +203,11 @@ pub struct SendArgs {
     pub into: Option<RelativePath>,
     #[command(flatten)]
     pub what: WhatArgs,
+    /// Send over QUIC, for lossy networks
+    ///
+    /// QUIC goes over UDP. The machine has to run `lanx recv --quic`. A transfer goes on when this machine's address changes.
+    #[arg(long, help_heading = SPEED)]
+    pub quic: bool,
     /// Send at most RATE a second: 50M, 400mbit
     ///
     /// The limit is shared by all connections to all receivers. 50M is 50 * 10^6 bytes, 50Mi is 50 * 2^20 bytes, and
@@ -201,6 +219,11 @@ pub struct SendArgs {
     /// Where the receiver has an older version of a file and may replace it, only the 256 KiB chunks that differ are sent.
     #[arg(long, help_heading = SPEED)]
     pub delta: bool,
+    /// Read every file, whatever is remembered of it
+    ///
+    /// Both machines remember hashes of files that nobody has touched since, and then read neither of the two.
+    #[arg(long, help_heading = SPEED)]
+    pub checksum: bool,
     /// Compress: lz4, zstd, zstd:N or no
     ///
     /// `auto` compresses where that makes the transfer faster, and never standard input. N is a level from 1 to 12; `zstd`
@@ -219,11 +242,28 @@ pub struct SendArgs {
     pub code_file: Option<PathBuf>,
     #[command(flatten)]
     pub patience: PatienceArgs,
+    /// Write what became of each entry to FILE
+    ///
+    /// One JSON object per line, for `lanx manifest` and for scripts. The file is there when all entries have their outcome.
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT, value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
     /// Print one JSON object per line, for scripts
     ///
     /// `lanx help json` describes them.
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
+}
+
+impl SendArgs {
+    /// What it is sent by.
+    pub fn door(&self) -> Door {
+        door(self.quic)
+    }
+}
+
+/// The door, for whoever wants QUIC or does not.
+pub fn door(quic: bool) -> Door {
+    if quic { Door::Quic } else { Door::Tcp }
 }
 
 /// What of the named files and folders is sent.
@@ -252,17 +292,6 @@ pub struct WhatArgs {
     /// FILE is written like a .gitignore. May be repeated.
     #[arg(long, value_name = "FILE", help_heading = WHAT, value_hint = ValueHint::FilePath)]
     pub exclude_from: Vec<PathBuf>,
-    /// Leave out pipes, sockets and devices
-    ///
-    /// Without this each one that is met counts as skipped, and the exit code is 5.
-    #[arg(long, help_heading = WHAT)]
-    pub skip_special: bool,
-    /// Leave out what is on other file systems
-    ///
-    /// Of a folder where another one is mounted nothing but the folder itself is sent. What is in /proc and /sys is left out in
-    /// any case, unless it is named.
-    #[arg(short = 'x', long, help_heading = WHAT)]
-    pub one_file_system: bool,
     /// Send what FILE lists of one folder
     ///
     /// FILE has one path in each line, relative to the folder: lanx send --files-from FILE FOLDER/ HOST. The folders on the way
@@ -275,6 +304,17 @@ pub struct WhatArgs {
     /// Otherwise a line end does, and a name with one in it cannot be given. Without line ends there are no comments.
     #[arg(short = '0', long, help_heading = WHAT)]
     pub from0: bool,
+    /// Leave out pipes, sockets and devices
+    ///
+    /// Without this each one that is met counts as skipped, and the exit code is 5.
+    #[arg(long, help_heading = WHAT)]
+    pub skip_special: bool,
+    /// Leave out what is on other file systems
+    ///
+    /// Of a folder where another one is mounted nothing but the folder itself is sent. What is in /proc and /sys is left out in
+    /// any case, unless it is named.
+    #[arg(short = 'x', long, help_heading = WHAT)]
+    pub one_file_system: bool,
     /// Show what would be sent, and send nothing
     ///
     /// The receiver is asked what it has already and what it would take.
@@ -348,6 +388,11 @@ pub struct RecvArgs {
     /// the same. Cannot be used where systemd passes the sockets.
     #[arg(short = 'p', long, alias = "port", value_name = "[ADDR:]PORT", value_parser = listen_at, help_heading = DOOR)]
     pub listen: Option<SocketAddr>,
+    /// Let senders come over QUIC as well
+    ///
+    /// Over UDP, at the same port. Where that cannot be, senders come over TCP alone, and a line says so.
+    #[arg(long, help_heading = DOOR)]
+    pub quic: bool,
     /// Do not announce the receiver on this network
     ///
     /// By default `lanx send` and `lanx list` find it by mDNS, unless it listens on loopback only.
@@ -440,8 +485,8 @@ pub struct RecvArgs {
     /// Remove what interrupted transfers left in DIR
     ///
     /// Lists the part files there and removes those that are not in use. Nothing is received.
-    #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "overwrite",
-        "rename", "delta", "sync", "verify", "compress", "direct", "mounted", "archive", "limit", "min_free", "max_file", "no_remember", "exec", "exec_each", "exec_timeout", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
+    #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "quic", "no_announce", "max_transfers", "limit", "overwrite",
+        "rename", "delta", "sync", "verify", "compress", "direct", "mounted", "archive", "min_free", "max_file", "no_remember", "exec", "exec_each", "exec_timeout", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
     pub clean: bool,
     /// Remove unfinished files older than AGE: 7d, 12h
     ///

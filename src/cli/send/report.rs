@@ -10,6 +10,7 @@ use anyhow::anyhow;
 
 use super::many::Told;
 use crate::cli::credentials::tell_large_lost;
+use crate::cli::dataset::report::Report;
 use crate::cli::exit::Exit;
 use crate::cli::ui::events::{File, SessionEvents, Status, Sum};
 use crate::cli::ui::out::{self, Audience};
@@ -36,10 +37,18 @@ pub struct Reporter {
     pub events: Option<Arc<SessionEvents>>,
     /// What was said already, where there are several receivers.
     told: Option<Arc<Told>>,
+    /// Where what became of each entry is written, where the user wants that.
+    report: Option<Arc<Report>>,
 }
 
 impl Reporter {
-    pub fn new(peer: &Peer, audience: Audience, dry_run: bool, told: Option<Arc<Told>>) -> Reporter {
+    pub fn new(
+        peer: &Peer,
+        audience: Audience,
+        dry_run: bool,
+        told: Option<Arc<Told>>,
+        report: Option<Arc<Report>>,
+    ) -> Reporter {
         let events = audience.json.then(|| Arc::new(SessionEvents::new(None, peer.to_string())));
         let tally = Arc::new(if dry_run { Tally::of_dry_run() } else { Tally::default() });
         Reporter {
@@ -50,6 +59,7 @@ impl Reporter {
             no_room: AtomicBool::default(),
             events,
             told,
+            report,
         }
     }
 
@@ -88,7 +98,7 @@ impl Reporter {
     fn success(&self, report: &FileReport) {
         let FileReport { path, hash: Some(hash), named, .. } = report else { return };
         let what = match &report.status {
-            FileStatus::Identical => " (already there)".into(),
+            FileStatus::Identical | FileStatus::Remembered => " (already there)".into(),
             FileStatus::Renamed(new) => format!(" (stored as {new})"),
             _ => String::new(),
         };
@@ -134,6 +144,7 @@ impl Reporter {
         if let Some(verdict) = verdict {
             summary += &format!("; {}", summary::sentence(verdict, *in_order));
         }
+        self.report.as_ref().inspect(|report| report.done());
         let exit = counts.exit();
         self.line(sign(out::Stream::Stdout, exit == Exit::Success) + &summary);
         exit
@@ -145,6 +156,7 @@ impl Reporter {
         if let Some(events) = &self.events {
             events.done(Sum::of(&counts, Crossed::default(), Duration::ZERO, 0));
         }
+        self.report.as_ref().inspect(|report| report.done());
         counts.exit()
     }
 }
@@ -152,6 +164,9 @@ impl Reporter {
 impl Observer for Reporter {
     fn file(&self, report: &FileReport) {
         self.tally.add(report);
+        if let Some(written) = &self.report {
+            written.add(report, &self.peer.to_string());
+        }
         if let Some(events) = &self.events {
             events.file(File::of(report));
         }
@@ -170,7 +185,9 @@ impl Observer for Reporter {
                 self.line(format_args!("would send {path}{size}"));
             }
             // Only the changes; the rest is counted.
-            FileStatus::Identical if self.dry_run => tracing::info!("already there: {path}"),
+            FileStatus::Identical | FileStatus::Remembered if self.dry_run => {
+                tracing::info!("already there: {path}")
+            }
             _ => self.success(report),
         }
     }
@@ -186,6 +203,9 @@ impl Observer for Reporter {
             Trouble::Failed(error) => self.error_here(error),
             Trouble::Skipped { .. } => self.skip_here(trouble),
             Trouble::LeftOut { .. } => self.note_here(trouble),
+        }
+        if let Some(written) = &self.report {
+            written.not_offered(trouble, &self.peer.to_string());
         }
         if let Some(events) = &self.events {
             events.file(File::not_offered(

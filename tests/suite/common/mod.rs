@@ -5,11 +5,13 @@
 
 #[cfg(target_os = "linux")]
 pub mod bad_disk;
+pub mod datagrams;
 mod events;
 mod files;
 pub mod hostile;
 mod lan;
 mod mount;
+pub mod pair;
 pub mod peer;
 mod people;
 mod process;
