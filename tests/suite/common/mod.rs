@@ -5,6 +5,7 @@
 
 #[cfg(target_os = "linux")]
 pub mod bad_disk;
+mod browser;
 mod events;
 mod files;
 pub mod hostile;
@@ -24,6 +25,7 @@ pub mod weather;
 mod web;
 pub mod web_mischief;
 
+pub use browser::*;
 pub use events::*;
 pub use files::*;
 pub use lan::*;
