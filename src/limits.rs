@@ -919,3 +919,8 @@ pub const SEALED_FRAMES_PER_KEY_MAX: u64 = 1 << 32;
 /// random with an advantage of at most s^2 / 2^129 (draft-irtf-cfrg-aead-limits), here 2^-41.
 pub const SEALED_BLOCKS_PER_KEY_MAX: u64 = 1 << 44;
 const _: () = assert!(2 * SEALED_BLOCKS_PER_KEY_MAX.ilog2() + 40 <= 129);
+
+/// Bytes of the folder that a sender may name beneath that of the receiver. It stands in hello and welcome, beside all else that
+/// these say.
+pub const INTO_BYTES_MAX: usize = 1024;
+const _: () = assert!(INTO_BYTES_MAX <= GREETING_BYTES_MAX / 2);

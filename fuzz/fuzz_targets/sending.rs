@@ -15,10 +15,11 @@ use lanx::limits::CHUNK_BYTES;
 use lanx::name::RelativePath;
 use lanx::session::frames::FrameReader;
 use lanx::session::sender::Sending;
-use lanx::session::sender::lanes::{Line, Wire};
+use lanx::session::link::ConnectionHandle;
+use lanx::session::sender::lanes::Line;
 use lanx::session::sender::worker::send_chunks;
 use lanx::session::{End, Progress, outbox};
-use lanx::source::{Excludes, Feed, Item, Next, Options, Root, Stream};
+use lanx::source::{Feed, Item, Next, Options, Root, Stream};
 use lanx::wire::frame::Kind;
 use lanx::content::entry::{Cause, Failure, Metadata, Outcome};
 use lanx::wire::message::{Against, Message, ReceiverMessage, SenderMessage};
@@ -133,9 +134,7 @@ fn stream() -> (Arc<Stream>, Arc<Item>) {
 }
 
 fn item(path: &Path) -> Arc<Item> {
-    let options =
-        Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap(), direct: None };
-    match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
+    match Feed::new(vec![Root::inspect(path).unwrap()], Options::default()).next() {
         Next::Item(item) => item,
         _ => panic!("no item"),
     }
@@ -148,16 +147,9 @@ const FILES: u8 = 5;
 
 struct NoWire;
 
-impl Wire for NoWire {
+impl ConnectionHandle for NoWire {
     fn hang_up(&self) {}
-    fn finish(&self) {}
     fn is_dead(&self) -> bool {
-        false
-    }
-    fn delivered(&self) -> Option<u64> {
-        None
-    }
-    fn is_swallowed(&self) -> bool {
         false
     }
 }
@@ -188,7 +180,7 @@ impl Scene {
         let number = self.connections;
         self.connections += 1;
         let (sealer, opener) = keys(number);
-        let line = Arc::new(Line::new(number, Instant::now(), Box::new(NoWire)));
+        let line = Arc::new(Line::new(number, Instant::now(), Arc::new(NoWire)));
         self.sending.add_line(line.clone());
         let mut stream = Vec::new();
         let result = send_chunks(&self.sending, &line, UntilIdle(&mut stream), sealer);

@@ -18,9 +18,10 @@ use super::send::{places, targets};
 use super::ui::events::{By, Event, Whom};
 use super::ui::out::Audience;
 use super::ui::{events, out, screen};
-use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, enter, knock};
+use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, Place, enter, knock};
 use crate::client::transfer::Connections;
 use crate::limits::{ALIKE_MIN, CODE_TEXT_MAX_BYTES, SMALL_SEGMENT_BYTES};
+use crate::name::RelativePath;
 use crate::net::address::Peer;
 use crate::net::discovery::Sighting;
 use crate::net::tcp::dial::ConnectError;
@@ -150,6 +151,10 @@ pub struct Introduction {
     /// How long a receiver that has heard too many wrong codes is waited for.
     retry_for: Duration,
     wishes: Wishes,
+    /// The folder beneath the receiver's own that files go to.
+    pub into: Option<RelativePath>,
+    /// What is sent has no name, so only a receiver that writes to its standard output can have it.
+    pub is_nameless: bool,
     asking: Arc<Mutex<()>>,
     /// Where the receiver is, if it is not where it was last.
     elsewhere: Option<Peer>,
@@ -167,7 +172,8 @@ impl Introduction {
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
         visitor.first_sight = if can_ask() { FirstSight::None } else { FirstSight::Named };
         let (name, asking) = (own_name(), Arc::default());
-        Ok(Introduction { visitor, name, patience, retry_for, wishes, asking, elsewhere: None })
+        let (into, is_nameless, elsewhere) = (None, false, None);
+        Ok(Introduction { visitor, name, patience, retry_for, wishes, into, is_nameless, asking, elsewhere })
     }
 
     /// Connects, is let in and waits for its turn, without asking anybody.
@@ -187,7 +193,9 @@ impl Introduction {
             }
         };
         let (wishes, patience) = (*wishes, *patience);
-        let errand = Errand { name, resumes, wishes, patience, waits: &waits, large_lost: &large_lost };
+        let place = Place { into: self.into.as_ref(), needs_output: self.is_nameless };
+        let errand =
+            Errand { name, resumes, wishes, place, patience, waits: &waits, large_lost: &large_lost };
         enter(self.elsewhere.as_ref().unwrap_or(peer), &self.visitor, &errand, wanted).await
     }
 
@@ -280,13 +288,11 @@ impl Introduction {
 /// The exit code for a sender that did not get in.
 pub fn exit(error: &EnterError) -> Exit {
     match error {
-        EnterError::Connect(_)
-        | EnterError::Handshake { .. }
-        | EnterError::Tls { .. }
-        | EnterError::Stalled { .. }
-        | EnterError::HungUp { .. }
-        | EnterError::HungUpOnCode { .. } => Exit::Unreachable,
-        EnterError::Store(_) => Exit::Other,
+        EnterError::Connect(_) | EnterError::Handshake { .. } | EnterError::HungUpOnCode { .. } => {
+            Exit::Unreachable
+        }
+        EnterError::Store(_) | EnterError::NoSubfolder { to_output: false, .. } => Exit::Other,
+        EnterError::NoSubfolder { .. } | EnterError::NeedsName { .. } => Exit::Usage,
         EnterError::Storage { .. } => Exit::Storage,
         EnterError::KeyChanged { .. }
         | EnterError::OtherKey { .. }

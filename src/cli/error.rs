@@ -17,6 +17,11 @@ impl Failure {
         Failure { exit, error: error.into(), peer: None }
     }
 
+    /// What went wrong, where it is a part of something else.
+    pub fn into_error(self) -> anyhow::Error {
+        self.error
+    }
+
     /// The same, known to be about this machine.
     pub fn about(self, peer: impl ToString) -> Failure {
         Failure { peer: Some(peer.to_string()), ..self }

@@ -43,6 +43,11 @@ impl Exit {
         self as u8
     }
 
+    /// Whether what ended with it may go through later by itself: the other machine is back, or what changes data on the way is gone.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Exit::Unreachable | Exit::Verification | Exit::Interrupted)
+    }
+
     /// The one that tells most, of what several receivers ended with.
     pub fn gravest(exits: impl Iterator<Item = Exit>) -> Exit {
         let rank = |exit: &Exit| FROM_GRAVEST.iter().position(|other| other == exit);

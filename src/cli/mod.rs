@@ -3,6 +3,7 @@
 mod args;
 mod config;
 mod credentials;
+mod dataset;
 pub mod doctor;
 mod error;
 mod exit;
@@ -59,6 +60,8 @@ fn run(args: &Args) -> Exit {
         Command::Serve(serve) => serve::run(serve, audience),
         Command::Get(get) => get::run(get, audience),
         Command::List(list) => list::run(list, audience),
+        Command::Manifest(manifest) => dataset::manifest::run(manifest, audience),
+        Command::Verify(verify) => dataset::verify::run(verify, audience),
         Command::Doctor(doctor) => doctor::run(doctor, audience),
         Command::Trust(trust) => trust::run(trust),
         Command::Config(config) => crate::cli::config::run(config),

@@ -40,11 +40,18 @@ pub fn interrupted(audience: Audience) -> impl Future<Output = ()> {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
     // Watched first: one that came in between would count as the first and be heard by nobody.
     let mut signals = kinds.map(watch);
-    end_at_the_second(&kinds);
+    end_at_the_second(&kinds, &Arc::default());
     async move {
         end(&mut signals).await;
         stopping(audience);
     }
+}
+
+/// Becomes true at the first SIGINT or SIGTERM from this call on, for who looks now and then. A second one ends the program at once.
+pub fn noted() -> Arc<AtomicBool> {
+    let came = Arc::new(AtomicBool::new(false));
+    end_at_the_second(&[SignalKind::interrupt(), SignalKind::terminate()], &came);
+    came
 }
 
 /// The end begins: what is drawn goes, and where that takes time, a person is told.
@@ -59,8 +66,7 @@ pub fn stopping(audience: Audience) {
 }
 
 /// In the signal handler itself: whatever the threads hang in by then, a second Ctrl-C is not to wait for it.
-fn end_at_the_second(kinds: &[SignalKind]) {
-    let first_came = Arc::new(AtomicBool::new(false));
+fn end_at_the_second(kinds: &[SignalKind], first_came: &Arc<AtomicBool>) {
     for kind in kinds.iter().map(SignalKind::as_raw_value) {
         // In this order: the first signal finds it unset.
         let armed = flag::register_conditional_shutdown(kind, Exit::Interrupted as i32, first_came.clone())
@@ -92,7 +98,7 @@ impl Requests {
     pub fn listen() -> Requests {
         let ending = [SignalKind::interrupt(), SignalKind::terminate()].map(watch);
         // See `interrupted`.
-        end_at_the_second(&[SignalKind::interrupt()]);
+        end_at_the_second(&[SignalKind::interrupt()], &Arc::default());
         // To a program at a terminal SIGHUP says that the terminal is gone, and it ends it as ever.
         let at_terminal =
             io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal();

@@ -3,41 +3,39 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{ReadHalf, WriteHalf, split};
-use tokio::net::TcpStream;
 use tokio::time::{interval, sleep, timeout};
-use tokio_rustls::client::TlsStream;
 
-use super::reach::{Reached, reach};
 use super::transfer::Connections;
 use crate::content::compress::Codecs;
 use crate::limits::{
     BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KNOCKS, OFFERS_BYTES_MIN, QUEUE_NEWS_INTERVAL,
-    RETRY_PAUSE_FIRST, SMALL_SEGMENT_BYTES,
+    RETRY_PAUSE_FIRST,
 };
-use crate::name::Text;
+use crate::name::{RelativePath, Text};
 use crate::net::address::Peer;
 use crate::net::control::{MessageReader, MessageWriter};
 use crate::net::tcp::dial::ConnectError;
-use crate::net::tcp::large_packets::Sign;
+use crate::net::tcp::reach::reach;
 use crate::os::background::aside;
+use crate::session::carrier::{Reached, Way};
 use crate::session::destination::Mark;
+use crate::session::link::{ConnectionHandle, Control, Duplex, FarEnd};
 use crate::session::{End, PeerMisbehaved};
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::pairing::{ChannelBinding, Initiator, PairingError, Setting};
 use crate::trust::peer_store::PeerStoreError;
 use crate::trust::peers::KnownHost;
 use crate::trust::policy::{FirstSight, Standing, Visitor};
-use crate::trust::tls;
 use crate::wire::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 use crate::wire::options::Options;
 use crate::wire::seal::{Cipher, SessionSecret};
 
-pub(super) type Reader = MessageReader<ReadHalf<TlsStream<TcpStream>>>;
-pub(super) type Writer = MessageWriter<WriteHalf<TlsStream<TcpStream>>>;
+pub(super) type Reader = MessageReader<ReadHalf<Box<dyn Duplex>>>;
+pub(super) type Writer = MessageWriter<WriteHalf<Box<dyn Duplex>>>;
 
 /// A session that the receiver has agreed to.
 pub struct Link {
@@ -51,10 +49,12 @@ pub struct Link {
     pub(super) share: u8,
     /// What the open offers may weigh.
     pub(super) offers_bytes: usize,
-    /// The control connection once more, to ask the kernel about it.
-    pub(super) socket: OwnedFd,
+    /// The control connection once more, to see how it is doing.
+    pub(super) handle: Arc<dyn ConnectionHandle>,
+    /// How data connections are opened.
+    pub(super) way: Arc<dyn Way>,
     pub addr: SocketAddr,
-    /// How long the TCP handshake took.
+    /// How long one round trip took.
     pub round_trip: Duration,
     pub receiver: Fingerprint,
     pub acquaintance: Acquaintance,
@@ -92,12 +92,35 @@ pub struct Errand<'a> {
     /// The session that it goes on with.
     pub resumes: Option<SessionId>,
     pub wishes: Wishes,
+    pub place: Place<'a>,
     /// How long a silent receiver is waited for.
     pub patience: Duration,
     /// Hears why it does not begin, and whenever that changes.
     pub waits: &'a dyn Fn(&Waiting),
     /// Hears once that large packets are lost on the way, and small ones are used from then on.
     pub large_lost: &'a dyn Fn(),
+}
+
+/// Where the receiver is to put what it gets.
+#[derive(Clone, Copy, Default)]
+pub struct Place<'a> {
+    /// A folder beneath its own.
+    pub into: Option<&'a RelativePath>,
+    /// Its standard output: what is sent has no name that a file could have.
+    pub needs_output: bool,
+}
+
+impl Place<'_> {
+    /// Why this welcome is of no use.
+    fn complaint(self, peer: &Peer, welcome: &Options) -> Option<EnterError> {
+        let peer = peer.clone();
+        let granted = welcome.into.as_deref();
+        if self.into.is_some_and(|into| granted != Some(into.as_bytes())) {
+            let to_output = welcome.to_output;
+            return Some(EnterError::NoSubfolder { peer, to_output });
+        }
+        (self.needs_output && !welcome.to_output).then_some(EnterError::NeedsName { peer })
+    }
 }
 
 /// Connects to `peer` and is let in. `wanted` says how many data connections to ask for, given the round trip.
@@ -110,15 +133,24 @@ pub async fn enter(
     errand: &Errand<'_>,
     wanted: impl FnOnce(Duration) -> Connections,
 ) -> Result<Link, EnterError> {
-    let Reached { stream, addr, round_trip } =
-        reach(peer, &visitor.tls, errand.patience, errand.large_lost).await?;
-    let failed = |reason: String| EnterError::Tls { addr, reason };
-    let socket =
-        stream.get_ref().0.as_fd().try_clone_to_owned().map_err(|error| failed(error.to_string()))?;
-    let connection = stream.get_ref().1;
-    let receiver = tls::established_peer(connection).map_err(|e| failed(e.to_string()))?;
-    let binding = tls::channel_binding(connection).map_err(|e| failed(e.to_string()))?;
-    let secret = tls::session_secret(connection).map_err(|e| failed(e.to_string()))?;
+    let reached = reach(peer, &visitor.tls, errand.patience, errand.large_lost).await?;
+    enter_by(reached, peer, visitor, errand, wanted).await
+}
+
+/// The same where the receiver was reached.
+///
+/// # Errors
+/// As [`enter`].
+pub async fn enter_by(
+    reached: Reached,
+    peer: &Peer,
+    visitor: &Visitor,
+    errand: &Errand<'_>,
+    wanted: impl FnOnce(Duration) -> Connections,
+) -> Result<Link, EnterError> {
+    let Reached { control: Control { stream, handle, far_end }, way, round_trip } = reached;
+    let FarEnd { addr, key, binding, secret } = far_end;
+    let (receiver, binding) = (Fingerprint(key), ChannelBinding::new(*binding));
     let (read_half, write_half) = split(stream);
     let (reader, writer) = (MessageReader::new(read_half), MessageWriter::new(write_half));
     let standing = match recognise(peer, visitor, receiver) {
@@ -144,7 +176,8 @@ pub async fn enter(
         wanted,
         share,
         offers_bytes: options.offers_bytes.map_or(OFFERS_BYTES_MIN, |bytes| bytes as usize),
-        socket,
+        handle,
+        way,
         addr,
         round_trip,
         receiver,
@@ -223,7 +256,8 @@ impl Greeting<'_> {
         // Whoever has a code wants to know that it speaks to the machine that has the same one, and not to another one that
         // it happens to know as well.
         let prove = self.standing == Standing::Unknown && self.visitor.code.is_some();
-        let Errand { name, resumes, wishes, .. } = *errand;
+        let Errand { name, resumes, wishes, place, .. } = *errand;
+        let into = place.into.map(|into| into.as_bytes().to_vec());
         let hello = Hello {
             connections,
             cipher: Cipher::preferred(),
@@ -232,7 +266,7 @@ impl Greeting<'_> {
             resumes,
             name: name.into(),
             // Whether it uses them is its own affair.
-            options: Options { codecs: Codecs::ALL, ..Options::default() },
+            options: Options { codecs: Codecs::ALL, into, ..Options::default() },
         };
         self.say(&SenderMessage::Hello(hello)).await?;
         let mut acquaintance = Acquaintance::Old;
@@ -260,6 +294,9 @@ impl Greeting<'_> {
         let ReceiverMessage::Welcome { session, connections, cipher, options } = heard else {
             return Err(self.unexpected(heard, "a welcome"));
         };
+        if let Some(error) = place.complaint(self.peer, &options) {
+            return Err(error);
+        }
         Ok((session, connections, cipher, options, acquaintance))
     }
 
@@ -381,22 +418,6 @@ pub enum EnterError {
     #[error("{addr} did not let us in: {end}; try again, and see what `lanx recv` says there")]
     Handshake { addr: SocketAddr, end: End },
     #[error(
-        "the encrypted connection to {addr} failed: {reason}; try again, and see that both machines have the same lanx"
-    )]
-    Tls { addr: SocketAddr, reason: String },
-    #[error(
-        "{addr} is lanx, and the handshake with it stood still: {sign}. Segments of {SMALL_SEGMENT_BYTES} bytes fared no better; {}",
-        stalled_advice(sign)
-    )]
-    Stalled {
-        addr: SocketAddr,
-        sign: Sign,
-        #[source]
-        source: Box<EnterError>,
-    },
-    #[error("{addr} hung up during the handshake; it may be too busy with others, try again")]
-    HungUp { addr: SocketAddr },
-    #[error(
         "{addr} hung up while the code was being proved; see what `lanx recv` says there, and that it is the machine that you mean"
     )]
     HungUpOnCode { addr: SocketAddr },
@@ -441,6 +462,16 @@ pub enum EnterError {
     SentAway { peer: Peer, text: Text },
     #[error("{peer}: {text}")]
     Storage { peer: Peer, text: Text },
+    #[error(
+        "{peer} {}, so --into cannot be used there; {}",
+        if *to_output { "writes to its standard output" } else { "runs an older lanx" },
+        if *to_output { "start `lanx recv DIR` there, or leave --into out" } else { "install this one there, or leave --into out" }
+    )]
+    NoSubfolder { peer: Peer, to_output: bool },
+    #[error(
+        "{peer} puts what it gets into a folder, and what is sent has no name; give it one with --name NAME, or start `lanx recv -` there"
+    )]
+    NeedsName { peer: Peer },
     #[error("{peer} does not have that code; look at its screen and try again")]
     WrongCode { peer: Peer },
     #[error(
@@ -452,17 +483,6 @@ pub enum EnterError {
     Later { peer: Peer, seconds: u32 },
     #[error(transparent)]
     Pairing(PairingError),
-}
-
-fn stalled_advice(sign: &Sign) -> &'static str {
-    match sign {
-        Sign::Silence { .. } => {
-            "see whether `lanx recv` there is frozen or has too much to do, and try again"
-        }
-        Sign::Unacknowledged { .. } | Sign::Gap { .. } => {
-            "something on the way loses packets: look at cables, tunnels, VPNs and firewalls there, and try again"
-        }
-    }
 }
 
 /// Where a key was met before, if it was: told beside the question whether to trust it under a new name.
@@ -483,12 +503,7 @@ impl EnterError {
     pub fn is_passing(&self) -> bool {
         match self {
             EnterError::Connect(error) => !matches!(error, ConnectError::OtherVersion { .. }),
-            EnterError::Handshake { .. }
-            | EnterError::Tls { .. }
-            | EnterError::Stalled { .. }
-            | EnterError::HungUp { .. }
-            | EnterError::HungUpOnCode { .. }
-            | EnterError::Later { .. } => true,
+            EnterError::Handshake { .. } | EnterError::HungUpOnCode { .. } | EnterError::Later { .. } => true,
             _ => false,
         }
     }
@@ -498,22 +513,18 @@ impl EnterError {
     pub fn was_hung_up_on(&self) -> bool {
         matches!(
             self,
-            EnterError::Connect(ConnectError::HungUp { .. })
-                | EnterError::HungUp { .. }
+            EnterError::Connect(ConnectError::HungUp { .. } | ConnectError::HungUpInTls { .. })
                 | EnterError::Handshake { end: End::Lost(_), .. }
         )
     }
 
     /// Whether another place may be the right one: nobody is here, or somebody else.
     pub fn is_about_the_place(&self) -> bool {
-        matches!(
-            self,
-            EnterError::Connect(_)
-                | EnterError::OtherKey { .. }
-                | EnterError::Handshake { .. }
-                | EnterError::Tls { .. }
-                | EnterError::HungUp { .. }
-        )
+        match self {
+            EnterError::Connect(error) => !matches!(error, ConnectError::Stalled { .. }),
+            EnterError::OtherKey { .. } | EnterError::Handshake { .. } => true,
+            _ => false,
+        }
     }
 
     /// What the receiver hears of it, whose user wonders as well; nothing where it knows, or is nobody to talk to.
@@ -523,6 +534,10 @@ impl EnterError {
             EnterError::Namesake { .. } => Some("it has another key on record for a machine of this name"),
             EnterError::OtherKey { .. } => Some("this machine has another key than it announces"),
             EnterError::NotTheSame { .. } => Some("this machine had another key a moment ago"),
+            EnterError::NoSubfolder { .. } => {
+                Some("it wishes its files in a folder of this one, which cannot be had here")
+            }
+            EnterError::NeedsName { .. } => Some("it sends what has no name, which only `lanx recv -` takes"),
             EnterError::FirstSight { .. } => Some("it asks its user whether to trust this machine"),
             EnterError::OnlyFound { .. } => Some("it never sent to this machine, which it found by its name"),
             _ => None,

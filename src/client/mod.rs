@@ -8,7 +8,6 @@
 pub mod handshake;
 mod pool;
 pub mod probe;
-mod reach;
 pub mod transfer;
 
 pub use probe::{MeasureError, Measured, Trial, measure, probe_connections};

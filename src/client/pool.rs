@@ -1,34 +1,29 @@
 //! The sender's pool of data connections: each with a thread, each replaced when it dies.
 
-use std::io::{self, IoSlice, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
-use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
 use super::transfer::Connections;
 use crate::content::compress::Codecs;
 use crate::limits::{
-    CLIMB_BUSY, CLIMB_INTERVAL, CLIMB_MEASURE, CONNECT_TIMEOUT, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT,
-    RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, STRAGGLER_PATIENCE, WORKER_STACK_BYTES,
+    CLIMB_BUSY, CLIMB_INTERVAL, CLIMB_MEASURE, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT, RETRY_PAUSE_FIRST,
+    RETRY_PAUSE_MAX, STRAGGLER_PATIENCE, WORKER_STACK_BYTES,
 };
-use crate::net::tcp::{dial, large_packets, tune};
 use crate::os::background;
 use crate::os::cpu::Load;
+use crate::session::carrier::{AnyLane, Way};
 use crate::session::cpu_speed::cores;
+use crate::session::link::ConnectionHandle;
 use crate::session::sender::Sending;
 use crate::session::sender::compress::{Compress, Counted, Steps};
-use crate::session::sender::lanes::{Line, Wire};
+use crate::session::sender::lanes::Line;
 use crate::session::sender::ramp_up::Climb;
-use crate::session::sender::worker::send_chunks;
 use crate::session::{End, Progress};
 use crate::wire::message::SessionId;
 use crate::wire::preface::Belonging;
@@ -42,80 +37,29 @@ pub(super) struct Keys {
     pub cipher: Cipher,
 }
 
-/// Opens data connection `number`, with segments of at most so many bytes, and proves that it belongs to its session. What comes
-/// back blocks.
-pub(super) async fn dial(
-    addr: SocketAddr,
+/// Opens data connection `number`, with segments of at most so many bytes, and proves that it belongs to its session.
+pub(super) async fn open(
+    way: &dyn Way,
     keys: &Keys,
     number: u32,
     segment_bytes: Option<u32>,
     patience: Duration,
-) -> io::Result<(TcpStream, Sealer)> {
+) -> io::Result<(Box<dyn AnyLane>, Sealer)> {
     let Keys { secret, session, cipher } = keys;
     let (mut sealer, _) =
         secret.data_keys(*cipher, &session.0, number).map_err(io::Error::other)?.for_sender();
     let hello = Belonging { session: *session, connection: number }.hello();
     let proof = sealer.prove(&hello).map_err(io::Error::other)?;
-    let mut stream = dial::data(addr, segment_bytes, patience).await?;
-    timeout(CONNECT_TIMEOUT, stream.write_all(&[&hello[..], &proof].concat())).await??;
-    let stream = stream.into_std()?;
-    stream.set_nonblocking(false)?;
-    Ok((stream, sealer))
-}
-
-/// A data connection's socket, beside the worker that writes to it.
-struct Socket(TcpStream);
-
-impl Wire for Socket {
-    fn hang_up(&self) {
-        let _ = self.0.shutdown(Shutdown::Both);
-    }
-
-    fn finish(&self) {
-        let _ = self.0.shutdown(Shutdown::Write);
-    }
-
-    fn delivered(&self) -> Option<u64> {
-        tune::delivered(&self.0)
-    }
-
-    fn is_swallowed(&self) -> bool {
-        large_packets::swallowed(&self.0).is_some()
-    }
-
-    /// The receiver sends nothing here, so there is something to read only when it has closed.
-    fn is_dead(&self) -> bool {
-        let peeked = recv(&self.0, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        !matches!(peeked, Err(Errno::AGAIN | Errno::INTR))
-    }
-}
-
-/// What a worker writes to. While it writes, the kernel fills segments (Nagle's algorithm); when it has nothing to write for
-/// now, the last one does not wait until those before it are acknowledged.
-struct Stream(TcpStream);
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.write_vectored(pieces)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        // What has gathered leaves as soon as the option is set (tcp(7)).
-        self.0.set_nodelay(true)?;
-        self.0.set_nodelay(false)
-    }
+    let lane = way.open([&hello[..], &proof].concat(), segment_bytes, patience).await?;
+    Ok((lane, sealer))
 }
 
 /// The data connections of one session.
 pub(super) struct Pool {
     sending: Arc<Sending>,
-    addr: SocketAddr,
-    /// The control connection, to ask the kernel about it.
-    control: OwnedFd,
+    way: Arc<dyn Way>,
+    /// The control connection, to see how it is doing.
+    control: Arc<dyn ConnectionHandle>,
     keys: Keys,
     wanted: Connections,
     patience: Duration,
@@ -133,7 +77,7 @@ pub(super) struct Pool {
 impl Pool {
     pub fn new(
         sending: Arc<Sending>,
-        (addr, control): (SocketAddr, OwnedFd),
+        (way, control): (Arc<dyn Way>, Arc<dyn ConnectionHandle>),
         keys: Keys,
         wanted: Connections,
         patience: Duration,
@@ -144,7 +88,7 @@ impl Pool {
         let peak = AtomicU8::new(0);
         Pool {
             sending,
-            addr,
+            way,
             control,
             keys,
             wanted,
@@ -222,14 +166,14 @@ impl Pool {
     /// Has connections begin anew with small packets where what is sent is lost, though the receiver is heard: that handshake and
     /// beats came through says nothing of larger packets.
     fn avoid_large_packets(&self) {
-        if !large_packets::is_heard(&self.control) {
+        if !self.control.is_heard() {
             return;
         }
-        let control = large_packets::swallowed(&self.control);
+        let control = self.control.swallowed();
         if control.is_none() && !self.sending.give_up_swallowed() {
             return;
         }
-        if large_packets::keep_small(self.addr) {
+        if self.way.keep_small() {
             self.sending.large_lost();
         }
         // Without a control connection there is no session; the next one begins with small packets.
@@ -261,7 +205,7 @@ impl Pool {
     }
 
     fn failed(&self, error: &io::Error, without_any: Instant) {
-        let addr = self.addr;
+        let addr = self.way.addr();
         if !self.sending.has_taken_line() && without_any.elapsed() >= self.patience {
             let reason = format!(
                 "no data connection to {addr} can be opened ({error}); the control connection works, so something \
@@ -282,20 +226,17 @@ impl Pool {
         Ok(*next - 1)
     }
 
-    async fn dial(&self, number: u32) -> io::Result<(TcpStream, Sealer)> {
-        dial(self.addr, &self.keys, number, large_packets::segment_bytes(self.addr), self.patience).await
-    }
-
     async fn open(&self) -> io::Result<()> {
         let number = self.number()?;
-        let (stream, sealer) = self.dial(number).await?;
+        let way = &*self.way;
+        let (lane, sealer) = open(way, &self.keys, number, way.segment_bytes(), self.patience).await?;
+        let handle = lane.handle()?;
         if let Some(limit) = self.limit {
-            tune::pace(&stream, limit);
+            handle.pace(limit);
         }
-        let handle = stream.try_clone()?;
-        let line = Arc::new(Line::new(number, Instant::now(), Box::new(Socket(handle))));
+        let line = Arc::new(Line::new(number, Instant::now(), handle));
         let (sending, own) = (self.sending.clone(), line.clone());
-        let work = move || match send_chunks(&sending, &own, Stream(stream), sealer) {
+        let work = move || match lane.send_chunks(&sending, &own, sealer) {
             Ok(()) => own.finish(),
             // The network, or whoever sits on it, ended this connection; the receiver knows how far it came.
             Err(End::Lost(reason)) => {

@@ -1,7 +1,7 @@
 //! A session that only measures: how large packets may be, then probes over one connection, two, four and eight, each for a moment.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -9,18 +9,19 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::handshake::Link;
-use super::pool::{Keys, dial};
+use super::pool::{Keys, open};
 use super::transfer::{Connections, last_words};
 use crate::limits::{
     GOODBYE_TIMEOUT, LOST_TIMEOUTS_HANDSHAKE, PACKET_LOOK, PACKET_PATIENCE, PROBE_CONNECTIONS, PROBE_TIME,
     PROBE_TIME_MAX, PROBE_WARM_UP, PROGRESS_INTERVAL, SMALL_SEGMENT_BYTES, WORKER_STACK_BYTES,
 };
 use crate::net::control::{Talk, converse};
-use crate::net::tcp::large_packets;
-use crate::net::tcp::tune::{self, Path, Traffic};
+use crate::net::tcp::tune::is_within_machine;
 use crate::os::background;
+use crate::session::carrier::Way;
 use crate::session::cpu_speed::Speeds;
-use crate::session::probe::{Counted, Probing, send_probes};
+use crate::session::link::{ConnectionHandle, Path};
+use crate::session::probe::{Counted, Probing};
 use crate::session::{End, outbox};
 use crate::wire::message::SenderMessage;
 
@@ -90,12 +91,12 @@ pub async fn measure(
     told: impl Fn(&Found),
     stop: impl Future<Output = ()>,
 ) -> Result<Measured, MeasureError> {
-    let Link { reader, writer, secret, session, cipher, wanted, share, addr, .. } = link;
+    let Link { reader, writer, secret, session, cipher, wanted, share, way, addr, .. } = link;
     let (outbox, outbox_reader) = outbox();
     let probing = Arc::new(Probing::new(outbox, share));
     let mut lines = Lines {
         probing: probing.clone(),
-        addr,
+        way,
         keys: Keys { secret, session, cipher },
         patience,
         open: Vec::new(),
@@ -129,7 +130,7 @@ pub async fn measure(
             }
         }
     };
-    let path = lines.open.first().map(|line| Path::of(&line.stream)).unwrap_or_default();
+    let path = lines.open.first().map(|line| line.handle.path()).unwrap_or_default();
     lines.close().await;
     match end {
         End::Complete => {
@@ -142,14 +143,14 @@ pub async fn measure(
 /// The data connections.
 struct Lines {
     probing: Arc<Probing>,
-    addr: SocketAddr,
+    way: Arc<dyn Way>,
     keys: Keys,
     patience: Duration,
     open: Vec<Line>,
 }
 
 struct Line {
-    stream: TcpStream,
+    handle: Arc<dyn ConnectionHandle>,
     thread: JoinHandle<()>,
 }
 
@@ -165,7 +166,7 @@ impl Lines {
                 break;
             }
             while self.open.len() < connections.into() {
-                self.open(large_packets::segment_bytes(self.addr)).await?;
+                self.open(self.way.segment_bytes()).await?;
             }
             sleep(PROBE_WARM_UP).await;
             self.probing.count();
@@ -191,11 +192,11 @@ impl Lines {
 
     /// Finds the largest packet that gets through. The one connection that is open afterwards, if there is one, is as good as any.
     async fn try_packets(&mut self) -> io::Result<Option<Packets>> {
-        if tune::is_within_machine(self.addr) {
+        if is_within_machine(self.way.addr()) {
             return Ok(None);
         }
         let Some((usual, passes)) = self.try_packet(None).await? else { return Ok(None) };
-        let is_known = large_packets::segment_bytes(self.addr).is_some();
+        let is_known = self.way.segment_bytes().is_some();
         if passes && !is_known {
             return Ok(Some(Packets { largest: usual, loses: None }));
         }
@@ -203,9 +204,9 @@ impl Lines {
         if passes {
             return Ok(Some(Packets { largest: usual, loses: Some(Loses::Back) }));
         }
-        large_packets::keep_small(self.addr);
+        self.way.keep_small();
         // The largest of which it is known that they pass, and the smallest of which it is known that they do not.
-        let (mut largest, mut lost) = (SMALL_SEGMENT_BYTES + large_packets::headers_bytes(self.addr), usual);
+        let (mut largest, mut lost) = (SMALL_SEGMENT_BYTES + self.way.headers_bytes(), usual);
         if !self.passes(largest).await? {
             return Err(io::Error::other(format!("even packets of {largest} bytes are lost on the way")));
         }
@@ -219,7 +220,7 @@ impl Lines {
 
     /// Whether packets of so many bytes get through.
     async fn passes(&mut self, packet_bytes: u32) -> io::Result<bool> {
-        let segment_bytes = packet_bytes.saturating_sub(large_packets::headers_bytes(self.addr));
+        let segment_bytes = packet_bytes.saturating_sub(self.way.headers_bytes());
         let passes = self.try_packet(Some(segment_bytes)).await?.is_some_and(|(_, passes)| passes);
         self.give_up(!passes).await;
         Ok(passes)
@@ -232,7 +233,7 @@ impl Lines {
         let Some(line) = self.open.last() else { return Ok(None) };
         let began = Instant::now();
         loop {
-            let Some(traffic) = Traffic::of(&line.stream) else { return Ok(None) };
+            let Some(traffic) = line.handle.traffic() else { return Ok(None) };
             // What opens a connection is shorter than one.
             let passes = traffic.acknowledged >= 2 * u64::from(traffic.segment_bytes);
             let lost = traffic.timeouts >= LOST_TIMEOUTS_HANDSHAKE || began.elapsed() >= PACKET_PATIENCE;
@@ -247,7 +248,7 @@ impl Lines {
     async fn give_up(&mut self, hangs: bool) {
         let Some(line) = self.open.pop() else { return };
         self.probing.give_up(hangs);
-        let _ = line.stream.shutdown(Shutdown::Both);
+        line.handle.hang_up();
         let ended = async {
             while !self.probing.are_ended() {
                 sleep(PACKET_LOOK).await;
@@ -259,11 +260,11 @@ impl Lines {
 
     async fn open(&mut self, segment_bytes: Option<u32>) -> io::Result<()> {
         let number = u32::try_from(self.open.len()).map_err(io::Error::other)? + self.probing.given_up();
-        let (stream, sealer) = dial(self.addr, &self.keys, number, segment_bytes, self.patience).await?;
-        let handle = stream.try_clone()?;
+        let (lane, sealer) = open(&*self.way, &self.keys, number, segment_bytes, self.patience).await?;
+        let handle = lane.handle()?;
         let probing = self.probing.clone();
         let work = move || {
-            if let Err(end) = send_probes(&probing, number, stream, sealer) {
+            if let Err(end) = lane.send_probes(&probing, number, sealer) {
                 // One whose connection was taken from it because there are too many, or all is over, has nothing to tell.
                 if !probing.is_over() && probing.allows(number) {
                     probing.ending.decide(end);
@@ -271,7 +272,7 @@ impl Lines {
             }
         };
         let builder = thread::Builder::new().name("probe".into()).stack_size(WORKER_STACK_BYTES);
-        self.open.push(Line { stream: handle, thread: builder.spawn(work)? });
+        self.open.push(Line { handle, thread: builder.spawn(work)? });
         Ok(())
     }
 
@@ -279,7 +280,7 @@ impl Lines {
     async fn close(self) {
         self.probing.stop();
         let threads = self.open.into_iter().map(|line| {
-            let _ = line.stream.shutdown(Shutdown::Both);
+            line.handle.hang_up();
             line.thread
         });
         let threads: Vec<_> = threads.collect();

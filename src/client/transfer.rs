@@ -20,9 +20,9 @@ use crate::os::cpu::Load;
 use crate::os::said::Said;
 use crate::session::bottleneck::Accounts;
 use crate::session::destination;
+use crate::session::rate_limit::Pace;
 use crate::session::sender::Sending;
 use crate::session::sender::compress::Compress;
-use crate::session::sender::rate_limit::Pace;
 use crate::session::sender::worker::compare_chunks;
 use crate::session::{End, Observer, Progress, outbox};
 use crate::source::{Feed, Next, SharedReader};
@@ -210,7 +210,8 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
         wanted,
         share,
         offers_bytes,
-        socket,
+        handle,
+        way,
         addr,
         destination,
         codecs,
@@ -246,7 +247,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
         sending.compress.set(Some(method));
     }
     let (keys, compress) = (Keys { secret, session, cipher }, (compress, codecs));
-    let pool = Pool::new(sending.clone(), (addr, socket), keys, wanted, patience, limit, compress);
+    let pool = Pool::new(sending.clone(), (way, handle), keys, wanted, patience, limit, compress);
     let mut end = {
         let hear = |message| std::future::ready(sending.handle(message));
         let mut told = None;

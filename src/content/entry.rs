@@ -183,8 +183,11 @@ pub enum Cause {
     Refused,
     /// The receiver could not store it.
     Storage,
-    /// The sender could not read it, or it changed meanwhile.
+    /// The sender could not read it.
     Source,
+    /// It changed or went away while the sender read it. Only the sender tells that from the one before: the next try may find it at
+    /// rest.
+    Changed,
     /// What arrived is not what was sent.
     Verification,
 }

@@ -47,6 +47,14 @@ impl RelativePath {
         Ok(Self { bytes: bytes.into() })
     }
 
+    /// The path of `path` in the folder at this one.
+    ///
+    /// # Errors
+    /// [`BadName`] where it would be longer than [`PATH_BYTES_MAX`].
+    pub fn join_path(&self, path: &RelativePath) -> Result<Self, BadName> {
+        Self::from_wire(&[&self.bytes[..], b"/", &path.bytes].concat())
+    }
+
     /// As it travels.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -3,5 +3,6 @@
 pub mod background;
 pub mod cpu;
 pub mod direct;
+pub mod program;
 pub mod rlimit;
 pub mod said;

@@ -4,16 +4,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::{pending, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
@@ -27,9 +25,10 @@ use super::stats::Ledger;
 use crate::limits::{
     DESCRIPTORS_PER_TRANSFER, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, REFUSALS_WINDOW,
 };
-use crate::net::tcp::tune;
 use crate::os::rlimit;
 use crate::os::said::Said;
+use crate::session::carrier::{Arrival, Arrivals};
+use crate::session::rate_limit::Pace;
 use crate::session::{Diligence, End};
 use crate::store::Target;
 use crate::trust::fingerprint::Fingerprint;
@@ -68,6 +67,8 @@ pub struct Manner {
     pub delta: bool,
     /// Whether chunks may come compressed.
     pub compress: bool,
+    /// How fast all senders together may send, where that is limited.
+    pub pace: Option<Arc<Pace>>,
 }
 
 /// Receives until it is ordered to end, or with `once` until the first transfer is over.
@@ -75,7 +76,7 @@ pub struct Manner {
 /// # Errors
 /// [`ServeError`] where a listener cannot be used. What goes wrong with one peer is told to the receptionist only.
 pub async fn serve(
-    listeners: Vec<std::net::TcpListener>,
+    mut doors: Vec<Box<dyn Arrivals>>,
     manner: Manner,
     house: Arc<House>,
     options: ServeOptions,
@@ -83,7 +84,6 @@ pub async fn serve(
     ledger: Arc<Ledger>,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) -> Result<(), ServeError> {
-    let mut door = Door::open(listeners).map_err(ServeError::Accept)?;
     let (passages, mut passing) = mpsc::unbounded_channel();
     let reception = Reception::new(manner, house, options.transfers, receptionist, ledger, passages);
     let reception = Arc::new(reception);
@@ -98,8 +98,8 @@ pub async fn serve(
             break End::Away;
         }
         tokio::select! {
-            accepted = door.accept() => match accepted {
-                Ok((stream, addr)) => reception.clone().admit(stream, addr, &mut guests),
+            accepted = next(&mut doors) => match accepted {
+                Ok(arrival) => reception.clone().admit(arrival, &mut guests),
                 // Most often too many open files, and strangers have most of them.
                 Err(error) => {
                     if told.is_none_or(|told| told.elapsed() >= REFUSALS_WINDOW) {
@@ -263,7 +263,11 @@ impl Reception {
     fn obey(&self, order: Order) -> Option<End> {
         match order {
             Order::Change(manner) => {
-                *self.manner.lock() = manner;
+                let mut now = self.manner.lock();
+                let rate = |manner: &Manner| manner.pace.as_ref().map(|pace| pace.rate());
+                // The senders that are here and those that come have one rate between them.
+                let pace = if rate(&manner) == rate(&now) { now.pace.clone() } else { manner.pace.clone() };
+                *now = Manner { pace, ..manner };
                 None
             }
             Order::Finish => {
@@ -292,12 +296,13 @@ impl Reception {
         if self.is_leaving() { ReceiverMessage::Away } else { stopped() }
     }
 
-    fn admit(self: Arc<Self>, stream: TcpStream, addr: SocketAddr, guests: &mut JoinSet<()>) {
+    fn admit(self: Arc<Self>, arrival: Box<dyn Arrival>, guests: &mut JoinSet<()>) {
+        let addr = arrival.addr();
         let mut strangers = self.strangers.lock();
         let number = strangers.announce();
         let reception = self.clone();
         let task = guests.spawn(async move {
-            let met = timeout(HANDSHAKE_TIMEOUT, reception.meet(stream, addr)).await;
+            let met = timeout(HANDSHAKE_TIMEOUT, reception.meet(arrival)).await;
             // From here on it is a guest, or gone.
             reception.strangers.lock().settle(number);
             match met.unwrap_or(Err(Refusal::Mute)) {
@@ -311,55 +316,67 @@ impl Reception {
 
     /// Hears what a connection is for. A data connection is handed to its session; a control connection becomes a
     /// guest.
-    async fn meet(&self, mut stream: TcpStream, addr: SocketAddr) -> Result<Option<Guest>, Refusal> {
+    async fn meet(&self, mut arrival: Box<dyn Arrival>) -> Result<Option<Guest>, Refusal> {
         let mut preface = [0; PREFACE_BYTES];
-        if stream.peek(&mut preface[..1]).await? == 0 {
+        let begun = arrival.read(&mut preface).await?;
+        if begun == 0 {
             return Err(Refusal::Silent);
         }
-        stream.read_exact(&mut preface).await?;
+        arrival.read_exact(&mut preface[begun..]).await?;
         match Role::decode(preface) {
             Ok(Role::Control) => {}
             Ok(Role::Data) => {
                 let (mut belonging, mut proof) = ([0; BELONGING_BYTES], [0; TAG_BYTES]);
-                stream.read_exact(&mut belonging).await?;
-                stream.read_exact(&mut proof).await?;
+                arrival.read_exact(&mut belonging).await?;
+                arrival.read_exact(&mut proof).await?;
                 let belonging = Belonging::decode(belonging);
                 let session = self.sessions.lock().get(&belonging.session).cloned();
                 let Some(session) = session else {
                     let ended = self.ended.lock().contains(&belonging.session);
                     return Err(if ended { Refusal::Late } else { Refusal::NoSuchSession });
                 };
-                session.join(stream, belonging, &proof, self.manner().patience)?;
+                session.join(arrival, belonging, &proof, self.manner().patience)?;
                 return Ok(None);
             }
             Err(error) => {
                 if let PrefaceError::Version { .. } = error {
-                    send_away(stream, Status::OtherVersion).await?;
+                    send_away(arrival, Status::OtherVersion).await?;
                 }
                 return Err(error.into());
             }
         }
-        tune::control(&SockRef::from(&stream), self.manner().patience)?;
+        arrival.speaks(self.manner().patience)?;
         if self.is_leaving() {
-            send_away(stream, Status::Away).await?;
+            send_away(arrival, Status::Away).await?;
             return Err(Refusal::Away);
         }
         // Whoever lost its connection has a place of its own, which it names only when it is let in.
         if self.admission.is_full() && self.kept.lock().is_empty() {
-            send_away(stream, Status::Busy).await?;
+            send_away(arrival, Status::Busy).await?;
             return Err(Refusal::Busy);
         }
-        stream.write_all(&Status::Welcome.encode()).await?;
-        admit(&self.house, stream, addr, &*self.receptionist).await.map(Some)
+        arrival.write_all(&Status::Welcome.encode()).await?;
+        admit(&self.house, arrival, &*self.receptionist).await.map(Some)
     }
 }
 
-async fn send_away(mut stream: TcpStream, status: Status) -> io::Result<()> {
-    stream.write_all(&status.encode()).await?;
-    stream.shutdown().await
+async fn send_away(mut arrival: Box<dyn Arrival>, status: Status) -> io::Result<()> {
+    arrival.write_all(&status.encode()).await?;
+    arrival.shutdown().await
 }
 
-// The sockets that a receiver listens on, and what it is told while it serves.
+/// Whoever comes next, at any of the doors.
+async fn next(doors: &mut [Box<dyn Arrivals>]) -> io::Result<Box<dyn Arrival>> {
+    let come = |context: &mut Context<'_>| {
+        // Each door in its turn, so that a flood at one keeps nobody out at the others.
+        doors.rotate_left(1);
+        let ready = doors.iter_mut().map(|door| door.poll_accept(context)).find(Poll::is_ready);
+        ready.unwrap_or(Poll::Pending)
+    };
+    poll_fn(come).await
+}
+
+// What a receiver is told while it serves.
 
 /// What a receiver is told while it serves.
 #[derive(Debug)]
@@ -372,56 +389,4 @@ pub enum Order {
     Park,
     /// End all sessions now, for good.
     Stop,
-}
-
-/// One or more listening sockets. Whoever comes to one is as good as whoever comes to another.
-pub(super) struct Door {
-    listeners: Vec<TcpListener>,
-    /// Where to look first, so that a flood at one socket keeps nobody out at the others.
-    next: usize,
-}
-
-impl Door {
-    pub fn open(listeners: Vec<std::net::TcpListener>) -> io::Result<Door> {
-        let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?;
-        Ok(Door { listeners, next: 0 })
-    }
-
-    /// The next connection. Cancelling it loses none.
-    pub async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        let count = self.listeners.len();
-        poll_fn(|context| {
-            for at in (0..count).map(|n| (self.next + n) % count) {
-                if let Some(Poll::Ready(accepted)) = self.listeners.get(at).map(|l| l.poll_accept(context)) {
-                    self.next = at + 1;
-                    return Poll::Ready(accepted);
-                }
-            }
-            Poll::Pending
-        })
-        .await
-    }
-}
-
-#[cfg(test)]
-mod door_tests {
-    use std::net::TcpStream;
-
-    use super::*;
-    use crate::net::tcp::listen::listen;
-
-    #[tokio::test]
-    async fn nobody_at_one_socket_waits_for_the_end_of_a_flood_at_another() {
-        let listeners = [0, 0].map(|_| listen("127.0.0.1:0".parse().unwrap()).unwrap());
-        let [flooded, quiet] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
-        let mut door = Door::open(listeners.into()).unwrap();
-        let flood: Vec<_> = (0..8).map(|_| TcpStream::connect(flooded).unwrap()).collect();
-        let alone = TcpStream::connect(quiet).unwrap();
-        let mut came = Vec::new();
-        for _ in 0..2 {
-            came.push(door.accept().await.unwrap().1);
-        }
-        assert!(came.contains(&alone.local_addr().unwrap()), "{came:?}");
-        drop(flood);
-    }
 }

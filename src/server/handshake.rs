@@ -1,14 +1,11 @@
 //! The receiver's door: TLS, and the code for those who are not known.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{ReadHalf, WriteHalf, split};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::events::Receptionist;
 use super::stats::Reason;
@@ -17,27 +14,28 @@ use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::name::Text;
 use crate::net::control::{MessageReader, MessageWriter};
 use crate::os::background::aside;
+use crate::session::carrier::Arrival;
+use crate::session::link::{ConnectionHandle, Control, Duplex, FarEnd};
 use crate::session::{End, PeerMisbehaved};
 use crate::trust::fingerprint::Fingerprint;
 use crate::trust::guesses::{AfterWrong, Attempt, Outdated, Wait};
 use crate::trust::pairing::{ChannelBinding, PairingError, Responder, Setting};
 use crate::trust::peer_store::PeerStoreError;
 use crate::trust::policy::House;
-use crate::trust::tls;
 use crate::trust::tls::TlsError;
 use crate::wire::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Wishes};
 use crate::wire::preface::PrefaceError;
 use crate::wire::seal::{Cipher, SealError, SessionSecret};
 
-pub(super) type Reader = MessageReader<ReadHalf<TlsStream<TcpStream>>>;
-type Writer = MessageWriter<WriteHalf<TlsStream<TcpStream>>>;
+pub(super) type Reader = MessageReader<ReadHalf<Box<dyn Duplex>>>;
+type Writer = MessageWriter<WriteHalf<Box<dyn Duplex>>>;
 
 /// Somebody who was let in.
 pub(super) struct Guest {
     pub reader: Reader,
     pub writer: Writer,
-    /// The connection once more, to ask the kernel about it.
-    pub socket: Option<OwnedFd>,
+    /// The connection once more, to see how it is doing.
+    pub handle: Option<Arc<dyn ConnectionHandle>>,
     pub secret: SessionSecret,
     pub peer: Fingerprint,
     /// Whether it is let in for what is known of its key. Otherwise the code alone has let it in, as the key could not be
@@ -46,6 +44,8 @@ pub(super) struct Guest {
     pub wishes: Wishes,
     /// What it may compress with.
     pub codecs: Codecs,
+    /// The folder beneath the receiver's own that it wants its files in, as it says.
+    pub into: Option<Vec<u8>>,
     /// The session that this one goes on with.
     pub resumes: Option<SessionId>,
     /// Data connections that are wanted.
@@ -149,17 +149,12 @@ impl Refusal {
 /// Meets the sender at the other end of a control connection, and lets it in if it may come in.
 pub(super) async fn admit(
     house: &House,
-    stream: TcpStream,
-    addr: SocketAddr,
+    arrival: Box<dyn Arrival>,
     receptionist: &dyn Receptionist,
 ) -> Result<Guest, Refusal> {
-    let stream = TlsAcceptor::from(house.tls.clone()).accept(stream).await.map_err(no_handshake)?;
-    let (socket, connection) = stream.get_ref();
-    // Not before: those who get no further are many.
-    let socket = socket.as_fd().try_clone_to_owned().map_err(|error| Refusal::Here(error.to_string()))?;
-    let peer = tls::established_peer(connection)?;
-    let binding = tls::channel_binding(connection)?;
-    let secret = tls::session_secret(connection)?;
+    let Control { stream, handle, far_end } = arrival.into_control().await.map_err(no_handshake)?;
+    let FarEnd { addr, key, binding, secret } = far_end;
+    let (peer, binding) = (Fingerprint(key), ChannelBinding::new(*binding));
     let (read_half, write_half) = split(stream);
     let mut visit = Visit {
         house,
@@ -178,12 +173,13 @@ pub(super) async fn admit(
     Ok(Guest {
         reader: visit.reader,
         writer: visit.writer,
-        socket: Some(socket),
+        handle: Some(handle),
         secret,
         peer,
         is_remembered,
         wishes,
         codecs: options.codecs,
+        into: options.into,
         resumes,
         connections,
         cipher,
@@ -201,9 +197,11 @@ fn no_handshake(error: io::Error) -> Refusal {
             )
             .into()
         }
-        _ => match error.downcast() {
-            Ok(error) => TlsError::Handshake(error).into(),
-            Err(error) => Refusal::Io(error),
+        io::ErrorKind::ResourceBusy => Refusal::Here(error.to_string()),
+        _ => match error.downcast::<TlsError>().map_err(io::Error::downcast::<rustls::Error>) {
+            Ok(error) => error.into(),
+            Err(Ok(error)) => TlsError::Handshake(error).into(),
+            Err(Err(error)) => Refusal::Io(error),
         },
     }
 }

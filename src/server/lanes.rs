@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
-use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -14,10 +13,10 @@ use parking_lot::Mutex;
 use super::handshake::Refusal;
 use super::queue::{Counted, Place};
 use crate::limits::{CONNECTION_NUMBERS_MAX, FORGED_IN_A_ROW_MAX, SURPLUS_GRACE, WORKER_STACK_BYTES};
-use crate::net::tcp::tune::Troubles;
 use crate::session::End;
+use crate::session::carrier::AnyLane;
+use crate::session::link::{ConnectionHandle, Troubles};
 use crate::session::receiver::Receiving;
-use crate::session::receiver::worker::receive_chunks;
 use crate::wire::message::ReceiverMessage;
 use crate::wire::seal::Opener;
 
@@ -45,7 +44,7 @@ struct State {
     /// Since when there are more than the session's share allows.
     too_many_since: Option<Instant>,
     closed: bool,
-    /// What TCP went through on those that have ended.
+    /// What went wrong on those that have ended.
     troubles: Troubles,
 }
 
@@ -69,7 +68,7 @@ impl Numbers {
 }
 
 struct Live {
-    stream: TcpStream,
+    handle: Arc<dyn ConnectionHandle>,
     frames: Arc<AtomicU64>,
     /// What the sender was told last; nothing until it was told that the connection is here.
     told: Option<u64>,
@@ -81,13 +80,13 @@ impl DataConnections {
     pub fn start(
         self: &Arc<Self>,
         receiving: &Arc<Receiving>,
-        stream: TcpStream,
+        lane: Box<dyn AnyLane>,
         number: u32,
         opener: Opener,
         wanted: u8,
         place: &Arc<Place>,
     ) -> Result<(), Refusal> {
-        let handle = stream.try_clone().map_err(here)?;
+        let handle = lane.handle().map_err(here)?;
         let frames = Arc::new(AtomicU64::new(0));
         let mut state = self.state.lock();
         if state.closed {
@@ -106,7 +105,7 @@ impl DataConnections {
         };
         let (connections, session, counter) = (self.clone(), receiving.clone(), frames.clone());
         let work = move || {
-            let result = receive_chunks(&session, &stream, opener, &counter);
+            let result = lane.receive_chunks(&session, opener, &counter);
             connections.ended(&session, number, &counter, result, counted);
         };
         let builder = thread::Builder::new().name("receive".into()).stack_size(WORKER_STACK_BYTES);
@@ -114,7 +113,7 @@ impl DataConnections {
         match builder.spawn(work) {
             Ok(thread) => {
                 state.threads.push(thread);
-                state.live.insert(number, Live { stream: handle, frames, told: None });
+                state.live.insert(number, Live { handle, frames, told: None });
                 Ok(())
             }
             Err(error) => {
@@ -154,8 +153,8 @@ impl DataConnections {
         {
             let mut state = self.state.lock();
             if let Some(live) = state.live.remove(&number) {
-                state.troubles = state.troubles.plus(Troubles::of(&live.stream));
-                let _ = live.stream.shutdown(Shutdown::Both);
+                state.troubles = state.troubles.plus(live.handle.troubles());
+                live.handle.hang_up();
             }
         }
         // Before the sender hears of it, and may open another one.
@@ -181,7 +180,7 @@ impl DataConnections {
     pub fn hang_up(&self, receiving: &Receiving, number: u32) {
         let mut state = self.state.lock();
         if let Some(live) = state.live.get(&number) {
-            let _ = live.stream.shutdown(Shutdown::Both);
+            live.handle.hang_up();
             return;
         }
         // Answered once: what ended by itself was told then.
@@ -206,7 +205,7 @@ impl DataConnections {
             let mut numbers: Vec<u32> = state.live.keys().copied().collect();
             numbers.sort_unstable_by_key(|number| Reverse(*number));
             for live in numbers.iter().take(surplus).filter_map(|number| state.live.get(number)) {
-                let _ = live.stream.shutdown(Shutdown::Both);
+                live.handle.hang_up();
             }
         }
     }
@@ -223,10 +222,10 @@ impl DataConnections {
         news
     }
 
-    /// What TCP went through on all there were.
+    /// What went wrong on all there were.
     pub fn troubles(&self) -> Troubles {
         let state = self.state.lock();
-        state.live.values().fold(state.troubles, |sum, live| sum.plus(Troubles::of(&live.stream)))
+        state.live.values().fold(state.troubles, |sum, live| sum.plus(live.handle.troubles()))
     }
 
     /// Ends all of them and hands out their threads.
@@ -234,7 +233,7 @@ impl DataConnections {
         let mut state = self.state.lock();
         state.closed = true;
         for live in state.live.values() {
-            let _ = live.stream.shutdown(Shutdown::Both);
+            live.handle.hang_up();
         }
         std::mem::take(&mut state.threads)
     }

@@ -1,14 +1,11 @@
 //! One session at the receiver: its control connection, the thread that looks at files, and its data connections.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -20,11 +17,11 @@ use crate::limits::{
     WORKER_STACK_BYTES,
 };
 use crate::net::control::{Talk, converse};
-use crate::net::tcp::tune;
-use crate::net::tcp::tune::Troubles;
 use crate::os::background;
 use crate::os::cpu::Load;
+use crate::session::carrier::Arrival;
 use crate::session::cpu_speed::{Speeds, speeds};
+use crate::session::link::{ConnectionHandle, Troubles};
 use crate::session::receiver::Receiving;
 use crate::session::snapshot::{Scene, UnderWay};
 use crate::session::{End, OutboxReader};
@@ -52,7 +49,7 @@ pub(super) struct Session {
     pub is_remembered: bool,
     data: Arc<DataConnections>,
     /// The control connection while it is there, and what it went through when it was.
-    control: Mutex<(Option<OwnedFd>, Troubles)>,
+    control: Mutex<(Option<Arc<dyn ConnectionHandle>>, Troubles)>,
     files: Mutex<Option<JoinHandle<()>>>,
     load: Load,
     gone: watch::Sender<bool>,
@@ -73,7 +70,7 @@ impl Session {
             peer,
             is_remembered,
             data: Arc::default(),
-            control: Mutex::new((guest.socket.take(), Troubles::default())),
+            control: Mutex::new((guest.handle.take(), Troubles::default())),
             files: Mutex::default(),
             load: Load::watch(),
             gone: watch::Sender::new(false),
@@ -83,7 +80,7 @@ impl Session {
     /// Takes in a data connection that proves that it belongs here.
     pub fn join(
         &self,
-        stream: TcpStream,
+        arrival: Box<dyn Arrival>,
         belonging: Belonging,
         proof: &Tag,
         patience: Duration,
@@ -91,10 +88,8 @@ impl Session {
         let keys = self.secret.data_keys(self.cipher, &self.id.0, belonging.connection)?;
         let (_, mut opener) = keys.for_receiver();
         opener.check_proof(&belonging.hello(), proof)?;
-        tune::data(&SockRef::from(&stream), stream.peer_addr()?, patience)?;
-        let stream = stream.into_std()?;
-        stream.set_nonblocking(false)?;
-        self.data.start(&self.receiving, stream, belonging.connection, opener, self.wanted, &self.place)
+        let lane = arrival.into_lane(patience)?;
+        self.data.start(&self.receiving, lane, belonging.connection, opener, self.wanted, &self.place)
     }
 
     /// The place, for the session that goes on with this one; nothing the second time.
@@ -117,12 +112,12 @@ impl Session {
     /// Whether nobody will hear how it ends: its sender is gone, also where not all that it said has been heard.
     pub fn is_forsaken(&self) -> bool {
         let control = self.control.lock();
-        self.receiving.ending.get().is_some() || control.0.as_ref().is_some_and(tune::has_hung_up)
+        self.receiving.ending.get().is_some() || control.0.as_ref().is_some_and(|control| control.is_dead())
     }
 
     /// Carries the session from its welcome to its end.
     pub async fn run(&self, guest: Guest, outbox: &OutboxReader<ReceiverMessage>, patience: Duration) -> End {
-        let Guest { reader, mut writer, .. } = guest;
+        let Guest { reader, mut writer, into, .. } = guest;
         let Session { id: session, cipher, .. } = *self;
         let mut share = Share::new(&self.place);
         let connections = share.told;
@@ -133,6 +128,8 @@ impl Session {
             grants_delta: self.receiving.takes_deltas(),
             offers_bytes: Some(self.receiving.offers_max()),
             codecs: self.receiving.codecs(),
+            into: into.filter(|_| !self.receiving.writes_to_output()),
+            to_output: self.receiving.writes_to_output(),
             ..Options::default()
         };
         writer.put(&ReceiverMessage::Welcome { session, connections, cipher, options });
@@ -213,11 +210,11 @@ impl Session {
         news
     }
 
-    fn troubles_of((socket, before): &(Option<OwnedFd>, Troubles)) -> Troubles {
-        socket.as_ref().map_or(*before, Troubles::of)
+    fn troubles_of((control, before): &(Option<Arc<dyn ConnectionHandle>>, Troubles)) -> Troubles {
+        control.as_ref().map_or(*before, |control| control.troubles())
     }
 
-    /// What TCP went through on all connections.
+    /// What went wrong on all connections and was mended.
     pub fn troubles(&self) -> Troubles {
         Session::troubles_of(&self.control.lock()).plus(self.data.troubles())
     }

@@ -16,11 +16,12 @@ use crate::content::compress::Codecs;
 use crate::limits::{
     BEAT_INTERVAL, ENDED_SESSIONS_MAX, GOODBYE_TIMEOUT, PLACE_KEPT_FOR, QUEUE_NEWS_INTERVAL,
 };
+use crate::name::RelativePath;
 use crate::os::background::aside;
 use crate::session::probe::NoFiles;
 use crate::session::receiver::{Receiving, Terms};
 use crate::session::{End, Observer, PeerMisbehaved, Progress, outbox};
-use crate::store::{Destination, Owner};
+use crate::store::{Destination, Entry, Owner};
 use crate::trust::guesses::network_of;
 use crate::wire::message::{Barred, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 
@@ -86,20 +87,30 @@ impl Reception {
 
     /// Opens what this session receives into. Where that cannot be used, the guest hears why, and goes.
     async fn open_target(&self, guest: &mut Guest, ip: IpAddr) -> Option<Arc<Destination>> {
-        let target = self.manner().to;
-        // TLS has shown that the key is its own, also where everybody is let in.
-        let owner = Owner::of_key(&guest.peer.0);
-        // A disk may take its time.
-        let opened = aside(move || target.open(owner)).await;
-        let error = match opened {
-            Ok(Ok(to)) => return Some(Arc::new(to)),
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => format!("it cannot start a thread: {error}"),
+        let error = match self.open_for(guest).await {
+            Ok(to) => return Some(Arc::new(to)),
+            Err(error) => error,
         };
         guest.writer.put(&ReceiverMessage::Misplaced { text: error.as_str().into() });
         let _ = timeout(GOODBYE_TIMEOUT, guest.writer.close()).await;
         self.refused(ip, &Refusal::Here(error));
         None
+    }
+
+    /// Opens it as this guest is to see it, or tells why that cannot be.
+    async fn open_for(&self, guest: &Guest) -> Result<Destination, String> {
+        let target = self.manner().to;
+        let into = guest.into.as_deref().map(RelativePath::from_wire).transpose();
+        let into = into.map_err(|bad| bad.to_string())?;
+        // TLS has shown that the key is its own, also where everybody is let in.
+        let owner = Owner::of_key(&guest.peer.0);
+        let makes = !guest.wishes.dry_run && !guest.wishes.measure;
+        // A disk may take its time.
+        let opened = aside(move || target.open(Entry { owner, into, makes })).await;
+        match opened {
+            Ok(opened) => opened.map_err(|error| error.to_string()),
+            Err(error) => Err(format!("it cannot start a thread: {error}")),
+        }
     }
 
     /// Runs a session until the last of it is gone.
@@ -118,7 +129,9 @@ impl Reception {
         let codecs = if manner.compress { guest.codecs } else { Codecs::NONE };
         let (delta, diligence) = (delta && manner.delta, manner.diligence);
         let terms = Terms { dry_run, measure, delta, diligence, codecs };
-        let receiving = Arc::new(Receiving::new(to, terms, outbox, place.clone(), observer, progress));
+        let mut receiving = Receiving::new(to, terms, outbox, place.clone(), observer, progress);
+        receiving.pace = manner.pace;
+        let receiving = Arc::new(receiving);
         let session = Arc::new(Session::new(receiving, id, &mut guest, place));
         session.receiving.progress.follow(&session);
         self.sessions.lock().insert(id, session.clone());

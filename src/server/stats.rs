@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 
 use super::queue::Admission;
 use super::session::Session;
-use crate::net::tcp::tune::Troubles;
 use crate::session::Progress;
+use crate::session::link::Troubles;
 use crate::wire::message::SessionId;
 use crate::wire::stage_times::STAGES;
 
@@ -145,7 +145,7 @@ impl Ledger {
 }
 
 impl Sums {
-    /// Of a session that only measures nothing counts but what TCP went through.
+    /// Of a session that only measures nothing counts but what went wrong on the way.
     fn of(session: &Session) -> Sums {
         let troubles = session.troubles();
         let receiving = &session.receiving;

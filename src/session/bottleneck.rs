@@ -10,8 +10,10 @@ use crate::wire::stage_times::{Spent, Stage};
 /// What a transfer was waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bottleneck {
-    /// The rate that the user has set.
+    /// The rate that the sender's user has set.
     Limit,
+    /// The rate that the receiver's user has set for all senders together.
+    ReceiverLimit,
     /// Reading what is sent.
     Source,
     SenderCpu,
@@ -60,9 +62,11 @@ fn bottleneck(sender: &Spent, receiver: &Spent) -> Option<Verdict> {
         // Times of weeks in nanoseconds fit 128 bits a thousand times over.
         (u128::from(these) * 1000).checked_div(all.into()).map_or(0, |share| share.min(1000) as u16)
     };
-    let limit = share_of(sender, &[Stage::Limit]);
-    if limit >= CLEAR {
-        return Some(Verdict { bottleneck: Bottleneck::Limit, share: limit });
+    for (bottleneck, end) in [(Bottleneck::Limit, sender), (Bottleneck::ReceiverLimit, receiver)] {
+        let share = share_of(end, &[Stage::Limit]);
+        if share >= CLEAR {
+            return Some(Verdict { bottleneck, share });
+        }
     }
     let busy = [(Bottleneck::ReceiverCpu, receiver.busy), (Bottleneck::SenderCpu, sender.busy)];
     let without_rest = busy.into_iter().filter_map(|(which, busy)| {

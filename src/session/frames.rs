@@ -122,6 +122,11 @@ impl<R: Read> FrameReader<R> {
         FrameReader { input: Buffered::new(stream), opener, header: [0; HEADER_BYTES] }
     }
 
+    /// What the frames come from.
+    pub fn stream(&mut self) -> &mut R {
+        &mut self.input.stream
+    }
+
     /// The next header, or `None` where the stream ends between two frames. It is only a claim until its payload was
     /// opened: good for finding out how much to read, and for nothing else.
     ///

@@ -3,15 +3,18 @@
 //! A session moves files from a [`crate::session::sender::Sending`] to a [`crate::session::receiver::Receiving`]. Each side hears messages
 //! through its `handle`, speaks through an [`Outbox`], and moves chunks in worker threads that run
 //! [`send_chunks`](crate::session::sender::worker::send_chunks) and [`receive_chunks`](crate::session::receiver::worker::receive_chunks) over whatever
-//! byte stream a transport hands them.
+//! [`Lane`](link::Lane) they are handed ([`link`]).
 
 pub mod bottleneck;
+pub mod carrier;
 pub mod cpu_speed;
 pub mod destination;
 pub mod ending;
 pub mod frames;
+pub mod link;
 pub mod outbox;
 pub mod probe;
+pub mod rate_limit;
 pub mod receiver;
 pub mod sender;
 pub mod snapshot;
@@ -26,7 +29,7 @@ use parking_lot::Mutex;
 use crate::content::entry::{Failure, Outcome};
 use crate::content::tree::Hash;
 use crate::name::{Name, RelativePath};
-use crate::source::Trouble;
+use crate::source::{Item, Trouble};
 use snapshot::{Scene, UnderWay};
 
 pub use ending::{End, Ending, PeerMisbehaved};
@@ -46,6 +49,8 @@ pub struct FileReport {
     /// The BLAKE3 hash of the whole file, where it was verified.
     pub hash: Option<Hash>,
     pub status: FileStatus,
+    /// At a sender: what was offered.
+    pub item: Option<Arc<Item>>,
 }
 
 /// What an entry is, for whoever counts.

@@ -63,6 +63,15 @@ impl<'a> Clock<'a> {
         (self.doing, self.since) = (stage, now);
     }
 
+    /// So much of the time that counted as `from` belongs to `to`.
+    pub fn reckon(&self, time: Duration, from: Stage, to: Stage) {
+        let time = nanos(time).min(self.own[from as usize].load(Ordering::Relaxed));
+        for (stage, spent) in [(from, time.wrapping_neg()), (to, time)] {
+            // Nobody else writes it.
+            self.own[stage as usize].fetch_add(spent, Ordering::Relaxed);
+        }
+    }
+
     /// Counts what it does as far as it has come, for those who look before it turns to something else.
     pub fn count(&mut self) {
         self.turn_to(self.doing);

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use crate::limits::{ATTRIBUTES_BYTES_MAX, FILE_BYTES_MAX};
 use crate::name::{BadName, Escaped, NameFault, shown};
+use crate::os::program::Unfit;
 use crate::os::rlimit;
 use crate::os::said::Said;
 
@@ -70,6 +71,8 @@ pub enum SourceError {
         Escaped::path(path)
     )]
     Loop { path: PathBuf },
+    #[error("{}: entry {entry} {fault}", Escaped::path(path))]
+    Listed { path: PathBuf, entry: u64, fault: &'static str },
     #[error("{}{reason}", place(path, reason))]
     BadName { path: PathBuf, reason: BadName },
     #[error(
@@ -77,9 +80,28 @@ pub enum SourceError {
         Escaped::path(path)
     )]
     Changed { path: PathBuf, change: Change },
+    /// What a command wrote is not to be used, as it did not come to a good end.
+    #[error(
+        "{}: {unfit}, so nothing of it is published; see what it says, then send again",
+        Escaped::path(path)
+    )]
+    Command { path: PathBuf, unfit: Unfit },
 }
 
 impl SourceError {
+    /// Whether the next try may find things as they should be: it changed, or was listed and went away. What the user named and is not
+    /// there was only looked at.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            SourceError::Changed { .. } => true,
+            SourceError::Io { doing, source, .. } if *doing != "look at" => {
+                let gone = [Errno::NOENT, Errno::STALE].map(|errno| Some(errno.raw_os_error()));
+                gone.contains(&source.raw_os_error())
+            }
+            _ => false,
+        }
+    }
+
     /// The path that it is about.
     pub fn path(&self) -> &Path {
         match self {
@@ -89,8 +111,10 @@ impl SourceError {
             | SourceError::NoSize { path }
             | SourceError::TooManyAttributes { path }
             | SourceError::Loop { path }
+            | SourceError::Listed { path, .. }
             | SourceError::BadName { path, .. }
-            | SourceError::Changed { path, .. } => path,
+            | SourceError::Changed { path, .. }
+            | SourceError::Command { path, .. } => path,
         }
     }
 }

@@ -12,6 +12,13 @@ use crate::os::said::Said;
 #[derive(Clone)]
 pub struct Excludes(Gitignore);
 
+impl Default for Excludes {
+    /// Nothing is left out.
+    fn default() -> Excludes {
+        Excludes(Gitignore::empty())
+    }
+}
+
 impl Excludes {
     /// The patterns in `files`, then `globs`; of those that fit the last one counts.
     ///

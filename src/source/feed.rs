@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use super::file::Source;
 use super::item::{Item, What, Within};
-use super::stream::{STANDARD_INPUT, Start, Stream};
+use super::stream::{Start, Stream};
 use super::walk::{IsDestination, Options, Root, Trouble, Walk};
 use crate::content::chunk::Layout;
 use crate::content::entry::Metadata;
@@ -77,7 +77,9 @@ impl Feed {
         let known = roots.iter().all(|root| !root.is_folder());
         let chunks = roots.iter().map(|root| Layout::new(root.size()).chunks()).fold(0, u64::saturating_add);
         let (sender, ready) = unbounded();
-        let survey = (!known).then(|| Survey { roots: roots.clone(), options: options.clone() });
+        let read_again = options.list.as_ref().is_none_or(|list| !list.is_read_once());
+        let survey =
+            (!known && read_again).then(|| Survey { roots: roots.clone(), options: options.clone() });
         let walk = Some(Walk::new(roots, options, sender));
         Feed { again: VecDeque::new(), ready, walk, stream: None, chunks: known.then_some(chunks), survey }
     }
@@ -99,7 +101,9 @@ impl Feed {
         let what = match self.stream.as_ref()?.stream.known() {
             Start::Unknown => return Some(Next::Later),
             Start::Failed(error) => Err(error),
-            Start::Short(bytes) => Ok(What::File(Source::of_bytes(STANDARD_INPUT, bytes))),
+            Start::Short(bytes) => {
+                Ok(What::File(Source::of_bytes(self.stream.as_ref()?.stream.name(), bytes)))
+            }
             Start::Long => Ok(What::Stream(self.stream.as_ref()?.stream.clone())),
         };
         let Coming { path, metadata, .. } = self.stream.take()?;

@@ -105,7 +105,7 @@ impl Source {
     }
 
     /// A file of at most one chunk that is not on a disk, called `what`.
-    pub(super) fn of_bytes(what: &str, bytes: Arc<[u8]>) -> Source {
+    pub(super) fn of_bytes(what: &Path, bytes: Arc<[u8]>) -> Source {
         let stamp = Stamp { size: bytes.len() as u64, ..Stamp::default() };
         Source { path: what.into(), stamp, sparse: false, held: Some(bytes), direct: None, beneath: None }
     }
@@ -162,6 +162,17 @@ impl Source {
         // Not blocking: a FIFO that took the file's place would otherwise hold us for ever.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | flags;
         rustix::io::retry_on_intr(|| rustix::fs::openat(rustix::fs::CWD, &self.path, flags, Mode::empty()))
+    }
+
+    /// The hash of all of it. `None` where that was given up, as `go_on` said; it hears before each chunk how many bytes that has.
+    ///
+    /// # Errors
+    /// As [`Source::open`], and [`SourceError::Changed`] where it changed until it was read.
+    pub fn hash(&self, go_on: impl Fn(usize) -> bool) -> Result<Option<Hash>, SourceError> {
+        let open = self.open()?;
+        let hash = open.hash(Layout::new(self.size()), go_on)?;
+        open.check_unchanged()?;
+        Ok(hash)
     }
 
     /// Fills `buf` with all of a file of one chunk, and leaves nothing open.
@@ -262,13 +273,23 @@ impl OpenSource {
         if self.look()? == self.stamp {
             return Ok(true);
         }
+        match self.hash(layout, |_| go_on())? {
+            None => Ok(false),
+            Some(now) if now == *hash => Ok(true),
+            Some(_) => Err(self.changed(Change::Rewritten)),
+        }
+    }
+
+    /// The hash of all of it, which is read from its beginning to its end. `None` where that was given up, as `go_on` said; it hears
+    /// before each chunk how many bytes that has.
+    fn hash(&self, layout: Layout, go_on: impl Fn(usize) -> bool) -> Result<Option<Hash>, SourceError> {
         let mut tree = Tree::new(layout);
         let mut buffer = vec![0; CHUNK_BYTES];
         for index in (0..layout.chunks()).map(ChunkIndex) {
-            if !go_on() {
-                return Ok(false);
-            }
             let content = &mut buffer[..layout.len_of(index).unwrap_or_default()];
+            if !go_on(content.len()) {
+                return Ok(None);
+            }
             if self.is_hole(layout, index) {
                 content.fill(0);
             } else {
@@ -277,7 +298,7 @@ impl OpenSource {
             // Each chunk comes once, so none is misplaced.
             let _ = tree.insert(index, chunk_value(layout, index, content));
         }
-        if tree.root().as_ref() == Some(hash) { Ok(true) } else { Err(self.changed(Change::Rewritten)) }
+        Ok(tree.root())
     }
 
     /// The same for a file of one chunk, which is in `content`.

@@ -53,14 +53,8 @@ impl Item {
     /// The file at `path`, as a user names it.
     #[cfg(test)]
     pub fn of_file(path: &std::path::Path) -> Arc<Item> {
-        use super::{Excludes, Feed, Next, Options, Root};
-        let options = Options {
-            follow: false,
-            archive: false,
-            excludes: Excludes::new(&[], &[]).unwrap(),
-            direct: None,
-        };
-        match Feed::new(vec![Root::inspect(path).unwrap()], options).next() {
+        use super::{Feed, Next, Options, Root};
+        match Feed::new(vec![Root::inspect(path).unwrap()], Options::default()).next() {
             Next::Item(item) => item,
             _ => panic!("{path:?} is no file"),
         }

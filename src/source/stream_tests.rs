@@ -17,10 +17,14 @@ fn painted(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i % 251) as u8).collect()
 }
 
+fn start(input: impl Into<OwnedFd>) -> Arc<Stream> {
+    Stream::start(Input::Open(input.into()), 1).unwrap().pop().unwrap()
+}
+
 /// A stream, and the end that it is fed from.
 fn fed() -> (Arc<Stream>, io::PipeWriter) {
     let (reader, writer) = pipe().unwrap();
-    (Stream::start(reader.into()).unwrap(), writer)
+    (start(reader), writer)
 }
 
 #[test]
@@ -80,7 +84,7 @@ fn no_more_is_read_than_the_window_holds_and_each_release_lets_one_in() {
 #[test]
 fn what_cannot_be_read_is_told_as_the_standard_input() {
     let folder = std::fs::File::open(std::env::temp_dir()).unwrap();
-    let stream = Stream::start(folder.into()).unwrap();
+    let stream = start(folder);
     wait_until("it has failed", || stream.reached().end.is_some());
     let Start::Failed(error) = stream.known() else { panic!("a folder was read") };
     assert!(error.to_string().starts_with("standard input: cannot read it: "), "{error}");

@@ -19,21 +19,28 @@ use super::error::{Change, SourceError};
 use super::excludes::Excludes;
 use super::file::Source;
 use super::item::{FirstName, Folder, Item, What, Within};
+use super::listed::{List, Listed};
 use crate::content::entry::{Archive, Attributes, Metadata};
 use crate::limits::{ATTRIBUTES_BYTES_MAX, FOLDER_LEVELS_MADE_MAX};
 use crate::name::{Escaped, Name, RelativePath, looks_like_part};
 use crate::os::direct::Direct;
 
-/// How to walk.
-#[derive(Clone)]
+/// How to walk. By default everything is taken, as it is.
+#[derive(Clone, Default)]
 pub struct Options {
     /// Send what symbolic links point to, and not the links.
     pub follow: bool,
     /// Take owners, attributes and further names of a file along.
     pub archive: bool,
     pub excludes: Excludes,
+    /// Leave out what is neither file nor folder nor link, and do not count it as missing.
+    pub skip_special: bool,
+    /// Of a folder where another file system is mounted take nothing but the folder.
+    pub one_file_system: bool,
     /// Read past the page cache.
     pub direct: Option<Arc<Direct>>,
+    /// What is sent of each folder that the user named, instead of all that is in it.
+    pub list: Option<List>,
 }
 
 /// Something that the user named.
@@ -69,6 +76,11 @@ impl Root {
         Ok(Root { path: path.into(), name, stat })
     }
 
+    /// The same, to be called `name` at the receiver.
+    pub fn named(self, name: Name) -> Root {
+        Root { name: Some(name), ..self }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -85,6 +97,19 @@ impl Root {
 
 fn kind_of(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
+}
+
+/// Whether what is in this folder are no files on any disk, but what the kernel says of processes and devices.
+#[cfg(target_os = "linux")]
+fn is_made_up(folder: OwnedFd) -> bool {
+    // PROC_SUPER_MAGIC and SYSFS_MAGIC of linux/magic.h; their width differs by system.
+    const MADE_UP: [u32; 2] = [0x9fa0, 0x6265_6572];
+    rustix::fs::fstatfs(folder).is_ok_and(|fs| MADE_UP.contains(&(fs.f_type as u32)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_made_up(_: OwnedFd) -> bool {
+    false
 }
 
 /// What it is that is neither file nor folder nor link.
@@ -155,6 +180,10 @@ struct Current {
     tree: Arc<Beneath>,
     /// The folders from the top down to where the walk is.
     way: Vec<Level>,
+    /// What is sent of it, where a list says that.
+    listed: Option<Listed>,
+    /// The path in the list that the walk is on its way to.
+    next: Option<PathBuf>,
 }
 
 /// A folder on the way.
@@ -175,13 +204,27 @@ enum Entries {
     Open(Dir),
     /// Read ahead, so that the folder need not stay open.
     Names(vec::IntoIter<OsString>),
+    /// What is in it comes out of the list. The folder, where it is open.
+    Listed(Option<Dir>),
 }
 
 /// Folders on the way that are open at once. Above them names are read ahead.
 const OPEN_FOLDERS_MAX: usize = 8;
 
+/// Why the walk looks at an entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It is in a folder of which everything is sent.
+    Within,
+    /// The list names it.
+    Named,
+    /// It is on the way to what the list names.
+    OnTheWay,
+}
+
 /// Something met on the way.
 struct Met {
+    why: Why,
     path: PathBuf,
     below: PathBuf,
     to: RelativePath,
@@ -232,11 +275,23 @@ impl Walk {
                 continue;
             };
             let step = match level.entries.next() {
-                None => {
-                    current.way.pop();
-                    continue;
-                }
-                Some(Ok(name)) => self.meet(name),
+                None => match (&level.entries, &mut current.listed) {
+                    (Entries::Listed(_), Some(listed)) => {
+                        match current.next.take().map(Ok).or_else(|| listed.next()) {
+                            Some(Ok(path)) => self.approach(path),
+                            Some(Err(error)) => Some(Err(Trouble::Failed(error))),
+                            None => {
+                                current.way.clear();
+                                continue;
+                            }
+                        }
+                    }
+                    _ => {
+                        current.way.pop();
+                        continue;
+                    }
+                },
+                Some(Ok(name)) => self.meet(name, Why::Within),
                 Some(Err(errno)) => {
                     let path = current.path.join(&level.below);
                     current.way.pop();
@@ -282,11 +337,40 @@ impl Walk {
             Ok(metadata) => metadata,
             Err(error) => return Some(Err(Trouble::Failed(error))),
         };
+        let listed = match self.options.list.as_ref().map(List::open).transpose() {
+            Ok(listed) => listed,
+            Err(error) => return Some(Err(Trouble::Failed(error))),
+        };
+        let why = if listed.is_some() { Why::OnTheWay } else { Why::Within };
         let to = name.map(RelativePath::from);
         let folder = Folder::new(to.clone(), metadata, Within::default(), true);
         let within = folder.open(self.ready.clone());
-        self.current = Some(Current { path, tree, way: Vec::new() });
-        self.descend(PathBuf::new(), &stat, within, to)
+        self.current = Some(Current { path, tree, way: Vec::new(), listed, next: None });
+        self.descend(PathBuf::new(), &stat, within, to, why)
+    }
+
+    /// Goes one folder towards what the list names, or looks at it where it is in the last one on the way.
+    fn approach(&mut self, path: PathBuf) -> Option<Result<Item, Trouble>> {
+        let current = self.current.as_mut()?;
+        // The topmost is what all paths begin in.
+        while current.way.len() > 1
+            && current.way.last().is_some_and(|level| level.below == path || !path.starts_with(&level.below))
+        {
+            current.way.pop();
+        }
+        let mut names = path.strip_prefix(&current.way.last()?.below).ok()?.components();
+        let name = names.next()?.as_os_str().to_owned();
+        if names.next().is_none() {
+            return self.meet(name, Why::Named);
+        }
+        let levels = current.way.len();
+        let step = self.meet(name, Why::OnTheWay);
+        let current = self.current.as_mut()?;
+        // Otherwise it is left out, or none that one can go into.
+        if current.way.len() > levels {
+            current.next = Some(path);
+        }
+        step
     }
 
     /// Goes into a folder on the way.
@@ -296,7 +380,9 @@ impl Walk {
         stat: &Stat,
         within: Within,
         to: Option<RelativePath>,
+        why: Why,
     ) -> Option<Result<Item, Trouble>> {
+        let goes_whole = self.options.list.as_ref().is_none_or(|list| list.recursive && why != Why::OnTheWay);
         let current = self.current.as_mut()?;
         let path = current.path.join(&below);
         let failed = |errno| Some(Err(Trouble::Failed(io_error(&path, "read", errno))));
@@ -316,7 +402,8 @@ impl Walk {
         match opened {
             Ok(dir) => {
                 let parent = parent_folder(to.as_ref(), stat, &within);
-                current.way.push(Level { below, within, to, device, inode, entries: Entries::Open(dir) });
+                let entries = if goes_whole { Entries::Open(dir) } else { Entries::Listed(Some(dir)) };
+                current.way.push(Level { below, within, to, device, inode, entries });
                 parent.map(Ok)
             }
             Err(errno) => failed(errno),
@@ -324,7 +411,7 @@ impl Walk {
     }
 
     /// Takes in an entry of the folder at the end of the way.
-    fn meet(&mut self, name: OsString) -> Option<Result<Item, Trouble>> {
+    fn meet(&mut self, name: OsString, why: Why) -> Option<Result<Item, Trouble>> {
         let current = self.current.as_ref()?;
         let level = current.way.last()?;
         let below = level.below.join(&name);
@@ -355,17 +442,20 @@ impl Walk {
         if is_folder && self.is_destination(&looked.stat) {
             return Some(Err(destination(path)));
         }
+        if why == Why::OnTheWay && !is_folder {
+            return Some(Err(Trouble::Failed(io_error(&path, "read", Errno::NOTDIR))));
+        }
         match place(level.to.as_ref(), &name) {
             Ok(to) => {
                 let (within, tree) = (level.within.join(), current.tree.clone());
-                self.take_in(Met { path, below, to, within, looked }, tree)
+                self.take_in(Met { why, path, below, to, within, looked }, tree)
             }
             Err(reason) => Some(Err(Trouble::Failed(bad_name(&path, reason)))),
         }
     }
 
     fn take_in(&mut self, met: Met, tree: Arc<Beneath>) -> Option<Result<Item, Trouble>> {
-        let Met { path, below, to, within, looked: Looked { stat, attributes, target } } = met;
+        let Met { why, path, below, to, within, looked: Looked { stat, attributes, target } } = met;
         let attributes = match attributes {
             Ok(attributes) => attributes,
             Err(error) => return Some(Err(Trouble::Failed(error))),
@@ -377,7 +467,11 @@ impl Walk {
                 }
                 let folder = Folder::new(Some(to.clone()), describe(&stat, attributes), within, false);
                 let within = folder.open(self.ready.clone());
-                self.descend(below, &stat, within, Some(to))
+                if let Some(why) = self.stays_outside(&stat, &tree, &below) {
+                    // The folder itself is offered, as nothing in it is waited for.
+                    return Some(Err(Trouble::LeftOut { path, why }));
+                }
+                self.descend(below, &stat, within, Some(to), why)
             }
             (FileType::RegularFile, _) => {
                 let source = Source::new(&path, &stat).map(|source| source.beneath(tree, &below));
@@ -388,8 +482,24 @@ impl Walk {
                 self.name(to, what, describe(&stat, attributes), &stat, within).map(Ok)
             }
             (_, Some(Err(errno))) => Some(Err(Trouble::Failed(io_error(&path, "read", errno)))),
+            (kind, None) if self.options.skip_special => {
+                Some(Err(Trouble::LeftOut { path, why: special(kind) }))
+            }
             (kind, None) => Some(Err(Trouble::Skipped { path, what: special(kind) })),
         }
+    }
+
+    /// Why the walk does not go into a folder where something is mounted.
+    fn stays_outside(&self, stat: &Stat, tree: &Beneath, below: &Path) -> Option<&'static str> {
+        let above = self.current.as_ref()?.way.last()?.device;
+        if identity(stat).0 == above {
+            return None;
+        }
+        if self.options.one_file_system {
+            return Some("what is in it is on another file system");
+        }
+        let made_up = tree.open_folder(below).is_ok_and(is_made_up);
+        made_up.then_some("what is in it is no files, but what the system says of itself")
     }
 
     /// A regular file.
@@ -471,8 +581,8 @@ impl Level {
         act: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         match &self.entries {
-            Entries::Open(dir) => act(dir.fd()?),
-            Entries::Names(_) => act(tree.open_folder(&self.below)?.as_fd()),
+            Entries::Open(dir) | Entries::Listed(Some(dir)) => act(dir.fd()?),
+            Entries::Names(_) | Entries::Listed(None) => act(tree.open_folder(&self.below)?.as_fd()),
         }
     }
 }
@@ -482,6 +592,7 @@ impl Entries {
     fn next(&mut self) -> Option<Result<OsString, Errno>> {
         match self {
             Entries::Names(names) => names.next().map(Ok),
+            Entries::Listed(_) => None,
             Entries::Open(dir) => loop {
                 match dir.read()? {
                     Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
@@ -493,6 +604,10 @@ impl Entries {
     }
 
     fn read_ahead(&mut self) -> Result<(), Errno> {
+        if let Entries::Listed(open) = self {
+            *open = None;
+            return Ok(());
+        }
         let mut names = Vec::new();
         while let Some(name) = self.next() {
             names.push(name?);

@@ -11,7 +11,7 @@ use super::*;
 use crate::content::entry::EntryKind;
 
 fn options() -> Options {
-    Options { follow: false, archive: false, excludes: Excludes::new(&[], &[]).unwrap(), direct: None }
+    Options::default()
 }
 
 fn feed(paths: &[&Path], options: Options) -> Feed {
@@ -296,4 +296,38 @@ fn names_are_kept_byte_for_byte_and_part_files_are_not_sent() {
     let seen = sorted(all(feed(&[&top], options())));
     assert!(seen[0].contains(".a.lanx-part left out: it is an unfinished file of lanx"), "{seen:?}");
     assert_eq!(seen[1..], ["top/", "top/\\xff\\n-x"].map(String::from));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_walk_from_the_top_leaves_out_what_the_system_says_of_itself() {
+    let globs = ["/*", "!/proc", "!/sys", "!/dev"].map(String::from);
+    let excludes = || Excludes::new(&[], &globs).unwrap();
+    let seen = sorted(all(feed(&[Path::new("/")], Options { excludes: excludes(), ..options() })));
+    for made_up in ["proc", "sys"] {
+        assert!(seen.contains(&format!("{made_up}/")), "{seen:?}");
+        assert!(!seen.iter().any(|path| path.starts_with(&format!("{made_up}/1"))), "{seen:?}");
+        let told = format!("/{made_up} left out: what is in it is no files");
+        assert!(seen.iter().any(|text| text.starts_with(&told)), "{seen:?}");
+    }
+    // Where each is named it is what the user wants.
+    let feed = |options| feed(&[Path::new("/proc/sys/kernel/random")], options);
+    assert!(all(feed(options())).iter().any(|text| text.contains("boot_id")));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_walk_stays_on_one_file_system_where_the_user_says_so() {
+    let globs = ["/*", "!/dev"].map(String::from);
+    let excludes = || Excludes::new(&[], &globs).unwrap();
+    let device = |path: &str| std::os::unix::fs::MetadataExt::dev(&fs::metadata(path).unwrap());
+    if device("/") == device("/dev") {
+        return;
+    }
+    let options = Options { excludes: excludes(), one_file_system: true, ..options() };
+    let seen = sorted(all(feed(&[Path::new("/")], options)));
+    assert_eq!(
+        seen,
+        ["./", "/dev left out: what is in it is on another file system", "dev/"].map(String::from)
+    );
 }

@@ -17,8 +17,10 @@ use rustix::fs::{Access, AtFlags, Dev, FileType, Mode, OFlags, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::abilities::Abilities;
+use super::dressed::Dressed;
 use super::error::{FileKind, SinkError};
 use crate::limits::{DESCRIPTOR_LOOK, DESCRIPTOR_PATIENCE, DESCRIPTOR_PAUSE};
+use crate::name::RelativePath;
 
 /// A folder just made is for nobody else's eyes until it gets the mode that the sender's has. The sticky bit, which is of no
 /// use to one user alone, marks it as one that a transfer has begun: if that was killed, the next one finishes it.
@@ -65,6 +67,8 @@ pub(super) struct Place {
     left_over: Mutex<HashSet<(Dev, u64)>>,
     /// Held from the look at what is to be replaced until it is.
     replacing: Mutex<()>,
+    /// The folders that were made here, in whatever session.
+    dressed: OnceLock<Arc<Dressed>>,
     pub(super) abilities: Abilities,
     /// Whether access control lists are taken along.
     pub(super) access_lists: AtomicBool,
@@ -105,6 +109,38 @@ impl Dir {
         }
         dir.check_writable()?;
         Ok(dir)
+    }
+
+    /// The folder at `below` as a destination of its own, which nothing leads out of; `None` where it is missing and not to
+    /// be made. No symbolic link on the way is followed.
+    ///
+    /// # Errors
+    /// [`SinkError::InTheWay`] where something on the way is no directory; otherwise what the system said.
+    pub(super) fn root_beneath(&self, below: &RelativePath, make: bool) -> Result<Option<Dir>, SinkError> {
+        let mut inner: Option<Dir> = None;
+        for name in below.names() {
+            let outer = inner.as_ref().unwrap_or(self);
+            let opened = match outer.open_folder(name) {
+                Err(Errno::NOENT) if make => outer.make_plain_folder(name),
+                Err(Errno::NOENT) => return Ok(None),
+                opened => opened,
+            };
+            inner = Some(opened.map_err(|errno| not_entered(outer, name, errno))?);
+        }
+        let Some(Dir { fd, path, .. }) = inner else { return Ok(None) };
+        Self::root(fd, &path).map(Some)
+    }
+
+    /// Makes the folder `name` as any program would, and sees to it that its name survives a power cut: nothing else does
+    /// that for a folder that no sender offers.
+    fn make_plain_folder(&self, name: &[u8]) -> Result<Dir, Errno> {
+        match self.writing(|| rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o777))) {
+            // EXIST: somebody made it a moment ago.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        rustix::fs::fsync(&self.fd)?;
+        self.open_folder(name)
     }
 
     /// Device and inode.
@@ -181,6 +217,16 @@ impl Dir {
 
     pub(super) fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// The folders that were made here, where somebody remembers them.
+    pub(super) fn dressed(&self) -> Option<&Dressed> {
+        self.place.dressed.get().map(|dressed| &**dressed)
+    }
+
+    /// From now on remembers them there.
+    pub(super) fn remember_dressed(&self, dressed: Arc<Dressed>) {
+        let _ = self.place.dressed.set(dressed);
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -323,10 +369,14 @@ impl Dir {
     /// of a read-only folder left it, is opened to us for that: it gets its mode again when the transfer is through
     /// with it. The destination itself is left as the user made it.
     fn writing<T>(&self, act: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
-        match act() {
+        let result = match act() {
             Err(Errno::ACCESS) if self.admit_us() => act(),
             result => result,
+        };
+        if let Some(dressed) = self.place.dressed.get().filter(|_| result.is_ok()) {
+            dressed.outdate(&self.below);
         }
+        result
     }
 
     /// Lets us read, write and search a folder beneath the destination, if it is ours. Whether it does now.
@@ -588,6 +638,17 @@ fn make_and_open(path: &Path) -> Result<OwnedFd, SinkError> {
         Ok(()) | Err(Errno::EXIST) => open_directory(path).map_err(|errno| not_opened(path, errno)),
         Err(Errno::NOENT | Errno::NOTDIR) => Err(SinkError::NoParent { path: path.into() }),
         Err(errno) => Err(SinkError::system("make the folder", path.into(), errno)),
+    }
+}
+
+/// Says what stands in the place of the folder `name` in `parent`.
+pub(super) fn not_entered(parent: &Dir, name: &[u8], errno: Errno) -> SinkError {
+    let path = parent.path_of(name);
+    match parent.stat(name) {
+        Ok(Some(stat)) if kind_of(&stat) != FileKind::Directory => {
+            SinkError::InTheWay { path, what: kind_of(&stat), expected: FileKind::Directory }
+        }
+        _ => SinkError::system("open the folder", path, errno),
     }
 }
 

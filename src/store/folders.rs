@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use super::abilities::not_named;
-use super::dir::{Dir, kind_of};
-use super::error::{FileKind, SinkError};
+use super::dir::{Dir, not_entered};
+use super::error::SinkError;
 use crate::limits::{
     DESCRIPTORS_PER_FOLDER_HANDLE, FOLDER_HANDLE_AGE_MAX, FOLDER_HANDLES_MAX, FOLDER_LEVELS_MADE_MAX,
     FOLDERS_MADE_MAX,
@@ -335,15 +335,5 @@ fn enter(parent: &Dir, name: &[u8], manner: Manner) -> Result<Option<Dir>, SinkE
         Ok(dir) => Ok(Some(dir)),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(not_entered(parent, name, errno)),
-    }
-}
-
-fn not_entered(parent: &Dir, name: &[u8], errno: Errno) -> SinkError {
-    let path = parent.path_of(name);
-    match parent.stat(name) {
-        Ok(Some(stat)) if kind_of(&stat) != FileKind::Directory => {
-            SinkError::InTheWay { path, what: kind_of(&stat), expected: FileKind::Directory }
-        }
-        _ => SinkError::system("open the folder", path, errno),
     }
 }

@@ -15,6 +15,7 @@
 mod abilities;
 mod clean;
 mod dir;
+mod dressed;
 mod durable;
 mod error;
 mod existing;
@@ -53,7 +54,7 @@ pub use part::{Owner, Part};
 pub use publish::{Published, Verified};
 pub use special::Made;
 pub use stdout::Output;
-pub use target::{Folder, FolderOptions, Target};
+pub use target::{Entry, Folder, FolderOptions, Target};
 
 /// What to do when a final name is taken by a different file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,6 +117,8 @@ pub struct Sink {
     /// Device and inode of the directory.
     identity: (Dev, u64),
     owner: Owner,
+    /// It stands for a folder that is missing and not made, as a dry run makes none: nothing is in it.
+    is_absent: bool,
 }
 
 impl Sink {
@@ -129,7 +132,7 @@ impl Sink {
         let (root, made) = Dir::open_root(dir)?;
         let identity = root.identity()?;
         let folders = Arc::new(Folders::new(root, made));
-        Ok(Self { folders, existing, direct: None, identity, owner: Owner::default() })
+        Ok(Self { folders, existing, direct: None, identity, owner: Owner::default(), is_absent: false })
     }
 
     /// What this sink was told to do when a final name is taken.
@@ -155,6 +158,9 @@ impl Sink {
     /// [`SinkError::InTheWay`] when it is a directory, a FIFO, a device or the like (none of which is opened), or when
     /// something on the way is no directory; otherwise what the system said.
     pub fn look(&self, path: &RelativePath, size: u64) -> Result<Found, SinkError> {
+        if self.is_absent {
+            return Ok(Found::Nothing);
+        }
         crate::store::existing::look(&self.folders, path, size)
     }
 

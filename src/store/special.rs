@@ -97,6 +97,9 @@ impl Sink {
     /// # Errors
     /// Those that making it would meet, as far as they can be known.
     pub fn would_make(&self, path: &RelativePath, kind: &EntryKind) -> Result<bool, SinkError> {
+        if self.is_absent {
+            return Ok(true);
+        }
         let (what, to) = match kind {
             EntryKind::Folder | EntryKind::ParentFolder => return self.would_make_folder(path),
             EntryKind::File { size, .. } => return self.would_receive(path, *size),
@@ -315,7 +318,8 @@ impl Sink {
     /// as long as nothing is made in it afterwards. Setuid, setgid and sticky bits are the sender's only where the owner is.
     ///
     /// A folder that was there stays as it is, with what is in it, except with [`Existing::Overwrite`]: it is not the
-    /// sender's to change. One that another transfer has begun and not finished counts as new.
+    /// sender's to change. One that another transfer has begun and not finished counts as new; and one that this receiver made for the
+    /// same sender, and in which something was made since it had its time, gets its time again.
     ///
     /// `None` is the destination itself. It gets its time at most: mode and owner say who may use the receiver's own folder,
     /// and that is never for a sender to decide.
@@ -335,11 +339,18 @@ impl Sink {
             let stat = rustix::fs::fstat(dir.fd())
                 .map_err(|errno| SinkError::system("look at", dir.path().into(), errno))?;
             let is_new = self.folders.is_new(path.as_bytes()) || Dir::is_begun(&stat);
+            // First: what is made in it meanwhile outdates it.
+            if let Some(dressed) = dir.dressed().filter(|_| is_new) {
+                dressed.note(path.as_bytes(), self.owner);
+            }
             if is_new || self.existing == Existing::Overwrite {
                 dress_folder(dir, &stat, metadata);
                 dir.leave_as_it_is();
             } else {
                 dir.close_again(&stat);
+            }
+            if dir.dressed().is_some_and(|dressed| dressed.take_outdated(path.as_bytes(), self.owner)) {
+                metadata::set_time(dir, metadata);
             }
             Ok(is_new)
         })?;

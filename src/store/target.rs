@@ -8,10 +8,11 @@ use parking_lot::Mutex;
 use rustix::fs::Dev;
 
 use super::dir::Dir;
+use super::dressed::Dressed;
 use super::error::SinkError;
 use super::folders::Folders;
 use super::{Destination, Existing, Output, Owner, Sink};
-use crate::name::Escaped;
+use crate::name::{Escaped, RelativePath};
 use crate::os::direct::Direct;
 
 /// What a receiver was told about where to put things.
@@ -28,6 +29,7 @@ pub struct Folder {
     path: PathBuf,
     options: FolderOptions,
     last: Mutex<Option<(Dev, u64)>>,
+    dressed: Arc<Dressed>,
 }
 
 /// How a folder is received into.
@@ -42,14 +44,25 @@ pub struct FolderOptions {
     pub access_lists: bool,
 }
 
+/// How one session gets in.
+#[derive(Debug, Clone, Default)]
+pub struct Entry {
+    /// Whose unfinished files its sender's are.
+    pub owner: Owner,
+    /// The folder beneath DIR that it is for and does not leave.
+    pub into: Option<RelativePath>,
+    /// Whether that is made where it is missing.
+    pub makes: bool,
+}
+
 impl Target {
-    /// Opens it for one session, whose sender's unfinished files are those of `owner`.
+    /// Opens it for one session.
     ///
     /// # Errors
-    /// Those of [`Folder::open`].
-    pub fn open(&self, owner: Owner) -> Result<Destination, SinkError> {
+    /// Those of [`Folder::enter`].
+    pub fn open(&self, entry: Entry) -> Result<Destination, SinkError> {
         match self {
-            Target::Folder(folder) => folder.open(owner).map(Destination::Folder),
+            Target::Folder(folder) => folder.enter(entry).map(Destination::Folder),
             Target::Output(output) => Ok(Destination::Output(output.clone())),
         }
     }
@@ -66,7 +79,7 @@ impl Target {
 impl Folder {
     #[must_use]
     pub fn new(path: &Path, options: FolderOptions) -> Folder {
-        Folder { path: path.to_owned(), options, last: Mutex::default() }
+        Folder { path: path.to_owned(), options, last: Mutex::default(), dressed: Arc::default() }
     }
 
     /// As the user wrote it.
@@ -91,6 +104,15 @@ impl Folder {
     /// # Errors
     /// As for [`Folder::prepare`]; one that is gone is not made again.
     pub fn open(&self, owner: Owner) -> Result<Sink, SinkError> {
+        self.enter(Entry { owner, ..Entry::default() })
+    }
+
+    /// The same for one session.
+    ///
+    /// # Errors
+    /// As for [`Folder::open`], and [`SinkError::InTheWay`] where something on the way to
+    /// the folder beneath it is none, as a symbolic link is.
+    pub fn enter(&self, Entry { owner, into, makes }: Entry) -> Result<Sink, SinkError> {
         let root = Dir::open_existing_root(&self.path)?;
         self.check(&root)?;
         let identity = root.identity()?;
@@ -100,7 +122,16 @@ impl Folder {
                 "{} is another folder than before (mounted or unmounted?); files arrive in it as it is now",
                 Escaped::path(&self.path)
             );
+            self.dressed.clear();
         }
+        if into.is_none() {
+            root.remember_dressed(self.dressed.clone());
+        }
+        let beneath = into.as_ref().map(|into| root.root_beneath(into, makes)).transpose()?;
+        // Where nothing is made, nothing is in what is missing.
+        let is_absent = matches!(beneath, Some(None));
+        let root = beneath.flatten().unwrap_or(root);
+        let identity = root.identity()?;
         root.take_access_lists(self.options.access_lists);
         let direct = self.options.direct.then(Direct::new);
         Ok(Sink {
@@ -109,6 +140,7 @@ impl Folder {
             direct,
             identity,
             owner,
+            is_absent,
         })
     }
 

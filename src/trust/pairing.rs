@@ -49,8 +49,7 @@ impl ChannelBinding {
         Self(value)
     }
 
-    #[cfg(test)]
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+    pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }

@@ -132,7 +132,7 @@ impl Failure {
         w.u8(match self.cause {
             Cause::Refused => 1,
             Cause::Storage => 2,
-            Cause::Source => 3,
+            Cause::Source | Cause::Changed => 3,
             Cause::Verification => 4,
         });
         put_text(w, &self.text);

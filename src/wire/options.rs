@@ -13,7 +13,7 @@
 use super::VERSION;
 use super::codec::{DecodeError, Reader, Writer};
 use crate::content::compress::Codecs;
-use crate::limits::OFFERS_BYTES_MIN;
+use crate::limits::{INTO_BYTES_MAX, OFFERS_BYTES_MIN};
 
 /// The highest version that this side speaks, u16. Without it there is no hello and no welcome.
 const HIGHEST_VERSION: u8 = 1;
@@ -31,6 +31,13 @@ const OFFERS_BYTES: u8 = 4;
 /// u8.
 const CODECS: u8 = 5;
 
+/// In a hello: the folder beneath the receiver's own that the sender wants its files in. In a welcome: the same, where they go
+/// there. A path as in an offer, of at most [`INTO_BYTES_MAX`] bytes.
+const INTO: u8 = 6;
+
+/// In a welcome: the receiver takes one file and writes it to its standard output, so the file needs no name. Empty.
+const TO_OUTPUT: u8 = 7;
+
 /// What one side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -45,6 +52,10 @@ pub struct Options {
     pub offers_bytes: Option<u32>,
     /// Codecs that the sender may use, and in a welcome those of them that the receiver takes.
     pub codecs: Codecs,
+    /// The folder beneath the receiver's own that files go to, as the sender wishes or the receiver grants.
+    pub into: Option<Vec<u8>>,
+    /// In a welcome: whether the file goes to the receiver's standard output.
+    pub to_output: bool,
 }
 
 impl Default for Options {
@@ -55,6 +66,8 @@ impl Default for Options {
             grants_delta: false,
             offers_bytes: None,
             codecs: Codecs::NONE,
+            into: None,
+            to_output: false,
         }
     }
 }
@@ -66,6 +79,8 @@ impl Options {
         options.extend(self.grants_delta.then(|| (GRANTS_DELTA, Vec::new())));
         options.extend(self.offers_bytes.map(|bytes| (OFFERS_BYTES, bytes.to_le_bytes().to_vec())));
         options.extend((!self.codecs.is_empty()).then(|| (CODECS, vec![self.codecs.bits()])));
+        options.extend(self.into.clone().map(|folder| (INTO, folder)));
+        options.extend(self.to_output.then(|| (TO_OUTPUT, Vec::new())));
         w.u8(options.len() as u8);
         for (tag, value) in options {
             w.u8(tag).string(&value, u16::MAX.into());
@@ -78,6 +93,7 @@ impl Options {
     pub(super) fn take(r: &mut Reader) -> Result<Options, DecodeError> {
         let (mut highest_version, mut destination, mut grants_delta) = (None, None, false);
         let (mut offers_bytes, mut codecs, mut last) = (None, Codecs::NONE, 0);
+        let (mut into, mut to_output) = (None, false);
         for _ in 0..r.u8("a number of options")? {
             let tag = r.u8("an option")?;
             if tag <= last {
@@ -93,6 +109,8 @@ impl Options {
                 GRANTS_DELTA => grants_delta = true,
                 OFFERS_BYTES => offers_bytes = Some(offers(&mut r)?),
                 CODECS => codecs = Codecs::from_bits(r.u8("a set of codecs")?),
+                INTO => into = Some(folder(&mut r)?),
+                TO_OUTPUT => to_output = true,
                 _ => continue,
             }
             r.end()?;
@@ -100,7 +118,7 @@ impl Options {
         let highest_version =
             highest_version.ok_or(DecodeError::Truncated { what: "its highest version" })?;
         check_version(VERSION, VERSION, highest_version)?;
-        Ok(Options { highest_version, destination, grants_delta, offers_bytes, codecs })
+        Ok(Options { highest_version, destination, grants_delta, offers_bytes, codecs, into, to_output })
     }
 }
 
@@ -112,6 +130,15 @@ fn offers(value: &mut Reader) -> Result<u32, DecodeError> {
             Err(DecodeError::BadValue { what: "what offers may weigh", why })
         }
     }
+}
+
+fn folder(value: &mut Reader) -> Result<Vec<u8>, DecodeError> {
+    let what = "a folder to send into";
+    let len = value.rest().len();
+    if len > INTO_BYTES_MAX {
+        return Err(DecodeError::TooLong { what, got: len as u64, limit: INTO_BYTES_MAX as u64 });
+    }
+    value.bytes(len, what).map(<[u8]>::to_vec)
 }
 
 /// The version that was agreed on has to be the highest that both sides speak.
@@ -163,6 +190,23 @@ mod tests {
         let granted = Options { grants_delta: true, ..Options::default() };
         assert_eq!(take(b"\x02\x01\x02\0\x02\0\x03\0\0"), Ok(granted));
         assert!(take(b"\x02\x01\x02\0\x02\0\x03\x01\0\x01").is_err());
+    }
+
+    #[test]
+    fn a_folder_to_send_into_is_its_path_and_no_longer_than_it_may_be() {
+        let options = Options { into: Some(b"a/b".to_vec()), to_output: true, ..Options::default() };
+        let bytes = b"\x03\x01\x02\0\x02\0\x06\x03\0a/b\x07\0\0";
+        let mut written = Vec::new();
+        options.put(&mut Writer(&mut written));
+        assert_eq!((&written[..], take(bytes)), (&bytes[..], Ok(options)));
+        assert!(take(b"\x02\x01\x02\0\x02\0\x07\x01\0\x01").is_err());
+        let of = |len: usize| {
+            let mut bytes = b"\x02\x01\x02\0\x02\0\x06".to_vec();
+            bytes.extend((len as u16).to_le_bytes());
+            bytes.resize(bytes.len() + len, b'a');
+            take(&bytes)
+        };
+        assert!(of(INTO_BYTES_MAX).is_ok() && of(INTO_BYTES_MAX + 1).is_err());
     }
 
     #[test]

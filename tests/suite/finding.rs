@@ -110,6 +110,7 @@ fn enter_open(
     visitor.first_sight = first_sight;
     visitor.agreed = agreed;
     let errand = Errand {
+        place: lanx::client::handshake::Place::default(),
         name: "test",
         resumes: None,
         wishes: Wishes::default(),

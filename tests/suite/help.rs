@@ -166,15 +166,15 @@ fn bash_completes_options_commands_and_where_there_is_nothing_else_files() {
     let scene = Scene::new();
     for (words, offered) in [
         (&["lanx", "send", "--max"][..], "--max-connections"),
-        (&["lanx", ""], "send recv serve get list doctor trust config completions help"),
+        (&["lanx", ""], "send recv serve get list manifest verify doctor trust config completions help"),
         (&["lanx", "send", ""], ""),
         (&["lanx", "send", "file", ""], ""),
         (
             &["lanx", "help", ""],
-            "send recv serve get list doctor trust config completions help exit-codes json",
+            "send recv serve get list manifest verify doctor trust config completions help exit-codes json",
         ),
         (&["lanx", "completions", ""], "bash zsh fish"),
-        (&["lanx", "config", ""], "send recv serve get list doctor trust"),
+        (&["lanx", "config", ""], "send recv serve get list manifest verify doctor trust"),
     ] {
         let Some(found) = offered_by_bash(&scene, words) else { return };
         assert_eq!(found, offered, "{words:?}");
@@ -186,10 +186,13 @@ fn fish_completes_commands_topics_and_shells() {
     let scene = Scene::new();
     let script = scene.path("lanx.fish");
     for (line, offered) in [
-        ("lanx ", "completions config doctor get help list recv send serve trust"),
+        ("lanx ", "completions config doctor get help list manifest recv send serve trust verify"),
         ("lanx completions ", "bash fish zsh"),
-        ("lanx config ", "doctor get list recv send serve trust"),
-        ("lanx help ", "completions config doctor exit-codes get help json list recv send serve trust"),
+        ("lanx config ", "doctor get list manifest recv send serve trust verify"),
+        (
+            "lanx help ",
+            "completions config doctor exit-codes get help json list manifest recv send serve trust verify",
+        ),
     ] {
         let text = scene.run(["completions", "fish"]).out();
         fs::write(&script, format!("{text}\ncomplete -C '{line}' | string replace -r '\\t.*' ''\ntrue\n"))
@@ -215,7 +218,7 @@ fn zsh_completes_files_where_files_are_meant_and_machines_where_those_are() {
     ends("::dir --", ":_files -/'");
     ends("--to=", "]:HOST:_hosts'");
     ends("--code-file=", ":_files'");
-    ends("::line --", ":(send recv serve get list doctor trust)'");
+    ends("::line --", ":(send recv serve get list manifest verify doctor trust)'");
     assert!(!script.contains("(man)") && !script.contains("'man:"), "a hidden command is offered");
 }
 

@@ -120,9 +120,28 @@ fn each_outcome_has_its_status_and_reason_at_both_ends() {
         for (field, n) in [("files", 4 - failed), ("identical", 1), ("failed", failed), ("skipped", 1)] {
             assert_eq!(done[field], n, "{field} in {done}");
         }
+        assert_eq!(done["retryable"], false, "somebody has to act first: {done}");
         let told = receiver.process.stderr.text();
         assert!(!told.contains("taken"), "each error is an event: {told}");
     }
+}
+
+#[test]
+fn what_changed_while_it_was_read_can_be_tried_again() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let file = make(&scene.src, "file", 200 * CHUNK);
+    let relay = Relay::holding_after(receiver.addr, 2 * CHUNK as u64);
+    let sender = scene.start_send(&["--json"], &[&file], relay.addr);
+    relay.wait_until_held();
+    fs::write(&file, "another").unwrap();
+    relay.release();
+    let output = sender.finish(PATIENCE);
+    output.expect_code(5);
+    let events = output.events();
+    let done = events.last().unwrap();
+    assert_eq!((&done["event"], &done["retryable"]), (&json!("done"), &json!(true)), "{done}");
+    assert_eq!(files(&events)[0]["cause"], "source");
 }
 
 #[test]

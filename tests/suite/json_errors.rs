@@ -17,6 +17,7 @@ fn expect_error(output: &Output, code: i32, message: &str, hint: &str) -> Value 
     assert!(part("message").contains(message), "{message:?} in {error}");
     assert!(part("hint").contains(hint), "{hint:?} in {error}");
     assert!(!part("message").contains(&part("hint")), "said twice: {error}");
+    assert_eq!(error["retryable"], [3, 6, 130].contains(&code), "{error}");
     error.clone()
 }
 

@@ -23,6 +23,27 @@ fn a_transfer_is_no_faster_than_its_limit_over_all_connections_together() {
 }
 
 #[test]
+fn all_senders_together_are_no_faster_than_the_limit_of_the_receiver() {
+    let scene = Scene::new();
+    let files = ["one", "two"].map(|name| make(&scene.src, name, 12 * CHUNK));
+    let receiver = scene.receiver_with(&["--limit", "4M"]);
+    let begin = Instant::now();
+    let senders =
+        files.each_ref().map(|file| scene.start_send(&["-c", "4", "--json"], &[file], receiver.addr));
+    let outputs = senders.map(|sender| sender.finish(PATIENCE));
+    let time = begin.elapsed();
+    assert_arrived(&files, &scene.dst);
+    // Less what may be made up for in a moment.
+    let least = (24 * CHUNK) as f64 / 4e6 - 0.25;
+    assert!(time.as_secs_f64() >= least, "{time:?} is less than {least} s");
+    for output in outputs {
+        output.expect_success();
+        let events = output.events();
+        assert_eq!(events.last().unwrap()["limit"]["by"], "receiver_limit", "{events:?}");
+    }
+}
+
+#[test]
 fn a_limit_that_cannot_be_is_a_usage_error_that_says_what_can() {
     let scene = Scene::new();
     for (limit, words) in [("fast", "50M"), ("0", "50M"), ("1k", "64000")] {

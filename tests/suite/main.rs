@@ -22,6 +22,7 @@ mod closed_streams;
 mod compress;
 mod config;
 mod config_errors;
+mod dataset;
 mod delta;
 #[cfg(target_os = "linux")]
 mod destination;
@@ -58,6 +59,7 @@ mod kill_rounds;
 #[cfg(target_os = "linux")]
 mod large_packets;
 mod limit;
+mod listed;
 mod many;
 mod metrics;
 #[cfg(target_os = "linux")]
@@ -65,6 +67,7 @@ mod oracles;
 mod outlives;
 mod output;
 mod packages;
+mod pipelines;
 mod reloading;
 mod renamed;
 mod screen;

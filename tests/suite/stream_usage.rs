@@ -14,14 +14,8 @@ fn a_command_line_that_makes_no_sense_says_what_to_do() {
         let output = Process::spawn_fed(command, pipe().unwrap().0).finish(PATIENCE);
         output.expect_complaint(2, words);
     };
-    usage(&["-", "127.0.0.1:1"], &["standard input has no name", "--name NAME"]);
     usage(&["file", "-", "127.0.0.1:1", "--name", "x"], &["- is standard input", "./-"]);
     usage(&["-", "-", "127.0.0.1:1", "--name", "x"], &["- is standard input"]);
-    usage(
-        &["-", "--name", "x", "--to", "127.0.0.1:1", "--to", "127.0.0.1:2"],
-        &["standard input can be read only once", "write it to a file"],
-    );
-    usage(&["file", "127.0.0.1:1", "--name", "x"], &["--name is for what comes from standard input"]);
     for flags in [
         &["--dry-run"][..],
         &["--archive"],
@@ -29,6 +23,7 @@ fn a_command_line_that_makes_no_sense_says_what_to_do() {
         &["--delta"],
         &["--exclude", "x"],
         &["--exclude-from", "file"],
+        &["--files-from", "file"],
     ] {
         usage(
             &[&["-", "127.0.0.1:1", "--name", "x"], flags].concat(),

@@ -40,7 +40,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 /// Everything there is to compare of a folder and what is in it: a line for each.
-fn manifest(top: &Path) -> Vec<String> {
+pub fn manifest(top: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     collect(top, Path::new(""), &mut lines);
     lines.sort();

@@ -1,5 +1,7 @@
 //! `-` in place of a folder or a file, and what does not go with it.
 
+use std::ffi::OsString;
+
 use clap::ArgMatches;
 
 use super::{RecvArgs, SendArgs, Verify};
@@ -23,12 +25,15 @@ const WITH_STDOUT: [Against<RecvArgs>; 12] = [
     ("--json", |args| args.json),
 ];
 
-const WITH_STDIN: [Against<SendArgs>; 7] = [
+const WITH_STDIN: [Against<SendArgs>; 10] = [
     ("--dry-run", |args| args.what.dry_run),
     ("--archive", |args| args.what.archive),
     ("--follow", |args| args.what.follow),
     ("--exclude", |args| !args.what.exclude.is_empty()),
     ("--exclude-from", |args| !args.what.exclude_from.is_empty()),
+    ("--files-from", |args| args.what.files_from.is_some()),
+    ("--skip-special", |args| args.what.skip_special),
+    ("--one-file-system", |args| args.what.one_file_system),
     ("--delta", |args| args.delta),
     ("--direct", |args| args.direct),
 ];
@@ -38,7 +43,9 @@ pub fn set_aside(name: &str, given: &ArgMatches) -> Vec<&'static str> {
     let is_dash = |id| given.get_raw(id).into_iter().flatten().any(|text| text == "-");
     match name {
         "recv" if is_dash("dir") => names(&WITH_STDOUT),
-        "send" if is_dash("paths_and_host") => names(&WITH_STDIN),
+        "send" if is_dash("paths_and_host") || given.contains_id("command") && given.contains_id("name") => {
+            names(&WITH_STDIN)
+        }
         _ => Vec::new(),
     }
 }
@@ -56,7 +63,18 @@ impl RecvArgs {
 }
 
 impl SendArgs {
-    /// What is given besides and makes no sense with standard input.
+    /// Whether what stands behind `--` is a command. Otherwise it is more paths, as whoever has files that begin with a dash
+    /// writes them.
+    pub fn runs_a_command(&self) -> bool {
+        !self.command.is_empty() && (self.name.is_some() || !self.paths_and_host.is_empty())
+    }
+
+    /// The paths and perhaps the host.
+    pub fn words(&self) -> &[OsString] {
+        if self.command.is_empty() || self.runs_a_command() { &self.paths_and_host } else { &self.command }
+    }
+
+    /// What is given besides and makes no sense with standard input or a command.
     pub fn against_stdin(&self) -> Option<&'static str> {
         WITH_STDIN.into_iter().find(|(_, given)| given(self)).map(|(flag, _)| flag)
     }

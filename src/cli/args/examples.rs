@@ -15,7 +15,8 @@ Examples:
   lanx send photos                          pick a receiver from the list
   lanx send disk.img notes.txt 192.168.1.20
   lanx send --archive --exclude '*.o' project/ nas:9000
-  pg_dump shop | lanx send - nas --name shop.sql";
+  lanx send nas --name shop.sql -- pg_dump shop
+  lanx send nas --name s.gz -- bash -o pipefail -c 'pg_dump s | gzip'";
 
 pub const RECV: &str = "\
 Examples:
@@ -39,6 +40,17 @@ pub const LIST: &str = "\
 Examples:
   lanx list
   lanx list --json --wait 5";
+
+pub const MANIFEST: &str = "\
+Examples:
+  lanx manifest /data/run42 -o run42.manifest
+  lanx send --report shard1.report --files-from shard1 /data/run42/ nas
+  lanx manifest *.report -o run42.manifest";
+
+pub const VERIFY: &str = "\
+Examples:
+  lanx verify run42.manifest /srv/in
+  lanx verify --limit 100M run42.manifest /mnt/archive/run42";
 
 pub const DOCTOR: &str = "\
 Examples:

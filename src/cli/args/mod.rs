@@ -13,6 +13,8 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
 
 use super::config::{ConfigArgs, with_negations};
+use super::dataset::manifest::ManifestArgs;
+use super::dataset::verify::VerifyArgs;
 use super::doctor::DoctorArgs;
 use super::get::GetArgs;
 use super::help;
@@ -25,9 +27,10 @@ use crate::limits::{
     CONNECTIONS_MAX, CONNECTIONS_MOST, HELP_COLUMNS, LIMIT_MIN, PART_AGE_MIN, PORT_DEFAULT, RETRY_FOR,
     SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
 };
+use crate::name::RelativePath;
 use crate::session::sender::compress::Compress;
 use crate::units::{age_from, rate_from};
-use values::{compress, listen_at, number, seconds};
+use values::{compress, listen_at, number, seconds, subfolder};
 
 /// Moves files between machines on a local network, and proves that they arrived.
 ///
@@ -97,7 +100,12 @@ impl Args {
             Command::List(list) => list.json,
             Command::Doctor(doctor) => doctor.json,
             Command::Config(config) => config.json,
-            Command::Trust(_) | Command::Completions(_) | Command::Man(_) | Command::Help(_) => false,
+            Command::Manifest(_)
+            | Command::Verify(_)
+            | Command::Trust(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::Help(_) => false,
         }
     }
 }
@@ -126,6 +134,8 @@ pub enum Command {
     Serve(ServeArgs),
     Get(GetArgs),
     List(ListArgs),
+    Manifest(ManifestArgs),
+    Verify(VerifyArgs),
     Doctor(DoctorArgs),
     Trust(TrustArgs),
     Config(ConfigArgs),
@@ -137,17 +147,23 @@ pub enum Command {
 /// Send files and folders to a machine that runs `lanx recv`.
 #[derive(clap::Args, Debug)]
 #[command(
-    override_usage = "lanx send [OPTIONS] PATH...\n       lanx send [OPTIONS] PATH... HOST[:PORT]\n       lanx send [OPTIONS] PATH... --to HOST[:PORT]...",
+    override_usage = "lanx send [OPTIONS] PATH...\n       lanx send [OPTIONS] PATH... HOST[:PORT]\n       lanx send [OPTIONS] PATH... --to HOST[:PORT]...\n       lanx send [OPTIONS] HOST[:PORT] --name NAME -- COMMAND [ARGUMENT]...",
     after_help = examples::SEND
 )]
 pub struct SendArgs {
-    /// Files and folders to send, followed by the machine to send them to
+    /// Files and folders to send, then the machine to send them to
     ///
     /// The machine is the name that `lanx recv` shows, a host name, or an IPv4 or IPv6 address. Leave it out to pick one
     /// of the receivers on this network. A folder with a trailing / means what is in it. A lone - means standard input
     /// (give it a name with --name).
-    #[arg(required = true, num_args = 1.., value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    #[arg(required_unless_present = "command", num_args = 1.., value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub paths_and_host: Vec<OsString>,
+    /// A command whose output is sent
+    ///
+    /// It stands behind `--`, and what it writes becomes the file that --name names. No shell reads it, and nothing gets the name unless the command ends with exit code 0. For a pipeline of several:
+    /// bash -o pipefail -c 'pg_dump shop | zstd'. Without --name these are more paths.
+    #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
     /// Send to this machine; repeat it to send to several
     ///
     /// Files are read once for all of them. All other arguments are then files and folders.
@@ -162,9 +178,17 @@ pub struct SendArgs {
     #[arg(long, value_name = "N", conflicts_with = "connections", help_heading = SPEED, default_value_t = CONNECTIONS_MOST,
         value_parser = number(1..=CONNECTIONS_MAX, ""))]
     pub max_connections: u8,
-    /// Name the file that standard input becomes
+    /// Name what arrives
+    ///
+    /// For one file, for standard input, or for what a command writes. Standard input needs none where the receiver is `lanx recv -`.
     #[arg(long, value_name = "NAME", help_heading = WHAT)]
     pub name: Option<OsString>,
+    /// Put it into a folder in the receiver's
+    ///
+    /// SUBDIR is beneath the folder that the receiver receives into, as in backups/monday. It is made where it is missing, and no
+    /// symbolic link on the way is followed.
+    #[arg(long, value_name = "SUBDIR", value_parser = subfolder, help_heading = WHAT)]
+    pub into: Option<RelativePath>,
     #[command(flatten)]
     pub what: WhatArgs,
     /// Send at most RATE a second: 50M, 400mbit
@@ -196,6 +220,11 @@ pub struct SendArgs {
     pub code_file: Option<PathBuf>,
     #[command(flatten)]
     pub patience: PatienceArgs,
+    /// Write what became of each entry to FILE
+    ///
+    /// One JSON object per line, for `lanx manifest` and for scripts. The file is there when all entries have their outcome.
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT, value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
     /// Print one JSON object per line, for scripts
     ///
     /// `lanx help json` describes them.
@@ -229,6 +258,29 @@ pub struct WhatArgs {
     /// FILE is written like a .gitignore. May be repeated.
     #[arg(long, value_name = "FILE", help_heading = WHAT, value_hint = ValueHint::FilePath)]
     pub exclude_from: Vec<PathBuf>,
+    /// Send what FILE lists of one folder
+    ///
+    /// FILE has one path in each line, relative to the folder: lanx send --files-from FILE FOLDER/ HOST. The folders on the way
+    /// are made; a folder in the list is made, and nothing in it is sent. A line that begins with # or ; is a comment. A lone -
+    /// means standard input.
+    #[arg(long, value_name = "FILE", help_heading = WHAT, value_hint = ValueHint::FilePath)]
+    pub files_from: Option<PathBuf>,
+    /// A NUL byte ends each path of --files-from
+    ///
+    /// Otherwise a line end does, and a name with one in it cannot be given. Without line ends there are no comments.
+    #[arg(short = '0', long, help_heading = WHAT)]
+    pub from0: bool,
+    /// Leave out pipes, sockets and devices
+    ///
+    /// Without this each one that is met counts as skipped, and the exit code is 5.
+    #[arg(long, help_heading = WHAT)]
+    pub skip_special: bool,
+    /// Leave out what is on other file systems
+    ///
+    /// Of a folder where another one is mounted nothing but the folder itself is sent. What is in /proc and /sys is left out in
+    /// any case, unless it is named.
+    #[arg(short = 'x', long, help_heading = WHAT)]
+    pub one_file_system: bool,
     /// Show what would be sent, and send nothing
     ///
     /// The receiver is asked what it has already and what it would take.
@@ -316,6 +368,11 @@ pub struct RecvArgs {
     #[arg(long, value_name = "N", help_heading = SPEED, default_value_t = TRANSFERS_DEFAULT,
         value_parser = number(1..=TRANSFERS_MAX, ""))]
     pub max_transfers: u16,
+    /// Receive at most RATE a second: 50M, 400mbit
+    ///
+    /// The limit is shared by all senders. RATE is written as for `lanx send --limit`.
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = SPEED)]
+    pub limit: Option<u64>,
     /// Replace existing files that differ
     ///
     /// By default an existing file is left alone and the new one is refused.
@@ -367,7 +424,7 @@ pub struct RecvArgs {
     /// Remove what interrupted transfers left in DIR
     ///
     /// Lists the part files there and removes those that are not in use. Nothing is received.
-    #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "overwrite",
+    #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "limit", "overwrite",
         "rename", "delta", "sync", "verify", "compress", "direct", "mounted", "archive", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
     pub clean: bool,
     /// Remove unfinished files older than AGE: 7d, 12h

@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use crate::content::compress::Method;
-use crate::limits::{ZSTD_LEVEL_DEFAULT, ZSTD_LEVEL_MAX};
+use crate::limits::{INTO_BYTES_MAX, ZSTD_LEVEL_DEFAULT, ZSTD_LEVEL_MAX};
+use crate::name::RelativePath;
 use crate::session::sender::compress::Compress;
 
 /// A number in this range, of whatever `unit`, which may be nothing.
@@ -44,6 +45,21 @@ pub fn listen_at(text: &str) -> Result<SocketAddr, String> {
 /// An address with its port.
 pub fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ADDR:PORT, as in 127.0.0.1:7269 or [::]:7269".into())
+}
+
+/// A folder beneath another one. Slashes at its end mean nothing.
+pub fn subfolder(text: &str) -> Result<RelativePath, String> {
+    let bare = text.trim_end_matches('/');
+    if text.starts_with('/') {
+        return Err(
+            "it is a path beneath the receiver's folder, so it begins with no /; as in backups/monday".into(),
+        );
+    }
+    match RelativePath::from_wire(bare.as_bytes()) {
+        Ok(path) if bare.len() <= INTO_BYTES_MAX => Ok(path),
+        Ok(_) => Err(format!("it is longer than {INTO_BYTES_MAX} bytes; choose a shorter one")),
+        Err(bad) => Err(bad.to_string()),
+    }
 }
 
 /// How to compress.

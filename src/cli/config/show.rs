@@ -4,6 +4,8 @@ use std::env;
 use std::ffi::OsString;
 
 use anyhow::anyhow;
+use clap::builder::Resettable;
+use clap::{Arg, Id};
 use serde::Serialize;
 
 use super::file::File;
@@ -86,7 +88,8 @@ pub fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
 
 /// The command line `lanx NAME OPTIONS`, on which nothing has to stand that only a run needs.
 fn given(name: &str, options: &[OsString]) -> Result<clap::ArgMatches, clap::Error> {
-    let relaxed = args::command().mut_subcommand(name, |command| command.mut_args(|arg| arg.required(false)));
+    let relax = |arg: Arg| arg.required(false).required_unless_present(Resettable::<Id>::Reset);
+    let relaxed = args::command().mut_subcommand(name, |command| command.mut_args(relax));
     let line = ["lanx", name].map(OsString::from);
     let matches = relaxed.try_get_matches_from(line.iter().chain(options))?;
     Ok(matches.subcommand().map(|(_, given)| given.clone()).unwrap_or_default())

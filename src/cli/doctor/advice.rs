@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::expect::{Figures, Limit};
 use crate::client::probe::{Loses, Packets};
 use crate::limits::{LONG_PATH_ROUND_TRIP, SOCKET_BUFFER_BYTES};
-use crate::net::tcp::tune::{Interface, Path};
+use crate::session::link::{Interface, Path};
 use crate::units;
 
 /// One thing to do, or to know.

@@ -24,7 +24,7 @@ use super::ui::out::Audience;
 use super::{signals, token};
 use crate::name::{Escaped, Name};
 use crate::session::Progress;
-use crate::session::sender::rate_limit::Pace;
+use crate::session::rate_limit::Pace;
 use crate::store::{Existing, Folder, FolderOptions, Owner, Sink};
 use crate::trust::dir;
 use crate::trust::dir::Guard;

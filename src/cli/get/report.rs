@@ -98,6 +98,7 @@ impl Reporter {
             size: Some(*size),
             hash: Some(*hash),
             status,
+            item: None,
         };
         self.tally.add(&report);
         if let Some(events) = &state.events {
@@ -120,6 +121,7 @@ impl Reporter {
                 size: None,
                 hash: None,
                 status: FileStatus::Failed(failure),
+                item: None,
             };
             self.tally.add(&report);
             if let Some(events) = &state.events {

@@ -23,11 +23,13 @@ use super::signals::{Asked, Requests};
 use super::ui::out::Audience;
 use super::ui::{events, out};
 use super::{credentials, signals};
+use crate::net::tcp::connection::Listeners;
 use crate::net::tcp::listen::{listen, listen_everywhere};
 use crate::os::said::Said;
-use crate::server::accept::{Manner, ServeOptions, serve};
+use crate::server::accept::{Manner, ServeError, ServeOptions, serve};
 use crate::server::stats::Ledger;
 use crate::session::Diligence;
+use crate::session::rate_limit::Pace;
 use crate::store::{Existing, Folder, FolderOptions, Output, Target};
 use crate::trust::policy::House;
 use banner::invite;
@@ -79,7 +81,8 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         }
         tokio::spawn(systemd::tell_status(ledger.clone()));
         systemd::ready();
-        serve(listeners, manner, house, options(args), doorman.clone(), ledger, to_hear).await
+        let listeners = Listeners::new(listeners, house.tls.clone()).map_err(ServeError::Accept)?;
+        serve(vec![Box::new(listeners)], manner, house, options(args), doorman.clone(), ledger, to_hear).await
     });
     signals::leave(runtime);
     doorman.leave();
@@ -157,6 +160,7 @@ pub(super) fn manner(args: &RecvArgs) -> Result<Manner, Failure> {
         diligence: Diligence { sync: args.sync, reread: args.verify == Verify::Reread },
         delta: args.delta,
         compress: args.compress == Compression::Auto,
+        pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
     })
 }
 

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
-use super::args::SendArgs;
+use super::args::{SendArgs, WhatArgs};
 use super::credentials::{Acquaintances, Introduction};
+use super::dataset::report::Report;
 use super::error::Failure;
 use super::exit::Exit;
 use super::ui::events::Ticker;
@@ -26,17 +27,17 @@ use super::ui::summary::{Crossed, Tally};
 use super::{credentials, signals};
 use crate::client::transfer::{Connections, SendError, Transfer, send};
 use crate::limits::WORKER_STACK_BYTES;
-use crate::name::Name;
 use crate::net::address::Peer;
 use crate::os::direct::Direct;
+use crate::session::rate_limit::Pace;
 use crate::session::sender::compress::Compress;
-use crate::session::sender::rate_limit::Pace;
 use crate::session::{Observer, Progress};
-use crate::source::{Excludes, Feed, Options, Root, SourceError, Survey, Trouble};
+use crate::source::{Excludes, Feed, List, Options, Root, SourceError, Survey, Trouble};
 use crate::wire::message::Wishes;
 use many::{Company, Told};
 use pick::pick;
 use report::{Reporter, broken};
+use stdin::Streamed;
 use targets::{no_host, split};
 
 /// How to send, to each receiver alike.
@@ -69,17 +70,19 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
     out::start();
     let (peers, paths) = split(args)?;
     if peers.is_empty() && !credentials::can_ask() {
-        return Err(no_host(&args.paths_and_host));
+        return Err(no_host(args.words()));
     }
-    let streamed = stdin::name(args, &paths, peers.len())?;
+    let streamed = stdin::streamed(args, &paths)?;
     let wishes = Wishes { dry_run: args.what.dry_run, delta: args.delta, measure: false };
     // While Ctrl-C still ends the program by itself: a pipe with a code may keep one waiting.
-    let introduction = Introduction::new(
+    let mut introduction = Introduction::new(
         args.code_file.as_deref(),
         args.patience.timeout(),
         args.patience.retry_for(),
         wishes,
     )?;
+    introduction.into = args.into.clone();
+    introduction.is_nameless = streamed.as_ref().is_some_and(|streamed| streamed.name.is_none());
     let runtime = signals::runtime()?;
     let sent = runtime.block_on(deliver(args, peers, &paths, streamed, introduction, audience));
     signals::leave(runtime);
@@ -91,7 +94,7 @@ async fn deliver(
     args: &SendArgs,
     mut peers: Vec<Peer>,
     paths: &[PathBuf],
-    streamed: Option<Name>,
+    streamed: Option<Streamed>,
     introduction: Introduction,
     audience: Audience,
 ) -> Result<Exit, Failure> {
@@ -110,14 +113,19 @@ async fn deliver(
     }
     let what = &args.what;
     let told = (peers.len() > 1).then(Arc::<Told>::default);
-    let report = |peer| Arc::new(Reporter::new(peer, audience, what.dry_run, told.clone()));
-    let reporters: Vec<Arc<Reporter>> = peers.iter().map(report).collect();
+    let report = args.report.as_deref().map(|path| Report::new(path, peers.len())).transpose()?;
+    let report = report.map(Arc::new);
+    let reporter = |peer| Arc::new(Reporter::new(peer, audience, what.dry_run, told.clone(), report.clone()));
+    let reporters: Vec<Arc<Reporter>> = peers.iter().map(reporter).collect();
     let (feeds, total) = feeds(args, paths, streamed, &reporters)?;
-    if feeds.is_empty() {
-        return Ok(Exit::gravest(reporters.iter().map(|reporter| reporter.nothing())));
-    }
-    let errands = errands(args, reporters, feeds, total, &introduction);
-    set_off(errands, stop, audience).await
+    let exit = if feeds.is_empty() {
+        Exit::gravest(reporters.iter().map(|reporter| reporter.nothing()))
+    } else {
+        let errands = errands(args, reporters, feeds, total, &introduction);
+        set_off(errands, stop, audience).await?
+    };
+    report.map_or(Ok(()), |report| report.publish())?;
+    Ok(exit)
 }
 
 /// What is to be done for each receiver.
@@ -196,31 +204,67 @@ async fn find(args: &SendArgs, peers: &mut Vec<Peer>) -> Result<(), Failure> {
 fn feeds(
     args: &SendArgs,
     paths: &[PathBuf],
-    streamed: Option<Name>,
+    streamed: Option<Streamed>,
     reporters: &[Arc<Reporter>],
 ) -> Result<(Vec<Feed>, Option<u64>), Failure> {
     let what = &args.what;
     let excludes = Excludes::new(&what.exclude_from, &what.exclude)
         .map_err(|error| Failure::new(Exit::Usage, anyhow!("what to exclude: {error}")))?;
-    if let Some(name) = streamed {
-        return Ok((vec![stdin::feed(name)?], None));
+    if let Some(streamed) = streamed {
+        return Ok((streamed.feeds(reporters.len())?, None));
     }
-    let roots = inspect(paths, reporters);
+    let roots = inspect(args, paths, reporters)?;
     if roots.is_empty() {
         return Ok((Vec::new(), None));
     }
     let size = roots.iter().map(Root::size).fold(0, u64::saturating_add);
     let total = roots.iter().all(|root| !root.is_folder()).then_some(size);
+    let list = list(what, &roots, reporters.len())?;
     let direct = args.direct.then(Direct::new);
-    let options = Options { follow: what.follow, archive: what.archive, excludes, direct };
+    let options = Options {
+        follow: what.follow,
+        archive: what.archive,
+        excludes,
+        direct,
+        list,
+        skip_special: what.skip_special,
+        one_file_system: what.one_file_system,
+    };
     let feed = |_| Feed::new(roots.clone(), options.clone());
     Ok((reporters.iter().map(feed).collect(), total))
 }
 
+/// The list of what is sent of the folder, where the user gave one.
+fn list(what: &WhatArgs, roots: &[Root], receivers: usize) -> Result<Option<List>, Failure> {
+    let usage = |error: anyhow::Error| Failure::new(Exit::Usage, error);
+    let Some(path) = what.files_from.clone() else { return Ok(None) };
+    if roots.len() != 1 || !roots.iter().all(Root::is_folder) {
+        return Err(usage(anyhow!(
+            "--files-from lists what is sent of one folder; give that: lanx send --files-from FILE FOLDER/ HOST"
+        )));
+    }
+    let list = List { path, ends_in_nul: what.from0, recursive: what.recursive };
+    if list.is_read_once() && receivers > 1 {
+        return Err(usage(anyhow!(
+            "a list that comes through a pipe can be read only once, so it serves one receiver; write it to a file"
+        )));
+    }
+    if !list.is_read_once() {
+        list.open().map_err(|error| usage(anyhow!("--files-from: {error}")))?;
+    }
+    Ok(Some(list))
+}
+
 /// What can be offered of what the user named. Each receiver misses the rest.
-fn inspect(paths: &[PathBuf], reporters: &[Arc<Reporter>]) -> Vec<Root> {
+///
+/// # Errors
+/// `--name` is there for what it cannot be for.
+fn inspect(args: &SendArgs, paths: &[PathBuf], reporters: &[Arc<Reporter>]) -> Result<Vec<Root>, Failure> {
     let told = |error| {
         let trouble = match error {
+            SourceError::NotRegular { path, what: why } if args.what.skip_special => {
+                Trouble::LeftOut { path, why }
+            }
             SourceError::NotRegular { path, what } => Trouble::Skipped { path, what },
             error => Trouble::Failed(error),
         };
@@ -231,7 +275,13 @@ fn inspect(paths: &[PathBuf], reporters: &[Arc<Reporter>]) -> Vec<Root> {
                 .note("what a command writes goes this way: COMMAND | lanx send - HOST --name NAME");
         }
     };
-    paths.iter().filter_map(|path| Root::inspect(path).map_err(told).ok()).collect()
+    let roots: Vec<Root> = paths.iter().filter_map(|path| Root::inspect(path).map_err(told).ok()).collect();
+    let Some(name) = stdin::given_name(args)? else { return Ok(roots) };
+    if paths.len() > 1 || roots.iter().any(Root::is_folder) {
+        let error = anyhow!("--name is for one file; send it by itself, or leave --name out");
+        return Err(Failure::new(Exit::Usage, error));
+    }
+    Ok(roots.into_iter().map(|root| root.named(name.clone())).collect())
 }
 
 /// Sends to one receiver.
@@ -265,6 +315,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         let text = "nothing is compressed, as the receiver is older or runs with --compress no";
         audience.note(format_args!("{peer}: {text}"));
     }
+    let stream = feed.stream().cloned();
     let started = Instant::now();
     let ticker = events.as_ref().map(|events| {
         events.start(Some((link.addr, granted)));
@@ -302,6 +353,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         let total = total.or_else(|| progress.whole(false));
         return Err(Failure::new(exit, broken(peer, &outcome, progress.arrived(), total)));
     }
+    stream.iter().for_each(|stream| reporter.tell_silent(stream));
     Ok(reporter.done(Crossed::of(&progress), started.elapsed(), &outcome))
 }
 

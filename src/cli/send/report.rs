@@ -10,18 +10,20 @@ use anyhow::anyhow;
 
 use super::many::Told;
 use crate::cli::credentials::tell_large_lost;
+use crate::cli::dataset::report::Report;
 use crate::cli::exit::Exit;
 use crate::cli::ui::events::{File, SessionEvents, Status, Sum};
-use crate::cli::ui::out::{Audience, Stream};
+use crate::cli::ui::out::{self, Audience};
 use crate::cli::ui::paint::{Paint, paint, sign};
 use crate::cli::ui::summary::{Crossed, Tally};
 use crate::cli::ui::{events, summary};
 use crate::client::transfer::SendOutcome;
 use crate::content::entry::Cause;
 use crate::limits::LIMIT_TOLD_AFTER;
+use crate::name::Escaped;
 use crate::net::address::Peer;
 use crate::session::{End, FileReport, FileStatus, Observer};
-use crate::source::Trouble;
+use crate::source::{Stream, Trouble};
 use crate::store::NO_ROOM;
 use crate::units;
 
@@ -35,10 +37,18 @@ pub struct Reporter {
     pub events: Option<Arc<SessionEvents>>,
     /// What was said already, where there are several receivers.
     told: Option<Arc<Told>>,
+    /// Where what became of each entry is written, where the user wants that.
+    report: Option<Arc<Report>>,
 }
 
 impl Reporter {
-    pub fn new(peer: &Peer, audience: Audience, dry_run: bool, told: Option<Arc<Told>>) -> Reporter {
+    pub fn new(
+        peer: &Peer,
+        audience: Audience,
+        dry_run: bool,
+        told: Option<Arc<Told>>,
+        report: Option<Arc<Report>>,
+    ) -> Reporter {
         let events = audience.json.then(|| Arc::new(SessionEvents::new(None, peer.to_string())));
         let tally = Arc::new(if dry_run { Tally::of_dry_run() } else { Tally::default() });
         Reporter {
@@ -49,6 +59,7 @@ impl Reporter {
             no_room: AtomicBool::default(),
             events,
             told,
+            report,
         }
     }
 
@@ -95,7 +106,7 @@ impl Reporter {
             tracing::info!("{hash}  {path}{what}");
             return;
         }
-        let line = format!("{}  {path}", paint(Stream::Stdout, Paint::Dim, hash));
+        let line = format!("{}  {path}", paint(out::Stream::Stdout, Paint::Dim, hash));
         match &self.told {
             None => self.audience.line(line + &what),
             Some(told) => {
@@ -106,6 +117,16 @@ impl Reporter {
                     self.line(format_args!("{path}{what}"));
                 }
             }
+        }
+    }
+
+    /// Tells that a command has written nothing: as a backup that is worth a look.
+    pub fn tell_silent(&self, stream: &Stream) {
+        if let Some(command) = stream.silent_command() {
+            let command = Escaped::path(command);
+            self.note_here(format_args!(
+                "{command} wrote nothing and ended well, so what it was sent as is empty"
+            ));
         }
     }
 
@@ -123,8 +144,9 @@ impl Reporter {
         if let Some(verdict) = verdict {
             summary += &format!("; {}", summary::sentence(verdict, *in_order));
         }
+        self.report.as_ref().inspect(|report| report.done());
         let exit = counts.exit();
-        self.line(sign(Stream::Stdout, exit == Exit::Success) + &summary);
+        self.line(sign(out::Stream::Stdout, exit == Exit::Success) + &summary);
         exit
     }
 
@@ -134,6 +156,7 @@ impl Reporter {
         if let Some(events) = &self.events {
             events.done(Sum::of(&counts, Crossed::default(), Duration::ZERO, 0));
         }
+        self.report.as_ref().inspect(|report| report.done());
         counts.exit()
     }
 }
@@ -141,12 +164,17 @@ impl Reporter {
 impl Observer for Reporter {
     fn file(&self, report: &FileReport) {
         self.tally.add(report);
+        if let Some(written) = &self.report {
+            written.add(report, &self.peer.to_string());
+        }
         if let Some(events) = &self.events {
             events.file(File::of(report));
         }
         let (audience, path) = (self.audience, &report.path);
         match &report.status {
-            FileStatus::Failed(failure) if failure.cause == Cause::Source => self.error_here(&failure.text),
+            FileStatus::Failed(failure) if matches!(failure.cause, Cause::Source | Cause::Changed) => {
+                self.error_here(&failure.text)
+            }
             // Paths in it are those of the other machine.
             FileStatus::Failed(failure) if self.is_told(&failure.text.to_string()) => {
                 tracing::info!("{}: {}", self.peer, failure.text)
@@ -173,6 +201,9 @@ impl Observer for Reporter {
             Trouble::Failed(error) => self.error_here(error),
             Trouble::Skipped { .. } => self.skip_here(trouble),
             Trouble::LeftOut { .. } => self.note_here(trouble),
+        }
+        if let Some(written) = &self.report {
+            written.not_offered(trouble, &self.peer.to_string());
         }
         if let Some(events) = &self.events {
             events.file(File::not_offered(

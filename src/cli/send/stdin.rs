@@ -1,5 +1,6 @@
-//! `lanx send -`: the standard input instead of files.
+//! `lanx send -` and `lanx send HOST -- COMMAND`: the standard input, or what a command writes, instead of files.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -16,58 +17,87 @@ use crate::cli::exit::Exit;
 use crate::content::entry::Metadata;
 use crate::name::{Name, shown};
 use crate::os::said::Said;
-use crate::source::{Feed, Stream};
+use crate::source::{Feed, Input, Stream};
 
 fn usage<T>(error: anyhow::Error) -> Result<T, Failure> {
     Err(Failure::new(Exit::Usage, error))
 }
 
-/// The name that the standard input is to get, where it is sent to so many receivers: a path `-` says so. `None` where files
-/// are sent.
+/// What is sent where there are no files.
+pub struct Streamed {
+    /// What it is to be called; `None` where the receiver is to be one that needs no name.
+    pub name: Option<Name>,
+    /// The command whose output it is, and its arguments; none for the standard input.
+    command: Vec<OsString>,
+}
+
+/// The name of this run that the user gave.
+///
+/// # Errors
+/// It is no name.
+pub fn given_name(args: &SendArgs) -> Result<Option<Name>, Failure> {
+    let Some(name) = &args.name else { return Ok(None) };
+    Name::from_local(name).map(Some).or_else(|bad| {
+        let (name, fault) = (shown(name.as_bytes()), bad.fault());
+        usage(anyhow!("--name: the file name \"{name}\" {fault}; give another one"))
+    })
+}
+
+/// What is sent where that is no files: a path `-` says so, or a command. `None` where files are sent.
 ///
 /// # Errors
 /// What is given besides and makes no sense with it, or is missing.
-pub fn name(args: &SendArgs, paths: &[PathBuf], receivers: usize) -> Result<Option<Name>, Failure> {
-    if paths.iter().all(|path| path.as_os_str() != "-") {
-        return match args.name {
-            None => Ok(None),
-            Some(_) => usage(anyhow!(
-                "--name is for what comes from standard input; send that with - as the path, or leave --name out"
-            )),
-        };
+pub fn streamed(args: &SendArgs, paths: &[PathBuf]) -> Result<Option<Streamed>, Failure> {
+    let is_command = args.runs_a_command();
+    if !is_command && paths.iter().all(|path| path.as_os_str() != "-") {
+        return Ok(None);
     }
     if paths.len() > 1 {
         return usage(anyhow!(
             "- is standard input, which is sent by itself; send the files by another command (a file of that name is ./-)"
         ));
     }
-    if receivers > 1 {
-        return usage(anyhow!(
-            "standard input can be read only once, so it goes to one receiver; write it to a file and send that"
-        ));
-    }
     if let Some(flag) = args.against_stdin() {
-        return usage(anyhow!(
-            "`send -` reads standard input, and {flag} is for files; leave one of them out"
-        ));
+        let what = if is_command {
+            "what a command writes is sent as it comes"
+        } else {
+            "`send -` reads standard input"
+        };
+        return usage(anyhow!("{what}, and {flag} is for files; leave one of them out"));
     }
-    let Some(name) = &args.name else {
-        return usage(anyhow!("standard input has no name; give it one: lanx send - HOST --name NAME"));
-    };
-    match Name::from_local(name) {
-        Ok(name) => Ok(Some(name)),
-        Err(bad) => {
-            let (name, fault) = (shown(name.as_bytes()), bad.fault());
-            usage(anyhow!("--name: the file name \"{name}\" {fault}; give another one"))
-        }
+    let command = if is_command { args.command.clone() } else { Vec::new() };
+    Ok(Some(Streamed { name: given_name(args)?, command }))
+}
+
+impl Streamed {
+    /// What each of so many receivers is sent.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn feeds(self, receivers: usize) -> Result<Vec<Feed>, Failure> {
+        let other = |error: io::Error| {
+            let text = anyhow!("cannot read standard input: {}; try again", Said(&error));
+            Failure::new(Exit::Other, text)
+        };
+        let input = if self.command.is_empty() {
+            Input::Open(standard_input()?.as_fd().try_clone_to_owned().map_err(other)?)
+        } else {
+            Input::Command(self.command)
+        };
+        let name = match self.name {
+            Some(name) => name,
+            // Nobody will see it, but an offer has a path.
+            None => Name::from_local(OsStr::new("stdin")).map_err(|bad| other(io::Error::other(bad)))?,
+        };
+        let metadata = metadata();
+        let streams = Stream::start(input, receivers).map_err(other)?;
+        let feed = |stream| Feed::of_stream(stream, name.clone().into(), metadata.clone());
+        Ok(streams.into_iter().map(feed).collect())
     }
 }
 
-/// The standard input, to be sent under this name.
-///
-/// # Errors
-/// It cannot be read.
-pub fn feed(name: Name) -> Result<Feed, Failure> {
+/// The standard input, where there is something to read.
+fn standard_input() -> Result<io::Stdin, Failure> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return usage(anyhow!(
@@ -80,12 +110,7 @@ pub fn feed(name: Name) -> Result<Feed, Failure> {
              tar c FOLDER | lanx send - HOST --name NAME"
         ));
     }
-    let other = |error: io::Error| {
-        let text = anyhow!("cannot read standard input: {}; try again", Said(&error));
-        Failure::new(Exit::Other, text)
-    };
-    let stream = stdin.as_fd().try_clone_to_owned().and_then(Stream::start).map_err(other)?;
-    Ok(Feed::of_stream(stream, name.into(), metadata()))
+    Ok(stdin)
 }
 
 /// Whether this standard stream was closed when the program began. Before `main` Rust's runtime opens /dev/null there, for
@@ -108,7 +133,9 @@ fn metadata() -> Metadata {
     // Before 1970 the clock is wrong anyway.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Metadata {
-        mode: 0o666 & !mask.bits(),
+        // Its width differs by system.
+        #[allow(clippy::useless_conversion)]
+        mode: 0o666 & !u32::from(mask.bits()),
         mtime_seconds: i64::try_from(now.as_secs()).unwrap_or_default(),
         mtime_nanos: now.subsec_nanos(),
         archive: None,

@@ -25,9 +25,12 @@ fn usage(error: anyhow::Error) -> Failure {
 /// The receivers, and what to send to each of them. Without `--to` the last argument is the host. No receivers: the user
 /// named none, and all arguments are there as files or folders.
 pub fn split(args: &SendArgs) -> Result<(Vec<Peer>, Vec<PathBuf>), Failure> {
-    let arguments = &args.paths_and_host;
+    let arguments = args.words();
+    if args.runs_a_command() {
+        return Ok((peers_of_command(args)?, Vec::new()));
+    }
     let (peers, paths) = if args.to.is_empty() && name_no_host(arguments) {
-        (Vec::new(), &arguments[..])
+        (Vec::new(), arguments)
     } else if args.to.is_empty() {
         let (host, paths) = arguments
             .split_last()
@@ -42,11 +45,34 @@ pub fn split(args: &SendArgs) -> Result<(Vec<Peer>, Vec<PathBuf>), Failure> {
         let peers = peers?;
         check_hosts(&peers)?;
         check_last(arguments)?;
-        (peers, &arguments[..])
+        (peers, arguments)
     };
     let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
     check_names(&paths)?;
     Ok((peers, paths))
+}
+
+/// The receivers of what a command writes: the one host that stands before `--`, or those of `--to`.
+fn peers_of_command(args: &SendArgs) -> Result<Vec<Peer>, Failure> {
+    if args.name.is_none() {
+        return Err(usage(anyhow!(
+            "what stands behind -- is a command, and what it writes has no name; give it one: \
+             lanx send HOST --name NAME -- COMMAND (a file that begins with a dash is ./-FILE)"
+        )));
+    }
+    match (&args.paths_and_host[..], &args.to[..]) {
+        ([], []) => Ok(Vec::new()),
+        ([host], []) => Ok(vec![peer(host, "the host stands before --")?]),
+        ([], hosts) => {
+            let peers: Vec<Peer> =
+                hosts.iter().map(|host| peer(host, "--to takes a host")).collect::<Result<_, _>>()?;
+            check_hosts(&peers)?;
+            Ok(peers)
+        }
+        _ => Err(usage(anyhow!(
+            "what a command writes is sent by itself, so before -- stands nothing but the host; send the files by another command"
+        ))),
+    }
 }
 
 /// Whoever is used to nc and telnet gives the port as a word of its own.

@@ -182,7 +182,15 @@ impl Observer for Watcher {
                 _ => FileStatus::Stored,
             };
             let (path, kind) = (path.clone(), ReportKind::File);
-            let report = FileReport { path, kind, named: true, size: Some(*size), hash: Some(*hash), status };
+            let report = FileReport {
+                path,
+                kind,
+                named: true,
+                size: Some(*size),
+                hash: Some(*hash),
+                status,
+                item: None,
+            };
             let peer = peer.to_string();
             let whom = Whom { session: None, peer: Some(&peer) };
             events::write(&Event::File { whom, file: File::of(&report) });

@@ -164,6 +164,8 @@ pub enum Event<'a> {
         #[serde(flatten)]
         whom: Whom<'a>,
         code: u8,
+        /// Whether the same command may go through later, without anybody doing anything about it.
+        retryable: bool,
         message: &'a str,
         hint: &'a str,
     },
@@ -253,7 +255,8 @@ pub fn has_room() -> bool {
 
 /// Writes what ended the session, or without one the program.
 pub fn error(session: Option<u64>, peer: Option<&str>, exit: Exit, message: &str, hint: &str) {
-    write(&Event::Error { whom: Whom { session, peer }, code: exit.code(), message, hint });
+    let (code, retryable) = (exit.code(), exit.is_retryable());
+    write(&Event::Error { whom: Whom { session, peer }, code, retryable, message, hint });
 }
 
 // What became of files, as events tell it: of one file, and of all files of a session.
@@ -336,6 +339,8 @@ pub struct Sum {
     connections: u8,
     /// The exit code of this session.
     code: u8,
+    /// Whether the same command may do better, as nobody has to do anything about some of what failed.
+    retryable: bool,
     #[serde(flatten)]
     limit: Option<LimitReport>,
 }
@@ -411,7 +416,7 @@ fn cause(cause: Cause) -> &'static str {
     match cause {
         Cause::Refused => "refused",
         Cause::Storage => "storage",
-        Cause::Source => "source",
+        Cause::Source | Cause::Changed => "source",
         Cause::Verification => "verification",
     }
 }
@@ -433,6 +438,7 @@ impl Sum {
             bytes_per_second: units::per_second(sent_bytes, time) as u64,
             connections,
             code: counts.exit().code(),
+            retryable: counts.retryable,
             limit: None,
         }
     }

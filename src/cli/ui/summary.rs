@@ -67,6 +67,8 @@ pub struct Counts {
     dry: bool,
     storage: bool,
     verification: bool,
+    /// Whether some of what failed may go through with the next try.
+    pub retryable: bool,
 }
 
 impl Tally {
@@ -84,6 +86,7 @@ impl Tally {
                 counts.failed_others += u64::from(*kind != ReportKind::File);
                 counts.storage |= failure.cause == Cause::Storage;
                 counts.verification |= failure.cause == Cause::Verification;
+                counts.retryable |= matches!(failure.cause, Cause::Changed | Cause::Verification);
                 return;
             }
             FileStatus::Wanted => counts.dry = true,
@@ -114,7 +117,10 @@ impl Tally {
     pub fn add_trouble(&self, trouble: &Trouble) {
         let mut counts = self.counts.lock();
         match trouble {
-            Trouble::Failed(_) => counts.failed += 1,
+            Trouble::Failed(error) => {
+                counts.failed += 1;
+                counts.retryable |= error.is_passing();
+            }
             Trouble::Skipped { .. } => counts.skipped += 1,
             // Nobody wanted it sent.
             Trouble::LeftOut { .. } => {}
@@ -250,6 +256,7 @@ pub fn sentence(verdict: Verdict, in_order: bool) -> String {
     let percent = (u32::from(verdict.share) + 5) / 10;
     let who = match verdict.bottleneck {
         Bottleneck::Limit => "--limit",
+        Bottleneck::ReceiverLimit => "the receiver's --limit",
         Bottleneck::Source => "reading the files",
         Bottleneck::SenderCpu => "the sender's CPU",
         Bottleneck::Network => "the network",
@@ -316,6 +323,7 @@ impl LimitReport {
 fn name(bottleneck: Bottleneck) -> &'static str {
     match bottleneck {
         Bottleneck::Limit => "limit",
+        Bottleneck::ReceiverLimit => "receiver_limit",
         Bottleneck::Source => "source",
         Bottleneck::SenderCpu => "sender_cpu",
         Bottleneck::Network => "network",

@@ -11,8 +11,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::large_packets::Sign;
 use super::{large_packets, tune};
-use crate::limits::{CONNECT_STAGGER, CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT};
+use crate::limits::{CONNECT_STAGGER, CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, SMALL_SEGMENT_BYTES};
 use crate::net::address::{Peer, shown};
 use crate::os::background::aside;
 use crate::os::said::Said;
@@ -49,6 +50,22 @@ pub enum ConnectError {
         "{addr} hung up before it answered; check that it is `lanx recv` that listens on this port, and try again"
     )]
     HungUp { addr: SocketAddr, source: io::Error },
+    #[error("{addr} hung up during the handshake; it may be too busy with others, try again")]
+    HungUpInTls { addr: SocketAddr },
+    #[error(
+        "the encrypted connection to {addr} failed: {reason}; try again, and see that both machines have the same lanx"
+    )]
+    Tls { addr: SocketAddr, reason: String },
+    #[error(
+        "{addr} is lanx, and the handshake with it stood still: {sign}. Segments of {SMALL_SEGMENT_BYTES} bytes fared no better; {}",
+        stalled_advice(sign)
+    )]
+    Stalled {
+        addr: SocketAddr,
+        sign: Sign,
+        #[source]
+        source: Box<ConnectError>,
+    },
     #[error("what listens at {addr} is not lanx; give the port that `lanx recv` shows there, as HOST:PORT")]
     NotLanx { addr: SocketAddr },
     #[error(
@@ -60,6 +77,17 @@ pub enum ConnectError {
     Busy { addr: SocketAddr },
     #[error("{addr} is shutting down or restarting; try again in a moment")]
     Away { addr: SocketAddr },
+}
+
+fn stalled_advice(sign: &Sign) -> &'static str {
+    match sign {
+        Sign::Silence { .. } => {
+            "see whether `lanx recv` there is frozen or has too much to do, and try again"
+        }
+        Sign::Unacknowledged { .. } | Sign::Gap { .. } => {
+            "something on the way loses packets: look at cables, tunnels, VPNs and firewalls there, and try again"
+        }
+    }
 }
 
 /// What came of each address of a machine.

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::time::interval;
 
-use super::tune::{Traffic, is_within_machine};
+use super::tune::{is_within_machine, traffic};
 use crate::limits::{
     HEARD_LATELY, LOST_GAP, LOST_LOOK, LOST_SILENCE, LOST_TIMEOUTS_HANDSHAKE, LOST_TIMEOUTS_SESSION,
     SMALL_SEGMENT_BYTES,
 };
+use crate::session::link::Traffic;
 
 /// The addresses to which large packets were lost, or from which. It is a matter of the network and not of a transfer, so the
 /// whole program knows of it, and each connection that it opens.
@@ -93,13 +94,13 @@ impl Handshake {
 
 /// Completes when the handshake on this connection stands still. Within a machine nothing is lost, so that it never does there.
 pub async fn stalled(socket: &impl AsFd, addr: SocketAddr) -> Sign {
-    let before = Traffic::of(socket).filter(|_| !is_within_machine(addr));
+    let before = traffic(socket).filter(|_| !is_within_machine(addr));
     let Some(before) = before else { return std::future::pending().await };
     let mut handshake = Handshake { before, moved: Instant::now() };
     let mut look = interval(LOST_LOOK);
     loop {
         look.tick().await;
-        let sign = Traffic::of(socket).and_then(|now| handshake.look(now, Instant::now()));
+        let sign = traffic(socket).and_then(|now| handshake.look(now, Instant::now()));
         if let Some(sign) = sign {
             return sign;
         }
@@ -109,7 +110,7 @@ pub async fn stalled(socket: &impl AsFd, addr: SocketAddr) -> Sign {
 /// How it shows that a connection has come to a stop, as what it sends is larger than need be and does not arrive; `None` where
 /// it goes on.
 pub fn swallowed(socket: &impl AsFd) -> Option<Sign> {
-    let Traffic { unacknowledged, timeouts, segment_bytes, .. } = Traffic::of(socket)?;
+    let Traffic { unacknowledged, timeouts, segment_bytes, .. } = traffic(socket)?;
     let stands =
         unacknowledged > 0 && timeouts >= LOST_TIMEOUTS_SESSION && segment_bytes > SMALL_SEGMENT_BYTES;
     stands.then_some(Sign::Unacknowledged { times: timeouts + 1, segment_bytes })
@@ -117,7 +118,7 @@ pub fn swallowed(socket: &impl AsFd) -> Option<Sign> {
 
 /// Whether the other side was heard a moment ago on this connection, on which it speaks again and again.
 pub fn is_heard(socket: &impl AsFd) -> bool {
-    Traffic::of(socket).is_some_and(|traffic| traffic.silent <= HEARD_LATELY)
+    traffic(socket).is_some_and(|traffic| traffic.silent <= HEARD_LATELY)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::limits::{
 };
 #[cfg(target_os = "linux")]
 use crate::limits::{UNSENT_BYTES_MAX, UNSENT_BYTES_WITHIN_MACHINE_MAX};
+use crate::session::link::{Interface, Path, Traffic, Troubles};
 
 /// Whether the other side has closed the connection, also where what it said before has not been read yet.
 #[cfg(target_os = "linux")]
@@ -169,47 +170,19 @@ pub fn pace(_socket: &impl std::os::fd::AsFd, _limit: u64) {}
 
 // What the system knows of the way that a connection takes.
 
-/// The way to another machine, seen from this end. Nothing where the system does not say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Path {
-    /// Both ends are this machine.
-    pub same_machine: bool,
-    pub interface: Option<Interface>,
-    /// Bytes of a segment that TCP sends: what both ends, and what lies between, can take.
-    pub segment_bytes: Option<u32>,
-    /// How TCP decides how fast to send.
-    pub congestion: Option<String>,
-    /// The limits of this system's socket buffers in bytes, where they are below what lanx would ask for.
-    pub receive_clamp: Option<u64>,
-    pub send_clamp: Option<u64>,
-}
-
-/// What the way leaves this machine by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Interface {
-    pub name: String,
-    pub mtu: Option<u32>,
-    /// In Mbit/s.
-    pub speed: Option<u32>,
-    /// Both directions at once.
-    pub full_duplex: Option<bool>,
-    pub wireless: bool,
-}
-
-impl Path {
-    pub fn of(stream: &TcpStream) -> Path {
-        let socket = SockRef::from(stream);
-        let ip = |addr: std::io::Result<std::net::SocketAddr>| addr.ok().map(|addr| addr.ip().to_canonical());
-        let (own, peer) = (ip(stream.local_addr()), ip(stream.peer_addr()));
-        let (receive_clamp, send_clamp) = clamps();
-        Path {
-            same_machine: own.is_some() && own == peer || peer.is_some_and(|peer| peer.is_loopback()),
-            interface: own.and_then(interface_of),
-            segment_bytes: socket.tcp_mss().ok(),
-            congestion: congestion(&socket),
-            receive_clamp,
-            send_clamp,
-        }
+/// The way that a connection takes.
+pub fn path(stream: &TcpStream) -> Path {
+    let socket = SockRef::from(stream);
+    let ip = |addr: std::io::Result<std::net::SocketAddr>| addr.ok().map(|addr| addr.ip().to_canonical());
+    let (own, peer) = (ip(stream.local_addr()), ip(stream.peer_addr()));
+    let (receive_clamp, send_clamp) = clamps();
+    Path {
+        same_machine: own.is_some() && own == peer || peer.is_some_and(|peer| peer.is_loopback()),
+        interface: own.and_then(interface_of),
+        segment_bytes: socket.tcp_mss().ok(),
+        congestion: congestion(&socket),
+        receive_clamp,
+        send_clamp,
     }
 }
 
@@ -273,54 +246,14 @@ pub fn delivered(socket: &impl AsFd) -> Option<u64> {
     kernel::delivered(socket)
 }
 
-/// What passes on a connection, and what does not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Bytes of a segment that is sent, at most, and of the packet around it.
-    pub segment_bytes: u32,
-    pub packet_bytes: u32,
-    /// Segments that were sent and are not acknowledged.
-    pub unacknowledged: u32,
-    /// How often in a row the first of those was sent once more as nothing had come for it.
-    pub timeouts: u32,
-    /// Bytes that the other machine has acknowledged.
-    pub acknowledged: u64,
-    /// Bytes that have come from it in order, and segments that came out of order.
-    pub received: u64,
-    pub out_of_order: u32,
-    /// How long nothing has come in order.
-    pub silent: Duration,
+/// What passed on a connection up to now; `None` where the system does not say.
+pub fn traffic(socket: &impl AsFd) -> Option<Traffic> {
+    kernel::traffic(socket)
 }
 
-impl Traffic {
-    /// Up to now; `None` where the system does not say.
-    pub fn of(socket: &impl AsFd) -> Option<Traffic> {
-        kernel::traffic(socket)
-    }
-}
-
-/// What went wrong on the way and was mended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Troubles {
-    /// Segments that we sent once more.
-    pub retransmits: u64,
-    /// Segments that came out of order, as they do behind one that was lost: how a receiver sees what its sender sends
-    /// once more.
-    pub out_of_order: u64,
-}
-
-impl Troubles {
-    /// Of one connection up to now. Nothing where the system does not say.
-    pub fn of(socket: &impl AsFd) -> Troubles {
-        kernel::troubles(socket)
-    }
-
-    pub fn plus(self, other: Troubles) -> Troubles {
-        Troubles {
-            retransmits: self.retransmits.saturating_add(other.retransmits),
-            out_of_order: self.out_of_order.saturating_add(other.out_of_order),
-        }
-    }
+/// What went wrong on one connection up to now. Nothing where the system does not say.
+pub fn troubles(socket: &impl AsFd) -> Troubles {
+    kernel::troubles(socket)
 }
 
 #[cfg(target_os = "linux")]
@@ -332,7 +265,7 @@ mod kernel {
     use nix::sys::socket::getsockopt;
     use nix::sys::socket::sockopt::GetStruct;
 
-    use super::{Traffic, Troubles};
+    use crate::session::link::{Traffic, Troubles};
 
     /// `struct tcp_info` grows at its end, and a kernel fills what it knows. So we ask for no more of it than the kernel has:
     /// 32-bit words up to `tcpi_total_retrans`, which all have, or up to `tcpi_rcv_ooopack`, which came with Linux 5.4.
@@ -444,7 +377,7 @@ mod kernel {
     use std::os::fd::AsFd;
     use std::time::Duration;
 
-    use super::{Traffic, Troubles};
+    use crate::session::link::{Traffic, Troubles};
 
     pub fn round_trip(_socket: &impl AsFd) -> Option<Duration> {
         None

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use super::destination;
 use super::destination::Mark;
 use super::probe::Probed;
+use super::rate_limit::Pace;
 use super::stage_clock::Stages;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::content::chunk::FileId;
@@ -51,6 +52,8 @@ pub struct Receiving {
     finisher: Finisher,
     pub(super) outbox: Outbox<ReceiverMessage>,
     memory: Arc<Budget>,
+    /// How fast chunks may come, where the receiver's user has set that.
+    pub pace: Option<Arc<Pace>>,
     pub(super) observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
     /// How many data connections the session may have at present: how much of this machine is its.
@@ -124,6 +127,7 @@ impl Receiving {
             finisher: Finisher::default(),
             outbox,
             memory: Arc::new(Budget::new(reserve)),
+            pace: None,
             observer,
             progress,
             share: AtomicU8::new(CONNECTIONS_MAX),
@@ -235,6 +239,11 @@ impl Receiving {
     /// What chunks may come compressed with.
     pub fn codecs(&self) -> Codecs {
         self.terms.codecs
+    }
+
+    /// Whether one file goes to the standard output.
+    pub fn writes_to_output(&self) -> bool {
+        self.to.output().is_some()
     }
 
     /// Whether only the changed parts of changed files are sent.

@@ -262,7 +262,15 @@ impl Receiving {
             self.progress.stream_ended(0);
         }
         let named = path.parent().is_none();
-        self.observer.file(&FileReport { path, kind: ReportKind::File, named, size, hash, status });
+        self.observer.file(&FileReport {
+            path,
+            kind: ReportKind::File,
+            named,
+            size,
+            hash,
+            status,
+            item: None,
+        });
         self.say_outcome(offered.id, !offered.layout.is_single(), offered.weight, outcome);
     }
 
@@ -391,7 +399,7 @@ impl Receiving {
         let outcome = status.outcome();
         let Entry { id, path, kind, weight } = entry.clone();
         let named = path.parent().is_none();
-        self.observer.file(&FileReport { path, kind, named, size: None, hash: None, status });
+        self.observer.file(&FileReport { path, kind, named, size: None, hash: None, status, item: None });
         self.say_outcome(id, false, weight, outcome);
     }
 

@@ -4,9 +4,12 @@
 //! one of its chunks that nobody has written, and the length must be that chunk's. As at the sender there is no
 //! channel, no allocation, and no lock held across I/O in the loop over chunks.
 
+use std::io;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use super::finish::Finisher;
 use super::incoming::{Incoming, Offered};
@@ -15,7 +18,7 @@ use super::stdout::InOrder;
 use super::{Receiving, Target};
 use crate::content::compress::{Codec, Decompressor};
 use crate::content::tree::{Hash, chunk_value};
-use crate::limits::STRAIGHT_BYTES;
+use crate::limits::{PACE_LOOK, STRAIGHT_BYTES};
 use crate::session::frames::{ChunkBuffer, FrameReader};
 use crate::session::stage_clock::Clock;
 use crate::session::{End, FileStatus, PeerMisbehaved, Progress};
@@ -35,7 +38,7 @@ pub fn receive_chunks<R: Read>(
     opener: Opener,
     frames: &AtomicU64,
 ) -> Result<(), End> {
-    let reader = FrameReader::new(stream, opener);
+    let reader = FrameReader::new(Paced { stream, session, waited: Duration::ZERO }, opener);
     let clock = Clock::new(&session.stages, Stage::Receive);
     let buffer = ChunkBuffer::new();
     let (packed, decompressor) = (None, Decompressor::default());
@@ -54,13 +57,41 @@ pub fn receive_chunks<R: Read>(
             session.took_in_of_stream();
         }
         worker.clock.turn_to(Stage::Receive);
+        let waited = std::mem::take(&mut worker.reader.stream().waited);
+        worker.clock.reckon(waited, Stage::Receive, Stage::Limit);
     }
     Ok(())
 }
 
+/// A stream that is read no faster than the receiver's `--limit` lets it: what was read is paid for before more is read. So each of
+/// many connections goes on, if only a little at a time, and none seems dead to its sender.
+struct Paced<'a, R> {
+    stream: R,
+    session: &'a Receiving,
+    /// How long that took since somebody asked.
+    waited: Duration,
+}
+
+/// How much of a limited stream is read at once.
+const PACED_BYTES: usize = 64 * 1024;
+
+impl<R: Read> Read for Paced<'_, R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let Some(pace) = &self.session.pace else { return self.stream.read(to) };
+        let most = to.len().min(PACED_BYTES);
+        let read = self.stream.read(&mut to[..most])?;
+        while let Some(wait) = pace.take(read as u64).filter(|_| self.session.ending.get().is_none()) {
+            let wait = wait.min(PACE_LOOK);
+            thread::sleep(wait);
+            self.waited += wait;
+        }
+        Ok(read)
+    }
+}
+
 struct Worker<'a, R: Read> {
     session: &'a Arc<Receiving>,
-    reader: FrameReader<R>,
+    reader: FrameReader<Paced<'a, R>>,
     buffer: ChunkBuffer,
     /// Where compressed content waits until it is known how long it becomes; made when the first of it comes.
     packed: Option<ChunkBuffer>,

@@ -222,7 +222,8 @@ impl Sending {
     }
 
     pub(super) fn withdraw(&self, attempt: &Attempt, error: &SourceError) {
-        let failure = Failure::new(Cause::Source, error.to_string());
+        let cause = if error.is_passing() { Cause::Changed } else { Cause::Source };
+        let failure = Failure::new(cause, error.to_string());
         if attempt.end() && attempt.file.withdrawn.set(failure.clone()).is_ok() {
             self.outbox.send(&SenderMessage::Withdraw { file: attempt.file.id, failure });
         }

@@ -12,26 +12,13 @@ use super::dealer::Attempt;
 use crate::content::chunk::ChunkIndex;
 use crate::limits::{STRAGGLER_FACTOR, STRAGGLER_PATIENCE};
 use crate::session::PeerMisbehaved;
+use crate::session::link::ConnectionHandle;
 use crate::wire::message::SenderMessage;
-
-/// What carries a data connection.
-pub trait Wire: Send + Sync {
-    /// Ends it under a worker that is writing to it.
-    fn hang_up(&self);
-    /// Whether the other side has ended it. A worker finds out only when it writes.
-    fn is_dead(&self) -> bool;
-    /// Says that nothing more will be written.
-    fn finish(&self);
-    /// Bytes that have reached the other machine, where anybody knows.
-    fn delivered(&self) -> Option<u64>;
-    /// Whether it sends the same again and again, and nothing of it reaches the other machine.
-    fn is_swallowed(&self) -> bool;
-}
 
 /// One data connection as the sender's side of a session sees it.
 pub struct Line {
     pub number: u32,
-    wire: Box<dyn Wire>,
+    wire: Arc<dyn ConnectionHandle>,
     /// It is one too many: its worker takes no more chunks.
     retired: AtomicBool,
     state: Mutex<State>,
@@ -54,7 +41,7 @@ struct State {
 }
 
 impl Line {
-    pub fn new(number: u32, now: Instant, wire: Box<dyn Wire>) -> Line {
+    pub fn new(number: u32, now: Instant, wire: Arc<dyn ConnectionHandle>) -> Line {
         let state = State { owed_since: Some(now), ..State::default() };
         Line { number, wire, retired: AtomicBool::new(false), state: Mutex::new(state) }
     }
@@ -235,7 +222,7 @@ impl Sending {
     pub fn give_up_swallowed(&self) -> bool {
         let lines: Vec<Arc<Line>> = self.lines.lock().values().cloned().collect();
         let stopped: Vec<&Arc<Line>> =
-            lines.iter().filter(|line| !line.is_closed() && line.wire.is_swallowed()).collect();
+            lines.iter().filter(|line| !line.is_closed() && line.wire.swallowed().is_some()).collect();
         for line in &stopped {
             tracing::info!("nothing of what data connection {} sends arrives", line.number);
             self.line_failed(line);

@@ -4,7 +4,6 @@ pub mod compress;
 pub mod dealer;
 pub mod lanes;
 pub mod ramp_up;
-pub mod rate_limit;
 pub mod worker;
 
 use std::collections::{HashMap, VecDeque};
@@ -14,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
+use super::rate_limit::Pace;
 use super::stage_clock::Stages;
 use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress, ReportKind};
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
@@ -30,7 +30,6 @@ use crate::wire::stage_times::Spent;
 use compress::Present;
 use dealer::{Attempt, Outgoing, Run};
 use lanes::Line;
-use rate_limit::Pace;
 
 /// Stretches of chunks to hash that are queued at once: what an honest receiver compares of all files under way. Of large ones
 /// as many may turn out to differ, and are to be sent.
@@ -602,7 +601,8 @@ fn report(entry: &Entry, status: FileStatus) -> Option<FileReport> {
         What::HardLink { .. } => ReportKind::HardLink,
     };
     let size = size.filter(|_| kind == ReportKind::File);
-    Some(FileReport { path: item.path.clone()?, kind, named: item.named, size, hash, status })
+    let (path, item) = (item.path.clone()?, item.clone());
+    Some(FileReport { path, kind, named: item.named, size, hash, status, item: Some(item) })
 }
 
 /// Lets out of the feed what waited for the item.

@@ -76,7 +76,8 @@ impl Room {
         let identity = dir.identity().expect("there");
         let folders = Arc::new(Folders::new(dir.without_openat2(), made));
         let owner = Owner::default();
-        let sink = Sink { folders, existing: Existing::Refuse, direct: None, identity, owner };
+        let sink =
+            Sink { folders, existing: Existing::Refuse, direct: None, identity, owner, is_absent: false };
         Self { folder, sink }
     }
 

@@ -33,8 +33,8 @@ use crate::limits::CHUNK_BYTES;
 use crate::name::{Name, RelativePath};
 use crate::os::said::Said;
 use crate::session::Progress;
+use crate::session::rate_limit::Pace;
 use crate::session::sender::ramp_up::Climb;
-use crate::session::sender::rate_limit::Pace;
 use crate::session::snapshot::{Scene, UnderWay};
 use crate::store::{Existing, Found, Part, Published, Sink, SinkError, Verified};
 

@@ -1,4 +1,4 @@
-//! `--limit`: how fast chunks may be sent, all connections to all receivers together.
+//! `--limit`: how fast chunks may be sent, all connections to all receivers together, or received, from all senders together.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -15,6 +15,7 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddlewa
 /// A bucket that fills at the rate (the generic cell rate algorithm of ITU-T I.371, by the crate governor), and that all
 /// connections take from before they send. What a connection may send it sends at once; the kernel spreads it, as
 /// the transport tells it to.
+#[derive(Debug)]
 pub struct Pace {
     bucket: Limiter,
     /// Bytes a second.

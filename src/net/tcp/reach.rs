@@ -2,40 +2,30 @@
 //! tried beside it with small ones.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
 use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use super::handshake::EnterError;
+use super::connection::reached;
+use super::dial::{self, ConnectError, Connected};
+use super::large_packets;
 use crate::limits::{HANDSHAKE_TIMEOUT, SMALL_SEGMENT_BYTES};
 use crate::net::address::Peer;
-use crate::net::tcp::dial::{self, ConnectError, Connected};
-use crate::net::tcp::large_packets;
+use crate::session::carrier::Reached;
 use crate::trust::tls;
 
-/// A receiver, before anybody has looked who it is.
-pub(super) struct Reached {
-    pub stream: TlsStream<TcpStream>,
-    pub addr: SocketAddr,
-    /// How long the TCP handshake took.
-    pub round_trip: Duration,
-}
-
 /// Connects to `peer` and finishes TLS. `large_lost` hears that this took small packets.
-pub(super) async fn reach(
+pub async fn reach(
     peer: &Peer,
     tls: &Arc<ClientConfig>,
     patience: Duration,
     large_lost: &dyn Fn(),
-) -> Result<Reached, EnterError> {
+) -> Result<Reached, ConnectError> {
     let connected = dial::control(peer, patience).await?;
     let addr = connected.addr;
     let socket = connected.stream.as_fd().try_clone_to_owned();
@@ -66,7 +56,7 @@ pub(super) async fn reach(
     };
     match (reached, other) {
         (_, Some(reached)) => Ok(reached),
-        (Err(source), None) => Err(EnterError::Stalled { addr, sign, source: Box::new(source) }),
+        (Err(source), None) => Err(ConnectError::Stalled { addr, sign, source: Box::new(source) }),
         (Ok(reached), None) => {
             abandon(&socket);
             if large_packets::keep_small(addr) {
@@ -86,15 +76,17 @@ fn abandon(socket: &OwnedFd) {
 }
 
 /// Finishes TLS on a connection.
-async fn secure(connected: Connected, tls: &Arc<ClientConfig>) -> Result<Reached, EnterError> {
+async fn secure(connected: Connected, tls: &Arc<ClientConfig>) -> Result<Reached, ConnectError> {
     let Connected { stream, addr, round_trip } = connected;
     let connector = TlsConnector::from(tls.clone());
     let stream = timeout(HANDSHAKE_TIMEOUT, connector.connect(tls::unused_server_name(), stream))
         .await
         .map_err(|_| ConnectError::Mute { addr })?
         .map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => EnterError::HungUp { addr },
-            _ => EnterError::Tls { addr, reason: error.to_string() },
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+                ConnectError::HungUpInTls { addr }
+            }
+            _ => ConnectError::Tls { addr, reason: error.to_string() },
         })?;
-    Ok(Reached { stream, addr, round_trip })
+    reached(stream, addr, round_trip).map_err(|error| ConnectError::Tls { addr, reason: error.to_string() })
 }
