@@ -23,7 +23,7 @@ install -m 755 "$lanx" "$tree/lanx"
 # All documents, in their folders, as they point at each other.
 install -m 644 ./*.md LICENSE-MIT LICENSE-APACHE "$tree"
 install -m 644 contrib/lanx* "$tree/contrib"
-install -m 644 docs/*.md docs/*.json docs/*.svg "$tree/docs"
+install -m 644 docs/*.md docs/*.json docs/*.svg docs/*.png "$tree/docs"
 install -m 755 docs/examples/*.sh "$tree/docs/examples"
 install -m 644 "$target"/man/*.1 "$tree/man/man1"
 install -m 644 "$target"/completions/* "$tree/completions"
