@@ -62,8 +62,8 @@ test-browser: ## The same, all of it, with a file of 2 GiB (LANX_BROWSER_MIB)
 page-pictures: ## Make the pictures of the page in docs anew, from a real browser
 	LANX_PICTURES='$(CURDIR)/docs' $(CARGO) test --locked --test suite -- --ignored browser::pictures
 
-test-discovery: ## Test finding receivers, and networks that lose large packets, between network namespaces; as root
-	$(CARGO) test --locked --test suite -- --ignored --test-threads=4 discovery:: large_packets::
+test-discovery: ## Test finding receivers, networks that lose large packets, and senders that move, between network namespaces; as root
+	$(CARGO) test --locked --test suite -- --ignored --test-threads=4 discovery:: large_packets:: moving::
 
 resume: build ## Measure what resuming costs, with 90 % there (RESUME_MIB, RESUME_TURNS, TMPDIR)
 	@bash scripts/resume.sh

@@ -680,6 +680,13 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long after one address the next of the same name is tried beside it (RFC 8305, section 5: 250 ms).
 pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
 
+/// A way on which one segment of so many is sent again, of at least so many, is one that loses packets.
+pub const LOSSY_SHARE: u64 = 500;
+pub const LOSSY_SEGMENTS_MIN: u64 = 10_000;
+
+/// How long a receiver may take to say anything over UDP. Nothing says that a port is closed, or that somebody drops what is sent.
+pub const UDP_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a peer may take to say who it is.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 

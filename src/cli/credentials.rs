@@ -22,6 +22,7 @@ use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, Place, en
 use crate::client::transfer::Connections;
 use crate::limits::{ALIKE_MIN, CODE_TEXT_MAX_BYTES, SMALL_SEGMENT_BYTES};
 use crate::name::RelativePath;
+use crate::net::Door;
 use crate::net::address::Peer;
 use crate::net::discovery::Sighting;
 use crate::net::tcp::dial::ConnectError;
@@ -151,6 +152,7 @@ pub struct Introduction {
     /// How long a receiver that has heard too many wrong codes is waited for.
     retry_for: Duration,
     wishes: Wishes,
+    door: Door,
     /// The folder beneath the receiver's own that files go to.
     pub into: Option<RelativePath>,
     /// What is sent has no name, so only a receiver that writes to its standard output can have it.
@@ -166,6 +168,7 @@ impl Introduction {
         patience: Duration,
         retry_for: Duration,
         wishes: Wishes,
+        door: Door,
     ) -> Result<Introduction, Failure> {
         let (identity, store) = ourselves()?;
         let mut visitor = Visitor::new(&identity, store, given_code(code_file)?).map_err(other)?;
@@ -173,7 +176,23 @@ impl Introduction {
         visitor.first_sight = if can_ask() { FirstSight::None } else { FirstSight::Named };
         let (name, asking) = (own_name(), Arc::default());
         let (into, is_nameless, elsewhere) = (None, false, None);
-        Ok(Introduction { visitor, name, patience, retry_for, wishes, into, is_nameless, asking, elsewhere })
+        Ok(Introduction {
+            visitor,
+            name,
+            patience,
+            retry_for,
+            wishes,
+            door,
+            into,
+            is_nameless,
+            asking,
+            elsewhere,
+        })
+    }
+
+    /// What it goes by.
+    pub fn door(&self) -> Door {
+        self.door
     }
 
     /// Connects, is let in and waits for its turn, without asking anybody.
@@ -192,10 +211,10 @@ impl Introduction {
                 tell_large_lost(peer, audience)
             }
         };
-        let (wishes, patience) = (*wishes, *patience);
+        let (wishes, patience, door) = (*wishes, *patience, self.door);
         let place = Place { into: self.into.as_ref(), needs_output: self.is_nameless };
-        let errand =
-            Errand { name, resumes, wishes, place, patience, waits: &waits, large_lost: &large_lost };
+        let (waits, large_lost) = (&waits, &large_lost);
+        let errand = Errand { name, resumes, wishes, door, place, patience, waits, large_lost };
         enter(self.elsewhere.as_ref().unwrap_or(peer), &self.visitor, &errand, wanted).await
     }
 

@@ -78,6 +78,7 @@ fn event<'a>(sighting: &'a Sighting, known: &Acquaintances) -> Event<'a> {
         paired: known.knows(sighting),
         key: sighting.key.map(|key| key.to_string()),
         version: sighting.version,
+        quic: sighting.quic,
     }
 }
 
@@ -90,6 +91,9 @@ pub fn line(sighting: &Sighting, addrs: &[SocketAddr], known: &Acquaintances) ->
     }
     if sighting.version.is_some_and(|version| version != VERSION) {
         line += "  another version of lanx";
+    }
+    if sighting.quic {
+        line += "  --quic";
     }
     line
 }

@@ -19,7 +19,7 @@ use crate::name::{RelativePath, Text};
 use crate::net::address::Peer;
 use crate::net::control::{MessageReader, MessageWriter};
 use crate::net::tcp::dial::ConnectError;
-use crate::net::tcp::reach::reach;
+use crate::net::{Door, quic, tcp};
 use crate::os::background::aside;
 use crate::session::carrier::{Reached, Way};
 use crate::session::destination::Mark;
@@ -64,6 +64,8 @@ pub struct Link {
     pub grants_delta: bool,
     /// What chunks may be compressed with.
     pub codecs: Codecs,
+    /// Whether the receiver remembers hashes of files.
+    pub(super) remembers: bool,
 }
 
 impl Link {
@@ -92,6 +94,7 @@ pub struct Errand<'a> {
     /// The session that it goes on with.
     pub resumes: Option<SessionId>,
     pub wishes: Wishes,
+    pub door: Door,
     pub place: Place<'a>,
     /// How long a silent receiver is waited for.
     pub patience: Duration,
@@ -133,7 +136,10 @@ pub async fn enter(
     errand: &Errand<'_>,
     wanted: impl FnOnce(Duration) -> Connections,
 ) -> Result<Link, EnterError> {
-    let reached = reach(peer, &visitor.tls, errand.patience, errand.large_lost).await?;
+    let reached = match errand.door {
+        Door::Tcp => tcp::reach::reach(peer, &visitor.tls, errand.patience, errand.large_lost).await?,
+        Door::Quic => quic::dial::reach(peer, &visitor.tls, errand.patience).await?,
+    };
     enter_by(reached, peer, visitor, errand, wanted).await
 }
 
@@ -185,6 +191,7 @@ pub async fn enter_by(
         destination: options.destination,
         grants_delta: options.grants_delta,
         codecs: options.codecs,
+        remembers: options.remembers,
     })
 }
 

@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 use super::transfer::Connections;
 use crate::content::compress::Codecs;
 use crate::limits::{
-    CLIMB_BUSY, CLIMB_INTERVAL, CLIMB_MEASURE, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT, RETRY_PAUSE_FIRST,
-    RETRY_PAUSE_MAX, STRAGGLER_PATIENCE, WORKER_STACK_BYTES,
+    CLIMB_BUSY, CLIMB_INTERVAL, CLIMB_MEASURE, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT, LOSSY_SEGMENTS_MIN,
+    LOSSY_SHARE, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, STRAGGLER_PATIENCE, WORKER_STACK_BYTES,
 };
 use crate::os::background;
 use crate::os::cpu::Load;
@@ -72,6 +72,8 @@ pub(super) struct Pool {
     next_number: Mutex<u32>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     peak: AtomicU8,
+    /// What was lost on the way, and of how much; see [`Sending::losses`].
+    losses: Mutex<(u64, u64)>,
 }
 
 impl Pool {
@@ -99,6 +101,7 @@ impl Pool {
             next_number,
             threads,
             peak,
+            losses: Mutex::default(),
         }
     }
 
@@ -152,6 +155,10 @@ impl Pool {
             }
             self.sending.give_up_stuck(Instant::now(), self.patience);
             self.avoid_large_packets();
+            let losses = self.sending.losses();
+            if losses.1 > self.losses.lock().1 {
+                *self.losses.lock() = losses;
+            }
             if gave_up.is_none_or(|at: Instant| at.elapsed() >= STRAGGLER_PATIENCE)
                 && self.sending.give_up_straggler(Instant::now())
             {
@@ -253,6 +260,12 @@ impl Pool {
         let lines = u8::try_from(self.sending.lines()).unwrap_or(u8::MAX);
         self.peak.fetch_max(lines, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether so many segments were lost that what decides how fast to send matters.
+    pub fn is_lossy(&self) -> bool {
+        let (again, all) = *self.losses.lock();
+        all >= LOSSY_SEGMENTS_MIN && again >= all / LOSSY_SHARE
     }
 
     /// How many connections there were at most at once.

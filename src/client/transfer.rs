@@ -22,6 +22,7 @@ use crate::session::bottleneck::Accounts;
 use crate::session::destination;
 use crate::session::rate_limit::Pace;
 use crate::session::sender::Sending;
+use crate::cache::Cache;
 use crate::session::sender::compress::Compress;
 use crate::session::sender::worker::compare_chunks;
 use crate::session::{End, Observer, Progress, outbox};
@@ -36,6 +37,10 @@ pub struct Transfer {
     pub dry_run: bool,
     /// How fast chunks may go, all connections of all transfers with the same pace together.
     pub pace: Option<Arc<Pace>>,
+    /// Where hashes of files are remembered.
+    pub cache: Option<Arc<Cache>>,
+    /// Every file is to be read, whatever is remembered.
+    pub checksum: bool,
     /// How chunks are compressed, as far as the receiver grants that.
     pub compress: Compress,
     /// What is read for several receivers, where there are several.
@@ -54,6 +59,8 @@ pub struct SendOutcome {
     pub end: End,
     pub addr: SocketAddr,
     pub connections: u8,
+    /// The way there loses packets.
+    pub is_lossy: bool,
     /// The receiver takes a file in order, and so cannot go on where a lost session ended.
     pub in_order: bool,
     /// A stream was sent, of which nothing can be read again.
@@ -106,9 +113,9 @@ pub async fn send(
     mut reenter: impl AsyncFnMut(SessionId) -> Result<Link, EnterError>,
     stop: impl Future<Output = ()>,
 ) -> Result<SendOutcome, SendError> {
-    let Transfer { mut feed, dry_run, pace, compress, shared, observer, progress, patience, retry_for } =
-        transfer;
-    let how = How { observer, progress, patience, dry_run, pace, compress, shared };
+    let Transfer { mut feed, dry_run, pace, cache, checksum, compress, shared, .. } = transfer;
+    let Transfer { observer, progress, patience, retry_for, .. } = transfer;
+    let how = How { observer, progress, patience, dry_run, pace, cache, checksum, compress, shared };
     let mut clock = RetryClock::new(retry_for);
     tokio::pin!(stop);
     loop {
@@ -195,6 +202,8 @@ struct How {
     patience: Duration,
     dry_run: bool,
     pace: Option<Arc<Pace>>,
+    cache: Option<Arc<Cache>>,
+    checksum: bool,
     compress: Compress,
     shared: Option<Arc<SharedReader>>,
 }
@@ -215,6 +224,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
         addr,
         destination,
         codecs,
+        remembers,
         ..
     } = link;
     let mut feed = feed;
@@ -228,7 +238,9 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     let How { patience, dry_run, compress, .. } = *how;
     let (pace, limit) = (how.pace.clone(), how.pace.as_ref().map(|pace| pace.rate()));
     let sending = Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace);
-    let sending = Arc::new(sending.sharing(how.shared.clone()));
+    let mut sending = sending.sharing(how.shared.clone());
+    (sending.cache, sending.trusts_cache) = (how.cache.clone(), remembers && !how.checksum);
+    let sending = Arc::new(sending);
     sending.set_share(share);
     sending.set_offers_bytes(offers_bytes);
     how.progress.follow(&sending);
@@ -275,7 +287,10 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     if sending.is_done() && matches!(end, End::Lost(_) | End::Silent(_) | End::Away) {
         end = End::Complete;
     }
-    let connections = pool.peak();
+    if let Some(cache) = &how.cache {
+        cache.flush();
+    }
+    let (connections, is_lossy) = (pool.peak(), pool.is_lossy());
     let (in_order, reads_once) =
         (sending.in_order.load(Ordering::Relaxed), sending.reads_once.load(Ordering::Relaxed));
     let rest = sending.close();
@@ -286,7 +301,10 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     let mut sender = sending.stages.spent(load.so_far());
     sender.add(Stage::Read, stream.map_or(Duration::ZERO, |stream| stream.reading()));
     let accounts = sending.theirs.get().map(|receiver| Accounts { sender, receiver: *receiver });
-    Ok(Ran { outcome: SendOutcome { end, addr, connections, in_order, reads_once, accounts }, feed })
+    Ok(Ran {
+        outcome: SendOutcome { end, addr, connections, is_lossy, in_order, reads_once, accounts },
+        feed,
+    })
 }
 
 pub(super) fn last_words(end: &End) -> Vec<SenderMessage> {

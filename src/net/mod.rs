@@ -1,9 +1,20 @@
 //! How a session is carried from one machine to the other, and how one finds the other.
 //!
-//! [`tcp`] reaches and listens, [`control`] is a control connection, [`discovery`] is mDNS: receivers that announce
+//! [`tcp`] and [`quic`] reach and listen, [`control`] is a control connection, [`discovery`] is mDNS: receivers that announce
 //! themselves.
 
 pub mod address;
 pub mod control;
 pub mod discovery;
+pub mod quic;
 pub mod tcp;
+
+/// What a sender goes to a receiver by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Door {
+    /// A pool of TCP connections.
+    #[default]
+    Tcp,
+    /// The streams of one QUIC connection.
+    Quic,
+}

@@ -28,6 +28,7 @@ use crate::limits::{
 use crate::os::rlimit;
 use crate::os::said::Said;
 use crate::session::carrier::{Arrival, Arrivals};
+use crate::cache::Cache;
 use crate::session::rate_limit::Pace;
 use crate::session::{Diligence, End};
 use crate::store::Target;
@@ -69,6 +70,8 @@ pub struct Manner {
     pub compress: bool,
     /// How fast all senders together may send, where that is limited.
     pub pace: Option<Arc<Pace>>,
+    /// Where hashes of files are remembered.
+    pub cache: Option<Arc<Cache>>,
 }
 
 /// Receives until it is ordered to end, or with `once` until the first transfer is over.
@@ -267,7 +270,9 @@ impl Reception {
                 let rate = |manner: &Manner| manner.pace.as_ref().map(|pace| pace.rate());
                 // The senders that are here and those that come have one rate between them.
                 let pace = if rate(&manner) == rate(&now) { now.pace.clone() } else { manner.pace.clone() };
-                *now = Manner { pace, ..manner };
+                // It is open already.
+                let cache = now.cache.take();
+                *now = Manner { pace, cache, ..manner };
                 None
             }
             Order::Finish => {

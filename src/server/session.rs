@@ -110,9 +110,15 @@ impl Session {
     }
 
     /// Whether nobody will hear how it ends: its sender is gone, also where not all that it said has been heard.
-    pub fn is_forsaken(&self) -> bool {
-        let control = self.control.lock();
-        self.receiving.ending.get().is_some() || control.0.as_ref().is_some_and(|control| control.is_dead())
+    pub async fn is_forsaken(&self) -> bool {
+        let control = self.control.lock().0.clone();
+        let answers = async {
+            match control {
+                Some(control) => control.answers().await,
+                None => true,
+            }
+        };
+        self.receiving.ending.get().is_some() || !answers.await
     }
 
     /// Carries the session from its welcome to its end.
@@ -128,6 +134,7 @@ impl Session {
             grants_delta: self.receiving.takes_deltas(),
             offers_bytes: Some(self.receiving.offers_max()),
             codecs: self.receiving.codecs(),
+            remembers: self.receiving.remembers(),
             into: into.filter(|_| !self.receiving.writes_to_output()),
             to_output: self.receiving.writes_to_output(),
             ..Options::default()

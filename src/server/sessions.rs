@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
 use super::accept::{Passage, Reception};
@@ -130,7 +131,7 @@ impl Reception {
         let (delta, diligence) = (delta && manner.delta, manner.diligence);
         let terms = Terms { dry_run, measure, delta, diligence, codecs };
         let mut receiving = Receiving::new(to, terms, outbox, place.clone(), observer, progress);
-        receiving.pace = manner.pace;
+        (receiving.pace, receiving.cache) = (manner.pace, manner.cache);
         let receiving = Arc::new(receiving);
         let session = Arc::new(Session::new(receiving, id, &mut guest, place));
         session.receiving.progress.follow(&session);
@@ -138,6 +139,9 @@ impl Reception {
         self.ledger.began(id, &session);
         let end = session.run(guest, &outbox_reader, manner.patience).await;
         session.dismiss().await;
+        if let Some(cache) = &session.receiving.cache {
+            cache.flush();
+        }
         self.ledger.ended(id);
         self.forget(id);
         (session, end)
@@ -180,13 +184,16 @@ impl Reception {
     /// Waits for the end of the sessions whose sender was killed and has come back as this guest. What they still store would
     /// otherwise meet what it sends now: in a folder that is finished, it would change its time.
     async fn see_out(&self, guest: &Guest) {
-        let own = |session: &&Arc<Session>| session.peer == guest.peer && session.is_forsaken();
-        let forsaken: Vec<_> = self.sessions.lock().values().filter(own).cloned().collect();
-        // All at once: waiting for one after the other is then no longer than for the last.
-        forsaken.iter().for_each(|session| session.give_up());
-        for session in forsaken {
-            session.make_way().await;
-        }
+        let own = |session: &&Arc<Session>| session.peer == guest.peer;
+        let own: Vec<_> = self.sessions.lock().values().filter(own).cloned().collect();
+        // All at once, as each may take its time to answer, and to end.
+        let look = |session: Arc<Session>| async move {
+            if session.is_forsaken().await {
+                session.make_way().await;
+            }
+        };
+        let mut looking: JoinSet<()> = own.into_iter().map(look).collect();
+        while looking.join_next().await.is_some() {}
     }
 
     fn forget(&self, id: SessionId) {

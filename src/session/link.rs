@@ -3,8 +3,10 @@
 //! A [`Lane`] is a data connection, a [`Control`] the control connection. Whoever has one of them sees the rest of it through its
 //! [`ConnectionHandle`]. How connections come to be is told in [`carrier`](super::carrier).
 
+use std::future::ready;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,11 @@ pub trait ConnectionHandle: Send + Sync {
     fn hang_up(&self);
     /// Whether the other side has ended it. Whoever writes to it finds out only then.
     fn is_dead(&self) -> bool;
+    /// Whether anybody is at the other end, who is asked where nothing else would tell: over UDP a program that was killed goes without
+    /// a word.
+    fn answers(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(ready(!self.is_dead()))
+    }
     /// Says that nothing more will be written.
     fn finish(&self) {}
     /// A number that grows for as long as anything reaches the other machine, where anybody knows.
@@ -91,6 +98,8 @@ pub struct Troubles {
     /// Segments that came out of order, as they do behind one that was lost: how a receiver sees what its sender sends
     /// once more.
     pub out_of_order: u64,
+    /// Packets of QUIC that we sent and that were lost.
+    pub lost_packets: u64,
 }
 
 impl Troubles {
@@ -98,6 +107,7 @@ impl Troubles {
         Troubles {
             retransmits: self.retransmits.saturating_add(other.retransmits),
             out_of_order: self.out_of_order.saturating_add(other.out_of_order),
+            lost_packets: self.lost_packets.saturating_add(other.lost_packets),
         }
     }
 }

@@ -38,6 +38,9 @@ const INTO: u8 = 6;
 /// In a welcome: the receiver takes one file and writes it to its standard output, so the file needs no name. Empty.
 const TO_OUTPUT: u8 = 7;
 
+/// In a welcome: the receiver remembers hashes of files, so that an offer may come with one. Empty.
+const REMEMBERS: u8 = 8;
+
 /// What one side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -56,6 +59,8 @@ pub struct Options {
     pub into: Option<Vec<u8>>,
     /// In a welcome: whether the file goes to the receiver's standard output.
     pub to_output: bool,
+    /// In a welcome: whether the receiver remembers hashes of files.
+    pub remembers: bool,
 }
 
 impl Default for Options {
@@ -68,6 +73,7 @@ impl Default for Options {
             codecs: Codecs::NONE,
             into: None,
             to_output: false,
+            remembers: false,
         }
     }
 }
@@ -81,6 +87,7 @@ impl Options {
         options.extend((!self.codecs.is_empty()).then(|| (CODECS, vec![self.codecs.bits()])));
         options.extend(self.into.clone().map(|folder| (INTO, folder)));
         options.extend(self.to_output.then(|| (TO_OUTPUT, Vec::new())));
+        options.extend(self.remembers.then(|| (REMEMBERS, Vec::new())));
         w.u8(options.len() as u8);
         for (tag, value) in options {
             w.u8(tag).string(&value, u16::MAX.into());
@@ -93,7 +100,7 @@ impl Options {
     pub(super) fn take(r: &mut Reader) -> Result<Options, DecodeError> {
         let (mut highest_version, mut destination, mut grants_delta) = (None, None, false);
         let (mut offers_bytes, mut codecs, mut last) = (None, Codecs::NONE, 0);
-        let (mut into, mut to_output) = (None, false);
+        let (mut into, mut to_output, mut remembers) = (None, false, false);
         for _ in 0..r.u8("a number of options")? {
             let tag = r.u8("an option")?;
             if tag <= last {
@@ -111,6 +118,7 @@ impl Options {
                 CODECS => codecs = Codecs::from_bits(r.u8("a set of codecs")?),
                 INTO => into = Some(folder(&mut r)?),
                 TO_OUTPUT => to_output = true,
+                REMEMBERS => remembers = true,
                 _ => continue,
             }
             r.end()?;
@@ -118,7 +126,16 @@ impl Options {
         let highest_version =
             highest_version.ok_or(DecodeError::Truncated { what: "its highest version" })?;
         check_version(VERSION, VERSION, highest_version)?;
-        Ok(Options { highest_version, destination, grants_delta, offers_bytes, codecs, into, to_output })
+        Ok(Options {
+            highest_version,
+            destination,
+            grants_delta,
+            offers_bytes,
+            codecs,
+            into,
+            to_output,
+            remembers,
+        })
     }
 }
 

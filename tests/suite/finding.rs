@@ -10,6 +10,7 @@ use crate::common::peer::{HandReceiver, identity, welcome};
 use crate::common::*;
 use lanx::client::handshake::{EnterError, Errand, enter};
 use lanx::client::transfer::Connections;
+use lanx::net::Door;
 use lanx::net::address::{Found, Peer};
 use lanx::trust::dir::ConfigDir;
 use lanx::trust::fingerprint::Fingerprint;
@@ -114,6 +115,7 @@ fn enter_open(
         name: "test",
         resumes: None,
         wishes: Wishes::default(),
+        door: Door::Tcp,
         patience: PATIENCE,
         waits: &|_| (),
         large_lost: &|| (),

@@ -7,6 +7,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 
+use crate::common::datagrams::Datagrams;
 use crate::common::weather::{Dice, seed};
 use crate::common::*;
 
@@ -101,12 +103,40 @@ fn watch(cargo: &Cargo, dst: &Path, done: &AtomicBool, story: &str) {
     }
 }
 
+/// What counts the bytes that cross.
+enum Way {
+    Tcp(Relay),
+    Quic(Datagrams),
+}
+
+impl Way {
+    fn to(receiver: SocketAddr, scene: &Scene) -> Way {
+        if scene.over_quic { Way::Quic(Datagrams::to(receiver)) } else { Way::Tcp(Relay::to(receiver)) }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        match self {
+            Way::Tcp(relay) => relay.addr,
+            Way::Quic(relay) => relay.addr,
+        }
+    }
+
+    fn carried(&self) -> u64 {
+        match self {
+            Way::Tcp(relay) => relay.carried(),
+            Way::Quic(relay) => relay.carried(),
+        }
+    }
+}
+
 /// One call of the command. With `kill_at` one side is killed once so many bytes have crossed; otherwise it must
 /// succeed. Returns how many crossed, and how many of them may have done so for a second time.
 fn call(scene: &Scene, cargo: &Cargo, kill_at: Option<(u64, bool)>, story: &str) -> (u64, u64) {
     let mut receiver = scene.receiver();
-    let relay = Relay::to(receiver.addr);
-    let mut sender = scene.start_send(&["-v", "--retry-for", "0"], &[&cargo.named], relay.addr);
+    let relay = Way::to(receiver.addr, scene);
+    // Over UDP nothing else tells that a receiver was killed.
+    let flags = ["-v", "--retry-for", "0", "--timeout", "5"];
+    let mut sender = scene.start_send(&flags, &[&cargo.named], relay.addr());
     if let Some((at, kill_sender)) = kill_at {
         wait_until(story, LONG, || relay.carried() >= at || !sender.is_running());
         if kill_sender {
@@ -152,6 +182,8 @@ fn round(scene: &Scene, cargo: &Cargo, dice: &mut Dice, n: u64, story: &str) {
         cargo.assert_nothing_half(&scene.dst, &story);
         // Whatever was in flight has been written or lost by now, so only what is missing may cross.
         let most = missing + twice + cargo.frames() * OVERHEAD_PER_FRAME + 16 * OVERHEAD_PER_CONNECTION;
+        // What packets add, and those that are sent once more.
+        let most = if scene.over_quic { most + most / 5 + (1 << 20) } else { most };
         assert!(crossed <= most, "{story}: {crossed} bytes crossed, {missing} were missing");
     }
     let there = files_in(&scene.dst);
@@ -208,15 +240,31 @@ fn rounds(what: &str, scene: &Scene, cargo: &Cargo) {
 
 #[test]
 fn a_large_file_survives_kills_of_either_side_at_any_moment() {
-    let scene = Scene::new();
+    large_file(&Scene::new());
+}
+
+#[test]
+fn a_large_file_survives_them_over_quic() {
+    large_file(&Scene::over_quic());
+}
+
+fn large_file(scene: &Scene) {
     let mib = setting("LANX_KILL_MIB", 48) as usize;
     let file = make(&scene.src, "large", (mib << 20) + 12_345);
-    rounds("a file", &scene, &Cargo::of(file.clone(), vec![file]));
+    rounds("a file", scene, &Cargo::of(file.clone(), vec![file]));
 }
 
 #[test]
 fn a_folder_of_many_files_survives_kills_of_either_side_at_any_moment() {
-    let scene = Scene::new();
+    folder_of_files(&Scene::new());
+}
+
+#[test]
+fn a_folder_of_many_files_survives_them_over_quic() {
+    folder_of_files(&Scene::over_quic());
+}
+
+fn folder_of_files(scene: &Scene) {
     let mut dice = Dice(4);
     let folder = scene.src.join("folder");
     let files = (0..setting("LANX_KILL_FILES", 200)).map(|n| {
@@ -241,5 +289,5 @@ fn a_folder_of_many_files_survives_kills_of_either_side_at_any_moment() {
         }
         leave_behind(&folder.join(n.to_string()), 0o711 + n, 1_100_000_000 + u64::from(n));
     }
-    rounds("a folder", &scene, &Cargo::of(folder.clone(), files));
+    rounds("a folder", scene, &Cargo::of(folder.clone(), files));
 }

@@ -17,6 +17,7 @@ mod abilities;
 mod bad_input;
 mod bottleneck;
 mod browser;
+mod carriers;
 mod changes;
 mod closed_streams;
 mod compress;
@@ -61,14 +62,19 @@ mod large_packets;
 mod limit;
 mod listed;
 mod many;
+mod memory;
 mod metrics;
+#[cfg(target_os = "linux")]
+mod moving;
 #[cfg(target_os = "linux")]
 mod oracles;
 mod outlives;
 mod output;
 mod packages;
 mod pipelines;
+mod quic;
 mod reloading;
+mod remembered;
 mod renamed;
 mod screen;
 mod scripts;

@@ -63,6 +63,12 @@ Examples:
   lanx trust name SHA256:8fJq2m workstation
   lanx trust remove nas:7269";
 
+pub const CACHE: &str = "\
+Examples:
+  lanx cache
+  lanx cache prune --older 30d
+  lanx cache forget";
+
 pub const CONFIG: &str = "\
 Examples:
   lanx config

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
 
+use super::cache::CacheArgs;
 use super::config::{ConfigArgs, with_negations};
 use super::dataset::manifest::ManifestArgs;
 use super::dataset::verify::VerifyArgs;
@@ -28,6 +29,7 @@ use crate::limits::{
     SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
 };
 use crate::name::RelativePath;
+use crate::net::Door;
 use crate::session::sender::compress::Compress;
 use crate::units::{age_from, rate_from};
 use values::{compress, listen_at, number, seconds, subfolder};
@@ -103,6 +105,7 @@ impl Args {
             Command::Manifest(_)
             | Command::Verify(_)
             | Command::Trust(_)
+            | Command::Cache(_)
             | Command::Completions(_)
             | Command::Man(_)
             | Command::Help(_) => false,
@@ -138,6 +141,7 @@ pub enum Command {
     Verify(VerifyArgs),
     Doctor(DoctorArgs),
     Trust(TrustArgs),
+    Cache(CacheArgs),
     Config(ConfigArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -191,6 +195,11 @@ pub struct SendArgs {
     pub into: Option<RelativePath>,
     #[command(flatten)]
     pub what: WhatArgs,
+    /// Send over QUIC, for lossy networks
+    ///
+    /// QUIC goes over UDP. The machine has to run `lanx recv --quic`. A transfer goes on when this machine's address changes.
+    #[arg(long, help_heading = SPEED)]
+    pub quic: bool,
     /// Send at most RATE a second: 50M, 400mbit
     ///
     /// The limit is shared by all connections to all receivers. 50M is 50 * 10^6 bytes, 50Mi is 50 * 2^20 bytes, and
@@ -202,6 +211,11 @@ pub struct SendArgs {
     /// Where the receiver has an older version of a file and may replace it, only the 256 KiB chunks that differ are sent.
     #[arg(long, help_heading = SPEED)]
     pub delta: bool,
+    /// Read every file, whatever is remembered of it
+    ///
+    /// Both machines remember hashes of files that nobody has touched since, and then read neither of the two.
+    #[arg(long, help_heading = SPEED)]
+    pub checksum: bool,
     /// Compress: lz4, zstd, zstd:N or no
     ///
     /// `auto` compresses where that makes the transfer faster, and never standard input. N is a level from 1 to 12; `zstd`
@@ -230,6 +244,18 @@ pub struct SendArgs {
     /// `lanx help json` describes them.
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
+}
+
+impl SendArgs {
+    /// What it is sent by.
+    pub fn door(&self) -> Door {
+        door(self.quic)
+    }
+}
+
+/// The door, for whoever wants QUIC or does not.
+pub fn door(quic: bool) -> Door {
+    if quic { Door::Quic } else { Door::Tcp }
 }
 
 /// What of the named files and folders is sent.
@@ -312,7 +338,7 @@ pub fn time(text: &str) -> Result<Duration, String> {
     time.ok_or_else(|| "expected a number and a unit, as in 1d, 12h, 30m or 90s".into())
 }
 
-fn age(text: &str) -> Result<Duration, String> {
+pub fn age(text: &str) -> Result<Duration, String> {
     match age_from(text) {
         Some(age) if age >= PART_AGE_MIN => Ok(age),
         _ => Err("expected a number and a unit, as in 7d, 12h, 30m or 90s".into()),
@@ -368,6 +394,11 @@ pub struct RecvArgs {
     /// the same. Cannot be used where systemd passes the sockets.
     #[arg(short = 'p', long, alias = "port", value_name = "[ADDR:]PORT", value_parser = listen_at, help_heading = DOOR)]
     pub listen: Option<SocketAddr>,
+    /// Let senders come over QUIC as well
+    ///
+    /// Over UDP, at the same port. Where that cannot be, senders come over TCP alone, and a line says so.
+    #[arg(long, help_heading = DOOR)]
+    pub quic: bool,
     /// Do not announce the receiver on this network
     ///
     /// By default `lanx send` and `lanx list` find it by mDNS, unless it listens on loopback only.
@@ -438,7 +469,7 @@ pub struct RecvArgs {
     /// Remove what interrupted transfers left in DIR
     ///
     /// Lists the part files there and removes those that are not in use. Nothing is received.
-    #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "no_announce", "max_transfers", "limit", "overwrite",
+    #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "quic", "no_announce", "max_transfers", "limit", "overwrite",
         "rename", "delta", "sync", "verify", "compress", "direct", "mounted", "archive", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
     pub clean: bool,
     /// Remove unfinished files older than AGE: 7d, 12h

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::ValueHint;
 
+use super::args::door;
 use super::args::examples;
 use super::args::values::seconds;
 use super::credentials::Introduction;
@@ -35,7 +36,7 @@ use crate::os::background::aside;
 use crate::session::End;
 use crate::session::cpu_speed::{Speeds, compression, speeds};
 use crate::session::probe::Counted;
-use crate::store::{DiskTrial, Moved, TrialError, try_disk};
+use disk::{DiskTrial, Moved, TrialError, try_disk};
 use crate::units;
 use crate::wire::message::Wishes;
 use crate::wire::seal::Cipher;
@@ -68,6 +69,11 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "SECONDS", help_heading = args::PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),
         value_parser = seconds(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
     timeout: u64,
+    /// Measure over QUIC (UDP)
+    ///
+    /// HOST has to run `lanx recv --quic`.
+    #[arg(long, help_heading = args::MEASURED)]
+    quic: bool,
     /// Print one JSON object per line, for scripts
     ///
     /// `lanx help json` describes them.
@@ -112,8 +118,13 @@ async fn examine(args: &DoctorArgs, peer: Option<&Peer>, audience: Audience) -> 
     // First, as it may fail at once.
     if let Some(peer) = peer {
         let wishes = Wishes { measure: true, ..Wishes::default() };
-        let mut introduction =
-            Introduction::new(args.code_file.as_deref(), args.timeout(), Duration::ZERO, wishes)?;
+        let mut introduction = Introduction::new(
+            args.code_file.as_deref(),
+            args.timeout(),
+            Duration::ZERO,
+            wishes,
+            door(args.quic),
+        )?;
         let link = tokio::select! {
             link = introduction.enter(peer, |_| probe_connections(), audience) => link?,
             () = &mut stop => return Err(interrupted()),

@@ -21,14 +21,26 @@ use crate::trust::fingerprint::Fingerprint;
 use crate::trust::policy::House;
 
 /// Tells what to type on the other machine, which comes first, and where we listen.
-pub fn invite(to: &Target, bound: &[SocketAddr], house: &House, shows_code: bool, audience: Audience) {
+/// `over_quic` is where senders may also come over QUIC.
+pub fn invite(
+    to: &Target,
+    bound: &[SocketAddr],
+    over_quic: &[SocketAddr],
+    house: &House,
+    shows_code: bool,
+    audience: Audience,
+) {
     if !systemd::in_journal() {
         audience.line(to_type(bound));
     }
     tell_who_may_come(house, shows_code, audience);
-    audience.line(place(to, bound));
+    audience.line(place(to, bound, over_quic));
     if audience.json {
-        bound.iter().for_each(|addr| events::write(&Event::Listening { addr: *addr, port: addr.port() }));
+        let listening = |addr: &SocketAddr, quic| {
+            events::write(&Event::Listening { addr: *addr, port: addr.port(), quic });
+        };
+        bound.iter().for_each(|addr| listening(addr, None));
+        over_quic.iter().for_each(|addr| listening(addr, Some(true)));
     }
 }
 
@@ -52,17 +64,20 @@ pub fn tell_code(audience: Audience, before: &str, code: &Code) {
 }
 
 /// Where we receive and listen.
-fn place(to: &Target, bound: &[SocketAddr]) -> String {
+fn place(to: &Target, bound: &[SocketAddr], over_quic: &[SocketAddr]) -> String {
     let what = match to {
         Target::Folder(folder) => format!("receiving into {}", Escaped::path(folder.path())),
         Target::Output(_) => "receiving one file, to standard output".into(),
     };
     if systemd::in_journal() {
-        let bound: Vec<String> = bound.iter().map(ToString::to_string).collect();
+        let over_quic = over_quic.iter().map(|addr| format!("{addr} (QUIC)"));
+        let bound: Vec<String> = bound.iter().map(ToString::to_string).chain(over_quic).collect();
         return format!("{what}, listening on {}", bound.join(" and "));
     }
     let bound = bound.iter().map(|addr| format!("listening on {addr}"));
-    let lines = iter::once(what).chain(bound).map(|line| paint(Stream::Stdout, Paint::Dim, line));
+    let over_quic = over_quic.iter().map(|addr| format!("listening for QUIC on {addr} (UDP)"));
+    let lines =
+        iter::once(what).chain(bound).chain(over_quic).map(|line| paint(Stream::Stdout, Paint::Dim, line));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -94,13 +109,21 @@ fn to_type(bound: &[SocketAddr]) -> String {
 // Telling the network of a receiver, and its user what came of that.
 
 /// Announces the receiver until what is returned is dropped: one that other machines can reach at one of its sockets.
-pub fn announce(listeners: &[TcpListener], key: Fingerprint, audience: Audience) -> Option<Announcement> {
+pub fn announce(
+    listeners: &[TcpListener],
+    over_quic: &[SocketAddr],
+    key: Fingerprint,
+    audience: Audience,
+) -> Option<Announcement> {
     let bound: Vec<Bound> = listeners.iter().filter_map(Bound::of).collect();
     let (bound, ipv4_too) = announced(&bound)?;
     let name = credentials::own_name();
     // Of a name with a domain the first part is what people call it.
     let name = name.split('.').next().unwrap_or(&name).to_owned();
-    Some(Announcement::start(Announce { name, bound, ipv4_too, key }, move |news| tell(&news, audience)))
+    let quic = over_quic.iter().any(|addr| addr.port() == bound.port());
+    Some(Announcement::start(Announce { name, bound, ipv4_too, key, quic }, move |news| {
+        tell(&news, audience)
+    }))
 }
 
 /// Where a socket listens.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use std::{fmt, io};
 
 use anyhow::anyhow;
@@ -25,6 +26,7 @@ use crate::limits::{
     METRICS_CONNECTIONS_MAX, METRICS_HEADERS_MAX, METRICS_REQUEST_BYTES_MAX, METRICS_TIMEOUT,
     PROGRESS_INTERVAL,
 };
+use crate::net::quic::stats::{QuicStats, QuicSums};
 use crate::os::said::Said;
 use crate::server::stats::{Ledger, Reason};
 use crate::session::{End, FileReport, FileStatus, ReportKind};
@@ -66,6 +68,8 @@ pub struct Counters {
     files: Labelled<5>,
     sessions: Labelled<9>,
     paired: AtomicU64,
+    /// What is counted over UDP.
+    pub quic: Arc<QuicStats>,
 }
 
 impl Counters {
@@ -85,6 +89,7 @@ impl Counters {
                 "stopped",
             ]),
             paired: AtomicU64::new(0),
+            quic: Arc::default(),
         }
     }
 
@@ -109,7 +114,7 @@ fn status(status: &FileStatus) -> &'static str {
     match status {
         FileStatus::Stored => "stored",
         FileStatus::Renamed(_) => "renamed",
-        FileStatus::Identical => "identical",
+        FileStatus::Identical | FileStatus::Remembered => "identical",
         FileStatus::Wanted => "wanted",
         FileStatus::Failed(_) => "failed",
     }
@@ -190,8 +195,34 @@ impl Collector for Counters {
         let help = "Connections that were sent away before they were a session";
         sheet.counts("handshake_failures", help, "reason", refused.into_iter())?;
         let paired = self.paired.load(Ordering::Relaxed);
-        sheet.count("pairings", "Machines that proved the code", paired)
+        sheet.count("pairings", "Machines that proved the code", paired)?;
+        over_quic(&mut sheet, &self.quic.read(), troubles.lost_packets)
     }
+}
+
+fn over_quic(sheet: &mut Sheet<'_>, sums: &QuicSums, lost_packets: u64) -> fmt::Result {
+    let results = [("complete", sums.handshakes), ("failed", sums.handshakes_failed)];
+    sheet.counts("quic_handshakes", "Handshakes over QUIC", "result", results.into_iter())?;
+    sheet.seconds("quic_handshake_seconds", "Time of complete handshakes over QUIC", sums.handshake_time)?;
+    let help = "Time from the handshake to the first data connection over QUIC";
+    sheet.seconds("quic_first_stream_seconds", help, sums.first_stream_time)?;
+    sheet.count(
+        "quic_retries",
+        "First packets that were sent back to validate their address",
+        sums.retries,
+    )?;
+    sheet.count("quic_streams", "Data connections that came over QUIC", sums.streams)?;
+    sheet.count("quic_address_changes", "Senders that went on from another address", sums.address_changes)?;
+    sheet.count(
+        "quic_connections_lost",
+        "QUIC connections on which nobody answered",
+        sums.connections_lost,
+    )?;
+    sheet.count("quic_lost_packets", "QUIC packets of this machine that were lost", lost_packets)?;
+    sheet.gauge("quic_connections_active", "QUIC connections", sums.connections)?;
+    let help = "Round trip of the QUIC connections of this moment, on average";
+    let round_trip = ConstGauge::new(sums.round_trip.as_secs_f64());
+    round_trip.encode(sheet.begin("quic_round_trip_seconds", help, MetricType::Gauge)?)
 }
 
 /// Writes one metric after another.
@@ -214,6 +245,10 @@ impl Sheet<'_> {
 
     fn count(&mut self, name: &'static str, help: &str, value: u64) -> fmt::Result {
         ConstCounter::new(value).encode(self.begin(name, help, MetricType::Counter)?)
+    }
+
+    fn seconds(&mut self, name: &'static str, help: &str, time: Duration) -> fmt::Result {
+        ConstCounter::new(time.as_secs_f64()).encode(self.begin(name, help, MetricType::Counter)?)
     }
 
     fn counts<V>(

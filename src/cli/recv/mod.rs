@@ -7,7 +7,8 @@ pub mod reload;
 mod report;
 pub mod systemd;
 
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,12 +24,17 @@ use super::signals::{Asked, Requests};
 use super::ui::out::Audience;
 use super::ui::{events, out};
 use super::{credentials, signals};
+use crate::net::quic::endpoint;
+use crate::net::quic::listen::QuicListener;
+use crate::net::quic::stats::QuicStats;
 use crate::net::tcp::connection::Listeners;
 use crate::net::tcp::listen::{listen, listen_everywhere};
 use crate::os::said::Said;
+use crate::cache::Cache;
 use crate::server::accept::{Manner, ServeError, ServeOptions, serve};
 use crate::server::stats::Ledger;
 use crate::session::Diligence;
+use crate::session::carrier::Arrivals;
 use crate::session::rate_limit::Pace;
 use crate::store::{Existing, Folder, FolderOptions, Output, Target};
 use crate::trust::policy::House;
@@ -37,6 +43,7 @@ use clean::{clean, keep_clean};
 use metrics::{Counters, Page};
 use reload::{Keeper, Settings};
 use report::Doorman;
+use systemd::Inherited;
 
 pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
     if args.to_stdout() {
@@ -45,7 +52,7 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
     if args.clean {
         return clean(&args.dir, args.part_age);
     }
-    let Opening { listeners, bound, metrics, house, shows_code, manner } = open(args, audience)?;
+    let Opening { listeners, bound, datagrams, metrics, house, shows_code, manner } = open(args, audience)?;
     let to = manner.to.clone();
     let ledger = Arc::new(Ledger::default());
     let counters = Arc::new(Counters::new(ledger.clone()));
@@ -58,10 +65,12 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         let requests = Requests::listen();
         let (orders, to_hear) = mpsc::unbounded_channel();
         let house = Arc::new(house);
-        invite(&to, &bound, &house, shows_code, audience);
+        let datagrams = over_udp(datagrams, &house, args.patience.timeout(), &counters.quic);
+        let over_quic: Vec<SocketAddr> = datagrams.iter().map(|(addr, _)| *addr).collect();
+        invite(&to, &bound, &over_quic, &house, shows_code, audience);
         let announced = match args.no_announce {
             true => None,
-            false => banner::announce(&listeners, house.own, audience),
+            false => banner::announce(&listeners, &over_quic, house.own, audience),
         };
         let keeper = Keeper {
             requests,
@@ -82,7 +91,9 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         tokio::spawn(systemd::tell_status(ledger.clone()));
         systemd::ready();
         let listeners = Listeners::new(listeners, house.tls.clone()).map_err(ServeError::Accept)?;
-        serve(vec![Box::new(listeners)], manner, house, options(args), doorman.clone(), ledger, to_hear).await
+        let mut doors: Vec<Box<dyn Arrivals>> = vec![Box::new(listeners)];
+        doors.extend(datagrams.into_iter().map(|(_, listener)| listener));
+        serve(doors, manner, house, options(args), doorman.clone(), ledger, to_hear).await
     });
     signals::leave(runtime);
     doorman.leave();
@@ -114,6 +125,8 @@ struct Opening {
     listeners: Vec<TcpListener>,
     /// Where those listen.
     bound: Vec<SocketAddr>,
+    /// For QUIC.
+    datagrams: Vec<UdpSocket>,
     metrics: Option<TcpListener>,
     house: House,
     shows_code: bool,
@@ -121,28 +134,33 @@ struct Opening {
 }
 
 fn open(args: &RecvArgs, audience: Audience) -> Result<Opening, Failure> {
-    let listeners = listeners(args)?;
+    let Inherited { listeners, mut datagrams } = sockets(args)?;
     // Sockets that systemd hands over have to be taken before there are threads.
     out::start();
     let metrics = args.service.metrics.map(metrics::listen).transpose()?;
     let (house, shows_code) = credentials::house(args.code_file.as_deref(), args.open, audience)?;
     // Before anybody asks how many may be open.
     signals::allow_many_files();
-    let manner = manner(args)?;
+    let mut manner = manner(args)?;
+    manner.cache = Cache::of_user().map(Arc::new);
     let bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
     let bound = bound.map_err(|error| Failure::new(Exit::Other, error))?;
-    Ok(Opening { listeners, bound, metrics, house, shows_code, manner })
+    if args.quic && datagrams.is_empty() {
+        datagrams = bound.iter().filter_map(|addr| datagrams_at(*addr)).collect();
+    }
+    Ok(Opening { listeners, bound, datagrams, metrics, house, shows_code, manner })
 }
 
 /// Where senders come: at the sockets that systemd holds for us, or at one of our own.
-fn listeners(args: &RecvArgs) -> Result<Vec<TcpListener>, Failure> {
+fn sockets(args: &RecvArgs) -> Result<Inherited, Failure> {
     let inherited = systemd::inherited()?;
-    if inherited.is_empty() {
+    if inherited.listeners.is_empty() {
         let own = match args.listen {
             Some(addr) if addr.ip() != LISTEN_DEFAULT.ip() => listen(addr),
             addr => listen_everywhere(addr.unwrap_or(LISTEN_DEFAULT).port()),
         };
-        return Ok(vec![own.map_err(|error| Failure::new(Exit::Other, error))?]);
+        let listeners = vec![own.map_err(|error| Failure::new(Exit::Other, error))?];
+        return Ok(Inherited { listeners, ..inherited });
     }
     if args.listen.is_some() {
         // Ignored it might leave a door open that was to be closed.
@@ -150,6 +168,37 @@ fn listeners(args: &RecvArgs) -> Result<Vec<TcpListener>, Failure> {
         return Err(Failure::new(Exit::Usage, anyhow!(text)));
     }
     Ok(inherited)
+}
+
+/// The same port over UDP. Senders that ask for it are few, and the others come in any case.
+fn datagrams_at(addr: SocketAddr) -> Option<UdpSocket> {
+    let socket = endpoint::bind(addr);
+    socket.inspect_err(|error| tell_tcp_alone(addr, error)).ok()
+}
+
+/// The sockets for QUIC, as far as they can be used.
+fn over_udp(
+    datagrams: Vec<UdpSocket>,
+    house: &House,
+    patience: Duration,
+    stats: &Arc<QuicStats>,
+) -> Vec<(SocketAddr, Box<dyn Arrivals>)> {
+    let listen = |socket: UdpSocket| {
+        let addr = socket.local_addr().unwrap_or(LISTEN_DEFAULT);
+        let listener = QuicListener::new(socket, house.tls.clone(), patience, stats.clone());
+        let listener = listener.inspect_err(|error| tell_tcp_alone(addr, error)).ok()?;
+        tracing::info!("{addr}: {}", listener.granted);
+        let listener: Box<dyn Arrivals> = Box::new(listener);
+        Some((addr, listener))
+    };
+    datagrams.into_iter().filter_map(listen).collect()
+}
+
+fn tell_tcp_alone(addr: SocketAddr, error: &io::Error) {
+    let error = Said(error);
+    tracing::warn!(
+        "nobody can come over QUIC: UDP at {addr} cannot be used: {error}; senders come over TCP alone"
+    );
 }
 
 /// How transfers are received. Asked for again when settings were read again.
@@ -161,6 +210,7 @@ pub(super) fn manner(args: &RecvArgs) -> Result<Manner, Failure> {
         delta: args.delta,
         compress: args.compress == Compression::Auto,
         pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
+        cache: None,
     })
 }
 

@@ -220,7 +220,7 @@ impl Observer for Watch {
             }
             (status, Some(hash)) => {
                 let what = match status {
-                    FileStatus::Identical => " (already there)".into(),
+                    FileStatus::Identical | FileStatus::Remembered => " (already there)".into(),
                     FileStatus::Renamed(new) => format!(" (stored as {new})"),
                     _ => String::new(),
                 };

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
@@ -23,15 +23,35 @@ use crate::units;
 
 /// The sockets that we were started with (`LISTEN_FDS` of sd_listen_fds(3)); none where somebody else started us. To be
 /// called before there are threads: it takes the variables from the environment.
-pub fn inherited() -> Result<Vec<TcpListener>, Failure> {
+pub fn inherited() -> Result<Inherited, Failure> {
     let mut inherited = ListenFd::from_env();
-    (0..inherited.len()).map(|at| listening(inherited.take_tcp_listener(at), at)).collect()
+    let mut sockets = Inherited::default();
+    for at in 0..inherited.len() {
+        // One of another kind is not taken by the first of these.
+        match inherited.take_tcp_listener(at) {
+            Err(error) => match inherited.take_udp_socket(at) {
+                Ok(Some(socket)) => sockets.datagrams.push(socket),
+                Ok(None) | Err(_) => drop(listening(Err(error), at)?),
+            },
+            taken => sockets.listeners.push(listening(taken, at)?),
+        }
+    }
+    Ok(sockets)
+}
+
+/// Sockets that somebody else has opened for us.
+#[derive(Default)]
+pub struct Inherited {
+    pub listeners: Vec<TcpListener>,
+    /// For QUIC.
+    pub datagrams: Vec<UdpSocket>,
 }
 
 fn listening(taken: io::Result<Option<TcpListener>>, at: usize) -> Result<TcpListener, Failure> {
     let wrong = |what: String| {
         let number = at + 1;
-        let advice = "a .socket unit for lanx has nothing but ListenStream=, each with a port";
+        let advice =
+            "a .socket unit for lanx has nothing but ListenStream= and ListenDatagram=, each with a port";
         Failure::new(Exit::Usage, anyhow!("the inherited socket {number} cannot be used: {what}; {advice}"))
     };
     let listener = taken.map_err(|error| wrong(error.to_string()))?;

@@ -25,9 +25,12 @@ use super::ui::out::Audience;
 use super::ui::progress::{Shown, Subject, Who};
 use super::ui::summary::{Crossed, Tally};
 use super::{credentials, signals};
-use crate::client::transfer::{Connections, SendError, Transfer, send};
+use crate::cache::Cache;
+use crate::client::transfer::{Connections, SendError, SendOutcome, Transfer, send};
 use crate::limits::WORKER_STACK_BYTES;
+use crate::net::Door;
 use crate::net::address::Peer;
+use crate::net::tcp::tune;
 use crate::os::direct::Direct;
 use crate::session::rate_limit::Pace;
 use crate::session::sender::compress::Compress;
@@ -48,6 +51,8 @@ pub(super) struct Manner {
     dry_run: bool,
     delta: bool,
     pace: Option<Arc<Pace>>,
+    cache: Option<Arc<Cache>>,
+    checksum: bool,
     compress: Compress,
     patience: Duration,
     retry_for: Duration,
@@ -80,6 +85,7 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
         args.patience.timeout(),
         args.patience.retry_for(),
         wishes,
+        args.door(),
     )?;
     introduction.into = args.into.clone();
     introduction.is_nameless = streamed.as_ref().is_some_and(|streamed| streamed.name.is_none());
@@ -142,6 +148,8 @@ fn errands(
         dry_run: args.what.dry_run,
         delta: args.delta,
         pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
+        cache: Cache::of_user().map(Arc::new),
+        checksum: args.checksum,
         compress: args.compress,
         patience: args.patience.timeout(),
         retry_for: args.patience.retry_for(),
@@ -330,11 +338,13 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         receives: false,
     };
     let shown = Shown::new(subject, *audience);
-    let Manner { dry_run, pace, patience, retry_for, .. } = manner;
+    let Manner { dry_run, pace, cache, checksum, patience, retry_for, .. } = manner;
     let transfer = Transfer {
         feed,
         dry_run,
         pace,
+        cache,
+        checksum,
         compress: wished,
         shared: company.map(|company| company.reads),
         observer: reporter.clone(),
@@ -353,8 +363,22 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         let total = total.or_else(|| progress.whole(false));
         return Err(Failure::new(exit, broken(peer, &outcome, progress.arrived(), total)));
     }
+    advise_quic(introduction.door(), &outcome, started.elapsed(), peer, *audience);
     stream.iter().for_each(|stream| reporter.tell_silent(stream));
     Ok(reporter.done(Crossed::of(&progress), started.elapsed(), &outcome))
+}
+
+/// A transfer that is over sooner is not worth another way.
+const ADVICE_AFTER: Duration = Duration::from_secs(10);
+
+/// Tells of QUIC where packets were lost on the way and the system lets nobody have what would help TCP with that.
+fn advise_quic(door: Door, outcome: &SendOutcome, took: Duration, peer: &Peer, audience: Audience) {
+    if door == Door::Tcp && outcome.is_lossy && took >= ADVICE_AFTER && !tune::allows_bbr() {
+        audience.note(format_args!(
+            "{peer}: the network loses packets, and this system lets TCP not use bbr, which copes with that; `lanx recv --quic` there \
+             and `lanx send --quic` may be faster"
+        ));
+    }
 }
 
 // How much there is to send in all, where only a walk through folders can tell: a second walk, which waits for nothing and so

@@ -210,7 +210,7 @@ mod tests {
 
     fn sighting(name: &str, port: u16) -> Sighting {
         let addrs = vec![([10, 0, 0, 5], port).into()];
-        Sighting { name: name.into(), port, addrs, key: None, version: None }
+        Sighting { name: name.into(), port, addrs, key: None, version: None, quic: false }
     }
 
     fn menu() -> Menu {

@@ -44,7 +44,13 @@ pub struct Whom<'a> {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event<'a> {
     /// The receiver takes connections here.
-    Listening { addr: SocketAddr, port: u16 },
+    Listening {
+        addr: SocketAddr,
+        port: u16,
+        /// Over UDP.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        quic: Option<bool>,
+    },
     /// Other machines find the receiver by this name.
     Announced { name: &'a str },
     /// A server has what it was told to serve here.
@@ -75,6 +81,7 @@ pub enum Event<'a> {
         key: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         version: Option<u16>,
+        quic: bool,
     },
     /// The other machine's key is known from now on.
     Paired {
@@ -305,6 +312,8 @@ pub enum Status {
     Sent,
     /// It was there already.
     Identical,
+    /// The same, as both ends remember: nobody read it.
+    Remembered,
     /// As sent, under another name, because its own was taken.
     Renamed,
     /// Only in a dry run: it would be sent.
@@ -330,6 +339,8 @@ pub struct Sum {
     /// What these took on the wire, with the frames around them.
     wire_bytes: u64,
     identical: u64,
+    /// Of these, those that nobody read.
+    remembered: u64,
     failed: u64,
     skipped: u64,
     seconds: f64,
@@ -354,6 +365,7 @@ impl<'a> File<'a> {
         let status = match &report.status {
             FileStatus::Stored => Status::Sent,
             FileStatus::Identical => Status::Identical,
+            FileStatus::Remembered => Status::Remembered,
             FileStatus::Renamed(_) => Status::Renamed,
             FileStatus::Wanted => Status::Wanted,
             FileStatus::Failed(_) => Status::Failed,
@@ -432,6 +444,7 @@ impl Sum {
             sent_bytes,
             wire_bytes,
             identical: counts.identical,
+            remembered: counts.remembered,
             failed: counts.failed,
             skipped: counts.skipped,
             seconds: to_the_microsecond(time),
@@ -599,7 +612,7 @@ mod tests {
     #[test]
     fn the_line_of_a_receiver_that_listens_is_pinned() {
         let addr = "127.0.0.1:40123".parse().unwrap();
-        let line = encode(&Event::Listening { addr, port: 40123 }).unwrap();
+        let line = encode(&Event::Listening { addr, port: 40123, quic: None }).unwrap();
         assert_eq!(line, b"{\"event\":\"listening\",\"addr\":\"127.0.0.1:40123\",\"port\":40123}\n");
     }
 

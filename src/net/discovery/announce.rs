@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mdns_sd::{DaemonEvent, Error, IfKind, Receiver, RecvTimeoutError, ServiceDaemon, ServiceInfo};
 use parking_lot::{Condvar, Mutex};
 
-use super::{SERVICE, TXT_KEY, TXT_VERSION, daemon, overgrown, plain_name, stop};
+use super::{SERVICE, TXT_KEY, TXT_QUIC, TXT_VERSION, daemon, overgrown, plain_name, stop};
 use crate::limits::{
     ANNOUNCE_LOOK_SECONDS, ANNOUNCE_PATIENCE, HEARD_LOOK, NAMES_TOLD_MAX, OVERGROWN_PAUSE_FIRST,
     OVERGROWN_PAUSE_MAX, WITHDRAW_PATIENCE, WORKER_STACK_BYTES,
@@ -26,6 +26,8 @@ pub struct Announce {
     /// Where it listens on all IPv6 addresses: whether it does so on all of IPv4 as well.
     pub ipv4_too: bool,
     pub key: Fingerprint,
+    /// Whether senders may come over QUIC as well, at the same port.
+    pub quic: bool,
 }
 
 /// What came of an announcement.
@@ -175,7 +177,8 @@ fn begin(announce: &Announce) -> Result<(ServiceDaemon, Receiver<DaemonEvent>), 
 }
 
 fn service(announce: &Announce) -> Result<ServiceInfo, Error> {
-    let txt = [(TXT_VERSION, VERSION.to_string()), (TXT_KEY, announce.key.to_string())];
+    let mut txt = vec![(TXT_VERSION, VERSION.to_string()), (TXT_KEY, announce.key.to_string())];
+    txt.extend(announce.quic.then(|| (TXT_QUIC, "1".to_owned())));
     // Not the machine's own name, which its own mDNS responder looks after.
     let target = format!("lanx-{:016x}.local.", getrandom::u64().unwrap_or_default());
     let name = plain_name(&announce.name);

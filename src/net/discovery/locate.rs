@@ -134,7 +134,14 @@ mod tests {
 
     fn sighting(name: &str, addr: &str) -> Sighting {
         let addr: std::net::SocketAddr = addr.parse().unwrap();
-        Sighting { name: name.into(), port: addr.port(), addrs: vec![addr], key: None, version: None }
+        Sighting {
+            name: name.into(),
+            port: addr.port(),
+            addrs: vec![addr],
+            key: None,
+            version: None,
+            quic: false,
+        }
     }
 
     #[test]

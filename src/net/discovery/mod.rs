@@ -32,6 +32,9 @@ const TXT_VERSION: &str = "v";
 /// In TXT: the fingerprint of the receiver's key.
 const TXT_KEY: &str = "key";
 
+/// In TXT, with the value 1: senders may come over QUIC as well.
+const TXT_QUIC: &str = "quic";
+
 /// Why nobody can be found here.
 #[derive(Debug, thiserror::Error)]
 #[error("receivers cannot be looked for here: {0}; name a receiver by its address")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use if_addrs::IfAddr;
 use mdns_sd::{ResolvedService, ScopedIp};
 
-use super::{SERVICE, TXT_KEY, TXT_VERSION};
+use super::{SERVICE, TXT_KEY, TXT_QUIC, TXT_VERSION};
 use crate::limits::{FOUND_ADDRESSES_MAX, RECEIVER_NAME_MAX_BYTES};
 use crate::name::{is_unsafe_to_show, shorten};
 use crate::net::address::{Found, Peer};
@@ -24,6 +24,8 @@ pub struct Sighting {
     pub key: Option<Fingerprint>,
     /// The version of the protocol that it claims.
     pub version: Option<u16>,
+    /// Whether it claims that one may come over QUIC.
+    pub quic: bool,
 }
 
 impl Sighting {
@@ -62,6 +64,7 @@ impl Sighting {
             addrs,
             key: text(TXT_KEY).and_then(|text| text.parse().ok()),
             version: text(TXT_VERSION).and_then(|text| text.parse().ok()),
+            quic: text(TXT_QUIC) == Some("1"),
         })
     }
 

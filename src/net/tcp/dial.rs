@@ -13,7 +13,9 @@ use tokio::time::timeout;
 
 use super::large_packets::Sign;
 use super::{large_packets, tune};
-use crate::limits::{CONNECT_STAGGER, CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, SMALL_SEGMENT_BYTES};
+use crate::limits::{
+    CONNECT_STAGGER, CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, SMALL_SEGMENT_BYTES, UDP_ANSWER_TIMEOUT,
+};
 use crate::net::address::{Peer, shown};
 use crate::os::background::aside;
 use crate::os::said::Said;
@@ -73,10 +75,33 @@ pub enum ConnectError {
         if *theirs < VERSION { "there" } else { "here" }
     )]
     OtherVersion { addr: SocketAddr, theirs: u16 },
+    #[error("{}", no_udp(peer, *over_tcp))]
+    NoUdp { peer: Peer, over_tcp: bool },
+    #[error(
+        "this machine cannot send to {peer} over UDP: {}; try again, or send without --quic",
+        Said(source)
+    )]
+    Udp { peer: Peer, source: io::Error },
     #[error("{addr} serves as many transfers as it can; try again in a while")]
     Busy { addr: SocketAddr },
     #[error("{addr} is shutting down or restarting; try again in a moment")]
     Away { addr: SocketAddr },
+}
+
+/// Nothing says that a UDP port is closed, so what is missing has to be guessed from what TCP shows.
+fn no_udp(peer: &Peer, over_tcp: bool) -> String {
+    let (port, seconds) = (peer.port, UDP_ANSWER_TIMEOUT.as_secs());
+    if over_tcp {
+        format!(
+            "{peer} does not answer over UDP within {seconds} s, and it does over TCP: `lanx recv` runs there without --quic, or a \
+             firewall drops UDP port {port}; start `lanx recv --quic` there, let UDP port {port} in, or send without --quic"
+        )
+    } else {
+        format!(
+            "{peer} answers neither over UDP within {seconds} s nor over TCP; check the address, that `lanx recv --quic` runs there, \
+             and that a firewall there lets UDP port {port} in"
+        )
+    }
 }
 
 fn stalled_advice(sign: &Sign) -> &'static str {
@@ -198,8 +223,17 @@ async fn greet(mut connected: Connected, patience: Duration) -> Result<Connected
         Err(_) => return Err(ConnectError::Mute { addr }),
         Ok(done) => done.map_err(hung_up)?,
     };
+    welcomed(addr, answer)?;
+    Ok(connected)
+}
+
+/// Whether the receiver at `addr`, which answered with this preface, goes on.
+///
+/// # Errors
+/// Why it does not.
+pub fn welcomed(addr: SocketAddr, answer: [u8; PREFACE_BYTES]) -> Result<(), ConnectError> {
     match Status::decode(answer) {
-        Ok(Status::Welcome) => Ok(connected),
+        Ok(Status::Welcome) => Ok(()),
         Ok(Status::Busy) => Err(ConnectError::Busy { addr }),
         Ok(Status::Away) => Err(ConnectError::Away { addr }),
         Err(PrefaceError::Version { theirs }) => Err(ConnectError::OtherVersion { addr, theirs }),
@@ -208,6 +242,24 @@ async fn greet(mut connected: Connected, patience: Duration) -> Result<Connected
         }
     }
 }
+
+/// Whether something takes connections at one of these addresses, over TCP.
+pub async fn answers(addrs: &[SocketAddr]) -> bool {
+    let mut trying: JoinSet<_> =
+        addrs.iter().copied().map(|addr| async move { connect_one(addr, None).await.is_ok() }).collect();
+    let any = async {
+        while let Some(connected) = trying.join_next().await {
+            if connected.unwrap_or_default() {
+                return true;
+            }
+        }
+        false
+    };
+    timeout(TCP_LOOK, any).await.unwrap_or(false)
+}
+
+/// How long it is looked whether a receiver that is silent over UDP answers over TCP, to tell what is missing.
+const TCP_LOOK: Duration = Duration::from_secs(1);
 
 /// Connects one data connection to where the control connection went, with segments of at most so many bytes.
 pub async fn data(addr: SocketAddr, segment_bytes: Option<u32>, patience: Duration) -> io::Result<TcpStream> {

@@ -90,6 +90,12 @@ fn prefer(socket: &SockRef, names: &[&str]) {
 #[cfg(not(target_os = "linux"))]
 fn prefer(_socket: &SockRef, _names: &[&str]) {}
 
+/// Whether the system lets this program use bbr, as far as it says.
+pub fn allows_bbr() -> bool {
+    let allowed = text("/proc/sys/net/ipv4/tcp_allowed_congestion_control");
+    allowed.is_none_or(|names| names.split_whitespace().any(|name| name.starts_with("bbr")))
+}
+
 /// A connection that carries messages: each is small, and somebody waits for it.
 pub fn control(socket: &SockRef, patience: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
@@ -173,16 +179,23 @@ pub fn pace(_socket: &impl std::os::fd::AsFd, _limit: u64) {}
 /// The way that a connection takes.
 pub fn path(stream: &TcpStream) -> Path {
     let socket = SockRef::from(stream);
-    let ip = |addr: std::io::Result<std::net::SocketAddr>| addr.ok().map(|addr| addr.ip().to_canonical());
-    let (own, peer) = (ip(stream.local_addr()), ip(stream.peer_addr()));
+    let ip = |addr: io::Result<SocketAddr>| addr.ok().map(|addr| addr.ip().to_canonical());
+    Path {
+        segment_bytes: socket.tcp_mss().ok(),
+        congestion: congestion(&socket),
+        ..way(ip(stream.local_addr()), ip(stream.peer_addr()))
+    }
+}
+
+/// The way from one address to another, as far as this machine alone knows it.
+pub fn way(own: Option<IpAddr>, peer: Option<IpAddr>) -> Path {
     let (receive_clamp, send_clamp) = clamps();
     Path {
         same_machine: own.is_some() && own == peer || peer.is_some_and(|peer| peer.is_loopback()),
         interface: own.and_then(interface_of),
-        segment_bytes: socket.tcp_mss().ok(),
-        congestion: congestion(&socket),
         receive_clamp,
         send_clamp,
+        ..Path::default()
     }
 }
 
@@ -337,12 +350,13 @@ mod kernel {
             return info.map_or(Troubles::default(), |info| Troubles {
                 retransmits: info[TOTAL_RETRANS].into(),
                 out_of_order: info[RCV_OOOPACK].into(),
+                ..Troubles::default()
             });
         }
         let info = getsockopt(socket, ShortInfo).ok();
         info.map_or(Troubles::default(), |info| Troubles {
             retransmits: info[TOTAL_RETRANS].into(),
-            out_of_order: 0,
+            ..Troubles::default()
         })
     }
 

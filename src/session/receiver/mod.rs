@@ -24,8 +24,10 @@ use super::probe::Probed;
 use super::rate_limit::Pace;
 use super::stage_clock::Stages;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
+use crate::cache::Cache;
 use crate::content::chunk::FileId;
 use crate::content::compress::{Codec, Codecs};
+use crate::content::tree::Hash;
 use crate::content::entry::{Cause, EntryKind, Failure, Outcome};
 use crate::limits::{
     CONNECTIONS_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OBSERVER_LOOK,
@@ -52,6 +54,8 @@ pub struct Receiving {
     finisher: Finisher,
     pub(super) outbox: Outbox<ReceiverMessage>,
     memory: Arc<Budget>,
+    /// Where hashes of files are remembered.
+    pub cache: Option<Arc<Cache>>,
     /// How fast chunks may come, where the receiver's user has set that.
     pub pace: Option<Arc<Pace>>,
     pub(super) observer: Arc<dyn Observer>,
@@ -71,6 +75,8 @@ pub struct Receiving {
 #[derive(Default)]
 pub(super) struct Files {
     pub(super) offered: u64,
+    /// The hash that the sender remembers of the file that it offers next.
+    pub(super) remembered: Option<(FileId, Hash)>,
     /// Files that arrive whole in one frame.
     pub(super) singles: HashMap<FileId, Offered>,
     /// Files that arrive in pieces.
@@ -127,6 +133,7 @@ impl Receiving {
             finisher: Finisher::default(),
             outbox,
             memory: Arc::new(Budget::new(reserve)),
+            cache: None,
             pace: None,
             observer,
             progress,
@@ -188,6 +195,14 @@ impl Receiving {
                 Err(PeerMisbehaved::Unexpected { got: "an offer", expected }.into())
             }
             SenderMessage::Offer(offer) => self.offer(&offer),
+            SenderMessage::Remembered { .. } if !self.remembers() => {
+                let got = "a hash that it remembers";
+                Err(PeerMisbehaved::Unexpected { got, expected: "an offer, as hashes are not remembered here" }.into())
+            }
+            SenderMessage::Remembered { file, hash } => {
+                self.files.lock().remembered = Some((file, hash));
+                Ok(())
+            }
             SenderMessage::Value { file, chunk, value } => match self.target(file)? {
                 Target::Incoming(incoming) => self.go_on(&incoming, incoming.value(chunk, value)?),
                 Target::InOrder(_) => {
@@ -244,6 +259,12 @@ impl Receiving {
     /// Whether one file goes to the standard output.
     pub fn writes_to_output(&self) -> bool {
         self.to.output().is_some()
+    }
+
+    /// Whether the sender may say what it remembers. Where each file is to be on the device, or read back from there, it is read in
+    /// any case.
+    pub fn remembers(&self) -> bool {
+        self.cache.is_some() && self.to.folder().is_some() && !self.terms.diligence.takes_time()
     }
 
     /// Whether only the changed parts of changed files are sent.
@@ -413,6 +434,10 @@ impl Receiving {
         }
         if let Destination::Output(output) = &*self.to {
             return self.offer_to_output(offered, output);
+        }
+        let remembered = self.files.lock().remembered.take().filter(|(file, _)| *file == offered.id);
+        if let Some((_, hash)) = remembered.filter(|(_, hash)| self.has_remembered(&offered, *hash)) {
+            return self.report(&offered, Some(hash), FileStatus::Remembered);
         }
         // A stream has no size that a file could share: whatever is there differs.
         let size = offered.layout.known_size().unwrap_or(u64::MAX);

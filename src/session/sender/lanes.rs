@@ -167,6 +167,18 @@ impl Sending {
         self.lines.lock().insert(line.number, line);
     }
 
+    /// Of the data connections that there are, how many segments were sent again, and how many there were in all, as far as anybody
+    /// knows.
+    pub fn losses(&self) -> (u64, u64) {
+        let lines = self.lines.lock();
+        lines.values().fold((0, 0), |(again, all), line| {
+            let segments = line.wire.traffic().map_or(0, |traffic| {
+                traffic.acknowledged.checked_div(traffic.segment_bytes.into()).unwrap_or_default()
+            });
+            (again + line.wire.troubles().retransmits, all + segments)
+        })
+    }
+
     /// How many data connections have not ended.
     pub fn lines(&self) -> usize {
         self.lines.lock().len()

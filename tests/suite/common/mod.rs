@@ -6,11 +6,13 @@
 #[cfg(target_os = "linux")]
 pub mod bad_disk;
 mod browser;
+pub mod datagrams;
 mod events;
 mod files;
 pub mod hostile;
 mod lan;
 mod mount;
+pub mod pair;
 pub mod peer;
 mod people;
 mod process;

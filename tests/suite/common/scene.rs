@@ -18,6 +18,8 @@ pub struct Scene {
     pub src: PathBuf,
     /// Where they arrive.
     pub dst: PathBuf,
+    /// Whether both sides use QUIC without being told so on the command line.
+    pub over_quic: bool,
 }
 
 /// A thousand strangers are as many sockets here, and most systems allow no more at first.
@@ -40,7 +42,12 @@ impl Scene {
         let (src, dst) = (dir("src"), dir("dst"));
         dir("home");
         fs::set_permissions(dir("config"), Permissions::from_mode(0o700)).unwrap();
-        Scene { temp, src, dst }
+        Scene { temp, src, dst, over_quic: std::env::var_os("LANX_TEST_QUIC").is_some() }
+    }
+
+    /// The same, but everything goes over QUIC. So does every test with `LANX_TEST_QUIC` set; those that look at TCP itself fail then.
+    pub fn over_quic() -> Scene {
+        Scene { over_quic: true, ..Scene::new() }
     }
 
     /// A path in the scene, outside of what is sent and received.
@@ -62,6 +69,10 @@ impl Scene {
             .env("TMPDIR", self.temp.path());
         for name in ["RUST_LOG", "XDG_CONFIG_HOME", "NOTIFY_SOCKET", "JOURNAL_STREAM", "LISTEN_FDS"] {
             command.env_remove(name);
+        }
+        if self.over_quic {
+            let quic = ["LANX_SEND_QUIC", "LANX_RECV_QUIC", "LANX_DOCTOR_QUIC"];
+            command.envs(quic.map(|name| (name, "true")));
         }
     }
 

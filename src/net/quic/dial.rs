@@ -1,0 +1,195 @@
+//! Reaching a receiver over UDP.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, ConnectionError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::connection::{Both, QuicLane, Window, control, own_address};
+use super::endpoint::{self, Threads, Udp};
+use super::profile;
+use crate::limits::{
+    CONNECT_STAGGER, CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, UDP_ANSWER_TIMEOUT,
+};
+use crate::net::address::Peer;
+use crate::net::tcp::dial::{self, ConnectError};
+use crate::session::carrier::{AnyLane, Doing, Reached, Way};
+use crate::wire::preface::{PREFACE_BYTES, Role};
+
+/// Connects to `peer` over UDP, at the first of its addresses that answers.
+///
+/// # Errors
+/// [`ConnectError`], with [`ConnectError::NoUdp`] where nothing answers.
+pub async fn reach(
+    peer: &Peer,
+    tls: &Arc<rustls::ClientConfig>,
+    patience: Duration,
+) -> Result<Reached, ConnectError> {
+    let tls = QuicClientConfig::try_from(tls.clone()).map_err(io::Error::other);
+    let addrs = dial::resolve(peer).await?;
+    let here = |source| ConnectError::Udp { peer: peer.clone(), source };
+    let mut config = ClientConfig::new(Arc::new(tls.map_err(here)?));
+    config.transport_config(Arc::new(profile::transport(patience)));
+    let (mut trying, mut failed) = (JoinSet::new(), None);
+    let mut rest = addrs.iter().copied();
+    loop {
+        let next = rest.next();
+        if let Some(addr) = next {
+            trying.spawn(connect(addr, config.clone()));
+        }
+        let joined = match next {
+            Some(_) => timeout(CONNECT_STAGGER, trying.join_next()).await.unwrap_or(None),
+            None => trying.join_next().await,
+        };
+        match joined {
+            Some(Ok(Ok(connected))) => return greet(connected).await,
+            // What answers says more than what does not.
+            Some(Ok(Err(Failed::Silent))) => {}
+            Some(Ok(Err(error))) => failed = failed.or(Some(error)),
+            Some(Err(error)) => tracing::debug!("a connection attempt ended: {error}"),
+            None if next.is_none() => break,
+            None => {}
+        }
+    }
+    Err(match failed {
+        Some(Failed::Told(error)) => error,
+        Some(Failed::Here(source)) => here(source),
+        Some(Failed::Silent) | None => {
+            let over_tcp = dial::answers(&addrs).await;
+            ConnectError::NoUdp { peer: peer.clone(), over_tcp }
+        }
+    })
+}
+
+/// Why nothing came of an address.
+enum Failed {
+    Silent,
+    Here(io::Error),
+    Told(ConnectError),
+}
+
+/// A connection whose handshake is complete, and its socket.
+struct Connected {
+    connection: Connection,
+    addr: SocketAddr,
+}
+
+async fn connect(addr: SocketAddr, config: ClientConfig) -> Result<Connected, Failed> {
+    let any: SocketAddr = match addr {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let Udp { endpoint, socket, granted } =
+        endpoint::bind(any).and_then(|socket| Udp::new(socket, None)).map_err(Failed::Here)?;
+    tracing::info!("{granted}");
+    // No name is sent, and nobody compares it.
+    let connecting = endpoint
+        .connect_with(config, addr, UNUSED_NAME)
+        .map_err(|error| Failed::Here(io::Error::other(error)))?;
+    let silent = async {
+        sleep(UDP_ANSWER_TIMEOUT).await;
+        if socket.has_heard() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let connected = async { timeout(HANDSHAKE_TIMEOUT, connecting).await };
+    let connected = tokio::select! {
+        connected = connected => connected,
+        () = silent => return Err(Failed::Silent),
+    };
+    match connected {
+        Ok(Ok(connection)) => Ok(Connected { connection, addr }),
+        Ok(Err(ConnectionError::TransportError(error))) => {
+            Err(Failed::Told(ConnectError::Tls { addr, reason: error.to_string() }))
+        }
+        Ok(Err(_)) => Err(Failed::Told(ConnectError::HungUpInTls { addr })),
+        Err(_) => Err(Failed::Told(ConnectError::Mute { addr })),
+    }
+}
+
+const UNUSED_NAME: &str = "0.0.0.0";
+
+/// Opens the control connection and exchanges prefaces.
+async fn greet(connected: Connected) -> Result<Reached, ConnectError> {
+    let Connected { connection, addr } = connected;
+    let hung_up = |source: io::Error| ConnectError::HungUp { addr, source };
+    let threads = Threads::get().map_err(hung_up)?;
+    let streams = connection.open_bi().await.map_err(|error| hung_up(error.into()))?;
+    let mut both = Both::new(streams, connection.clone(), threads.clone());
+    let mut answer = [0; PREFACE_BYTES];
+    let exchange = async {
+        both.write_all(&Role::Control.encode()).await?;
+        both.read_exact(&mut answer).await
+    };
+    match timeout(HANDSHAKE_TIMEOUT, exchange).await {
+        Err(_) => return Err(ConnectError::Mute { addr }),
+        Ok(done) => done.map_err(hung_up)?,
+    };
+    dial::welcomed(addr, answer)?;
+    let round_trip = connection.rtt();
+    let control = control(both, addr, Window::default())
+        .map_err(|error| ConnectError::Tls { addr, reason: error.to_string() })?;
+    threads.carry(watch(connection.clone()));
+    Ok(Reached { control, way: Arc::new(QuicWay { connection, addr }), round_trip })
+}
+
+/// Has no more wait in this program than what is on its way asks for, and tells when this machine goes by another address.
+async fn watch(connection: Connection) {
+    let peer = connection.remote_address();
+    let mut known = own_address(peer);
+    let looking = async {
+        loop {
+            sleep(PROGRESS_INTERVAL).await;
+            connection.set_send_window(profile::send_window(connection.stats().path.cwnd));
+            let now = own_address(peer);
+            if let (Some(before), Some(now)) = (known, now)
+                && before != now
+            {
+                tracing::warn!(
+                    "this machine's address has changed from {before} to {now}; the transfer goes on"
+                );
+            }
+            known = now.or(known);
+        }
+    };
+    tokio::select! {
+        _ = connection.closed() => {}
+        () = looking => {}
+    }
+}
+
+/// Opens a stream on the connection of the control connection.
+struct QuicWay {
+    connection: Connection,
+    addr: SocketAddr,
+}
+
+impl Way for QuicWay {
+    fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    fn open(
+        &self,
+        hello: Vec<u8>,
+        _segment_bytes: Option<u32>,
+        _patience: Duration,
+    ) -> Doing<'_, io::Result<Box<dyn AnyLane>>> {
+        Box::pin(async move {
+            let opening = async {
+                let mut stream = self.connection.open_uni().await?;
+                stream.write_all(&hello).await?;
+                Ok::<_, io::Error>(stream)
+            };
+            let stream = timeout(CONNECT_TIMEOUT, opening).await??;
+            let lane: Box<dyn AnyLane> = Box::new(QuicLane::new(stream, self.connection.clone()));
+            Ok(lane)
+        })
+    }
+}
