@@ -83,7 +83,9 @@ impl Key {
     /// Whether nothing had changed it for a while at this moment.
     fn was_at_rest(&self, since: SystemTime) -> bool {
         let Ok(since) = since.duration_since(UNIX_EPOCH) else { return false };
-        let rested = since.checked_sub(REST).map(|time| (time.as_secs().cast_signed(), i64::from(time.subsec_nanos())));
+        let rested = since
+            .checked_sub(REST)
+            .map(|time| (time.as_secs().cast_signed(), i64::from(time.subsec_nanos())));
         rested.is_some_and(|rested| self.ctime < rested)
     }
 
@@ -162,12 +164,17 @@ impl Cache {
             return Err(CacheError::Newer(shown));
         }
         connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA mmap_size = 268435456;")
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA mmap_size = 268435456;",
+            )
             .and_then(|()| connection.execute_batch(TABLE))
             .and_then(|()| connection.pragma_update(None, "user_version", VERSION))
             .map_err(database)?;
-        let cache =
-            Cache { connection: Mutex::new(connection), systems: Mutex::default(), pending: Mutex::default() };
+        let cache = Cache {
+            connection: Mutex::new(connection),
+            systems: Mutex::default(),
+            pending: Mutex::default(),
+        };
         cache.make_room(BYTES_MAX).map_err(database)?;
         Ok(cache)
     }
@@ -253,14 +260,21 @@ impl Cache {
             let mut connection = self.connection.lock();
             // It takes the lock at once: one that reads first may find that another program was faster.
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut insert = transaction.prepare_cached(
-                "INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?;
+            let mut insert = transaction
+                .prepare_cached("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
             for (key, hash) in entries {
                 let [system, inode, size, mtime, mtime_nanos, ctime, ctime_nanos] = key.fields();
                 let sealed = key.sealed(hash);
                 insert.execute(params![
-                    system, inode, size, mtime, mtime_nanos, ctime, ctime_nanos, &sealed[..], today()
+                    system,
+                    inode,
+                    size,
+                    mtime,
+                    mtime_nanos,
+                    ctime,
+                    ctime_nanos,
+                    &sealed[..],
+                    today()
                 ])?;
             }
             drop(insert);

@@ -44,7 +44,8 @@ pub fn run(args: &CacheArgs) -> Result<Exit, Failure> {
     let path = Cache::path().ok_or_else(|| other(CacheError::Nowhere.into()))?;
     let shown = Escaped::path(&path).to_string();
     if let Some(What::Forget) = args.what {
-        let found = forget(&path).map_err(|error| other(anyhow!("cannot remove {shown}: {}", Said(&error))))?;
+        let found =
+            forget(&path).map_err(|error| other(anyhow!("cannot remove {shown}: {}", Said(&error))))?;
         out::line(if found { "forgotten" } else { "nothing was remembered" });
         return Ok(Exit::Success);
     }
@@ -59,12 +60,15 @@ pub fn run(args: &CacheArgs) -> Result<Exit, Failure> {
         out::line(format_args!("{} forgotten", units::count(gone, "file")));
     }
     let census = cache.census().map_err(broken)?;
-    out::line(format_args!("{shown}: {}, {}", units::count(census.files, "file"), units::bytes(census.bytes)));
+    out::line(format_args!(
+        "{shown}: {}, {}",
+        units::count(census.files, "file"),
+        units::bytes(census.bytes)
+    ));
     Ok(Exit::Success)
 }
 
 fn open(path: &Path) -> Result<Cache, Failure> {
-    Cache::open(path).map_err(|error| {
-        Failure::new(Exit::Other, anyhow!("{error}; `lanx cache forget` begins anew"))
-    })
+    Cache::open(path)
+        .map_err(|error| Failure::new(Exit::Other, anyhow!("{error}; `lanx cache forget` begins anew")))
 }

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::handshake::{EnterError, Link};
 use super::pool::{Keys, Pool};
+use crate::cache::Cache;
 use crate::limits::{
     CONNECTIONS_FIRST, CONNECTIONS_FIRST_LONG_PATH, LONG_PATH_ROUND_TRIP, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
     WORKER_STACK_BYTES,
@@ -22,7 +23,6 @@ use crate::session::bottleneck::Accounts;
 use crate::session::destination;
 use crate::session::rate_limit::Pace;
 use crate::session::sender::Sending;
-use crate::cache::Cache;
 use crate::session::sender::compress::Compress;
 use crate::session::sender::worker::compare_chunks;
 use crate::session::{End, Observer, Progress, outbox};

@@ -22,13 +22,13 @@ use super::pending::Strangers;
 use super::queue::{Admission, Place};
 use super::session::{Session, stopped};
 use super::stats::Ledger;
+use crate::cache::Cache;
 use crate::limits::{
     DESCRIPTORS_PER_TRANSFER, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, REFUSALS_WINDOW,
 };
 use crate::os::rlimit;
 use crate::os::said::Said;
 use crate::session::carrier::{Arrival, Arrivals};
-use crate::cache::Cache;
 use crate::session::rate_limit::Pace;
 use crate::session::{Diligence, End};
 use crate::store::Target;

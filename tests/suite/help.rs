@@ -166,7 +166,10 @@ fn bash_completes_options_commands_and_where_there_is_nothing_else_files() {
     let scene = Scene::new();
     for (words, offered) in [
         (&["lanx", "send", "--max"][..], "--max-connections"),
-        (&["lanx", ""], "send recv serve get list manifest verify doctor trust cache config completions help"),
+        (
+            &["lanx", ""],
+            "send recv serve get list manifest verify doctor trust cache config completions help",
+        ),
         (&["lanx", "send", ""], ""),
         (&["lanx", "send", "file", ""], ""),
         (

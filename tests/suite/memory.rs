@@ -66,12 +66,15 @@ fn send_over_memory(scene: &Scene, files: &[PathBuf], prepare: impl FnOnce(&Faul
         delta: false,
         compress: true,
         pace: None,
+        cache: None,
     };
     let roots = files.iter().map(|file| Root::inspect(file).unwrap()).collect();
     let transfer = Transfer {
         feed: Feed::new(roots, Options::default()),
         dry_run: false,
         pace: None,
+        cache: None,
+        checksum: false,
         compress: Compress::No,
         shared: None,
         observer: Arc::new(Nobody),

@@ -185,7 +185,9 @@ impl Observer for Reporter {
                 self.line(format_args!("would send {path}{size}"));
             }
             // Only the changes; the rest is counted.
-            FileStatus::Identical | FileStatus::Remembered if self.dry_run => tracing::info!("already there: {path}"),
+            FileStatus::Identical | FileStatus::Remembered if self.dry_run => {
+                tracing::info!("already there: {path}")
+            }
             _ => self.success(report),
         }
     }

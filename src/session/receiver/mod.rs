@@ -27,8 +27,8 @@ use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress}
 use crate::cache::Cache;
 use crate::content::chunk::FileId;
 use crate::content::compress::{Codec, Codecs};
-use crate::content::tree::Hash;
 use crate::content::entry::{Cause, EntryKind, Failure, Outcome};
+use crate::content::tree::Hash;
 use crate::limits::{
     CONNECTIONS_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OBSERVER_LOOK,
     STREAM_CONFIRM_CHUNKS,
@@ -197,7 +197,11 @@ impl Receiving {
             SenderMessage::Offer(offer) => self.offer(&offer),
             SenderMessage::Remembered { .. } if !self.remembers() => {
                 let got = "a hash that it remembers";
-                Err(PeerMisbehaved::Unexpected { got, expected: "an offer, as hashes are not remembered here" }.into())
+                Err(PeerMisbehaved::Unexpected {
+                    got,
+                    expected: "an offer, as hashes are not remembered here",
+                }
+                .into())
             }
             SenderMessage::Remembered { file, hash } => {
                 self.files.lock().remembered = Some((file, hash));

@@ -29,7 +29,10 @@ fn whatever_has_the_name_is_left_alone() {
     fs::create_dir(room.path("folder")).expect("made");
     symlink("nowhere", room.path("link")).expect("made");
     for name in ["file", "folder", "link"] {
-        assert!(room.sink.store_whole(&path(name), b"new", &metadata()).expect("no error").is_none(), "{name}");
+        assert!(
+            room.sink.store_whole(&path(name), b"new", &metadata()).expect("no error").is_none(),
+            "{name}"
+        );
     }
     assert_eq!(fs::read(room.path("file")).expect("there"), b"old");
     assert!(fs::read_dir(room.path("folder")).expect("there").next().is_none());
