@@ -416,6 +416,7 @@ fn a_large_file_goes_both_ways_and_the_server_stays_small() {
     assert_eq!(shown_hash(&browser, "film"), hash);
     let peak = server.process.memory_peak();
     assert!(peak < 100 << 20, "{peak} bytes of memory");
+    browser.wait("it is listed", "return document.querySelector(\"a[href='./film']\") !== null");
     browser.click("a[href='./film']");
     let back = browser.downloads.join("film");
     let began = std::time::Instant::now();
