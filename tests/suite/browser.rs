@@ -387,7 +387,7 @@ fn a_thousand_small_files_take_no_longer_than_they_must() {
         "all of them are stored",
         "return document.querySelector('#sum').textContent.startsWith('1,000 files')",
     );
-    println!("1,000 files in {:?}", began.elapsed());
+    eprintln!("1,000 files in {:?}", began.elapsed());
     for file in &files {
         assert!(read(&scene.dst.join(file.file_name().unwrap())) == read(file));
     }
@@ -412,7 +412,7 @@ fn a_large_file_goes_both_ways_and_the_server_stays_small() {
     let (server, browser) = opened(&scene, &[]);
     browser.choose("#files", std::slice::from_ref(&path));
     wait_until("it is stored", 10 * PATIENCE, || !browser.text(".upload[data-state=done]").is_empty());
-    println!("up: {}", browser.text(".upload .what"));
+    eprintln!("up: {}", browser.text(".upload .what"));
     assert_eq!(shown_hash(&browser, "film"), hash);
     let peak = server.process.memory_peak();
     assert!(peak < 100 << 20, "{peak} bytes of memory");
@@ -423,7 +423,7 @@ fn a_large_file_goes_both_ways_and_the_server_stays_small() {
     wait_until("it is there again", 10 * PATIENCE, || {
         fs::metadata(&back).is_ok_and(|found| found.len() == mib as u64 * MIB as u64)
     });
-    println!("down: {mib} MiB in {:?}", began.elapsed());
+    eprintln!("down: {mib} MiB in {:?}", began.elapsed());
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(fs::File::open(&back).unwrap()).unwrap();
     assert_eq!(hasher.finalize().to_string(), hash);
