@@ -92,8 +92,10 @@ impl Token {
         blake3::hash(text) == blake3::hash(self.0.as_bytes())
     }
 
-    fn cookie(&self) -> String {
-        URL_SAFE_NO_PAD.encode(blake3::derive_key(CONTEXT, self.0.as_bytes()))
+    /// Who has `salt` as well can compute it.
+    fn cookie(&self, salt: &[u8]) -> Zeroizing<String> {
+        let secret = Zeroizing::new([self.0.as_bytes(), salt].concat());
+        Zeroizing::new(URL_SAFE_NO_PAD.encode(blake3::derive_key(CONTEXT, &secret)))
     }
 }
 
@@ -113,8 +115,20 @@ pub enum Verdict {
     Unknown,
     /// It has a wrong one.
     Wrong,
+    /// It has the right one, whose time is over.
+    Expired,
+    /// It has the right one, which was for one client, and another one came.
+    Used,
     /// So many wrong ones came from its network that nothing is looked at for so long.
     Wait(Duration),
+}
+
+/// How long a token is good, and for whom.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Term {
+    pub until: Option<Instant>,
+    /// For the first client that comes alone.
+    pub once: bool,
 }
 
 /// The door.
@@ -123,6 +137,11 @@ pub struct Access {
     /// Nobody is asked without one.
     token: Option<Token>,
     cookie_name: String,
+    /// What a browser is given for the token.
+    cookie: Zeroizing<String>,
+    term: Term,
+    /// Who came first, where nobody else is let in.
+    first: Mutex<Option<IpAddr>>,
     guesses: Mutex<HashMap<IpAddr, Guesses>>,
 }
 
@@ -143,9 +162,20 @@ impl Guesses {
 
 impl Access {
     /// `port` keeps apart the cookies of several servers of one machine, which browsers do not.
-    #[must_use]
-    pub fn new(token: Option<Token>, port: u16) -> Access {
-        Access { token, cookie_name: format!("lanx-{port}"), guesses: Mutex::default() }
+    ///
+    /// # Errors
+    /// [`BadToken::NoRandom`].
+    pub fn new(token: Option<Token>, port: u16, term: Term) -> Result<Access, BadToken> {
+        let mut salt = Zeroizing::new([0; TOKEN_BYTES]);
+        // Where the token opens once, who has it is not to know what it was traded for. Otherwise a server that is started again
+        // knows the cookies of the one before.
+        if term.once {
+            getrandom::fill(&mut *salt).map_err(|_| BadToken::NoRandom)?;
+        }
+        let salt = if term.once { &salt[..] } else { &[] };
+        let cookie = token.as_ref().map(|token| token.cookie(salt)).unwrap_or_default();
+        let cookie_name = format!("lanx-{port}");
+        Ok(Access { token, cookie_name, cookie, term, first: Mutex::default(), guesses: Mutex::default() })
     }
 
     /// Judges a request by its header and the query of its address.
@@ -161,13 +191,14 @@ impl Access {
         if let Some(wait) = self.wait(network, now) {
             return Verdict::Wait(wait);
         }
-        let expected = token.cookie();
-        let has_cookie = cookie.is_some_and(|value| blake3::hash(value) == blake3::hash(expected.as_bytes()));
-        if has_cookie && by_link.is_none() || by_header.is_some_and(|text| token.is(text)) {
-            return Verdict::Welcome;
+        let has_cookie =
+            cookie.is_some_and(|value| blake3::hash(value) == blake3::hash(self.cookie.as_bytes()));
+        let has_token = by_header.is_some_and(|text| token.is(text));
+        if has_cookie && by_link.is_none() || has_token {
+            return self.in_term(peer, has_cookie, now, Verdict::Welcome);
         }
         match by_link {
-            Some(text) if token.is(&text) => Verdict::ByLink,
+            Some(text) if token.is(&text) => self.in_term(peer, has_cookie, now, Verdict::ByLink),
             // The cookie of a server that ran here before is no guess.
             None if by_header.is_none() => Verdict::Unknown,
             _ => {
@@ -180,9 +211,27 @@ impl Access {
     /// `Set-Cookie` for who came by the link.
     #[must_use]
     pub fn set_cookie(&self, secure: bool) -> Option<String> {
-        let token = self.token.as_ref()?;
+        self.token.as_ref()?;
         let secure = if secure { "; Secure" } else { "" };
-        Some(format!("{}={}; Path=/; HttpOnly; SameSite=Lax{secure}", self.cookie_name, token.cookie()))
+        Some(format!("{}={}; Path=/; HttpOnly; SameSite=Lax{secure}", self.cookie_name, *self.cookie))
+    }
+
+    /// Whether the time of the token is over.
+    #[must_use]
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.term.until.is_some_and(|until| now >= until)
+    }
+
+    /// What comes of a right token, or of the cookie that it was traded for.
+    fn in_term(&self, peer: IpAddr, has_cookie: bool, now: Instant, verdict: Verdict) -> Verdict {
+        if self.is_over(now) {
+            return Verdict::Expired;
+        }
+        // Who has the cookie was the first, wherever it is by now.
+        if self.term.once && !has_cookie && *self.first.lock().get_or_insert(peer) != peer {
+            return Verdict::Used;
+        }
+        verdict
     }
 
     fn cookie_in<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
@@ -229,6 +278,10 @@ mod tests {
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 20));
 
+    fn door(token: Option<Token>, term: Term) -> Access {
+        Access::new(token, 7270, term).unwrap()
+    }
+
     fn headers(fields: &[(&'static str, String)]) -> HeaderMap {
         fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
@@ -238,7 +291,7 @@ mod tests {
         let token = Token::generate().unwrap();
         let text = token.reveal().to_owned();
         assert_eq!(text.len(), 22);
-        let access = Access::new(Some(token), 7270);
+        let access = door(Some(token), Term::default());
         let now = Instant::now();
         let judge = |fields: &[(&'static str, String)], query: Option<&str>| {
             access.judge(PEER, &headers(fields), query, now)
@@ -255,12 +308,12 @@ mod tests {
         assert_eq!(judge(&[("cookie", "lanx-7270=old".into())], None), Verdict::Unknown);
         assert_eq!(judge(&[("authorization", "Bearer wrong".into())], None), Verdict::Wrong);
         assert_eq!(judge(&[], Some("t=wrong")), Verdict::Wrong);
-        assert_eq!(Access::new(None, 1).judge(PEER, &HeaderMap::new(), None, now), Verdict::Welcome);
+        assert_eq!(door(None, Term::default()).judge(PEER, &HeaderMap::new(), None, now), Verdict::Welcome);
     }
 
     #[test]
     fn who_guesses_waits_longer_each_time_and_nobody_else_does() {
-        let access = Access::new(Some(Token::new("open-sesame").unwrap()), 1);
+        let access = door(Some(Token::new("open-sesame").unwrap()), Term::default());
         let mut now = Instant::now();
         let guess = |peer, now| access.judge(peer, &HeaderMap::new(), Some("t=a-wrong-one"), now);
         let right = |peer, now| access.judge(peer, &HeaderMap::new(), Some("t=open-sesame"), now);
@@ -279,7 +332,7 @@ mod tests {
 
     #[test]
     fn no_more_networks_are_remembered_than_there_is_room_for() {
-        let access = Access::new(Some(Token::new("open-sesame").unwrap()), 1);
+        let access = door(Some(Token::new("open-sesame").unwrap()), Term::default());
         let now = Instant::now();
         for n in 0..NETWORKS_MAX as u32 + 10 {
             let peer = IpAddr::V4((0x0a00_0000 + n).into());
@@ -293,6 +346,32 @@ mod tests {
         let guesses = access.guesses.lock();
         assert_eq!(guesses.len(), NETWORKS_MAX);
         assert!(!guesses.contains_key(&IpAddr::V4(0x0a00_0000.into())));
+    }
+
+    #[test]
+    fn a_token_has_its_time_and_may_be_for_the_first_client_alone() {
+        let now = Instant::now();
+        let token = || Some(Token::new("open-sesame").unwrap());
+        let by_link =
+            |access: &Access, peer, now| access.judge(peer, &HeaderMap::new(), Some("t=open-sesame"), now);
+        let until = Some(now + Duration::from_secs(60));
+        let short = door(token(), Term { until, once: false });
+        assert_eq!(by_link(&short, PEER, now + Duration::from_secs(59)), Verdict::ByLink);
+        assert_eq!(by_link(&short, PEER, now + Duration::from_secs(60)), Verdict::Expired);
+        let cookie =
+            |access: &Access| access.set_cookie(false).unwrap().split(';').next().unwrap().to_owned();
+        let with_cookie = |access: &Access, cookie: &str, peer, now| {
+            access.judge(peer, &headers(&[("cookie", cookie.to_owned())]), None, now)
+        };
+        let late = now + Duration::from_secs(61);
+        assert_eq!(with_cookie(&short, &cookie(&short), PEER, late), Verdict::Expired);
+        let (once, other) = (door(token(), Term { until: None, once: true }), "10.0.0.7".parse().unwrap());
+        assert_eq!(by_link(&once, PEER, now), Verdict::ByLink);
+        assert_eq!(by_link(&once, other, now), Verdict::Used);
+        assert_eq!(by_link(&once, PEER, now), Verdict::ByLink);
+        // A phone that has the cookie may move; who has the token cannot compute it.
+        assert_eq!(with_cookie(&once, &cookie(&once), other, now), Verdict::Welcome);
+        assert_eq!(with_cookie(&once, &cookie(&short), other, now), Verdict::Unknown);
     }
 
     #[test]

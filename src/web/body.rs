@@ -17,6 +17,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::bounds::Share;
 use super::place::OpenFile;
 use super::stats::Meter;
 use crate::os::background::aside;
@@ -99,6 +100,20 @@ pub struct Body {
     content: Content,
     left: u64,
     meter: Option<Meter>,
+    share: Share,
+    paced: Option<Paced>,
+}
+
+/// Data that waits until it may go.
+struct Paced {
+    data: Option<Data>,
+    wait: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl std::fmt::Debug for Paced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Paced").field("data", &self.data).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -115,10 +130,14 @@ impl Body {
         Body::text(Bytes::new())
     }
 
+    fn new(left: u64, content: Content) -> Body {
+        Body { content, left, meter: None, share: Share::default(), paced: None }
+    }
+
     #[must_use]
     pub fn text(text: impl Into<Bytes>) -> Body {
         let text = text.into();
-        Body { left: text.len() as u64, content: Content::Text(text), meter: None }
+        Body::new(text.len() as u64, Content::Text(text))
     }
 
     /// So many bytes of a file, from `at`.
@@ -127,13 +146,13 @@ impl Body {
         let way = if lives_in_memory(&open.file) { Way::Memory } else { Way::Cache };
         let OpenFile { file, stamp, .. } = open;
         let reading = Reading { file, stamp, at, way, waiting: None, pool: pool.clone() };
-        Body { content: Content::File(reading), left: bytes, meter: None }
+        Body::new(bytes, Content::File(reading))
     }
 
     /// So many bytes that somebody else makes.
     #[must_use]
     pub fn made(pieces: mpsc::Receiver<io::Result<Bytes>>, bytes: u64) -> Body {
-        Body { content: Content::Made(pieces), left: bytes, meter: None }
+        Body::new(bytes, Content::Made(pieces))
     }
 
     /// The same, counted.
@@ -142,10 +161,26 @@ impl Body {
         Body { meter: Some(meter), ..self }
     }
 
+    /// The same, no faster than it may be.
+    #[must_use]
+    pub fn paced(self, share: Share) -> Body {
+        Body { share, ..self }
+    }
+
     /// Bytes that are still to come.
     #[must_use]
     pub fn left(&self) -> u64 {
         self.left
+    }
+
+    /// What is sent is counted.
+    fn hand_over(&mut self, data: Data) -> Frame<Data> {
+        let bytes = data.remaining() as u64;
+        self.left = self.left.saturating_sub(bytes);
+        if let Some(meter) = &mut self.meter {
+            meter.sent(bytes, self.left == 0);
+        }
+        Frame::data(data)
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Data>> {
@@ -175,14 +210,22 @@ impl HttpBody for Body {
         if body.left == 0 {
             return Poll::Ready(None);
         }
-        Poll::Ready(Some(ready!(body.next(cx)).map(|data| {
-            let bytes = data.remaining() as u64;
-            body.left = body.left.saturating_sub(bytes);
-            if let Some(meter) = &mut body.meter {
-                meter.sent(bytes, body.left == 0);
-            }
-            Frame::data(data)
-        })))
+        if body.paced.is_none() {
+            let data = match ready!(body.next(cx)) {
+                Ok(data) if body.share.is_bounded() => data,
+                data => return Poll::Ready(Some(data.map(|data| body.hand_over(data)))),
+            };
+            let (share, bytes) = (body.share.clone(), data.remaining() as u64);
+            let wait = Box::pin(async move {
+                share.take(bytes).await;
+            });
+            body.paced = Some(Paced { data: Some(data), wait });
+        }
+        if let Some(paced) = &mut body.paced {
+            ready!(paced.wait.as_mut().poll(cx));
+        }
+        let data = body.paced.take().and_then(|paced| paced.data);
+        Poll::Ready(data.map(|data| Ok(body.hand_over(data))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -4,17 +4,20 @@
 //! - [`place`] is what is served: opened beneath handles, and through no symbolic link.
 //! - [`access`] says who may ask; [`hosts`] under which names this machine may be asked.
 //! - [`ranges`] and [`validators`] are what RFC 9110 says of parts and of unchanged files.
+//! - [`hashes`] is what is known of them, so that clients can prove what they get.
 //! - [`fetch`] is the other side: a file of any HTTP server.
 //! - [`upload`] takes files in, [`pieces`] those that come in pieces; [`own`] and [`talk`] are how a page asks for that.
 //! - [`page`] is the page that browsers are shown.
-//! - [`body`] moves the bytes; [`listing`] and [`archive`] are what a folder is answered with.
+//! - [`bounds`] is what clients may take. [`body`] moves the bytes; [`listing`] and [`archive`] are what a folder is answered with.
 
 pub mod access;
 pub mod archive;
 pub mod body;
+pub mod bounds;
 pub mod certificate;
 pub mod fetch;
 pub mod guarded;
+pub mod hashes;
 pub mod hosts;
 pub mod listing;
 pub mod names;

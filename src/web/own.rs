@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -14,6 +14,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::bounds::Share;
 use super::names::wanted;
 use super::page;
 use super::pieces::{PIECE_BYTES, Plan, Upload, VALUES_MAX};
@@ -80,6 +81,9 @@ impl Site {
         if gets && let Some(asset) = page::asset(path, request.headers()) {
             return asset;
         }
+        if let Some(path) = path.strip_prefix("tree/").filter(|_| gets) {
+            return self.tree(path).await;
+        }
         match path {
             "stats" if gets => {
                 let json = serde_json::to_vec(&self.sums()).unwrap_or_default();
@@ -102,7 +106,8 @@ impl Site {
         }
         let query = parts.uri.query().unwrap_or_default();
         if let (&Method::PUT, Some(id)) = (&parts.method, path.strip_prefix("pieces/")) {
-            return answer(match put(uploads, id, query, body).await {
+            let share = self.rates.of(peer);
+            return answer(match put(uploads, id, query, body, &share).await {
                 Ok(told) => told,
                 Err(refused) => refused.into(),
             });
@@ -122,6 +127,8 @@ impl Site {
     /// Answers what is asked about uploads.
     pub(super) async fn ask(&self, peer: IpAddr, ask: Ask<'_>) -> Told {
         let told = match &self.rights.put {
+            // A conversation that began before goes on no longer than what it is allowed.
+            _ if self.access.is_over(Instant::now()) => Err(Refused::Over),
             Some(uploads) => self.dispatch(uploads, peer, ask).await,
             None => Err(Refused::Unknown),
         };
@@ -183,11 +190,17 @@ impl Site {
 }
 
 /// Takes a piece.
-async fn put(uploads: &Uploads, id: &str, query: &str, body: Incoming) -> Result<Told, Refused> {
+async fn put(
+    uploads: &Uploads,
+    id: &str,
+    query: &str,
+    body: Incoming,
+    share: &Share,
+) -> Result<Told, Refused> {
     let upload = uploads.pieces.find(id)?;
     let at = number(query, "at").ok_or(Refused::Request("say where it begins: pieces/ID?at=OFFSET"))?;
     let bytes = body.size_hint().exact().ok_or(Refused::Request("a piece has a Content-Length"))?;
-    let written = uploads.pieces.put(&upload, at, bytes, body).await?;
+    let written = uploads.pieces.put(&upload, at, bytes, body, share).await?;
     let value = Hash::from_bytes(written.value).to_string();
     let disk_ms = written.took.as_millis();
     let body = json!({ "at": at, "bytes": bytes, "value": value, "disk_ms": disk_ms });

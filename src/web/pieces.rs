@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::bounds::{Counted, Share};
 use super::upload::{Arrival, Fed, PIECES_WAITING, Refused, Stored, feed, hash_of, identical, settle};
 use crate::content::tree::{ChunkValue, Hash, Stretch, joined};
 use crate::limits::CHUNK_BYTES;
@@ -84,6 +85,8 @@ pub struct Upload {
     sink: Sink,
     part: Part,
     existing: Option<ExistingFile>,
+    /// Until it is stored.
+    counted: Mutex<Option<Counted>>,
     state: Mutex<State>,
     /// A piece is not on its way any more.
     freed: Notify,
@@ -182,6 +185,7 @@ impl Pieces {
         &self,
         sink: Sink,
         existing: Option<ExistingFile>,
+        counted: Counted,
         plan: Plan,
     ) -> Result<Arc<Upload>, Refused> {
         let Plan { path, size, client, modified, .. } = plan;
@@ -205,6 +209,7 @@ impl Pieces {
             sink,
             part,
             existing,
+            counted: Mutex::new(Some(counted)),
             state: Mutex::new(state),
             freed: Notify::new(),
             written: AtomicU64::new(0),
@@ -243,10 +248,14 @@ impl Pieces {
         at: u64,
         bytes: u64,
         body: Incoming,
+        share: &Share,
     ) -> Result<Written, Refused> {
         let stretch = upload.stretch(at, bytes)?;
         if self.kept() >= KEPT_MAX {
             return Err(Refused::Busy);
+        }
+        if let Some(counted) = &*upload.counted.lock() {
+            counted.check(upload.sink.path())?;
         }
         let place = timeout(TURN_PATIENCE, self.threads.clone().acquire_owned());
         let place = place.await.ok().and_then(Result::ok).ok_or(Refused::Busy)?;
@@ -257,7 +266,7 @@ impl Pieces {
         let run = move || drop(done.send(take(claim, stretch, bytes, from, place)));
         thread::Builder::new().name("piece".into()).spawn(run).map_err(Refused::Thread)?;
         let fed = tokio::select! {
-            fed = feed(body, to) => fed,
+            fed = feed(body, to, share) => fed,
             () = cancel.notified() => Err(Refused::Short),
         };
         let stored = result.await.map_err(|_| Refused::Short)?;
@@ -329,6 +338,9 @@ impl Pieces {
         };
         let settled = settle(&upload.sink, &upload.part, upload.existing.as_ref(), arrival);
         self.open.lock().remove(&upload.id);
+        if let (Ok(stored), Some(counted)) = (&settled, upload.counted.lock().take()) {
+            stored.count(counted);
+        }
         settled
     }
 

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -17,11 +19,14 @@ use tokio::sync::{Semaphore, mpsc};
 use super::access::{Access, Verdict as Admission};
 use super::archive;
 use super::body::{Body, Pool};
+use super::bounds::Rates;
+use super::hashes::{Hashes, Known};
 use super::hosts::Hosts;
 use super::listing::Listing;
 use super::names::{Unusable, Wanted, attachment, in_url, wanted};
 use super::own;
 use super::page;
+use super::pieces::PIECE_BYTES;
 use super::place::{Folder, Found, Missing, OpenFile, Place};
 use super::ranges::{Selection, select};
 use super::stats::{Answered, Counters, Meter, Observer, Sums};
@@ -48,6 +53,11 @@ const PAGE_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'non
 
 /// A file that a browser shows after all has no rights of this server's pages.
 const FILE_POLICY: &str = "sandbox; default-src 'none'; frame-ancestors 'none'";
+
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+
+/// Says that `/.lanx/tree/PATH` has the values of a file, each of so many bytes.
+pub const TREE: HeaderName = HeaderName::from_static("lanx-tree");
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
@@ -77,10 +87,12 @@ impl Rights {
 pub struct Site {
     place: Arc<Place>,
     pub(super) rights: Rights,
-    access: Access,
+    pub(super) access: Access,
     hosts: Hosts,
     /// Whether it is asked over TLS.
     secure: bool,
+    pub(super) rates: Rates,
+    known: Known,
     pub counters: Arc<Counters>,
     observer: Arc<dyn Observer>,
     pool: Arc<Pool>,
@@ -132,6 +144,7 @@ impl Site {
         access: Access,
         hosts: Hosts,
         secure: bool,
+        rates: Rates,
         observer: Arc<dyn Observer>,
     ) -> Site {
         Site {
@@ -140,6 +153,8 @@ impl Site {
             access,
             hosts,
             secure,
+            rates,
+            known: Known::default(),
             counters: Arc::default(),
             observer,
             pool: Arc::default(),
@@ -176,7 +191,7 @@ impl Site {
             .with(HeaderName::from_static("cross-origin-resource-policy"), "same-origin")
             .with(HeaderName::from_static("cross-origin-opener-policy"), "same-origin")
             .with(header::X_FRAME_OPTIONS, "DENY");
-        let mut response = Response::new(reply.body.counted(meter));
+        let mut response = Response::new(reply.body.counted(meter).paced(self.rates.of(peer)));
         *response.status_mut() = reply.status;
         *response.headers_mut() = reply.headers;
         response
@@ -209,7 +224,8 @@ impl Site {
         match self.place.open(below) {
             Ok(Found::File(_)) if path.folder => not_found(),
             Ok(Found::File(file)) => {
-                self.file(file, &below.map_or_else(Vec::new, |path| path.name().as_bytes().to_vec()), parts)
+                let name = below.map_or_else(Vec::new, |path| path.name().as_bytes().to_vec());
+                self.file(file, &name, parts).await
             }
             Ok(Found::Folder(_)) if !path.folder => {
                 // Links of the page are beneath the folder only where its address ends so. Of the path only what was
@@ -295,7 +311,7 @@ impl Site {
             return refused_reply(&refused);
         }
         let modified = parts.uri.query().and_then(own::modified);
-        match uploads.put(path, modified, &parts.headers, body).await {
+        match uploads.put(path, modified, &parts.headers, body, self.rates.of(peer)).await {
             Ok(stored) => {
                 self.note(peer, &stored);
                 stored_reply(&stored)
@@ -346,6 +362,10 @@ impl Site {
             Admission::Unknown => Some(unauthorized(
                 "this needs the link that lanx serve shows, or its token in a field: Authorization: Bearer TOKEN",
             )),
+            Admission::Expired => Some(unauthorized("the time of this link is over; ask for a new one")),
+            Admission::Used => Some(unauthorized(
+                "this link was for one client, and another one has come; ask for a new one",
+            )),
             Admission::Wrong => Some(unauthorized("this token is wrong")),
             Admission::Wait(time) => {
                 let text = "too many wrong tokens came from this network; wait, and try again";
@@ -355,7 +375,34 @@ impl Site {
         }
     }
 
-    fn file(&self, file: OpenFile, name: &[u8], parts: &Parts) -> Reply {
+    /// The values of the pieces of a file, behind `/.lanx/tree/`.
+    pub(super) async fn tree(&self, path: &str) -> Reply {
+        let below = wanted(&format!("/{path}")).ok().filter(|wanted| !wanted.folder);
+        let Some(below) = below.and_then(|wanted| wanted.path).filter(|_| self.rights.get) else {
+            return not_found();
+        };
+        let file = match self.place.open(Some(&below)) {
+            Ok(Found::File(file)) => file,
+            Ok(Found::Folder(_)) => return not_found(),
+            Err(missing) => return refused(&missing, path),
+        };
+        match self.known.hash(&file, false).await {
+            Ok(hashes) => Reply::new(StatusCode::OK, Body::text(hashes.values.clone()))
+                .with(header::CONTENT_TYPE, "application/octet-stream")
+                .with(header::CACHE_CONTROL, "private, no-cache")
+                .with(header::ETAG, Validators::of(&file.stamp, SystemTime::now()).tag())
+                .with(REPR_DIGEST, repr_digest("blake3", hashes.blake3.as_bytes())),
+            Err(missing) => refused(&missing, path),
+        }
+    }
+
+    async fn file(&self, file: OpenFile, name: &[u8], parts: &Parts) -> Reply {
+        let stamp = file.stamp;
+        if wants_sha256(parts)
+            && let Err(missing) = self.known.hash(&file, true).await
+        {
+            return refused(&missing, parts.uri.path());
+        }
         let validators = Validators::of(&file.stamp, SystemTime::now());
         let size = file.stamp.size;
         let empty = |status| Reply::new(status, Body::empty());
@@ -378,7 +425,10 @@ impl Site {
             reply = reply.with(header::LAST_MODIFIED, modified);
         }
         reply = reply.with(header::ETAG, validators.tag()).with(header::CACHE_CONTROL, "private, no-cache");
-        reply = reply.with(header::ACCEPT_RANGES, "bytes");
+        reply = reply.with(header::ACCEPT_RANGES, "bytes").with(TREE, PIECE_BYTES.to_string());
+        if let Some(known) = self.known.of(&stamp) {
+            reply = reply.with(REPR_DIGEST, digests(&known, wants_sha256(parts)));
+        }
         if reply.status.is_success() {
             let text = String::from_utf8_lossy(name);
             let kind = mime_guess::from_path(&*text).first_or_octet_stream();
@@ -450,6 +500,29 @@ impl Site {
     }
 }
 
+/// Whether SHA-256 is asked for (RFC 9530, section 4).
+fn wants_sha256(parts: &Parts) -> bool {
+    let wanted = parts.headers.get_all("want-repr-digest").iter().filter_map(|value| value.to_str().ok());
+    wanted.flat_map(|value| value.split(',')).any(|item| {
+        item.trim()
+            .strip_prefix("sha-256=")
+            .is_some_and(|weight| weight.parse::<u8>().is_ok_and(|weight| weight > 0))
+    })
+}
+
+/// What is known of a file, as `Repr-Digest` has it.
+fn digests(known: &Hashes, with_sha256: bool) -> String {
+    let blake3 = repr_digest("blake3", known.blake3.as_bytes());
+    match known.sha256.filter(|_| with_sha256) {
+        Some(sha256) => format!("{}, {blake3}", repr_digest("sha-256", &sha256)),
+        None => blake3,
+    }
+}
+
+fn repr_digest(algorithm: &str, bytes: &[u8]) -> String {
+    format!("{algorithm}=:{}:", STANDARD.encode(bytes))
+}
+
 /// What of a file is asked for. A range means something for GET alone (RFC 9110, section 14.2).
 fn selection(parts: &Parts, validators: &Validators, size: u64) -> Selection {
     let mut ranges = parts.headers.get_all(header::RANGE).iter();
@@ -508,6 +581,9 @@ fn refused_reply(refused: &Refused) -> Reply {
 pub(super) fn refused_text(refused: &Refused) -> (StatusCode, &'static str) {
     match refused {
         Refused::Request(text) => (StatusCode::BAD_REQUEST, *text),
+        Refused::Over => (StatusCode::UNAUTHORIZED, "the time of this link is over; ask for a new one"),
+        Refused::Quota => (StatusCode::INSUFFICIENT_STORAGE, "no more may be put here"),
+        Refused::Full => (StatusCode::INSUFFICIENT_STORAGE, "the disk is too full here"),
         Refused::Hidden => (StatusCode::FORBIDDEN, "names that begin with a dot are not taken here"),
         Refused::Taken => (StatusCode::CONFLICT, "another file has that name here"),
         Refused::Unwanted => (StatusCode::PRECONDITION_FAILED, "a file has that name here"),

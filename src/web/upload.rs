@@ -19,6 +19,7 @@ use hyper::header::{self, HeaderMap};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::bounds::{Counted, LOOK_BYTES, Room, Share, Taken};
 use super::pieces::{Pieces, Plan, Upload};
 use crate::content::entry::Metadata;
 use crate::content::tree::Hash;
@@ -44,6 +45,7 @@ const WINDOW_BYTES: usize = 32 * 1024;
 pub struct Uploads {
     folder: Folder,
     owner: Owner,
+    taken: Arc<Taken>,
     /// Permission bits of a new file.
     mode: u32,
     places: Arc<Semaphore>,
@@ -73,6 +75,12 @@ pub enum Refused {
     Digest,
     /// It ended short, or too little came for too long.
     Short,
+    /// The time of the link is over.
+    Over,
+    /// More files or bytes than may be put here.
+    Quota,
+    /// The disk would have less room than is to stay.
+    Full,
     /// It would be hidden here.
     Hidden,
     /// There are too many.
@@ -113,14 +121,24 @@ struct Work {
     new_only: bool,
     mode: u32,
     from: mpsc::Receiver<Fed>,
+    counted: Counted,
     _place: OwnedSemaphorePermit,
+}
+
+impl Stored {
+    /// One that was there already takes nothing.
+    pub(super) fn count(&self, counted: Counted) {
+        if !self.published.existed {
+            counted.keep(self.size);
+        }
+    }
 }
 
 impl Uploads {
     #[must_use]
-    pub fn new(folder: Folder, owner: Owner, mode: u32) -> Uploads {
+    pub fn new(folder: Folder, owner: Owner, mode: u32, room: Room) -> Uploads {
         let places = Arc::new(Semaphore::new(UPLOADS_MAX));
-        Uploads { folder, owner, mode, places, pieces: Pieces::default() }
+        Uploads { folder, owner, taken: Taken::new(room), mode, places, pieces: Pieces::default() }
     }
 
     /// Begins with a file that comes in pieces.
@@ -133,7 +151,8 @@ impl Uploads {
         let work = move || {
             let sink = uploads.folder.open(uploads.owner)?;
             let existing = look(&sink, &plan.path, Some(plan.size), false)?;
-            uploads.pieces.begin(sink, existing, plan)
+            let counted = uploads.taken.count(uploads.folder.path(), plan.size)?;
+            uploads.pieces.begin(sink, existing, counted, plan)
         };
         aside(work).await.map_err(Refused::Thread)?
     }
@@ -158,6 +177,7 @@ impl Uploads {
         modified: Option<SystemTime>,
         headers: &HeaderMap,
         body: Incoming,
+        share: Share,
     ) -> Result<Stored, Refused> {
         if headers.contains_key(header::CONTENT_RANGE) {
             return Err(Refused::Request("all of a file is put, and no range"));
@@ -172,14 +192,15 @@ impl Uploads {
         let (to, from) = mpsc::channel(PIECES_WAITING);
         let sink = self.folder.open(self.owner)?;
         let (size, mode) = (body.size_hint().exact(), self.mode);
-        let work = Work { sink, path, size, digest, modified, new_only, mode, from, _place: place };
+        let counted = self.taken.count(self.folder.path(), size.unwrap_or_default())?;
+        let work = Work { sink, path, size, digest, modified, new_only, mode, from, counted, _place: place };
         let (ready, begun) = oneshot::channel();
         let (done, result) = oneshot::channel();
         let run = move || drop(done.send(work.run(ready)));
         thread::Builder::new().name("upload".into()).spawn(run).map_err(Refused::Thread)?;
         // Refused before a byte of it is asked for, where the client waits for that (Expect: 100-continue).
         let has_begun = begun.await.is_ok();
-        let fed = if has_begun { feed(body, to).await } else { Ok(()) };
+        let fed = if has_begun { feed(body, to, &share).await } else { Ok(()) };
         let stored = result.await.map_err(|_| Refused::Short)?;
         match (fed, stored) {
             (Err(refused), Err(Refused::Short)) => Err(refused),
@@ -189,7 +210,7 @@ impl Uploads {
 }
 
 /// Hands the body on, as fast as the disk takes it.
-pub(super) async fn feed(mut body: Incoming, to: mpsc::Sender<Fed>) -> Result<(), Refused> {
+pub(super) async fn feed(mut body: Incoming, to: mpsc::Sender<Fed>, share: &Share) -> Result<(), Refused> {
     let mut window = tokio::time::Instant::now() + WINDOW;
     let mut came = 0;
     loop {
@@ -205,6 +226,8 @@ pub(super) async fn feed(mut body: Incoming, to: mpsc::Sender<Fed>) -> Result<()
         };
         let Ok(data) = frame.into_data() else { continue };
         came += data.len();
+        // No slowness of ours is the client's.
+        window += share.take(data.len() as u64).await;
         if to.send(Fed::Data(data)).await.is_err() {
             return Ok(());
         }
@@ -225,17 +248,23 @@ impl Work {
         let _ = ready.send(());
         let (size, hash) = self.write(&part)?;
         part.end_at(size);
-        let Work { path, mode, modified, new_only, .. } = self;
+        let Work { path, mode, modified, new_only, counted, .. } = self;
         let arrival = Arrival { path: &path, size, hash, mode, modified, new_only };
-        settle(&self.sink, &part, existing.as_ref(), arrival)
+        let stored = settle(&self.sink, &part, existing.as_ref(), arrival)?;
+        stored.count(counted);
+        Ok(stored)
     }
 
     fn write(&mut self, part: &Part) -> Result<(u64, Hash), Refused> {
         let mut blake3 = blake3::Hasher::new();
         let is_sha256 = matches!(self.digest, Some(Digest::Sha256(_)));
         let mut sha256 = is_sha256.then(|| digest::Context::new(&digest::SHA256));
-        let mut at = 0u64;
+        let (mut at, mut looked) = (0u64, 0);
         loop {
+            if self.size.is_none() && at - looked >= LOOK_BYTES {
+                self.counted.grow(self.sink.path(), at - looked)?;
+                looked = at;
+            }
             match self.from.blocking_recv() {
                 Some(Fed::Data(data)) => {
                     part.write_at(&data, at)?;

@@ -60,6 +60,12 @@ impl Validators {
         Validators { tag, strong, modified: time(stamp.mtime_seconds, stamp.mtime_nanos) }
     }
 
+    /// Whether it tells this state from all others.
+    #[must_use]
+    pub fn is_strong(&self) -> bool {
+        self.strong
+    }
+
     /// As `ETag` has it.
     #[must_use]
     pub fn tag(&self) -> &str {

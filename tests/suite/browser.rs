@@ -2,6 +2,7 @@
 //! and `.ci/run` those that are called smoke.
 
 use std::fs;
+use std::io::Write;
 
 use crate::common::*;
 
@@ -296,7 +297,7 @@ fn without_scripts_there_is_the_list_and_what_is_clicked_comes() {
     let scene = Scene::new();
     let file = make(&scene.dst, "a b.txt", 5000);
     let server = WebServer::start(&scene, &["--put", "--get"], &scene.dst);
-    let options = BrowserOptions { without_scripts: true, ..BrowserOptions::default() };
+    let options = BrowserOptions { without_scripts: true };
     let browser = Browser::start_with(&scene, options);
     browser.open(&server.url(&format!("/?t={TOKEN}")));
     let source = browser.source();
@@ -372,6 +373,60 @@ fn the_list_is_searched_sorted_and_kept_up() {
     browser.wait_for(1, "done");
     browser.wait("it is listed", "return [...document.querySelectorAll('#list td:first-child')].some((cell) => cell.textContent === 'b11')");
     assert_eq!(names(), ["b10", "b11"]);
+}
+
+#[test]
+#[ignore = "needs chromium: make test-browser"]
+fn a_thousand_small_files_take_no_longer_than_they_must() {
+    let scene = Scene::new();
+    let files: Vec<_> = (0..1000).map(|n| make(&scene.src, format!("{n:04}.txt"), 100 + n)).collect();
+    let (_server, browser) = opened(&scene, &[]);
+    let began = std::time::Instant::now();
+    browser.choose("#files", &files);
+    browser.wait(
+        "all of them are stored",
+        "return document.querySelector('#sum').textContent.startsWith('1,000 files')",
+    );
+    eprintln!("1,000 files in {:?}", began.elapsed());
+    for file in &files {
+        assert!(read(&scene.dst.join(file.file_name().unwrap())) == read(file));
+    }
+    assert!(browser.run("return document.querySelectorAll('.upload').length").as_u64() < Some(100));
+}
+
+/// 64 MiB, or `LANX_BROWSER_MIB`.
+#[test]
+#[ignore = "needs chromium: make test-browser"]
+fn a_large_file_goes_both_ways_and_the_server_stays_small() {
+    let mib = std::env::var("LANX_BROWSER_MIB").ok().and_then(|mib| mib.parse().ok()).unwrap_or(64);
+    let scene = Scene::new();
+    let path = scene.src.join("film");
+    let mut file = fs::File::create(&path).unwrap();
+    let mut hasher = blake3::Hasher::new();
+    for n in 0..mib {
+        let block = noise(n as u64, MIB);
+        hasher.update(&block);
+        file.write_all(&block).unwrap();
+    }
+    let hash = hasher.finalize().to_string();
+    let (server, browser) = opened(&scene, &[]);
+    browser.choose("#files", std::slice::from_ref(&path));
+    wait_until("it is stored", 10 * PATIENCE, || !browser.text(".upload[data-state=done]").is_empty());
+    eprintln!("up: {}", browser.text(".upload .what"));
+    assert_eq!(shown_hash(&browser, "film"), hash);
+    let peak = server.process.memory_peak();
+    assert!(peak < 100 << 20, "{peak} bytes of memory");
+    browser.wait("it is listed", "return document.querySelector(\"a[href='./film']\") !== null");
+    browser.click("a[href='./film']");
+    let back = browser.downloads.join("film");
+    let began = std::time::Instant::now();
+    wait_until("it is there again", 10 * PATIENCE, || {
+        fs::metadata(&back).is_ok_and(|found| found.len() == mib as u64 * MIB as u64)
+    });
+    eprintln!("down: {mib} MiB in {:?}", began.elapsed());
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(fs::File::open(&back).unwrap()).unwrap();
+    assert_eq!(hasher.finalize().to_string(), hash);
 }
 
 /// The pictures in docs, at the widths of a phone, a tablet and a desktop: `make page-pictures`.

@@ -99,9 +99,12 @@ mod trust;
 mod trust_prompts;
 mod unfinished;
 mod unread;
+#[cfg(target_os = "linux")]
+mod web_bounds;
 mod web_get;
 mod web_hostile;
 mod web_pieces;
+mod web_proof;
 mod web_put;
 mod web_serve;
 mod words;

@@ -54,7 +54,7 @@ fn a_link_of_lanx_serve_gives_the_file_with_its_time() {
     done.expect_success();
     let hash = blake3::hash(&read(&file));
     assert!(done.out().starts_with(&format!("{hash}  a b.img\n1 file, 3.15 MB in ")), "{}", done.out());
-    assert!(done.out().ends_with(" over 1 connection, not verified\n"), "{}", done.out());
+    assert!(done.out().ends_with(" over 1 connection, verified\n"), "{}", done.out());
     assert_only(&scene, "a b.img", &read(&file));
     let (a, b) = (look(&file).modified.0, look(&scene.dst.join("a b.img")).modified.0);
     assert_eq!(a, b, "the time in seconds");

@@ -332,6 +332,20 @@ pub fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
+/// So many bytes.
+pub fn size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let is_rate = text.ends_with("bit") || text.ends_with("/s");
+    let size = if text == "0" { Some(0) } else { rate_from(text).filter(|_| !is_rate) };
+    size.ok_or_else(|| "expected a number and a unit, as in 500M or 20G".into())
+}
+
+/// A time, of a second at least.
+pub fn time(text: &str) -> Result<Duration, String> {
+    let time = age_from(text).filter(|time| !time.is_zero());
+    time.ok_or_else(|| "expected a number and a unit, as in 1d, 12h, 30m or 90s".into())
+}
+
 pub fn age(text: &str) -> Result<Duration, String> {
     match age_from(text) {
         Some(age) if age >= PART_AGE_MIN => Ok(age),

@@ -26,7 +26,8 @@ use crate::name::Escaped;
 use crate::net::tcp::listen::{listen, listen_everywhere};
 use crate::store::{Existing, Folder, FolderOptions, Owner};
 use crate::trust::dir::ConfigDir;
-use crate::web::access::{Access, Token};
+use crate::web::access::{Access, Term, Token};
+use crate::web::bounds::{Rates, Room};
 use crate::web::certificate::{Certificate, Files, tls};
 use crate::web::hosts::Hosts;
 use crate::web::place::Place;
@@ -37,6 +38,9 @@ use report::{Reached, Watcher};
 
 /// The port of the web door: the one behind that of `recv`.
 pub const PORT_DEFAULT: u16 = 7270;
+
+/// What stays free on the disk where nobody says: enough for a machine to go on.
+const KEEP_FREE: &str = "100M";
 
 /// How often a server that is to end looks whether all answers are out.
 const LEAVING_LOOK: Duration = Duration::from_millis(20);
@@ -67,6 +71,23 @@ pub struct ServeArgs {
     /// With --put, keep both, the new one as 'name (1).ext'
     #[arg(long, help_heading = args::FILES)]
     pub rename: bool,
+    /// Keep so much of the disk free
+    ///
+    /// With --put, what would leave less is refused.
+    #[arg(long, value_name = "SIZE", value_parser = args::size, default_value = KEEP_FREE, help_heading = args::FILES)]
+    pub keep_free: u64,
+    /// With --put, take at most N files
+    #[arg(long, value_name = "N", help_heading = args::FILES, value_parser = args::values::number(1..=u64::MAX, ""))]
+    pub max_files: Option<u64>,
+    /// With --put, take at most so many bytes in all
+    #[arg(long, value_name = "SIZE", value_parser = args::size, help_heading = args::FILES)]
+    pub max_bytes: Option<u64>,
+    /// Send and take at most RATE a second in all
+    #[arg(long, value_name = "RATE", value_parser = args::rate, help_heading = args::SPEED)]
+    pub limit: Option<u64>,
+    /// The same for each address of a client
+    #[arg(long, value_name = "RATE", value_parser = args::rate, help_heading = args::SPEED)]
+    pub limit_client: Option<u64>,
     /// Listen at this address [default: [::]:7270]
     ///
     /// The default accepts IPv4 as well. Port 0 picks a free one.
@@ -98,6 +119,16 @@ pub struct ServeArgs {
     /// 8 characters or more. Without it the token comes from LANX_TOKEN, or is made up for this run.
     #[arg(long, value_name = "FILE", help_heading = args::TRUST, value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
+    /// Let nobody in after this time: 10m, 2h, 1d
+    ///
+    /// Downloads that are under way then come to their end.
+    #[arg(long, value_name = "TIME", value_parser = args::time, conflicts_with = "open", help_heading = args::TRUST)]
+    pub expire: Option<Duration>,
+    /// Let in the first client that comes, and no other
+    ///
+    /// That is one browser, or the address of another program.
+    #[arg(long, conflicts_with = "open", help_heading = args::TRUST)]
+    pub once: bool,
     /// Serve everybody who can reach this port
     ///
     /// Only for a network that you share with nobody else.
@@ -170,7 +201,8 @@ fn rights(args: &ServeArgs, token: Option<&Token>) -> Result<Rights, Failure> {
     let folder = Folder::new(path, FolderOptions { existing, ..FolderOptions::default() });
     folder.prepare().map_err(|error| Failure::new(Exit::Storage, error))?;
     let owner = blake3::hash(token.map_or("", Token::reveal).as_bytes());
-    let put = Uploads::new(folder, Owner::of_key(owner.as_bytes()), file_mode());
+    let room = Room { keep_free: args.keep_free, files: args.max_files, bytes: args.max_bytes };
+    let put = Uploads::new(folder, Owner::of_key(owner.as_bytes()), file_mode(), room);
     Ok(Rights { get, put: Some(Arc::new(put)), hidden })
 }
 
@@ -200,10 +232,12 @@ async fn serve(args: &ServeArgs, opening: Opening, audience: Audience) -> Result
     let pin = certificate.as_ref().map(|certificate| certificate.pin()).transpose().map_err(other)?.flatten();
     let shown = token.as_ref().map(|token| token.reveal().to_owned());
     let reached = Reached { bound, secure: certificate.is_some(), token: shown.as_deref(), pin };
-    let access = Access::new(token, bound.port());
+    let term = Term { until: args.expire.map(|time| std::time::Instant::now() + time), once: args.once };
+    let access = Access::new(token, bound.port(), term).map_err(other)?;
+    let rates = Rates::new(args.limit, args.limit_client);
     let hosts = Hosts::new(&credentials::own_name(), &args.host);
     let watcher = Arc::new(Watcher::new(audience));
-    let site = Arc::new(Site::new(place, rights, access, hosts, reached.secure, watcher));
+    let site = Arc::new(Site::new(place, rights, access, hosts, reached.secure, rates, watcher));
     let server = Server::start(site.clone(), config)
         .map_err(|error| other(anyhow!("cannot start a thread: {error}; let this user have more of them")))?;
     report::warn(args.open, args.put, args.http && !bound.ip().to_canonical().is_loopback());

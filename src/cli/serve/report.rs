@@ -1,12 +1,15 @@
 //! What a server tells: where it is, who gets what, and each request to those who ask for that.
 
 use std::collections::HashMap;
+use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
 
 use crate::cli::ui::events::{Event, File, Whom};
 use crate::cli::ui::out::Audience;
@@ -69,7 +72,22 @@ impl Reached<'_> {
                 None => audience.line(format_args!("  {link}")),
             }
         }
+        // A camera is quicker than a keyboard. Where nobody looks, it is no use.
+        let is_seen = io::stdout().is_terminal() && !bound.ip().to_canonical().is_loopback();
+        if let Some(code) = links.first().filter(|_| is_seen).and_then(|link| qr_code(link)) {
+            audience.line(code);
+        }
     }
+}
+
+/// The link for a camera, in lines of half blocks: dark on the light ground that cameras expect, whatever the terminal's colours.
+fn qr_code(link: &str) -> Option<String> {
+    // The pin is for programs; a browser has no use for it, and the code is half as large without.
+    let link = link.split('#').next().unwrap_or_default();
+    let code = QrCode::with_error_correction_level(link, EcLevel::L).ok()?;
+    let lines = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
+    let lines: Vec<String> = lines.lines().map(|line| format!("  \x1b[30;107m{line}\x1b[0m")).collect();
+    Some(lines.join("\n"))
 }
 
 /// Watches what is sent to whom.
@@ -235,5 +253,23 @@ pub fn warn(open: bool, put: bool, in_clear: bool) {
         out::error(
             "--http: whoever can listen on this network sees the link and what is served, and can change it on its way",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_a_square_with_a_margin() {
+        let link = "https://192.168.1.20:7270/?t=abcdefghijklmnopqrstuv#sha256=00";
+        let code = qr_code(link).unwrap();
+        let lines: Vec<&str> = code.lines().map(|line| line.trim_start_matches("  \x1b[30;107m")).collect();
+        let width = lines[0].trim_end_matches("\x1b[0m").chars().count();
+        assert!(lines.iter().all(|line| line.trim_end_matches("\x1b[0m").chars().count() == width), "{code}");
+        // Two rows in a line, and four light ones around.
+        assert!(width.div_ceil(2) == lines.len() && width < 50, "{width} by {}", lines.len());
+        assert!(lines[0].trim_end_matches("\x1b[0m").chars().all(|c| c == lines[0].chars().next().unwrap()));
+        assert_eq!(qr_code(link.split('#').next().unwrap()), Some(code), "the pin is not in it");
     }
 }

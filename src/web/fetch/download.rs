@@ -4,6 +4,7 @@
 //! The file gets its name when every
 //! byte that the server told of is there, and is what was to be expected.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use super::shares::Shares;
 use super::target::{Target, join, origin};
 use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::entry::Metadata;
-use crate::content::tree::{Hash, Tree, chunk_value};
+use crate::content::tree::{ChunkValue, Hash, Stretch, Tree, chunk_value, joined};
 use crate::limits::CHUNK_BYTES;
 use crate::name::{Name, RelativePath};
 use crate::os::said::Said;
@@ -37,6 +38,8 @@ use crate::session::rate_limit::Pace;
 use crate::session::sender::ramp_up::Climb;
 use crate::session::snapshot::{Scene, UnderWay};
 use crate::store::{Existing, Found, Part, Published, Sink, SinkError, Verified};
+use crate::units;
+use crate::web::pieces::PIECE_BYTES;
 
 /// From this size on there are several connections: below, one is done before others help.
 const DIVIDED_FROM_BYTES: u64 = 50_000_000;
@@ -50,6 +53,9 @@ const REQUEST_CHUNKS: u64 = 256;
 
 /// How often a file that changes meanwhile is begun anew.
 const CHANGES_MAX: u32 = 3;
+
+/// How often a piece that came wrong is got once more.
+const MENDS_MAX: u32 = 3;
 
 /// Redirections that are followed.
 const REDIRECTS_MAX: u32 = 10;
@@ -313,7 +319,8 @@ impl Job {
         let part = self.sink.part(&path, size, false)?;
         let transfer = Transfer::new(self.clone(), dialer.clone(), part, seen, uri)?;
         let connections = transfer.run(connection, answer).await?;
-        self.publish(&path, &transfer, connections)
+        let proved = transfer.prove().await?;
+        self.publish(&path, &transfer, proved, connections)
     }
 
     /// What stands at its name already: the file itself, or something that is not to be replaced.
@@ -341,15 +348,21 @@ impl Job {
         Err(SinkError::Exists { path: self.sink.path().join(path.name().as_os_str()) }.into())
     }
 
-    fn publish(&self, path: &RelativePath, transfer: &Transfer, connections: u8) -> Result<Done, Ended> {
+    fn publish(
+        &self,
+        path: &RelativePath,
+        transfer: &Transfer,
+        proved: Option<Hash>,
+        connections: u8,
+    ) -> Result<Done, Ended> {
         let part = &transfer.part;
-        let hash = transfer.tree.lock().root();
+        let hash = proved.or(transfer.tree.lock().root());
         // Every chunk was inserted once, so there is a root.
         let hash = hash.ok_or_else(|| self.ended(Wrong::Refused("it has no end".into())))?;
         let size = part.size();
         let verified_by =
             match self.check(path, size, hash, &transfer.seen, |buffer, at| part.read_at(buffer, at)) {
-                Ok(verified_by) => verified_by,
+                Ok(verified_by) => verified_by.or(proved.map(|_| "BLAKE3")),
                 Err(error) => {
                     // Of what was wrong nothing is to be gone on with.
                     part.forget_journal();
@@ -630,6 +643,101 @@ impl Transfer {
             }
             None => Err(Ended::Over(Failed::Interrupted)),
         }
+    }
+
+    /// Holds what came against the values that a lanx tells of its file. What is wrong is got once more. The hash of the file, where
+    /// that was done; `None` where nobody tells any values.
+    async fn prove(&self) -> Result<Option<Hash>, Ended> {
+        let size = self.layout.size();
+        let Some(values) = self.values_told().await? else { return Ok(None) };
+        let Some(hash) = joined(size, &values) else { return Ok(None) };
+        if self.tree.lock().root() == Some(hash) {
+            return Ok(Some(hash));
+        }
+        let mut wrong = 0;
+        for (at, (bytes, value)) in &values {
+            let mut tries = 0;
+            while self.value_at(*at, *bytes)? != *value {
+                wrong += u32::from(tries == 0);
+                if tries == MENDS_MAX {
+                    self.part.forget_journal();
+                    self.part.discard()?;
+                    let why = "some of it comes wrong again and again; what had come was removed";
+                    return Err(self.job.ended(Wrong::Refused(why.into())));
+                }
+                tries += 1;
+                self.get_again(*at, *bytes).await?;
+            }
+        }
+        (self.job.told)(&format!(
+            "{} came wrong, and were got once more",
+            units::count(wrong.into(), "piece")
+        ));
+        Ok(Some(hash))
+    }
+
+    /// The values of the pieces of this state of the file, where its server is a lanx.
+    async fn values_told(&self) -> Result<Option<BTreeMap<u64, (u64, ChunkValue)>>, Ended> {
+        let (true, Some(tag)) = (self.seen.has_tree, self.seen.strong_tag()) else { return Ok(None) };
+        let mut parts = self.uri.clone().into_parts();
+        let address = format!("/.lanx/tree{}", self.uri.path());
+        parts.path_and_query = address.parse().ok();
+        let Ok(uri) = Uri::from_parts(parts) else { return Ok(None) };
+        let opened = self.job.open(&self.dialer, &uri, &HeaderMap::new()).await?;
+        let headers = opened.answer.headers();
+        let is_same = headers.get(header::ETAG).is_some_and(|own| own.as_bytes() == tag.as_bytes());
+        if opened.answer.status() != hyper::StatusCode::OK {
+            return Ok(None);
+        }
+        if !is_same {
+            return Err(Ended::Changed);
+        }
+        let size = self.layout.size();
+        let most = size.div_ceil(PIECE_BYTES).max(1).saturating_mul(32);
+        let mut body = opened.answer.into_body();
+        let mut bytes = Vec::new();
+        while let Some(data) = self.job.next(&mut body).await? {
+            bytes.extend_from_slice(&data);
+            if bytes.len() as u64 > most {
+                return Ok(None);
+            }
+        }
+        let (told, _) = bytes.as_chunks::<32>();
+        let starts = (0..).step_by(usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX));
+        Ok(Some(starts.zip(told).map(|(at, value)| (at, (PIECE_BYTES.min(size - at), *value))).collect()))
+    }
+
+    /// The value of what is in the part file.
+    fn value_at(&self, at: u64, bytes: u64) -> Result<ChunkValue, Ended> {
+        let stretch = Stretch::new(self.layout.size(), at, bytes);
+        let mut stretch =
+            stretch.ok_or_else(|| self.job.ended(Wrong::Refused("its values are none".into())))?;
+        let mut buffer = vec![0; CHUNK_BYTES];
+        for from in (at..at + bytes).step_by(CHUNK_BYTES) {
+            let most = usize::try_from(at + bytes - from).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            let now = buffer.get_mut(..most).unwrap_or_default();
+            self.part.read_at(now, from)?;
+            stretch.update(now);
+        }
+        Ok(stretch.value())
+    }
+
+    /// Gets a piece once more, over a connection of its own.
+    async fn get_again(&self, at: u64, bytes: u64) -> Result<(), Ended> {
+        let chunk = CHUNK_BYTES as u64;
+        let mut connection = None;
+        let answer = self.ask(&mut connection, &(at / chunk..(at + bytes).div_ceil(chunk))).await?;
+        let mut body = answer.into_body();
+        let mut from = at;
+        while let Some(data) = self.job.next(&mut body).await? {
+            self.job.pace(data.len()).await;
+            if data.len() as u64 > at + bytes - from {
+                return Err(self.job.ended(Wrong::Refused("more came than it is long".into())));
+            }
+            self.part.write_at(&data, from)?;
+            from += data.len() as u64;
+        }
+        Ok(())
     }
 
     /// Has as many connections as are of use, until all is over.

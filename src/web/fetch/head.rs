@@ -12,6 +12,8 @@ use percent_encoding::percent_decode_str;
 
 use super::target::harmless;
 use crate::name::Name;
+use crate::web::pieces::PIECE_BYTES;
+use crate::web::site::TREE;
 
 /// What is known of the file from the first answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct Seen {
     pub encoding: Option<String>,
     /// SHA-256 of all of it, where the server tells.
     pub sha256: Option<[u8; 32]>,
+    /// Whether it is a lanx, which tells the values of pieces of this file.
+    pub has_tree: bool,
     /// What the server calls it.
     pub name: Option<Name>,
 }
@@ -72,6 +76,9 @@ impl Seen {
             ranges: ranges && encoding.is_none(),
             encoding: encoding.map(str::to_owned),
             sha256: headers.get_all("repr-digest").iter().find_map(|value| sha256(value.to_str().ok()?)),
+            has_tree: headers
+                .get(TREE)
+                .is_some_and(|bytes| bytes.as_bytes() == PIECE_BYTES.to_string().as_bytes()),
             name: headers.get(header::CONTENT_DISPOSITION).and_then(|value| name(value.as_bytes())),
         })
     }

@@ -96,23 +96,25 @@ if ($("list")) {
 
 // Rows of the queue that are shown at once.
 const SHOWN = 60;
+// How often the queue is drawn at most, and the list is asked for while more is under way and at the end.
+const DRAW_EVERY = 200, REFRESH_EVERY = 3000, REFRESH_LAST = 300;
 // Rates are those of the last seconds.
 const WINDOW = 5000;
 
 const UNFINISHED = "lanx-unfinished";
 const changedRows = new Set();
-let queue = null, isPlanned = false, refreshAt = 0;
+let queue = null, isPlanned = false, drawnAt = 0, refreshAt = 0;
 
 function plan(upload) {
   if (upload) changedRows.add(upload);
   if (isPlanned) return;
   isPlanned = true;
-  requestAnimationFrame(() => {
+  // With thousands of files each drawing takes a while, so there are few of them; a page in the background has no frames.
+  setTimeout(() => {
     isPlanned = false;
+    drawnAt = performance.now();
     draw();
-  });
-  // A page in the background has no frames.
-  if (document.hidden) setTimeout(() => isPlanned && (isPlanned = false, draw()), 500);
+  }, Math.max(0, drawnAt + DRAW_EVERY - performance.now()));
 }
 
 const RANK = { sending: 0, checking: 0, comparing: 0, hashing: 0, lost: 0, failed: 1, paused: 2, waiting: 3, done: 4, cancelled: 5 };
@@ -304,10 +306,11 @@ async function dropped(items) {
 function wire() {
   queue = new Queue(plan, (upload) => {
     if (upload.state === "done" && $("list") && refreshAt === 0) {
+      const more = queue.uploads.some((other) => !other.isOver && other !== upload);
       refreshAt = setTimeout(() => {
         refreshAt = 0;
         refresh();
-      }, 300);
+      }, more ? REFRESH_EVERY : REFRESH_LAST);
     }
   });
   for (const id of ["files", "folder"]) {

@@ -30,10 +30,8 @@ pub struct Browser {
 
 /// How it is started.
 #[derive(Clone, Copy, Default)]
-pub struct BrowserOptions<'a> {
+pub struct BrowserOptions {
     pub without_scripts: bool,
-    /// A command to run it by, as that of a namespace.
-    pub within: &'a [&'a str],
 }
 
 impl Browser {
@@ -46,9 +44,8 @@ impl Browser {
     pub fn start_with(scene: &Scene, options: BrowserOptions) -> Browser {
         let downloads = scene.path("downloads");
         std::fs::create_dir_all(&downloads).unwrap();
-        let mut words = options.within.iter().copied().chain(["chromedriver", "--port=0"]);
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words);
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0");
         scene.isolate(&mut command);
         let driver = Process::spawn(command);
         let mut port = None;
