@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds soak root-tests test-discovery resume install man dist deb picture
+.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds soak root-tests test-discovery resume profile install man dist deb picture
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ test-discovery: ## Test finding receivers, networks that lose large packets, and
 
 resume: build ## Measure what resuming costs, with 90 % there (RESUME_MIB, RESUME_TURNS, TMPDIR)
 	@bash scripts/resume.sh
+
+profile: build ## Say where the CPU time of both ends goes: perf, and flame graphs (PROFILE_FLAGS="--quic", PROFILE_MIB)
+	@bash scripts/profile.sh
 
 man: build ## Write the manual pages and completions: target/man, target/completions
 	@bash scripts/manual.sh

@@ -281,8 +281,8 @@ impl ConnectionHandle for ControlHandle {
 fn path(connection: &Connection) -> Path {
     let ConnectionStats { path, .. } = connection.stats();
     let (peer, own) = (connection.remote_address(), own_address(connection.remote_address()));
+    // How large packets may be is still being found out.
     Path {
-        segment_bytes: Some(path.current_mtu.into()),
         congestion: Some(super::profile::congestion(path.min_rtt).into()),
         ..tune::way(own, Some(peer.ip().to_canonical()))
     }
