@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds soak root-tests test-discovery resume profile install man dist deb picture
+.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds soak root-tests test-page test-browser page-pictures test-discovery resume profile install man dist deb picture check-macos dist-static
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -24,6 +24,9 @@ lint: ## Check the formatting and the lints; every warning is an error
 
 fmt: ## Format the source
 	$(CARGO) fmt
+
+check-macos: ## Type-check for macOS, where Rust's library for it is installed; nothing is run (rustup target add)
+	@CARGO='$(CARGO)' bash scripts/check-macos.sh
 
 doc: ## Build the documentation of the library; every warning is an error
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
@@ -52,6 +55,16 @@ soak: ## Send to one receiver for an hour while senders are killed and break rul
 root-tests: ## Run the tests that mount file systems; as root
 	$(CARGO) test --locked --test suite full_disk:: -- --ignored --test-threads=1
 
+test-page: ## Test the page of `lanx serve` in a real browser, the most important of it (needs chromium and chromium-driver)
+	$(CARGO) test --locked --test suite -- --ignored --test-threads=2 browser::smoke
+
+test-browser: ## The same, all of it, with a file of 2 GiB (LANX_BROWSER_MIB)
+	LANX_BROWSER_MIB=$${LANX_BROWSER_MIB:-2048} \
+	$(CARGO) test --locked --test suite -- --ignored --test-threads=2 browser::
+
+page-pictures: ## Make the pictures of the page in docs anew, from a real browser
+	LANX_PICTURES='$(CURDIR)/docs' $(CARGO) test --locked --test suite -- --ignored browser::pictures
+
 test-discovery: ## Test finding receivers, networks that lose large packets, and senders that move, between network namespaces; as root
 	$(CARGO) test --locked --test suite -- --ignored --test-threads=4 discovery:: large_packets:: moving::
 
@@ -66,6 +79,9 @@ man: build ## Write the manual pages and completions: target/man, target/complet
 
 dist: man ## Make a tarball with all that belongs to the program: target/dist
 	@bash scripts/dist.sh
+
+dist-static: ## The same for programs that need nothing of the system: target/dist (TARGETS="x86_64 aarch64"; adds musl-tools)
+	@CARGO='$(CARGO)' bash scripts/dist-static.sh
 
 deb: man ## Make a Debian package with a service: target/debian (needs cargo-deb)
 	$(CARGO) deb --no-build --locked

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=${CARGO_TARGET_DIR:-target}
-lanx=$target/release/lanx
+lanx=${LANX:-$target/release/lanx}
 # What an older program wrote goes.
 rm -rf "$target/man" "$target/completions"
 mkdir -p "$target/completions"

@@ -15,6 +15,7 @@
 //! - [`client`], [`server`]: the sender is let in and keeps its pool; the receiver lets in and serves
 //! - [`cli`]: arguments, progress, reports, exit codes: the only room that prints
 
+pub mod cache;
 pub mod cli;
 pub mod client;
 pub mod content;

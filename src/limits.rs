@@ -855,11 +855,17 @@ pub const HOST_ADDRESS_MAX_BYTES: usize = 264;
 
 /// Most bytes that one entry takes in `peers.toml`: a name of 4-byte characters, an address, a fingerprint of
 /// 50 characters, and the keys.
-pub const PEERS_ENTRY_MAX_BYTES: usize = 1024;
-const _: () = assert!(4 * PEER_NAME_MAX_CHARS + HOST_ADDRESS_MAX_BYTES + 50 + 256 <= PEERS_ENTRY_MAX_BYTES);
+pub const PEERS_ENTRY_MAX_BYTES: usize = 2048;
+const _: () = assert!(
+    4 * PEER_NAME_MAX_CHARS + HOST_ADDRESS_MAX_BYTES + 2 * RIGHTS_INTO_MAX_BYTES + 50 + 512
+        <= PEERS_ENTRY_MAX_BYTES
+);
+
+/// Bytes of the folder that all goes to that one sender sends.
+pub const RIGHTS_INTO_MAX_BYTES: usize = 255;
 
 /// Largest `peers.toml`. Everything that may be remembered must also be readable again.
-pub const PEERS_FILE_MAX_BYTES: usize = 4 * 1024 * 1024;
+pub const PEERS_FILE_MAX_BYTES: usize = 16 * 1024 * 1024;
 const _: () = assert!((PEERS_MAX + KNOWN_HOSTS_MAX + 1) * PEERS_ENTRY_MAX_BYTES <= PEERS_FILE_MAX_BYTES);
 
 /// How long a change to `peers.toml` waits for another process that is changing it. A change takes

@@ -34,6 +34,7 @@ use crate::trust::guesses::GuessBook;
 use crate::trust::identity::Identity;
 use crate::trust::peer_store::PeerStore;
 use crate::trust::peers::Peers;
+use crate::trust::policy;
 use crate::trust::policy::{FirstSight, House, Visitor};
 use crate::units;
 use crate::wire::message::{SessionId, Waiting, Wishes};
@@ -95,6 +96,11 @@ impl Acquaintances {
         let alike = names.filter(|name| *name != host).map(|name| (strsim::jaro(&host, name), name));
         let (alike, name) = alike.max_by(|a, b| a.0.total_cmp(&b.0))?;
         (alike > ALIKE_MIN).then(|| name.to_owned())
+    }
+
+    /// Whether it announces a key that may send to this machine, as `lanx trust` lists them.
+    pub fn may_send_here(&self, sighting: &Sighting) -> bool {
+        sighting.key.is_some_and(|key| self.own == Some(key) || self.peers.may_send(&key, policy::now()))
     }
 
     /// Whether it announces a key to which one can send without a code. Whether it has that key only a handshake shows.
@@ -333,6 +339,12 @@ fn tell(peer: &Peer, link: &Link, audience: Audience) {
     let key = link.receiver;
     let by = match link.acquaintance {
         Acquaintance::Old => return,
+        Acquaintance::Paired if link.forgets => {
+            audience.note(format_args!(
+                "{peer} ({key}) let this machine in by its code, and will want the code again"
+            ));
+            return;
+        }
         Acquaintance::Paired => {
             audience.note(format_args!("paired with {peer} ({key}); no code is needed from now on"));
             By::Code

@@ -76,6 +76,7 @@ fn event<'a>(sighting: &'a Sighting, known: &Acquaintances) -> Event<'a> {
         addrs: &sighting.addrs,
         port: sighting.port,
         paired: known.knows(sighting),
+        may_send_here: known.may_send_here(sighting),
         key: sighting.key.map(|key| key.to_string()),
         version: sighting.version,
         quic: sighting.quic,
@@ -86,8 +87,11 @@ fn event<'a>(sighting: &'a Sighting, known: &Acquaintances) -> Event<'a> {
 pub fn line(sighting: &Sighting, addrs: &[SocketAddr], known: &Acquaintances) -> String {
     let addrs: Vec<String> = addrs.iter().map(crate::net::address::shown).collect();
     let mut line = format!("{:<20}  {}", Escaped::from(&*sighting.name).to_string(), addrs.join(" "));
-    if known.knows(sighting) {
-        line += "  paired";
+    match (known.knows(sighting), known.may_send_here(sighting)) {
+        (true, true) => line += "  paired, both ways",
+        (true, false) => line += "  paired, you send to it",
+        (false, true) => line += "  paired, it sends here",
+        (false, false) => {}
     }
     if sighting.version.is_some_and(|version| version != VERSION) {
         line += "  another version of lanx";

@@ -1,6 +1,7 @@
 //! What a person or a script sees: arguments, progress, reports, exit codes. The only room that prints.
 
 mod args;
+mod cache;
 mod config;
 mod credentials;
 mod dataset;
@@ -64,6 +65,7 @@ fn run(args: &Args) -> Exit {
         Command::Verify(verify) => dataset::verify::run(verify, audience),
         Command::Doctor(doctor) => doctor::run(doctor, audience),
         Command::Trust(trust) => trust::run(trust),
+        Command::Cache(cache) => cache::run(cache),
         Command::Config(config) => crate::cli::config::run(config),
         Command::Completions(completions) => crate::cli::help::completions(completions),
         Command::Man(man) => crate::cli::help::man(man),

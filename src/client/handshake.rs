@@ -64,6 +64,10 @@ pub struct Link {
     pub grants_delta: bool,
     /// What chunks may be compressed with.
     pub codecs: Codecs,
+    /// Whether the receiver will want its code again.
+    pub forgets: bool,
+    /// Whether the receiver remembers hashes of files.
+    pub(super) remembers: bool,
 }
 
 impl Link {
@@ -189,6 +193,8 @@ pub async fn enter_by(
         destination: options.destination,
         grants_delta: options.grants_delta,
         codecs: options.codecs,
+        forgets: options.forgets,
+        remembers: options.remembers,
     })
 }
 

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::handshake::{EnterError, Link};
 use super::pool::{Keys, Pool};
+use crate::cache::Cache;
 use crate::limits::{
     CONNECTIONS_FIRST, CONNECTIONS_FIRST_LONG_PATH, LONG_PATH_ROUND_TRIP, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
     WORKER_STACK_BYTES,
@@ -36,6 +37,10 @@ pub struct Transfer {
     pub dry_run: bool,
     /// How fast chunks may go, all connections of all transfers with the same pace together.
     pub pace: Option<Arc<Pace>>,
+    /// Where hashes of files are remembered.
+    pub cache: Option<Arc<Cache>>,
+    /// Every file is to be read, whatever is remembered.
+    pub checksum: bool,
     /// How chunks are compressed, as far as the receiver grants that.
     pub compress: Compress,
     /// What is read for several receivers, where there are several.
@@ -108,9 +113,9 @@ pub async fn send(
     mut reenter: impl AsyncFnMut(SessionId) -> Result<Link, EnterError>,
     stop: impl Future<Output = ()>,
 ) -> Result<SendOutcome, SendError> {
-    let Transfer { mut feed, dry_run, pace, compress, shared, observer, progress, patience, retry_for } =
-        transfer;
-    let how = How { observer, progress, patience, dry_run, pace, compress, shared };
+    let Transfer { mut feed, dry_run, pace, cache, checksum, compress, shared, .. } = transfer;
+    let Transfer { observer, progress, patience, retry_for, .. } = transfer;
+    let how = How { observer, progress, patience, dry_run, pace, cache, checksum, compress, shared };
     let mut clock = RetryClock::new(retry_for);
     tokio::pin!(stop);
     loop {
@@ -197,6 +202,8 @@ struct How {
     patience: Duration,
     dry_run: bool,
     pace: Option<Arc<Pace>>,
+    cache: Option<Arc<Cache>>,
+    checksum: bool,
     compress: Compress,
     shared: Option<Arc<SharedReader>>,
 }
@@ -217,6 +224,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
         addr,
         destination,
         codecs,
+        remembers,
         ..
     } = link;
     let mut feed = feed;
@@ -230,7 +238,9 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     let How { patience, dry_run, compress, .. } = *how;
     let (pace, limit) = (how.pace.clone(), how.pace.as_ref().map(|pace| pace.rate()));
     let sending = Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace);
-    let sending = Arc::new(sending.sharing(how.shared.clone()));
+    let mut sending = sending.sharing(how.shared.clone());
+    (sending.cache, sending.trusts_cache) = (how.cache.clone(), remembers && !how.checksum);
+    let sending = Arc::new(sending);
     sending.set_share(share);
     sending.set_offers_bytes(offers_bytes);
     how.progress.follow(&sending);
@@ -276,6 +286,9 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     // Only the goodbye was lost.
     if sending.is_done() && matches!(end, End::Lost(_) | End::Silent(_) | End::Away) {
         end = End::Complete;
+    }
+    if let Some(cache) = &how.cache {
+        cache.flush();
     }
     let (connections, is_lossy) = (pool.peak(), pool.is_lossy());
     let (in_order, reads_once) =

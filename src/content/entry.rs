@@ -208,6 +208,8 @@ pub enum Outcome {
     Renamed(Vec<u8>),
     /// The receiver had it already.
     Identical,
+    /// Both ends remember that the receiver has it: nobody has touched it since, and nobody read it.
+    Remembered,
     /// The receiver would take it, had this not been a dry run.
     Wanted,
     Failed(Failure),

@@ -13,9 +13,12 @@
 use std::collections::BTreeMap;
 
 use blake3::Hasher;
-use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use blake3::hazmat::{
+    ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
+};
 
 use super::chunk::{ChunkIndex, Layout};
+use crate::limits::BLAKE3_LEAF_BYTES;
 
 /// The BLAKE3 hash of a whole file, as `b3sum` prints it.
 pub type Hash = blake3::Hash;
@@ -150,6 +153,70 @@ impl Tree {
 
     fn covers_all(&self, level: u8) -> bool {
         self.chunks <= 1 << level
+    }
+}
+
+/// A stretch of a file that is a whole subtree of its BLAKE3 tree, hashed as its bytes come.
+pub struct Stretch {
+    hasher: Hasher,
+    is_all: bool,
+}
+
+impl Stretch {
+    /// Of `bytes` bytes from `at`, in a file of `size`. `None` where these are no subtree: one is all of the file, or a power of
+    /// two long from a multiple of that on, or what is left behind such a place. None is shorter than a leaf but the last.
+    #[must_use]
+    pub fn new(size: u64, at: u64, bytes: u64) -> Option<Stretch> {
+        let end = at.checked_add(bytes).filter(|end| *end <= size)?;
+        let is_all = bytes == size;
+        let is_full = bytes.is_power_of_two() && bytes >= BLAKE3_LEAF_BYTES as u64;
+        let room = bytes.max(BLAKE3_LEAF_BYTES as u64).checked_next_power_of_two()?;
+        let is_subtree = bytes > 0 && (is_full || end == size) && at.is_multiple_of(room);
+        let mut hasher = Hasher::new();
+        if !is_all {
+            hasher.set_input_offset(is_subtree.then_some(at)?);
+        }
+        Some(Stretch { hasher, is_all })
+    }
+
+    /// The next bytes, no more of them than it has.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    /// Its chaining value; of all of a file the hash of the file.
+    #[must_use]
+    pub fn value(&self) -> ChunkValue {
+        if self.is_all { *self.hasher.finalize().as_bytes() } else { self.hasher.finalize_non_root() }
+    }
+}
+
+/// The hash of a file of `size` bytes from the values of stretches, by where each begins, with its length. `None` where they do
+/// not cover it.
+#[must_use]
+pub fn joined(size: u64, stretches: &BTreeMap<u64, (u64, ChunkValue)>) -> Option<Hash> {
+    let root = match stretches.get(&0) {
+        Some((bytes, value)) if *bytes == size => *value,
+        _ if size <= BLAKE3_LEAF_BYTES as u64 => return None,
+        _ => {
+            let left = left_subtree_len(size);
+            let (left, right) = (part_of(stretches, 0, left)?, part_of(stretches, left, size - left)?);
+            *merge_subtrees_root(&left, &right, Mode::Hash).as_bytes()
+        }
+    };
+    Some(Hash::from_bytes(root))
+}
+
+/// The value of the subtree of so many bytes from `at`. As deep as the tree: 36 levels at most.
+fn part_of(stretches: &BTreeMap<u64, (u64, ChunkValue)>, at: u64, bytes: u64) -> Option<ChainingValue> {
+    match stretches.get(&at)? {
+        (own, value) if *own == bytes => Some(*value),
+        (own, _) if *own > bytes || bytes <= BLAKE3_LEAF_BYTES as u64 => None,
+        _ => {
+            let left = left_subtree_len(bytes);
+            let (left, right) = (part_of(stretches, at, left)?, part_of(stretches, at + left, bytes - left)?);
+            Some(merge_subtrees_non_root(&left, &right, Mode::Hash))
+        }
     }
 }
 
@@ -300,6 +367,44 @@ mod tests {
         assert!(twice.close(layout(3)).is_ok() && twice.close(layout(3)).is_err());
         assert!(Tree::new(layout(3)).close(layout(3)).is_err(), "it was never open");
         assert!(with(&[0]).insert(ChunkIndex(0), [1; 32]).is_err(), "a chunk twice");
+    }
+
+    #[test]
+    fn stretches_of_many_lengths_join_to_the_hash_of_the_file() {
+        const MIB: usize = 1 << 20;
+        for size in [0, 1, 1024, 1025, MIB, MIB + 1, 3 * MIB, 7 * MIB - 5, 8 * MIB, 9 * MIB + 1, 13 * MIB + 7]
+        {
+            let data = painted(size);
+            for longest in [MIB, 2 * MIB, 4 * MIB, 16 * MIB] {
+                let mut stretches = BTreeMap::new();
+                let mut at = 0;
+                while at < size || stretches.is_empty() {
+                    // As long as can be from there.
+                    let aligned = if at == 0 { longest } else { longest.min(1 << at.trailing_zeros()) };
+                    let bytes = aligned.min(size - at);
+                    let mut stretch = Stretch::new(size as u64, at as u64, bytes as u64).unwrap();
+                    data[at..at + bytes].chunks(1000).for_each(|bytes| stretch.update(bytes));
+                    stretches.insert(at as u64, (bytes as u64, stretch.value()));
+                    at += bytes;
+                }
+                assert_eq!(joined(size as u64, &stretches), Some(blake3::hash(&data)), "{size} by {longest}");
+                stretches.pop_last();
+                assert_eq!(joined(size as u64, &stretches), None);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_subtree_is_no_stretch() {
+        const MIB: u64 = 1 << 20;
+        for (at, bytes) in [(0, 4), (4, 4), (8, 1), (8, 2), (0, 8), (6, 2), (10, 1), (8, 3), (0, 11)] {
+            assert!(Stretch::new(11 * MIB, at * MIB, bytes * MIB).is_some(), "{bytes} MiB from {at}");
+        }
+        for (at, bytes) in [(1, 2), (2, 4), (0, 3), (4, 7), (7, 4), (8, 4), (10, 2), (0, 0), (11, 0), (12, 1)]
+        {
+            assert!(Stretch::new(11 * MIB, at * MIB, bytes * MIB).is_none(), "{bytes} MiB from {at}");
+        }
+        assert!(Stretch::new(u64::MAX, u64::MAX, 1).is_none() && Stretch::new(5000, 10, 512).is_none());
     }
 
     proptest! {

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::limits::{CHUNK_BYTES, DIRECT_BLOCK_BYTES};
+#[cfg(target_os = "linux")]
+use crate::limits::CHUNK_BYTES;
+use crate::limits::DIRECT_BLOCK_BYTES;
 use crate::name::Escaped;
 
 /// The user's wish for direct I/O. It remembers whether the user knows of a refusal.

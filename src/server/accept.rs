@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::future::{pending, poll_fn};
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use super::pending::Strangers;
 use super::queue::{Admission, Place};
 use super::session::{Session, stopped};
 use super::stats::Ledger;
+use crate::cache::Cache;
 use crate::limits::{
     DESCRIPTORS_PER_TRANSFER, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, REFUSALS_WINDOW,
 };
@@ -29,6 +30,7 @@ use crate::os::rlimit;
 use crate::os::said::Said;
 use crate::session::carrier::{Arrival, Arrivals};
 use crate::session::rate_limit::Pace;
+use crate::session::receiver::room::{MinFree, Quota};
 use crate::session::{Diligence, End};
 use crate::store::Target;
 use crate::trust::fingerprint::Fingerprint;
@@ -67,8 +69,13 @@ pub struct Manner {
     pub delta: bool,
     /// Whether chunks may come compressed.
     pub compress: bool,
+    /// Bytes of the largest file that is taken, and how much of the disk stays free.
+    pub max_file: Option<u64>,
+    pub min_free: Option<MinFree>,
     /// How fast all senders together may send, where that is limited.
     pub pace: Option<Arc<Pace>>,
+    /// Where hashes of files are remembered.
+    pub cache: Option<Arc<Cache>>,
 }
 
 /// Receives until it is ordered to end, or with `once` until the first transfer is over.
@@ -186,6 +193,8 @@ pub(super) struct Reception {
     pub(super) ended: Mutex<VecDeque<SessionId>>,
     /// The places of sessions that were lost a moment ago, and whose they were.
     pub(super) kept: Mutex<HashMap<SessionId, (Fingerprint, Arc<Place>)>>,
+    /// What the senders of sessions under way may have here, where that is bounded.
+    pub(super) quotas: Mutex<HashMap<Fingerprint, Weak<Quota>>>,
     strangers: Mutex<Strangers>,
     pub(super) passages: mpsc::UnboundedSender<Passage>,
     /// Nobody is let in any more; those who come hear that it may be otherwise in a moment.
@@ -214,6 +223,7 @@ impl Reception {
             sessions: Mutex::default(),
             ended: Mutex::default(),
             kept: Mutex::default(),
+            quotas: Mutex::default(),
             strangers: Mutex::new(Strangers::new()),
             passages,
             leaving: AtomicBool::new(false),
@@ -267,7 +277,9 @@ impl Reception {
                 let rate = |manner: &Manner| manner.pace.as_ref().map(|pace| pace.rate());
                 // The senders that are here and those that come have one rate between them.
                 let pace = if rate(&manner) == rate(&now) { now.pace.clone() } else { manner.pace.clone() };
-                *now = Manner { pace, ..manner };
+                // It is open already.
+                let cache = now.cache.take();
+                *now = Manner { pace, cache, ..manner };
                 None
             }
             Order::Finish => {

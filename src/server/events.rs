@@ -1,6 +1,7 @@
 //! Who is told what goes on at a receiver.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::session::{End, Observer, Progress};
@@ -17,6 +18,8 @@ pub struct Caller {
     pub connections: u8,
     /// Nothing is to be stored.
     pub dry_run: bool,
+    /// Where its files go, unless that is the standard output.
+    pub folder: Option<PathBuf>,
 }
 
 /// Who is told what goes on at the receiver.
@@ -29,8 +32,8 @@ pub trait Receptionist: Send + Sync {
     fn refused(&self, peer: IpAddr, why: &str);
     /// Somebody went by itself before it was let in.
     fn disconnected(&self, peer: IpAddr, why: &str);
-    /// Somebody proved the code.
-    fn paired(&self, peer: IpAddr, key: &Fingerprint);
+    /// Somebody proved the code, and is let in without it from now on if it is remembered.
+    fn paired(&self, peer: IpAddr, key: &Fingerprint, remembered: bool);
     /// The code was guessed at too often; this one holds from now on.
     fn new_code(&self, code: &Code);
 }

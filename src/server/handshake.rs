@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use tokio::io::{ReadHalf, WriteHalf, split};
 
@@ -21,6 +21,7 @@ use crate::trust::fingerprint::Fingerprint;
 use crate::trust::guesses::{AfterWrong, Attempt, Outdated, Wait};
 use crate::trust::pairing::{ChannelBinding, PairingError, Responder, Setting};
 use crate::trust::peer_store::PeerStoreError;
+use crate::trust::policy;
 use crate::trust::policy::House;
 use crate::trust::tls::TlsError;
 use crate::wire::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Wishes};
@@ -168,6 +169,7 @@ pub(super) async fn admit(
     let Hello { connections, cipher, prove, wishes, resumes, name, options } = visit.hello().await?;
     let is_remembered =
         if prove || !visit.is_known().await? { visit.pair(&name.to_string()).await? } else { true };
+    visit.note_seen();
     // AES only where it is fast at both ends.
     let cipher = if cipher == Cipher::preferred() { cipher } else { Cipher::ChaCha20Poly1305 };
     Ok(Guest {
@@ -239,6 +241,19 @@ impl Visit<'_> {
         }
     }
 
+    /// Has it noted that a machine that is paired was here. The transfer does not wait for that, nor depend on it.
+    fn note_seen(&self) {
+        if !self.house.is_long_unseen(&self.peer) {
+            return;
+        }
+        let (store, peer, address) = (self.house.store.clone(), self.peer, self.address.to_string());
+        tokio::spawn(aside(move || {
+            if let Err(error) = store.note_seen(&peer, &address, policy::now()) {
+                tracing::debug!("nobody noted that {address} was here: {error}");
+            }
+        }));
+    }
+
     async fn say(&mut self, message: ReceiverMessage) -> Result<(), Refusal> {
         self.writer.put(&message);
         Ok(self.writer.flush().await?)
@@ -300,7 +315,11 @@ impl Visit<'_> {
 
     /// The sender has proved the code, so it comes in even if nobody will remember it next time.
     async fn remember(&self, name: &str) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if !self.house.remembers {
+            self.receptionist.paired(self.address, &self.peer, false);
+            return false;
+        }
+        let now = policy::now();
         let (store, peer, name, address) =
             (self.house.store.clone(), self.peer, name.to_owned(), self.address);
         let stored = aside(move || {
@@ -309,7 +328,7 @@ impl Visit<'_> {
         });
         let error = match stored.await {
             Ok(Ok(())) => {
-                self.receptionist.paired(self.address, &self.peer);
+                self.receptionist.paired(self.address, &self.peer, true);
                 return true;
             }
             Ok(Err(error)) => error.to_string(),

@@ -123,7 +123,7 @@ impl Session {
 
     /// Carries the session from its welcome to its end.
     pub async fn run(&self, guest: Guest, outbox: &OutboxReader<ReceiverMessage>, patience: Duration) -> End {
-        let Guest { reader, mut writer, into, .. } = guest;
+        let Guest { reader, mut writer, into, is_remembered, .. } = guest;
         let Session { id: session, cipher, .. } = *self;
         let mut share = Share::new(&self.place);
         let connections = share.told;
@@ -134,8 +134,10 @@ impl Session {
             grants_delta: self.receiving.takes_deltas(),
             offers_bytes: Some(self.receiving.offers_max()),
             codecs: self.receiving.codecs(),
+            remembers: self.receiving.remembers(),
             into: into.filter(|_| !self.receiving.writes_to_output()),
             to_output: self.receiving.writes_to_output(),
+            forgets: !is_remembered,
             ..Options::default()
         };
         writer.put(&ReceiverMessage::Welcome { session, connections, cipher, options });

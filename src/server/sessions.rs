@@ -2,13 +2,13 @@
 //! a session that was lost.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
-use super::accept::{Passage, Reception};
+use super::accept::{Manner, Passage, Reception};
 use super::events::Caller;
 use super::handshake::{Guest, Reader, Refusal};
 use super::queue::{Party, Place, Standing};
@@ -17,12 +17,14 @@ use crate::content::compress::Codecs;
 use crate::limits::{
     BEAT_INTERVAL, ENDED_SESSIONS_MAX, GOODBYE_TIMEOUT, PLACE_KEPT_FOR, QUEUE_NEWS_INTERVAL,
 };
-use crate::name::RelativePath;
+use crate::name::{BadName, RelativePath};
 use crate::os::background::aside;
 use crate::session::probe::NoFiles;
+use crate::session::receiver::room::{Quota, Room};
 use crate::session::receiver::{Receiving, Terms};
 use crate::session::{End, Observer, PeerMisbehaved, Progress, outbox};
-use crate::store::{Destination, Entry, Owner};
+use crate::store::{Destination, Entry, Owner, SinkError};
+use crate::trust::fingerprint::Fingerprint;
 use crate::trust::guesses::network_of;
 use crate::wire::message::{Barred, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 
@@ -64,7 +66,8 @@ impl Reception {
         }
         let _ = self.passages.send(Passage::Began);
         let (connections, dry_run) = (guest.connections, guest.wishes.dry_run);
-        let caller = Caller { ip, name: self.house.name_of(&guest.peer), connections, dry_run };
+        let folder = to.to.folder().map(|sink| sink.path().into());
+        let caller = Caller { ip, name: self.house.name_of(&guest.peer), connections, dry_run, folder };
         let watch = self.receptionist.started(caller, progress.clone());
         let (session, end) = self.run(id, guest, place, to, watch.clone(), progress).await;
         if !session.receiving.had_offers() {
@@ -87,9 +90,9 @@ impl Reception {
     }
 
     /// Opens what this session receives into. Where that cannot be used, the guest hears why, and goes.
-    async fn open_target(&self, guest: &mut Guest, ip: IpAddr) -> Option<Arc<Destination>> {
+    async fn open_target(&self, guest: &mut Guest, ip: IpAddr) -> Option<Opened> {
         let error = match self.open_for(guest).await {
-            Ok(to) => return Some(Arc::new(to)),
+            Ok(opened) => return Some(opened),
             Err(error) => error,
         };
         guest.writer.put(&ReceiverMessage::Misplaced { text: error.as_str().into() });
@@ -99,19 +102,40 @@ impl Reception {
     }
 
     /// Opens it as this guest is to see it, or tells why that cannot be.
-    async fn open_for(&self, guest: &Guest) -> Result<Destination, String> {
-        let target = self.manner().to;
-        let into = guest.into.as_deref().map(RelativePath::from_wire).transpose();
-        let into = into.map_err(|bad| bad.to_string())?;
+    async fn open_for(&self, guest: &Guest) -> Result<Opened, String> {
+        let Manner { to: target, max_file, min_free, .. } = self.manner();
+        let rights = self.house.rights_of(&guest.peer).map_err(|error| error.to_string())?;
+        let into = within(rights.into.as_deref(), guest.into.as_deref()).map_err(|bad| bad.to_string())?;
+        let (keeps_existing, quota_bytes) = (rights.keeps_existing, rights.quota_bytes);
         // TLS has shown that the key is its own, also where everybody is let in.
         let owner = Owner::of_key(&guest.peer.0);
         let makes = !guest.wishes.dry_run && !guest.wishes.measure;
         // A disk may take its time.
-        let opened = aside(move || target.open(Entry { owner, into, makes })).await;
-        match opened {
-            Ok(opened) => opened.map_err(|error| error.to_string()),
-            Err(error) => Err(format!("it cannot start a thread: {error}")),
-        }
+        let shared = self.quotas.lock().get(&guest.peer).and_then(Weak::upgrade);
+        let opened = aside(move || {
+            let to = target.open(Entry { owner, into, makes, keeps_existing })?;
+            let quota = quota_bytes.zip(to.folder()).map(|(most, sink)| {
+                let shared = shared.filter(|quota| quota.most() == most);
+                shared.unwrap_or_else(|| Arc::new(Quota::new(most, sink.bytes_there())))
+            });
+            Ok::<_, SinkError>((Arc::new(to), quota))
+        });
+        let (to, quota) = match opened.await {
+            Ok(opened) => opened.map_err(|error| error.to_string())?,
+            Err(error) => return Err(format!("it cannot start a thread: {error}")),
+        };
+        let quota = quota.map(|quota| self.share_quota(guest.peer, quota));
+        Ok(Opened { to, keeps_existing, room: Room { max_file, min_free, quota } })
+    }
+
+    /// All sessions of one sender share what it may have here: the first one has counted what there was.
+    fn share_quota(&self, peer: Fingerprint, counted: Arc<Quota>) -> Arc<Quota> {
+        let mut quotas = self.quotas.lock();
+        quotas.retain(|_, quota| quota.strong_count() > 0);
+        let shared = quotas.get(&peer).and_then(Weak::upgrade);
+        let quota = shared.filter(|quota| quota.most() == counted.most()).unwrap_or(counted);
+        quotas.insert(peer, Arc::downgrade(&quota));
+        quota
     }
 
     /// Runs a session until the last of it is gone.
@@ -120,7 +144,7 @@ impl Reception {
         id: SessionId,
         mut guest: Guest,
         place: Arc<Place>,
-        to: Arc<Destination>,
+        Opened { to, keeps_existing, room }: Opened,
         observer: Arc<dyn Observer>,
         progress: Arc<Progress>,
     ) -> (Arc<Session>, End) {
@@ -128,10 +152,11 @@ impl Reception {
         let Wishes { dry_run, delta, measure } = guest.wishes;
         let manner = self.manner();
         let codecs = if manner.compress { guest.codecs } else { Codecs::NONE };
-        let (delta, diligence) = (delta && manner.delta, manner.diligence);
+        let (delta, diligence) = (delta && manner.delta && !keeps_existing, manner.diligence);
         let terms = Terms { dry_run, measure, delta, diligence, codecs };
         let mut receiving = Receiving::new(to, terms, outbox, place.clone(), observer, progress);
-        receiving.pace = manner.pace;
+        receiving.room = room;
+        (receiving.pace, receiving.cache) = (manner.pace, manner.cache);
         let receiving = Arc::new(receiving);
         let session = Arc::new(Session::new(receiving, id, &mut guest, place));
         session.receiving.progress.follow(&session);
@@ -139,6 +164,9 @@ impl Reception {
         self.ledger.began(id, &session);
         let end = session.run(guest, &outbox_reader, manner.patience).await;
         session.dismiss().await;
+        if let Some(cache) = &session.receiving.cache {
+            cache.flush();
+        }
         self.ledger.ended(id);
         self.forget(id);
         (session, end)
@@ -213,6 +241,23 @@ impl Reception {
             sleep(PLACE_KEPT_FOR).await;
             reception.kept.lock().remove(&id);
         });
+    }
+}
+
+/// What a session receives into, and how that is bounded.
+struct Opened {
+    to: Arc<Destination>,
+    keeps_existing: bool,
+    room: Room,
+}
+
+/// The folder that a sender gets to: the one that it is let into, and within it the one that it wants.
+fn within(right: Option<&str>, wish: Option<&[u8]>) -> Result<Option<RelativePath>, BadName> {
+    let right = right.map(|right| RelativePath::from_wire(right.as_bytes())).transpose()?;
+    let wish = wish.map(RelativePath::from_wire).transpose()?;
+    match (right, wish) {
+        (Some(right), Some(wish)) => right.join_path(&wish).map(Some),
+        (right, wish) => Ok(right.or(wish)),
     }
 }
 

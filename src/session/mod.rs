@@ -71,6 +71,8 @@ pub enum FileStatus {
     Renamed(Name),
     /// It was there already.
     Identical,
+    /// It was there already, as both ends remember; nobody read it.
+    Remembered,
     /// It would have been stored, had this not been a dry run.
     Wanted,
     Failed(Failure),
@@ -83,6 +85,7 @@ impl FileStatus {
             FileStatus::Stored => Outcome::Stored,
             FileStatus::Renamed(name) => Outcome::Renamed(name.as_bytes().to_vec()),
             FileStatus::Identical => Outcome::Identical,
+            FileStatus::Remembered => Outcome::Remembered,
             FileStatus::Wanted => Outcome::Wanted,
             FileStatus::Failed(failure) => Outcome::Failed(failure.clone()),
         }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::beneath::Beneath;
 use super::error::{Change, SourceError};
+use crate::cache::{Cache, Key};
 use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX};
@@ -25,6 +26,8 @@ pub struct Source {
     sparse: bool,
     /// All of it, where it was read before it was offered: at most one chunk.
     held: Option<Arc<[u8]>>,
+    /// As it was looked at; none where it is not on a disk.
+    stat: Option<Box<Stat>>,
     direct: Option<Arc<Direct>>,
     /// The folder that the user named, and where the file is in it; none where the user named the file itself.
     beneath: Option<(Arc<Beneath>, PathBuf)>,
@@ -91,7 +94,8 @@ impl Source {
         }
         // st_blocks counts 512 bytes on every Unix lanx runs on.
         let sparse = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) < stamp.size;
-        Ok(Source { path: path.into(), stamp, sparse, held: None, direct: None, beneath: None })
+        let stat = Some(Box::new(*stat));
+        Ok(Source { path: path.into(), stamp, sparse, held: None, stat, direct: None, beneath: None })
     }
 
     /// The same, which is opened beneath a folder and nowhere else.
@@ -107,7 +111,15 @@ impl Source {
     /// A file of at most one chunk that is not on a disk, called `what`.
     pub(super) fn of_bytes(what: &Path, bytes: Arc<[u8]>) -> Source {
         let stamp = Stamp { size: bytes.len() as u64, ..Stamp::default() };
-        Source { path: what.into(), stamp, sparse: false, held: Some(bytes), direct: None, beneath: None }
+        Source {
+            path: what.into(),
+            stamp,
+            sparse: false,
+            held: Some(bytes),
+            stat: None,
+            direct: None,
+            beneath: None,
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -125,6 +137,11 @@ impl Source {
     /// Whether it takes less room than it is long.
     pub fn is_sparse(&self) -> bool {
         self.sparse
+    }
+
+    /// What it is known by among the files whose hashes are remembered.
+    pub fn key(&self, cache: &Cache) -> Option<Key> {
+        cache.key(self.stat.as_ref()?, || self.open_with(OFlags::empty()).ok())
     }
 
     /// Opens the file, which must still be the one that was inspected.

@@ -31,6 +31,7 @@ pub(super) struct Abilities {
 
 /// What may be taken for granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux tells which file system it is"))]
 pub(super) enum Renown {
     /// One of those that take any name of 255 bytes in UTF-8.
     WellKnown,

@@ -10,8 +10,10 @@ use super::Sink;
 use super::dir::{Dir, kind_of};
 use super::error::{FileKind, SinkError};
 use super::folders::Manner;
+use super::part::part_name_in;
+use super::{folders, space};
 use crate::limits::PATH_BYTES_MAX;
-use crate::name::looks_like_part;
+use crate::name::{RelativePath, looks_like_part};
 
 /// A part file that lies in the destination or beneath.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +104,52 @@ impl Sink {
             }
         }
         Ok(())
+    }
+
+    /// Bytes of all files in the destination and beneath, as they are long. Of a folder that cannot be read nothing is counted.
+    #[must_use]
+    pub fn bytes_there(&self) -> u64 {
+        let (mut bytes, mut folders) = (0_u64, vec![Vec::new()]);
+        while let Some(below) = folders.pop() {
+            let Ok(Some(dir)) = self.folders.find(&below, Manner::Look) else { continue };
+            self.folders.forget(&below);
+            for entry in Entries::read_from(dir.fd()).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_bytes();
+                if matches!(name, b"." | b"..") {
+                    continue;
+                }
+                let Ok(Some(stat)) = dir.stat(name) else { continue };
+                match kind_of(&stat) {
+                    FileKind::Regular => bytes = bytes.saturating_add(space::length(&stat)),
+                    FileKind::Directory => {
+                        let inner =
+                            if below.is_empty() { name.to_vec() } else { [&below, &b"/"[..], name].concat() };
+                        // Deeper than that nothing was received.
+                        if inner.len() < PATH_BYTES_MAX {
+                            folders.push(inner);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Bytes of the part file that the sender of this session has left for `path`, as it is long.
+    #[must_use]
+    pub fn unfinished_bytes(&self, path: &RelativePath) -> u64 {
+        let folder = self.folders.find(folders::parent(path.as_bytes()), Manner::Look);
+        let Ok(Some(dir)) = folder else { return 0 };
+        let name = part_name_in(&dir, &path.name(), self.owner, 0);
+        let stat = dir.stat(&name).ok().flatten();
+        stat.filter(|stat| kind_of(stat) == FileKind::Regular).map_or(0, |stat| space::length(&stat))
+    }
+
+    /// Bytes of the disk that are free, and all that it has; `None` where it does not say.
+    #[must_use]
+    pub fn disk_bytes(&self) -> Option<(u64, u64)> {
+        space::disk_bytes(self.root().fd())
     }
 
     /// Removes a part file, unless a transfer is using it.

@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use blake3::{Hash, Hasher};
-use rustix::fs::{Advice, fadvise};
 use rustix::io::Errno;
 
 use super::dir::Dir;
@@ -13,9 +12,9 @@ use super::existing::ExistingFile;
 use super::folders::Manner;
 use super::part::Part;
 use super::{Sink, folders, space};
-#[cfg(target_os = "linux")]
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
+#[cfg(target_os = "linux")]
 use crate::os::rlimit;
 
 impl Part {
@@ -24,7 +23,7 @@ impl Part {
     /// # Errors
     /// What the device said.
     pub fn sync_data(&self) -> Result<(), SinkError> {
-        self.sync_by(|| rustix::fs::fdatasync(&self.file))
+        self.sync_by(|| sync_bytes(self.file.as_fd()))
     }
 
     /// Waits until bytes, length, mode and times are on the device.
@@ -103,7 +102,7 @@ fn reread(
     size: u64,
     read_at: impl Fn(&mut [u8], u64) -> Result<(), SinkError>,
 ) -> Result<Hash, SinkError> {
-    if let Err(errno) = fadvise(file, 0, None, Advice::DontNeed) {
+    if let Err(errno) = forget(file) {
         tracing::debug!(%errno, "the page cache could not be dropped");
     }
     let mut hasher = Hasher::new();
@@ -221,6 +220,29 @@ impl Sink {
         }
         first.into_iter().try_for_each(|part| sync_file_system(part.file.as_fd())).map_err(failed)
     }
+}
+
+/// Waits until the bytes of a file are on the device, and what is needed to find them.
+#[cfg(target_os = "linux")]
+fn sync_bytes(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::fdatasync(file)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_bytes(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::fsync(file)
+}
+
+/// Has memory forget what it has of a file, so that the next who reads it reads the device.
+#[cfg(target_os = "linux")]
+fn forget(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)
+}
+
+/// There is no such call here.
+#[cfg(not(target_os = "linux"))]
+fn forget(_file: BorrowedFd<'_>) -> Result<(), Errno> {
+    Err(Errno::NOSYS)
 }
 
 #[cfg(target_os = "linux")]

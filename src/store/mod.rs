@@ -37,15 +37,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::name::RelativePath;
-use rustix::fs::Dev;
+use rustix::fs::{Dev, Stat};
 
+use crate::cache::{Cache, Key};
 use crate::content::entry::Metadata;
 use crate::os::direct::Direct;
 use dir::Dir;
-use folders::Folders;
+use folders::{Folders, Manner};
 use part::{Form, Size};
 
-pub use crate::cli::doctor::disk::{DiskTrial, Moved, TrialError, try_disk};
 pub use clean::{PartFiles, Removal, StalePart};
 pub use error::{FileKind, LinkFault, NO_ROOM, SinkError, SinkErrorKind, SpaceLimit};
 pub use existing::{ExistingFile, Found};
@@ -164,6 +164,31 @@ impl Sink {
         crate::store::existing::look(&self.folders, path, size)
     }
 
+    /// What the file at `path` is known by among those whose hashes are remembered: a file of this size, and with this mode and time where that is
+    /// `wanted`.
+    pub fn key_at(
+        &self,
+        path: &RelativePath,
+        size: u64,
+        wanted: Option<&Metadata>,
+        cache: &Cache,
+    ) -> Option<Key> {
+        let dir = self.folders.find(folders::parent(path.as_bytes()), Manner::Glance).ok()??;
+        let stat = dir.stat(path.name().as_bytes()).ok()??;
+        let is_file = dir::kind_of(&stat) == FileKind::Regular && space::length(&stat) == size;
+        let is_dressed = wanted.is_none_or(|wanted| metadata::is_dressed(&stat, wanted));
+        if is_file && is_dressed && !self.is_absent { self.key_of(&stat, cache) } else { None }
+    }
+
+    /// The same of a file that was looked at. Of one on another file system than the destination, which is mounted somewhere beneath it, nothing is
+    /// remembered.
+    pub fn key_of(&self, stat: &Stat, cache: &Cache) -> Option<Key> {
+        if stat.st_dev != self.identity.0 {
+            return None;
+        }
+        cache.key(stat, || self.root().fd().try_clone_to_owned().ok())
+    }
+
     /// The regular file that stands at `path`, whatever its size, to take chunks over from; see [`Part::take_over`].
     #[must_use]
     pub fn older(&self, path: &RelativePath) -> Option<ExistingFile> {
@@ -235,7 +260,7 @@ impl Sink {
     }
 
     /// Makes the file at `path` of these bytes, which the caller has verified, if nothing is there. Folders missing on the
-    /// way are made as by [`Sink::part`]. `false`, and nothing was done, where something is there, an earlier transfer left
+    /// way are made as by [`Sink::part`]. The file as it is then; `None`, and nothing was done, where something is there, an earlier transfer left
     /// a part file, or the file system cannot make a file complete at once: then it has to go by way of a part file.
     ///
     /// # Errors
@@ -246,7 +271,7 @@ impl Sink {
         path: &RelativePath,
         content: &[u8],
         metadata: &Metadata,
-    ) -> Result<bool, SinkError> {
+    ) -> Result<Option<Stat>, SinkError> {
         self.check_place()?;
         let name = path.name();
         let below = folders::parent(path.as_bytes());

@@ -90,6 +90,11 @@ impl Part {
         moved
     }
 
+    /// The file as it is now.
+    pub fn stat(&self) -> Option<Stat> {
+        rustix::fs::fstat(&self.file).ok()
+    }
+
     /// Gives the file its mode and time, and with [`Metadata::archive`] owner and attributes, as far as the file system
     /// and our rights allow; what is refused is only a warning.
     pub fn dress(&self, metadata: &Metadata) {
@@ -399,7 +404,7 @@ fn close_well(file: BorrowedFd<'_>, size: u64, path: &Path) -> Result<(), SinkEr
         .map_err(|errno| space::refused("close", file, size, path, Errno::from_raw_os_error(errno as i32)))
 }
 
-/// Makes the file `name` of these bytes, in a folder that may be `new`. `false` where it has to go by way of a part file:
+/// Makes the file `name` of these bytes, in a folder that may be `new`. The file as it is then; `None` where it has to go by way of a part file:
 /// something has that name, an earlier transfer left a part file that is to be used up, or the file system knows no files
 /// without a name.
 pub(super) fn store(
@@ -409,23 +414,26 @@ pub(super) fn store(
     content: &[u8],
     metadata: &Metadata,
     new: bool,
-) -> Result<bool, SinkError> {
+) -> Result<Option<Stat>, SinkError> {
     let path = || dir.path_of(name.as_bytes());
     let size = content.len() as u64;
     if !new && !matches!(dir.stat(&part_name_in(dir, name, owner, 0)), Ok(None)) {
-        return Ok(false);
+        return Ok(None);
     }
-    let Some(file) = dir.open_unnamed() else { return Ok(false) };
+    let Some(file) = dir.open_unnamed() else { return Ok(None) };
     write_all_at(file.as_fd(), content, 0)
         .map_err(|(_, errno)| space::refused("write", file.as_fd(), size, &path(), errno))?;
     dir.note_began(file.as_fd());
     metadata::dress(dir, file.as_fd(), metadata, metadata::Of::File, &path);
     close_well(file.as_fd(), size, &path())?;
     match dir.name_unnamed(file.as_fd(), name.as_bytes()) {
-        Ok(()) => Ok(true),
+        Ok(()) => {
+            let made = rustix::fs::fstat(&file);
+            made.map(Some).map_err(|errno| SinkError::system("look at", path(), errno))
+        }
         // Making the part file says what is wrong, and can do something about it.
-        Err(Errno::EXIST | Errno::NOENT) => Ok(false),
-        Err(errno) if is_unsupported(errno) || matches!(errno, Errno::PERM | Errno::MLINK) => Ok(false),
+        Err(Errno::EXIST | Errno::NOENT) => Ok(None),
+        Err(errno) if is_unsupported(errno) || matches!(errno, Errno::PERM | Errno::MLINK) => Ok(None),
         Err(errno) => Err(not_named("make", dir, size, path(), errno)),
     }
 }

@@ -130,13 +130,18 @@ pub(crate) fn lives_in_memory(file: impl AsFd) -> bool {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn lives_in_memory(_file: impl AsFd) -> bool {
+pub(crate) fn lives_in_memory(_file: impl AsFd) -> bool {
     false
 }
 
 /// Bytes this user may still write on the file system of `file`. `None` where it does not say: a tmpfs without
 /// limit, ramfs and some network file systems report no blocks at all.
 pub(crate) fn free_bytes(file: impl AsFd) -> Option<u64> {
+    disk_bytes(file).map(|(free, _)| free)
+}
+
+/// The same, and all bytes that the file system has.
+pub(super) fn disk_bytes(file: impl AsFd) -> Option<(u64, u64)> {
     let fs = rustix::fs::fstatvfs(file).ok()?;
     if fs.f_blocks == 0 {
         return None;
@@ -144,7 +149,7 @@ pub(crate) fn free_bytes(file: impl AsFd) -> Option<u64> {
     let may_use_reserve = rustix::process::geteuid().is_root();
     let blocks = if may_use_reserve { fs.f_bfree } else { fs.f_bavail };
     let block_bytes = if fs.f_frsize == 0 { fs.f_bsize } else { fs.f_frsize };
-    Some(blocks.saturating_mul(block_bytes))
+    Some((blocks.saturating_mul(block_bytes), fs.f_blocks.saturating_mul(block_bytes)))
 }
 
 /// Gives an error of making, writing or growing a file of `size` bytes its type: the one place that knows what

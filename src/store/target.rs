@@ -53,6 +53,8 @@ pub struct Entry {
     pub into: Option<RelativePath>,
     /// Whether that is made where it is missing.
     pub makes: bool,
+    /// Whether nothing is replaced, whatever the folder's own rule is.
+    pub keeps_existing: bool,
 }
 
 impl Target {
@@ -112,7 +114,7 @@ impl Folder {
     /// # Errors
     /// As for [`Folder::open`], and [`SinkError::InTheWay`] where something on the way to
     /// the folder beneath it is none, as a symbolic link is.
-    pub fn enter(&self, Entry { owner, into, makes }: Entry) -> Result<Sink, SinkError> {
+    pub fn enter(&self, Entry { owner, into, makes, keeps_existing }: Entry) -> Result<Sink, SinkError> {
         let root = Dir::open_existing_root(&self.path)?;
         self.check(&root)?;
         let identity = root.identity()?;
@@ -124,19 +126,24 @@ impl Folder {
             );
             self.dressed.clear();
         }
-        if into.is_none() {
-            root.remember_dressed(self.dressed.clone());
-        }
         let beneath = into.as_ref().map(|into| root.root_beneath(into, makes)).transpose()?;
         // Where nothing is made, nothing is in what is missing.
         let is_absent = matches!(beneath, Some(None));
         let root = beneath.flatten().unwrap_or(root);
         let identity = root.identity()?;
+        // They go by their paths beneath DIR.
+        if into.is_none() {
+            root.remember_dressed(self.dressed.clone());
+        }
         root.take_access_lists(self.options.access_lists);
         let direct = self.options.direct.then(Direct::new);
+        let existing = match self.options.existing {
+            Existing::Overwrite if keeps_existing => Existing::Refuse,
+            existing => existing,
+        };
         Ok(Sink {
             folders: Arc::new(Folders::new(root, false)),
-            existing: self.options.existing,
+            existing,
             direct,
             identity,
             owner,

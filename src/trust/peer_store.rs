@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::dir;
 use super::dir::{ConfigDir, Draft, FileError, Guard};
 use super::fingerprint::Fingerprint;
-use super::peers::{Peer, Peers, PeersError};
+use super::peers::{Peer, Peers, PeersError, Rights};
 use crate::limits;
 
 /// The file in the configuration folder.
@@ -150,6 +150,39 @@ impl PeerStore {
     /// See [`PeerStoreError`].
     pub fn rename_peer(&self, wanted: &str, name: &str) -> Result<Peer, PeerStoreError> {
         self.change(|peers| peers.rename_peer(wanted, name))
+    }
+
+    /// [`Peers::note_seen`], on disk when it returns.
+    ///
+    /// # Errors
+    /// See [`PeerStoreError`].
+    pub fn note_seen(
+        &self,
+        fingerprint: &Fingerprint,
+        address: &str,
+        now_unix_seconds: u64,
+    ) -> Result<(), PeerStoreError> {
+        self.change(|peers| peers.note_seen(fingerprint, address, now_unix_seconds))
+    }
+
+    /// [`Peers::change_rights`], on disk when it returns.
+    ///
+    /// # Errors
+    /// See [`PeerStoreError`].
+    pub fn change_rights(
+        &self,
+        wanted: &str,
+        change: impl FnOnce(&mut Rights),
+    ) -> Result<Peer, PeerStoreError> {
+        self.change(|peers| peers.change_rights(wanted, change))
+    }
+
+    /// [`Peers::prune`], on disk when it returns.
+    ///
+    /// # Errors
+    /// See [`PeerStoreError`].
+    pub fn prune(&self, then_unix_seconds: u64, now_unix_seconds: u64) -> Result<Vec<Peer>, PeerStoreError> {
+        self.change(|peers| Ok(peers.prune(then_unix_seconds, now_unix_seconds)))
     }
 
     /// [`Peers::remove_peer`], on disk when it returns.
@@ -314,7 +347,7 @@ mod tests {
     fn a_file_of_a_newer_lanx_is_told_from_a_damaged_one_and_left_alone() {
         let (_base, store) = store();
         store.remember_peer(key(1), "laptop", "10.0.0.1", 5).unwrap();
-        let newer = fs::read_to_string(&store.file).unwrap().replace("format = 1", "format = 2\nlater = 1");
+        let newer = fs::read_to_string(&store.file).unwrap().replace("format = 1", "format = 3\nlater = 1");
         fs::write(&store.file, &newer).unwrap();
         for error in [store.load().unwrap_err(), store.remember_peer(key(2), "x", "a:1", 0).unwrap_err()] {
             let text = error.to_string();

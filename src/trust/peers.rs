@@ -13,9 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::fingerprint::{Fingerprint, PREFIX};
 use crate::limits;
+use crate::name::RelativePath;
 
-/// The version of the file that this program reads and writes.
-const FORMAT: u32 = 1;
+/// The highest version of the file that this program reads. It writes the lowest one that has all there is to say.
+const FORMAT: u32 = 2;
+
+/// The version that knows neither rights nor when a machine was last here.
+const FORMAT_PLAIN: u32 = 1;
 
 /// A sender that may write to this user's receivers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,53 @@ pub struct Peer {
     pub paired_unix_seconds: u64,
     /// Where it last came from, for the eye only.
     pub last_address: String,
+    /// When it was last let in, to the day or so; nothing where that was before anybody noted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen_unix_seconds: Option<u64>,
+    /// What it may do here, where that is less than everything.
+    #[serde(default, skip_serializing_if = "Rights::are_all")]
+    pub rights: Rights,
+}
+
+/// How what a sender may do is less than everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rights {
+    /// The folder beneath the receiver's own that all it sends goes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<String>,
+    /// It replaces nothing, whatever the receiver does otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_existing: bool,
+    /// How many bytes may lie where it sends to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
+    /// From when on it may not send any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_unix_seconds: Option<u64>,
+}
+
+impl Rights {
+    fn are_all(&self) -> bool {
+        *self == Rights::default()
+    }
+
+    /// Whether the time of its holder is up.
+    pub fn have_expired(&self, now_unix_seconds: u64) -> bool {
+        self.expires_unix_seconds.is_some_and(|end| end <= now_unix_seconds)
+    }
+}
+
+impl Peer {
+    /// When it was last here, as far as anybody noted.
+    pub fn last_seen(&self) -> u64 {
+        self.last_seen_unix_seconds.unwrap_or_default().max(self.paired_unix_seconds)
+    }
+
+    /// Whether it is worth a write that it is here.
+    pub fn is_long_unseen(&self, now_unix_seconds: u64) -> bool {
+        now_unix_seconds.saturating_sub(self.last_seen()) >= SEEN_SECONDS
+    }
 }
 
 /// A receiver that this user has sent to.
@@ -114,6 +165,9 @@ pub enum PeersError {
         "a newer lanx wrote it, in format {0}, and this lanx reads up to format {FORMAT}; install the newer lanx here"
     )]
     Format(u32),
+    /// A folder that is none, or longer than is remembered.
+    #[error("expected a folder beneath the receiver's, as in backups/monday, of at most {max} visible bytes, got {0:?}", max = limits::RIGHTS_INTO_MAX_BYTES)]
+    BadFolder(String),
     /// The same thing stands in a list twice.
     #[error("{0:?} stands there twice")]
     Twice(String),
@@ -151,7 +205,7 @@ impl Peers {
             return Err(PeersError::Format(format));
         }
         let peers: Self = toml::from_str(text).map_err(|error| not_understood(text, &error))?;
-        if peers.format != FORMAT {
+        if !(FORMAT_PLAIN..=FORMAT).contains(&peers.format) {
             let why = format!("it is of format {}, which no lanx has written", peers.format);
             return Err(PeersError::Toml(why));
         }
@@ -159,6 +213,7 @@ impl Peers {
         let mut checked = Self::default();
         for peer in &peers.senders {
             check_name(&peer.name)?;
+            check_folder(peer.rights.into.as_deref())?;
             let last = clean_address(&peer.last_address)?;
             let new = Peer { last_address: last, ..peer.clone() };
             if checked.senders.iter().any(|old| old.name == new.name) {
@@ -185,7 +240,10 @@ impl Peers {
     /// # Errors
     /// TOML cannot express it.
     pub fn to_toml(&self) -> Result<String, PeersError> {
-        let body = toml::to_string(self).map_err(|error| PeersError::Toml(error.to_string()))?;
+        let is_plain = |peer: &Peer| peer.last_seen_unix_seconds.is_none() && peer.rights.are_all();
+        let format = if self.senders.iter().all(is_plain) { FORMAT_PLAIN } else { FORMAT };
+        let body = toml::to_string(&Self { format, ..self.clone() })
+            .map_err(|error| PeersError::Toml(error.to_string()))?;
         Ok(format!(
             "# Written by lanx. allowed_sender: machines that may send to this user.\n\
              # known_host: receivers that this user has sent to; they may do nothing here.\n{body}"
@@ -202,7 +260,17 @@ impl Peers {
         &self.hosts
     }
 
-    /// Whether this key may write to this user's receivers. Known hosts may not.
+    /// The sender with this key.
+    pub fn sender(&self, fingerprint: &Fingerprint) -> Option<&Peer> {
+        self.senders.iter().find(|peer| peer.fingerprint == *fingerprint)
+    }
+
+    /// Whether this key may write to this user's receivers now.
+    pub fn may_send(&self, fingerprint: &Fingerprint, now_unix_seconds: u64) -> bool {
+        self.sender(fingerprint).is_some_and(|peer| !peer.rights.have_expired(now_unix_seconds))
+    }
+
+    /// Whether this key is among those that may write to this user's receivers, or might. Known hosts may not.
     pub fn is_paired(&self, fingerprint: &Fingerprint) -> bool {
         self.senders.iter().any(|peer| peer.fingerprint == *fingerprint)
     }
@@ -244,11 +312,66 @@ impl Peers {
         let last_address = clean_address(address)?;
         if let Some(peer) = self.senders.iter_mut().find(|peer| peer.fingerprint == fingerprint) {
             peer.last_address = last_address;
+            // Whoever gave it the code wants it here once more; what it may do is not for the code to say.
+            if peer.rights.have_expired(now_unix_seconds) {
+                peer.rights.expires_unix_seconds = None;
+            }
             return Ok(());
         }
         let name = self.free_name(&clean_name(name));
-        let paired_unix_seconds = now_unix_seconds;
-        self.push_sender(Peer { fingerprint, name, paired_unix_seconds, last_address })
+        let (paired_unix_seconds, rights) = (now_unix_seconds, Rights::default());
+        let last_seen_unix_seconds = None;
+        self.push_sender(Peer {
+            fingerprint,
+            name,
+            paired_unix_seconds,
+            last_address,
+            last_seen_unix_seconds,
+            rights,
+        })
+    }
+
+    /// Notes that a sender was let in, unless that was noted a moment ago: not each transfer is worth a write.
+    ///
+    /// # Errors
+    /// The address is none.
+    pub fn note_seen(
+        &mut self,
+        fingerprint: &Fingerprint,
+        address: &str,
+        now_unix_seconds: u64,
+    ) -> Result<(), PeersError> {
+        let last_address = clean_address(address)?;
+        let known = self.senders.iter_mut().find(|peer| peer.fingerprint == *fingerprint);
+        if let Some(peer) = known.filter(|peer| peer.is_long_unseen(now_unix_seconds)) {
+            peer.last_address = last_address;
+            peer.last_seen_unix_seconds = Some(now_unix_seconds);
+        }
+        Ok(())
+    }
+
+    /// Changes what a sender may do. `wanted` is as in [`Self::remove_peer`].
+    ///
+    /// # Errors
+    /// None or several match, or the folder is none.
+    pub fn change_rights(
+        &mut self,
+        wanted: &str,
+        change: impl FnOnce(&mut Rights),
+    ) -> Result<Peer, PeersError> {
+        let place = self.find(wanted)?;
+        let peer = self.senders.get_mut(place).ok_or_else(|| PeersError::NoSuchPeer(shortened(wanted)))?;
+        change(&mut peer.rights);
+        check_folder(peer.rights.into.as_deref())?;
+        Ok(peer.clone())
+    }
+
+    /// Stops letting in the senders that were last here before `then`, and those whose time is up. Returns them.
+    pub fn prune(&mut self, then_unix_seconds: u64, now_unix_seconds: u64) -> Vec<Peer> {
+        let goes = |peer: &mut Peer| {
+            peer.last_seen() < then_unix_seconds || peer.rights.have_expired(now_unix_seconds)
+        };
+        self.senders.extract_if(.., goes).collect()
     }
 
     /// Calls a sender `name` from now on. `wanted` is as in [`Self::remove_peer`].
@@ -371,6 +494,17 @@ impl Peers {
             .find(|name| !taken(name))
             .unwrap_or_else(|| numbered(self.senders.len() + 3))
     }
+}
+
+/// How long a sender may have been here and it need not be noted once more.
+const SEEN_SECONDS: u64 = 6 * 3600;
+
+fn check_folder(into: Option<&str>) -> Result<(), PeersError> {
+    let Some(into) = into else { return Ok(()) };
+    let is_good = into.len() <= limits::RIGHTS_INTO_MAX_BYTES
+        && !into.chars().any(char::is_control)
+        && RelativePath::from_wire(into.as_bytes()).is_ok();
+    if is_good { Ok(()) } else { Err(PeersError::BadFolder(shortened(into))) }
 }
 
 /// In one line: an error of the parser quotes the text and points at it.

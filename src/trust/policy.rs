@@ -1,6 +1,7 @@
 //! What a receiver needs to decide who may come in, and a sender to decide where it may go.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::{ClientConfig, ServerConfig};
 
@@ -9,7 +10,7 @@ use super::fingerprint::Fingerprint;
 use super::guesses::GuessBook;
 use super::identity::Identity;
 use super::peer_store::{PeerStore, PeerStoreError};
-use super::peers::{HostKey, KnownHost};
+use super::peers::{HostKey, KnownHost, Rights};
 use super::tls;
 use super::tls::TlsError;
 
@@ -23,6 +24,8 @@ pub struct House {
     pub open: bool,
     /// The code that lets strangers in, where one is offered.
     pub book: Option<GuessBook>,
+    /// Whether whoever has proved the code is let in without it from then on.
+    pub remembers: bool,
 }
 
 impl House {
@@ -34,7 +37,14 @@ impl House {
         open: bool,
         book: Option<GuessBook>,
     ) -> Result<House, TlsError> {
-        Ok(House { tls: tls::server_config(identity)?, own: identity.fingerprint(), store, open, book })
+        Ok(House {
+            tls: tls::server_config(identity)?,
+            own: identity.fingerprint(),
+            store,
+            open,
+            book,
+            remembers: true,
+        })
     }
 
     /// Whether the holder of this key comes in without a code.
@@ -42,7 +52,21 @@ impl House {
     /// # Errors
     /// [`PeerStoreError`] where nobody can tell who was paired.
     pub fn lets_in(&self, peer: &Fingerprint) -> Result<bool, PeerStoreError> {
-        Ok(self.open || *peer == self.own || self.store.load()?.is_paired(peer))
+        Ok(self.open || *peer == self.own || self.store.load()?.may_send(peer, now()))
+    }
+
+    /// What the holder of this key may do; all, where nothing else is said of it.
+    ///
+    /// # Errors
+    /// [`PeerStoreError`] where nobody can tell.
+    pub fn rights_of(&self, peer: &Fingerprint) -> Result<Rights, PeerStoreError> {
+        Ok(self.store.load()?.sender(peer).map(|peer| peer.rights.clone()).unwrap_or_default())
+    }
+
+    /// Whether it is worth a note that the holder of this key is here.
+    pub fn is_long_unseen(&self, peer: &Fingerprint) -> bool {
+        let peers = self.store.load();
+        peers.is_ok_and(|peers| peers.sender(peer).is_some_and(|peer| peer.is_long_unseen(now())))
     }
 
     /// What the holder of this key is called here; the beginning of the key where it has no name, and nothing where it is
@@ -56,6 +80,11 @@ impl House {
         let key = || peer.to_string().chars().take(KEY_SHOWN_CHARS).collect();
         Some(paired.map_or_else(key, |known| known.name.clone()))
     }
+}
+
+/// In seconds since 1970 UTC. Before that the clock is wrong anyway.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// How much of a key is shown where it stands for a name: enough to tell machines apart, and to name one to `lanx trust`.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::io;
+use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,10 +10,17 @@ use serde::Serialize;
 
 use super::names::{Html, in_url};
 use super::place::{Entry, Folder};
+use super::validators::YEAR_10000;
 use crate::units;
 
 /// Names in one answer: 10,000 are about 2 MiB. The rest comes with the next one.
 const LISTED_MAX: usize = 10_000;
+
+/// The table to its first row. What scripts are needed for is hidden without them.
+const TABLE: &str = "<section id=\"there\" aria-label=\"What is here\">\n\
+    <p id=\"tools\" hidden><input type=\"search\" id=\"search\" placeholder=\"Search\" aria-label=\"Search\"></p>\n\
+    <p><a href=\"?tar\">all of it as one tar file</a></p>\n<table id=\"list\"><thead><tr><th data-sort=\"name\">Name</th>\
+    <th data-sort=\"size\">Size</th><th data-sort=\"mtime\">Time</th><td></td></tr></thead><tbody>\n";
 
 /// A part of a folder, in the order of the bytes of the names.
 #[derive(Debug)]
@@ -67,38 +75,49 @@ impl Listing {
         serde_json::to_vec(&told).unwrap_or_default()
     }
 
-    /// As a page. `name` is what the folder is called; the top has no folder above.
+    /// As a part of a page: a table of links that needs no script.
     #[must_use]
-    pub fn html(&self, name: &[u8], is_top: bool) -> String {
-        let name = Html(name);
-        let mut page = format!(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width\"><title>{name}</title></head>\n<body><h1>{name}</h1>\n<p>"
-        );
-        if !is_top {
-            page += "<a href=\"../\">up</a> | ";
-        }
-        page += "<a href=\"?tar\">all of it as one tar file</a></p>\n<table>\n";
+    pub fn html(&self) -> String {
+        let mut page = String::from(TABLE);
         for entry in &self.entries {
-            let Line { href, .. } = Line::of(entry);
-            let slash = if entry.is_folder { "/" } else { "" };
-            let size = if entry.is_folder { String::new() } else { units::bytes(entry.stamp.size) };
-            let name = Html(&entry.name);
-            let _ = writeln!(
-                page,
-                "<tr><td><a href=\"{href}\"><bdi>{name}</bdi>{slash}</a></td><td>{size}</td></tr>"
-            );
+            let Line { href, kind, mtime_seconds, .. } = Line::of(entry);
+            let (is_folder, name) = (entry.is_folder, Html(&entry.name));
+            let _ = write!(page, "<tr data-kind=\"{kind}\" data-mtime=\"{mtime_seconds}\"");
+            let _ = match is_folder {
+                true => write!(page, "><td><a href=\"{href}\"><bdi>{name}</bdi>/</a></td><td></td>"),
+                false => write!(
+                    page,
+                    " data-size=\"{size}\"><td><a href=\"{href}\"><bdi>{name}</bdi></a></td><td>{}</td>",
+                    units::bytes(entry.stamp.size),
+                    size = entry.stamp.size
+                ),
+            };
+            let _ = write!(page, "<td><time>{}</time></td><td>", date(mtime_seconds));
+            if is_folder {
+                let _ = write!(page, "<a href=\"{href}?tar\" aria-label=\"{name} as a tar file\">tar</a>");
+            }
+            page += "</td></tr>\n";
         }
-        page += "</table>\n";
+        page += "</tbody></table>\n";
+        let hidden = if self.entries.is_empty() { "" } else { " hidden" };
+        let _ = writeln!(page, "<p id=\"empty\"{hidden}>Nothing is here yet.</p>");
         if let Some(next) = self.next() {
             let _ = writeln!(page, "<p><a href=\"{next}\">more</a></p>");
         }
-        page + "</body></html>\n"
+        page + "</section>\n"
     }
 
     fn next(&self) -> Option<String> {
         self.next.as_ref().map(|name| format!("?after={}", in_url(name)))
     }
+}
+
+/// As HTTP has it: a script makes it local. Empty for what no calendar has.
+fn date(seconds: i64) -> String {
+    let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds < YEAR_10000);
+    seconds.map_or_else(String::new, |seconds| {
+        httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds))
+    })
 }
 
 impl Line {
@@ -148,16 +167,16 @@ mod tests {
     #[test]
     fn a_page_holds_no_markup_but_its_own() {
         let page = listing(&[b"<script>\"&'", "\u{202e}cod".as_bytes(), b"javascript:x", b"dir"], None);
-        let html = page.html(b"</title><script>", false);
+        let html = page.html();
         assert!(!html.contains("<script") && !html.contains('\u{202e}'), "{html}");
         for link in [
             "<a href=\"./%3Cscript%3E%22%26%27\"><bdi>&lt;script&gt;&quot;&amp;&#39;</bdi></a>",
             "<a href=\"./javascript%3Ax\">",
             "<a href=\"./dir/\"><bdi>dir</bdi>/</a>",
-            "<a href=\"../\">up</a>",
+            "<a href=\"./dir/?tar\"",
         ] {
             assert!(html.contains(link), "{link} is not in {html}");
         }
-        assert!(!page.html(b"x", true).contains("../") && !html.contains(">more<"));
+        assert!(!html.contains(">more<"));
     }
 }

@@ -5,7 +5,8 @@
 //! - [`access`] says who may ask; [`hosts`] under which names this machine may be asked.
 //! - [`ranges`] and [`validators`] are what RFC 9110 says of parts and of unchanged files.
 //! - [`fetch`] is the other side: a file of any HTTP server.
-//! - [`upload`] takes files in.
+//! - [`upload`] takes files in, [`pieces`] those that come in pieces; [`own`] and [`talk`] are how a page asks for that.
+//! - [`page`] is the page that browsers are shown.
 //! - [`body`] moves the bytes; [`listing`] and [`archive`] are what a folder is answered with.
 
 pub mod access;
@@ -17,10 +18,14 @@ pub mod guarded;
 pub mod hosts;
 pub mod listing;
 pub mod names;
+mod own;
+pub mod page;
+pub mod pieces;
 pub mod place;
 pub mod ranges;
 pub mod serve;
 pub mod site;
 pub mod stats;
+mod talk;
 pub mod upload;
 pub mod validators;

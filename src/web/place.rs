@@ -224,7 +224,10 @@ impl OpenFile {
 }
 
 fn mode_of(stat: &Stat) -> u32 {
-    Mode::from_raw_mode(stat.st_mode).bits() & 0o777
+    // Its width differs by system.
+    #[allow(clippy::useless_conversion)]
+    let bits = u32::from(Mode::from_raw_mode(stat.st_mode).bits());
+    bits & 0o777
 }
 
 impl Folder {

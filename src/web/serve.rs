@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -93,10 +95,24 @@ struct Door {
 }
 
 /// A connection that is counted until this is dropped.
+#[derive(Debug)]
 struct Counted {
     door: Arc<Door>,
     network: IpAddr,
     peer: IpAddr,
+}
+
+/// What a conversation has of the connection that it goes on over: it stays counted, and hears when all is to end.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    _counted: Arc<Counted>,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Held {
+    pub async fn leaving(&mut self) {
+        let _ = self.phase.wait_for(|phase| *phase == Phase::Leaving).await;
+    }
 }
 
 impl Door {
@@ -222,12 +238,11 @@ impl Carrier {
                     tokio::spawn(async move {
                         let peer = counted.peer;
                         host.site.counters.open.fetch_add(1, Ordering::Relaxed);
-                        if let Err(error) = host.host(stream, peer).await {
+                        if let Err(error) = host.host(stream, peer, Arc::new(counted)).await {
                             tracing::debug!("the connection from {peer} ended: {error}");
                         }
                         host.site.counters.open.fetch_sub(1, Ordering::Relaxed);
                         count.fetch_sub(1, Ordering::Relaxed);
-                        drop(counted);
                     });
                 }
             });
@@ -242,24 +257,26 @@ impl Carrier {
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 impl Host {
-    async fn host(&self, stream: TcpStream, peer: IpAddr) -> Result<(), Failed> {
+    async fn host(&self, stream: TcpStream, peer: IpAddr, counted: Arc<Counted>) -> Result<(), Failed> {
         let stream = Guarded::new(tokio::net::TcpStream::from_std(stream)?);
+        let held = Held { _counted: counted, phase: self.phase.clone() };
         match &self.tls {
-            None => self.speak(stream, peer).await,
+            None => self.speak(stream, peer, held).await,
             Some(tls) => {
                 let stream = timeout(TLS_TIMEOUT, tls.accept(stream)).await??;
-                self.speak(stream, peer).await
+                self.speak(stream, peer, held).await
             }
         }
     }
 
-    async fn speak<S>(&self, stream: S, peer: IpAddr) -> Result<(), Failed>
+    async fn speak<S>(&self, stream: S, peer: IpAddr, held: Held) -> Result<(), Failed>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let site = self.site.clone();
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let site = site.clone();
+            request.extensions_mut().insert(held.clone());
             async move { Ok::<_, Infallible>(site.answer(peer, request).await) }
         });
         let connection = http1::Builder::new()
@@ -267,7 +284,8 @@ impl Host {
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(FIELDS_MAX)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let mut phase = self.phase.clone();
         let leaving = async move { phase.wait_for(|phase| *phase == Phase::Leaving).await.is_ok() };

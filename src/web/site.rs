@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -19,10 +19,12 @@ use super::archive;
 use super::body::{Body, Pool};
 use super::hosts::Hosts;
 use super::listing::Listing;
-use super::names::{Unusable, attachment, in_url, wanted};
+use super::names::{Unusable, Wanted, attachment, in_url, wanted};
+use super::own;
+use super::page;
 use super::place::{Folder, Found, Missing, OpenFile, Place};
 use super::ranges::{Selection, select};
-use super::stats::{Answered, Counters, Meter, Observer};
+use super::stats::{Answered, Counters, Meter, Observer, Sums};
 use super::upload::{Refused, Stored, Uploads};
 use super::validators::{Validators, Verdict};
 use crate::name::{Escaped, RelativePath};
@@ -55,7 +57,7 @@ pub struct Rights {
     /// Have what is served.
     pub get: bool,
     /// Put files where these go.
-    pub put: Option<Uploads>,
+    pub put: Option<Arc<Uploads>>,
     /// Whether names that begin with a dot may be put.
     pub hidden: bool,
 }
@@ -74,7 +76,7 @@ impl Rights {
 /// The server, as far as requests go.
 pub struct Site {
     place: Arc<Place>,
-    rights: Rights,
+    pub(super) rights: Rights,
     access: Access,
     hosts: Hosts,
     /// Whether it is asked over TLS.
@@ -87,7 +89,7 @@ pub struct Site {
 }
 
 /// An answer without what all have in common.
-struct Reply {
+pub(super) struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     body: Body,
@@ -98,19 +100,23 @@ impl Reply {
         Reply { status, headers: HeaderMap::new(), body }
     }
 
-    fn text(status: StatusCode, text: impl Into<String>) -> Reply {
+    pub fn empty(status: StatusCode) -> Reply {
+        Reply::new(status, Body::empty())
+    }
+
+    pub fn text(status: StatusCode, text: impl Into<String>) -> Reply {
         let text: String = text.into();
         Reply::page(status, PLAIN, text + "\n")
     }
 
-    fn page(status: StatusCode, kind: &'static str, text: impl Into<bytes::Bytes>) -> Reply {
+    pub fn page(status: StatusCode, kind: &'static str, text: impl Into<bytes::Bytes>) -> Reply {
         let reply = Reply::new(status, Body::text(text));
         let reply = reply.with(header::CONTENT_TYPE, kind).with(header::CACHE_CONTROL, "no-store");
         reply.with(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)
     }
 
     /// With a field more. Values are made here, of characters that fields can have.
-    fn with(mut self, name: HeaderName, value: impl AsRef<str>) -> Reply {
+    pub fn with(mut self, name: HeaderName, value: impl AsRef<str>) -> Reply {
         if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
             self.headers.insert(name, value);
         }
@@ -143,25 +149,25 @@ impl Site {
     }
 
     /// Answers one request of `peer`.
-    pub async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+    pub async fn answer(self: &Arc<Self>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
         let began = Instant::now();
-        let (parts, body) = request.into_parts();
-        let mut reply = self.reply(peer, &parts, body).await;
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let mut reply = self.reply(peer, request).await;
         let length = reply.body.left();
-        if parts.method == Method::HEAD {
+        if method == Method::HEAD {
             reply.body = Body::empty();
         }
         let answered = Answered {
             peer,
-            method: parts.method.to_string(),
-            path: parts.uri.path().to_owned(),
+            method: method.to_string(),
+            path,
             status: reply.status.as_u16(),
             bytes: 0,
             complete: false,
             took: Duration::ZERO,
         };
         let meter = Meter::new(&self.counters, &self.observer, answered, began, reply.body.left());
-        if reply.status != StatusCode::NOT_MODIFIED {
+        if !matches!(reply.status, StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS) {
             reply = reply.with(header::CONTENT_LENGTH, length.to_string());
         }
         let reply = reply
@@ -176,37 +182,26 @@ impl Site {
         response
     }
 
-    async fn reply(&self, peer: IpAddr, parts: &Parts, body: Incoming) -> Reply {
-        if let Some(refusal) = self.refusal_of_host(parts) {
-            return refusal;
-        }
-        let puts = parts.method == Method::PUT && self.rights.put.is_some();
-        let gets = parts.method == Method::GET || parts.method == Method::HEAD;
-        if !puts && !gets {
-            let methods = self.rights.methods();
-            let text = format!("this server takes {}", methods.replace(", ", " and "));
-            return Reply::text(StatusCode::METHOD_NOT_ALLOWED, text).with(header::ALLOW, methods);
-        }
-        let path = match wanted(parts.uri.path()) {
-            Ok(wanted) => wanted,
-            Err(Unusable::Malformed) => return Reply::text(StatusCode::BAD_REQUEST, "this is no path"),
-            Err(Unusable::Name(_)) => return not_found(),
+    async fn reply(self: &Arc<Self>, peer: IpAddr, request: Request<Incoming>) -> Reply {
+        let path = match self.way_in(peer, &request) {
+            Ok(path) => path,
+            Err(refusal) => return *refusal,
         };
-        if let Some(answer) = self.admit(peer, parts) {
-            return answer;
-        }
         let below = path.path.as_ref();
         if below.is_some_and(|path| path.names().next() == Some(OWN)) {
-            return match gets {
-                true => self.own(below.map(RelativePath::as_bytes).unwrap_or_default()),
-                false => not_found(),
-            };
+            let path = request.uri().path().strip_prefix("/.lanx/").unwrap_or_default().to_owned();
+            return self.own(peer, &path, request).await;
         }
-        if let (true, Some(uploads)) = (puts, &self.rights.put) {
+        let (parts, body) = request.into_parts();
+        let parts = &parts;
+        if let (&Method::PUT, Some(uploads)) = (&parts.method, &self.rights.put) {
             return match path.path {
                 Some(below) if !path.folder => self.put(peer, uploads, below, parts, body).await,
                 _ => Reply::text(StatusCode::BAD_REQUEST, "a file is put under a name: curl -T FILE URL/"),
             };
+        }
+        if !self.rights.get && below.is_none() && wants_page(&parts.headers) {
+            return page::html(None, true, "");
         }
         if !self.rights.get {
             return Reply::text(StatusCode::FORBIDDEN, "this server takes files and gives none");
@@ -219,7 +214,7 @@ impl Site {
             Ok(Found::Folder(_)) if !path.folder => {
                 // Links of the page are beneath the folder only where its address ends so. Of the path only what was
                 // understood as one goes back, so that it leads nowhere else.
-                let to = format!("{}/{}", parts.uri.path(), query_of(parts));
+                let to = format!("{}/{}", parts.uri.path(), query_of(&parts.uri));
                 moved(StatusCode::PERMANENT_REDIRECT, &to)
             }
             Ok(Found::Folder(folder)) => self.folder(folder, below, parts).await,
@@ -227,15 +222,49 @@ impl Site {
         }
     }
 
+    /// What is asked for, where it can be asked for, by whoever asks.
+    fn way_in(&self, peer: IpAddr, request: &Request<Incoming>) -> Result<Wanted, Box<Reply>> {
+        let is_own = request.uri().path().starts_with("/.lanx/");
+        if let Some(refusal) = self.refusal_of_host(request) {
+            return Err(refusal.into());
+        }
+        let puts = self.rights.put.is_some();
+        let is_known = match *request.method() {
+            Method::GET | Method::HEAD => true,
+            Method::PUT => puts,
+            Method::POST | Method::DELETE => puts && is_own,
+            _ => false,
+        };
+        if !is_known {
+            let methods = self.rights.methods();
+            let text = format!("this server takes {}", methods.replace(", ", " and "));
+            let refusal = Reply::text(StatusCode::METHOD_NOT_ALLOWED, text);
+            return Err(refusal.with(header::ALLOW, methods).into());
+        }
+        let path = match wanted(request.uri().path()) {
+            // Addresses of the server's own are taken apart by themselves.
+            _ if is_own => Wanted { path: RelativePath::from_wire(OWN).ok(), folder: false },
+            Ok(wanted) => wanted,
+            Err(Unusable::Malformed) => {
+                return Err(Reply::text(StatusCode::BAD_REQUEST, "this is no path").into());
+            }
+            Err(Unusable::Name(_)) => return Err(not_found().into()),
+        };
+        match self.admit(peer, request) {
+            Some(answer) => Err(answer.into()),
+            None => Ok(path),
+        }
+    }
+
     /// What to say to whoever asks another machine than this one.
-    fn refusal_of_host(&self, parts: &Parts) -> Option<Reply> {
+    fn refusal_of_host(&self, request: &Request<Incoming>) -> Option<Reply> {
         // The address of a request in its absolute form comes before Host (RFC 9112, section 3.2.2).
-        let host = match parts.uri.authority() {
+        let host = match request.uri().authority() {
             Some(authority) => Some(authority.as_str().to_owned()),
             None => {
-                let mut hosts = parts.headers.get_all(header::HOST).iter();
+                let mut hosts = request.headers().get_all(header::HOST).iter();
                 let host = hosts.next().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-                if hosts.next().is_some() || host.is_none() && parts.version >= hyper::Version::HTTP_11 {
+                if hosts.next().is_some() || host.is_none() && request.version() >= hyper::Version::HTTP_11 {
                     return Some(Reply::text(StatusCode::BAD_REQUEST, "one Host is expected"));
                 }
                 host
@@ -254,7 +283,7 @@ impl Site {
     async fn put(
         &self,
         peer: IpAddr,
-        uploads: &Uploads,
+        uploads: &Arc<Uploads>,
         path: RelativePath,
         parts: &Parts,
         body: Incoming,
@@ -262,32 +291,51 @@ impl Site {
         if is_cross_site(parts) {
             return Reply::text(StatusCode::FORBIDDEN, "a page of another site may not put files here");
         }
-        if !self.rights.hidden && path.names().any(|name| name.starts_with(b".")) {
-            return Reply::text(StatusCode::FORBIDDEN, "names that begin with a dot are not taken here");
+        if let Err(refused) = self.check_name(&path) {
+            return refused_reply(&refused);
         }
-        match uploads.put(path, &parts.headers, body).await {
+        let modified = parts.uri.query().and_then(own::modified);
+        match uploads.put(path, modified, &parts.headers, body).await {
             Ok(stored) => {
-                if !stored.published.existed {
-                    self.counters.stored_files.fetch_add(1, Ordering::Relaxed);
-                    self.counters.stored_bytes.fetch_add(stored.size, Ordering::Relaxed);
-                }
-                self.observer.stored(peer, &stored);
+                self.note(peer, &stored);
                 stored_reply(&stored)
             }
             Err(refused) => refused_reply(&refused),
         }
     }
 
+    /// Whether a file may be put under this name.
+    pub(super) fn check_name(&self, path: &RelativePath) -> Result<(), Refused> {
+        match !self.rights.hidden && path.names().any(|name| name.starts_with(b".")) {
+            true => Err(Refused::Hidden),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts and tells of a file that was put here.
+    pub(super) fn note(&self, peer: IpAddr, stored: &Stored) {
+        if !stored.published.existed {
+            self.counters.stored_files.fetch_add(1, Ordering::Relaxed);
+            self.counters.stored_bytes.fetch_add(stored.size, Ordering::Relaxed);
+        }
+        self.observer.stored(peer, stored);
+    }
+
+    pub(super) fn sums(&self) -> Sums {
+        self.counters.read(self.started)
+    }
+
     /// Nothing where whoever asks may have it.
-    fn admit(&self, peer: IpAddr, parts: &Parts) -> Option<Reply> {
+    fn admit(&self, peer: IpAddr, request: &Request<Incoming>) -> Option<Reply> {
         let unauthorized =
             |text: &str| Reply::text(StatusCode::UNAUTHORIZED, text).with(header::WWW_AUTHENTICATE, "Bearer");
-        match self.access.judge(peer, &parts.headers, parts.uri.query(), Instant::now()) {
+        let uri = request.uri();
+        match self.access.judge(peer, request.headers(), uri.query(), Instant::now()) {
             Admission::Welcome => None,
             // A person gets an address without the token, and a cookie instead. A program that takes the link as it is has no
             // use for either.
-            Admission::ByLink if wants_page(parts) => {
-                let to = format!("{}{}", parts.uri.path(), query_of(parts));
+            Admission::ByLink if wants_page(request.headers()) => {
+                let to = format!("{}{}", uri.path(), query_of(uri));
                 let reply = moved(StatusCode::SEE_OTHER, &to);
                 Some(match self.access.set_cookie(self.secure) {
                     Some(cookie) => reply.with(header::SET_COOKIE, cookie),
@@ -304,20 +352,6 @@ impl Site {
                 let reply = Reply::text(StatusCode::TOO_MANY_REQUESTS, text);
                 Some(reply.with(header::RETRY_AFTER, (time.as_secs() + 1).to_string()))
             }
-        }
-    }
-
-    fn own(&self, path: &[u8]) -> Reply {
-        let sums = self.counters.read(self.started);
-        match path {
-            b".lanx/stats" => {
-                let json = serde_json::to_vec(&sums).unwrap_or_default();
-                Reply::page(StatusCode::OK, "application/json", json)
-            }
-            b".lanx/metrics" => {
-                Reply::page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", sums.prometheus())
-            }
-            _ => not_found(),
         }
     }
 
@@ -361,18 +395,18 @@ impl Site {
             return self.archive(folder, name, parts.method == Method::HEAD).await;
         }
         let after = asks_for(parts, "after");
-        let (json, is_top) = (!wants_page(parts), path.is_none());
+        let is_page = wants_page(&parts.headers);
         let address = parts.uri.path().to_owned();
+        let (path, puts) = (path.cloned(), self.rights.put.is_some());
         let listed = aside(move || {
             let listing = Listing::of(&folder, after.as_deref())?;
-            Ok(if json {
-                ("application/json", listing.json(&address))
-            } else {
-                ("text/html; charset=utf-8", listing.html(&name, is_top).into_bytes())
+            Ok(match is_page {
+                true => page::html(path.as_ref(), puts, &listing.html()),
+                false => Reply::page(StatusCode::OK, "application/json", listing.json(&address)),
             })
         });
         match listed.await.and_then(|listed: io::Result<_>| listed) {
-            Ok((kind, page)) => Reply::page(StatusCode::OK, kind, page).with(header::VARY, "Accept"),
+            Ok(reply) => reply.with(header::VARY, "Accept"),
             Err(error) => refused(&Missing::Failed(error), parts.uri.path()),
         }
     }
@@ -428,7 +462,7 @@ fn selection(parts: &Parts, validators: &Validators, size: u64) -> Selection {
 }
 
 /// Whether a page of somebody else's has a browser ask for this. Browsers say so, and nobody else has to.
-fn is_cross_site(parts: &Parts) -> bool {
+pub(super) fn is_cross_site(parts: &Parts) -> bool {
     let text = |name: &str| parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
     if text("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
         return true;
@@ -440,34 +474,48 @@ fn is_cross_site(parts: &Parts) -> bool {
 }
 
 /// What became of a file that was put: its name, as a number may have been put behind it, and its hash.
-fn stored_reply(stored: &Stored) -> Reply {
-    let Stored { path, size, hash, published } = stored;
-    let at = path.with_name(&published.name);
-    let address: Vec<String> = at.names().map(in_url).collect();
+pub(super) fn stored_json(stored: &Stored) -> serde_json::Value {
+    let Stored { size, hash, published, .. } = stored;
     let status = match published {
         published if published.existed => "identical",
         published if published.renamed => "renamed",
         _ => "stored",
     };
-    let json = serde_json::json!({
-        "status": status, "href": format!("/{}", address.join("/")), "size": size, "blake3": hash.to_string(),
-    });
-    let code = if published.existed { StatusCode::OK } else { StatusCode::CREATED };
-    let reply = Reply::page(code, "application/json", json.to_string() + "\n");
-    reply.with(header::LOCATION, format!("/{}", address.join("/")))
+    serde_json::json!({ "status": status, "href": address_of(stored), "size": size, "blake3": hash.to_string() })
+}
+
+fn address_of(stored: &Stored) -> String {
+    let names: Vec<String> = stored.path.with_name(&stored.published.name).names().map(in_url).collect();
+    format!("/{}", names.join("/"))
+}
+
+fn stored_reply(stored: &Stored) -> Reply {
+    let code = if stored.published.existed { StatusCode::OK } else { StatusCode::CREATED };
+    let reply = Reply::page(code, "application/json", stored_json(stored).to_string() + "\n");
+    reply.with(header::LOCATION, address_of(stored))
 }
 
 fn refused_reply(refused: &Refused) -> Reply {
-    let (status, text) = match refused {
+    let (status, text) = refused_text(refused);
+    let reply = Reply::text(status, text);
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => reply.with(header::RETRY_AFTER, BUSY_RETRY.as_secs().to_string()),
+        _ => reply,
+    }
+}
+
+/// What a client is told of why its file is not taken.
+pub(super) fn refused_text(refused: &Refused) -> (StatusCode, &'static str) {
+    match refused {
         Refused::Request(text) => (StatusCode::BAD_REQUEST, *text),
+        Refused::Hidden => (StatusCode::FORBIDDEN, "names that begin with a dot are not taken here"),
         Refused::Taken => (StatusCode::CONFLICT, "another file has that name here"),
         Refused::Unwanted => (StatusCode::PRECONDITION_FAILED, "a file has that name here"),
         Refused::Digest => (StatusCode::BAD_REQUEST, "what came is not what its digest says"),
         Refused::Short => (StatusCode::REQUEST_TIMEOUT, "not all of it came"),
-        Refused::Busy => {
-            let reply = Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many files come just now");
-            return reply.with(header::RETRY_AFTER, BUSY_RETRY.as_secs().to_string());
-        }
+        Refused::Busy => (StatusCode::SERVICE_UNAVAILABLE, "too many files come just now"),
+        Refused::Unknown => (StatusCode::NOT_FOUND, "there is no such upload here, or it has ended"),
+        Refused::Incomplete => (StatusCode::UNPROCESSABLE_ENTITY, "some of it is not here yet"),
         Refused::Store(error) => {
             tracing::warn!("a file was not stored: {error}");
             match error {
@@ -482,13 +530,12 @@ fn refused_reply(refused: &Refused) -> Reply {
             tracing::warn!("a file was not taken: there can be no further thread: {error}");
             (StatusCode::SERVICE_UNAVAILABLE, "it could not be taken just now")
         }
-    };
-    Reply::text(status, text)
+    }
 }
 
 /// Whether it is a browser that asks for something to show: programs do not say so.
-fn wants_page(parts: &Parts) -> bool {
-    let accept = parts.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+fn wants_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accept
         .flat_map(|value| value.split(','))
         .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/html")))
@@ -503,8 +550,8 @@ fn asks_for(parts: &Parts, key: &str) -> Option<Vec<u8>> {
 }
 
 /// The query without the token, with its question mark.
-fn query_of(parts: &Parts) -> String {
-    let pairs = parts.uri.query().into_iter().flat_map(|query| query.split('&'));
+fn query_of(uri: &Uri) -> String {
+    let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
     let kept: Vec<&str> = pairs.filter(|pair| !pair.is_empty() && !pair.starts_with("t=")).collect();
     if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) }
 }
@@ -514,7 +561,7 @@ fn moved(status: StatusCode, to: &str) -> Reply {
     Reply::page(status, "text/html; charset=utf-8", text).with(header::LOCATION, to)
 }
 
-fn not_found() -> Reply {
+pub(super) fn not_found() -> Reply {
     Reply::text(StatusCode::NOT_FOUND, "there is no such file here")
 }
 

@@ -19,10 +19,12 @@ use hyper::header::{self, HeaderMap};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::pieces::{Pieces, Plan, Upload};
 use crate::content::entry::Metadata;
 use crate::content::tree::Hash;
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
+use crate::os::background::aside;
 use crate::store::{
     Existing, ExistingFile, Folder, Found, Owner, Part, Published, Sink, SinkError, Verified,
 };
@@ -31,7 +33,7 @@ use crate::store::{
 const UPLOADS_MAX: usize = 64;
 
 /// Pieces that wait for the disk, each of at most 64 KiB as the connection reads them: 16 MiB for all uploads.
-const PIECES_WAITING: usize = 4;
+pub(super) const PIECES_WAITING: usize = 4;
 
 /// Who sends less than this in so much time is given up: as who takes less, see [`guarded`](super::guarded).
 const WINDOW: Duration = Duration::from_secs(30);
@@ -45,6 +47,8 @@ pub struct Uploads {
     /// Permission bits of a new file.
     mode: u32,
     places: Arc<Semaphore>,
+    /// Those that come in pieces.
+    pub pieces: Pieces,
 }
 
 /// A file that is in place.
@@ -69,10 +73,16 @@ pub enum Refused {
     Digest,
     /// It ended short, or too little came for too long.
     Short,
+    /// It would be hidden here.
+    Hidden,
     /// There are too many.
     Busy,
     Store(SinkError),
     Thread(io::Error),
+    /// There is no such upload, or no longer.
+    Unknown,
+    /// Some of its pieces are not there.
+    Incomplete,
 }
 
 impl From<SinkError> for Refused {
@@ -85,7 +95,7 @@ impl From<SinkError> for Refused {
 }
 
 /// What the connection hands on.
-enum Fed {
+pub(super) enum Fed {
     Data(Bytes),
     /// HTTP has shown that all of it came.
     End,
@@ -97,7 +107,8 @@ struct Work {
     path: RelativePath,
     /// Bytes, where the client says.
     size: Option<u64>,
-    sha256: Option<[u8; 32]>,
+    digest: Option<Digest>,
+    modified: Option<SystemTime>,
     /// Whether nothing may be there.
     new_only: bool,
     mode: u32,
@@ -108,7 +119,33 @@ struct Work {
 impl Uploads {
     #[must_use]
     pub fn new(folder: Folder, owner: Owner, mode: u32) -> Uploads {
-        Uploads { folder, owner, mode, places: Arc::new(Semaphore::new(UPLOADS_MAX)) }
+        let places = Arc::new(Semaphore::new(UPLOADS_MAX));
+        Uploads { folder, owner, mode, places, pieces: Pieces::default() }
+    }
+
+    /// Begins with a file that comes in pieces.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn begin(self: &Arc<Self>, plan: Plan) -> Result<Arc<Upload>, Refused> {
+        self.pieces.make_way(&plan).await?;
+        let uploads = self.clone();
+        let work = move || {
+            let sink = uploads.folder.open(uploads.owner)?;
+            let existing = look(&sink, &plan.path, Some(plan.size), false)?;
+            uploads.pieces.begin(sink, existing, plan)
+        };
+        aside(work).await.map_err(Refused::Thread)?
+    }
+
+    /// Gives a file that came in pieces its name.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn complete(self: &Arc<Self>, upload: &Arc<Upload>, hash: Hash) -> Result<Stored, Refused> {
+        let (uploads, upload) = (self.clone(), upload.clone());
+        let work = move || uploads.pieces.complete(&upload, hash, uploads.mode);
+        aside(work).await.map_err(Refused::Thread)?
     }
 
     /// Takes a body for the file at `path`.
@@ -118,6 +155,7 @@ impl Uploads {
     pub async fn put(
         &self,
         path: RelativePath,
+        modified: Option<SystemTime>,
         headers: &HeaderMap,
         body: Incoming,
     ) -> Result<Stored, Refused> {
@@ -129,12 +167,12 @@ impl Uploads {
             return Err(Refused::Request("a file is put as it is, and not encoded"));
         }
         let new_only = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value == "*");
-        let sha256 = digest_of(headers)?;
+        let digest = digest_of(headers)?;
         let place = self.places.clone().try_acquire_owned().map_err(|_| Refused::Busy)?;
         let (to, from) = mpsc::channel(PIECES_WAITING);
         let sink = self.folder.open(self.owner)?;
         let (size, mode) = (body.size_hint().exact(), self.mode);
-        let work = Work { sink, path, size, sha256, new_only, mode, from, _place: place };
+        let work = Work { sink, path, size, digest, modified, new_only, mode, from, _place: place };
         let (ready, begun) = oneshot::channel();
         let (done, result) = oneshot::channel();
         let run = move || drop(done.send(work.run(ready)));
@@ -151,7 +189,7 @@ impl Uploads {
 }
 
 /// Hands the body on, as fast as the disk takes it.
-async fn feed(mut body: Incoming, to: mpsc::Sender<Fed>) -> Result<(), Refused> {
+pub(super) async fn feed(mut body: Incoming, to: mpsc::Sender<Fed>) -> Result<(), Refused> {
     let mut window = tokio::time::Instant::now() + WINDOW;
     let mut came = 0;
     loop {
@@ -179,7 +217,7 @@ async fn feed(mut body: Incoming, to: mpsc::Sender<Fed>) -> Result<(), Refused> 
 
 impl Work {
     fn run(mut self, ready: oneshot::Sender<()>) -> Result<Stored, Refused> {
-        let existing = self.look()?;
+        let existing = look(&self.sink, &self.path, self.size, self.new_only)?;
         let part = match self.size {
             Some(size) => self.sink.part(&self.path, size, false)?,
             None => self.sink.part_of_stream(&self.path)?,
@@ -187,43 +225,15 @@ impl Work {
         let _ = ready.send(());
         let (size, hash) = self.write(&part)?;
         part.end_at(size);
-        if let Some(existing) = existing
-            && existing.size() == size
-            && hash_of(&existing)? == hash
-        {
-            part.discard()?;
-            let published = Published { name: self.path.name(), renamed: false, existed: true };
-            return Ok(Stored { path: self.path, size, hash, published });
-        }
-        self.sink.check_place()?;
-        let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        part.dress(&Metadata {
-            mode: self.mode,
-            mtime_seconds: i64::try_from(age.as_secs()).unwrap_or_default(),
-            mtime_nanos: age.subsec_nanos(),
-            archive: None,
-        });
-        let policy = if self.new_only { Existing::Refuse } else { self.sink.existing() };
-        let verified = Verified { hash, sync: false, go_on: &|| true };
-        let published = part.publish_dressed(policy, &verified)?.ok_or(Refused::Taken)?;
-        Ok(Stored { path: self.path, size, hash, published })
-    }
-
-    /// What stands there and may be the same file.
-    fn look(&self) -> Result<Option<ExistingFile>, Refused> {
-        let found = self.sink.look(&self.path, self.size.unwrap_or_default())?;
-        match found {
-            Found::Nothing => Ok(None),
-            _ if self.new_only => Err(Refused::Unwanted),
-            Found::SameSize(file) if self.size.is_some() => Ok(Some(file)),
-            _ if self.sink.existing() == Existing::Refuse => Err(Refused::Taken),
-            _ => Ok(None),
-        }
+        let Work { path, mode, modified, new_only, .. } = self;
+        let arrival = Arrival { path: &path, size, hash, mode, modified, new_only };
+        settle(&self.sink, &part, existing.as_ref(), arrival)
     }
 
     fn write(&mut self, part: &Part) -> Result<(u64, Hash), Refused> {
         let mut blake3 = blake3::Hasher::new();
-        let mut sha256 = self.sha256.map(|_| digest::Context::new(&digest::SHA256));
+        let is_sha256 = matches!(self.digest, Some(Digest::Sha256(_)));
+        let mut sha256 = is_sha256.then(|| digest::Context::new(&digest::SHA256));
         let mut at = 0u64;
         loop {
             match self.from.blocking_recv() {
@@ -239,17 +249,95 @@ impl Work {
                 Some(Fed::End) | None => return Err(Refused::Short),
             }
         }
-        if let (Some(context), Some(expected)) = (sha256, self.sha256)
-            && context.finish().as_ref() != expected
-        {
+        let blake3 = blake3.finalize();
+        let holds = match (self.digest, sha256) {
+            (Some(Digest::Sha256(expected)), Some(context)) => context.finish().as_ref() == expected,
+            (Some(Digest::Blake3(expected)), _) => blake3 == expected,
+            _ => true,
+        };
+        if !holds {
             part.discard()?;
             return Err(Refused::Digest);
         }
-        Ok((at, blake3.finalize()))
+        Ok((at, blake3))
     }
 }
 
-fn hash_of(file: &ExistingFile) -> Result<Hash, Refused> {
+/// What stands there and may be the same file.
+fn look(
+    sink: &Sink,
+    path: &RelativePath,
+    size: Option<u64>,
+    new_only: bool,
+) -> Result<Option<ExistingFile>, Refused> {
+    match sink.look(path, size.unwrap_or_default())? {
+        Found::Nothing => Ok(None),
+        _ if new_only => Err(Refused::Unwanted),
+        Found::SameSize(file) if size.is_some() => Ok(Some(file)),
+        _ if sink.existing() == Existing::Refuse => Err(Refused::Taken),
+        _ => Ok(None),
+    }
+}
+
+/// A file of which all bytes are there.
+pub(super) struct Arrival<'a> {
+    pub path: &'a RelativePath,
+    pub size: u64,
+    pub hash: Hash,
+    pub mode: u32,
+    /// Now, where the client does not say.
+    pub modified: Option<SystemTime>,
+    /// Whether nothing may be there.
+    pub new_only: bool,
+}
+
+/// Gives a file its name, unless the `existing` one has the same bytes.
+pub(super) fn settle(
+    sink: &Sink,
+    part: &Part,
+    existing: Option<&ExistingFile>,
+    arrival: Arrival<'_>,
+) -> Result<Stored, Refused> {
+    let Arrival { path, size, hash, .. } = arrival;
+    if let Some(existing) = existing
+        && existing.size() == size
+        && hash_of(existing)? == hash
+    {
+        return identical(part, path, size, hash);
+    }
+    sink.check_place()?;
+    let modified = arrival.modified.unwrap_or_else(SystemTime::now);
+    let age = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    part.dress(&Metadata {
+        mode: arrival.mode,
+        mtime_seconds: i64::try_from(age.as_secs()).unwrap_or_default(),
+        mtime_nanos: age.subsec_nanos(),
+        archive: None,
+    });
+    let policy = if arrival.new_only { Existing::Refuse } else { sink.existing() };
+    let verified = Verified { hash, sync: false, go_on: &|| true };
+    let published = match part.publish_dressed(policy, &verified) {
+        Ok(published) => published.ok_or(Refused::Taken)?,
+        // Somebody else was faster, maybe with the same file.
+        Err(SinkError::Exists { .. }) => match look(sink, path, Some(size), false)? {
+            Some(file) if hash_of(&file)? == hash => {
+                Published { name: path.name(), renamed: false, existed: true }
+            }
+            _ => return Err(Refused::Taken),
+        },
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Stored { path: path.clone(), size, hash, published })
+}
+
+/// The file is there already, and what came of it goes.
+pub(super) fn identical(part: &Part, path: &RelativePath, size: u64, hash: Hash) -> Result<Stored, Refused> {
+    part.discard()?;
+    let published = Published { name: path.name(), renamed: false, existed: true };
+    Ok(Stored { path: path.clone(), size, hash, published })
+}
+
+pub(super) fn hash_of(file: &ExistingFile) -> Result<Hash, Refused> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut at = 0;
@@ -263,16 +351,29 @@ fn hash_of(file: &ExistingFile) -> Result<Hash, Refused> {
     Ok(hasher.finalize())
 }
 
-/// The SHA-256 that the client tells (RFC 9530). One that cannot be read is refused: whoever sends it wants it checked.
-fn digest_of(headers: &HeaderMap) -> Result<Option<[u8; 32]>, Refused> {
+/// A hash of the whole file.
+#[derive(Clone, Copy)]
+enum Digest {
+    Sha256([u8; 32]),
+    Blake3([u8; 32]),
+}
+
+/// The hash that the client tells (RFC 9530, and `blake3` beside its algorithms). One that cannot be read is refused: whoever
+/// sends it wants it checked.
+fn digest_of(headers: &HeaderMap) -> Result<Option<Digest>, Refused> {
     for name in ["content-digest", "repr-digest"] {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        let own =
-            values.flat_map(|value| value.split(',')).find_map(|item| item.trim().strip_prefix("sha-256="));
-        if let Some(text) = own {
+        for item in values.flat_map(|value| value.split(',')) {
+            let Some((algorithm, text)) = item.trim().split_once('=') else { continue };
+            let kind = match algorithm {
+                "sha-256" => Digest::Sha256,
+                "blake3" => Digest::Blake3,
+                _ => continue,
+            };
             let digits = text.strip_prefix(':').and_then(|text| text.split(':').next());
             let bytes = digits.and_then(|digits| STANDARD.decode(digits).ok()?.try_into().ok());
-            return bytes.map(Some).ok_or(Refused::Request("a digest is sha-256=:BASE64:"));
+            let bytes = bytes.ok_or(Refused::Request("a digest is sha-256=:BASE64: or blake3=:BASE64:"))?;
+            return Ok(Some(kind(bytes)));
         }
     }
     Ok(None)

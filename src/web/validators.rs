@@ -127,7 +127,7 @@ impl Validators {
 }
 
 /// From here on a date has more digits than HTTP has places.
-const YEAR_10000: u64 = 253_402_300_800;
+pub(super) const YEAR_10000: u64 = 253_402_300_800;
 
 fn time(seconds: i64, nanos: i64) -> SystemTime {
     let nanos = Duration::from_nanos(nanos.unsigned_abs().min(999_999_999));

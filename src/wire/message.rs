@@ -31,6 +31,8 @@ pub enum SenderMessage {
     Hello(Hello),
     /// A file or another entry to send. They are counted from 0.
     Offer(Offer),
+    /// The file that is offered next has this hash, as far as the sender remembers: it has not read it.
+    Remembered { file: FileId, hash: Hash },
     /// The value of a chunk, which the receiver has asked for.
     Value { file: FileId, chunk: ChunkIndex, value: ChunkValue },
     /// Every chunk has been read and the source did not change meanwhile: this is the hash of the file.
@@ -149,6 +151,7 @@ impl Message for SenderMessage {
             Self::HangUp { connection } => drop(w.u8(12).u32(*connection)),
             Self::Length { file, bytes } => drop(w.u8(13).u64(file.0).u64(*bytes)),
             Self::Total { bytes } => drop(w.u8(14).u64(*bytes)),
+            Self::Remembered { file, hash } => drop(w.u8(15).u64(file.0).bytes(hash.as_bytes())),
         }
     }
 
@@ -172,6 +175,7 @@ impl Message for SenderMessage {
             12 => Self::HangUp { connection: r.u32("a connection")? },
             13 => Self::Length { file: file(&mut r)?, bytes: r.u64("a length")? },
             14 => Self::Total { bytes: r.u64("a total")? },
+            15 => Self::Remembered { file: file(&mut r)?, hash: Hash::from_bytes(r.array("a hash")?) },
             tag => return Err(DecodeError::UnknownTag { what: "a sender's message", tag }),
         };
         r.end()?;

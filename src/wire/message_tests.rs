@@ -49,6 +49,11 @@ fn sender_messages() -> Vec<(SenderMessage, &'static [u8])> {
             b"\x20\0\0\0\x01\x01\x01\0\x01\0\x01\x010123456789abcdef\0\0\x01\x01\x02\0\x02\0",
         ),
         (
+            SenderMessage::Remembered { file, hash: Hash::from_bytes([7; 32]) },
+            b"\x29\0\0\0\x0f\x01\x02\0\0\0\0\0\0\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\
+              \x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07",
+        ),
+        (
             SenderMessage::Offer(offer),
             b"\x29\0\0\0\x02\x01\x02\0\0\0\0\0\0\xa4\x01\0\0\xfe\xff\xff\xff\xff\xff\xff\xff\x03\0\0\0\0\
               \x03\0a\n\xff\x01\x02\x03\x04\x05\0\0\0\0\x01",
@@ -312,7 +317,7 @@ fn each_length_at_limit_plus_one_is_refused() {
 
 #[test]
 fn unknown_tags_are_refused() {
-    for tag in (0..=255).filter(|t| !(1..=14).contains(t) || *t == 4) {
+    for tag in (0..=255).filter(|t| !(1..=15).contains(t) || *t == 4) {
         assert!(matches!(SenderMessage::take(&[tag]), Err(DecodeError::UnknownTag { .. })), "{tag}");
     }
     for tag in (0..=255).filter(|t| !(1..=24).contains(t)) {

@@ -159,6 +159,7 @@ impl Outcome {
             Outcome::Failed(failure) => failure.put(w.u8(4)),
             Outcome::Wanted => drop(w.u8(5)),
             Outcome::Unlinked { unable } => drop(w.u8(6).u8((*unable).into())),
+            Outcome::Remembered => drop(w.u8(7)),
         }
     }
 
@@ -170,6 +171,7 @@ impl Outcome {
             4 => Outcome::Failed(Failure::take(r)?),
             5 => Outcome::Wanted,
             6 => Outcome::Unlinked { unable: r.flag("a mark of what the file system cannot do")? },
+            7 => Outcome::Remembered,
             tag => return Err(DecodeError::UnknownTag { what: "an outcome", tag }),
         })
     }

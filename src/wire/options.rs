@@ -38,6 +38,11 @@ const INTO: u8 = 6;
 /// In a welcome: the receiver takes one file and writes it to its standard output, so the file needs no name. Empty.
 const TO_OUTPUT: u8 = 7;
 
+/// In a welcome: the receiver remembers hashes of files, so that an offer may come with one. Empty.
+const REMEMBERS: u8 = 8;
+/// In a welcome: the receiver does not remember whoever proves its code, and wants it each time. Empty.
+const FORGETS: u8 = 9;
+
 /// What one side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -56,6 +61,10 @@ pub struct Options {
     pub into: Option<Vec<u8>>,
     /// In a welcome: whether the file goes to the receiver's standard output.
     pub to_output: bool,
+    /// In a welcome: whether the receiver remembers hashes of files.
+    pub remembers: bool,
+    /// In a welcome: whether the receiver wants its code each time.
+    pub forgets: bool,
 }
 
 impl Default for Options {
@@ -68,6 +77,8 @@ impl Default for Options {
             codecs: Codecs::NONE,
             into: None,
             to_output: false,
+            remembers: false,
+            forgets: false,
         }
     }
 }
@@ -81,6 +92,8 @@ impl Options {
         options.extend((!self.codecs.is_empty()).then(|| (CODECS, vec![self.codecs.bits()])));
         options.extend(self.into.clone().map(|folder| (INTO, folder)));
         options.extend(self.to_output.then(|| (TO_OUTPUT, Vec::new())));
+        options.extend(self.remembers.then(|| (REMEMBERS, Vec::new())));
+        options.extend(self.forgets.then(|| (FORGETS, Vec::new())));
         w.u8(options.len() as u8);
         for (tag, value) in options {
             w.u8(tag).string(&value, u16::MAX.into());
@@ -93,7 +106,7 @@ impl Options {
     pub(super) fn take(r: &mut Reader) -> Result<Options, DecodeError> {
         let (mut highest_version, mut destination, mut grants_delta) = (None, None, false);
         let (mut offers_bytes, mut codecs, mut last) = (None, Codecs::NONE, 0);
-        let (mut into, mut to_output) = (None, false);
+        let (mut into, mut to_output, mut remembers, mut forgets) = (None, false, false, false);
         for _ in 0..r.u8("a number of options")? {
             let tag = r.u8("an option")?;
             if tag <= last {
@@ -111,6 +124,8 @@ impl Options {
                 CODECS => codecs = Codecs::from_bits(r.u8("a set of codecs")?),
                 INTO => into = Some(folder(&mut r)?),
                 TO_OUTPUT => to_output = true,
+                REMEMBERS => remembers = true,
+                FORGETS => forgets = true,
                 _ => continue,
             }
             r.end()?;
@@ -118,7 +133,17 @@ impl Options {
         let highest_version =
             highest_version.ok_or(DecodeError::Truncated { what: "its highest version" })?;
         check_version(VERSION, VERSION, highest_version)?;
-        Ok(Options { highest_version, destination, grants_delta, offers_bytes, codecs, into, to_output })
+        Ok(Options {
+            highest_version,
+            destination,
+            grants_delta,
+            offers_bytes,
+            codecs,
+            into,
+            to_output,
+            remembers,
+            forgets,
+        })
     }
 }
 
@@ -194,8 +219,9 @@ mod tests {
 
     #[test]
     fn a_folder_to_send_into_is_its_path_and_no_longer_than_it_may_be() {
-        let options = Options { into: Some(b"a/b".to_vec()), to_output: true, ..Options::default() };
-        let bytes = b"\x03\x01\x02\0\x02\0\x06\x03\0a/b\x07\0\0";
+        let options =
+            Options { into: Some(b"a/b".to_vec()), to_output: true, forgets: true, ..Options::default() };
+        let bytes = b"\x04\x01\x02\0\x02\0\x06\x03\0a/b\x07\0\0\x09\0\0";
         let mut written = Vec::new();
         options.put(&mut Writer(&mut written));
         assert_eq!((&written[..], take(bytes)), (&bytes[..], Ok(options)));

@@ -326,7 +326,12 @@ fn help_and_version_are_no_mistake_and_help_tells_the_exit_codes() {
     }
     scene.run(["send", "--help"]).expect_success().expect_out(&["lanx send [OPTIONS] PATH... HOST[:PORT]"]);
     scene.run(["recv", "--help"]).expect_success().expect_out(&["--overwrite", "--rename"]);
-    scene.run(["--version"]).expect_success().expect_out(&["lanx "]);
+    let version = concat!("lanx ", env!("CARGO_PKG_VERSION"), " (commit ");
+    scene.run(["--version"]).expect_success().expect_out(&[
+        version,
+        ", protocol 2, ",
+        std::env::consts::ARCH,
+    ]);
 }
 
 #[test]

@@ -294,7 +294,14 @@ fn the_commands_of_the_reference_work() {
 
 #[test]
 fn the_commands_of_the_other_documents_work() {
-    for document in ["CONTRIBUTING.md", "SECURITY.md", "docs/config.md", "docs/json.md", "docs/service.md"] {
+    for document in [
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/config.md",
+        "docs/json.md",
+        "docs/service.md",
+        "docs/windows.md",
+    ] {
         run(document);
     }
 }
@@ -322,6 +329,7 @@ fn every_document_is_known_here() {
         "out-of-scope.md",
         "reference.md",
         "service.md",
+        "windows.md",
     ];
     assert_eq!(names, known);
     for name in WITHOUT_COMMANDS {

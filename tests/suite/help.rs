@@ -166,15 +166,18 @@ fn bash_completes_options_commands_and_where_there_is_nothing_else_files() {
     let scene = Scene::new();
     for (words, offered) in [
         (&["lanx", "send", "--max"][..], "--max-connections"),
-        (&["lanx", ""], "send recv serve get list manifest verify doctor trust config completions help"),
+        (
+            &["lanx", ""],
+            "send recv serve get list manifest verify doctor trust cache config completions help",
+        ),
         (&["lanx", "send", ""], ""),
         (&["lanx", "send", "file", ""], ""),
         (
             &["lanx", "help", ""],
-            "send recv serve get list manifest verify doctor trust config completions help exit-codes json",
+            "send recv serve get list manifest verify doctor trust cache config completions help exit-codes json",
         ),
         (&["lanx", "completions", ""], "bash zsh fish"),
-        (&["lanx", "config", ""], "send recv serve get list manifest verify doctor trust"),
+        (&["lanx", "config", ""], "send recv serve get list manifest verify doctor trust cache"),
     ] {
         let Some(found) = offered_by_bash(&scene, words) else { return };
         assert_eq!(found, offered, "{words:?}");
@@ -186,9 +189,9 @@ fn fish_completes_commands_topics_and_shells() {
     let scene = Scene::new();
     let script = scene.path("lanx.fish");
     for (line, offered) in [
-        ("lanx ", "completions config doctor get help list manifest recv send serve trust verify"),
+        ("lanx ", "cache completions config doctor get help list manifest recv send serve trust verify"),
         ("lanx completions ", "bash fish zsh"),
-        ("lanx config ", "doctor get list manifest recv send serve trust verify"),
+        ("lanx config ", "cache doctor get list manifest recv send serve trust verify"),
         (
             "lanx help ",
             "completions config doctor exit-codes get help json list manifest recv send serve trust verify",
@@ -218,7 +221,7 @@ fn zsh_completes_files_where_files_are_meant_and_machines_where_those_are() {
     ends("::dir --", ":_files -/'");
     ends("--to=", "]:HOST:_hosts'");
     ends("--code-file=", ":_files'");
-    ends("::line --", ":(send recv serve get list manifest verify doctor trust)'");
+    ends("::line --", ":(send recv serve get list manifest verify doctor trust cache)'");
     assert!(!script.contains("(man)") && !script.contains("'man:"), "a hidden command is offered");
 }
 
@@ -229,12 +232,14 @@ fn each_command_has_a_manual_page_that_formats_without_a_complaint() {
     scene.run(["man".as_ref(), folder.as_os_str()]).expect_success();
     scene.run(["man".as_ref(), folder.as_os_str()]).expect_success();
     let mut names: Vec<String> = commands(&scene).iter().map(|command| format!("lanx-{command}.1")).collect();
-    names.extend(["lanx.1", "lanx-trust-name.1", "lanx-trust-remove.1"].map(str::to_owned));
+    names.push("lanx.1".into());
+    names.extend(["name", "set", "prune", "remove"].map(|action| format!("lanx-trust-{action}.1")));
+    names.extend(["lanx-cache-prune.1", "lanx-cache-forget.1"].map(str::to_owned));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), names.len());
     for name in names {
         let page = folder.join(&name);
         let text = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let own = if name.contains("trust-") { None } else { Some("EXAMPLES") };
+        let own = if name.contains("trust-") || name.contains("cache-") { None } else { Some("EXAMPLES") };
         for section in ["NAME", "SYNOPSIS", "\"EXIT STATUS\"", "FILES", "ENVIRONMENT"].into_iter().chain(own)
         {
             assert!(text.contains(&format!("\n.SH {section}\n")), "{section} in {name}");

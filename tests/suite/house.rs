@@ -26,8 +26,11 @@ fn allowed() -> BTreeMap<String, BTreeSet<String>> {
 
 /// The rooms that this source imports, without its tests and comments.
 fn imports(source: &str) -> BTreeSet<String> {
-    let code = source.split("#[cfg(test)]\nmod").next().unwrap_or_default();
-    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let is_test = |at: &usize| source[*at..].lines().nth(1).is_some_and(|module| module.ends_with('{'));
+    // A module of tests in a file of its own is only named here, and what stands behind that counts.
+    let end = source.match_indices("#[cfg(test)]\nmod").map(|(at, _)| at).find(is_test);
+    let lines =
+        source[..end.unwrap_or(source.len())].lines().filter(|line| !line.trim_start().starts_with("//"));
     let named = |line: &str| {
         let rooms = line.split("crate::").skip(1);
         let rooms = rooms.map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next());

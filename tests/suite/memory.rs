@@ -38,7 +38,7 @@ impl Receptionist for Nobody {
     fn measured(&self, _peer: IpAddr, _bytes: u64, _end: &End) {}
     fn refused(&self, _peer: IpAddr, _why: &str) {}
     fn disconnected(&self, _peer: IpAddr, _why: &str) {}
-    fn paired(&self, _peer: IpAddr, _key: &Fingerprint) {}
+    fn paired(&self, _peer: IpAddr, _key: &Fingerprint, _remembered: bool) {}
     fn new_code(&self, _code: &Code) {}
 }
 
@@ -60,18 +60,23 @@ fn send_over_memory(scene: &Scene, files: &[PathBuf], prepare: impl FnOnce(&Faul
     prepare(&faults);
     let options = FolderOptions { existing: Existing::Refuse, ..FolderOptions::default() };
     let manner = Manner {
+        max_file: None,
+        min_free: None,
         to: Arc::new(Target::Folder(Folder::new(&scene.dst, options))),
         patience: PATIENCE,
         diligence: Diligence::default(),
         delta: false,
         compress: true,
         pace: None,
+        cache: None,
     };
     let roots = files.iter().map(|file| Root::inspect(file).unwrap()).collect();
     let transfer = Transfer {
         feed: Feed::new(roots, Options::default()),
         dry_run: false,
         pace: None,
+        cache: None,
+        checksum: false,
         compress: Compress::No,
         shared: None,
         observer: Arc::new(Nobody),

@@ -130,7 +130,9 @@ fn what_the_packed_documents_point_at_is_packed_where_they_point() {
 #[test]
 fn the_tarball_has_the_folders_that_documents_point_into() {
     let script = text("scripts/dist.sh");
-    for packed in ["./*.md", "docs/*.md docs/*.json docs/*.svg", "docs/examples/*.sh", "contrib/lanx.*"] {
+    for packed in
+        ["./*.md", "docs/*.md docs/*.json docs/*.svg docs/*.png", "docs/examples/*.sh", "contrib/lanx*"]
+    {
         assert!(script.contains(packed), "{packed}");
     }
 }

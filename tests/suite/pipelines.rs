@@ -315,3 +315,97 @@ fn special_files_are_no_failure_where_the_user_says_so() {
     }
     scene.run(["send", "--skip-special", "tree/pipe", "tree/file", &host]).expect_code(0);
 }
+
+// ---- three whole ones ----
+
+/// A program that does this in a shell.
+fn program(scene: &Scene, name: &str, body: &str) -> String {
+    let path = scene.path(name);
+    fs::write(&path, format!("#!/bin/sh\nset -e\n{body}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_nightly_backup_keeps_the_last_three_nights() {
+    let scene = Scene::new();
+    // Each night has a folder of its own; when one has come the receiver's own program removes the oldest ones.
+    let backups = scene.dst.join("backups");
+    let keep = program(
+        &scene,
+        "keep",
+        &format!("cd {}; ls | sort | head -n -3 | xargs -r rm -r", backups.display()),
+    );
+    let mut command = scene.lanx_as("nas");
+    command.env("LANX_CODE", CODE);
+    let receiver = Receiver::start_as(command, "127.0.0.1:0", &["--exec", &keep, "--sync"], &scene.dst);
+    let host = receiver.addr.to_string();
+    let data = scene.src.join("data");
+    fs::create_dir(&data).unwrap();
+    make(&data, "unchanged", 3 * CHUNK);
+    for night in 1..=5 {
+        make_of(&data, "today", format!("night {night}").as_bytes());
+        let into = format!("backups/2026-11-{night:02}");
+        let mut command = scene.lanx();
+        command.env("LANX_CODE", CODE).args(["send", "-q", "--into", &into, "data/", &host]);
+        Process::spawn(command).finish(PATIENCE).expect_success();
+        // The same command again, as after a power cut: nothing is sent and nothing is wrong.
+        scene.run(["send", "-q", "--into", &into, "data/", &host]).expect_success();
+    }
+    let nights = ["2026-11-03", "2026-11-04", "2026-11-05"];
+    wait_until("the oldest are gone", PATIENCE, || listing(&backups) == nights);
+    for (night, name) in (3..=5).zip(nights) {
+        assert_eq!(read(&backups.join(name).join("today")), format!("night {night}").into_bytes());
+        assert_same(&data.join("unchanged"), &backups.join(name).join("unchanged"));
+    }
+}
+
+#[test]
+fn throw_away_runners_push_their_artifacts_and_none_stays_trusted() {
+    let scene = Scene::new();
+    let mut command = scene.lanx_as("store");
+    command.env("LANX_CODE", CODE);
+    let flags = ["--no-remember", "--max-file", "10M", "--overwrite"];
+    let receiver = Receiver::start_as(command, "127.0.0.1:0", &flags, &scene.dst);
+    let artifact = make(&scene.src, "app.tar", 3 * CHUNK);
+    for run in ["41", "42"] {
+        let mut command = scene.lanx_as(&format!("runner-{run}"));
+        command.env("LANX_CODE", CODE).args(["send", "-q", "--into", &format!("builds/{run}"), "app.tar"]);
+        command.arg(receiver.addr.to_string());
+        Process::spawn(command).finish(PATIENCE).expect_code(0);
+        assert_same(&artifact, &scene.dst.join("builds").join(run).join("app.tar"));
+        // With its key, and without the code, nobody comes in again.
+        let mut command = scene.lanx_as(&format!("runner-{run}"));
+        command.args(["send", "-q", "app.tar", &receiver.addr.to_string()]);
+        Process::spawn(command).finish(PATIENCE).expect_code(4);
+    }
+    let mut command = scene.lanx_as("store");
+    command.arg("trust");
+    Process::spawn(command).finish(PATIENCE).expect_success().expect_out(&["no machine is paired"]);
+}
+
+#[test]
+fn a_dump_to_two_hosts_that_fails_half_way_is_at_neither() {
+    let several = Several::of(&[&["--overwrite"], &["--overwrite"]]);
+    let hosts = [several.host(0), several.host(1)];
+    let before: Vec<_> = (0..2).map(|n| look(&make(&several.dst(n), "shop.sql", 99))).collect();
+    make(&several.scene.src, "rows", 150 * CHUNK);
+    let dump = program(
+        &several.scene,
+        "pg_dump",
+        "cat rows; touch half; while [ ! -e go ]; do sleep 0.02; done; exit 1",
+    );
+    let sender = start(&several.scene, &[], &hosts, "shop.sql", &[&dump, "shop"]);
+    for n in 0..2 {
+        wait_until("half of it is there", PATIENCE, || !parts_of(&several.dst(n), "shop.sql").is_empty());
+    }
+    wait_until("the dump is half-way", PATIENCE, || several.scene.src.join("half").exists());
+    make(&several.scene.src, "go", 0);
+    let sent = sender.finish(PATIENCE);
+    sent.expect_code(5);
+    assert_eq!(sent.err().matches("ended with exit code 1").count(), 1, "{}", sent.err());
+    for (n, before) in before.iter().enumerate() {
+        assert_eq!(listing(&several.dst(n)), ["shop.sql"]);
+        assert_eq!(look(&several.dst(n).join("shop.sql")), *before);
+    }
+}

@@ -144,7 +144,7 @@ fn nobody_puts_where_it_does_not_belong_nor_by_somebody_elses_page() {
         ("/a%2f..%2f..%2fx", 404),
         ("/.hidden", 403),
         ("/.ssh/authorized_keys", 403),
-        ("/.lanx/stats", 404),
+        ("/.lanx/stats", 403),
         ("/.x.v2-y.lanx-part", 404),
         ("/folder", 409),
         ("/out/x", 409),

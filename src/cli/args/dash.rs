@@ -10,7 +10,7 @@ use crate::limits::TRANSFERS_DEFAULT;
 /// What makes no sense with a dash, as it stands on the command line, and whether it does.
 type Against<Args> = (&'static str, fn(&Args) -> bool);
 
-const WITH_STDOUT: [Against<RecvArgs>; 12] = [
+const WITH_STDOUT: [Against<RecvArgs>; 16] = [
     ("--clean", |args| args.clean),
     ("--overwrite", |args| args.overwrite),
     ("--rename", |args| args.rename),
@@ -21,6 +21,10 @@ const WITH_STDOUT: [Against<RecvArgs>; 12] = [
     ("--verify=reread", |args| args.verify == Verify::Reread),
     ("--direct", |args| args.direct),
     ("--mounted", |args| args.mounted),
+    ("--exec", |args| args.exec.is_some()),
+    ("--exec-each", |args| args.exec_each.is_some()),
+    ("--min-free", |args| args.min_free.is_some()),
+    ("--max-file", |args| args.max_file.is_some()),
     ("--archive", |args| args.archive),
     ("--json", |args| args.json),
 ];

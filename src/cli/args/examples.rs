@@ -61,7 +61,15 @@ pub const TRUST: &str = "\
 Examples:
   lanx trust
   lanx trust name SHA256:8fJq2m workstation
+  lanx trust set workstation --into backups --overwrite no --quota 500G
+  lanx trust prune --older 30d
   lanx trust remove nas:7269";
+
+pub const CACHE: &str = "\
+Examples:
+  lanx cache
+  lanx cache prune --older 30d
+  lanx cache forget";
 
 pub const CONFIG: &str = "\
 Examples:

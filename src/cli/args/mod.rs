@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand, ValueHint};
 
+use super::cache::CacheArgs;
 use super::config::{ConfigArgs, with_negations};
 use super::dataset::manifest::ManifestArgs;
 use super::dataset::verify::VerifyArgs;
@@ -29,9 +30,10 @@ use crate::limits::{
 };
 use crate::name::RelativePath;
 use crate::net::Door;
+use crate::session::receiver::room::MinFree;
 use crate::session::sender::compress::Compress;
 use crate::units::{age_from, rate_from};
-use values::{compress, listen_at, number, seconds, subfolder};
+use values::{compress, listen_at, min_free, number, seconds, size, span, subfolder};
 
 /// Moves files between machines on a local network, and proves that they arrived.
 ///
@@ -77,8 +79,15 @@ pub fn plain_command() -> clap::Command {
         Arg::new("version").short('V').long("version").action(ArgAction::Version).help("Print the version");
     let last = |arg: Arg| arg.help_heading(OUTPUT).display_order(usize::MAX);
     help::with_topics(Args::command())
+        .version(version_line())
         .after_long_help(format!("{}\n\n{}", examples::LANX, help::exit_list()))
         .args([help, version].map(last))
+}
+
+/// The version, what it was built from and for, and what it speaks.
+fn version_line() -> String {
+    let (version, commit, target) = (env!("CARGO_PKG_VERSION"), env!("LANX_COMMIT"), env!("LANX_TARGET"));
+    format!("{version} (commit {commit}, protocol {}, {target})", crate::wire::VERSION)
 }
 
 impl Args {
@@ -104,6 +113,7 @@ impl Args {
             Command::Manifest(_)
             | Command::Verify(_)
             | Command::Trust(_)
+            | Command::Cache(_)
             | Command::Completions(_)
             | Command::Man(_)
             | Command::Help(_) => false,
@@ -139,6 +149,7 @@ pub enum Command {
     Verify(VerifyArgs),
     Doctor(DoctorArgs),
     Trust(TrustArgs),
+    Cache(CacheArgs),
     Config(ConfigArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -208,6 +219,11 @@ pub struct SendArgs {
     /// Where the receiver has an older version of a file and may replace it, only the 256 KiB chunks that differ are sent.
     #[arg(long, help_heading = SPEED)]
     pub delta: bool,
+    /// Read every file, whatever is remembered of it
+    ///
+    /// Both machines remember hashes of files that nobody has touched since, and then read neither of the two.
+    #[arg(long, help_heading = SPEED)]
+    pub checksum: bool,
     /// Compress: lz4, zstd, zstd:N or no
     ///
     /// `auto` compresses where that makes the transfer faster, and never standard input. N is a level from 1 to 12; `zstd`
@@ -316,7 +332,7 @@ pub fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
-fn age(text: &str) -> Result<Duration, String> {
+pub fn age(text: &str) -> Result<Duration, String> {
     match age_from(text) {
         Some(age) if age >= PART_AGE_MIN => Ok(age),
         _ => Err("expected a number and a unit, as in 7d, 12h, 30m or 90s".into()),
@@ -417,9 +433,9 @@ pub struct RecvArgs {
     /// DIR is looked up anew for each transfer, so a disk that is missing is never mistaken for the folder below it.
     #[arg(long, help_heading = FILES)]
     pub mounted: bool,
-    /// Take access control lists from senders with --archive
+    /// Take access control lists too
     ///
-    /// They say who may use a file. Without this, what a sender sends of them is left out.
+    /// From senders with --archive. They say who may use a file. Without this, what a sender sends of them is left out.
     #[arg(long, help_heading = FILES)]
     pub archive: bool,
     /// Confirm a file only once it is on the device
@@ -427,7 +443,17 @@ pub struct RecvArgs {
     /// Exit code 0 at the sender then means that data and name survive a power cut.
     #[arg(long, help_heading = FILES)]
     pub sync: bool,
-    /// Verify on arrival, or reread as well
+    /// Keep so much of the disk free: 5%, 20G
+    ///
+    /// What would leave less free is refused when it is offered.
+    #[arg(long, value_name = "SIZE", value_parser = min_free, help_heading = FILES)]
+    pub min_free: Option<MinFree>,
+    /// Take no file that is larger than SIZE
+    ///
+    /// It is refused when it is offered, and a stream as soon as it is longer.
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = FILES)]
+    pub max_file: Option<u64>,
+    /// Verify on arrival, or reread too
     ///
     /// `arrival` hashes each file as it arrives, `reread` also reads it back from the device and hashes it again.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Verify::Arrival, hide_possible_values = true,
@@ -444,11 +470,23 @@ pub struct RecvArgs {
     /// For files much larger than memory, and for disks faster than the page cache.
     #[arg(long, help_heading = SPEED)]
     pub direct: bool,
+    /// Run PROGRAM after each transfer
+    ///
+    /// It has no arguments. The file $LANX_LIST has the paths of what was stored, each ended by a NUL byte. One program runs at a
+    /// time, at most 1,000 runs wait, and what becomes of them changes nothing for the sender.
+    #[arg(long, value_name = "PROGRAM", help_heading = FILES, value_hint = ValueHint::CommandName)]
+    pub exec: Option<PathBuf>,
+    /// Run PROGRAM after each file
+    #[arg(long, value_name = "PROGRAM", help_heading = FILES, value_hint = ValueHint::CommandName)]
+    pub exec_each: Option<PathBuf>,
+    /// Kill such a program after AGE
+    #[arg(long, value_name = "AGE", value_parser = span, default_value = "1h", help_heading = FILES)]
+    pub exec_timeout: Duration,
     /// Remove what interrupted transfers left in DIR
     ///
     /// Lists the part files there and removes those that are not in use. Nothing is received.
     #[arg(long, help_heading = FILES, conflicts_with_all = ["once", "listen", "quic", "no_announce", "max_transfers", "limit", "overwrite",
-        "rename", "delta", "sync", "verify", "compress", "direct", "mounted", "archive", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
+        "rename", "delta", "sync", "verify", "compress", "direct", "mounted", "archive", "min_free", "max_file", "no_remember", "exec", "exec_each", "exec_timeout", "code_file", "open", "timeout", "retry_for", "grace", "metrics", "json"])]
     pub clean: bool,
     /// Remove unfinished files older than AGE: 7d, 12h
     ///
@@ -462,6 +500,11 @@ pub struct RecvArgs {
     /// made up for this run.
     #[arg(long, value_name = "FILE", help_heading = TRUST, value_hint = ValueHint::FilePath)]
     pub code_file: Option<PathBuf>,
+    /// Ask each machine for the code each time
+    ///
+    /// Whoever proves the code is let in for this transfer and not remembered. Machines that are paired come in as ever.
+    #[arg(long, help_heading = TRUST)]
+    pub no_remember: bool,
     /// Admit everybody who can reach this port
     ///
     /// Only for a network that you share with nobody else.

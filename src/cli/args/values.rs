@@ -4,11 +4,14 @@ use std::fmt::Display;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::content::compress::Method;
 use crate::limits::{INTO_BYTES_MAX, ZSTD_LEVEL_DEFAULT, ZSTD_LEVEL_MAX};
 use crate::name::RelativePath;
+use crate::session::receiver::room::MinFree;
 use crate::session::sender::compress::Compress;
+use crate::units::{age_from, rate_from};
 
 /// A number in this range, of whatever `unit`, which may be nothing.
 pub fn number<T>(
@@ -45,6 +48,31 @@ pub fn listen_at(text: &str) -> Result<SocketAddr, String> {
 /// An address with its port.
 pub fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ADDR:PORT, as in 127.0.0.1:7269 or [::]:7269".into())
+}
+
+/// A time that passes.
+pub fn span(text: &str) -> Result<Duration, String> {
+    let span = age_from(text).filter(|span| !span.is_zero());
+    span.ok_or_else(|| "expected a number and a unit, as in 1h, 30m or 90s".into())
+}
+
+/// A number of bytes.
+pub fn size(text: &str) -> Result<u64, String> {
+    let is_rate =
+        text.trim().to_ascii_lowercase().ends_with("/s") || text.to_ascii_lowercase().ends_with("bit");
+    rate_from(text)
+        .filter(|bytes| *bytes > 0 && !is_rate)
+        .ok_or_else(|| "expected a number and a unit, as in 500G, 1.5Ti or 800M".into())
+}
+
+/// How much of a disk is to stay free: a part of it, or so many bytes.
+pub fn min_free(text: &str) -> Result<MinFree, String> {
+    let percent = text.strip_suffix('%').map(|number| number.trim().parse::<u8>().ok());
+    match percent {
+        Some(percent) => percent.filter(|percent| (1..=99).contains(percent)).map(MinFree::Percent),
+        None => size(text).ok().map(MinFree::Bytes),
+    }
+    .ok_or_else(|| "expected a part of the disk or a size, as in 5% or 20G".into())
 }
 
 /// A folder beneath another one. Slashes at its end mean nothing.

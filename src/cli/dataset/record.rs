@@ -75,6 +75,8 @@ pub enum Kind {
 pub enum Status {
     Sent,
     Identical,
+    /// It is there, as both ends remember; nobody read it.
+    Remembered,
     /// The path is the new one.
     Renamed,
     Wanted,
@@ -88,7 +90,7 @@ pub enum Status {
 impl Status {
     /// Whether the entry is in place.
     pub fn is_there(self) -> bool {
-        matches!(self, Status::Sent | Status::Identical | Status::Renamed)
+        matches!(self, Status::Sent | Status::Identical | Status::Remembered | Status::Renamed)
     }
 }
 
@@ -140,6 +142,7 @@ impl Told {
         let (path, status, reason) = match &report.status {
             FileStatus::Stored => (report.path.clone(), Status::Sent, None),
             FileStatus::Identical => (report.path.clone(), Status::Identical, None),
+            FileStatus::Remembered => (report.path.clone(), Status::Remembered, None),
             FileStatus::Renamed(name) => (report.path.with_name(name), Status::Renamed, None),
             FileStatus::Wanted => (report.path.clone(), Status::Wanted, None),
             FileStatus::Failed(failure) => {

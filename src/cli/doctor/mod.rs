@@ -37,11 +37,11 @@ use crate::os::background::aside;
 use crate::session::End;
 use crate::session::cpu_speed::{Speeds, compression, speeds};
 use crate::session::probe::Counted;
-use crate::store::{DiskTrial, Moved, TrialError, try_disk};
 use crate::units;
 use crate::wire::message::Wishes;
 use crate::wire::seal::Cipher;
 use advice::{Advice, Known, advise};
+use disk::{DiskTrial, Moved, TrialError, try_disk};
 use expect::{Expected, Figure, Figures, Prospect};
 
 /// Measure this machine and the network, and advise

@@ -243,5 +243,8 @@ fn with_token(fields: &HeaderMap, token: Option<&String>) -> anyhow::Result<Head
 pub fn file_mode() -> u32 {
     let own = umask(Mode::from_raw_mode(0o077));
     umask(own);
-    0o666 & !own.bits()
+    // Its width differs by system.
+    #[allow(clippy::useless_conversion)]
+    let own = u32::from(own.bits());
+    0o666 & !own
 }

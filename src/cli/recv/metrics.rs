@@ -67,6 +67,7 @@ pub struct Counters {
     ledger: Arc<Ledger>,
     files: Labelled<5>,
     sessions: Labelled<9>,
+    programs: Labelled<3>,
     paired: AtomicU64,
     /// What is counted over UDP.
     pub quic: Arc<QuicStats>,
@@ -88,6 +89,7 @@ impl Counters {
                 "out_of_resources",
                 "stopped",
             ]),
+            programs: Labelled::new(["ok", "failed", "left_out"]),
             paired: AtomicU64::new(0),
             quic: Arc::default(),
         }
@@ -105,6 +107,11 @@ impl Counters {
         self.sessions.add(result(end, counts.exit()));
     }
 
+    /// A program of --exec has ended so, or was not run.
+    pub fn program(&self, result: &'static str) {
+        self.programs.add(result);
+    }
+
     pub fn paired(&self) {
         self.paired.fetch_add(1, Ordering::Relaxed);
     }
@@ -114,7 +121,7 @@ fn status(status: &FileStatus) -> &'static str {
     match status {
         FileStatus::Stored => "stored",
         FileStatus::Renamed(_) => "renamed",
-        FileStatus::Identical => "identical",
+        FileStatus::Identical | FileStatus::Remembered => "identical",
         FileStatus::Wanted => "wanted",
         FileStatus::Failed(_) => "failed",
     }
@@ -176,6 +183,8 @@ impl Collector for Counters {
         sheet.count("kept_bytes", "Bytes that were there already and proved to be right", sums.kept)?;
         sheet.counts("files", "Files by what became of them", "status", self.files.read())?;
         sheet.counts("sessions", "Sessions that have ended, by how", "result", self.sessions.read())?;
+        let help = "Programs of --exec, by how they ended";
+        sheet.counts("programs", help, "result", self.programs.read())?;
         sheet.gauge("sessions_active", "Sessions under way", present.sessions)?;
         sheet.gauge("sessions_waiting", "Senders that wait for their turn", present.waiting)?;
         sheet.gauge("connections_active", "Data connections of all sessions", present.data_connections)?;

@@ -2,6 +2,7 @@
 
 mod banner;
 mod clean;
+mod exec;
 mod metrics;
 pub mod reload;
 mod report;
@@ -24,6 +25,7 @@ use super::signals::{Asked, Requests};
 use super::ui::out::Audience;
 use super::ui::{events, out};
 use super::{credentials, signals};
+use crate::cache::Cache;
 use crate::net::quic::endpoint;
 use crate::net::quic::listen::QuicListener;
 use crate::net::quic::stats::QuicStats;
@@ -39,6 +41,7 @@ use crate::store::{Existing, Folder, FolderOptions, Output, Target};
 use crate::trust::policy::House;
 use banner::invite;
 use clean::{clean, keep_clean};
+use exec::Programs;
 use metrics::{Counters, Page};
 use reload::{Keeper, Settings};
 use report::Doorman;
@@ -55,7 +58,9 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
     let to = manner.to.clone();
     let ledger = Arc::new(Ledger::default());
     let counters = Arc::new(Counters::new(ledger.clone()));
-    let doorman = Arc::new(Doorman::new(audience, to.clone(), shows_code, counters.clone()));
+    let programs = Programs::start(args, counters.clone())?;
+    let doorman = Doorman::new(audience, to.clone(), shows_code, counters.clone(), programs.clone());
+    let doorman = Arc::new(doorman);
     let asked = Arc::new(OnceLock::new());
     let runtime = signals::runtime()?;
     let served = runtime.block_on(async {
@@ -96,6 +101,9 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
     });
     signals::leave(runtime);
     doorman.leave();
+    // A receiver that serves until it is told to end is told just that.
+    let patience = asked.get().map(|_| args.service.grace());
+    programs.inspect(|programs| programs.finish(patience));
     served.map_err(|error| Failure::new(Exit::Other, error))?;
     let exit = exit(args, asked.get().copied(), doorman.result());
     if audience.json && exit == Exit::Interrupted {
@@ -137,10 +145,12 @@ fn open(args: &RecvArgs, audience: Audience) -> Result<Opening, Failure> {
     // Sockets that systemd hands over have to be taken before there are threads.
     out::start();
     let metrics = args.service.metrics.map(metrics::listen).transpose()?;
-    let (house, shows_code) = credentials::house(args.code_file.as_deref(), args.open, audience)?;
+    let (mut house, shows_code) = credentials::house(args.code_file.as_deref(), args.open, audience)?;
+    house.remembers = !args.no_remember;
     // Before anybody asks how many may be open.
     signals::allow_many_files();
-    let manner = manner(args)?;
+    let mut manner = manner(args)?;
+    manner.cache = Cache::of_user().map(Arc::new);
     let bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
     let bound = bound.map_err(|error| Failure::new(Exit::Other, error))?;
     if args.quic && datagrams.is_empty() {
@@ -207,7 +217,10 @@ pub(super) fn manner(args: &RecvArgs) -> Result<Manner, Failure> {
         diligence: Diligence { sync: args.sync, reread: args.verify == Verify::Reread },
         delta: args.delta,
         compress: args.compress == Compression::Auto,
+        max_file: args.max_file,
+        min_free: args.min_free,
         pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
+        cache: None,
     })
 }
 

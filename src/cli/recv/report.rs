@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::sleep_until;
 
 use super::banner::tell_code;
+use super::exec::{Programs, Published};
 use super::metrics::Counters;
 use crate::cli::credentials;
 use crate::cli::exit::Exit;
@@ -39,6 +40,8 @@ pub struct Doorman {
     /// How the first transfer ended, for `--once`.
     result: Arc<Mutex<Option<Exit>>>,
     counters: Arc<Counters>,
+    /// What is run for what arrives.
+    programs: Option<Arc<Programs>>,
 }
 
 /// Tells of those who were refused, but not of each of a flood.
@@ -93,10 +96,17 @@ struct Watch {
     counters: Arc<Counters>,
     /// That there is no room was told.
     no_room: AtomicBool,
+    published: Option<Published>,
 }
 
 impl Doorman {
-    pub fn new(audience: Audience, to: Arc<Target>, shows_code: bool, counters: Arc<Counters>) -> Doorman {
+    pub fn new(
+        audience: Audience,
+        to: Arc<Target>,
+        shows_code: bool,
+        counters: Arc<Counters>,
+        programs: Option<Arc<Programs>>,
+    ) -> Doorman {
         Doorman {
             audience,
             to,
@@ -105,6 +115,7 @@ impl Doorman {
             sessions: AtomicU64::new(0),
             result: Arc::default(),
             counters,
+            programs,
         }
     }
 
@@ -133,7 +144,8 @@ impl Doorman {
 
 impl Receptionist for Doorman {
     fn started(&self, caller: Caller, progress: Arc<Progress>) -> Arc<dyn SessionWatch> {
-        let Caller { ip: peer, name, connections, dry_run } = caller;
+        let Caller { ip: peer, name, connections, dry_run, folder } = caller;
+        let published = self.programs.as_ref().zip(folder).map(|(programs, folder)| programs.follow(&folder));
         let who = Who { name, address: peer.to_string() };
         let number = 1 + self.sessions.fetch_add(1, Ordering::Relaxed);
         let events = self.audience.json.then(|| Arc::new(SessionEvents::new(Some(number), peer.to_string())));
@@ -162,6 +174,7 @@ impl Receptionist for Doorman {
             result: if dry_run { Arc::default() } else { self.result.clone() },
             counters: self.counters.clone(),
             no_room: AtomicBool::default(),
+            published,
         })
     }
 
@@ -183,8 +196,11 @@ impl Receptionist for Doorman {
         self.tell(format_args!("{peer} disconnected: {why}"));
     }
 
-    fn paired(&self, peer: IpAddr, key: &Fingerprint) {
+    fn paired(&self, peer: IpAddr, key: &Fingerprint, remembered: bool) {
         self.counters.paired();
+        if !remembered {
+            return self.audience.line(format_args!("{peer} ({key}) proved the code, and is not remembered"));
+        }
         self.audience.line(format_args!("paired with {peer} ({key}); no code is needed from now on"));
         if self.audience.json {
             credentials::tell_paired(&peer.to_string(), key, By::Code);
@@ -202,6 +218,7 @@ impl Observer for Watch {
     fn file(&self, report: &FileReport) {
         self.tally.add(report);
         self.counters.file(report);
+        self.published.iter().for_each(|published| published.note(report));
         if let Some(events) = &self.events {
             events.start(None);
             events.file(File::of(report));
@@ -220,7 +237,7 @@ impl Observer for Watch {
             }
             (status, Some(hash)) => {
                 let what = match status {
-                    FileStatus::Identical => " (already there)".into(),
+                    FileStatus::Identical | FileStatus::Remembered => " (already there)".into(),
                     FileStatus::Renamed(new) => format!(" (stored as {new})"),
                     _ => String::new(),
                 };
@@ -240,6 +257,7 @@ impl SessionWatch for Watch {
         let file = self.followers.lock().take().and_then(|(shown, _)| shown.file());
         let counts = self.tally.counts();
         self.counters.session(end, &counts);
+        self.published.iter().for_each(Published::ended);
         let exit = Exit::of_broken(end);
         // Those that `--once` interrupts end later and do not count; one that came back after a loss does.
         let mut result = self.result.lock();

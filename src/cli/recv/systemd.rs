@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::anyhow;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 use socket2::SockRef;
 use tokio::time::interval;
 use tracing::Level;
@@ -56,11 +57,23 @@ fn listening(taken: io::Result<Option<TcpListener>>, at: usize) -> Result<TcpLis
     };
     let listener = taken.map_err(|error| wrong(error.to_string()))?;
     let listener = listener.ok_or_else(|| wrong("it is not there".into()))?;
-    if !SockRef::from(&listener).is_listener().unwrap_or_default() {
+    if !is_listener(&listener) {
         return Err(wrong("nobody can connect to it".into()));
     }
     listener.set_nonblocking(true).map_err(|error| wrong(error.to_string()))?;
     Ok(listener)
+}
+
+/// Whether senders can come to it.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn is_listener(socket: &TcpListener) -> bool {
+    SockRef::from(socket).is_listener().unwrap_or_default()
+}
+
+/// Nobody can ask here, and nobody hands sockets over.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn is_listener(_socket: &TcpListener) -> bool {
+    true
 }
 
 /// Whether somebody hears what we tell about ourselves.

@@ -25,6 +25,7 @@ use super::ui::out::Audience;
 use super::ui::progress::{Shown, Subject, Who};
 use super::ui::summary::{Crossed, Tally};
 use super::{credentials, signals};
+use crate::cache::Cache;
 use crate::client::transfer::{Connections, SendError, SendOutcome, Transfer, send};
 use crate::limits::WORKER_STACK_BYTES;
 use crate::net::Door;
@@ -50,6 +51,8 @@ pub(super) struct Manner {
     dry_run: bool,
     delta: bool,
     pace: Option<Arc<Pace>>,
+    cache: Option<Arc<Cache>>,
+    checksum: bool,
     compress: Compress,
     patience: Duration,
     retry_for: Duration,
@@ -145,6 +148,8 @@ fn errands(
         dry_run: args.what.dry_run,
         delta: args.delta,
         pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
+        cache: Cache::of_user().map(Arc::new),
+        checksum: args.checksum,
         compress: args.compress,
         patience: args.patience.timeout(),
         retry_for: args.patience.retry_for(),
@@ -333,11 +338,13 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         receives: false,
     };
     let shown = Shown::new(subject, *audience);
-    let Manner { dry_run, pace, patience, retry_for, .. } = manner;
+    let Manner { dry_run, pace, cache, checksum, patience, retry_for, .. } = manner;
     let transfer = Transfer {
         feed,
         dry_run,
         pace,
+        cache,
+        checksum,
         compress: wished,
         shared: company.map(|company| company.reads),
         observer: reporter.clone(),

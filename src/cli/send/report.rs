@@ -98,7 +98,7 @@ impl Reporter {
     fn success(&self, report: &FileReport) {
         let FileReport { path, hash: Some(hash), named, .. } = report else { return };
         let what = match &report.status {
-            FileStatus::Identical => " (already there)".into(),
+            FileStatus::Identical | FileStatus::Remembered => " (already there)".into(),
             FileStatus::Renamed(new) => format!(" (stored as {new})"),
             _ => String::new(),
         };
@@ -185,7 +185,9 @@ impl Observer for Reporter {
                 self.line(format_args!("would send {path}{size}"));
             }
             // Only the changes; the rest is counted.
-            FileStatus::Identical if self.dry_run => tracing::info!("already there: {path}"),
+            FileStatus::Identical | FileStatus::Remembered if self.dry_run => {
+                tracing::info!("already there: {path}")
+            }
             _ => self.success(report),
         }
     }

@@ -171,7 +171,7 @@ fn rights(args: &ServeArgs, token: Option<&Token>) -> Result<Rights, Failure> {
     folder.prepare().map_err(|error| Failure::new(Exit::Storage, error))?;
     let owner = blake3::hash(token.map_or("", Token::reveal).as_bytes());
     let put = Uploads::new(folder, Owner::of_key(owner.as_bytes()), file_mode());
-    Ok(Rights { get, put: Some(put), hidden })
+    Ok(Rights { get, put: Some(Arc::new(put)), hidden })
 }
 
 /// What to show in TLS; nothing on loopback, where nobody can listen, and where the user wants none.

@@ -77,6 +77,7 @@ pub enum Event<'a> {
         addrs: &'a [SocketAddr],
         port: u16,
         paired: bool,
+        may_send_here: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         key: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -312,6 +313,8 @@ pub enum Status {
     Sent,
     /// It was there already.
     Identical,
+    /// The same, as both ends remember: nobody read it.
+    Remembered,
     /// As sent, under another name, because its own was taken.
     Renamed,
     /// Only in a dry run: it would be sent.
@@ -337,6 +340,8 @@ pub struct Sum {
     /// What these took on the wire, with the frames around them.
     wire_bytes: u64,
     identical: u64,
+    /// Of these, those that nobody read.
+    remembered: u64,
     failed: u64,
     skipped: u64,
     seconds: f64,
@@ -361,6 +366,7 @@ impl<'a> File<'a> {
         let status = match &report.status {
             FileStatus::Stored => Status::Sent,
             FileStatus::Identical => Status::Identical,
+            FileStatus::Remembered => Status::Remembered,
             FileStatus::Renamed(_) => Status::Renamed,
             FileStatus::Wanted => Status::Wanted,
             FileStatus::Failed(_) => Status::Failed,
@@ -439,6 +445,7 @@ impl Sum {
             sent_bytes,
             wire_bytes,
             identical: counts.identical,
+            remembered: counts.remembered,
             failed: counts.failed,
             skipped: counts.skipped,
             seconds: to_the_microsecond(time),

@@ -54,6 +54,8 @@ pub struct Counts {
     /// Of all those, the files that were there before, and their bytes.
     pub identical: u64,
     identical_bytes: u64,
+    /// Of those, the ones that nobody read, as both ends remember them.
+    pub remembered: u64,
     pub failed: u64,
     /// All files that there are to send, where somebody knows.
     expected: Option<u64>,
@@ -103,7 +105,8 @@ impl Tally {
                 counts.arrived += 1;
                 let bytes = size.unwrap_or_default();
                 counts.bytes = counts.bytes.saturating_add(bytes);
-                if matches!(status, FileStatus::Identical) {
+                counts.remembered += u64::from(matches!(status, FileStatus::Remembered));
+                if matches!(status, FileStatus::Identical | FileStatus::Remembered) {
                     counts.identical += 1;
                     counts.identical_bytes = counts.identical_bytes.saturating_add(bytes);
                 }
@@ -190,7 +193,13 @@ impl Counts {
         if let Some(n) = connections.filter(|_| anything) {
             text += &format!(" over {}", units::count(n.into(), "connection"));
         }
-        text += if anything { ", verified" } else { "" };
+        // What nobody read is not verified.
+        text += &match self.remembered {
+            _ if !anything => String::new(),
+            0 => ", verified".into(),
+            n if n == self.arrived => ", as remembered (--checksum reads them)".into(),
+            n => format!(", verified but for {} as remembered", units::count(n, "file")),
+        };
         text + &self.missing()
     }
 

@@ -57,6 +57,7 @@ pub fn before_connecting(socket: &SockRef, addr: SocketAddr, segment_bytes: Opti
 /// - Little waits to be sent for the first time: what a slow connection has been dealt, no faster one can take over, and the
 ///   last chunks of a transfer would wait for it. Within the machine no connection is slow, and to wait seldom is worth more.
 /// - On a long path bbr does not take each loss for a jam; elsewhere the system's choice is as good.
+#[cfg_attr(not(target_os = "linux"), allow(unused_variables, reason = "only Linux has the first"))]
 pub fn sender(socket: &SockRef, addr: SocketAddr) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(if is_within_machine(addr) {

@@ -221,7 +221,7 @@ fn publish(session: &Receiving, batch: Vec<Complete>) -> Vec<(Complete, Result<P
         }
         match ready {
             Ok(hash) if hash == complete.hash => {
-                let result = session.name(&complete.part, complete.hash);
+                let result = session.name(&complete.offered, &complete.part, complete.hash);
                 published.extend(result.map(|result| (complete, result)));
             }
             Ok(hash) => session.fail_verification(&complete.offered, &complete.part, hash, complete.hash),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use rangemap::RangeSet;
@@ -34,14 +35,19 @@ pub struct Offered {
     /// Whether something was found under its name that it is to replace.
     pub replaces: bool,
     pub metadata: Metadata,
+    /// When it was offered.
+    pub since: SystemTime,
     /// What it counts for as long as it is open.
     pub weight: usize,
+    /// What of the sender's quota was taken for it.
+    pub counted: u64,
 }
 
 impl Offered {
     pub fn new(offer: &Offer, path: RelativePath, sparse: bool) -> Offered {
         let (layout, metadata) = (offer.kind.layout(), offer.metadata.clone());
-        Offered { id: offer.file, path, layout, sparse, replaces: false, metadata, weight: offer.weight() }
+        let (id, since, weight) = (offer.file, SystemTime::now(), offer.weight());
+        Offered { id, path, layout, sparse, replaces: false, metadata, since, weight, counted: 0 }
     }
 }
 

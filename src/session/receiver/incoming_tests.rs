@@ -81,7 +81,17 @@ fn offered(size: u64) -> Offered {
     let path = RelativePath::from_wire(b"file").unwrap();
     let metadata = Metadata { mode: 0o600, ..Metadata::default() };
     let layout = Layout::new(size);
-    Offered { id: FileId(0), path, layout, sparse: true, replaces: false, metadata, weight: 0 }
+    Offered {
+        id: FileId(0),
+        path,
+        layout,
+        sparse: true,
+        replaces: false,
+        metadata,
+        since: std::time::SystemTime::now(),
+        weight: 0,
+        counted: 0,
+    }
 }
 
 /// A file of `size` bytes under way into `dir`, all holes, of which these chunks are to be compared.

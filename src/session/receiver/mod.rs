@@ -5,6 +5,7 @@ pub mod finish;
 pub mod incoming;
 pub mod memory;
 mod outcomes;
+pub mod room;
 mod stdout;
 pub mod worker;
 
@@ -24,9 +25,11 @@ use super::probe::Probed;
 use super::rate_limit::Pace;
 use super::stage_clock::Stages;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
+use crate::cache::Cache;
 use crate::content::chunk::FileId;
 use crate::content::compress::{Codec, Codecs};
 use crate::content::entry::{Cause, EntryKind, Failure, Outcome};
+use crate::content::tree::Hash;
 use crate::limits::{
     CONNECTIONS_MAX, FILE_BYTES_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OBSERVER_LOOK,
     STREAM_CONFIRM_CHUNKS,
@@ -41,6 +44,7 @@ use finish::{Diligence, Finisher};
 use incoming::{Bytes, Incoming, Offered, Plan};
 use memory::{Budget, Reserve};
 use outcomes::storage_failure;
+use room::Room;
 use stdout::InOrder;
 
 /// The receiver's side of a session, shared by its threads.
@@ -52,6 +56,10 @@ pub struct Receiving {
     finisher: Finisher,
     pub(super) outbox: Outbox<ReceiverMessage>,
     memory: Arc<Budget>,
+    /// The bounds on what may be stored.
+    pub room: Room,
+    /// Where hashes of files are remembered.
+    pub cache: Option<Arc<Cache>>,
     /// How fast chunks may come, where the receiver's user has set that.
     pub pace: Option<Arc<Pace>>,
     pub(super) observer: Arc<dyn Observer>,
@@ -71,6 +79,8 @@ pub struct Receiving {
 #[derive(Default)]
 pub(super) struct Files {
     pub(super) offered: u64,
+    /// The hash that the sender remembers of the file that it offers next.
+    pub(super) remembered: Option<(FileId, Hash)>,
     /// Files that arrive whole in one frame.
     pub(super) singles: HashMap<FileId, Offered>,
     /// Files that arrive in pieces.
@@ -127,6 +137,8 @@ impl Receiving {
             finisher: Finisher::default(),
             outbox,
             memory: Arc::new(Budget::new(reserve)),
+            room: Room::default(),
+            cache: None,
             pace: None,
             observer,
             progress,
@@ -188,6 +200,18 @@ impl Receiving {
                 Err(PeerMisbehaved::Unexpected { got: "an offer", expected }.into())
             }
             SenderMessage::Offer(offer) => self.offer(&offer),
+            SenderMessage::Remembered { .. } if !self.remembers() => {
+                let got = "a hash that it remembers";
+                Err(PeerMisbehaved::Unexpected {
+                    got,
+                    expected: "an offer, as hashes are not remembered here",
+                }
+                .into())
+            }
+            SenderMessage::Remembered { file, hash } => {
+                self.files.lock().remembered = Some((file, hash));
+                Ok(())
+            }
             SenderMessage::Value { file, chunk, value } => match self.target(file)? {
                 Target::Incoming(incoming) => self.go_on(&incoming, incoming.value(chunk, value)?),
                 Target::InOrder(_) => {
@@ -244,6 +268,12 @@ impl Receiving {
     /// Whether one file goes to the standard output.
     pub fn writes_to_output(&self) -> bool {
         self.to.output().is_some()
+    }
+
+    /// Whether the sender may say what it remembers. Where each file is to be on the device, or read back from there, it is read in
+    /// any case.
+    pub fn remembers(&self) -> bool {
+        self.cache.is_some() && self.to.folder().is_some() && !self.terms.diligence.takes_time()
     }
 
     /// Whether only the changed parts of changed files are sent.
@@ -414,6 +444,10 @@ impl Receiving {
         if let Destination::Output(output) = &*self.to {
             return self.offer_to_output(offered, output);
         }
+        let remembered = self.files.lock().remembered.take().filter(|(file, _)| *file == offered.id);
+        if let Some((_, hash)) = remembered.filter(|(_, hash)| self.has_remembered(&offered, *hash)) {
+            return self.report(&offered, Some(hash), FileStatus::Remembered);
+        }
         // A stream has no size that a file could share: whatever is there differs.
         let size = offered.layout.known_size().unwrap_or(u64::MAX);
         match self.sink(&offered.path).and_then(|sink| sink.look(&offered.path, size)) {
@@ -460,6 +494,7 @@ impl Receiving {
     }
 
     pub(super) fn start_receiving(self: &Arc<Self>, offered: Offered) {
+        let Some(offered) = self.make_room(offered) else { return };
         if self.terms.dry_run {
             self.report(&offered, None, FileStatus::Wanted);
             return;

@@ -3,12 +3,14 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use rustix::fs::Stat;
+
 use super::Receiving;
 use super::compare;
 use super::finish::{Complete, Finished, Finisher};
 use super::incoming::{Bytes, Incoming, Next, Offered, Settled};
 use crate::content::chunk::{ChunkIndex, FileId};
-use crate::content::entry::{Cause, EntryKind, Failure, Outcome};
+use crate::content::entry::{Cause, EntryKind, Failure, Metadata, Outcome};
 use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::{CHUNK_BYTES, FAILED_FILE_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
 use crate::name::{Escaped, RelativePath};
@@ -75,7 +77,36 @@ impl Receiving {
             let offered = offered.clone();
             Finisher::finish(self, Finished::Identical { offered, there, hash });
         } else {
+            self.remember_read(offered, hash);
             self.report(offered, Some(hash), FileStatus::Identical);
+        }
+    }
+
+    /// Whether what stands at its path is remembered to have this hash. What may be replaced has to have its mode and time as well.
+    pub(super) fn has_remembered(&self, offered: &Offered, hash: Hash) -> bool {
+        let (Some(cache), Some(sink)) = (&self.cache, self.to.folder()) else { return false };
+        let wanted = (self.to.existing() == Existing::Overwrite).then_some(&offered.metadata);
+        let key = sink.key_at(&offered.path, offered.layout.size(), wanted, cache);
+        key.is_some_and(|key| cache.get(&key) == Some(hash))
+    }
+
+    /// Remembers the hash of a file that was there and was read.
+    fn remember_read(&self, offered: &Offered, hash: Hash) {
+        if let (Some(cache), Some(sink)) = (&self.cache, self.to.folder()) {
+            let key = sink.key_at(&offered.path, offered.layout.size(), None, cache);
+            cache.remember_read(key, hash, offered.since);
+        }
+    }
+
+    /// Remembers the hash of a file that was made here. One that somebody has written to since does not have its time any more.
+    pub(super) fn remember_written(&self, offered: &Offered, hash: Hash, made: &Stat) {
+        if let (Some(cache), Some(sink)) = (&self.cache, self.to.folder())
+            && let Some(key) = sink.key_of(made, cache)
+        {
+            let Metadata { mtime_seconds, mtime_nanos, .. } = offered.metadata;
+            if key.is_as_told(offered.layout.size(), (mtime_seconds, mtime_nanos.into())) {
+                cache.remember_written(key, hash);
+            }
         }
     }
 
@@ -104,7 +135,7 @@ impl Receiving {
             Finisher::aside(self, move |session| session.publish_beside(&offered, &part, ours));
         } else {
             part.dress(&offered.metadata);
-            let Some(result) = self.name(&part, ours) else { return };
+            let Some(result) = self.name(offered, &part, ours) else { return };
             if matches!(result, Err(SinkError::Exists { .. })) && !offered.layout.is_single() {
                 // The large file that took the name will be read, and the data connection is not to wait for that.
                 let offered = offered.clone();
@@ -120,20 +151,29 @@ impl Receiving {
             return;
         }
         part.dress(&offered.metadata);
-        if let Some(result) = self.name(part, hash) {
+        if let Some(result) = self.name(offered, part, hash) {
             self.published(offered, hash, result);
         }
     }
 
     /// Gives a dressed part with this `hash` its name. May read files of its size. `None` where the session ended meanwhile,
     /// and nobody is left to tell.
-    pub(super) fn name(&self, part: &Part, hash: Hash) -> Option<Result<Published, SinkError>> {
+    pub(super) fn name(
+        &self,
+        offered: &Offered,
+        part: &Part,
+        hash: Hash,
+    ) -> Option<Result<Published, SinkError>> {
         if let Err(error) = self.to.check_place() {
             return Some(Err(error));
         }
         let go_on = || !self.finisher.is_closed();
         let sync = self.terms.diligence.sync;
-        part.publish_dressed(self.to.existing(), &Verified { hash, sync, go_on: &go_on }).transpose()
+        let result = part.publish_dressed(self.to.existing(), &Verified { hash, sync, go_on: &go_on });
+        if let (Ok(Some(Published { existed: false, .. })), Some(made)) = (&result, part.stat()) {
+            self.remember_written(offered, hash, &made);
+        }
+        result.transpose()
     }
 
     /// Tells how publishing a verified file went. May read a file of its size.
@@ -256,6 +296,9 @@ impl Receiving {
     }
 
     pub(super) fn report(&self, offered: &Offered, hash: Option<Hash>, status: FileStatus) {
+        if !matches!(status, FileStatus::Stored | FileStatus::Renamed(_)) {
+            self.give_room_back(offered);
+        }
         let outcome = status.outcome();
         let (path, size) = (offered.path.clone(), offered.layout.known_size());
         if size.is_none() {

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::Stat;
+
 use super::finish::Finisher;
 use super::incoming::{Incoming, Offered};
 use super::outcomes::storage_failure;
@@ -176,6 +178,11 @@ impl<R: Read> Worker<'_, R> {
         let len = len as u64;
         let Some(part) = incoming.part_for(header.chunk, content.len())? else { return Ok(()) };
         incoming.claim(header.chunk)?;
+        if layout.is_open()
+            && let Some(failure) = session.no_room_for_chunk(incoming, header.chunk.0, len)
+        {
+            return Ok(session.fail_incoming(incoming, failure)?);
+        }
         let value = chunk_value(layout, header.chunk, content);
         let offset = layout.offset_of(header.chunk).unwrap_or_default();
         self.clock.turn_to(Stage::Write);
@@ -236,8 +243,11 @@ impl<R: Read> Worker<'_, R> {
             Ok(stored) => {
                 Progress::add(&session.progress.written, offered.layout.size());
                 match stored {
-                    None => session.report(&offered, Some(ours), FileStatus::Stored),
-                    Some(part) => session.publish(&offered, Arc::new(part), ours, theirs),
+                    Stored::Made(made) => {
+                        session.remember_written(&offered, ours, &made);
+                        session.report(&offered, Some(ours), FileStatus::Stored);
+                    }
+                    Stored::Part(part) => session.publish(&offered, Arc::new(part), ours, theirs),
                 }
             }
             Err(error) => session.fail(&offered, storage_failure(&error)),
@@ -275,22 +285,28 @@ impl<R: Read> Worker<'_, R> {
     }
 }
 
-/// Stores a file that is one chunk. `None` where it has its name already; it gets that at once only where it is `right`
-/// and nothing else is to be done first.
+/// Where a file of one chunk is.
+enum Stored {
+    /// It has its name.
+    Made(Stat),
+    Part(Part),
+}
+
+/// Stores a file that is one chunk. It gets its name at once only where it is `right` and nothing else is to be done first.
 fn store_whole(
     session: &Receiving,
     offered: &Offered,
     content: &[u8],
     right: bool,
-) -> Result<Option<Part>, SinkError> {
+) -> Result<Stored, SinkError> {
     let sink = session.sink(&offered.path)?;
     let at_once = right && !offered.sparse && !offered.replaces && !session.terms.diligence.takes_time();
-    if at_once && sink.store_whole(&offered.path, content, &offered.metadata)? {
-        return Ok(None);
+    if at_once && let Some(made) = sink.store_whole(&offered.path, content, &offered.metadata)? {
+        return Ok(Stored::Made(made));
     }
     let part = sink.part(&offered.path, offered.layout.size(), offered.sparse)?;
     match part.write_at(content, 0) {
-        Ok(()) => Ok(Some(part)),
+        Ok(()) => Ok(Stored::Part(part)),
         Err(error) => {
             // The first error is the one that tells the user something.
             let _ = part.discard();

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
@@ -21,6 +22,10 @@ pub struct Outgoing {
     pub id: FileId,
     pub item: Arc<Item>,
     pub layout: Layout,
+    /// When it was offered.
+    pub since: SystemTime,
+    /// Its hash, where that is remembered and was said.
+    pub remembered: Option<Hash>,
     /// Opened by the first worker that needs it, where the file takes more than one chunk: few of those are under
     /// way, and many of the others, more than a process may have open.
     open: OnceLock<Result<OpenSource, SourceError>>,
@@ -33,12 +38,14 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    pub fn new(id: FileId, item: Arc<Item>) -> Outgoing {
+    pub fn new(id: FileId, item: Arc<Item>, remembered: Option<Hash>) -> Outgoing {
         let layout = item.layout();
         Outgoing {
             id,
             item,
             layout,
+            since: SystemTime::now(),
+            remembered,
             open: OnceLock::new(),
             length: OnceLock::new(),
             guess: OnceLock::new(),

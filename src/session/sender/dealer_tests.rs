@@ -6,7 +6,7 @@ use super::*;
 
 fn attempt() -> Arc<Attempt> {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let outgoing = Outgoing::new(FileId(0), Item::of_file(file.path()));
+    let outgoing = Outgoing::new(FileId(0), Item::of_file(file.path()), None);
     Arc::new(Attempt::new(Arc::new(outgoing), Against::Part))
 }
 

@@ -26,7 +26,7 @@ impl ConnectionHandle for Wired {
 
 fn attempt() -> Arc<Attempt> {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let outgoing = Outgoing::new(FileId(0), Item::of_file(file.path()));
+    let outgoing = Outgoing::new(FileId(0), Item::of_file(file.path()), None);
     Arc::new(Attempt::new(Arc::new(outgoing), Against::Part))
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use super::rate_limit::Pace;
 use super::stage_clock::Stages;
 use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress, ReportKind};
+use crate::cache::Cache;
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
 use crate::content::entry::Outcome;
 use crate::content::tree::Hash;
@@ -73,6 +74,10 @@ pub struct Sending {
     unlinked: AtomicBool,
     /// What chunks are compressed with at present.
     pub compress: Present,
+    /// Where hashes of files are remembered.
+    pub cache: Option<Arc<Cache>>,
+    /// Whether the receiver is told what is remembered, instead of having the files read.
+    pub trusts_cache: bool,
     /// A stream was offered: what was read of it cannot be read again for another session.
     pub reads_once: AtomicBool,
     /// What is read for several receivers, where there are several.
@@ -206,6 +211,8 @@ impl Sending {
             pace,
             unlinked: AtomicBool::new(false),
             compress: Present::default(),
+            cache: None,
+            trusts_cache: false,
             reads_once: AtomicBool::new(false),
             shared: None,
             in_order: AtomicBool::new(false),
@@ -444,6 +451,10 @@ impl Sending {
             path: item.path.as_ref().map_or(Vec::new(), |path| path.as_bytes().to_vec()),
         };
         let (large, weight) = (!item.layout().is_single(), offer.weight());
+        let remembered = self.cache.as_ref().filter(|_| self.trusts_cache).and_then(|cache| {
+            let key = item.source()?.key(cache)?;
+            cache.get(&key)
+        });
         let mut queue = self.queue.lock();
         while !queue.closed && !queue.has_room_for(large, weight) {
             queue.full = true;
@@ -453,7 +464,7 @@ impl Sending {
             return Err(item);
         }
         offer.file = FileId(queue.offered);
-        let file = Outgoing::new(offer.file, item);
+        let file = Outgoing::new(offer.file, item, remembered);
         if file.layout.is_open() {
             queue.stream = Some(file.id);
             self.reads_once.store(true, Ordering::Relaxed);
@@ -466,6 +477,9 @@ impl Sending {
         queue.files.insert(file.id, Entry { file, weight, attempt: None, asked_up_to: 0, queued: 0 });
         drop(queue);
         Progress::add(&self.progress.offered, offer.kind.size());
+        if let Some(hash) = remembered {
+            self.outbox.send(&SenderMessage::Remembered { file: offer.file, hash });
+        }
         self.outbox.send(&SenderMessage::Offer(offer));
         Ok(())
     }
@@ -539,6 +553,7 @@ impl Sending {
             }
             outcome => {
                 let status = status(&entry, outcome, self.dry_run)?;
+                self.remember(&entry, &status);
                 Progress::add(&self.progress.files_done, 1);
                 Progress::add(&self.progress.bytes_done, entry.file.size().unwrap_or_default());
                 if let Some(report) = report(&entry, status.clone()) {
@@ -558,6 +573,15 @@ impl Sending {
 }
 
 impl Sending {
+    /// Remembers the hash of a file that was read and stood still meanwhile.
+    fn remember(&self, entry: &Entry, status: &FileStatus) {
+        if let (Some(cache), Some(hash), Some(source)) = (&self.cache, entry.root(), entry.file.item.source())
+            && !matches!(status, FileStatus::Failed(_))
+        {
+            cache.remember_read(source.key(cache), hash, entry.file.since);
+        }
+    }
+
     /// Says once that further names become files.
     fn tell_unlinked(&self, item: &Item) {
         if let Some(path) = &item.path
@@ -573,7 +597,11 @@ impl Sending {
 fn status(entry: &Entry, outcome: Outcome, dry_run: bool) -> Result<FileStatus, PeerMisbehaved> {
     let unexpected = |got, expected| PeerMisbehaved::Unexpected { got, expected };
     let file = &*entry.file;
-    let hashed = !file.item.has_content() || entry.root().is_some();
+    let remembered = outcome == Outcome::Remembered;
+    let hashed = match remembered {
+        true => file.remembered.is_some() && entry.attempt.is_none(),
+        false => !file.item.has_content() || entry.root().is_some(),
+    };
     Ok(match (outcome, file.withdrawn.get()) {
         (Outcome::Failed(_), Some(ours)) => FileStatus::Failed(ours.clone()),
         (Outcome::Failed(theirs), None) => FileStatus::Failed(theirs),
@@ -584,6 +612,7 @@ fn status(entry: &Entry, outcome: Outcome, dry_run: bool) -> Result<FileStatus, 
         (Outcome::Stored, _) if dry_run => return Err(unexpected("a stored file", "none in a dry run")),
         (Outcome::Stored, _) => FileStatus::Stored,
         (Outcome::Identical, _) => FileStatus::Identical,
+        (Outcome::Remembered, _) => FileStatus::Remembered,
         (Outcome::Renamed(name), _) => FileStatus::Renamed(
             Name::from_wire(&name).map_err(|_| unexpected("a new name that is none", "a file name"))?,
         ),
@@ -592,7 +621,8 @@ fn status(entry: &Entry, outcome: Outcome, dry_run: bool) -> Result<FileStatus, 
 
 /// What to tell of it; nothing of the destination itself, which nobody sent, and of a folder when all in it is there.
 fn report(entry: &Entry, status: FileStatus) -> Option<FileReport> {
-    let (item, hash, size) = (&entry.file.item, entry.root(), entry.file.size());
+    let (item, size) = (&entry.file.item, entry.file.size());
+    let hash = entry.root().or(entry.file.remembered.filter(|_| matches!(status, FileStatus::Remembered)));
     let kind = match item.what {
         What::File(_) | What::Stream(_) => ReportKind::File,
         What::Folder => ReportKind::Folder,

@@ -5,7 +5,7 @@ use super::*;
 
 /// Not every file system can.
 fn stores_at_once(room: &Room) -> bool {
-    room.sink.store_whole(&path("probe"), b"", &metadata()).expect("no error")
+    room.sink.store_whole(&path("probe"), b"", &metadata()).expect("no error").is_some()
 }
 
 #[test]
@@ -14,7 +14,7 @@ fn a_file_made_at_once_has_its_bytes_mode_and_time_and_nothing_else_is_there() {
     if !stores_at_once(&room) {
         return skipped("this file system knows no files without a name");
     }
-    assert!(room.sink.store_whole(&path("d/a"), b"abc", &metadata()).expect("stored"));
+    assert!(room.sink.store_whole(&path("d/a"), b"abc", &metadata()).expect("stored").is_some());
     assert_eq!(fs::read(room.path("d/a")).expect("there"), b"abc");
     let meta = fs::metadata(room.path("d/a")).expect("there");
     assert_eq!(meta.mode() & 0o7777, 0o640);
@@ -29,7 +29,10 @@ fn whatever_has_the_name_is_left_alone() {
     fs::create_dir(room.path("folder")).expect("made");
     symlink("nowhere", room.path("link")).expect("made");
     for name in ["file", "folder", "link"] {
-        assert!(!room.sink.store_whole(&path(name), b"new", &metadata()).expect("no error"), "{name}");
+        assert!(
+            room.sink.store_whole(&path(name), b"new", &metadata()).expect("no error").is_none(),
+            "{name}"
+        );
     }
     assert_eq!(fs::read(room.path("file")).expect("there"), b"old");
     assert!(fs::read_dir(room.path("folder")).expect("there").next().is_none());
@@ -41,7 +44,7 @@ fn whatever_has_the_name_is_left_alone() {
 fn the_part_file_of_an_earlier_transfer_is_left_to_be_used_up() {
     let room = Room::new();
     fs::write(room.path(part_of("a")), "old").expect("written");
-    assert!(!room.sink.store_whole(&path("a"), b"new", &metadata()).expect("no error"));
+    assert!(room.sink.store_whole(&path("a"), b"new", &metadata()).expect("no error").is_none());
     assert_eq!(room.listing(), [part_of("a")]);
 }
 
@@ -53,7 +56,7 @@ fn without_handles_that_can_be_named_the_way_is_proc_and_without_both_a_part_fil
     }
     let by = |how, name| {
         room.sink.root().place().unnamed.store(how, Ordering::Relaxed);
-        room.sink.store_whole(&path(name), b"x", &metadata()).expect("no error")
+        room.sink.store_whole(&path(name), b"x", &metadata()).expect("no error").is_some()
     };
     assert!(by(1, "by proc"));
     assert!(!by(2, "not at all"));
@@ -71,7 +74,7 @@ fn a_user_who_is_not_root_finds_the_way_that_is_open_to_him() {
     as_a_user(|| {
         let sink = room.again(Existing::Refuse);
         for name in ["first", "second"] {
-            assert!(sink.store_whole(&path(name), b"x", &metadata()).expect("stored"), "{name}");
+            assert!(sink.store_whole(&path(name), b"x", &metadata()).expect("stored").is_some(), "{name}");
         }
     });
     assert_eq!(room.listing(), ["first", "probe", "second"]);

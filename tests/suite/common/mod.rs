@@ -5,6 +5,7 @@
 
 #[cfg(target_os = "linux")]
 pub mod bad_disk;
+mod browser;
 pub mod datagrams;
 mod events;
 mod files;
@@ -26,6 +27,7 @@ pub mod weather;
 mod web;
 pub mod web_mischief;
 
+pub use browser::*;
 pub use events::*;
 pub use files::*;
 pub use lan::*;

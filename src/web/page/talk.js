@@ -1,0 +1,87 @@
+// The conversation with the server: requests and their answers over one WebSocket, and over plain requests for as long as there is
+// none (some browsers refuse one to a server whose certificate they do not know).
+
+const PAUSE_FIRST = 500, PAUSE_MAX = 30_000;
+
+// The network does not carry, or the server has no room just now: whatever was asked can be asked again.
+export class Lost extends Error {}
+
+export class Talk {
+  // `heard` is called with what the server says unasked, `joined` with each new connection.
+  constructor(heard, joined) {
+    this.heard = heard;
+    this.joined = joined;
+    this.socket = null;
+    this.asked = new Map();
+    this.number = 0;
+    this.pause = PAUSE_FIRST;
+    addEventListener("online", () => this.connect());
+    document.addEventListener("visibilitychange", () => document.hidden || this.connect());
+    this.connect();
+  }
+
+  get isOpen() {
+    return this.socket?.readyState === WebSocket.OPEN;
+  }
+
+  connect() {
+    clearTimeout(this.timer);
+    if (this.socket && this.socket.readyState <= WebSocket.OPEN) return;
+    const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/.lanx/talk`);
+    this.socket = socket;
+    socket.onopen = () => {
+      this.pause = PAUSE_FIRST;
+      this.joined();
+    };
+    socket.onmessage = ({ data }) => this.hear(JSON.parse(data));
+    socket.onclose = () => {
+      if (this.socket !== socket) return;
+      this.socket = null;
+      // Each of them is asked again by a plain request.
+      for (const { lost } of this.asked.values()) lost();
+      this.asked.clear();
+      this.timer = setTimeout(() => this.connect(), this.pause * (0.5 + Math.random()));
+      this.pause = Math.min(2 * this.pause, PAUSE_MAX);
+    };
+  }
+
+  hear(message) {
+    const asked = this.asked.get(message.n);
+    if (!asked) return this.heard(message);
+    this.asked.delete(message.n);
+    asked.done(message);
+  }
+
+  // Asks for `method` of `address`, behind `/.lanx/`. The answer is { status, body }.
+  async ask(method, address, body) {
+    if (this.isOpen) {
+      const answer = await new Promise((done) => {
+        const n = ++this.number;
+        this.asked.set(n, { done, lost: () => done(null) });
+        this.socket.send(JSON.stringify({ n, ask: `${method} ${address}`, body: body ? base64(body) : "" }));
+      });
+      if (answer) return judged(answer);
+    }
+    let response;
+    try {
+      response = await fetch(`/.lanx/${address}`, { method, body, headers: { Lanx: "1" }, cache: "no-store" });
+    } catch {
+      throw new Lost("the server does not answer");
+    }
+    return judged({ status: response.status, body: await response.json().catch(() => ({})) });
+  }
+}
+
+// Statuses that pass.
+export function judged(answer) {
+  if ([408, 429, 502, 503, 504].includes(answer.status)) {
+    throw new Lost(answer.body.error || "the server is busy");
+  }
+  return answer;
+}
+
+export function base64(bytes) {
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return btoa(text);
+}

@@ -1,0 +1,373 @@
+//! A real browser: Debian's chromium, asked by way of its chromedriver (W3C WebDriver, which is JSON over HTTP). Not by the DevTools
+//! protocol, whose view of the network would slow down what is measured.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::{Answer, PATIENCE, Process, Scene, wait_until};
+
+/// The key under which WebDriver names an element.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// A browser with one window at first. It ends when this is dropped.
+pub struct Browser {
+    driver: Process,
+    addr: SocketAddr,
+    session: String,
+    /// Where it puts what it gets.
+    pub downloads: PathBuf,
+}
+
+/// How it is started.
+#[derive(Clone, Copy, Default)]
+pub struct BrowserOptions<'a> {
+    pub without_scripts: bool,
+    /// A command to run it by, as that of a namespace.
+    pub within: &'a [&'a str],
+}
+
+impl Browser {
+    pub fn start(scene: &Scene) -> Browser {
+        Browser::start_with(scene, BrowserOptions::default())
+    }
+
+    /// # Panics
+    /// Where chromium and its driver are not installed.
+    pub fn start_with(scene: &Scene, options: BrowserOptions) -> Browser {
+        let downloads = scene.path("downloads");
+        std::fs::create_dir_all(&downloads).unwrap();
+        let mut words = options.within.iter().copied().chain(["chromedriver", "--port=0"]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
+        scene.isolate(&mut command);
+        let driver = Process::spawn(command);
+        let mut port = None;
+        wait_until("chromedriver listens (apt-get install chromium chromium-driver)", PATIENCE, || {
+            let said = driver.stdout.text();
+            port = said
+                .split("started successfully on port ")
+                .nth(1)
+                .and_then(|rest| rest.split('.').next()?.parse().ok());
+            port.is_some()
+        });
+        let addr = SocketAddr::from(([127, 0, 0, 1], port.unwrap()));
+        let profile =
+            tempfile::Builder::new().prefix("profile-").tempdir_in(scene.path("home")).unwrap().keep();
+        let scripts = if options.without_scripts { 2 } else { 1 };
+        let capabilities = json!({ "capabilities": { "alwaysMatch": {
+            "browserName": "chrome",
+            "acceptInsecureCerts": true,
+            "unhandledPromptBehavior": { "default": "accept", "beforeUnload": "accept" },
+            "goog:chromeOptions": {
+                "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+                    "--disable-background-networking", "--disable-component-update", "--no-proxy-server",
+                    format!("--user-data-dir={}", profile.display())],
+                "prefs": {
+                    "download.default_directory": downloads, "download.prompt_for_download": false,
+                    "profile.managed_default_content_settings.javascript": scripts,
+                    "profile.default_content_setting_values.automatic_downloads": 1,
+                },
+            },
+        } } });
+        let mut browser = Browser { driver, addr, session: String::new(), downloads };
+        let made = browser.call("POST", "/session", &capabilities);
+        browser.session = made["sessionId"].as_str().expect("a session").to_owned();
+        browser
+    }
+
+    /// One command, and its value.
+    fn call(&self, method: &str, path: &str, body: &Value) -> Value {
+        let answer = self.try_call(method, path, body);
+        assert!(answer.get("error").is_none(), "{method} {path}: {}\n{}", answer, self.driver.story());
+        answer
+    }
+
+    fn try_call(&self, method: &str, path: &str, body: &Value) -> Value {
+        let body = if method == "POST" { body.to_string() } else { String::new() };
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        stream.set_read_timeout(Some(3 * PATIENCE)).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            self.addr,
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
+        // It leaves the connection open, whatever it was asked.
+        let (mut bytes, mut some) = (Vec::new(), vec![0; 64 * 1024]);
+        let answer = loop {
+            let came = stream.read(&mut some).unwrap_or_default();
+            bytes.extend_from_slice(&some[..came]);
+            let answer = Answer::read(&bytes).filter(|answer| {
+                answer
+                    .field("content-length")
+                    .parse::<usize>()
+                    .is_ok_and(|length| answer.body.len() >= length)
+            });
+            match answer {
+                Some(answer) => break answer,
+                None => assert!(came > 0, "no answer to {method} {path}"),
+            }
+        };
+        answer.json()["value"].clone()
+    }
+
+    fn ask(&self, method: &str, command: &str, body: &Value) -> Value {
+        self.call(method, &format!("/session/{}/{command}", self.session), body)
+    }
+
+    pub fn open(&self, url: &str) {
+        self.ask("POST", "url", &json!({ "url": url }));
+    }
+
+    pub fn reload(&self) {
+        self.ask("POST", "refresh", &json!({}));
+    }
+
+    pub fn url(&self) -> String {
+        self.ask("GET", "url", &Value::Null).as_str().unwrap().to_owned()
+    }
+
+    pub fn source(&self) -> String {
+        self.ask("GET", "source", &Value::Null).as_str().unwrap().to_owned()
+    }
+
+    /// Runs a script in the page, and has what it returns.
+    pub fn run(&self, script: &str) -> Value {
+        self.ask("POST", "execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    fn element(&self, selector: &str) -> String {
+        let found = self.ask("POST", "element", &json!({ "using": "css selector", "value": selector }));
+        found[ELEMENT].as_str().unwrap().to_owned()
+    }
+
+    /// Clicks, once more where the page has drawn it anew meanwhile.
+    pub fn click(&self, selector: &str) {
+        wait_until("it can be clicked", PATIENCE, || {
+            let path = format!("/session/{}/element/{}/click", self.session, self.element(selector));
+            let answer = self.try_call("POST", &path, &json!({}));
+            let error = answer["error"].as_str();
+            assert!(matches!(error, None | Some("stale element reference")), "{selector}: {answer}");
+            error.is_none()
+        });
+    }
+
+    /// Types into an element; into one for files it is paths, each on a line.
+    pub fn type_into(&self, selector: &str, text: &str) {
+        let element = self.element(selector);
+        self.ask("POST", &format!("element/{element}/value"), &json!({ "text": text }));
+    }
+
+    /// Chooses files as a person does.
+    pub fn choose<P: AsRef<Path>>(&self, selector: &str, paths: &[P]) {
+        let paths: Vec<_> = paths.iter().map(|path| path.as_ref().to_str().unwrap()).collect();
+        self.type_into(selector, &paths.join("\n"));
+    }
+
+    /// Opens a further window, and goes on in it. Returns the one before, for [`Browser::switch_to`].
+    pub fn new_window(&self) -> String {
+        let before = self.ask("GET", "window", &Value::Null).as_str().unwrap().to_owned();
+        let made = self.ask("POST", "window/new", &json!({ "type": "tab" }));
+        self.switch_to(made["handle"].as_str().unwrap());
+        before
+    }
+
+    pub fn switch_to(&self, window: &str) {
+        self.ask("POST", "window", &json!({ "handle": window }));
+    }
+
+    pub fn resize(&self, width: u32, height: u32) {
+        self.ask("POST", "window/rect", &json!({ "width": width, "height": height }));
+    }
+
+    /// What the window shows, as PNG.
+    pub fn picture(&self) -> Vec<u8> {
+        STANDARD.decode(self.ask("GET", "screenshot", &Value::Null).as_str().unwrap()).unwrap()
+    }
+
+    /// What the page says of all files.
+    pub fn sum(&self) -> String {
+        self.text("#sum")
+    }
+
+    /// The text of the first element, empty where there is none.
+    pub fn text(&self, selector: &str) -> String {
+        let script = format!("return document.querySelector({})?.textContent ?? ''", json!(selector));
+        self.run(&script).as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until a script returns true.
+    pub fn wait(&self, what: &str, script: &str) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while self.run(script) != Value::Bool(true) {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "waited in vain until {what}; the page says: {}",
+                self.run("return document.body.innerText")
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until so many files have come to this end: `done`, `failed` and the like.
+    pub fn wait_for(&self, files: usize, state: &str) {
+        let script =
+            format!("return document.querySelectorAll('.upload[data-state={state}]').length === {files}");
+        self.wait(&format!("{files} of the files are {state}"), &script);
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if !self.session.is_empty() {
+            // It ends the browser, which would otherwise outlive its driver.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                self.try_call("DELETE", &format!("/session/{}", self.session), &Value::Null)
+            }));
+        }
+    }
+}
+
+/// What stands between the browser and the server, and can be cut, hold bytes back, and turn bits.
+pub struct WebRelay {
+    pub addr: SocketAddr,
+    shared: Arc<RelayState>,
+}
+
+struct RelayState {
+    target: SocketAddr,
+    open: Mutex<Vec<TcpStream>>,
+    is_cut: AtomicBool,
+    refuses_sockets: AtomicBool,
+    /// Bytes that went to the server, and how many may.
+    carried: AtomicU64,
+    allowed: AtomicU64,
+    /// The bit of the byte at this place that is turned once.
+    flip_at: AtomicU64,
+}
+
+impl WebRelay {
+    pub fn to(target: SocketAddr) -> WebRelay {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shared = Arc::new(RelayState {
+            target,
+            open: Mutex::default(),
+            is_cut: AtomicBool::new(false),
+            refuses_sockets: AtomicBool::new(false),
+            carried: AtomicU64::new(0),
+            allowed: AtomicU64::new(u64::MAX),
+            flip_at: AtomicU64::new(u64::MAX),
+        });
+        let state = shared.clone();
+        thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let state = state.clone();
+                thread::spawn(move || state.carry(near));
+            }
+        });
+        WebRelay { addr, shared }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// Ends all connections, and takes no more until it is mended.
+    pub fn cut(&self) {
+        self.shared.is_cut.store(true, Ordering::SeqCst);
+        for stream in self.shared.open.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    pub fn mend(&self) {
+        self.shared.is_cut.store(false, Ordering::SeqCst);
+    }
+
+    /// No WebSocket gets through.
+    pub fn refuse_sockets(&self) {
+        self.shared.refuses_sockets.store(true, Ordering::SeqCst);
+    }
+
+    /// Holds what goes to the server back after so many bytes.
+    pub fn hold_after(&self, bytes: u64) {
+        self.shared.allowed.store(bytes, Ordering::SeqCst);
+    }
+
+    pub fn release(&self) {
+        self.shared.allowed.store(u64::MAX, Ordering::SeqCst);
+    }
+
+    /// Turns a bit of the byte that goes to the server as the one of this number.
+    pub fn flip_at(&self, byte: u64) {
+        self.shared.flip_at.store(byte, Ordering::SeqCst);
+    }
+
+    /// Bytes that went to the server.
+    pub fn carried(&self) -> u64 {
+        self.shared.carried.load(Ordering::SeqCst)
+    }
+
+    pub fn wait_until_carried(&self, bytes: u64) {
+        wait_until("the browser has sent enough", PATIENCE, || self.carried() >= bytes);
+    }
+}
+
+impl RelayState {
+    fn carry(&self, mut near: TcpStream) {
+        let mut buffer = vec![0; 64 * 1024];
+        let first = match near.read(&mut buffer) {
+            Ok(first @ 1..) => first,
+            _ => return,
+        };
+        let is_socket = buffer[..first].starts_with(b"GET /.lanx/talk");
+        if self.is_cut.load(Ordering::SeqCst) || is_socket && self.refuses_sockets.load(Ordering::SeqCst) {
+            return;
+        }
+        let target = self.target;
+        let Ok(mut far) = TcpStream::connect(target) else { return };
+        self.open.lock().unwrap().extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
+        let (mut back_from, mut back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+        thread::spawn(move || {
+            let _ = std::io::copy(&mut back_from, &mut back_to);
+            let _ = back_to.shutdown(std::net::Shutdown::Both);
+        });
+        let mut came = first;
+        loop {
+            let begin = self.carried.fetch_add(came as u64, Ordering::SeqCst);
+            // Of pieces alone: what is loaded or said meanwhile is not held.
+            let is_free =
+                is_socket || [&b"GET "[..], b"POST"].iter().any(|word| buffer[..came].starts_with(word));
+            while !is_free
+                && begin >= self.allowed.load(Ordering::SeqCst)
+                && !self.is_cut.load(Ordering::SeqCst)
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            let flip = self.flip_at.load(Ordering::SeqCst);
+            if (begin..begin + came as u64).contains(&flip) {
+                buffer[(flip - begin) as usize] ^= 4;
+                self.flip_at.store(u64::MAX, Ordering::SeqCst);
+            }
+            if far.write_all(&buffer[..came]).is_err() {
+                break;
+            }
+            came = match near.read(&mut buffer) {
+                Ok(came @ 1..) => came,
+                _ => break,
+            };
+        }
+        let _ = far.shutdown(std::net::Shutdown::Both);
+    }
+}
