@@ -30,8 +30,9 @@ use crate::wire::seal::{SECRET_BYTES, SessionSecret};
 /// There is nothing to say about an end: what had to be said was said in messages.
 const NO_CODE: VarInt = VarInt::from_u32(0);
 
-/// How long a sender may take to acknowledge anything before it is taken for gone: enough for packets that are lost on the way.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a sender may take to acknowledge anything before it is taken for gone: enough for packets that are lost on the way, and for
+/// a machine that has too much to do.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_ROUND_TRIPS: u32 = 8;
 const ANSWER_LOOK: Duration = Duration::from_millis(5);
 
