@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds soak root-tests test-page test-browser page-pictures test-discovery resume install man dist deb picture check-macos dist-static
+.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds soak root-tests test-page test-browser page-pictures test-discovery resume profile install man dist deb picture check-macos dist-static
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,9 @@ test-discovery: ## Test finding receivers, networks that lose large packets, and
 
 resume: build ## Measure what resuming costs, with 90 % there (RESUME_MIB, RESUME_TURNS, TMPDIR)
 	@bash scripts/resume.sh
+
+profile: build ## Say where the CPU time of both ends goes: perf, and flame graphs (PROFILE_FLAGS="--quic", PROFILE_MIB)
+	@bash scripts/profile.sh
 
 man: build ## Write the manual pages and completions: target/man, target/completions
 	@bash scripts/manual.sh

@@ -72,6 +72,14 @@ fn wait_for_chunks(scene: &Scene, whole: &[u8], chunks: usize) {
     wait_until("some of it is there", PATIENCE, || bytes_in_common(whole, &part) >= (chunks * CHUNK) as u64);
 }
 
+/// Demands that fewer bytes crossed than this.
+#[track_caller]
+fn assert_crossed_less(output: &Output, most: usize) {
+    let events = output.events();
+    let done = of_kind(&events, "done")[0];
+    assert!(done["wire_bytes"].as_u64().unwrap() < most as u64, "{done}");
+}
+
 fn a_receiver_that_was_killed_is_resumed(scene: Make) {
     let scene = scene();
     let file = make(&scene.src, "image.raw", 40 * CHUNK);
@@ -84,9 +92,7 @@ fn a_receiver_that_was_killed_is_resumed(scene: Make) {
     let output = scene.send_with(&["--json"], &[&file], receiver.addr);
     output.expect_success();
     assert_arrived(&[file], &scene.dst);
-    let events = output.events();
-    let done = of_kind(&events, "done")[0];
-    assert!(done["wire_bytes"].as_u64().unwrap() < 36 * CHUNK as u64, "{done}");
+    assert_crossed_less(&output, 36 * CHUNK);
 }
 
 fn a_sender_that_was_killed_is_resumed(scene: Make) {
@@ -99,9 +105,7 @@ fn a_sender_that_was_killed_is_resumed(scene: Make) {
     let output = scene.send_with(&["--json"], &[&file], receiver.addr);
     output.expect_success();
     assert_arrived(&[file], &scene.dst);
-    let events = output.events();
-    let done = of_kind(&events, "done")[0];
-    assert!(done["wire_bytes"].as_u64().unwrap() < 36 * CHUNK as u64, "{done}");
+    assert_crossed_less(&output, 36 * CHUNK);
 }
 
 fn a_receiver_that_comes_back_is_found_again(scene: Make) {
@@ -125,9 +129,7 @@ fn what_is_compressed_arrives(scene: Make) {
     let output = scene.send_with(&["--compress", "zstd", "--json"], &[&file], receiver.addr);
     output.expect_success();
     assert_arrived(&[file], &scene.dst);
-    let events = output.events();
-    let done = of_kind(&events, "done")[0];
-    assert!(done["wire_bytes"].as_u64().unwrap() < text.len() as u64 / 4, "{done}");
+    assert_crossed_less(&output, text.len() / 4);
 }
 
 fn only_the_parts_that_differ_are_sent(scene: Make) {
@@ -141,9 +143,7 @@ fn only_the_parts_that_differ_are_sent(scene: Make) {
     let output = scene.send_with(&["--delta", "--json"], &[&file], receiver.addr);
     output.expect_success();
     assert_arrived(&[file], &scene.dst);
-    let events = output.events();
-    let done = of_kind(&events, "done")[0];
-    assert!(done["wire_bytes"].as_u64().unwrap() < 3 * CHUNK as u64, "{done}");
+    assert_crossed_less(&output, 3 * CHUNK);
 }
 
 fn a_limit_holds(scene: Make) {

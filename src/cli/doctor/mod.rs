@@ -32,6 +32,7 @@ use crate::content::compress::Method;
 use crate::limits::{KERNEL_TIME, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
 use crate::name::Escaped;
 use crate::net::address::Peer;
+use crate::net::quic::endpoint::granted;
 use crate::os::background::aside;
 use crate::session::End;
 use crate::session::cpu_speed::{Speeds, compression, speeds};
@@ -135,6 +136,9 @@ async fn examine(args: &DoctorArgs, peer: Option<&Peer>, audience: Audience) -> 
         let measured = measure(link, args.timeout(), |found| report.found(found), stop.as_mut()).await;
         let measured = measured.map_err(failed)?;
         report.network(&measured);
+        if let (true, Ok(granted)) = (args.quic, granted()) {
+            report.line(format_args!("{granted}"));
+        }
         known.figures.network = measured.trials.iter().map(rate_of).collect();
         known.figures.there = measured.there;
         known.figures.same_machine = measured.path.same_machine;

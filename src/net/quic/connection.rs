@@ -30,8 +30,9 @@ use crate::wire::seal::{SECRET_BYTES, SessionSecret};
 /// There is nothing to say about an end: what had to be said was said in messages.
 const NO_CODE: VarInt = VarInt::from_u32(0);
 
-/// How long a sender may take to acknowledge anything before it is taken for gone: enough for packets that are lost on the way.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a sender may take to acknowledge anything before it is taken for gone: enough for packets that are lost on the way, and for
+/// a machine that has too much to do.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_ROUND_TRIPS: u32 = 8;
 const ANSWER_LOOK: Duration = Duration::from_millis(5);
 
@@ -281,8 +282,8 @@ impl ConnectionHandle for ControlHandle {
 fn path(connection: &Connection) -> Path {
     let ConnectionStats { path, .. } = connection.stats();
     let (peer, own) = (connection.remote_address(), own_address(connection.remote_address()));
+    // How large packets may be is still being found out.
     Path {
-        segment_bytes: Some(path.current_mtu.into()),
         congestion: Some(super::profile::congestion(path.min_rtt).into()),
         ..tune::way(own, Some(peer.ip().to_canonical()))
     }

@@ -50,8 +50,12 @@ pub async fn reach(
         match joined {
             Some(Ok(Ok(connected))) => return greet(connected).await,
             // What answers says more than what does not.
-            Some(Ok(Err(Failed::Silent))) => {}
-            Some(Ok(Err(error))) => failed = failed.or(Some(error)),
+            Some(Ok(Err(error))) => {
+                failed = match failed {
+                    None | Some(Failed::Silent { over_tcp: false }) => Some(error),
+                    Some(before) => Some(before),
+                };
+            }
             Some(Err(error)) => tracing::debug!("a connection attempt ended: {error}"),
             None if next.is_none() => break,
             None => {}
@@ -60,16 +64,14 @@ pub async fn reach(
     Err(match failed {
         Some(Failed::Told(error)) => error,
         Some(Failed::Here(source)) => here(source),
-        Some(Failed::Silent) | None => {
-            let over_tcp = dial::answers(&addrs).await;
-            ConnectError::NoUdp { peer: peer.clone(), over_tcp }
-        }
+        Some(Failed::Silent { over_tcp }) => ConnectError::NoUdp { peer: peer.clone(), over_tcp },
+        None => ConnectError::NoUdp { peer: peer.clone(), over_tcp: false },
     })
 }
 
 /// Why nothing came of an address.
 enum Failed {
-    Silent,
+    Silent { over_tcp: bool },
     Here(io::Error),
     Told(ConnectError),
 }
@@ -94,14 +96,17 @@ async fn connect(addr: SocketAddr, config: ClientConfig) -> Result<Connected, Fa
         .map_err(|error| Failed::Here(io::Error::other(error)))?;
     let silent = async {
         sleep(UDP_ANSWER_TIMEOUT).await;
+        // A receiver that has too much to do is slow over TCP as well.
+        let over_tcp = !socket.has_heard() && dial::answers(addr).await;
         if socket.has_heard() {
             std::future::pending::<()>().await;
         }
+        over_tcp
     };
     let connected = async { timeout(HANDSHAKE_TIMEOUT, connecting).await };
     let connected = tokio::select! {
         connected = connected => connected,
-        () = silent => return Err(Failed::Silent),
+        over_tcp = silent => return Err(Failed::Silent { over_tcp }),
     };
     match connected {
         Ok(Ok(connection)) => Ok(Connected { connection, addr }),

@@ -71,22 +71,33 @@ fn start() -> io::Result<Handle> {
     Ok(handle)
 }
 
-impl Runtime for Threads {
+/// The threads as one socket sees them: it is driven by the first of them, and its connections by the others.
+#[derive(Debug)]
+struct OfSocket {
+    threads: Arc<Threads>,
+    has_driver: AtomicBool,
+}
+
+impl Runtime for OfSocket {
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
         TokioRuntime.new_timer(at)
     }
 
-    /// In turns, beginning at the second, as the first one has the sockets.
+    /// What drives the socket is the first that is spawned.
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        let next = self.next.fetch_add(1, Ordering::Relaxed);
-        let at = 1 + next % self.handles.len().saturating_sub(1).max(1);
-        if let Some(handle) = self.handles.get(at).or(self.handles.first()) {
+        let Threads { handles, next } = &*self.threads;
+        let others = handles.len().saturating_sub(1).max(1);
+        let at = match self.has_driver.swap(true, Ordering::Relaxed) {
+            true => 1 + next.fetch_add(1, Ordering::Relaxed) % others,
+            false => 0,
+        };
+        if let Some(handle) = handles.get(at).or(handles.first()) {
             handle.spawn(future);
         }
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let handle = self.handles.first().ok_or(io::ErrorKind::NotConnected)?;
+        let handle = self.threads.handles.first().ok_or(io::ErrorKind::NotConnected)?;
         let _within = handle.enter();
         TokioRuntime.wrap_udp_socket(socket)
     }
@@ -163,14 +174,14 @@ impl Udp {
     /// # Errors
     /// Those of the system.
     pub fn new(socket: UdpSocket, server: Option<ServerConfig>) -> io::Result<Udp> {
-        let threads = Threads::get()?;
+        let threads = OfSocket { threads: Threads::get()?, has_driver: AtomicBool::new(false) };
         let granted = make_room(&socket)?;
         socket.set_nonblocking(true)?;
         let socket = Listening { socket: threads.wrap_udp_socket(socket)?, heard: AtomicBool::new(false) };
         let socket = Arc::new(socket);
         let mut config = EndpointConfig::default();
         config.max_udp_payload_size(PAYLOAD_BYTES_MAX).map_err(io::Error::other)?;
-        let endpoint = Endpoint::new_with_abstract_socket(config, server, socket.clone(), threads)?;
+        let endpoint = Endpoint::new_with_abstract_socket(config, server, socket.clone(), Arc::new(threads))?;
         Ok(Udp { endpoint, socket, granted })
     }
 }

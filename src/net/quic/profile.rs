@@ -20,7 +20,7 @@ pub const PAYLOAD_BYTES_MAX: u16 = 8972;
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 
 /// Bytes of a connection that the receiver has not read, before it has shown that it belongs here.
-pub const STRANGERS_WINDOW_BYTES: u32 = 256 << 10;
+pub const STRANGERS_WINDOW_BYTES: u32 = 64 << 10;
 
 /// The same of all that have, each of which gets no more than 8 streams may have and no less than two chunks. Whoever has it in
 /// full does not read, which its workers do but for a disk that is slow.

@@ -243,23 +243,16 @@ pub fn welcomed(addr: SocketAddr, answer: [u8; PREFACE_BYTES]) -> Result<(), Con
     }
 }
 
-/// Whether something takes connections at one of these addresses, over TCP.
-pub async fn answers(addrs: &[SocketAddr]) -> bool {
-    let mut trying: JoinSet<_> =
-        addrs.iter().copied().map(|addr| async move { connect_one(addr, None).await.is_ok() }).collect();
-    let any = async {
-        while let Some(connected) = trying.join_next().await {
-            if connected.unwrap_or_default() {
-                return true;
-            }
+/// Whether a receiver answers at this address over TCP. It is left again at once.
+pub async fn answers(addr: SocketAddr) -> bool {
+    let started = Instant::now();
+    match connect_one(addr, None).await {
+        Ok(stream) => {
+            greet(Connected { stream, addr, round_trip: started.elapsed() }, HANDSHAKE_TIMEOUT).await.is_ok()
         }
-        false
-    };
-    timeout(TCP_LOOK, any).await.unwrap_or(false)
+        Err(_) => false,
+    }
 }
-
-/// How long it is looked whether a receiver that is silent over UDP answers over TCP, to tell what is missing.
-const TCP_LOOK: Duration = Duration::from_secs(1);
 
 /// Connects one data connection to where the control connection went, with segments of at most so many bytes.
 pub async fn data(addr: SocketAddr, segment_bytes: Option<u32>, patience: Duration) -> io::Result<TcpStream> {
