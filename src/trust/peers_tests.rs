@@ -52,7 +52,7 @@ fn a_file_of_the_release_before_opens_and_one_of_a_newer_lanx_says_so() {
     assert_eq!(error, PeersError::Format(3));
     assert_eq!(
         error.to_string(),
-        "a newer lanx wrote it, in format 3, and this lanx reads up to format 1; install the newer lanx here"
+        "a newer lanx wrote it, in format 3, and this lanx reads up to format 2; install the newer lanx here"
     );
     assert!(Peers::from_toml(&before.replace("format = 1", "format = 0")).is_err());
 }
@@ -65,7 +65,7 @@ fn anything_unknown_missing_or_doubled_in_the_file_is_an_error() {
     assert!(Peers::from_toml(&format!("{good}{host}")).is_ok());
     let bad = [
         String::new(),
-        "format = 2\n".to_owned(),
+        "format = 3\n".to_owned(),
         format!("{good}surprise = 1\n"),
         format!("surprise = 1\n{good}"),
         format!("{good}{host}surprise = 1\n"),

@@ -77,11 +77,7 @@ fn the_most_common_messages_are_these_word_for_word() {
             2,
             "lanx: --to 127.0.0.1:1 is there twice; name each receiver once",
         ),
-        (
-            "send - 127.0.0.1:1",
-            2,
-            "lanx: standard input has no name; give it one: lanx send - HOST --name NAME",
-        ),
+        ("send --files-from nowhere . 127.0.0.1:1", 2, "lanx: --files-from: nowhere: no such file or folder"),
         (
             "send - 127.0.0.1:1 --name a/b",
             2,

@@ -332,8 +332,8 @@ pub fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
-/// So many bytes.
-pub fn size(text: &str) -> Result<u64, String> {
+/// So many bytes, or none.
+pub fn size_or_zero(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let is_rate = text.ends_with("bit") || text.ends_with("/s");
     let size = if text == "0" { Some(0) } else { rate_from(text).filter(|_| !is_rate) };

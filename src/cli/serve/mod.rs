@@ -74,13 +74,13 @@ pub struct ServeArgs {
     /// Keep so much of the disk free
     ///
     /// With --put, what would leave less is refused.
-    #[arg(long, value_name = "SIZE", value_parser = args::size, default_value = KEEP_FREE, help_heading = args::FILES)]
+    #[arg(long, value_name = "SIZE", value_parser = args::size_or_zero, default_value = KEEP_FREE, help_heading = args::FILES)]
     pub keep_free: u64,
     /// With --put, take at most N files
     #[arg(long, value_name = "N", help_heading = args::FILES, value_parser = args::values::number(1..=u64::MAX, ""))]
     pub max_files: Option<u64>,
     /// With --put, take at most so many bytes in all
-    #[arg(long, value_name = "SIZE", value_parser = args::size, help_heading = args::FILES)]
+    #[arg(long, value_name = "SIZE", value_parser = args::size_or_zero, help_heading = args::FILES)]
     pub max_bytes: Option<u64>,
     /// Send and take at most RATE a second in all
     #[arg(long, value_name = "RATE", value_parser = args::rate, help_heading = args::SPEED)]
