@@ -1,9 +1,11 @@
 //! The conversation of a page with the server, over one WebSocket: the requests about uploads, each with a number that its answer
 //! has as well, and what the server tells unasked. Pieces do not travel here: several requests at once are faster.
 //!
-//!     page    {"n":1,"ask":"POST upload/a.jpg?size=5000000"}
-//!     server  {"n":1,"status":201,"body":{"id":"...","missing":[[0,5000000]]}}
-//!     server  {"event":"progress","uploads":[{"id":"...","written":4194304}]}
+//! ```text
+//! page    {"n":1,"ask":"POST upload/a.jpg?size=5000000"}
+//! server  {"n":1,"status":201,"body":{"id":"...","missing":[[0,5000000]]}}
+//! server  {"event":"progress","uploads":[{"id":"...","written":4194304}]}
+//! ```
 //!
 //! An upload belongs to the conversation that asked for it, and to nobody a while after that has ended.
 

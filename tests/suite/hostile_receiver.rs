@@ -181,6 +181,11 @@ fn outcomes_that_cannot_be_end_the_sender() {
             "a success where none",
         ),
         (
+            "remembered, of which nothing was said",
+            vec![outcome(LARGE, Outcome::Remembered)],
+            "a success where none",
+        ),
+        (
             "twice",
             vec![
                 outcome(LARGE, Outcome::Failed(Failure::new(Cause::Storage, "no"))),

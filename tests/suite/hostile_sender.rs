@@ -157,7 +157,7 @@ fn words_about_files_and_chunks_that_are_not_agreed_end_the_session() {
 fn bytes_that_are_no_message_end_the_session() {
     punished(&[
         ("an unknown tag", |s| drop(s.talk.say_bytes(&[1, 0, 0, 0, 200])), "unknown tag 200"),
-        ("a receiver's message", |s| drop(s.talk.say_bytes(&[1, 0, 0, 0, 15])), "unknown tag 15"),
+        ("a receiver's message", |s| drop(s.talk.say_bytes(&[1, 0, 0, 0, 24])), "unknown tag 24"),
         ("no message at all", |s| drop(s.talk.say_bytes(&[0; 4])), "ends in the middle"),
         ("bytes behind a message", |s| drop(s.talk.say_bytes(&[2, 0, 0, 0, 8, 8])), "too many at its end"),
         ("a length past the limit", |s| drop(s.talk.say_bytes(&[1, 80, 0, 0])), "at most 20480"),

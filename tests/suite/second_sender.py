@@ -389,7 +389,7 @@ def heavy_offers_are_borne():
 
 def versions_and_options_are_as_agreed():
     assert preface(0, version=1).recv(99) == b"lanx\x02\0\x01\0", "version 1 is refused"
-    Sender(end=options((1, b"\x03\0"), (9, b"x" * 1000), (200, b"")))
+    Sender(end=options((1, b"\x03\0"), (99, b"x" * 1000), (200, b"")))
     right, lower, short, other, long = HIGHEST_VERSION, (1, b"\x01\0"), (1, b"\x02"), (9, b""), (9, b"x" * 2048)
     lists = [options(*wrong) for wrong in ((), (lower,), (short,), (right, right), (other, right), (right, long))]
     for wrong in (*lists, b"\x02" + options(right)[1:], options(right) + b"x"):

@@ -89,15 +89,11 @@ fn the_most_common_messages_are_these_word_for_word() {
             "lanx: - is standard input, which is sent by itself; send the files by another command (a file of that name is ./-)",
         ),
         (
-            "send notes.txt 127.0.0.1:1 --name x",
+            "send notes.txt folder 127.0.0.1:1 --name x",
             2,
-            "lanx: --name is for what comes from standard input; send that with - as the path, or leave --name out",
+            "lanx: --name is for one file; send it by itself, or leave --name out",
         ),
-        (
-            "send - --name x --to a --to b",
-            2,
-            "lanx: standard input can be read only once, so it goes to one receiver; write it to a file and send that",
-        ),
+        ("verify nowhere", 2, "lanx: nowhere: no such file or folder; check the path"),
         (
             "send --limit 1 notes.txt nas",
             2,

@@ -67,7 +67,9 @@ impl Scene {
             .env("LANX_CONFIG_DIR", self.path("config"))
             .env("HOME", self.path("home"))
             .env("TMPDIR", self.temp.path());
-        for name in ["RUST_LOG", "XDG_CONFIG_HOME", "NOTIFY_SOCKET", "JOURNAL_STREAM", "LISTEN_FDS"] {
+        for name in
+            ["RUST_LOG", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "NOTIFY_SOCKET", "JOURNAL_STREAM", "LISTEN_FDS"]
+        {
             command.env_remove(name);
         }
         if self.over_quic {
