@@ -2,7 +2,7 @@
 //!
 //! A file is known by its file system, its inode, its size and the times of its last write and its last change. Nobody can put the last
 //! of these back, on the file systems that count here; but a page that a program has mapped may be written and get no new time before it is written
-//! back, so only what was at rest for [`REST`] before it was read is remembered. What lacks is only read; that a hash is remembered of other
+//! back, so only what was at rest for a minute before it was read is remembered. What lacks is only read; that a hash is remembered of other
 //! bytes must not be. So an entry that does not have its own check sum counts as none.
 //!
 //! The entries are in one SQLite file, which any number of programs use at once. That it cannot be used is no error for a transfer.

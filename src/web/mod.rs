@@ -6,7 +6,7 @@
 //! - [`ranges`] and [`validators`] are what RFC 9110 says of parts and of unchanged files.
 //! - [`hashes`] is what is known of them, so that clients can prove what they get.
 //! - [`fetch`] is the other side: a file of any HTTP server.
-//! - [`upload`] takes files in, [`pieces`] those that come in pieces; [`own`] and [`talk`] are how a page asks for that.
+//! - [`upload`] takes files in, [`pieces`] those that come in pieces; `own` and `talk` are how a page asks for that.
 //! - [`page`] is the page that browsers are shown.
 //! - [`bounds`] is what clients may take. [`body`] moves the bytes; [`listing`] and [`archive`] are what a folder is answered with.
 

@@ -4,7 +4,7 @@
 //! a data connection, with its hello, proof and frames as over TCP. So whatever stands above the seam knows of no difference. There
 //! are no tickets and there is no early data: an exporter value belongs to one handshake.
 //!
-//! [`endpoint`] has the sockets and the threads, [`profile`] how fast to send, [`connection`] the two kinds of connection,
+//! [`endpoint`] has the sockets and the threads, `profile` how fast to send, `connection` the two kinds of connection,
 //! [`dial`] reaches a receiver, [`listen`] lets senders come, and [`stats`] counts what they meet with.
 
 mod connection;
