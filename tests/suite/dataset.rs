@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::common::*;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// A folder with files, links and odd names.
@@ -170,6 +171,14 @@ fn a_report_is_there_when_every_entry_has_its_outcome_and_not_before() {
     assert_eq!(listing(&scene.src), ["file", "taken"], "neither a report nor what it was to become");
 
     let receiver = scene.receiver();
+    fs::create_dir(scene.path("elsewhere")).unwrap();
+    let large = make(&scene.path("elsewhere"), "large", 200 * CHUNK);
+    let relay = Relay::holding_after(receiver.addr, 2 * CHUNK as u64);
+    let sender = scene.start_send(&flags, &[&large], relay.addr);
+    relay.wait_until_held();
+    sender.signal(Signal::INT);
+    sender.finish(PATIENCE).expect_code(130);
+    assert_eq!(listing(&scene.src), ["file", "taken"], "nor where it was interrupted");
     fs::write(scene.dst.join("taken"), "another").unwrap();
     scene.send_with(&flags, &[&file, &taken, &scene.src.join("missing")], receiver.addr).expect_code(5);
     let mut status: Vec<(String, String)> = Vec::new();

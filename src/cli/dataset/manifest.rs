@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::ValueHint;
 use serde::{Deserialize, Serialize};
 
-use super::record::{Kind, Record, Status, Told, line};
+use super::record::{Record, Told, line};
 use super::side_by_side::{Next, side_by_side};
 use super::sort::Sorter;
 use super::{Draft, verify};
@@ -18,6 +18,7 @@ use crate::cli::args::{self, examples};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::signals;
+use crate::cli::ui::events::{Kind, Status};
 use crate::cli::ui::out::Audience;
 use crate::name::Escaped;
 use crate::os::said::Said;

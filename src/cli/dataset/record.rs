@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::ui::events::{Kind, Status, lossless};
 use crate::content::entry::Metadata;
 use crate::name::RelativePath;
 use crate::session::{FileReport, FileStatus, ReportKind};
@@ -53,7 +54,7 @@ pub struct Told {
 /// What could not even be offered: its path here, and why.
 #[derive(Serialize)]
 pub struct NotOffered<'a> {
-    path: String,
+    path: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_bytes: Option<String>,
     status: Status,
@@ -61,53 +62,26 @@ pub struct NotOffered<'a> {
     reason: String,
 }
 
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    File,
-    Folder,
-    Symlink,
-    HardLink,
-}
-
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    Sent,
-    Identical,
-    /// It is there, as both ends remember; nobody read it.
-    Remembered,
-    /// The path is the new one.
-    Renamed,
-    Wanted,
-    /// A kind that is not sent.
-    Skipped,
-    /// No part of what is sent.
-    LeftOut,
-    Failed,
-}
-
-impl Status {
-    /// Whether the entry is in place.
-    pub fn is_there(self) -> bool {
-        matches!(self, Status::Sent | Status::Identical | Status::Remembered | Status::Renamed)
-    }
-}
-
 impl Record {
     /// Of an entry that was looked at, whose hash is that of a file.
     pub fn new(path: &RelativePath, what: &What, metadata: &Metadata, hash: Option<String>) -> Record {
         let (text, path_bytes) = lossless(path.as_bytes());
+        let first = match what {
+            What::HardLink { to, .. } => Some(to.path()),
+            _ => None,
+        };
         let (kind, size, target) = match what {
             What::File(source) => (Kind::File, Some(source.size()), None),
             What::Stream(_) => (Kind::File, None, None),
             What::Folder | What::ParentFolder => (Kind::Folder, None, None),
             What::Symlink { target } => (Kind::Symlink, None, Some(lossless(target))),
-            What::HardLink { to, .. } => (Kind::HardLink, None, Some(lossless(to.path().as_bytes()))),
+            What::HardLink { .. } => {
+                (Kind::HardLink, None, first.as_ref().map(|path| lossless(path.as_bytes())))
+            }
         };
-        let (target, target_bytes) = target.unzip();
+        let (target, target_bytes) = target.map(|(text, bytes)| (text.into_owned(), bytes)).unzip();
         Record {
-            path: text,
+            path: text.into_owned(),
             path_bytes,
             kind,
             size,
@@ -139,15 +113,11 @@ impl Told {
     /// What became of an entry at `peer`; `None` of what has no path there.
     pub fn of(report: &FileReport, peer: &str) -> Option<Told> {
         let item = report.item.as_deref()?;
-        let (path, status, reason) = match &report.status {
-            FileStatus::Stored => (report.path.clone(), Status::Sent, None),
-            FileStatus::Identical => (report.path.clone(), Status::Identical, None),
-            FileStatus::Remembered => (report.path.clone(), Status::Remembered, None),
-            FileStatus::Renamed(name) => (report.path.with_name(name), Status::Renamed, None),
-            FileStatus::Wanted => (report.path.clone(), Status::Wanted, None),
-            FileStatus::Failed(failure) => {
-                (report.path.clone(), Status::Failed, Some(failure.text.to_string()))
-            }
+        let status = Status::of(&report.status);
+        let (path, reason) = match &report.status {
+            FileStatus::Renamed(name) => (report.path.with_name(name), None),
+            FileStatus::Failed(failure) => (report.path.clone(), Some(failure.text.to_string())),
+            _ => (report.path.clone(), None),
         };
         let hash = report.hash.filter(|_| status.is_there()).map(|hash| hash.to_string());
         let record = Record::new(&path, &item.what, &item.metadata, hash);
@@ -158,13 +128,9 @@ impl Told {
 }
 
 impl<'a> NotOffered<'a> {
-    pub fn of(trouble: &Trouble, peer: &'a str) -> NotOffered<'a> {
+    pub fn of(trouble: &'a Trouble, peer: &'a str) -> NotOffered<'a> {
         let (path, path_bytes) = lossless(trouble.path().as_os_str().as_bytes());
-        let status = match trouble {
-            Trouble::Failed(_) => Status::Failed,
-            Trouble::Skipped { .. } => Status::Skipped,
-            Trouble::LeftOut { .. } => Status::LeftOut,
-        };
+        let status = Status::of_trouble(trouble);
         NotOffered { path, path_bytes, status, peer, reason: trouble.to_string() }
     }
 }
@@ -175,13 +141,6 @@ pub fn line(value: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(value).unwrap_or_default();
     line.push(b'\n');
     line
-}
-
-fn lossless(name: &[u8]) -> (String, Option<String>) {
-    match String::from_utf8_lossy(name) {
-        Cow::Borrowed(text) => (text.into(), None),
-        Cow::Owned(text) => (text, Some(STANDARD.encode(name))),
-    }
 }
 
 fn bytes<'a>(text: &'a str, bytes: Option<&str>) -> Option<Cow<'a, [u8]>> {

@@ -11,12 +11,13 @@ use clap::ValueHint;
 use parking_lot::Mutex;
 
 use super::manifest::{First, LINE_BYTES_MAX, Last, VERSION};
-use super::record::{Kind, Record};
+use super::record::Record;
 use super::side_by_side::{Next, side_by_side};
 use crate::cli::args::{self, examples};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::signals;
+use crate::cli::ui::events::Kind;
 use crate::cli::ui::out::Audience;
 use crate::limits::PACE_LOOK;
 use crate::name::Escaped;

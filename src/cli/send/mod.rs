@@ -125,13 +125,15 @@ async fn deliver(
     let reporters: Vec<Arc<Reporter>> = peers.iter().map(reporter).collect();
     let (feeds, total) = feeds(args, paths, streamed, &reporters)?;
     let exit = if feeds.is_empty() {
-        Exit::gravest(reporters.iter().map(|reporter| reporter.nothing()))
+        Ok(Exit::gravest(reporters.iter().map(|reporter| reporter.nothing())))
     } else {
         let errands = errands(args, reporters, feeds, total, &introduction);
-        set_off(errands, stop, audience).await?
+        set_off(errands, stop, audience).await
     };
-    report.map_or(Ok(()), |report| report.publish())?;
-    Ok(exit)
+    // Also where it was broken off: then nothing stays of it.
+    let published = report.map_or(Ok(()), |report| report.publish());
+    let exit = exit?;
+    published.map(|()| exit)
 }
 
 /// What is to be done for each receiver.

@@ -194,11 +194,7 @@ impl Observer for Reporter {
 
     fn unsent(&self, trouble: &Trouble) {
         self.tally.add_trouble(trouble);
-        let status = match trouble {
-            Trouble::Failed(_) => Status::Failed,
-            Trouble::Skipped { .. } => Status::Skipped,
-            Trouble::LeftOut { .. } => Status::LeftOut,
-        };
+        let status = Status::of_trouble(trouble);
         match trouble {
             Trouble::Failed(error) => self.error_here(error),
             Trouble::Skipped { .. } => self.skip_here(trouble),

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::ser::{Formatter, Serializer};
 
 use super::out;
@@ -27,6 +27,7 @@ use crate::name::is_unsafe_to_show;
 use crate::session::bottleneck::Accounts;
 use crate::session::sender::compress::Compress;
 use crate::session::{FileReport, FileStatus, Progress, ReportKind};
+use crate::source::Trouble;
 use crate::units;
 
 /// Which session an event is about. Absent where it is about none.
@@ -297,16 +298,27 @@ pub struct File<'a> {
 }
 
 /// What it is.
-#[derive(Serialize, Clone, Copy)]
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+pub enum Kind {
     File,
     Folder,
     Symlink,
     HardLink,
 }
 
-#[derive(Serialize, Clone, Copy)]
+impl From<ReportKind> for Kind {
+    fn from(kind: ReportKind) -> Kind {
+        match kind {
+            ReportKind::File => Kind::File,
+            ReportKind::Folder => Kind::Folder,
+            ReportKind::Symlink => Kind::Symlink,
+            ReportKind::HardLink => Kind::HardLink,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It crossed the network, is verified, and has its name.
@@ -324,6 +336,34 @@ pub enum Status {
     /// It is no part of what the user means to send.
     LeftOut,
     Failed,
+}
+
+impl Status {
+    /// Of what was offered.
+    pub fn of(status: &FileStatus) -> Status {
+        match status {
+            FileStatus::Stored => Status::Sent,
+            FileStatus::Identical => Status::Identical,
+            FileStatus::Remembered => Status::Remembered,
+            FileStatus::Renamed(_) => Status::Renamed,
+            FileStatus::Wanted => Status::Wanted,
+            FileStatus::Failed(_) => Status::Failed,
+        }
+    }
+
+    /// Of what could not even be offered.
+    pub fn of_trouble(trouble: &Trouble) -> Status {
+        match trouble {
+            Trouble::Failed(_) => Status::Failed,
+            Trouble::Skipped { .. } => Status::Skipped,
+            Trouble::LeftOut { .. } => Status::LeftOut,
+        }
+    }
+
+    /// Whether the file is in place.
+    pub fn is_there(self) -> bool {
+        matches!(self, Status::Sent | Status::Identical | Status::Remembered | Status::Renamed)
+    }
 }
 
 /// All files of a session, added up.
@@ -363,14 +403,7 @@ impl<'a> File<'a> {
             FileStatus::Failed(failure) => Some(failure),
             _ => None,
         };
-        let status = match &report.status {
-            FileStatus::Stored => Status::Sent,
-            FileStatus::Identical => Status::Identical,
-            FileStatus::Remembered => Status::Remembered,
-            FileStatus::Renamed(_) => Status::Renamed,
-            FileStatus::Wanted => Status::Wanted,
-            FileStatus::Failed(_) => Status::Failed,
-        };
+        let status = Status::of(&report.status);
         let (path, path_bytes) = lossless(report.path.as_bytes());
         let (new_path, new_path_bytes) = match &report.status {
             FileStatus::Renamed(new) => {
@@ -380,16 +413,10 @@ impl<'a> File<'a> {
             }
             _ => (None, None),
         };
-        let kind = match report.kind {
-            ReportKind::File => Kind::File,
-            ReportKind::Folder => Kind::Folder,
-            ReportKind::Symlink => Kind::Symlink,
-            ReportKind::HardLink => Kind::HardLink,
-        };
         File {
             path,
             path_bytes,
-            kind: Some(kind),
+            kind: Some(report.kind.into()),
             size: report.size,
             blake3: report.hash.filter(|_| failure.is_none()).map(|hash| hash.to_string()),
             verified: None,
@@ -470,7 +497,7 @@ pub(crate) fn to_the_microsecond(time: std::time::Duration) -> f64 {
 
 /// A name as text, and in base64 as well where the text is not all of it: where it is not UTF-8. Each byte sequence that
 /// is not stands in the text as U+FFFD.
-fn lossless(name: &[u8]) -> (Cow<'_, str>, Option<String>) {
+pub fn lossless(name: &[u8]) -> (Cow<'_, str>, Option<String>) {
     match String::from_utf8_lossy(name) {
         text @ Cow::Borrowed(_) => (text, None),
         text @ Cow::Owned(_) => (text, Some(STANDARD.encode(name))),
