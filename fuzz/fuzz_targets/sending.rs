@@ -19,7 +19,7 @@ use lanx::session::link::ConnectionHandle;
 use lanx::session::sender::lanes::Line;
 use lanx::session::sender::worker::send_chunks;
 use lanx::session::{End, Progress, outbox};
-use lanx::source::{Feed, Item, Next, Options, Root, Stream};
+use lanx::source::{Feed, Input, Item, Next, Options, Root, Stream};
 use lanx::wire::frame::Kind;
 use lanx::content::entry::{Cause, Failure, Metadata, Outcome};
 use lanx::wire::message::{Against, Message, ReceiverMessage, SenderMessage};
@@ -122,7 +122,8 @@ fn items() -> &'static [Arc<Item>] {
 fn stream() -> (Arc<Stream>, Arc<Item>) {
     let (largest, _) = SIZES.iter().enumerate().max_by_key(|(_, size)| **size).unwrap();
     let path = items()[largest].source().unwrap().path();
-    let stream = Stream::start(fs::File::open(path).unwrap().into()).unwrap();
+    let input = Input::Open(fs::File::open(path).unwrap().into());
+    let stream = Stream::start(input, 1).unwrap().remove(0);
     while stream.reached().end.is_none() {
         std::thread::yield_now();
     }
