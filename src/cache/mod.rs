@@ -17,11 +17,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use rustix::fs::Stat;
 
 use crate::content::tree::Hash;
 use crate::name::Escaped;
 use crate::os::said::Said;
+use crate::os::stamp::Stamp;
 
 /// How long a file must have been at rest before it was read. Linux writes a mapped page back after 30 s, and then it gets a time
 /// (vm.dirty_expire_centisecs).
@@ -186,18 +186,17 @@ impl Cache {
         Ok(cache)
     }
 
-    /// What the file with this `stat` is known by. `on_it` opens something on its file system, where that was never met. `None` on one where the
-    /// times of a file prove nothing: over a network, in memory, without a UUID, or unknown to lanx.
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, clippy::cast_sign_loss)] // The widths differ by system.
-    pub fn key(&self, stat: &Stat, on_it: impl FnOnce() -> Option<OwnedFd>) -> Option<Key> {
+    /// What a file in this state is known by. `on_it` opens something on its file system, where that was never met. `None` on one where the times
+    /// of a file prove nothing: over a network, in memory, without a UUID, or unknown to lanx.
+    pub fn key(&self, stamp: &Stamp, on_it: impl FnOnce() -> Option<OwnedFd>) -> Option<Key> {
         let find = || system_of(on_it()?.as_fd());
-        let system = (*self.systems.lock().entry(stat.st_dev as u64).or_insert_with(find))?;
+        let system = (*self.systems.lock().entry(stamp.device).or_insert_with(find))?;
         Some(Key {
             system,
-            inode: stat.st_ino as u64,
-            size: u64::try_from(stat.st_size).ok()?,
-            mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            ctime: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            inode: stamp.inode,
+            size: stamp.size,
+            mtime: (stamp.mtime_seconds, stamp.mtime_nanos),
+            ctime: (stamp.ctime_seconds, stamp.ctime_nanos),
         })
     }
 

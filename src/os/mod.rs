@@ -6,3 +6,4 @@ pub mod direct;
 pub mod program;
 pub mod rlimit;
 pub mod said;
+pub mod stamp;

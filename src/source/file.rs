@@ -17,6 +17,7 @@ use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX};
 use crate::os::direct::{Direct, DirectFile};
+use crate::os::stamp::Stamp;
 
 /// A regular file that can be offered.
 #[derive(Debug, Clone)]
@@ -26,41 +27,12 @@ pub struct Source {
     sparse: bool,
     /// All of it, where it was read before it was offered: at most one chunk.
     held: Option<Arc<[u8]>>,
-    /// As it was looked at; none where it is not on a disk.
-    stat: Option<Box<Stat>>,
     direct: Option<Arc<Direct>>,
     /// The folder that the user named, and where the file is in it; none where the user named the file itself.
     beneath: Option<(Arc<Beneath>, PathBuf)>,
 }
 
-/// What tells whether a file is still the same.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Stamp {
-    pub device: u64,
-    pub inode: u64,
-    pub size: u64,
-    pub mtime_seconds: i64,
-    pub mtime_nanos: i64,
-    /// The change time proves no change by itself: a backup that links the file, a chmod or a rename moves it, too. But
-    /// nobody can put it back, so while it stands still, nothing was written.
-    pub ctime_seconds: i64,
-    pub ctime_nanos: i64,
-}
-
 impl Stamp {
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, clippy::cast_sign_loss)] // The widths differ by system.
-    pub fn of(stat: &Stat) -> Stamp {
-        Stamp {
-            device: stat.st_dev as u64,
-            inode: stat.st_ino as u64,
-            size: stat.st_size as u64,
-            mtime_seconds: stat.st_mtime as i64,
-            mtime_nanos: stat.st_mtime_nsec as i64,
-            ctime_seconds: stat.st_ctime as i64,
-            ctime_nanos: stat.st_ctime_nsec as i64,
-        }
-    }
-
     #[cfg(test)]
     pub(super) fn with_inode(self, inode: u64) -> Stamp {
         Stamp { inode, ..self }
@@ -94,8 +66,7 @@ impl Source {
         }
         // st_blocks counts 512 bytes on every Unix lanx runs on.
         let sparse = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) < stamp.size;
-        let stat = Some(Box::new(*stat));
-        Ok(Source { path: path.into(), stamp, sparse, held: None, stat, direct: None, beneath: None })
+        Ok(Source { path: path.into(), stamp, sparse, held: None, direct: None, beneath: None })
     }
 
     /// The same, which is opened beneath a folder and nowhere else.
@@ -111,15 +82,7 @@ impl Source {
     /// A file of at most one chunk that is not on a disk, called `what`.
     pub(super) fn of_bytes(what: &Path, bytes: Arc<[u8]>) -> Source {
         let stamp = Stamp { size: bytes.len() as u64, ..Stamp::default() };
-        Source {
-            path: what.into(),
-            stamp,
-            sparse: false,
-            held: Some(bytes),
-            stat: None,
-            direct: None,
-            beneath: None,
-        }
+        Source { path: what.into(), stamp, sparse: false, held: Some(bytes), direct: None, beneath: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -141,7 +104,11 @@ impl Source {
 
     /// What it is known by among the files whose hashes are remembered.
     pub fn key(&self, cache: &Cache) -> Option<Key> {
-        cache.key(self.stat.as_ref()?, || self.open_with(OFlags::empty()).ok())
+        // What is not on a disk has none.
+        if self.held.is_some() {
+            return None;
+        }
+        cache.key(&self.stamp, || self.open_with(OFlags::empty()).ok())
     }
 
     /// Opens the file, which must still be the one that was inspected.

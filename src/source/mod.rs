@@ -25,7 +25,7 @@ pub use copy::{Copied, Copy};
 pub use error::{Change, SourceError};
 pub use excludes::Excludes;
 pub use feed::{Feed, Next, Survey};
-pub use file::{OpenSource, Source, Stamp};
+pub use file::{OpenSource, Source};
 pub use item::{Item, What};
 pub use listed::List;
 pub use shared::{Content, SharedReader, share};

@@ -13,13 +13,14 @@ use parking_lot::{Condvar, Mutex};
 use rangemap::RangeSet;
 
 use super::error::SourceError;
-use super::file::{Source, Stamp};
+use super::file::Source;
 use crate::content::chunk::ChunkIndex;
 use crate::content::tree::ChunkValue;
 use crate::limits::{
     CHUNK_BYTES, SHARED_BYTES_MAX, SHARED_CHUNK_BYTES_MIN, SHARED_FILES_MAX, SHARED_WAIT_MAX,
     SHARED_WAIT_PART,
 };
+use crate::os::stamp::Stamp;
 
 /// What one chunk holds, besides its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::content::chunk::Layout;
 use crate::limits::{
     CHUNK_BYTES, SHARED_BYTES_MAX, SHARED_CHUNK_BYTES_MIN, SHARED_FILES_MAX, SHARED_WAIT_PART,
 };
-use crate::source::file::Stamp;
+use crate::os::stamp::Stamp;
 
 const ROOM: u64 = (SHARED_BYTES_MAX / CHUNK_BYTES) as u64;
 

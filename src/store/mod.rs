@@ -42,6 +42,7 @@ use rustix::fs::{Dev, Stat};
 use crate::cache::{Cache, Key};
 use crate::content::entry::Metadata;
 use crate::os::direct::Direct;
+use crate::os::stamp::Stamp;
 use dir::Dir;
 use folders::{Folders, Manner};
 use part::{Form, Size};
@@ -186,7 +187,7 @@ impl Sink {
         if stat.st_dev != self.identity.0 {
             return None;
         }
-        cache.key(stat, || self.root().fd().try_clone_to_owned().ok())
+        cache.key(&Stamp::of(stat), || self.root().fd().try_clone_to_owned().ok())
     }
 
     /// The regular file that stands at `path`, whatever its size, to take chunks over from; see [`Part::take_over`].

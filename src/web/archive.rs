@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::body::PIECE_BYTES;
 use super::place::{Folder, Missing, OpenFile};
 use crate::name::Escaped;
-use crate::source::Stamp;
+use crate::os::stamp::Stamp;
 
 /// tar counts in blocks of 512 bytes (POSIX pax, ustar interchange format).
 const BLOCK: u64 = 512;

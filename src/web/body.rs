@@ -21,7 +21,7 @@ use super::bounds::Share;
 use super::place::OpenFile;
 use super::stats::Meter;
 use crate::os::background::aside;
-use crate::source::Stamp;
+use crate::os::stamp::Stamp;
 use crate::store::space::lives_in_memory;
 
 /// Bytes of a buffer. As large as a chunk: fewer system calls save nothing that can be measured, and 200 busy clients take

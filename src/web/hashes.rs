@@ -17,7 +17,7 @@ use super::validators::Validators;
 use crate::content::tree::{Hash, Stretch, joined};
 use crate::limits::CHUNK_BYTES;
 use crate::os::background::aside;
-use crate::source::Stamp;
+use crate::os::stamp::Stamp;
 
 /// Files that are hashed at once: a disk is read no faster by more, and others are served meanwhile.
 const HASHED_MAX: usize = 2;

@@ -141,7 +141,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Stamp;
+    use crate::os::stamp::Stamp;
 
     fn listing(names: &[&[u8]], next: Option<&[u8]>) -> Listing {
         let entry = |name: &&[u8]| Entry {

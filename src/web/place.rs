@@ -18,7 +18,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::name::{Escaped, Name, RelativePath, looks_like_part};
 use crate::os::said::Said;
-use crate::source::Stamp;
+use crate::os::stamp::Stamp;
 use crate::source::beneath::{Beneath, Recent};
 
 /// All that is served.

@@ -6,7 +6,7 @@ use hyper::header::{
     HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
 };
 
-use crate::source::Stamp;
+use crate::os::stamp::Stamp;
 
 /// BLAKE3's context for this use (BLAKE3 specification, section 6.2): a tag tells nobody the inode.
 const CONTEXT: &str = "lanx 2026-11-30 entity tag";
