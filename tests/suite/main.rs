@@ -103,6 +103,7 @@ mod unread;
 mod web_bounds;
 mod web_get;
 mod web_hostile;
+mod web_liars;
 mod web_pieces;
 mod web_proof;
 mod web_put;

@@ -28,8 +28,10 @@ use crate::session::rate_limit::Pace;
 use crate::store::{Existing, Folder, FolderOptions, Owner, Sink};
 use crate::trust::dir;
 use crate::trust::dir::Guard;
-use crate::web::fetch::download::{CONNECTIONS_MOST, Done, Expected, Failed, Job, download};
+use crate::web::fetch::download::{Done, Failed, Getter, Job};
+use crate::web::fetch::proof::Expected;
 use crate::web::fetch::target::Target;
+use crate::web::fetch::transfer::CONNECTIONS_MOST;
 use report::Reporter;
 
 /// Bytes of a file with fields.
@@ -173,7 +175,10 @@ pub fn run(args: &GetArgs, audience: Audience) -> Result<Exit, Failure> {
 /// Gets one file in a thread of its own, so that signals are heard meanwhile.
 fn start(job: Arc<Job>) -> anyhow::Result<oneshot::Receiver<Result<Done, Failed>>> {
     let (done, result) = oneshot::channel();
-    let work = move || drop(done.send(download(&job)));
+    let work = move || {
+        let got = Getter::new(job.target.pin, job.silence).and_then(|mut getter| getter.get(&job));
+        drop(done.send(got));
+    };
     let started = thread::Builder::new().name("get".into()).spawn(work);
     started.map_err(|error| anyhow!("cannot start a thread: {error}; let this user have more of them"))?;
     Ok(result)
