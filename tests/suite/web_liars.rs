@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::kx_group;
 
-use crate::common::web_mischief::{Asked, Mischief, Papers, Wire, honest, part, reply};
+use crate::common::web_mischief::{Asked, Mischief, Papers, Wire, begun, honest, part, reply};
 use crate::common::*;
 
 const MIB: usize = 1 << 20;
@@ -99,7 +99,7 @@ fn a_part_that_is_said_to_be_something_else_is_none() {
                 let body = &own[asked.start as usize..asked.end as usize];
                 reply("206 Partial Content", &[&FIELDS[..], &[("Content-Range", range)]].concat(), body)
             }
-            None => honest(asked, &own, TAG),
+            None => begun(asked, &own, TAG),
         });
         get(&scene, &[&server.url("/file")]).expect_code(5);
         assert_eq!(finished(&scene), [""; 0], "{what}");
@@ -112,7 +112,7 @@ fn a_part_that_is_said_to_be_something_else_is_none() {
         let scene = Scene::new();
         let own = all.clone();
         let server = Mischief::start(move |asked| {
-            let Some(range) = asked.range() else { return honest(asked, &own, TAG) };
+            let Some(range) = asked.range() else { return begun(asked, &own, TAG) };
             let said = format!("bytes {}-{}/{}", range.start, range.end - 1, own.len());
             let head = head.replace("RANGE", &said);
             let body = &own[range.start as usize..range.end as usize];

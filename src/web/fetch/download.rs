@@ -1,9 +1,11 @@
 //! One file from its first request to its name, over as many tries as that takes. It gets its name when every byte that the
 //! server told of is there, and is what was to be expected.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -20,12 +22,13 @@ use super::proof::{Expected, Hashes};
 use super::target::{Target, join, origin};
 use super::transfer::Transfer;
 use crate::content::entry::Metadata;
-use crate::content::tree::Hash;
-use crate::name::{Name, RelativePath};
+use crate::content::tree::{Hash, joined};
+use crate::limits::CHUNK_BYTES;
+use crate::name::RelativePath;
 use crate::os::said::Said;
 use crate::session::Progress;
 use crate::session::rate_limit::Pace;
-use crate::store::{Existing, Found, Part, Published, Sink, SinkError, Verified};
+use crate::store::{Existing, ExistingFile, Found, Part, Published, Sink, SinkError, Verified};
 use crate::web::certificate::Pin;
 
 /// How often a file that changes meanwhile is begun anew.
@@ -46,23 +49,29 @@ pub(super) const BUSY_DEFAULT: Duration = Duration::from_secs(1);
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// What is to be got, and how.
+#[derive(Clone)]
 pub struct Job {
     pub target: Target,
     /// Fields for this server alone: a token, and what the user gave.
     pub fields: HeaderMap,
-    /// What it is to be called, where the user says.
-    pub name: Option<Name>,
-    pub sink: Sink,
+    /// Where it goes, where that is not for the server to say.
+    pub path: Option<RelativePath>,
+    pub sink: Arc<Sink>,
     pub expected: Option<Expected>,
     pub connections_most: u8,
     pub limit: Option<Arc<Pace>>,
     pub silence: Duration,
     pub retry_for: Duration,
+    /// The mode that a file gets for which there is none in `dress`.
     pub mode: u32,
+    /// What it gets instead of that mode and the time that the server says.
+    pub dress: Option<Metadata>,
     pub progress: Arc<Progress>,
+    /// Of all files together, where there are several.
+    pub whole: Option<Arc<Progress>>,
     pub stop: Arc<AtomicBool>,
     /// Hears what a person should know meanwhile.
-    pub told: Box<dyn Fn(&str) + Send + Sync>,
+    pub told: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 /// A file that is in place.
@@ -159,6 +168,12 @@ impl Getter {
         let Getter { kept, dialer, runtime } = self;
         runtime.block_on(job.run(dialer, kept))
     }
+
+    /// Gets a page of the listing of a folder.
+    pub(super) fn list(&mut self, job: &Job, uri: &Uri) -> Result<Vec<u8>, Failed> {
+        let Getter { kept, dialer, runtime } = self;
+        runtime.block_on(job.persist(kept, async |kept, _| job.list(dialer, kept, uri).await))
+    }
 }
 
 pub(super) fn runtime() -> io::Result<Runtime> {
@@ -171,10 +186,19 @@ impl Job {
         dialer: &Arc<Dialer>,
         kept: &mut Option<Connection>,
     ) -> Result<Done, Failed> {
+        self.persist(kept, async |kept, divide| self.attempt(dialer, kept, divide).await).await
+    }
+
+    /// Tries, for as long as the next try may do better.
+    async fn persist<T>(
+        &self,
+        kept: &mut Option<Connection>,
+        mut attempt: impl AsyncFnMut(&mut Option<Connection>, bool) -> Result<T, Ended>,
+    ) -> Result<T, Failed> {
         let (mut changes, mut divide, mut pause) = (0, true, PAUSE_FIRST);
         let (mut reached, mut end) = (0, Instant::now() + self.retry_for);
         loop {
-            let ended = match self.attempt(dialer, kept, divide).await {
+            let ended = match attempt(kept, divide).await {
                 Ok(done) => return Ok(done),
                 Err(ended) => ended,
             };
@@ -221,7 +245,7 @@ impl Job {
                 (self.told)(&format!("{error}; trying again for up to {} s", self.retry_for.as_secs()));
                 pause = (pause * 2).min(PAUSE_MAX);
             }
-            self.progress.begin_again();
+            self.begin_again();
             self.rest(wait).await;
         }
     }
@@ -309,46 +333,121 @@ impl Job {
                 crate::name::escape(encoding)
             ));
         }
-        let name = self.name.clone().or_else(|| self.target.name()).or_else(|| seen.name.clone());
-        let name = name.ok_or_else(|| Ended::Over(Failed::NoName { url: self.url() }))?;
-        let path = RelativePath::from(name);
+        let by_address = || self.target.name().or_else(|| seen.name.clone()).map(RelativePath::from);
+        let path = self.path.clone().or_else(by_address);
+        let path = path.ok_or_else(|| Ended::Over(Failed::NoName { url: self.url() }))?;
         let Some(size) = seen.size else {
             return self.stream(&path, &seen, kept, answer).await;
         };
-        if let Some(done) = self.look(&path, size)? {
-            *kept = None;
+        // What is asked meanwhile goes another way, as the answer to this is still to come.
+        let held = kept.take();
+        let looked = self.look(&path, size, &seen, dialer, kept, &uri).await?;
+        *kept = held;
+        if let Some(done) = looked {
+            self.leave(kept, answer, size).await;
             return Ok(done);
         }
         let part = self.sink.part(&path, size, false)?;
         let transfer = Transfer::new(self.clone(), dialer.clone(), part, seen, uri)?;
         let connections = transfer.run(kept, answer).await?;
-        let proved = transfer.prove(kept).await?;
+        let told = transfer.seen.blake3.map(Hash::from_bytes);
+        let proved = match told.is_some() && transfer.root() == told {
+            true => told,
+            false => transfer.prove(kept).await?,
+        };
         self.publish(&path, &transfer, proved, connections)
     }
 
     /// What stands at its name already: the file itself, or something that is not to be replaced.
-    fn look(&self, path: &RelativePath, size: u64) -> Result<Option<Done>, Ended> {
+    async fn look(
+        &self,
+        path: &RelativePath,
+        size: u64,
+        seen: &Seen,
+        dialer: &Dialer,
+        kept: &mut Option<Connection>,
+        uri: &Uri,
+    ) -> Result<Option<Done>, Ended> {
         let found = self.sink.look(path, size)?;
-        if let (Found::SameSize(file), Some(expected)) = (&found, self.expected) {
-            let read = |buffer: &mut [u8], at| file.read_at(buffer, at);
-            let hashes = Hashes::of(size, matches!(expected, Expected::Sha256(_)), &self.stop, read)?;
-            if hashes.are(expected) {
-                let published = Published { name: path.name(), renamed: false, existed: true };
-                return Ok(Some(Done {
-                    path: path.clone(),
-                    published,
-                    size,
-                    hash: hashes.blake3,
-                    verified_by: Some(expected.kind()),
-                    identical: true,
-                    connections: 1,
-                }));
+        if let Found::SameSize(file) = &found {
+            let mut expected = self.expected.or(seen.blake3.map(|hash| Expected::Blake3(hash.into())));
+            if expected.is_none() {
+                let told = self.values_told(dialer, kept, seen, uri).await?;
+                expected = told.and_then(|told| joined(size, &told)).map(Expected::Blake3);
+            }
+            if let Some(expected) = expected {
+                let read = |buffer: &mut [u8], at| file.read_at(buffer, at);
+                let hashes = Hashes::of(size, matches!(expected, Expected::Sha256(_)), &self.stop, read)?;
+                if hashes.are(expected) {
+                    return self.is_there(path, size, &hashes, expected, file).map(Some);
+                }
             }
         }
         if matches!(found, Found::Nothing) || self.sink.existing() != Existing::Refuse {
             return Ok(None);
         }
-        Err(SinkError::Exists { path: self.sink.path().join(path.name().as_os_str()) }.into())
+        Err(SinkError::Exists { path: self.sink.path().join(OsStr::from_bytes(path.as_bytes())) }.into())
+    }
+
+    fn is_there(
+        &self,
+        path: &RelativePath,
+        size: u64,
+        hashes: &Hashes,
+        expected: Expected,
+        file: &ExistingFile,
+    ) -> Result<Done, Ended> {
+        if let Some(metadata) = &self.dress {
+            file.dress(metadata)?;
+        }
+        self.count(|progress| &progress.offered, size);
+        self.count(|progress| &progress.kept, size);
+        Ok(Done {
+            path: path.clone(),
+            published: Published { name: path.name(), renamed: false, existed: true },
+            size,
+            hash: hashes.blake3,
+            verified_by: Some(expected.kind()),
+            identical: true,
+            connections: 1,
+        })
+    }
+
+    /// Has no use for an answer. The connection stays good where there is little of it to read past.
+    async fn leave(&self, kept: &mut Option<Connection>, answer: Response<Incoming>, size: u64) {
+        let mut body = answer.into_body();
+        let mut ended = false;
+        if size <= CHUNK_BYTES as u64 {
+            ended = loop {
+                match self.next(&mut body).await {
+                    Ok(Some(_)) => {}
+                    ended => break ended.is_ok(),
+                }
+            };
+        }
+        if !ended {
+            *kept = None;
+        }
+    }
+
+    /// Counts bytes of this file, and so of all.
+    pub(super) fn count(&self, counter: impl Fn(&Progress) -> &AtomicU64, bytes: u64) {
+        for progress in std::iter::once(&self.progress).chain(&self.whole) {
+            Progress::add(counter(progress), bytes);
+        }
+    }
+
+    /// This file is begun anew, and the others go on.
+    fn begin_again(&self) {
+        if let Some(whole) = &self.whole {
+            let [offered, written, kept] =
+                [&self.progress.offered, &self.progress.written, &self.progress.kept].map(Progress::get);
+            whole.offered.fetch_sub(offered, Ordering::Relaxed);
+            whole.written.fetch_sub(written, Ordering::Relaxed);
+            whole.kept.fetch_sub(kept, Ordering::Relaxed);
+            Progress::add(&whole.written_before, written);
+        }
+        self.progress.begin_again();
     }
 
     fn publish(
@@ -382,12 +481,12 @@ impl Job {
         self.sink.check_place()?;
         let modified = seen.modified().unwrap_or_else(SystemTime::now);
         let age = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-        part.dress(&Metadata {
+        part.dress(&self.dress.clone().unwrap_or(Metadata {
             mode: self.mode,
             mtime_seconds: i64::try_from(age.as_secs()).unwrap_or_default(),
             mtime_nanos: age.subsec_nanos(),
             archive: None,
-        });
+        }));
         let go_on = || !self.stop.load(Ordering::Relaxed);
         let verified = Verified { hash, sync: false, go_on: &go_on };
         let published = part.publish_dressed(self.sink.existing(), &verified)?;
@@ -403,9 +502,11 @@ impl Job {
         seen: &Seen,
         read: impl Fn(&mut [u8], u64) -> Result<(), SinkError>,
     ) -> Result<Option<&'static str>, Ended> {
-        let told = seen.sha256.filter(|_| seen.encoding.is_none()).map(Expected::Sha256);
+        let sha256 = seen.sha256.filter(|_| seen.encoding.is_none()).map(Expected::Sha256);
+        let blake3 =
+            seen.blake3.filter(|_| seen.encoding.is_none()).map(|hash| Expected::Blake3(hash.into()));
         let mut verified_by = None;
-        for expected in [self.expected, told].into_iter().flatten() {
+        for expected in [self.expected, blake3, sha256].into_iter().flatten() {
             let got = match expected {
                 Expected::Blake3(_) => Hashes { blake3: hash, sha256: None },
                 Expected::Sha256(_) => Hashes::of(size, true, &self.stop, &read)?,
@@ -428,7 +529,8 @@ impl Job {
         answer: Response<Incoming>,
     ) -> Result<Done, Ended> {
         if self.sink.existing() == Existing::Refuse && !matches!(self.sink.look(path, 0)?, Found::Nothing) {
-            return Err(SinkError::Exists { path: self.sink.path().join(path.name().as_os_str()) }.into());
+            let path = self.sink.path().join(OsStr::from_bytes(path.as_bytes()));
+            return Err(SinkError::Exists { path }.into());
         }
         if !answer.headers().contains_key(header::TRANSFER_ENCODING) {
             (self.told)(
@@ -462,7 +564,7 @@ impl Job {
             part.write_at(&data, at)?;
             hasher.update(&data);
             at += data.len() as u64;
-            Progress::add(&self.progress.written, data.len() as u64);
+            self.count(|progress| &progress.written, data.len() as u64);
         }
         Ok((at, hasher.finalize()))
     }

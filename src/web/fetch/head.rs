@@ -28,8 +28,9 @@ pub struct Seen {
     pub ranges: bool,
     /// How the body is encoded, where it is.
     pub encoding: Option<String>,
-    /// SHA-256 of all of it, where the server tells.
+    /// Hashes of all of it, where the server tells.
     pub sha256: Option<[u8; 32]>,
+    pub blake3: Option<[u8; 32]>,
     /// Whether it is a lanx, which tells the values of pieces of this file.
     pub has_tree: bool,
     /// What the server calls it.
@@ -81,7 +82,8 @@ impl Seen {
             is_settled: age.is_some_and(|age| age >= Duration::from_secs(1)),
             ranges: ranges && encoding.is_none(),
             encoding: encoding.map(str::to_owned),
-            sha256: headers.get_all("repr-digest").iter().find_map(|value| sha256(value.to_str().ok()?)),
+            sha256: digest(headers, "sha-256=:"),
+            blake3: digest(headers, "blake3=:"),
             has_tree: headers
                 .get(TREE)
                 .is_some_and(|bytes| bytes.as_bytes() == PIECE_BYTES.to_string().as_bytes()),
@@ -161,7 +163,8 @@ fn nonsense(what: &str) -> Wrong {
     Wrong::Refused(format!("the server does not say {what} right"))
 }
 
-fn refusal(status: StatusCode, headers: &HeaderMap) -> Wrong {
+/// Why a status is not the one that was hoped for.
+pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Wrong {
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             Wrong::Busy(number(headers, header::RETRY_AFTER).map(Duration::from_secs))
@@ -195,9 +198,10 @@ fn content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
     (first <= last).then(|| Some((first..last.checked_add(1)?, total)))?
 }
 
-/// `sha-256=:BASE64:` of RFC 9530.
-fn sha256(value: &str) -> Option<[u8; 32]> {
-    let own = value.split(',').find_map(|item| item.trim().strip_prefix("sha-256=:"))?;
+/// `KIND=:BASE64:` in `Repr-Digest` (RFC 9530).
+fn digest(headers: &HeaderMap, kind: &str) -> Option<[u8; 32]> {
+    let values = headers.get_all("repr-digest").iter().filter_map(|value| value.to_str().ok());
+    let own = values.flat_map(|value| value.split(',')).find_map(|item| item.trim().strip_prefix(kind))?;
     STANDARD.decode(own.split(':').next()?).ok()?.try_into().ok()
 }
 
@@ -357,7 +361,10 @@ mod tests {
     fn a_digest_and_a_name_are_read_as_the_rfcs_have_them() {
         let digest = format!("md5=:xx:, sha-256=:{}:", STANDARD.encode([9; 32]));
         let seen = Seen::of(&answer(200, &[("repr-digest", &digest)])).unwrap();
-        assert_eq!(seen.sha256, Some([9; 32]));
+        assert_eq!((seen.sha256, seen.blake3), (Some([9; 32]), None));
+        let digest = format!("blake3=:{}:, sha-256=:short:", STANDARD.encode([7; 32]));
+        let seen = Seen::of(&answer(200, &[("repr-digest", &digest)])).unwrap();
+        assert_eq!((seen.sha256, seen.blake3), (None, Some([7; 32])));
         for (value, expected) in [
             ("attachment; filename=\"a b.iso\"", Some("a b.iso")),
             ("attachment; filename=x; filename*=UTF-8''%C3%A4", Some("ä")),

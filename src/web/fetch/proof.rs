@@ -7,9 +7,9 @@ use aws_lc_rs::digest;
 use hyper::header::{self, HeaderMap};
 use hyper::{StatusCode, Uri};
 
-use super::dial::Connection;
-use super::download::{Ended, Failed};
-use super::head::Wrong;
+use super::dial::{Connection, Dialer};
+use super::download::{Ended, Failed, Job};
+use super::head::{Seen, Wrong};
 use super::transfer::Transfer;
 use crate::content::tree::{ChunkValue, Hash, Stretch, joined};
 use crate::limits::CHUNK_BYTES;
@@ -90,7 +90,9 @@ impl Transfer {
     /// that was done; `None` where nobody tells any values.
     pub async fn prove(&self, kept: &mut Option<Connection>) -> Result<Option<Hash>, Ended> {
         let size = self.layout.size();
-        let Some(values) = self.values_told(kept).await? else { return Ok(None) };
+        let Some(values) = self.job.values_told(&self.dialer, kept, &self.seen, &self.uri).await? else {
+            return Ok(None);
+        };
         let Some(hash) = joined(size, &values) else { return Ok(None) };
         if self.root() == Some(hash) {
             return Ok(Some(hash));
@@ -115,42 +117,6 @@ impl Transfer {
             units::count(wrong.into(), "piece")
         ));
         Ok(Some(hash))
-    }
-
-    /// The values of the pieces of this state of the file, where its server is a lanx.
-    async fn values_told(
-        &self,
-        kept: &mut Option<Connection>,
-    ) -> Result<Option<BTreeMap<u64, (u64, ChunkValue)>>, Ended> {
-        let (true, Some(tag)) = (self.seen.has_tree, self.seen.strong_tag()) else { return Ok(None) };
-        let mut parts = self.uri.clone().into_parts();
-        let address = format!("/.lanx/tree{}", self.uri.path());
-        parts.path_and_query = address.parse().ok();
-        let Ok(uri) = Uri::from_parts(parts) else { return Ok(None) };
-        let opened = self.job.open(&self.dialer, kept, &uri, &HeaderMap::new()).await?;
-        let headers = opened.answer.headers();
-        let is_same = headers.get(header::ETAG).is_some_and(|own| own.as_bytes() == tag.as_bytes());
-        if opened.answer.status() != StatusCode::OK {
-            *kept = None;
-            return Ok(None);
-        }
-        if !is_same {
-            return Err(Ended::Changed);
-        }
-        let size = self.layout.size();
-        let most = size.div_ceil(PIECE_BYTES).max(1).saturating_mul(32);
-        let mut body = opened.answer.into_body();
-        let mut bytes = Vec::new();
-        while let Some(data) = self.job.next(&mut body).await? {
-            bytes.extend_from_slice(&data);
-            if bytes.len() as u64 > most {
-                *kept = None;
-                return Ok(None);
-            }
-        }
-        let (told, _) = bytes.as_chunks::<32>();
-        let starts = (0..).step_by(usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX));
-        Ok(Some(starts.zip(told).map(|(at, value)| (at, (PIECE_BYTES.min(size - at), *value))).collect()))
     }
 
     /// The value of what is in the part file.
@@ -183,5 +149,47 @@ impl Transfer {
             from += data.len() as u64;
         }
         Ok(())
+    }
+}
+
+impl Job {
+    /// The values of the pieces of this state of the file, where its server is a lanx.
+    pub(super) async fn values_told(
+        &self,
+        dialer: &Dialer,
+        kept: &mut Option<Connection>,
+        seen: &Seen,
+        uri: &Uri,
+    ) -> Result<Option<BTreeMap<u64, (u64, ChunkValue)>>, Ended> {
+        let (true, Some(tag), Some(size)) = (seen.has_tree, seen.strong_tag(), seen.size) else {
+            return Ok(None);
+        };
+        let mut parts = uri.clone().into_parts();
+        let address = format!("/.lanx/tree{}", uri.path());
+        parts.path_and_query = address.parse().ok();
+        let Ok(uri) = Uri::from_parts(parts) else { return Ok(None) };
+        let opened = self.open(dialer, kept, &uri, &HeaderMap::new()).await?;
+        let headers = opened.answer.headers();
+        let is_same = headers.get(header::ETAG).is_some_and(|own| own.as_bytes() == tag.as_bytes());
+        if opened.answer.status() != StatusCode::OK {
+            *kept = None;
+            return Ok(None);
+        }
+        if !is_same {
+            return Err(Ended::Changed);
+        }
+        let most = size.div_ceil(PIECE_BYTES).max(1).saturating_mul(32);
+        let mut body = opened.answer.into_body();
+        let mut bytes = Vec::new();
+        while let Some(data) = self.next(&mut body).await? {
+            bytes.extend_from_slice(&data);
+            if bytes.len() as u64 > most {
+                *kept = None;
+                return Ok(None);
+            }
+        }
+        let (told, _) = bytes.as_chunks::<32>();
+        let starts = (0..).step_by(usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX));
+        Ok(Some(starts.zip(told).map(|(at, value)| (at, (PIECE_BYTES.min(size - at), *value))).collect()))
     }
 }

@@ -59,6 +59,13 @@ impl Target {
         let last = self.uri.path().rsplit('/').next()?;
         harmless(&percent_decode_str(last).collect::<Vec<u8>>())
     }
+
+    /// The same of a folder, whose path may end in a slash; `None` for the root of its server.
+    #[must_use]
+    pub fn folder_name(&self) -> Option<Name> {
+        let last = self.uri.path().trim_end_matches('/').rsplit('/').next()?;
+        harmless(&percent_decode_str(last).collect::<Vec<u8>>())
+    }
 }
 
 /// A name that a server gives, if it can be one here.

@@ -23,7 +23,6 @@ use super::shares::Shares;
 use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::CHUNK_BYTES;
-use crate::session::Progress;
 use crate::session::sender::ramp_up::Climb;
 use crate::session::snapshot::{Scene, UnderWay};
 use crate::store::Part;
@@ -89,11 +88,14 @@ impl Transfer {
             notes = Notes::open(&part, key)?;
             there = notes.believe(&part, layout, &job.stop).ok_or(Ended::Over(Failed::Interrupted))?;
         }
-        Progress::add(&job.progress.offered, part.size());
+        job.count(|progress| &progress.offered, part.size());
         for (chunk, value) in &there {
             // Each is there once.
             let _ = tree.insert(ChunkIndex(*chunk), *value);
-            Progress::add(&job.progress.kept, layout.len_of(ChunkIndex(*chunk)).unwrap_or_default() as u64);
+            job.count(
+                |progress| &progress.kept,
+                layout.len_of(ChunkIndex(*chunk)).unwrap_or_default() as u64,
+            );
         }
         let kept: Vec<u64> = there.iter().map(|(chunk, _)| *chunk).collect();
         let transfer = Arc::new(Transfer {
@@ -366,7 +368,7 @@ impl Transfer {
         // Nobody else had it.
         let _ = self.tree.lock().insert(index, value);
         self.notes.lock().add(chunk, value, self.layout);
-        Progress::add(&self.job.progress.written, bytes.len() as u64);
+        self.job.count(|progress| &progress.written, bytes.len() as u64);
         if self.written.fetch_add(1, Ordering::AcqRel) + 1 == self.layout.chunks() {
             self.over.send_replace(true);
         }

@@ -161,6 +161,15 @@ pub fn honest(asked: &Asked, content: &[u8], tag: &str) -> Reply {
     part(content, range, &fields)
 }
 
+/// The same, but that the answer with all of it breaks off, so that parts have to be asked for.
+pub fn begun(asked: &Asked, content: &[u8], tag: &str) -> Reply {
+    let mut whole = honest(asked, content, tag);
+    if asked.range().is_none() {
+        whole.truncate(8 << 20);
+    }
+    whole
+}
+
 /// A part of the content, with what says which it is.
 pub fn part(content: &[u8], range: Range<u64>, fields: &[(&str, &str)]) -> Reply {
     let said = format!("bytes {}-{}/{}", range.start, range.end - 1, content.len());
