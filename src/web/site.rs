@@ -59,7 +59,8 @@ const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 /// Says that `/.lanx/tree/PATH` has the values of a file, each of so many bytes.
 pub const TREE: HeaderName = HeaderName::from_static("lanx-tree");
 
-const PLAIN: &str = "text/plain; charset=utf-8";
+/// What texts for people are.
+pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// What clients may do.
 #[derive(Debug)]
