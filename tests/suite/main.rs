@@ -74,6 +74,7 @@ mod output;
 mod packages;
 mod pipelines;
 mod quic;
+mod quic_strangers;
 mod reloading;
 mod remembered;
 mod renamed;
