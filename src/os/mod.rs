@@ -1,6 +1,7 @@
 //! What is asked of the operating system.
 
 pub mod background;
+pub mod clock;
 pub mod cpu;
 pub mod direct;
 pub mod program;

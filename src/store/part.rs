@@ -28,6 +28,7 @@ use crate::limits::{
 };
 use crate::name::{Name, PART_PREFIX, PART_SUFFIX, RelativePath, shorten};
 use crate::os::direct::{Direct, DirectFile};
+use crate::os::stamp::Stamp;
 
 /// Nobody else reads or writes a file that is not complete.
 pub(super) const PART_MODE: RawMode = 0o600;
@@ -50,6 +51,8 @@ pub struct Part {
     /// What holds only zeros is to take no room.
     pub(super) sparse: bool,
     existing_len: u64,
+    /// What stood under its name when it was looked at. Where there is something else by the time it is published, that stays.
+    pub(super) looked_at: Option<Stamp>,
     /// Before anything was written to it.
     pub(super) opened: Instant,
     /// Why it was not synced. The system tells each error once, and takes what it could not write for written. Held during
@@ -90,6 +93,7 @@ impl Part {
                 direct: None,
                 sparse: form == Form::Sparse,
                 existing_len: space::length(&locked.stat).min(bytes),
+                looked_at: None,
                 opened: Instant::now(),
                 unsynced: Mutex::default(),
                 written: AtomicBool::new(false),
@@ -127,6 +131,18 @@ impl Part {
         if let Err(errno) = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(PART_MODE)) {
             tracing::debug!(part = %crate::name::Escaped(&self.part_name), %errno, "could not set the mode of a part file");
         }
+    }
+
+    /// Has it replace what stands there now and nothing else.
+    pub(super) fn look(&mut self) {
+        self.looked_at = self.dir.stat(self.name.as_bytes()).ok().flatten().map(|stat| Stamp::of(&stat));
+    }
+
+    /// Has it replace what was looked at and nothing else.
+    #[must_use]
+    pub fn in_place_of(mut self, looked_at: Option<Stamp>) -> Part {
+        self.looked_at = looked_at;
+        self
     }
 
     /// Bytes that were in the part file when it was opened, at most [`size`](Self::size). They prove nothing;
@@ -621,7 +637,9 @@ impl Sink {
         let name = path.name();
         let size = || Size::Stream(OnceLock::new());
         let open = |dir: &Arc<Dir>| Part::open(dir, &name, self.owner, size(), Form::Plain);
-        self.folders.within(folders::parent(path.as_bytes()), open)
+        let mut part = self.folders.within(folders::parent(path.as_bytes()), open)?;
+        part.look();
+        Ok(part)
     }
 }
 

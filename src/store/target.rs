@@ -13,6 +13,7 @@ use super::error::SinkError;
 use super::folders::Folders;
 use super::{Destination, Existing, Output, Owner, Sink};
 use crate::name::{Escaped, RelativePath};
+use crate::os::clock::Moment;
 use crate::os::direct::Direct;
 
 /// What a receiver was told about where to put things.
@@ -55,6 +56,8 @@ pub struct Entry {
     pub makes: bool,
     /// Whether nothing is replaced, whatever the folder's own rule is.
     pub keeps_existing: bool,
+    /// When its sender began to read what it sends, if that was before now.
+    pub began: Option<Moment>,
 }
 
 impl Target {
@@ -114,7 +117,10 @@ impl Folder {
     /// # Errors
     /// As for [`Folder::open`], and [`SinkError::InTheWay`] where something on the way to
     /// the folder beneath it is none, as a symbolic link is.
-    pub fn enter(&self, Entry { owner, into, makes, keeps_existing }: Entry) -> Result<Sink, SinkError> {
+    pub fn enter(
+        &self,
+        Entry { owner, into, makes, keeps_existing, began }: Entry,
+    ) -> Result<Sink, SinkError> {
         let root = Dir::open_existing_root(&self.path)?;
         self.check(&root)?;
         let identity = root.identity()?;
@@ -135,6 +141,7 @@ impl Folder {
         if into.is_none() {
             root.remember_dressed(self.dressed.clone());
         }
+        root.began_at(began.unwrap_or_else(Moment::now));
         root.take_access_lists(self.options.access_lists);
         let direct = self.options.direct.then(Direct::new);
         let existing = match self.options.existing {

@@ -18,6 +18,7 @@ use crate::limits::{
     KEPT_BYTES_FILE, MISSING_PER_FILE_MAX, STRETCH_BYTES, SUBTREE_BYTES, WRITE_BACK_BYTES,
 };
 use crate::name::RelativePath;
+use crate::os::stamp::Stamp;
 use crate::session::snapshot::FileUnderWay;
 use crate::session::{Outbox, PeerMisbehaved, Progress};
 use crate::store::{ExistingFile, Part};
@@ -34,6 +35,8 @@ pub struct Offered {
     pub sparse: bool,
     /// Whether something was found under its name that it is to replace.
     pub replaces: bool,
+    /// What that was, and in which state.
+    pub looked_at: Option<Stamp>,
     pub metadata: Metadata,
     /// When it was offered.
     pub since: SystemTime,
@@ -47,7 +50,18 @@ impl Offered {
     pub fn new(offer: &Offer, path: RelativePath, sparse: bool) -> Offered {
         let (layout, metadata) = (offer.kind.layout(), offer.metadata.clone());
         let (id, since, weight) = (offer.file, SystemTime::now(), offer.weight());
-        Offered { id, path, layout, sparse, replaces: false, metadata, since, weight, counted: 0 }
+        Offered {
+            id,
+            path,
+            layout,
+            sparse,
+            replaces: false,
+            looked_at: None,
+            metadata,
+            since,
+            weight,
+            counted: 0,
+        }
     }
 }
 
