@@ -4,6 +4,7 @@ pub mod background;
 pub mod clock;
 pub mod cpu;
 pub mod direct;
+pub mod file_system;
 pub mod program;
 pub mod rlimit;
 pub mod said;

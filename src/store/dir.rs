@@ -19,6 +19,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::abilities::Abilities;
 use super::dressed::Dressed;
 use super::error::{FileKind, SinkError};
+use super::own::{Left, PartNames};
 use crate::limits::{DESCRIPTOR_LOOK, DESCRIPTOR_PATIENCE, DESCRIPTOR_PAUSE};
 use crate::name::RelativePath;
 use crate::os::clock::Moment;
@@ -71,6 +72,12 @@ pub(super) struct Place {
     left_over: Mutex<HashSet<(Dev, u64)>>,
     /// Held from the look at what is to be replaced until it is.
     replacing: Mutex<()>,
+    /// Whether locks keep sessions apart, by device; see [`super::own`].
+    pub(super) locks: Mutex<HashMap<Dev, bool>>,
+    /// Names of the part files in folders, where they do not.
+    pub(super) part_names: Mutex<PartNames>,
+    /// What ended sessions have left where they do not.
+    left: OnceLock<Arc<Left>>,
     /// The folders that were made here, in whatever session.
     dressed: OnceLock<Arc<Dressed>>,
     pub(super) abilities: Abilities,
@@ -231,6 +238,16 @@ impl Dir {
     /// From now on remembers them there.
     pub(super) fn remember_dressed(&self, dressed: Arc<Dressed>) {
         let _ = self.place.dressed.set(dressed);
+    }
+
+    /// What ended sessions have left, where somebody remembers that.
+    pub(super) fn left(&self) -> Option<&Left> {
+        self.place.left.get().map(|left| &**left)
+    }
+
+    /// From now on remembers it there.
+    pub(super) fn remember_left(&self, left: Arc<Left>) {
+        let _ = self.place.left.set(left);
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

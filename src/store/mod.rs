@@ -23,6 +23,7 @@ mod folders;
 mod io;
 mod journal;
 mod metadata;
+mod own;
 mod part;
 mod publish;
 pub mod space;

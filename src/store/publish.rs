@@ -77,7 +77,10 @@ impl Part {
         };
         match &moved {
             Ok(Some(published)) if published.existed => drop(self.discard()),
-            Ok(Some(_)) => self.settled.store(true, Ordering::Relaxed),
+            Ok(Some(_)) => {
+                self.settled.store(true, Ordering::Relaxed);
+                self.remove_left_by_others();
+            }
             // No later transfer could do any better.
             Err(error)
                 if error.kind() == SinkErrorKind::Policy

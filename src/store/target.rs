@@ -11,6 +11,7 @@ use super::dir::Dir;
 use super::dressed::Dressed;
 use super::error::SinkError;
 use super::folders::Folders;
+use super::own::Left;
 use super::{Destination, Existing, Output, Owner, Sink};
 use crate::name::{Escaped, RelativePath};
 use crate::os::clock::Moment;
@@ -31,6 +32,7 @@ pub struct Folder {
     options: FolderOptions,
     last: Mutex<Option<(Dev, u64)>>,
     dressed: Arc<Dressed>,
+    left: Arc<Left>,
 }
 
 /// How a folder is received into.
@@ -84,7 +86,13 @@ impl Target {
 impl Folder {
     #[must_use]
     pub fn new(path: &Path, options: FolderOptions) -> Folder {
-        Folder { path: path.to_owned(), options, last: Mutex::default(), dressed: Arc::default() }
+        Folder {
+            path: path.to_owned(),
+            options,
+            last: Mutex::default(),
+            dressed: Arc::default(),
+            left: Arc::default(),
+        }
     }
 
     /// As the user wrote it.
@@ -141,6 +149,7 @@ impl Folder {
         if into.is_none() {
             root.remember_dressed(self.dressed.clone());
         }
+        root.remember_left(self.left.clone());
         root.began_at(began.unwrap_or_else(Moment::now));
         root.take_access_lists(self.options.access_lists);
         let direct = self.options.direct.then(Direct::new);

@@ -536,6 +536,8 @@ impl Receiving {
             return Ok((sink.part_of_stream(path)?.in_place_of(*looked_at), Plan::default()));
         }
         let older = if offered.replaces && self.terms.delta { sink.older(path) } else { None };
+        // What is the file itself, as far as it goes, rather than another version of it.
+        let older = sink.left_by_another(path).or(older);
         let part = match older {
             Some(_) => sink.part_beside_older(path, layout.size(), *sparse)?,
             None => sink.part(path, layout.size(), *sparse)?,

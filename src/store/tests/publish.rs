@@ -141,11 +141,13 @@ fn what_is_not_as_it_was_looked_at_is_not_replaced() {
         let room = Room::new();
         fs::write(room.path("a"), "old").expect("written");
         room.age();
-        // As old as the run of its sender is, none of it would be too young.
         let sink = room.again(Existing::Overwrite);
-        let part = sink.part(&path("a"), 3, false).expect("a part");
-        part.write_at(b"new", 0).expect("written");
+        let before = sink.stamp_at(&path("a"));
         change(&room);
+        // So none of it is too young for what comes now.
+        room.age();
+        let part = sink.part(&path("a"), 3, false).expect("a part").in_place_of(before);
+        part.write_at(b"new", 0).expect("written");
         let looked_at = sink.stamp_at(&path("a"));
         match (what, part.publish(&metadata(), Existing::Overwrite)) {
             // Nothing is lost by it.
