@@ -17,7 +17,7 @@ use rustix::fs::{Access, AtFlags, Dev, FileType, FlockOperation, Mode, OFlags, R
 use rustix::io::{Errno, retry_on_intr};
 
 use super::abilities::Abilities;
-use super::dressed::Dressed;
+use super::dressed::DressedBeneath;
 use super::error::{FileKind, SinkError};
 use super::own::{Left, PartNames};
 use crate::limits::{DESCRIPTOR_LOOK, DESCRIPTOR_PATIENCE, DESCRIPTOR_PAUSE};
@@ -79,7 +79,7 @@ pub(super) struct Place {
     /// What ended sessions have left where they do not.
     left: OnceLock<Arc<Left>>,
     /// The folders that were made here, in whatever session.
-    dressed: OnceLock<Arc<Dressed>>,
+    dressed: OnceLock<DressedBeneath>,
     pub(super) abilities: Abilities,
     /// Whether access control lists are taken along.
     pub(super) access_lists: AtomicBool,
@@ -231,12 +231,12 @@ impl Dir {
     }
 
     /// The folders that were made here, where somebody remembers them.
-    pub(super) fn dressed(&self) -> Option<&Dressed> {
-        self.place.dressed.get().map(|dressed| &**dressed)
+    pub(super) fn dressed(&self) -> Option<&DressedBeneath> {
+        self.place.dressed.get()
     }
 
     /// From now on remembers them there.
-    pub(super) fn remember_dressed(&self, dressed: Arc<Dressed>) {
+    pub(super) fn remember_dressed(&self, dressed: DressedBeneath) {
         let _ = self.place.dressed.set(dressed);
     }
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rustix::fs::Dev;
 
 use super::dir::Dir;
-use super::dressed::Dressed;
+use super::dressed::{Dressed, DressedBeneath};
 use super::error::SinkError;
 use super::folders::Folders;
 use super::own::Left;
@@ -145,10 +145,8 @@ impl Folder {
         let is_absent = matches!(beneath, Some(None));
         let root = beneath.flatten().unwrap_or(root);
         let identity = root.identity()?;
-        // They go by their paths beneath DIR.
-        if into.is_none() {
-            root.remember_dressed(self.dressed.clone());
-        }
+        let beneath = into.as_ref().map_or(&b""[..], |into| into.as_bytes());
+        root.remember_dressed(DressedBeneath::new(self.dressed.clone(), beneath));
         root.remember_left(self.left.clone());
         root.began_at(began.unwrap_or_else(Moment::now));
         root.take_access_lists(self.options.access_lists);
