@@ -40,6 +40,7 @@ mod errors;
 mod exec;
 mod existing;
 mod faults;
+mod fencing;
 mod few_descriptors;
 mod finding;
 #[cfg(target_os = "linux")]

@@ -31,6 +31,7 @@ use crate::limits::WORKER_STACK_BYTES;
 use crate::net::Door;
 use crate::net::address::Peer;
 use crate::net::tcp::tune;
+use crate::os::clock::Moment;
 use crate::os::direct::Direct;
 use crate::session::rate_limit::Pace;
 use crate::session::sender::compress::Compress;
@@ -88,6 +89,7 @@ pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
         args.door(),
     )?;
     introduction.into = args.into.clone();
+    introduction.began = streamed.is_some().then(Moment::now);
     introduction.is_nameless = streamed.as_ref().is_some_and(|streamed| streamed.name.is_none());
     let runtime = signals::runtime()?;
     let sent = runtime.block_on(deliver(args, peers, &paths, streamed, introduction, audience));

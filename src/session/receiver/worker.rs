@@ -306,6 +306,7 @@ fn store_whole(
         return Ok(Stored::Made(made));
     }
     let part = sink.part(&offered.path, offered.layout.size(), offered.sparse)?;
+    let part = part.in_place_of(offered.looked_at);
     match part.write_at(content, 0) {
         Ok(()) => Ok(Stored::Part(part)),
         Err(error) => {
