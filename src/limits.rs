@@ -428,15 +428,6 @@ pub const PORT_DEFAULT: u16 = 7269;
 /// Connections that wait in the kernel to be accepted.
 pub const LISTEN_BACKLOG: i32 = 1024;
 
-/// Connections that ask for metrics at once; further ones wait in the kernel. There is one Prometheus, or a few.
-pub const METRICS_CONNECTIONS_MAX: usize = 16;
-
-/// Bytes and headers of a request for metrics. Prometheus sends some 300 bytes, a browser 2 KiB.
-pub const METRICS_REQUEST_BYTES_MAX: usize = 8 * 1024;
-
-/// See [`METRICS_REQUEST_BYTES_MAX`].
-pub const METRICS_HEADERS_MAX: usize = 64;
-
 /// Socket buffer asked for on data connections, where the kernel grants it: the bandwidth-delay
 /// product of 10 Gbit/s at 3 ms.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
@@ -820,9 +811,6 @@ pub const GRACE: Duration = Duration::from_secs(30);
 
 /// How often a service manager is told how many transfers there are, if that has changed: for a person who looks.
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How long asking for metrics may take, from the connection to the end of the answer.
-pub const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a session looks whether somebody has read what it had to tell: nobody is waiting for it but its own next file.
 pub const OBSERVER_LOOK: Duration = Duration::from_millis(20);
