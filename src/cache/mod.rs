@@ -20,6 +20,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::content::tree::Hash;
 use crate::name::Escaped;
+use crate::os::file_system;
 use crate::os::said::Said;
 use crate::os::stamp::Stamp;
 
@@ -157,7 +158,8 @@ impl Cache {
         let database = |error| CacheError::Database(shown.clone(), error);
         if let Some(folder) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(file)?;
-            if is_on_a_network(folder) {
+            // SQLite's journal is shared memory, which several machines have not.
+            if fs::File::open(folder).is_ok_and(file_system::is_shared) {
                 return Err(CacheError::Network(shown));
             }
         }
@@ -376,33 +378,6 @@ fn system_of(fd: BorrowedFd<'_>) -> Option<u64> {
     let kind = rustix::fs::fstatfs(fd).ok()?.f_type as u64 & 0xFFFF_FFFF;
     let system = rustix::fs::fstatvfs(fd).ok()?.f_fsid;
     (PROVEN.contains(&kind) && system != 0).then_some(system)
-}
-
-/// NFS, CIFS as it was and is, SMB, 9P, Ceph, AFS, Lustre, GPFS and FUSE: numbers from linux/magic.h, and of the last but one from their own headers.
-#[cfg(target_os = "linux")]
-const NETWORKED: [u64; 10] = [
-    0x6969,
-    0xFF53_4D42,
-    0xFE53_4D42,
-    0x517B,
-    0x0102_1997,
-    0x00C3_6400,
-    0x5346_414F,
-    0x0BD0_0BD0,
-    0x4750_4653,
-    0x6573_5546,
-];
-
-/// Whether several machines may have this folder. SQLite's journal is shared memory, which they have not.
-#[cfg(target_os = "linux")]
-#[allow(clippy::useless_conversion, clippy::unnecessary_cast, clippy::cast_sign_loss)] // The widths differ by system.
-fn is_on_a_network(folder: &Path) -> bool {
-    rustix::fs::statfs(folder).is_ok_and(|fs| NETWORKED.contains(&(fs.f_type as u64 & 0xFFFF_FFFF)))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_on_a_network(_: &Path) -> bool {
-    false
 }
 
 #[cfg(not(target_os = "linux"))]

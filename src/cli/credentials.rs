@@ -26,6 +26,7 @@ use crate::net::Door;
 use crate::net::address::Peer;
 use crate::net::discovery::Sighting;
 use crate::net::tcp::dial::ConnectError;
+use crate::os::clock::Moment;
 use crate::os::said::Said;
 use crate::trust::code::Code;
 use crate::trust::dir::ConfigDir;
@@ -163,6 +164,8 @@ pub struct Introduction {
     pub into: Option<RelativePath>,
     /// What is sent has no name, so only a receiver that writes to its standard output can have it.
     pub is_nameless: bool,
+    /// When what is sent began to be read; nothing before the first receiver has let it in, unless it comes through a pipe.
+    pub began: Option<Moment>,
     asking: Arc<Mutex<()>>,
     /// Where the receiver is, if it is not where it was last.
     elsewhere: Option<Peer>,
@@ -181,7 +184,7 @@ impl Introduction {
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
         visitor.first_sight = if can_ask() { FirstSight::None } else { FirstSight::Named };
         let (name, asking) = (own_name(), Arc::default());
-        let (into, is_nameless, elsewhere) = (None, false, None);
+        let (into, is_nameless, began, elsewhere) = (None, false, None, None);
         Ok(Introduction {
             visitor,
             name,
@@ -191,6 +194,7 @@ impl Introduction {
             door,
             into,
             is_nameless,
+            began,
             asking,
             elsewhere,
         })
@@ -220,7 +224,8 @@ impl Introduction {
         let (wishes, patience, door) = (*wishes, *patience, self.door);
         let place = Place { into: self.into.as_ref(), needs_output: self.is_nameless };
         let (waits, large_lost) = (&waits, &large_lost);
-        let errand = Errand { name, resumes, wishes, door, place, patience, waits, large_lost };
+        let began = self.began;
+        let errand = Errand { name, resumes, began, wishes, door, place, patience, waits, large_lost };
         enter(self.elsewhere.as_ref().unwrap_or(peer), &self.visitor, &errand, wanted).await
     }
 
@@ -243,6 +248,7 @@ impl Introduction {
                 Ok(link) => {
                     places::remember(&place, link.addr).await;
                     self.visitor.agreed = Some(link.receiver);
+                    self.began.get_or_insert_with(Moment::now);
                     tell(peer, &link, audience);
                     return Ok(link);
                 }

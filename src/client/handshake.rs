@@ -21,6 +21,7 @@ use crate::net::control::{MessageReader, MessageWriter};
 use crate::net::tcp::dial::ConnectError;
 use crate::net::{Door, quic, tcp};
 use crate::os::background::aside;
+use crate::os::clock::Moment;
 use crate::session::carrier::{Reached, Way};
 use crate::session::destination::Mark;
 use crate::session::link::{ConnectionHandle, Control, Duplex, FarEnd};
@@ -95,6 +96,8 @@ pub struct Errand<'a> {
     pub name: &'a str,
     /// The session that it goes on with.
     pub resumes: Option<SessionId>,
+    /// When it began to read what it sends, where it has.
+    pub began: Option<Moment>,
     pub wishes: Wishes,
     pub door: Door,
     pub place: Place<'a>,
@@ -266,8 +269,10 @@ impl Greeting<'_> {
         // Whoever has a code wants to know that it speaks to the machine that has the same one, and not to another one that
         // it happens to know as well.
         let prove = self.standing == Standing::Unknown && self.visitor.code.is_some();
-        let Errand { name, resumes, wishes, place, .. } = *errand;
+        let Errand { name, resumes, began, wishes, place, .. } = *errand;
         let into = place.into.map(|into| into.as_bytes().to_vec());
+        // As it is said: the way here may have taken long.
+        let age = began.map(Moment::elapsed);
         let hello = Hello {
             connections,
             cipher: Cipher::preferred(),
@@ -276,7 +281,7 @@ impl Greeting<'_> {
             resumes,
             name: name.into(),
             // Whether it uses them is its own affair.
-            options: Options { codecs: Codecs::ALL, into, ..Options::default() },
+            options: Options { codecs: Codecs::ALL, into, age, ..Options::default() },
         };
         self.say(&SenderMessage::Hello(hello)).await?;
         let mut acquaintance = Acquaintance::Old;

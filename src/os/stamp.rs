@@ -17,6 +17,13 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// Whether it is the same file with the same bytes, whatever else has changed of it.
+    pub fn has_content_of(&self, other: &Stamp) -> bool {
+        let content =
+            |stamp: &Stamp| (stamp.device, stamp.inode, stamp.size, stamp.mtime_seconds, stamp.mtime_nanos);
+        content(self) == content(other)
+    }
+
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast, clippy::cast_sign_loss)] // The widths differ by system.
     pub fn of(stat: &Stat) -> Stamp {
         Stamp {

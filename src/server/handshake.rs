@@ -14,6 +14,7 @@ use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::name::Text;
 use crate::net::control::{MessageReader, MessageWriter};
 use crate::os::background::aside;
+use crate::os::clock::Moment;
 use crate::session::carrier::Arrival;
 use crate::session::link::{ConnectionHandle, Control, Duplex, FarEnd};
 use crate::session::{End, PeerMisbehaved};
@@ -47,6 +48,8 @@ pub(super) struct Guest {
     pub codecs: Codecs,
     /// The folder beneath the receiver's own that it wants its files in, as it says.
     pub into: Option<Vec<u8>>,
+    /// When it began to read what it sends, as it says; it is no younger than its session.
+    pub began: Option<Moment>,
     /// The session that this one goes on with.
     pub resumes: Option<SessionId>,
     /// Data connections that are wanted.
@@ -182,6 +185,7 @@ pub(super) async fn admit(
         wishes,
         codecs: options.codecs,
         into: options.into,
+        began: options.age.map(Moment::before),
         resumes,
         connections,
         cipher,

@@ -110,10 +110,11 @@ impl Reception {
         // TLS has shown that the key is its own, also where everybody is let in.
         let owner = Owner::of_key(&guest.peer.0);
         let makes = !guest.wishes.dry_run && !guest.wishes.measure;
+        let began = guest.began;
         // A disk may take its time.
         let shared = self.quotas.lock().get(&guest.peer).and_then(Weak::upgrade);
         let opened = aside(move || {
-            let to = target.open(Entry { owner, into, makes, keeps_existing })?;
+            let to = target.open(Entry { owner, into, makes, keeps_existing, began })?;
             let quota = quota_bytes.zip(to.folder()).map(|(most, sink)| {
                 let shared = shared.filter(|quota| quota.most() == most);
                 shared.unwrap_or_else(|| Arc::new(Quota::new(most, sink.bytes_there())))

@@ -7,9 +7,10 @@ use rustix::fs::{Dir as Entries, FileType, FlockOperation, Mode, OFlags, Stat, f
 use rustix::io::Errno;
 
 use super::Sink;
-use super::dir::{Dir, kind_of};
+use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
 use super::folders::Manner;
+use super::own::{REST, locks_decide};
 use super::part::part_name_in;
 use super::{folders, space};
 use crate::limits::PATH_BYTES_MAX;
@@ -27,6 +28,13 @@ pub struct StalePart {
     pub bytes: u64,
     /// When it was last written to.
     pub modified: SystemTime,
+}
+
+impl StalePart {
+    /// Whether somebody may still be writing to it, as far as its age tells.
+    fn is_young(&self) -> bool {
+        SystemTime::now().duration_since(self.modified).unwrap_or_default() < REST
+    }
 }
 
 /// What became of a part file that was to be removed.
@@ -164,8 +172,13 @@ impl Sink {
             Err(Errno::NOENT) => return Ok(Removal::Gone),
             Err(errno) => return Err(failed(errno)),
         };
+        if !locks_decide(&dir).map_err(failed)? && part.is_young() {
+            return Ok(Removal::InUse);
+        }
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
+            // Then its age decides.
+            Err(errno) if is_unsupported(errno) || errno == Errno::NOLCK => {}
             Err(Errno::WOULDBLOCK) => return Ok(Removal::InUse),
             Err(errno) => return Err(failed(errno)),
         }

@@ -13,14 +13,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::fs::{Access, AtFlags, Dev, FileType, Mode, OFlags, RawMode, Stat};
+use rustix::fs::{Access, AtFlags, Dev, FileType, FlockOperation, Mode, OFlags, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::abilities::Abilities;
-use super::dressed::Dressed;
+use super::dressed::DressedBeneath;
 use super::error::{FileKind, SinkError};
+use super::own::{Left, PartNames};
 use crate::limits::{DESCRIPTOR_LOOK, DESCRIPTOR_PATIENCE, DESCRIPTOR_PAUSE};
 use crate::name::RelativePath;
+use crate::os::clock::Moment;
+use crate::os::stamp::Stamp;
 
 /// A folder just made is for nobody else's eyes until it gets the mode that the sender's has. The sticky bit, which is of no
 /// use to one user alone, marks it as one that a transfer has begun: if that was killed, the next one finishes it.
@@ -56,8 +59,10 @@ pub(super) struct Place {
     pub(super) unnamed: AtomicU8,
     /// When a part file was last waited for in vain: others are then transferred here at the same time.
     pub(super) waited_in_vain: Mutex<Option<Instant>>,
-    /// When the first file of this session was made, by the clock of the file system, in seconds and nanoseconds. What has
-    /// changed since is never replaced: it may be what the session itself has published.
+    /// When this session's sender began to read what it sends, by the clock of the machine.
+    run: OnceLock<Moment>,
+    /// The same by the clock of the file system, in seconds and nanoseconds: when the first file of this session was made, less the time
+    /// since. What has changed after that is never replaced: it is newer, or what the session itself has published.
     began: OnceLock<(i64, i64)>,
     /// Marks of what the session has published, where the file system has no times of change that could tell (exFAT). In
     /// small letters, as those that lack these are the ones that take two spellings for one name.
@@ -67,8 +72,14 @@ pub(super) struct Place {
     left_over: Mutex<HashSet<(Dev, u64)>>,
     /// Held from the look at what is to be replaced until it is.
     replacing: Mutex<()>,
+    /// Whether locks keep sessions apart, by device; see [`super::own`].
+    pub(super) locks: Mutex<HashMap<Dev, bool>>,
+    /// Names of the part files in folders, where they do not.
+    pub(super) part_names: Mutex<PartNames>,
+    /// What ended sessions have left where they do not.
+    left: OnceLock<Arc<Left>>,
     /// The folders that were made here, in whatever session.
-    dressed: OnceLock<Arc<Dressed>>,
+    dressed: OnceLock<DressedBeneath>,
     pub(super) abilities: Abilities,
     /// Whether access control lists are taken along.
     pub(super) access_lists: AtomicBool,
@@ -220,13 +231,23 @@ impl Dir {
     }
 
     /// The folders that were made here, where somebody remembers them.
-    pub(super) fn dressed(&self) -> Option<&Dressed> {
-        self.place.dressed.get().map(|dressed| &**dressed)
+    pub(super) fn dressed(&self) -> Option<&DressedBeneath> {
+        self.place.dressed.get()
     }
 
     /// From now on remembers them there.
-    pub(super) fn remember_dressed(&self, dressed: Arc<Dressed>) {
+    pub(super) fn remember_dressed(&self, dressed: DressedBeneath) {
         let _ = self.place.dressed.set(dressed);
+    }
+
+    /// What ended sessions have left, where somebody remembers that.
+    pub(super) fn left(&self) -> Option<&Left> {
+        self.place.left.get().map(|left| &**left)
+    }
+
+    /// From now on remembers it there.
+    pub(super) fn remember_left(&self, left: Arc<Left>) {
+        let _ = self.place.left.set(left);
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -296,10 +317,16 @@ impl Dir {
             && (is_ours(stat) || rustix::process::geteuid().is_root())
     }
 
-    /// When this session began here, by the clock of the file system: when `made` changed last, which is the first file of
-    /// the session, if nothing was made before.
+    /// Notes when this session's sender began to read what it sends.
+    pub(super) fn began_at(&self, run: Moment) {
+        let _ = self.place.run.set(run);
+    }
+
+    /// When this session's sender began, by the clock of the file system: `made`, which has just changed, is the first file of the
+    /// session, if nothing was made before.
     pub(super) fn began(&self, made: &Stat) -> (i64, i64) {
-        *self.place.began.get_or_init(|| changed(made))
+        let age = || self.place.run.get().map_or(Duration::ZERO, |run| run.elapsed());
+        *self.place.began.get_or_init(|| ago(changed(made), age()))
     }
 
     /// The same, where `made` has yet to be looked at.
@@ -329,19 +356,42 @@ impl Dir {
         self.place.marks.hash_one(path)
     }
 
-    /// Renames `from`, which `made` was taken of, to `to`, where it replaces a file that is older than this session.
+    /// Renames `from`, which `made` was taken of, to `to`, where it replaces a file that is older than what is sent, and still as it was
+    /// when it was looked at.
     ///
     /// # Errors
-    /// [`NotReplaced::Newer`] where it is not older, and what the system said.
-    pub(super) fn replace_older(&self, from: &[u8], to: &[u8], made: &Stat) -> Result<(), NotReplaced> {
+    /// [`NotReplaced::Newer`] where it is not, and what the system said.
+    pub(super) fn replace_older(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        made: &Stat,
+        looked_at: Option<Stamp>,
+    ) -> Result<(), NotReplaced> {
         // Else two files, whose names are one to this file system, could both find the old one.
         let _replacing = self.place.replacing.lock();
+        let _alone = self.alone();
         let there = self.stat(to)?.filter(|there| kind_of(there) != FileKind::Directory);
-        if there.is_some_and(|there| !self.is_older(to, &there, made)) {
+        if there
+            .is_some_and(|there| !self.is_older(to, &there, made) || !self.is_as_looked_at(&there, looked_at))
+        {
             return Err(NotReplaced::Newer);
         }
         self.note_published(to, made);
-        self.rename_over(from, to)?;
+        match there {
+            Some(_) => self.rename_over(from, to)?,
+            // What comes in this moment is newer.
+            None => match self.rename_new(from, to) {
+                Ok(()) => {}
+                Err(Errno::EXIST)
+                    if self.stat(to)?.is_some_and(|stat| kind_of(&stat) != FileKind::Directory) =>
+                {
+                    return Err(NotReplaced::Newer);
+                }
+                Err(errno) if is_unsupported(errno) || errno == Errno::PERM => self.rename_over(from, to)?,
+                Err(errno) => return Err(errno.into()),
+            },
+        }
         if let Some(there) = there.filter(|there| there.st_nlink > 1) {
             let mut left_over = self.place.left_over.lock();
             if left_over.len() < LEFT_OVER_MAX {
@@ -349,6 +399,27 @@ impl Dir {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is what stood there when it was looked at. One that lost another of its names to what arrived was changed by that.
+    fn is_as_looked_at(&self, there: &Stat, looked_at: Option<Stamp>) -> bool {
+        let (Some(before), now) = (looked_at, Stamp::of(there)) else { return false };
+        let is_left_over = || self.place.left_over.lock().contains(&(there.st_dev, there.st_ino));
+        now == before || (is_left_over() && now.has_content_of(&before))
+    }
+
+    /// Keeps other receivers, and other sessions of this one, from replacing anything in this folder for as long as it is held; `None` where
+    /// that cannot be had, as where one of them stands still.
+    fn alone(&self) -> Option<OwnedFd> {
+        let folder = self.open(b".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).ok()?;
+        let begun = Instant::now();
+        loop {
+            match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Some(folder),
+                Err(Errno::WOULDBLOCK) if begun.elapsed() < ALONE_PATIENCE => thread::sleep(ALONE_LOOK),
+                Err(_) => return None,
+            }
+        }
     }
 
     fn is_older(&self, name: &[u8], there: &Stat, made: &Stat) -> bool {
@@ -594,6 +665,10 @@ impl From<Errno> for NotReplaced {
     }
 }
 
+/// How long others that replace something in a folder are waited for: each needs microseconds.
+const ALONE_PATIENCE: Duration = Duration::from_millis(500);
+const ALONE_LOOK: Duration = Duration::from_micros(500);
+
 /// Folders that one session may have open to us at once.
 const FOLDERS_OPENED_MAX: usize = 4096;
 
@@ -602,6 +677,23 @@ const FOLDERS_OPENED_MAX: usize = 4096;
 fn changed(stat: &Stat) -> (i64, i64) {
     (stat.st_ctime as i64, stat.st_ctime_nsec as i64)
 }
+
+/// The time that was so long before another one, or a little later: a file system's clock ticks every few milliseconds, and what was there
+/// before must not look younger for it. Where it tells no more than hundredths of a second it may have no more than every other
+/// second.
+fn ago((seconds, nanos): (i64, i64), age: Duration) -> (i64, i64) {
+    let tick = if nanos % 10_000_000 == 0 { CLOCK_TICK_COARSE } else { CLOCK_TICK };
+    let age = age.saturating_sub(tick);
+    let (nanos, borrowed) = match nanos - i64::from(age.subsec_nanos()) {
+        nanos if nanos < 0 => (nanos + 1_000_000_000, 1),
+        nanos => (nanos, 0),
+    };
+    let seconds = seconds.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+    (seconds.saturating_sub(borrowed), nanos)
+}
+
+const CLOCK_TICK: Duration = Duration::from_millis(20);
+const CLOCK_TICK_COARSE: Duration = Duration::from_secs(2);
 
 /// The mode of a directory with all access for its owner.
 fn with_access(stat: &Stat) -> Mode {

@@ -5,11 +5,53 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::part::Owner;
 use crate::limits::FOLDERS_MADE_MAX;
+
+/// Those of one session, which may be for a folder beneath the destination.
+#[derive(Debug)]
+pub(super) struct DressedBeneath {
+    all: Arc<Dressed>,
+    /// Where that is, and empty for the destination itself.
+    beneath: Box<[u8]>,
+}
+
+impl DressedBeneath {
+    pub fn new(all: Arc<Dressed>, beneath: &[u8]) -> DressedBeneath {
+        DressedBeneath { all, beneath: beneath.into() }
+    }
+
+    /// The path beneath the destination of what is at `below` for this session.
+    fn whole(&self, below: &[u8]) -> Vec<u8> {
+        match (self.beneath.is_empty(), below.is_empty()) {
+            (true, _) => below.into(),
+            (_, true) => self.beneath.to_vec(),
+            (false, false) => [&self.beneath, &b"/"[..], below].concat(),
+        }
+    }
+
+    /// The folder at `below`, which was made here, has its time now.
+    pub fn note(&self, below: &[u8], owner: Owner) {
+        self.all.note(&self.whole(below), owner);
+    }
+
+    /// Something was made in the folder at `below`, or went.
+    pub fn outdate(&self, below: &[u8]) {
+        match self.beneath.is_empty() {
+            true => self.all.outdate(below),
+            false => self.all.outdate(&self.whole(below)),
+        }
+    }
+
+    /// Whether the time of the folder at `below` is to be set again. It counts as set from now on.
+    pub fn take_outdated(&self, below: &[u8], owner: Owner) -> bool {
+        self.all.take_outdated(&self.whole(below), owner)
+    }
+}
 
 /// The folders that were made and dressed here.
 #[derive(Debug, Default)]
@@ -29,7 +71,7 @@ struct State {
 
 impl Dressed {
     /// The folder at `below`, which was made here, has its time now.
-    pub(super) fn note(&self, below: &[u8], owner: Owner) {
+    fn note(&self, below: &[u8], owner: Owner) {
         let mut folders = self.folders.lock();
         // Those that are forgotten count as the user's own.
         if folders.len() >= FOLDERS_MADE_MAX {
@@ -39,7 +81,7 @@ impl Dressed {
     }
 
     /// Something was made in the folder at `below`, or went.
-    pub(super) fn outdate(&self, below: &[u8]) {
+    fn outdate(&self, below: &[u8]) {
         let mut folders = self.folders.lock();
         if !folders.is_empty()
             && let Some(folder) = folders.get_mut(&self.marks.hash_one(below))
@@ -49,7 +91,7 @@ impl Dressed {
     }
 
     /// Whether the time of the folder at `below` is to be set again. It counts as set from now on.
-    pub(super) fn take_outdated(&self, below: &[u8], owner: Owner) -> bool {
+    fn take_outdated(&self, below: &[u8], owner: Owner) -> bool {
         let mut folders = self.folders.lock();
         let folder = folders.get_mut(&self.marks.hash_one(below)).filter(|folder| folder.owner == owner);
         folder.is_some_and(|folder| std::mem::take(&mut folder.outdated))

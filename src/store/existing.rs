@@ -1,6 +1,6 @@
 //! What stands at a final name already.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::dir::kind_of;
 use super::error::{FileKind, SinkError};
 use super::folders::{Folders, Manner};
-use super::io::read_exact_at;
+use super::io::{DataExtents, read_exact_at};
 use super::space::length;
 use super::{folders, metadata};
 use crate::content::entry::Metadata;
@@ -39,6 +39,8 @@ pub struct ExistingFile {
     folders: Arc<Folders>,
     path: RelativePath,
     size: u64,
+    /// It is a part file that another session has left, of which not all need be there.
+    is_part: bool,
 }
 
 /// An existing file that is open, for good or for a moment.
@@ -59,6 +61,19 @@ impl Deref for Descriptor<'_> {
 }
 
 impl ExistingFile {
+    /// A part file of `path` that another session has left.
+    pub(super) fn left(fd: OwnedFd, folders: Arc<Folders>, path: RelativePath, size: u64) -> ExistingFile {
+        ExistingFile { fd: Some(fd), folders, path, size, is_part: true }
+    }
+
+    /// The ranges that may hold anything of a file.
+    pub fn extents(&self) -> Vec<Range<u64>> {
+        match &self.fd {
+            Some(fd) if self.is_part => DataExtents::new(fd.as_fd(), self.size).collect(),
+            _ => Vec::from([Range { start: 0, end: self.size }]),
+        }
+    }
+
     /// Fills `buf` from `offset`, in bytes. May be called by many threads at once.
     ///
     /// # Errors
@@ -139,7 +154,13 @@ pub(super) fn older(folders: &Arc<Folders>, path: &RelativePath) -> Option<Exist
     dir.stat(name.as_bytes()).ok()?.filter(is_file)?;
     let fd = dir.open(name.as_bytes(), OFlags::RDONLY, Mode::empty()).ok()?;
     let size = length(&rustix::fs::fstat(&fd).ok().filter(is_file)?);
-    Some(ExistingFile { fd: Some(fd), folders: Arc::clone(folders), path: path.clone(), size })
+    Some(ExistingFile {
+        fd: Some(fd),
+        folders: Arc::clone(folders),
+        path: path.clone(),
+        size,
+        is_part: false,
+    })
 }
 
 pub(super) fn look(folders: &Arc<Folders>, path: &RelativePath, size: u64) -> Result<Found, SinkError> {
@@ -175,7 +196,13 @@ pub(super) fn look(folders: &Arc<Folders>, path: &RelativePath, size: u64) -> Re
         Some(found) => found,
         None => {
             let fd = (size > CHUNK_BYTES as u64).then_some(fd);
-            Found::SameSize(ExistingFile { fd, folders: Arc::clone(folders), path: relative.clone(), size })
+            Found::SameSize(ExistingFile {
+                fd,
+                folders: Arc::clone(folders),
+                path: relative.clone(),
+                size,
+                is_part: false,
+            })
         }
     })
 }

@@ -23,6 +23,7 @@ mod folders;
 mod io;
 mod journal;
 mod metadata;
+mod own;
 mod part;
 mod publish;
 pub mod space;
@@ -165,6 +166,16 @@ impl Sink {
         crate::store::existing::look(&self.folders, path, size)
     }
 
+    /// What stands at `path`, if that may be replaced; see [`Part::in_place_of`].
+    #[must_use]
+    pub fn stamp_at(&self, path: &RelativePath) -> Option<Stamp> {
+        if self.existing != Existing::Overwrite || self.is_absent {
+            return None;
+        }
+        let dir = self.folders.find(folders::parent(path.as_bytes()), Manner::Glance).ok()??;
+        dir.stat(path.name().as_bytes()).ok()?.map(|stat| Stamp::of(&stat))
+    }
+
     /// What the file at `path` is known by among those whose hashes are remembered: a file of this size, and with this mode and time where that is
     /// `wanted`.
     pub fn key_at(
@@ -254,6 +265,7 @@ impl Sink {
         let mut part = self.folders.within(folders::parent(path.as_bytes()), |dir| {
             Part::open(dir, &name, self.owner, Size::Agreed(size), form)
         })?;
+        part.look();
         if let Some(direct) = &self.direct {
             part.open_directly(direct);
         }

@@ -21,13 +21,15 @@ use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
 use super::existing::ExistingFile;
 use super::io::{DataExtents, read_exact_at, write_all_at};
-use super::{Sink, folders, space};
+use super::own::Which;
+use super::{Sink, folders, own, space};
 use crate::limits::{
     CHUNK_BYTES, FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_OWNER_BYTES, PART_RACES_MAX,
     PART_RELEASE_LOOK, PART_RELEASE_PATIENCE, PART_RELEASE_PAUSE, PARTS_PER_NAME_MAX, ZEROS_BYTES,
 };
 use crate::name::{Name, PART_PREFIX, PART_SUFFIX, RelativePath, shorten};
 use crate::os::direct::{Direct, DirectFile};
+use crate::os::stamp::Stamp;
 
 /// Nobody else reads or writes a file that is not complete.
 pub(super) const PART_MODE: RawMode = 0o600;
@@ -41,6 +43,7 @@ pub struct Part {
     pub(super) dir: Arc<Dir>,
     pub(super) file: OwnedFd,
     pub(super) name: Name,
+    pub(super) owner: Owner,
     pub(super) part_name: Vec<u8>,
     pub(super) size: Size,
     /// Device and inode of the file.
@@ -50,6 +53,8 @@ pub struct Part {
     /// What holds only zeros is to take no room.
     pub(super) sparse: bool,
     existing_len: u64,
+    /// What stood under its name when it was looked at. Where there is something else by the time it is published, that stays.
+    pub(super) looked_at: Option<Stamp>,
     /// Before anything was written to it.
     pub(super) opened: Instant,
     /// Why it was not synced. The system tells each error once, and takes what it could not write for written. Held during
@@ -74,34 +79,55 @@ impl Part {
         if bytes > FILE_BYTES_MAX {
             return Err(SinkError::TooLarge { path: target, size: bytes });
         }
+        if !own::locks_decide(dir)
+            .map_err(|errno| SinkError::system("look at the folder of", target.clone(), errno))?
+        {
+            return Part::open_own(dir, name, owner, size, form);
+        }
         for number in 0..PARTS_PER_NAME_MAX {
             let part_name = part_name_in(dir, name, owner, number);
             let patience = if number == 0 { PART_RELEASE_PATIENCE } else { Duration::ZERO };
             let locked = lock(dir, &part_name, patience)
                 .map_err(|refused| not_opened(dir, &target, bytes, refused))?;
             let Some(locked) = locked else { continue };
-            let part = Self {
-                dir: Arc::clone(dir),
-                file: locked.file,
-                name: name.clone(),
-                part_name,
-                size,
-                identity: (locked.stat.st_dev, locked.stat.st_ino),
-                direct: None,
-                sparse: form == Form::Sparse,
-                existing_len: space::length(&locked.stat).min(bytes),
-                opened: Instant::now(),
-                unsynced: Mutex::default(),
-                written: AtomicBool::new(false),
-                settled: AtomicBool::new(false),
-            };
-            if part.is_fresh() {
-                part.dir.began(&locked.stat);
-            }
-            part.prepare(locked.stat, form, &target)?;
-            return Ok(part);
+            return Part::begin(dir, name, owner, part_name, locked, size, form);
         }
         Err(SinkError::PartsBusy { path: target, tried: PARTS_PER_NAME_MAX })
+    }
+
+    /// That which nobody else writes to, and where room was made.
+    pub(super) fn begin(
+        dir: &Arc<Dir>,
+        name: &Name,
+        owner: Owner,
+        part_name: Vec<u8>,
+        locked: Locked,
+        size: Size,
+        form: Form,
+    ) -> Result<Self, SinkError> {
+        let room = size.room();
+        let part = Self {
+            dir: Arc::clone(dir),
+            file: locked.file,
+            name: name.clone(),
+            owner,
+            part_name,
+            size,
+            identity: (locked.stat.st_dev, locked.stat.st_ino),
+            direct: None,
+            sparse: form == Form::Sparse,
+            existing_len: space::length(&locked.stat).min(room),
+            looked_at: None,
+            opened: Instant::now(),
+            unsynced: Mutex::default(),
+            written: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
+        };
+        if part.is_fresh() {
+            part.dir.began(&locked.stat);
+        }
+        part.prepare(locked.stat, form, &dir.path_of(name.as_bytes()))?;
+        Ok(part)
     }
 
     /// Cuts off what a longer file left behind, hides the bytes again if an earlier publishing had opened them
@@ -127,6 +153,18 @@ impl Part {
         if let Err(errno) = rustix::fs::fchmod(&self.file, Mode::from_raw_mode(PART_MODE)) {
             tracing::debug!(part = %crate::name::Escaped(&self.part_name), %errno, "could not set the mode of a part file");
         }
+    }
+
+    /// Has it replace what stands there now and nothing else.
+    pub(super) fn look(&mut self) {
+        self.looked_at = self.dir.stat(self.name.as_bytes()).ok().flatten().map(|stat| Stamp::of(&stat));
+    }
+
+    /// Has it replace what was looked at and nothing else.
+    #[must_use]
+    pub fn in_place_of(mut self, looked_at: Option<Stamp>) -> Part {
+        self.looked_at = looked_at;
+        self
     }
 
     /// Bytes that were in the part file when it was opened, at most [`size`](Self::size). They prove nothing;
@@ -285,8 +323,11 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         let holds_something = self.existing_len > 0 || *self.written.get_mut();
-        if *self.settled.get_mut() || (holds_something && self.size.can_resume()) {
+        if *self.settled.get_mut() {
             return;
+        }
+        if holds_something && self.size.can_resume() {
+            return self.note_left();
         }
         if let Err(errno) = self.remove() {
             tracing::debug!(part = %crate::name::Escaped(&self.part_name), %errno, "could not remove a part file that is of no use");
@@ -337,29 +378,31 @@ impl fmt::Display for Owner {
 /// The name of the part file in `dir`, where names may be shorter than elsewhere: see [`part_file_name`]. Where two names may
 /// be one (`a` and `A`) it has the hash of the name in it: a file system over FUSE may well lock each of the two for itself, and
 /// two files would be written into one part file.
-pub(super) fn part_name_in(dir: &Dir, name: &Name, owner: Owner, number: u32) -> Vec<u8> {
+pub(super) fn part_name_in(dir: &Dir, name: &Name, owner: Owner, which: impl Into<Which>) -> Vec<u8> {
+    let which = which.into();
     let abilities = &dir.place().abilities;
-    let part = part_file_name(name, owner, number, NAME_BYTES_MAX);
+    let part = part_file_name(name, owner, which, NAME_BYTES_MAX);
     let most = abilities.name_bytes(dir, part.len());
     // Of names that are one to a file system, at most one is made of these alone.
     let is_unique = name.as_bytes().iter().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
     match part.len() <= most && (is_unique || !abilities.may_fold(dir)) {
         true => part,
-        false => hashed_part_name(name, owner, number, most),
+        false => hashed_part_name(name, owner, which, most),
     }
 }
 
 /// The name of the part file: `.{name}.{owner}.lanx-part` or `.{name}.{owner}.{number}.lanx-part`, or where that is longer than
 /// `most` bytes that with the hash.
-pub(super) fn part_file_name(name: &Name, owner: Owner, number: u32, most: usize) -> Vec<u8> {
-    let tail = part_tail(owner, number);
+pub(super) fn part_file_name(name: &Name, owner: Owner, which: impl Into<Which>, most: usize) -> Vec<u8> {
+    let which = which.into();
+    let tail = part_tail(owner, which);
     let part = [PART_PREFIX, name.as_bytes(), tail.as_bytes(), PART_SUFFIX].concat();
-    if part.len() <= most { part } else { hashed_part_name(name, owner, number, most) }
+    if part.len() <= most { part } else { hashed_part_name(name, owner, which, most) }
 }
 
 /// `.{beginning of name}~{BLAKE3 of name, 16 hex digits}.{owner}.{number}.lanx-part`, of `most` bytes.
-fn hashed_part_name(name: &Name, owner: Owner, number: u32, most: usize) -> Vec<u8> {
-    let (tail, full) = (part_tail(owner, number), name.as_bytes());
+fn hashed_part_name(name: &Name, owner: Owner, which: Which, most: usize) -> Vec<u8> {
+    let (tail, full) = (part_tail(owner, which), name.as_bytes());
     let digest = blake3::hash(full).to_hex();
     let digest: String = digest.chars().take(PART_HASH_HEX_DIGITS).collect();
     let frame = PART_PREFIX.len() + 1 + digest.len() + tail.len() + PART_SUFFIX.len();
@@ -367,11 +410,8 @@ fn hashed_part_name(name: &Name, owner: Owner, number: u32, most: usize) -> Vec<
     [PART_PREFIX, begin, b"~", digest.as_bytes(), tail.as_bytes(), PART_SUFFIX].concat()
 }
 
-fn part_tail(owner: Owner, number: u32) -> String {
-    match number {
-        0 => format!(".{owner}"),
-        number => format!(".{owner}.{number}"),
-    }
+fn part_tail(owner: Owner, which: Which) -> String {
+    format!(".{owner}{}", which.tail())
 }
 
 // Chunks of an older version of the file that need not be sent.
@@ -474,7 +514,7 @@ enum Attempt {
 /// What was tried, and what the system said.
 pub(super) type Refused = (&'static str, Errno);
 
-const MAKING: &str = "make a part file for";
+pub(super) const MAKING: &str = "make a part file for";
 
 pub(super) fn not_opened(dir: &Dir, target: &Path, size: u64, refused: Refused) -> SinkError {
     match refused {
@@ -572,7 +612,7 @@ fn claim(dir: &Dir, part_name: &[u8], file: OwnedFd, is_new: bool) -> Result<Att
 
 /// Whether a file is one that lanx would make: regular, with one name, and ours. A new file is ours whatever
 /// owner the file system shows: some show the one they were mounted for.
-fn is_our_kind(stat: &Stat, is_new: bool) -> bool {
+pub(super) fn is_our_kind(stat: &Stat, is_new: bool) -> bool {
     kind_of(stat) == FileKind::Regular
         && stat.st_nlink <= 1
         && (is_new || stat.st_uid == rustix::process::geteuid().as_raw())
@@ -621,7 +661,9 @@ impl Sink {
         let name = path.name();
         let size = || Size::Stream(OnceLock::new());
         let open = |dir: &Arc<Dir>| Part::open(dir, &name, self.owner, size(), Form::Plain);
-        self.folders.within(folders::parent(path.as_bytes()), open)
+        let mut part = self.folders.within(folders::parent(path.as_bytes()), open)?;
+        part.look();
+        Ok(part)
     }
 }
 

@@ -77,7 +77,10 @@ impl Part {
         };
         match &moved {
             Ok(Some(published)) if published.existed => drop(self.discard()),
-            Ok(Some(_)) => self.settled.store(true, Ordering::Relaxed),
+            Ok(Some(_)) => {
+                self.settled.store(true, Ordering::Relaxed);
+                self.remove_left_by_others();
+            }
             // No later transfer could do any better.
             Err(error)
                 if error.kind() == SinkErrorKind::Policy
@@ -126,7 +129,7 @@ impl Part {
     fn move_over(&self) -> Result<Published, SinkError> {
         let stat = rustix::fs::fstat(&self.file)
             .map_err(|errno| SinkError::system("look at", self.part_path(), errno))?;
-        match self.dir.replace_older(&self.part_name, self.name.as_bytes(), &stat) {
+        match self.dir.replace_older(&self.part_name, self.name.as_bytes(), &stat, self.looked_at) {
             Ok(()) => Ok(self.published(self.name.clone())),
             Err(NotReplaced::Newer) => Err(SinkError::Newer { path: self.path() }),
             Err(NotReplaced::Failed(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY)) => {

@@ -14,6 +14,7 @@ use super::{Existing, Found, Sink, folders, metadata};
 use crate::content::entry::{EntryKind, Metadata};
 use crate::limits::PARTS_PER_NAME_MAX;
 use crate::name::{Escaped, Name, RelativePath};
+use crate::os::stamp::Stamp;
 
 impl Sink {
     /// Makes the symbolic link `path` to `target`, which is text and never followed. It gets its time, and with
@@ -185,7 +186,8 @@ impl Wish<'_> {
             return Ok(Made::New);
         }
         // Should it be gone again, nothing is lost by going on as if it were not.
-        if let Some(stat) = looked_at(self.dir, self.name)? {
+        let there = looked_at(self.dir, self.name)?;
+        if let Some(stat) = there {
             if same(self.name, &stat)? {
                 return Ok(Made::Identical);
             }
@@ -193,7 +195,7 @@ impl Wish<'_> {
         }
         match self.existing {
             Existing::Refuse => Err(SinkError::Exists { path: self.path() }),
-            Existing::Overwrite => self.replace(make, failed),
+            Existing::Overwrite => self.replace(there.as_ref().map(Stamp::of), make, failed),
             Existing::Rename => {
                 // One that an earlier transfer made there will do.
                 let has = |name: &Name| self.has(name, same);
@@ -226,11 +228,11 @@ impl Wish<'_> {
 
     /// Makes it under the name of a part file and renames that over what is there, so that the name always stands for
     /// the one or the other.
-    fn replace(&self, make: Make<'_>, failed: Failed<'_>) -> Result<Made, SinkError> {
+    fn replace(&self, there: Option<Stamp>, make: Make<'_>, failed: Failed<'_>) -> Result<Made, SinkError> {
         for number in 0..PARTS_PER_NAME_MAX {
             let part = part_name_in(self.dir, self.name, self.owner, number);
             match make(&part) {
-                Ok(()) => return self.rename_over(&part, failed),
+                Ok(()) => return self.rename_over(&part, there, failed),
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(failed(self.name.as_bytes(), errno)),
             }
@@ -238,9 +240,9 @@ impl Wish<'_> {
         Err(SinkError::PartsBusy { path: self.path(), tried: PARTS_PER_NAME_MAX })
     }
 
-    fn rename_over(&self, part: &[u8], failed: Failed<'_>) -> Result<Made, SinkError> {
+    fn rename_over(&self, part: &[u8], there: Option<Stamp>, failed: Failed<'_>) -> Result<Made, SinkError> {
         let renamed = match looked_at_bytes(self.dir, part)? {
-            Some(made) => self.dir.replace_older(part, self.name.as_bytes(), &made),
+            Some(made) => self.dir.replace_older(part, self.name.as_bytes(), &made, there),
             None => Err(NotReplaced::Failed(Errno::NOENT)),
         };
         // It is still there after an error, or when both were names of one file all of a sudden: then a rename does

@@ -8,11 +8,13 @@ use parking_lot::Mutex;
 use rustix::fs::Dev;
 
 use super::dir::Dir;
-use super::dressed::Dressed;
+use super::dressed::{Dressed, DressedBeneath};
 use super::error::SinkError;
 use super::folders::Folders;
+use super::own::Left;
 use super::{Destination, Existing, Output, Owner, Sink};
 use crate::name::{Escaped, RelativePath};
+use crate::os::clock::Moment;
 use crate::os::direct::Direct;
 
 /// What a receiver was told about where to put things.
@@ -30,6 +32,7 @@ pub struct Folder {
     options: FolderOptions,
     last: Mutex<Option<(Dev, u64)>>,
     dressed: Arc<Dressed>,
+    left: Arc<Left>,
 }
 
 /// How a folder is received into.
@@ -55,6 +58,8 @@ pub struct Entry {
     pub makes: bool,
     /// Whether nothing is replaced, whatever the folder's own rule is.
     pub keeps_existing: bool,
+    /// When its sender began to read what it sends, if that was before now.
+    pub began: Option<Moment>,
 }
 
 impl Target {
@@ -81,7 +86,13 @@ impl Target {
 impl Folder {
     #[must_use]
     pub fn new(path: &Path, options: FolderOptions) -> Folder {
-        Folder { path: path.to_owned(), options, last: Mutex::default(), dressed: Arc::default() }
+        Folder {
+            path: path.to_owned(),
+            options,
+            last: Mutex::default(),
+            dressed: Arc::default(),
+            left: Arc::default(),
+        }
     }
 
     /// As the user wrote it.
@@ -114,7 +125,10 @@ impl Folder {
     /// # Errors
     /// As for [`Folder::open`], and [`SinkError::InTheWay`] where something on the way to
     /// the folder beneath it is none, as a symbolic link is.
-    pub fn enter(&self, Entry { owner, into, makes, keeps_existing }: Entry) -> Result<Sink, SinkError> {
+    pub fn enter(
+        &self,
+        Entry { owner, into, makes, keeps_existing, began }: Entry,
+    ) -> Result<Sink, SinkError> {
         let root = Dir::open_existing_root(&self.path)?;
         self.check(&root)?;
         let identity = root.identity()?;
@@ -131,10 +145,10 @@ impl Folder {
         let is_absent = matches!(beneath, Some(None));
         let root = beneath.flatten().unwrap_or(root);
         let identity = root.identity()?;
-        // They go by their paths beneath DIR.
-        if into.is_none() {
-            root.remember_dressed(self.dressed.clone());
-        }
+        let beneath = into.as_ref().map_or(&b""[..], |into| into.as_bytes());
+        root.remember_dressed(DressedBeneath::new(self.dressed.clone(), beneath));
+        root.remember_left(self.left.clone());
+        root.began_at(began.unwrap_or_else(Moment::now));
         root.take_access_lists(self.options.access_lists);
         let direct = self.options.direct.then(Direct::new);
         let existing = match self.options.existing {

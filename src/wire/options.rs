@@ -10,6 +10,8 @@
 //! Whoever does not know a tag skips it, so what comes later needs no new version of
 //! the protocol. A known tag with a value of the wrong form ends the connection.
 
+use std::time::Duration;
+
 use super::VERSION;
 use super::codec::{DecodeError, Reader, Writer};
 use crate::content::compress::Codecs;
@@ -43,6 +45,12 @@ const REMEMBERS: u8 = 8;
 /// In a welcome: the receiver does not remember whoever proves its code, and wants it each time. Empty.
 const FORGETS: u8 = 9;
 
+/// In a hello: how long ago the sender began to read what it sends, in milliseconds, u64 of at most [`AGE_MAX`].
+const AGE: u8 = 10;
+
+/// Ten years: no run is older.
+const AGE_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// What one side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -65,6 +73,8 @@ pub struct Options {
     pub remembers: bool,
     /// In a welcome: whether the receiver wants its code each time.
     pub forgets: bool,
+    /// In a hello: how long ago the sender began to read what it sends. What the receiver has that is younger is not replaced.
+    pub age: Option<Duration>,
 }
 
 impl Default for Options {
@@ -79,6 +89,7 @@ impl Default for Options {
             to_output: false,
             remembers: false,
             forgets: false,
+            age: None,
         }
     }
 }
@@ -94,6 +105,10 @@ impl Options {
         options.extend(self.to_output.then(|| (TO_OUTPUT, Vec::new())));
         options.extend(self.remembers.then(|| (REMEMBERS, Vec::new())));
         options.extend(self.forgets.then(|| (FORGETS, Vec::new())));
+        options.extend(self.age.map(|age| {
+            let millis = age.min(AGE_MAX).as_millis();
+            (AGE, u64::try_from(millis).unwrap_or(u64::MAX).to_le_bytes().to_vec())
+        }));
         w.u8(options.len() as u8);
         for (tag, value) in options {
             w.u8(tag).string(&value, u16::MAX.into());
@@ -107,6 +122,7 @@ impl Options {
         let (mut highest_version, mut destination, mut grants_delta) = (None, None, false);
         let (mut offers_bytes, mut codecs, mut last) = (None, Codecs::NONE, 0);
         let (mut into, mut to_output, mut remembers, mut forgets) = (None, false, false, false);
+        let mut age = None;
         for _ in 0..r.u8("a number of options")? {
             let tag = r.u8("an option")?;
             if tag <= last {
@@ -126,6 +142,7 @@ impl Options {
                 TO_OUTPUT => to_output = true,
                 REMEMBERS => remembers = true,
                 FORGETS => forgets = true,
+                AGE => age = Some(how_long(&mut r)?),
                 _ => continue,
             }
             r.end()?;
@@ -143,6 +160,7 @@ impl Options {
             to_output,
             remembers,
             forgets,
+            age,
         })
     }
 }
@@ -153,6 +171,16 @@ fn offers(value: &mut Reader) -> Result<u32, DecodeError> {
         bytes => {
             let why = format!("{bytes} are fewer than {OFFERS_BYTES_MIN}, which there are in any case");
             Err(DecodeError::BadValue { what: "what offers may weigh", why })
+        }
+    }
+}
+
+fn how_long(value: &mut Reader) -> Result<Duration, DecodeError> {
+    match Duration::from_millis(value.u64("an age")?) {
+        age if age <= AGE_MAX => Ok(age),
+        age => {
+            let why = format!("{} s are more than ten years", age.as_secs());
+            Err(DecodeError::BadValue { what: "the age of a transfer", why })
         }
     }
 }
@@ -236,13 +264,29 @@ mod tests {
     }
 
     #[test]
+    fn an_age_is_milliseconds_and_no_more_than_ten_years() {
+        let options = Options { age: Some(Duration::from_millis(0x0102)), ..Options::default() };
+        let bytes = b"\x02\x01\x02\0\x02\0\x0a\x08\0\x02\x01\0\0\0\0\0\0";
+        let mut written = Vec::new();
+        options.put(&mut Writer(&mut written));
+        assert_eq!((&written[..], take(bytes)), (&bytes[..], Ok(options)));
+        let of = |millis: u64| {
+            let mut bytes = b"\x02\x01\x02\0\x02\0\x0a\x08\0".to_vec();
+            bytes.extend(millis.to_le_bytes());
+            take(&bytes)
+        };
+        assert!(of(315_360_000_000).is_ok() && of(315_360_000_001).is_err() && of(u64::MAX).is_err());
+        assert!(take(b"\x02\x01\x02\0\x02\0\x0a\x04\0\x02\x01\0\0").is_err());
+    }
+
+    #[test]
     fn codecs_are_a_byte_of_which_unknown_bits_mean_nothing() {
         let options = Options { codecs: Codecs::ALL, ..Options::default() };
-        let bytes = b"\x02\x01\x02\0\x02\0\x05\x01\0\x03";
+        let bytes = b"\x02\x01\x02\0\x02\0\x05\x01\0\x05";
         let mut written = Vec::new();
         options.put(&mut Writer(&mut written));
         assert_eq!((&written[..], take(bytes)), (&bytes[..], Ok(options.clone())));
-        assert_eq!(take(b"\x02\x01\x02\0\x02\0\x05\x01\0\xf3"), Ok(options));
+        assert_eq!(take(b"\x02\x01\x02\0\x02\0\x05\x01\0\xf7"), Ok(options));
         let lz4 = Options { codecs: Codecs::from_bits(1), ..Options::default() };
         assert_eq!(take(b"\x02\x01\x02\0\x02\0\x05\x01\0\x01"), Ok(lz4));
         assert_eq!(take(b"\x02\x01\x02\0\x02\0\x05\x01\0\xf0"), Ok(Options::default()));

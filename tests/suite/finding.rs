@@ -111,6 +111,7 @@ fn enter_open(
     visitor.first_sight = first_sight;
     visitor.agreed = agreed;
     let errand = Errand {
+        began: None,
         place: lanx::client::handshake::Place::default(),
         name: "test",
         resumes: None,

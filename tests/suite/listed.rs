@@ -146,21 +146,31 @@ fn a_list_that_makes_no_sense_is_a_wrong_command_line() {
 
 #[test]
 fn shards_of_a_tree_and_then_the_tree_leave_it_as_it_is_at_the_sender() {
+    shards_and_then_all(&[], "");
+}
+
+#[test]
+fn so_they_do_in_a_folder_beneath_that_of_the_receiver() {
+    shards_and_then_all(&["--into", "sets/of/data"], "sets/of/data");
+}
+
+fn shards_and_then_all(flags: &[&str], place: &str) {
     let scene = Scene::new();
     let top = tree(&scene);
     let receiver = scene.receiver();
+    let dst = scene.dst.join(place);
     for shard in ["one\na/b/c/three\n", "a/two\na/b/left\nempty/er\n"] {
         let list = list(&scene, shard);
-        let flags = ["--files-from", list.to_str().unwrap()];
+        let flags = [flags, &["--files-from", list.to_str().unwrap()]].concat();
         scene.send_with(&flags, &[&top], receiver.addr).expect_success();
     }
-    let output = scene.send_with(&[], &[&top], receiver.addr);
+    let output = scene.send_with(flags, &[&top], receiver.addr);
     output.expect_success();
     output.expect_out(&["all already there"]);
-    assert_eq!(manifest(&scene.dst.join("top")), manifest(&top));
+    assert_eq!(manifest(&dst.join("top")), manifest(&top));
     // What the user does to a folder then stays.
-    let folder = scene.dst.join("top/a");
+    let folder = dst.join("top/a");
     fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
-    scene.send_with(&[], &[&top], receiver.addr).expect_success();
+    scene.send_with(flags, &[&top], receiver.addr).expect_success();
     assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o7777, 0o700);
 }

@@ -40,6 +40,7 @@ mod errors;
 mod exec;
 mod existing;
 mod faults;
+mod fencing;
 mod few_descriptors;
 mod finding;
 #[cfg(target_os = "linux")]
@@ -74,6 +75,7 @@ mod output;
 mod packages;
 mod pipelines;
 mod quic;
+mod quic_strangers;
 mod reloading;
 mod remembered;
 mod renamed;

@@ -104,6 +104,7 @@ fn send_over_memory(scene: &Scene, files: &[PathBuf], prepare: impl FnOnce(&Faul
 
 async fn enter(near: &Memory, visitor: &Visitor) -> Result<Link, EnterError> {
     let errand = Errand {
+        began: None,
         name: "test",
         resumes: None,
         wishes: Wishes::default(),

@@ -18,6 +18,7 @@ use crate::limits::{
     KEPT_BYTES_FILE, MISSING_PER_FILE_MAX, STRETCH_BYTES, SUBTREE_BYTES, WRITE_BACK_BYTES,
 };
 use crate::name::RelativePath;
+use crate::os::stamp::Stamp;
 use crate::session::snapshot::FileUnderWay;
 use crate::session::{Outbox, PeerMisbehaved, Progress};
 use crate::store::{ExistingFile, Part};
@@ -34,6 +35,8 @@ pub struct Offered {
     pub sparse: bool,
     /// Whether something was found under its name that it is to replace.
     pub replaces: bool,
+    /// What that was, and in which state.
+    pub looked_at: Option<Stamp>,
     pub metadata: Metadata,
     /// When it was offered.
     pub since: SystemTime,
@@ -47,7 +50,18 @@ impl Offered {
     pub fn new(offer: &Offer, path: RelativePath, sparse: bool) -> Offered {
         let (layout, metadata) = (offer.kind.layout(), offer.metadata.clone());
         let (id, since, weight) = (offer.file, SystemTime::now(), offer.weight());
-        Offered { id, path, layout, sparse, replaces: false, metadata, since, weight, counted: 0 }
+        Offered {
+            id,
+            path,
+            layout,
+            sparse,
+            replaces: false,
+            looked_at: None,
+            metadata,
+            since,
+            weight,
+            counted: 0,
+        }
     }
 }
 
@@ -159,34 +173,15 @@ impl Plan {
     /// [`MISSING_PER_FILE_MAX`] messages.
     pub fn of_part(layout: Layout, part: &Part, older: Option<ExistingFile>) -> Plan {
         let whole = whole_chunks(layout.size());
-        let in_older = older.as_ref().map_or(0, |older| whole_chunks(older.size()).min(whole));
-        let mut own: Vec<Range<u64>> = Vec::new();
         let end = whole_chunks(part.existing_len()).min(whole);
-        for extent in part.data_extents() {
-            let first = extent.start / CHUNK_BYTES as u64;
-            let last = extent.end.div_ceil(CHUNK_BYTES as u64).min(end);
-            let room = own.len() + 2 < MISSING_PER_FILE_MAX;
-            match own.last_mut() {
-                _ if first >= end => break,
-                Some(before) if first <= before.end => before.end = before.end.max(last),
-                _ if room => own.push(first..last),
-                _ => {
-                    own.push(first..end);
-                    break;
-                }
-            }
-        }
-        let mut left = VecDeque::new();
-        if in_older > 0 {
-            left.push_back(Range { start: 0, end: in_older });
-        }
-        for range in &own {
-            match left.back_mut() {
-                Some(before) if range.start <= before.end => before.end = before.end.max(range.end),
-                _ => left.push_back(range.clone()),
-            }
-        }
-        Plan { left, tail: None, own, older: older.filter(|_| in_older > 0).map(Arc::new) }
+        let own = stretches(part.data_extents(), end, MISSING_PER_FILE_MAX / 2);
+        let in_older = older.as_ref().map_or_else(Vec::new, |older| {
+            let end = whole_chunks(older.size()).min(whole);
+            stretches(older.extents().into_iter(), end, MISSING_PER_FILE_MAX / 2)
+        });
+        let older = older.filter(|_| !in_older.is_empty()).map(Arc::new);
+        let left: RangeSet<u64> = own.iter().cloned().chain(in_older).collect();
+        Plan { left: left.into_iter().collect(), tail: None, own, older }
     }
 
     /// Has everything between the first and the last chunk compared: what is needed for many stretches is not to be had.
@@ -207,6 +202,26 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.left.is_empty()
     }
+}
+
+/// The chunks below `end` of which something is in these extents, in no more than so many stretches.
+fn stretches(extents: impl Iterator<Item = Range<u64>>, end: u64, most: usize) -> Vec<Range<u64>> {
+    let mut found: Vec<Range<u64>> = Vec::new();
+    for extent in extents {
+        let first = extent.start / CHUNK_BYTES as u64;
+        let last = extent.end.div_ceil(CHUNK_BYTES as u64).min(end);
+        let room = found.len() + 2 < most;
+        match found.last_mut() {
+            _ if first >= end => break,
+            Some(before) if first <= before.end => before.end = before.end.max(last),
+            _ if room => found.push(first..last),
+            _ => {
+                found.push(first..end);
+                break;
+            }
+        }
+    }
+    found
 }
 
 /// How many whole chunks are in so many bytes.

@@ -87,6 +87,7 @@ fn offered(size: u64) -> Offered {
         layout,
         sparse: true,
         replaces: false,
+        looked_at: None,
         metadata,
         since: std::time::SystemTime::now(),
         weight: 0,

@@ -157,14 +157,12 @@ impl Receiving {
     }
 
     /// Demands that the sender may use this codec.
-    pub(super) fn check_codec(&self, codec: Option<Codec>) -> Result<(), PeerMisbehaved> {
-        match codec.filter(|codec| !self.terms.codecs.has(*codec)) {
-            None => Ok(()),
-            Some(_) => {
-                let (got, expected) = ("a chunk in a codec", "a plain one, as that was not granted");
-                Err(PeerMisbehaved::Unexpected { got, expected })
-            }
+    pub(super) fn check_codec(&self, codec: Codec) -> Result<(), PeerMisbehaved> {
+        if self.terms.codecs.has(codec) {
+            return Ok(());
         }
+        let (got, expected) = ("a chunk in a codec", "a plain one, as that was not granted");
+        Err(PeerMisbehaved::Unexpected { got, expected })
     }
 
     /// Counts an offer as open, before it waits to be heard.
@@ -448,6 +446,8 @@ impl Receiving {
         if let Some((_, hash)) = remembered.filter(|(_, hash)| self.has_remembered(&offered, *hash)) {
             return self.report(&offered, Some(hash), FileStatus::Remembered);
         }
+        let looked_at = self.to.folder().and_then(|sink| sink.stamp_at(&offered.path));
+        let offered = Offered { looked_at, ..offered };
         // A stream has no size that a file could share: whatever is there differs.
         let size = offered.layout.known_size().unwrap_or(u64::MAX);
         match self.sink(&offered.path).and_then(|sink| sink.look(&offered.path, size)) {
@@ -528,18 +528,20 @@ impl Receiving {
 
     /// The part file of what was offered, and what of it may be there.
     fn open_part(&self, offered: &Offered) -> Result<(Part, Plan), SinkError> {
-        let Offered { path, layout, sparse, .. } = offered;
+        let Offered { path, layout, sparse, looked_at, .. } = offered;
         let sink = self.sink(path)?;
         if layout.is_open() {
-            return Ok((sink.part_of_stream(path)?, Plan::default()));
+            return Ok((sink.part_of_stream(path)?.in_place_of(*looked_at), Plan::default()));
         }
         let older = if offered.replaces && self.terms.delta { sink.older(path) } else { None };
+        // What is the file itself, as far as it goes, rather than another version of it.
+        let older = sink.left_by_another(path).or(older);
         let part = match older {
             Some(_) => sink.part_beside_older(path, layout.size(), *sparse)?,
             None => sink.part(path, layout.size(), *sparse)?,
         };
         let plan = Plan::of_part(*layout, &part, older);
-        Ok((part, plan))
+        Ok((part.in_place_of(*looked_at), plan))
     }
 
     fn compare_existing(&self, offered: Offered, existing: Option<ExistingFile>) {

@@ -1,10 +1,12 @@
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use super::*;
 use crate::limits::CHUNK_BYTES;
+use crate::os::clock::Moment;
 use crate::store::publish::link_new;
 
 fn read(room: &Room, name: &str) -> String {
@@ -115,6 +117,67 @@ fn what_a_session_has_published_it_never_replaces() {
     part.write_at(b"third", 0).expect("written");
     part.publish(&metadata(), Existing::Overwrite).expect("it is older than this session");
     assert_eq!(read(&room, "a"), "third");
+}
+
+#[test]
+fn what_is_not_as_it_was_looked_at_is_not_replaced() {
+    type Change = fn(&Room);
+    let changes: [(&str, Change); 5] = [
+        ("other bytes of the same length", |room| fs::write(room.path("a"), "OLD").expect("written")),
+        ("another file in its place", |room| {
+            fs::write(room.path("b"), "old").expect("written");
+            fs::rename(room.path("b"), room.path("a")).expect("renamed");
+        }),
+        ("another mode", |room| {
+            fs::set_permissions(room.path("a"), fs::Permissions::from_mode(0o640)).expect("set");
+        }),
+        ("a symlink", |room| {
+            fs::remove_file(room.path("a")).expect("removed");
+            symlink("elsewhere", room.path("a")).expect("linked");
+        }),
+        ("nothing", |room| fs::remove_file(room.path("a")).expect("removed")),
+    ];
+    for (what, change) in changes {
+        let room = Room::new();
+        fs::write(room.path("a"), "old").expect("written");
+        room.age();
+        let sink = room.again(Existing::Overwrite);
+        let before = sink.stamp_at(&path("a"));
+        change(&room);
+        // So none of it is too young for what comes now.
+        room.age();
+        let part = sink.part(&path("a"), 3, false).expect("a part").in_place_of(before);
+        part.write_at(b"new", 0).expect("written");
+        let looked_at = sink.stamp_at(&path("a"));
+        match (what, part.publish(&metadata(), Existing::Overwrite)) {
+            // Nothing is lost by it.
+            ("nothing", Ok(_)) => assert_eq!(read(&room, "a"), "new"),
+            (_, Err(SinkError::Newer { .. })) => {
+                assert_eq!(sink.stamp_at(&path("a")), looked_at, "{what}: it was touched");
+            }
+            (_, other) => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_younger_than_the_run_of_its_sender_is_not_replaced() {
+    for (age, is_replaced) in [(Duration::ZERO, true), (Duration::from_secs(3600), false)] {
+        let room = Room::new();
+        fs::write(room.path("a"), "old").expect("written");
+        room.age();
+        let folder = Folder::new(
+            room.folder.path(),
+            FolderOptions { existing: Existing::Overwrite, ..FolderOptions::default() },
+        );
+        let began = Some(Moment::before(age));
+        let sink = folder.enter(Entry { began, ..Entry::default() }).expect("opened");
+        let part = sink.part(&path("a"), 3, false).expect("a part");
+        part.write_at(b"new", 0).expect("written");
+        let published = part.publish(&metadata(), Existing::Overwrite);
+        assert_eq!(published.is_ok(), is_replaced, "{age:?}: {published:?}");
+        assert_eq!(read(&room, "a"), if is_replaced { "new" } else { "old" });
+    }
 }
 
 #[test]

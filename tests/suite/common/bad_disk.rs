@@ -16,6 +16,7 @@ use super::{Receiver, Scene};
 #[cfg(target_arch = "x86_64")]
 pub mod call {
     pub const PWRITE64: i64 = 18;
+    pub const FLOCK: i64 = 73;
     pub const FSYNC: i64 = 74;
     pub const FDATASYNC: i64 = 75;
     pub const SYNCFS: i64 = 306;
@@ -27,6 +28,7 @@ pub mod call {
 #[cfg(not(target_arch = "x86_64"))]
 pub mod call {
     pub const PWRITE64: i64 = 68;
+    pub const FLOCK: i64 = 32;
     pub const FSYNC: i64 = 82;
     pub const FDATASYNC: i64 = 83;
     pub const SYNCFS: i64 = 267;

@@ -145,6 +145,11 @@ impl Relay {
         self.change(|state| state.frozen = true);
     }
 
+    /// The cable is in again.
+    pub fn thaw(&self) {
+        self.change(|state| state.frozen = false);
+    }
+
     /// Cuts a control connection before the next that the sender says on it.
     pub fn cut_control(&self) {
         self.change(|state| state.cut_control = true);
@@ -153,6 +158,11 @@ impl Relay {
     /// Bytes that data connections have carried towards the receiver.
     pub fn carried(&self) -> u64 {
         self.shared.state.lock().unwrap().carried
+    }
+
+    /// Control connections that were met.
+    pub fn control_connections(&self) -> usize {
+        self.shared.state.lock().unwrap().met[Kind::Control as usize]
     }
 
     /// Data connections that were met.
