@@ -20,8 +20,10 @@ install -m 755 "$program" "$root/lanx"
 mkdir "$root/in" "$root/config"
 chmod 700 "$root/config"
 head -c 3000000 /dev/urandom >"$root/file"
+# It stands where ordinary users do not look.
+chroot=$(PATH=$PATH:/usr/sbin:/sbin command -v chroot)
 inside() {
-    env -i LANX_CONFIG_DIR=/config TMPDIR=/ chroot "$root" /lanx "$@"
+    env -i LANX_CONFIG_DIR=/config TMPDIR=/ "$chroot" "$root" /lanx "$@"
 }
 
 inside --version

@@ -142,12 +142,17 @@ pub const ZSTD_LEVEL_DEFAULT: u8 = 3;
 /// The highest level that a user may ask for: those beyond it take more memory than a connection may, whatever their tables.
 pub const ZSTD_LEVEL_MAX: u8 = 12;
 
-/// Of the tables of levels beyond [`ZSTD_LEVEL_DEFAULT`], as a power of two of 4 bytes each: together they have
-/// half of what a connection may.
-pub const ZSTD_TABLE_LOG: u32 = 16;
+/// The window that the chunks of one connection share, as a power of two: two chunks, which both ends have to keep.
+pub const ZSTD_WINDOW_LOG: u32 = 19;
+const _: () = assert!(1 << ZSTD_WINDOW_LOG == 2 * CHUNK_BYTES);
 
-/// Bytes that compression takes at most of one data connection, at each end.
-pub const CONNECTION_MEMORY_BYTES: usize = 3 << 19;
+/// Of the tables from [`ZSTD_LEVEL_DEFAULT`] on, as a power of two of 4 bytes each: together 256 KiB. Tables of twice the size save 0.5 %
+/// more.
+pub const ZSTD_TABLE_LOG: u32 = 15;
+
+/// Bytes of memory that compression reserves at most for one data connection, at each end. It touches up to 1.5 MiB of them
+/// (docs/measurements.md).
+pub const CONNECTION_MEMORY_BYTES: usize = 2 << 20;
 
 /// How long a step of `--compress auto` may take to show in the rate before that is measured.
 pub const COMPRESS_SETTLE: Duration = Duration::from_millis(100);
@@ -422,15 +427,6 @@ pub const PORT_DEFAULT: u16 = 7269;
 
 /// Connections that wait in the kernel to be accepted.
 pub const LISTEN_BACKLOG: i32 = 1024;
-
-/// Connections that ask for metrics at once; further ones wait in the kernel. There is one Prometheus, or a few.
-pub const METRICS_CONNECTIONS_MAX: usize = 16;
-
-/// Bytes and headers of a request for metrics. Prometheus sends some 300 bytes, a browser 2 KiB.
-pub const METRICS_REQUEST_BYTES_MAX: usize = 8 * 1024;
-
-/// See [`METRICS_REQUEST_BYTES_MAX`].
-pub const METRICS_HEADERS_MAX: usize = 64;
 
 /// Socket buffer asked for on data connections, where the kernel grants it: the bandwidth-delay
 /// product of 10 Gbit/s at 3 ms.
@@ -815,9 +811,6 @@ pub const GRACE: Duration = Duration::from_secs(30);
 
 /// How often a service manager is told how many transfers there are, if that has changed: for a person who looks.
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How long asking for metrics may take, from the connection to the end of the answer.
-pub const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a session looks whether somebody has read what it had to tell: nobody is waiting for it but its own next file.
 pub const OBSERVER_LOOK: Duration = Duration::from_millis(20);

@@ -13,9 +13,10 @@ use super::handshake::{EnterError, Link};
 use super::pool::{Keys, Pool};
 use crate::cache::Cache;
 use crate::limits::{
-    CONNECTIONS_FIRST, CONNECTIONS_FIRST_LONG_PATH, LONG_PATH_ROUND_TRIP, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
-    WORKER_STACK_BYTES,
+    CONNECTIONS_FIRST, CONNECTIONS_FIRST_LONG_PATH, CONNECTIONS_MAX, CONNECTIONS_MOST, LONG_PATH_ROUND_TRIP,
+    RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, WORKER_STACK_BYTES,
 };
+use crate::net::Door;
 use crate::net::control::{Talk, converse};
 use crate::os::cpu::Load;
 use crate::os::said::Said;
@@ -91,11 +92,22 @@ pub struct Connections {
 
 impl Connections {
     /// Those of a transfer of so many chunks, where that is known: never more than there are. `asked` is the number that the
-    /// user wants, otherwise `most` bounds it, and the path says how to begin.
-    pub fn wanted(chunks: Option<u64>, asked: Option<u8>, most: u8, round_trip: Duration) -> Self {
-        let long = round_trip >= LONG_PATH_ROUND_TRIP;
-        let first = if long { CONNECTIONS_FIRST_LONG_PATH } else { CONNECTIONS_FIRST };
-        let most = asked.unwrap_or(most);
+    /// user wants, otherwise `most` bounds it, and the path says how to begin. Over QUIC they are streams, which cost no handshake.
+    pub fn wanted(
+        chunks: Option<u64>,
+        asked: Option<u8>,
+        most: Option<u8>,
+        round_trip: Duration,
+        door: Door,
+    ) -> Self {
+        let (first, most_here) = match door {
+            Door::Quic => (CONNECTIONS_MOST, CONNECTIONS_MAX),
+            Door::Tcp if round_trip >= LONG_PATH_ROUND_TRIP => {
+                (CONNECTIONS_FIRST_LONG_PATH, CONNECTIONS_MOST)
+            }
+            Door::Tcp => (CONNECTIONS_FIRST, CONNECTIONS_MOST),
+        };
+        let most = asked.or(most).unwrap_or(most_here);
         let needed = chunks.and_then(|chunks| u8::try_from(chunks).ok()).unwrap_or(most).clamp(1, most);
         Connections { first: asked.unwrap_or(first).min(needed), most: needed }
     }

@@ -45,6 +45,11 @@ impl ChunkBuffer {
         &mut self.bytes[HASH_AT..CONTENT_AT + len]
     }
 
+    /// The hash that is there, and behind it the content.
+    pub fn as_whole(&self, len: usize) -> &[u8] {
+        &self.bytes[HASH_AT..CONTENT_AT + len]
+    }
+
     /// The hash before the content.
     pub fn hash(&self) -> [u8; HASH_BYTES] {
         let mut hash = [0; HASH_BYTES];

@@ -25,6 +25,7 @@ const TABLE: &str = "<section id=\"there\" aria-label=\"What is here\">\n\
 /// A part of a folder, in the order of the bytes of the names.
 #[derive(Debug)]
 pub struct Listing {
+    own: Option<Entry>,
     entries: Vec<Entry>,
     /// Behind which name the rest is.
     next: Option<Vec<u8>>,
@@ -34,6 +35,9 @@ pub struct Listing {
 struct Told<'a> {
     /// As it stands in the address.
     path: &'a str,
+    /// Time and mode of the folder itself.
+    #[serde(flatten)]
+    own: Option<Dress>,
     entries: Vec<Line>,
     /// The address of the rest, beneath that of the folder.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +55,12 @@ struct Line {
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
+    #[serde(flatten)]
+    dress: Dress,
+}
+
+#[derive(Serialize)]
+struct Dress {
     mtime_seconds: i64,
     mtime_nanos: i64,
     mode: u32,
@@ -64,13 +74,19 @@ impl Listing {
     pub fn of(folder: &Folder, after: Option<&[u8]>) -> io::Result<Listing> {
         let (names, more) = folder.names(after, LISTED_MAX)?;
         let next = if more { names.last().cloned() } else { None };
-        Ok(Listing { entries: names.iter().filter_map(|name| folder.entry(name)).collect(), next })
+        Ok(Listing {
+            own: folder.own(),
+            entries: names.iter().filter_map(|name| folder.entry(name)).collect(),
+            next,
+        })
     }
 
     /// As JSON. `path` is the address.
     #[must_use]
     pub fn json(&self, path: &str) -> Vec<u8> {
-        let told = Told { path, entries: self.entries.iter().map(Line::of).collect(), next: self.next() };
+        let own = self.own.as_ref().map(Dress::of);
+        let told =
+            Told { path, own, entries: self.entries.iter().map(Line::of).collect(), next: self.next() };
         // Nothing in it can fail: there are no maps, and all of it is text and numbers.
         serde_json::to_vec(&told).unwrap_or_default()
     }
@@ -80,7 +96,7 @@ impl Listing {
     pub fn html(&self) -> String {
         let mut page = String::from(TABLE);
         for entry in &self.entries {
-            let Line { href, kind, mtime_seconds, .. } = Line::of(entry);
+            let Line { href, kind, dress: Dress { mtime_seconds, .. }, .. } = Line::of(entry);
             let (is_folder, name) = (entry.is_folder, Html(&entry.name));
             let _ = write!(page, "<tr data-kind=\"{kind}\" data-mtime=\"{mtime_seconds}\"");
             let _ = match is_folder {
@@ -131,10 +147,15 @@ impl Line {
             href: format!("./{}{slash}", in_url(&entry.name)),
             kind: if entry.is_folder { "folder" } else { "file" },
             size: (!entry.is_folder).then_some(entry.stamp.size),
-            mtime_seconds: entry.stamp.mtime_seconds,
-            mtime_nanos: entry.stamp.mtime_nanos,
-            mode: entry.mode,
+            dress: Dress::of(entry),
         }
+    }
+}
+
+impl Dress {
+    fn of(entry: &Entry) -> Dress {
+        let Entry { stamp, mode, .. } = entry;
+        Dress { mtime_seconds: stamp.mtime_seconds, mtime_nanos: stamp.mtime_nanos, mode: *mode }
     }
 }
 
@@ -150,13 +171,17 @@ mod tests {
             mode: 0o644,
             stamp: Stamp { size: 5, mtime_seconds: 7, mtime_nanos: 9, ..Stamp::default() },
         };
-        Listing { entries: names.iter().map(entry).collect(), next: next.map(<[u8]>::to_vec) }
+        Listing {
+            own: Some(entry(&&b""[..])),
+            entries: names.iter().map(entry).collect(),
+            next: next.map(<[u8]>::to_vec),
+        }
     }
 
     #[test]
     fn programs_are_told_all_of_each_name() {
         let json = listing(&[b"a b", b"\xff", b"dir"], Some(b"z?")).json("/x/");
-        let expected = "{\"path\":\"/x/\",\"entries\":[\
+        let expected = "{\"path\":\"/x/\",\"mtime_seconds\":7,\"mtime_nanos\":9,\"mode\":420,\"entries\":[\
             {\"name\":\"a b\",\"href\":\"./a%20b\",\"kind\":\"file\",\"size\":5,\"mtime_seconds\":7,\"mtime_nanos\":9,\"mode\":420},\
             {\"name\":\"\u{fffd}\",\"name_bytes\":\"/w==\",\"href\":\"./%FF\",\"kind\":\"file\",\"size\":5,\"mtime_seconds\":7,\"mtime_nanos\":9,\"mode\":420},\
             {\"name\":\"dir\",\"href\":\"./dir/\",\"kind\":\"folder\",\"mtime_seconds\":7,\"mtime_nanos\":9,\"mode\":420}],\

@@ -7,7 +7,7 @@
 //! - [`hashes`] is what is known of them, so that clients can prove what they get.
 //! - [`fetch`] is the other side: a file of any HTTP server.
 //! - [`upload`] takes files in, [`pieces`] those that come in pieces; `own` and `talk` are how a page asks for that.
-//! - [`page`] is the page that browsers are shown.
+//! - [`page`] is the page that browsers are shown; [`scrape`] the one that `recv --metrics` has for programs.
 //! - [`bounds`] is what clients may take. [`body`] moves the bytes; [`listing`] and [`archive`] are what a folder is answered with.
 
 pub mod access;
@@ -26,6 +26,7 @@ pub mod page;
 pub mod pieces;
 pub mod place;
 pub mod ranges;
+pub mod scrape;
 pub mod serve;
 pub mod site;
 pub mod stats;

@@ -311,6 +311,13 @@ impl Folder {
         Ok((names.into_iter().collect(), more))
     }
 
+    /// The folder itself, without its name; `None` for the names that the user gave.
+    #[must_use]
+    pub fn own(&self) -> Option<Entry> {
+        let stat = rustix::fs::fstat(self.fd.as_ref()?).ok()?;
+        Some(Entry { name: Vec::new(), is_folder: true, mode: mode_of(&stat), stamp: Stamp::of(&stat) })
+    }
+
     /// What stands under a name of this folder; `None` for what is neither a file nor a folder, or is gone.
     #[must_use]
     pub fn entry(&self, name: &[u8]) -> Option<Entry> {

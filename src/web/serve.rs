@@ -64,6 +64,27 @@ const THREADS_MAX: usize = 16;
 /// How long to wait where no connection can be accepted, as no more files may be open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What the head of a request may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heads {
+    pub bytes: usize,
+    pub fields: usize,
+    pub timeout: Duration,
+}
+
+/// What everybody's are bounded by.
+const HEADS: Heads = Heads { bytes: HEAD_BYTES_MAX, fields: FIELDS_MAX, timeout: HEAD_TIMEOUT };
+
+/// HTTP as it is spoken at every port.
+pub(super) fn http(heads: Heads) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(heads.timeout)
+        .max_buf_size(heads.bytes)
+        .max_headers(heads.fields);
+    http
+}
+
 /// What ends the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -279,13 +300,7 @@ impl Host {
             request.extensions_mut().insert(held.clone());
             async move { Ok::<_, Infallible>(site.answer(peer, request).await) }
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .max_headers(FIELDS_MAX)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
+        let connection = http(HEADS).serve_connection(TokioIo::new(stream), service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let mut phase = self.phase.clone();
         let leaving = async move { phase.wait_for(|phase| *phase == Phase::Leaving).await.is_ok() };

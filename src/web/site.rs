@@ -59,7 +59,8 @@ const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 /// Says that `/.lanx/tree/PATH` has the values of a file, each of so many bytes.
 pub const TREE: HeaderName = HeaderName::from_static("lanx-tree");
 
-const PLAIN: &str = "text/plain; charset=utf-8";
+/// What texts for people are.
+pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// What clients may do.
 #[derive(Debug)]
@@ -398,11 +399,14 @@ impl Site {
 
     async fn file(&self, file: OpenFile, name: &[u8], parts: &Parts) -> Reply {
         let stamp = file.stamp;
-        if wants_sha256(parts)
-            && let Err(missing) = self.known.hash(&file, true).await
-        {
-            return refused(&missing, parts.uri.path());
-        }
+        let (sha256, blake3) = (wants(parts, "sha-256="), wants(parts, "blake3="));
+        let known = match sha256 || blake3 {
+            false => self.known.of(&stamp),
+            true => match self.known.hash(&file, sha256).await {
+                Ok(known) => Some(known),
+                Err(missing) => return refused(&missing, parts.uri.path()),
+            },
+        };
         let validators = Validators::of(&file.stamp, SystemTime::now());
         let size = file.stamp.size;
         let empty = |status| Reply::new(status, Body::empty());
@@ -426,8 +430,8 @@ impl Site {
         }
         reply = reply.with(header::ETAG, validators.tag()).with(header::CACHE_CONTROL, "private, no-cache");
         reply = reply.with(header::ACCEPT_RANGES, "bytes").with(TREE, PIECE_BYTES.to_string());
-        if let Some(known) = self.known.of(&stamp) {
-            reply = reply.with(REPR_DIGEST, digests(&known, wants_sha256(parts)));
+        if let Some(known) = known {
+            reply = reply.with(REPR_DIGEST, digests(&known, sha256));
         }
         if reply.status.is_success() {
             let text = String::from_utf8_lossy(name);
@@ -500,12 +504,12 @@ impl Site {
     }
 }
 
-/// Whether SHA-256 is asked for (RFC 9530, section 4).
-fn wants_sha256(parts: &Parts) -> bool {
+/// Whether a hash of the file is asked for (RFC 9530, section 4).
+fn wants(parts: &Parts, hash: &str) -> bool {
     let wanted = parts.headers.get_all("want-repr-digest").iter().filter_map(|value| value.to_str().ok());
     wanted.flat_map(|value| value.split(',')).any(|item| {
         item.trim()
-            .strip_prefix("sha-256=")
+            .strip_prefix(hash)
             .is_some_and(|weight| weight.parse::<u8>().is_ok_and(|weight| weight > 0))
     })
 }

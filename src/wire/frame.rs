@@ -3,7 +3,7 @@
 //! ```text
 //! offset  bytes  field
 //! 0       1      kind: 1 chunk, 2 whole file, 3 zeros, 4 probe
-//! 1       1      codec of the content: 0 none, 1 lz4, 2 zstd; for a chunk and a whole file only
+//! 1       1      codec of the content: 0 none, 1 lz4, 3 zstd, 4 zstd that goes on; for a chunk and a whole file only
 //! 2       2      0
 //! 4       4      length of the payload in bytes, u32
 //! 8       8      file, u64 (0 for a probe)
@@ -15,9 +15,9 @@
 //! needs no other message, so a small file can be published by the thread that received it. *Zeros* stand for a chunk that
 //! holds nothing else, as the holes of a sparse file do; they have no payload. A *probe* belongs to no file: its payload, at
 //! most a chunk, only shows how fast it travels.
-//! With a codec the content (of a whole file, what follows the hash) is one block of LZ4 without a frame around it, or one frame
-//! of Zstandard (RFC 8878) whose window is no larger than a chunk. It becomes exactly as long as the chunk is; values and hashes are
-//! those of what it becomes. Of a stream only full chunks have one.
+//! With a codec the content (of a whole file, what follows the hash) is one block of LZ4 without a frame around it, or blocks of a frame
+//! of Zstandard (RFC 8878) which goes on for as long as the connection or until another begins, with a window of two chunks at most. It
+//! becomes exactly as long as the chunk is; values and hashes are those of what it becomes. Of a stream only full chunks have one.
 //! A connection ends between two frames.
 
 use super::codec::{DecodeError, Reader};
@@ -171,14 +171,16 @@ mod tests {
         let zstd = Header { codec: Some(Codec::Zstd), content_bytes: 0x0302, ..CHUNK };
         assert_eq!(
             zstd.encode(),
-            *b"\x01\x02\0\0\x02\x03\0\0\x02\x01\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\0\0"
+            *b"\x01\x03\0\0\x02\x03\0\0\x02\x01\0\0\0\0\0\0\x08\x07\x06\x05\x04\x03\0\0"
         );
+        let next = Header { codec: Some(Codec::ZstdNext), ..WHOLE };
+        assert_eq!(next.encode()[..2], [2, 4]);
         let lz4 = Header { codec: Some(Codec::Lz4), ..WHOLE };
         assert_eq!(lz4.encode(), *b"\x02\x01\0\0\x25\0\0\0\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
-        for header in [zstd, lz4] {
+        for header in [zstd, next, lz4] {
             assert_eq!(Header::decode(&header.encode()), Ok(header));
         }
-        for (header, codec) in [(CHUNK, 3), (WHOLE, 255), (ZEROS, 1), (Header::probe(9), 2)] {
+        for (header, codec) in [(CHUNK, 2), (WHOLE, 5), (ZEROS, 1), (Header::probe(9), 2)] {
             let mut bytes = header.encode();
             bytes[1] = codec;
             assert!(matches!(Header::decode(&bytes), Err(DecodeError::UnknownTag { .. })), "{header:?}");

@@ -282,11 +282,11 @@ mod tests {
     #[test]
     fn codecs_are_a_byte_of_which_unknown_bits_mean_nothing() {
         let options = Options { codecs: Codecs::ALL, ..Options::default() };
-        let bytes = b"\x02\x01\x02\0\x02\0\x05\x01\0\x03";
+        let bytes = b"\x02\x01\x02\0\x02\0\x05\x01\0\x05";
         let mut written = Vec::new();
         options.put(&mut Writer(&mut written));
         assert_eq!((&written[..], take(bytes)), (&bytes[..], Ok(options.clone())));
-        assert_eq!(take(b"\x02\x01\x02\0\x02\0\x05\x01\0\xf3"), Ok(options));
+        assert_eq!(take(b"\x02\x01\x02\0\x02\0\x05\x01\0\xf7"), Ok(options));
         let lz4 = Options { codecs: Codecs::from_bits(1), ..Options::default() };
         assert_eq!(take(b"\x02\x01\x02\0\x02\0\x05\x01\0\x01"), Ok(lz4));
         assert_eq!(take(b"\x02\x01\x02\0\x02\0\x05\x01\0\xf0"), Ok(Options::default()));

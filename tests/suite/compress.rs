@@ -216,6 +216,10 @@ fn a_transfer_that_was_interrupted_goes_on_where_it_was() {
 
 #[test]
 fn connections_that_die_lose_nothing() {
+    ["lz4", "zstd"].into_iter().for_each(connections_that_die);
+}
+
+fn connections_that_die(how: &str) {
     let scene = Scene::new();
     let receiver = scene.receiver();
     let file = make_of(&scene.src, "log", &text(60 * CHUNK));
@@ -223,7 +227,7 @@ fn connections_that_die_lose_nothing() {
     for (nth, at, harm) in [(0, 100_000, Harm::Cut), (1, 70_000, Harm::Flip(3)), (2, 50, Harm::Cut)] {
         relay.add_fault(Fault { kind: Kind::Data, nth, at, harm });
     }
-    scene.send_with(&["--compress", "lz4"], &[&file], relay.addr).expect_code(0);
+    scene.send_with(&["--compress", how], &[&file], relay.addr).expect_code(0);
     assert_arrived(&[&file], &scene.dst);
 }
 

@@ -7,6 +7,7 @@ use crate::common::hostile::{chunk, file};
 use crate::common::peer::{HandSender, chunk_frame, compressed_frame, hello, identity};
 use crate::common::*;
 use lanx::content::compress::{COMPRESSED_ROOM_BYTES, Codec, Codecs, Compressor, Method};
+use lanx::content::entry::{Cause, Failure};
 use lanx::limits::FORGED_IN_A_ROW_MAX;
 use lanx::wire::frame::{HASH_BYTES, Header, Kind as FrameKind};
 use lanx::wire::message::{Hello, ReceiverMessage, SenderMessage as Say};
@@ -35,7 +36,7 @@ fn sender(scene: &Scene, receiver: &Receiver, codecs: Codecs, large: &str) -> Ha
 
 fn compressed(method: Method, content: &[u8]) -> Vec<u8> {
     let mut room = vec![0; COMPRESSED_ROOM_BYTES];
-    let len = Compressor::default().compress(method, content, &mut room).unwrap();
+    let (_, len) = Compressor::default().compress(method, content, &mut room).unwrap();
     room[..len].to_vec()
 }
 
@@ -87,34 +88,28 @@ fn lengths_that_are_wrong_end_the_session() {
     let zeros = |len: usize| vec![0; len];
     for (codec, method) in [(Codec::Lz4, Method::Lz4), (Codec::Zstd, Method::Zstd(1))] {
         let packed = |len: usize| compressed(method, &zeros(len));
-        let other = format!("do not decompress to 262144 bytes, or are not {codec:?}");
-        let other: &'static str = other.leak();
-        let small: &'static str = format!("do not decompress to 10000 bytes, or are not {codec:?}").leak();
+        let other: &'static str = format!("are not {codec:?}, or become more than a chunk").leak();
+        let whole = |len: usize| [zeros(HASH_BYTES), packed(len)].concat();
         punished(
             Codecs::ALL,
             &[
-                ("fewer in a chunk", of_chunk(codec, 0), packed(CHUNK - 1), "fewer than 262144 bytes"),
-                ("fewer in the last", of_chunk(codec, 2), packed(999), "fewer than 1000 bytes"),
-                ("more in the last", of_chunk(codec, 2), packed(1001), "do not decompress to 1000 bytes"),
                 (
-                    "noise",
-                    of_chunk(codec, 1),
-                    noise(1, 5000),
-                    if codec == Codec::Zstd { "not one frame" } else { other },
+                    "fewer in a chunk",
+                    of_chunk(codec, 0),
+                    packed(CHUNK - 1),
+                    "262143 bytes where file 0 has 262144",
                 ),
+                ("fewer in the last", of_chunk(codec, 2), packed(999), "999 bytes where file 0 has 1000"),
+                ("more in the last", of_chunk(codec, 2), packed(1001), "1001 bytes where file 0 has 1000"),
+                ("noise", of_chunk(codec, 1), noise(1, 5000), other),
                 (
                     "nothing",
                     of_chunk(codec, 1),
                     Vec::new(),
-                    if codec == Codec::Zstd { "not one frame" } else { other },
+                    if codec == Codec::Zstd { "0 bytes where file 0 has 262144" } else { other },
                 ),
-                ("a whole of more", of_whole(codec), [zeros(HASH_BYTES), packed(10_001)].concat(), small),
-                (
-                    "a whole of fewer",
-                    of_whole(codec),
-                    [zeros(HASH_BYTES), packed(9_999)].concat(),
-                    "fewer than 10000",
-                ),
+                ("a whole of more", of_whole(codec), whole(10_001), "10001 bytes where file 1 has 10000"),
+                ("a whole of fewer", of_whole(codec), whole(9_999), "9999 bytes where file 1 has 10000"),
                 ("no such chunk", of_chunk(codec, 3), packed(CHUNK), "chunk 3 of file 0"),
             ],
         );
@@ -125,27 +120,57 @@ fn lengths_that_are_wrong_end_the_session() {
 fn bombs_and_windows_end_the_session() {
     // 16 MiB of zeros in less than a chunk: no more than a chunk is ever filled.
     let bomb = zstd::bulk::compress(&vec![0; 16 << 20], 19).unwrap();
-    // A frame with a window of its own (RFC 8878, section 3.1.1.1): one step more than a chunk, and the largest there is.
+    // A frame with a window of its own (RFC 8878, section 3.1.1.1): one step more than two chunks, and the largest there is.
     let window = |byte: u8| [&0xFD2F_B528_u32.to_le_bytes()[..], &[0, byte, 1, 0, 0]].concat();
     // 255 more for each byte: in lz4 some 60 MiB from a chunk.
     let lz4 = [&[0x1f, 0, 1, 0][..], &[255; 250_000], &[0]].concat();
     let two = [compressed(Method::Zstd(1), &[0; CHUNK]), compressed(Method::Zstd(1), &[0; 600])].concat();
+    let ended = zstd::bulk::compress(&vec![0; CHUNK], 1).unwrap();
+    let (zstd, more) = (of_chunk(Codec::Zstd, 0), "are not Zstd, or become more than a chunk");
     punished(
         Codecs::ALL,
         &[
-            ("a bomb", of_chunk(Codec::Zstd, 0), bomb.clone(), "a larger window than a chunk"),
-            ("a bomb in lz4", of_chunk(Codec::Lz4, 0), lz4, "do not decompress to 262144 bytes"),
+            ("a bomb", zstd, bomb.clone(), more),
+            ("a bomb in lz4", of_chunk(Codec::Lz4, 0), lz4, "are not Lz4, or become more than a chunk"),
+            ("a bomb in a whole", of_whole(Codec::Zstd), [vec![0; HASH_BYTES], bomb].concat(), more),
+            ("a window", zstd, window(9 << 3 | 1), more),
+            ("the largest", zstd, window(255), more),
+            ("two frames", zstd, two, more),
+            ("one that ends", zstd, ended, "end a frame of zstd"),
             (
-                "a bomb in a whole",
-                of_whole(Codec::Zstd),
-                [vec![0; HASH_BYTES], bomb].concat(),
-                "a larger window",
+                "one that never began",
+                of_chunk(Codec::ZstdNext, 0),
+                compressed(Method::Zstd(1), &[0; CHUNK]),
+                "did not begin",
             ),
-            ("a window", of_chunk(Codec::Zstd, 0), window(8 << 3 | 1), "a larger window than a chunk"),
-            ("the largest", of_chunk(Codec::Zstd, 0), window(255), "a larger window than a chunk"),
-            ("two frames", of_chunk(Codec::Zstd, 0), two, "not one frame of zstd"),
         ],
     );
+}
+
+/// What a file that has failed leaves behind is what the next one's chunks build on.
+#[test]
+fn chunks_behind_those_of_a_file_that_failed_still_become_what_they_were() {
+    let scene = Scene::new();
+    let receiver = scene.receiver();
+    let mut sender = sender(&scene, &receiver, Codecs::ALL, "large");
+    let (mut sealer, mut stream) = sender.open_data(0);
+    let mut compressor = Compressor::default();
+    let mut frame = |header: fn(Codec) -> Header, content: &[u8], hash: &[u8]| {
+        let mut room = vec![0; COMPRESSED_ROOM_BYTES];
+        let (codec, len) = compressor.compress(Method::Zstd(3), content, &mut room).unwrap();
+        compressed_frame(&mut sealer, header(codec), &[hash, &room[..len]].concat())
+    };
+    let lines = (0..).flat_map(|n| format!("line {n}\n").into_bytes());
+    let (first, small) = (vec![b'a'; CHUNK], lines.take(SMALL_BYTES as usize).collect::<Vec<u8>>());
+    let hash = blake3::hash(&small);
+    let failure = Failure::new(Cause::Source, "it cannot be read any more");
+    sender.talk.say(&Say::Withdraw { file: file(LARGE), failure }).unwrap();
+    let failed = |message: &ReceiverMessage| matches!(message, ReceiverMessage::Outcome { .. });
+    sender.hear_until(failed);
+    stream.write_all(&frame(|codec| of_chunk(codec, 0), &first, &[])).unwrap();
+    stream.write_all(&frame(of_whole, &small, hash.as_bytes())).unwrap();
+    sender.hear_until(failed);
+    assert!(read(&scene.dst.join("small")) == small);
 }
 
 #[test]
@@ -175,7 +200,7 @@ fn a_codec_that_nobody_knows_ends_the_connection_and_in_the_end_the_session() {
     };
     for number in 0..FORGED_IN_A_ROW_MAX - 1 {
         let (mut sealer, mut stream) = sender.open_data(number);
-        let _ = stream.write_all(&with_codec(&mut sealer, 3 + number as u8));
+        let _ = stream.write_all(&with_codec(&mut sealer, 5 + number as u8));
         let ended = ReceiverMessage::HungUp { connection: number, frames: 0 };
         sender.hear_until(|message| *message == ended);
     }
@@ -201,7 +226,7 @@ fn what_is_granted_is_what_was_offered_and_the_receiver_takes() {
             other => panic!("{other:?}"),
         }
     };
-    for codecs in [Codecs::NONE, Codecs::from_bits(1), Codecs::from_bits(2), Codecs::ALL] {
+    for codecs in [Codecs::NONE, Codecs::from_bits(1), Codecs::from_bits(4), Codecs::ALL] {
         assert_eq!((granted(&taking, codecs), granted(&refusing, codecs)), (codecs, Codecs::NONE));
     }
 }

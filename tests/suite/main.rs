@@ -75,6 +75,7 @@ mod output;
 mod packages;
 mod pipelines;
 mod quic;
+mod quic_strangers;
 mod reloading;
 mod remembered;
 mod renamed;
@@ -102,8 +103,10 @@ mod unfinished;
 mod unread;
 #[cfg(target_os = "linux")]
 mod web_bounds;
+mod web_folder;
 mod web_get;
 mod web_hostile;
+mod web_liars;
 mod web_pieces;
 mod web_proof;
 mod web_put;

@@ -64,11 +64,22 @@ fn a_udp_port_that_is_taken_leaves_tcp_as_it_is_and_a_line_that_says_so() {
 
 #[test]
 fn a_transfer_goes_on_when_its_address_is_translated_anew() {
+    goes_on_when_translated(&[]);
+}
+
+/// More streams than one QUIC connection carries go over two, which move together.
+#[test]
+fn a_transfer_over_two_connections_goes_on_when_its_address_is_translated_anew() {
+    goes_on_when_translated(&["-c", "12"]);
+}
+
+fn goes_on_when_translated(flags: &[&str]) {
     let scene = Scene::over_quic();
     let file = make(&scene.src, "image.raw", 64 * CHUNK);
     let receiver = scene.receiver();
     let relay = Datagrams::to(receiver.addr);
-    let mut sender = scene.start_send(&["--retry-for", "0", "--limit", "8M"], &[&file], relay.addr);
+    let flags = [&["--retry-for", "0", "--limit", "8M"], flags].concat();
+    let mut sender = scene.start_send(&flags, &[&file], relay.addr);
     for n in 1..=5 {
         wait_until("more has crossed", PATIENCE, || {
             relay.carried() > n * 2 * CHUNK as u64 || !sender.is_running()
@@ -169,6 +180,14 @@ fn metrics_tell_of_handshakes_streams_and_addresses() {
         assert!(page.contains(line), "{page}");
     }
     assert!(!page.contains("lanx_quic_streams_total 0"), "{page}");
+    // Of twelve streams the last four go over a connection of their own.
+    let other = make(&scene.src, "other.raw", 40 * CHUNK);
+    let sent = scene.send_with(&["-c", "12", "--limit", "20M"], &[&other], receiver.addr);
+    sent.expect_success().expect_out(&["over 12 connections"]);
+    assert!(get(&addr).contains("lanx_quic_handshakes_total{result=\"complete\"} 3\n"), "{}", get(&addr));
+    assert_arrived(&[file, other], &scene.dst);
+    let ended = || get(&addr).contains("lanx_quic_connections_active 0\n");
+    wait_until("both connections have ended", PATIENCE, ended);
 }
 
 /// The page at this address.

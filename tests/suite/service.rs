@@ -2,7 +2,7 @@
 //! hear.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -71,10 +71,27 @@ fn files_come_to_each_of_two_sockets() {
 }
 
 #[test]
+fn files_come_to_a_datagram_socket_that_was_handed_over() {
+    let scene = Scene::new();
+    let (listener, _) = socket("127.0.0.1:0");
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = datagrams.local_addr().unwrap();
+    let receiver = activated(&scene, &[&listener, &datagrams], &[]);
+    let file = make(&scene.src, "file", 2 * CHUNK + 1);
+    scene.send_with(&["--quic"], &[&file], addr).expect_success();
+    assert_arrived(&[&file], &scene.dst);
+    assert!(
+        receiver.stderr.text().contains(&format!("listening for QUIC on {addr}")),
+        "{}",
+        receiver.story()
+    );
+}
+
+#[test]
 fn a_socket_that_nobody_can_connect_to_is_refused() {
     let scene = Scene::new();
     let (bound, _) = refusing();
-    let receiver = activated(&scene, &[&bound.into()], &[]);
+    let receiver = activated(&scene, &[&bound], &[]);
     receiver
         .finish(PATIENCE)
         .expect_complaint(2, &["the inherited socket 1 cannot be used", "ListenStream="]);

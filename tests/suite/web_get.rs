@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::common::web_mischief::{Asked, Mischief, Reply, honest, part, reply};
+use crate::common::web_mischief::{Asked, Mischief, Reply, begun, honest, part, reply};
 use crate::common::*;
 
 const MIB: usize = 1 << 20;
@@ -180,7 +180,7 @@ fn whatever_a_server_does_no_wrong_file_gets_a_name() {
                 Some(range) => {
                     part(&all[..all.len() - 1], range.start..range.end.min(all.len() as u64 - 1), &FIELDS)
                 }
-                None => honest(asked, all, TAG),
+                None => begun(asked, all, TAG),
             },
             5,
             "keeps changing",
@@ -189,7 +189,7 @@ fn whatever_a_server_does_no_wrong_file_gets_a_name() {
             "sends other parts than asked for",
             |asked, all| match asked.range() {
                 Some(range) => part(all, range.start + 1..range.end, &FIELDS),
-                None => honest(asked, all, TAG),
+                None => begun(asked, all, TAG),
             },
             5,
             "the part that was asked for",
@@ -200,7 +200,7 @@ fn whatever_a_server_does_no_wrong_file_gets_a_name() {
                 Some(range) => {
                     reply("206 Partial Content", &FIELDS, &all[range.start as usize..range.end as usize])
                 }
-                None => honest(asked, all, TAG),
+                None => begun(asked, all, TAG),
             },
             5,
             "which part it sends",
@@ -210,7 +210,7 @@ fn whatever_a_server_does_no_wrong_file_gets_a_name() {
             "sends an error page for parts",
             |asked, all| match asked.range() {
                 Some(_) => reply("404 Not Found", &[], b"<h1>not found</h1>"),
-                None => honest(asked, all, TAG),
+                None => begun(asked, all, TAG),
             },
             5,
             "answers 404",

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
+use crate::common::web_mischief::Papers;
 use crate::common::*;
 
 const MIB: usize = 1 << 20;
@@ -382,16 +383,7 @@ fn a_certificate_of_the_users_is_shown_and_read_again() {
     make(&scene.src, "file", 10);
     let files: Vec<PathBuf> = ["one", "two"].map(|name| scene.path(name)).to_vec();
     for path in &files {
-        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-        let certificate =
-            rcgen::CertificateParams::new(vec!["nas.example".to_owned()]).unwrap().self_signed(&key).unwrap();
-        let pem = |label: &str, der: &[u8]| {
-            use base64::Engine;
-            let body = base64::engine::general_purpose::STANDARD.encode(der);
-            format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
-        };
-        let text = pem("PRIVATE KEY", key.serialized_der()) + &pem("CERTIFICATE", certificate.der());
-        fs::write(path, text).unwrap();
+        fs::write(path, Papers::new(&["nas.example"]).pem()).unwrap();
         fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
     let used = scene.path("used");

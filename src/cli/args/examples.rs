@@ -34,7 +34,8 @@ pub const GET: &str = "\
 Examples:
   lanx get https://mirror.example/disk.iso
   lanx get -o downloads/ --sha256 9f86d0... https://mirror.example/disk.iso
-  LANX_TOKEN=correct-horse lanx get 'https://nas:7270/disk.img#sha256=...'";
+  LANX_TOKEN=correct-horse lanx get 'https://nas:7270/disk.img#sha256=...'
+  LANX_TOKEN=correct-horse lanx get -r http://nas:7270/photos/";
 
 pub const LIST: &str = "\
 Examples:

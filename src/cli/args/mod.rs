@@ -25,8 +25,8 @@ use super::recv::reload::ServiceArgs;
 use super::serve::ServeArgs;
 use super::trust::TrustArgs;
 use crate::limits::{
-    CONNECTIONS_MAX, CONNECTIONS_MOST, HELP_COLUMNS, LIMIT_MIN, PART_AGE_MIN, PORT_DEFAULT, RETRY_FOR,
-    SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
+    CONNECTIONS_MAX, HELP_COLUMNS, LIMIT_MIN, PART_AGE_MIN, PORT_DEFAULT, RETRY_FOR, SILENCE_TIMEOUT,
+    SILENCE_TIMEOUT_MIN, TRANSFERS_DEFAULT, TRANSFERS_MAX,
 };
 use crate::name::RelativePath;
 use crate::net::Door;
@@ -186,10 +186,10 @@ pub struct SendArgs {
     /// By default lanx starts with few and adds more for as long as they make the transfer faster.
     #[arg(short, long, value_name = "N", help_heading = SPEED, value_parser = number(1..=CONNECTIONS_MAX, ""))]
     pub connections: Option<u8>,
-    /// Use at most N connections without -c
-    #[arg(long, value_name = "N", conflicts_with = "connections", help_heading = SPEED, default_value_t = CONNECTIONS_MOST,
+    /// Use at most N connections without -c [default: 8, with --quic 16]
+    #[arg(long, value_name = "N", conflicts_with = "connections", help_heading = SPEED,
         value_parser = number(1..=CONNECTIONS_MAX, ""))]
-    pub max_connections: u8,
+    pub max_connections: Option<u8>,
     /// Name what arrives
     ///
     /// For one file, for standard input, or for what a command writes. Standard input needs none where the receiver is `lanx recv -`.

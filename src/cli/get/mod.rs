@@ -22,14 +22,17 @@ use super::exit::Exit;
 use super::ui::out;
 use super::ui::out::Audience;
 use super::{signals, token};
-use crate::name::{Escaped, Name};
+use crate::name::{Escaped, Name, RelativePath};
 use crate::session::Progress;
 use crate::session::rate_limit::Pace;
 use crate::store::{Existing, Folder, FolderOptions, Owner, Sink};
 use crate::trust::dir;
 use crate::trust::dir::Guard;
-use crate::web::fetch::download::{CONNECTIONS_MOST, Done, Expected, Failed, Job, download};
+use crate::web::fetch::download::{Done, Failed, Getter, Job};
+use crate::web::fetch::folder::get_folder;
+use crate::web::fetch::proof::Expected;
 use crate::web::fetch::target::Target;
+use crate::web::fetch::transfer::CONNECTIONS_MOST;
 use report::Reporter;
 
 /// Bytes of a file with fields.
@@ -45,9 +48,16 @@ pub struct GetArgs {
     /// is taken.
     #[arg(required = true, num_args = 1.., value_name = "URL", value_hint = ValueHint::Url)]
     pub urls: Vec<String>,
+    /// Get folders of lanx serve, with all that is in them
+    ///
+    /// With times and permissions, each under its own name; of the root of a server, what is in it. What is there already, and the same,
+    /// is left alone, so that the same command goes on where it was interrupted.
+    #[arg(short, long, conflicts_with_all = ["blake3", "sha256"], help_heading = args::FILES)]
+    pub recursive: bool,
     /// Store it as FILE, or into a folder
     ///
-    /// Without it a file is stored in the current folder, under the last name of its address.
+    /// Without it a file is stored in the current folder, under the last name of its address. With --recursive it is a folder,
+    /// made where it is missing.
     #[arg(short, long, value_name = "FILE", help_heading = args::FILES, value_hint = ValueHint::AnyPath)]
     pub output: Option<PathBuf>,
     /// Replace existing files
@@ -120,7 +130,7 @@ pub fn run(args: &GetArgs, audience: Audience) -> Result<Exit, Failure> {
         targets.push(Target::parse(url).map_err(|error| usage(error.into()))?);
     }
     let sink = |target: &Target| sink(args, &place.folder, target);
-    let reporter = Reporter::new(audience);
+    let reporter = Arc::new(Reporter::new(audience));
     let stop = Arc::new(AtomicBool::new(false));
     let mode = file_mode();
     let limit = args.limit.map(|rate| Arc::new(Pace::new(rate)));
@@ -130,13 +140,13 @@ pub fn run(args: &GetArgs, audience: Audience) -> Result<Exit, Failure> {
         let interrupted = signals::interrupted(audience);
         tokio::pin!(interrupted);
         for target in targets {
-            let sink = sink(&target).map_err(|error| Failure::new(Exit::Storage, error))?;
+            let sink = sink(&target).map(Arc::new).map_err(|error| Failure::new(Exit::Storage, error))?;
             let token = given.as_ref().or(target.token.as_ref());
             let expected = args.blake3.map(|hash| Expected::Blake3(hash.into()));
             let progress = Arc::<Progress>::default();
-            let job = Arc::new(Job {
+            let job = Job {
                 fields: with_token(&fields, token).map_err(usage)?,
-                name: place.name.clone(),
+                path: place.name.clone().map(RelativePath::from),
                 sink,
                 expected: expected.or(args.sha256.map(Expected::Sha256)),
                 connections_most: args.max_connections,
@@ -144,13 +154,16 @@ pub fn run(args: &GetArgs, audience: Audience) -> Result<Exit, Failure> {
                 silence: args.patience.timeout(),
                 retry_for: args.patience.retry_for(),
                 mode,
+                dress: None,
                 progress: progress.clone(),
+                whole: None,
                 stop: stop.clone(),
-                told: Box::new(move |text| audience.note(text)),
+                told: Arc::new(move |text| audience.note(text)),
                 target,
-            });
+            };
             let shown = reporter.begin(&job.target, &progress);
-            let mut working = start(job.clone()).map_err(|error| Failure::new(Exit::Other, error))?;
+            let all = args.recursive.then(|| reporter.clone());
+            let mut working = start(job.clone(), all).map_err(|error| Failure::new(Exit::Other, error))?;
             let ended = tokio::select! {
                 ended = &mut working => ended,
                 () = &mut interrupted => {
@@ -170,10 +183,24 @@ pub fn run(args: &GetArgs, audience: Audience) -> Result<Exit, Failure> {
     got.map(|()| reporter.done())
 }
 
-/// Gets one file in a thread of its own, so that signals are heard meanwhile.
-fn start(job: Arc<Job>) -> anyhow::Result<oneshot::Receiver<Result<Done, Failed>>> {
+/// Gets one file, or for a reporter a folder, in a thread of its own, so that signals are heard meanwhile.
+fn start(
+    job: Job,
+    all: Option<Arc<Reporter>>,
+) -> anyhow::Result<oneshot::Receiver<Result<Option<Done>, Failed>>> {
     let (done, result) = oneshot::channel();
-    let work = move || drop(done.send(download(&job)));
+    let work = move || {
+        let got = match all {
+            None => Getter::new(job.target.pin, job.silence)
+                .and_then(|mut getter| getter.get(&Arc::new(job)))
+                .map(Some),
+            Some(reporter) => {
+                let progress = job.progress.clone();
+                get_folder(job, &progress, Arc::new(move |heard| reporter.hear(heard))).map(|()| None)
+            }
+        };
+        drop(done.send(got));
+    };
     let started = thread::Builder::new().name("get".into()).spawn(work);
     started.map_err(|error| anyhow!("cannot start a thread: {error}; let this user have more of them"))?;
     Ok(result)
@@ -190,7 +217,8 @@ fn place(args: &GetArgs) -> anyhow::Result<Place> {
         bail!("a hash is that of one file; give each address a command of its own");
     }
     let Some(output) = &args.output else { return Ok(Place { folder: ".".into(), name: None }) };
-    let is_folder = output.as_os_str().as_bytes().ends_with(b"/")
+    let is_folder = args.recursive
+        || output.as_os_str().as_bytes().ends_with(b"/")
         || fs::metadata(output).is_ok_and(|metadata| metadata.is_dir());
     if is_folder {
         return Ok(Place { folder: output.clone(), name: None });

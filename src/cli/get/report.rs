@@ -7,16 +7,17 @@ use parking_lot::Mutex;
 
 use crate::cli::error::message_and_hint;
 use crate::cli::exit::Exit;
-use crate::cli::ui::events::{File, SessionEvents, Sum, Ticker};
+use crate::cli::ui::events::{File, SessionEvents, Status, Sum, Ticker};
 use crate::cli::ui::out::Audience;
 use crate::cli::ui::progress::{Shown, Subject, Who};
 use crate::cli::ui::summary::{Crossed, Tally};
 use crate::content::entry::{Cause, Failure};
 use crate::name::{Escaped, RelativePath};
 use crate::session::{FileReport, FileStatus, Progress, ReportKind};
-use crate::store::SinkErrorKind;
+use crate::store::{Made, SinkErrorKind};
 use crate::units;
 use crate::web::fetch::download::{Done, Failed, Job};
+use crate::web::fetch::folder::Heard;
 use crate::web::fetch::target::Target;
 
 /// Tells of each file and of all.
@@ -33,6 +34,8 @@ struct State {
     connections: u8,
     unverified: u64,
     exits: Vec<Exit>,
+    /// Whether what ended it was told as an event, which is the last one then.
+    ended_by_error: bool,
     events: Option<Arc<SessionEvents>>,
 }
 
@@ -63,24 +66,64 @@ impl Reporter {
         (shown, ticker)
     }
 
-    /// A file has its outcome.
-    pub fn end(&self, job: &Job, ended: Result<Done, Failed>) -> Exit {
+    /// What an address names has its outcome: a file, or a folder all of which was heard of.
+    pub fn end(&self, job: &Job, ended: Result<Option<Done>, Failed>) -> Exit {
         let mut state = self.state.lock();
         state.crossed = state.crossed.saturating_add(job.progress.crossed());
         let exit = match &ended {
-            Ok(done) => {
-                state.connections = state.connections.max(done.connections);
-                state.unverified += u64::from(done.verified_by.is_none());
-                self.success(&state, done);
-                Exit::Success
-            }
-            Err(failed) => self.failure(&state, job, failed),
+            Ok(Some(done)) => self.success(&mut state, done),
+            Ok(None) => Exit::Success,
+            Err(failed) => self.failure(&mut state, job, failed),
         };
         state.exits.push(exit);
         exit
     }
 
-    fn success(&self, state: &State, done: &Done) {
+    /// Something in a folder has its outcome.
+    pub fn hear(&self, heard: Heard<'_>) {
+        let mut state = self.state.lock();
+        let exit = match heard {
+            Heard::File(_, Ok(done)) => self.success(&mut state, &done),
+            Heard::File(job, Err(failed)) => self.failure(&mut state, job, &failed),
+            Heard::Folder(path, Ok(made)) => {
+                let status = if made == Made::New { FileStatus::Stored } else { FileStatus::Identical };
+                self.tell(&state, path, ReportKind::Folder, status);
+                Exit::Success
+            }
+            Heard::Folder(path, Err(error)) => {
+                let failed = Failed::Store(error);
+                let (exit, cause) = judge(&failed);
+                let text = failed.to_string();
+                self.audience.error(&text);
+                let cause = cause.unwrap_or(Cause::Storage);
+                let failure = Failure { cause, text: text.as_str().into() };
+                self.tell(&state, path, ReportKind::Folder, FileStatus::Failed(failure));
+                exit
+            }
+            Heard::Unusable { path, why } => {
+                self.audience.error(format!("{} was left out: {why}", Escaped(&path)));
+                self.tally.fail();
+                if let Some(events) = &state.events {
+                    events.file(File::not_offered(&path, Status::Failed, why));
+                }
+                Exit::SomeFailed
+            }
+        };
+        state.exits.push(exit);
+    }
+
+    fn tell(&self, state: &State, path: &RelativePath, kind: ReportKind, status: FileStatus) {
+        let path = path.clone();
+        let report = FileReport { path, kind, named: true, size: None, hash: None, status, item: None };
+        self.tally.add(&report);
+        if let Some(events) = &state.events {
+            events.file(File::of(&report));
+        }
+    }
+
+    fn success(&self, state: &mut State, done: &Done) -> Exit {
+        state.connections = state.connections.max(done.connections);
+        state.unverified += u64::from(done.verified_by.is_none());
         let Done { path, published, size, hash, verified_by, identical, .. } = done;
         let (status, what) = match () {
             () if *identical || published.existed => (FileStatus::Identical, " (already there)".to_owned()),
@@ -104,33 +147,21 @@ impl Reporter {
         if let Some(events) = &state.events {
             events.file(File::of(&report).verified(verified_by.unwrap_or("no")));
         }
+        Exit::Success
     }
 
-    fn failure(&self, state: &State, job: &Job, failed: &Failed) -> Exit {
+    fn failure(&self, state: &mut State, job: &Job, failed: &Failed) -> Exit {
         let (exit, cause) = judge(failed);
         let text = failed.to_string();
         self.audience.error(&text);
-        let host = job.target.uri.host().unwrap_or_default().as_bytes();
-        let name = job.name.clone().or_else(|| job.target.name()).map(RelativePath::from);
-        if let (Some(path), Some(cause)) = (name, cause) {
+        let path = job.path.clone().or_else(|| job.target.name().map(RelativePath::from));
+        if let (Some(path), Some(cause)) = (path, cause) {
             let failure = Failure { cause, text: text.as_str().into() };
-            let report = FileReport {
-                path,
-                kind: ReportKind::File,
-                named: true,
-                size: None,
-                hash: None,
-                status: FileStatus::Failed(failure),
-                item: None,
-            };
-            self.tally.add(&report);
-            if let Some(events) = &state.events {
-                events.file(File::of(&report));
-            }
-        } else if let Some(events) = &state.events {
-            tracing::debug!("{} is told of by an error alone", Escaped(host));
+            self.tell(state, &path, ReportKind::File, FileStatus::Failed(failure));
+        } else if let Some(events) = state.events.clone() {
             let (message, hint) = message_and_hint(&text, exit);
             events.error(exit, message, hint);
+            state.ended_by_error = true;
         }
         exit
     }
@@ -140,27 +171,28 @@ impl Reporter {
         let state = self.state.lock();
         let exit = Exit::gravest(state.exits.iter().copied());
         let (counts, time) = (self.tally.counts(), self.began.elapsed());
-        let ended_by_error =
-            matches!(exit, Exit::Unreachable | Exit::NotLetIn | Exit::Interrupted | Exit::Other);
         if let Some(events) = &state.events
-            && !ended_by_error
+            && !state.ended_by_error
         {
             let crossed = Crossed { bytes: state.crossed, wire: state.crossed };
             events.done(Sum::of(&counts, crossed, time, state.connections));
         }
         if counts.arrived > 0 {
-            self.audience.line(summary(counts.arrived, counts.bytes, &state, time));
+            self.audience.line(summary(counts.arrived, counts.bytes, counts.failed, &state, time));
         }
         exit
     }
 }
 
-fn summary(files: u64, bytes: u64, state: &State, time: Duration) -> String {
+fn summary(files: u64, bytes: u64, failed: u64, state: &State, time: Duration) -> String {
     let mut text =
         format!("{}, {} in {}", units::count(files, "file"), units::bytes(bytes), units::duration(time));
     if state.crossed > 0 {
         let connections = units::count(state.connections.into(), "connection");
         text += &format!(": {} over {connections}", units::rate(state.crossed, time));
+    }
+    if failed > 0 {
+        text += &format!("; {failed} failed");
     }
     text + match state.unverified {
         0 => ", verified",

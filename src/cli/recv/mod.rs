@@ -39,6 +39,7 @@ use crate::session::carrier::Arrivals;
 use crate::session::rate_limit::Pace;
 use crate::store::{Existing, Folder, FolderOptions, Output, Target};
 use crate::trust::policy::House;
+use crate::web::scrape;
 use banner::invite;
 use clean::{clean, keep_clean};
 use exec::Programs;
@@ -257,7 +258,7 @@ fn publish(listener: TcpListener, counters: Arc<Counters>, audience: Audience) {
         }
     }
     let page = Page::new(counters);
-    tokio::spawn(metrics::serve(listener, move || page.text()));
+    tokio::spawn(scrape::serve(listener, move || page.text()));
 }
 
 fn target(args: &RecvArgs) -> Result<Target, Failure> {

@@ -48,7 +48,7 @@ use targets::{no_host, split};
 #[derive(Clone)]
 pub(super) struct Manner {
     connections: Option<u8>,
-    max_connections: u8,
+    max_connections: Option<u8>,
     dry_run: bool,
     delta: bool,
     pace: Option<Arc<Pace>>,
@@ -304,7 +304,8 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
     tokio::pin!(stop);
     let chunks = feed.chunks();
     let Manner { connections, max_connections, .. } = manner;
-    let wanted = |round_trip| Connections::wanted(chunks, connections, max_connections, round_trip);
+    let door = introduction.door();
+    let wanted = |round_trip| Connections::wanted(chunks, connections, max_connections, round_trip, door);
     let entered = async {
         let link = introduction.enter(peer, wanted, *audience).await;
         match &company {
@@ -367,7 +368,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
         let total = total.or_else(|| progress.whole(false));
         return Err(Failure::new(exit, broken(peer, &outcome, progress.arrived(), total)));
     }
-    advise_quic(introduction.door(), &outcome, started.elapsed(), peer, *audience);
+    advise_quic(door, &outcome, started.elapsed(), peer, *audience);
     stream.iter().for_each(|stream| reporter.tell_silent(stream));
     Ok(reporter.done(Crossed::of(&progress), started.elapsed(), &outcome))
 }

@@ -130,6 +130,11 @@ impl Tally {
         }
     }
 
+    /// Something that could not even be asked for.
+    pub fn fail(&self) {
+        self.counts.lock().failed += 1;
+    }
+
     /// So many files are to be sent in all.
     pub fn expect(&self, files: u64) {
         self.counts.lock().expected = Some(files);

@@ -68,6 +68,8 @@ pub(super) struct QuicLane<S: Ending> {
     connection: Connection,
     signal: Arc<Signal>,
     waker: Waker,
+    /// Kept for whoever counts them.
+    _counted: Arc<()>,
 }
 
 /// One end of a stream.
@@ -89,9 +91,9 @@ impl Ending for RecvStream {
 }
 
 impl<S: Ending> QuicLane<S> {
-    pub fn new(stream: S, connection: Connection) -> QuicLane<S> {
+    pub fn new(stream: S, connection: Connection, counted: Arc<()>) -> QuicLane<S> {
         let signal = Arc::new(Signal::default());
-        QuicLane { stream, connection, waker: Waker::from(signal.clone()), signal }
+        QuicLane { stream, connection, waker: Waker::from(signal.clone()), signal, _counted: counted }
     }
 
     /// Blocks this thread until `work` is done, or somebody hangs up.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, ConnectionError};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -76,9 +77,11 @@ enum Failed {
     Told(ConnectError),
 }
 
-/// A connection whose handshake is complete, and its socket.
+/// A connection whose handshake is complete, and what another one like it is made of.
 struct Connected {
     connection: Connection,
+    endpoint: Endpoint,
+    config: ClientConfig,
     addr: SocketAddr,
 }
 
@@ -92,7 +95,7 @@ async fn connect(addr: SocketAddr, config: ClientConfig) -> Result<Connected, Fa
     tracing::info!("{granted}");
     // No name is sent, and nobody compares it.
     let connecting = endpoint
-        .connect_with(config, addr, UNUSED_NAME)
+        .connect_with(config.clone(), addr, UNUSED_NAME)
         .map_err(|error| Failed::Here(io::Error::other(error)))?;
     let silent = async {
         sleep(UDP_ANSWER_TIMEOUT).await;
@@ -109,7 +112,7 @@ async fn connect(addr: SocketAddr, config: ClientConfig) -> Result<Connected, Fa
         over_tcp = silent => return Err(Failed::Silent { over_tcp }),
     };
     match connected {
-        Ok(Ok(connection)) => Ok(Connected { connection, addr }),
+        Ok(Ok(connection)) => Ok(Connected { connection, endpoint, config, addr }),
         Ok(Err(ConnectionError::TransportError(error))) => {
             Err(Failed::Told(ConnectError::Tls { addr, reason: error.to_string() }))
         }
@@ -122,7 +125,7 @@ const UNUSED_NAME: &str = "0.0.0.0";
 
 /// Opens the control connection and exchanges prefaces.
 async fn greet(connected: Connected) -> Result<Reached, ConnectError> {
-    let Connected { connection, addr } = connected;
+    let Connected { connection, endpoint, config, addr } = connected;
     let hung_up = |source: io::Error| ConnectError::HungUp { addr, source };
     let threads = Threads::get().map_err(hung_up)?;
     let streams = connection.open_bi().await.map_err(|error| hung_up(error.into()))?;
@@ -140,18 +143,27 @@ async fn greet(connected: Connected) -> Result<Reached, ConnectError> {
     let round_trip = connection.rtt();
     let control = control(both, addr, Window::default())
         .map_err(|error| ConnectError::Tls { addr, reason: error.to_string() })?;
-    threads.carry(watch(connection.clone()));
-    Ok(Reached { control, way: Arc::new(QuicWay { connection, addr }), round_trip })
+    threads.carry(fit_window(connection.clone()));
+    threads.carry(watch_address(connection.clone()));
+    let way = QuicWay { endpoint, config, addr, first: Trunk::new(connection), second: Mutex::default() };
+    Ok(Reached { control, way: Arc::new(way), round_trip })
 }
 
-/// Has no more wait in this program than what is on its way asks for, and tells when this machine goes by another address.
-async fn watch(connection: Connection) {
+/// Has no more wait in this program than what is on its way asks for.
+async fn fit_window(connection: Connection) {
+    while connection.close_reason().is_none() {
+        connection.set_send_window(profile::send_window(connection.stats().path.cwnd));
+        let _ = timeout(PROGRESS_INTERVAL, connection.closed()).await;
+    }
+}
+
+/// Tells when this machine goes by another address.
+async fn watch_address(connection: Connection) {
     let peer = connection.remote_address();
     let mut known = own_address(peer);
     let looking = async {
         loop {
             sleep(PROGRESS_INTERVAL).await;
-            connection.set_send_window(profile::send_window(connection.stats().path.cwnd));
             let now = own_address(peer);
             if let (Some(before), Some(now)) = (known, now)
                 && before != now
@@ -169,10 +181,50 @@ async fn watch(connection: Connection) {
     }
 }
 
-/// Opens a stream on the connection of the control connection.
+/// Opens streams on the connection of the control connection, and beyond [`LANES_OF_ONE`](profile::LANES_OF_ONE) on a second one from
+/// the same socket: it has a thread and a congestion window of its own.
 struct QuicWay {
-    connection: Connection,
+    endpoint: Endpoint,
+    config: ClientConfig,
     addr: SocketAddr,
+    first: Trunk,
+    second: Mutex<Option<Trunk>>,
+}
+
+/// A connection, and the data connections on it.
+struct Trunk {
+    connection: Connection,
+    counted: Arc<()>,
+}
+
+impl Trunk {
+    fn new(connection: Connection) -> Trunk {
+        Trunk { connection, counted: Arc::default() }
+    }
+
+    fn is_full(&self) -> bool {
+        Arc::strong_count(&self.counted) > profile::LANES_OF_ONE
+    }
+
+    async fn open(&self, hello: &[u8]) -> io::Result<Box<dyn AnyLane>> {
+        let mut stream = self.connection.open_uni().await?;
+        stream.write_all(hello).await?;
+        Ok(Box::new(QuicLane::new(stream, self.connection.clone(), self.counted.clone())))
+    }
+}
+
+impl QuicWay {
+    /// A data connection on the second connection, which is made for the first of them.
+    async fn open_beside(&self, hello: &[u8]) -> io::Result<Box<dyn AnyLane>> {
+        let mut second = self.second.lock().await;
+        if let Some(trunk) = second.as_ref().filter(|trunk| trunk.connection.close_reason().is_none()) {
+            return trunk.open(hello).await;
+        }
+        let connecting = self.endpoint.connect_with(self.config.clone(), self.addr, UNUSED_NAME);
+        let connection = connecting.map_err(io::Error::other)?.await?;
+        Threads::get()?.carry(fit_window(connection.clone()));
+        second.insert(Trunk::new(connection)).open(hello).await
+    }
 }
 
 impl Way for QuicWay {
@@ -188,13 +240,13 @@ impl Way for QuicWay {
     ) -> Doing<'_, io::Result<Box<dyn AnyLane>>> {
         Box::pin(async move {
             let opening = async {
-                let mut stream = self.connection.open_uni().await?;
-                stream.write_all(&hello).await?;
-                Ok::<_, io::Error>(stream)
+                if self.first.is_full() {
+                    self.open_beside(&hello).await
+                } else {
+                    self.first.open(&hello).await
+                }
             };
-            let stream = timeout(CONNECT_TIMEOUT, opening).await??;
-            let lane: Box<dyn AnyLane> = Box::new(QuicLane::new(stream, self.connection.clone()));
-            Ok(lane)
+            timeout(CONNECT_TIMEOUT, opening).await?
         })
     }
 }

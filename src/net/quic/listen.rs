@@ -35,6 +35,9 @@ const ARRIVALS_MAX: usize = 64;
 /// How often it is looked at how a connection is doing.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Looks after which a further connection of a session on which nothing is carried is ended: 10 s.
+const IDLE_LOOKS: u32 = 20;
+
 /// A UDP port at which senders arrive.
 pub struct QuicListener {
     endpoint: Endpoint,
@@ -66,7 +69,10 @@ impl QuicListener {
         let tls = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
         let mut config = ServerConfig::with_crypto(Arc::new(tls));
         let mut transport = profile::transport(patience);
-        transport.max_concurrent_bidi_streams(VarInt::from_u32(1));
+        // Whoever comes opens one stream: a control connection goes both ways, a data connection of a session that is here one way.
+        transport
+            .max_concurrent_bidi_streams(VarInt::from_u32(1))
+            .max_concurrent_uni_streams(VarInt::from_u32(1));
         let mut tokens = ValidationTokenConfig::default();
         // Each comes with its address to be validated: a token that is kept would be one more thing to steal.
         tokens.sent(0);
@@ -121,13 +127,17 @@ async fn accept(endpoint: Endpoint, common: Arc<Common>) {
 }
 
 /// Completes the handshake, and waits for the first stream.
-async fn come(incoming: Incoming, common: Arc<Common>) -> io::Result<Both> {
+async fn come(incoming: Incoming, common: Arc<Common>) -> io::Result<Stream> {
     let began = Instant::now();
     let connection = incoming.await;
     common.stats.shook_hands(began, connection.is_ok());
     let connection = connection.map_err(no_handshake)?;
-    let streams = connection.accept_bi().await?;
-    Ok(Both::new(streams, connection, common.threads.clone()))
+    tokio::select! {
+        streams = connection.accept_bi() => {
+            Ok(Stream::Control(Both::new(streams?, connection.clone(), common.threads.clone())))
+        }
+        stream = connection.accept_uni() => Ok(Stream::Lane { stream: stream?, connection: connection.clone(), counted: Arc::default(), is_first: true }),
+    }
 }
 
 fn no_handshake(error: ConnectionError) -> io::Error {
@@ -140,8 +150,16 @@ fn no_handshake(error: ConnectionError) -> io::Error {
     }
 }
 
-/// Hands on each stream that comes, for as long as the connection is there, and watches how it is doing.
-async fn watch(connection: Connection, addr: SocketAddr, window: Window, common: Arc<Common>) {
+/// Hands on each stream that comes, for as long as the connection is there, and watches how it is doing. `further`: it is a further
+/// one of a session and carries data connections alone, which hold this.
+async fn watch(
+    connection: Connection,
+    addr: SocketAddr,
+    window: Window,
+    further: Option<Arc<()>>,
+    common: Arc<Common>,
+) {
+    let counted = further.clone().unwrap_or_default();
     let (has_lanes, began) = (OnceLock::new(), Instant::now());
     common.stats.begin(&connection);
     let widen = || {
@@ -150,26 +168,41 @@ async fn watch(connection: Connection, addr: SocketAddr, window: Window, common:
         window.store(bytes, Ordering::Relaxed);
         connection.set_receive_window(bytes.into());
     };
+    if further.is_some() {
+        has_lanes.get_or_init(|| common.sessions.fetch_add(1, Ordering::Relaxed));
+        widen();
+    }
     let streams = async {
         while let Ok(stream) = connection.accept_uni().await {
             has_lanes.get_or_init(|| {
-                common.sessions.fetch_add(1, Ordering::Relaxed);
                 common.stats.first_stream(began);
+                let others = common.sessions.fetch_add(1, Ordering::Relaxed);
                 widen();
+                others
             });
             QuicStats::add(&common.stats.streams);
-            let stream = Stream::Lane(stream, connection.clone());
+            let stream = Stream::Lane {
+                stream,
+                connection: connection.clone(),
+                counted: counted.clone(),
+                is_first: false,
+            };
             if common.to.send(QuicArrival { stream, addr, common: common.clone() }).await.is_err() {
                 return;
             }
         }
     };
     let look = async {
-        let mut known = connection.remote_address();
+        let (mut known, mut idle) = (connection.remote_address(), 0);
         loop {
             sleep(LOOK).await;
+            // Two of them are here.
+            idle = if Arc::strong_count(&counted) > 2 { 0 } else { idle + 1 };
+            if further.is_some() && idle >= IDLE_LOOKS {
+                return;
+            }
             let now = connection.remote_address();
-            if now != known {
+            if now != known && further.is_none() {
                 tracing::warn!("the sender at {known} has moved to {now}; its transfer goes on");
                 QuicStats::add(&common.stats.address_changes);
                 known = now;
@@ -198,20 +231,31 @@ struct QuicArrival {
 }
 
 enum Stream {
-    Coming(Mutex<Doing<'static, io::Result<Both>>>),
+    Coming(Mutex<Doing<'static, io::Result<Stream>>>),
     Control(Both),
-    Lane(RecvStream, Connection),
+    Lane {
+        stream: RecvStream,
+        connection: Connection,
+        /// Of each data connection of the connection, for whoever counts them.
+        counted: Arc<()>,
+        /// The connection has no other one, and nobody watches it yet.
+        is_first: bool,
+    },
 }
 
 impl QuicArrival {
-    /// The control connection, once its handshake is complete.
-    fn poll_control(&mut self, context: &mut Context<'_>) -> Poll<io::Result<&mut Both>> {
+    /// The stream, once its handshake is complete.
+    fn poll_stream(&mut self, context: &mut Context<'_>) -> Poll<io::Result<&mut Stream>> {
         if let Stream::Coming(coming) = &mut self.stream {
-            self.stream = Stream::Control(ready!(coming.get_mut().as_mut().poll(context))?);
+            self.stream = ready!(coming.get_mut().as_mut().poll(context))?;
         }
-        match &mut self.stream {
-            Stream::Control(both) => Poll::Ready(Ok(both)),
-            Stream::Coming(_) | Stream::Lane(..) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        Poll::Ready(Ok(&mut self.stream))
+    }
+
+    fn poll_control(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Pin<&mut Both>>> {
+        match ready!(self.poll_stream(context))? {
+            Stream::Control(both) => Poll::Ready(Ok(Pin::new(both))),
+            Stream::Coming(_) | Stream::Lane { .. } => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
 }
@@ -222,10 +266,11 @@ impl AsyncRead for QuicArrival {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Stream::Lane(stream, _) = &mut self.stream {
-            return AsyncRead::poll_read(Pin::new(stream), context, buffer);
+        match ready!(self.poll_stream(context))? {
+            Stream::Lane { stream, .. } => AsyncRead::poll_read(Pin::new(stream), context, buffer),
+            Stream::Control(both) => Pin::new(both).poll_read(context, buffer),
+            Stream::Coming(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
-        Pin::new(ready!(self.poll_control(context))?).poll_read(context, buffer)
     }
 }
 
@@ -235,15 +280,15 @@ impl AsyncWrite for QuicArrival {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(ready!(self.poll_control(context))?).poll_write(context, bytes)
+        ready!(self.poll_control(context))?.poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(ready!(self.poll_control(context))?).poll_flush(context)
+        ready!(self.poll_control(context))?.poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(ready!(self.poll_control(context))?).poll_shutdown(context)
+        ready!(self.poll_control(context))?.poll_shutdown(context)
     }
 }
 
@@ -265,16 +310,28 @@ impl Arrival for QuicArrival {
             let window = Arc::new(AtomicU32::new(profile::STRANGERS_WINDOW_BYTES));
             let control = control(both, addr, window.clone())?;
             connection.set_max_concurrent_uni_streams(CONNECTIONS_MAX.into());
-            common.threads.clone().carry(watch(connection, addr, window, common));
+            common.threads.clone().carry(watch(connection, addr, window, None, common));
             Ok(control)
         })
     }
 
     fn into_lane(self: Box<Self>, _patience: Duration) -> io::Result<Box<dyn AnyLane>> {
-        match self.stream {
-            Stream::Lane(stream, connection) => Ok(Box::new(QuicLane::new(stream, connection))),
-            Stream::Coming(_) | Stream::Control(_) => Err(wrong_stream()),
+        let QuicArrival { stream, addr, common } = *self;
+        let Stream::Lane { stream, connection, counted, is_first } = stream else {
+            return Err(wrong_stream());
+        };
+        if is_first {
+            QuicStats::add(&common.stats.streams);
+            connection.set_max_concurrent_uni_streams(CONNECTIONS_MAX.into());
+            common.threads.carry(watch(
+                connection.clone(),
+                addr,
+                Window::default(),
+                Some(counted.clone()),
+                common.clone(),
+            ));
         }
+        Ok(Box::new(QuicLane::new(stream, connection, counted)))
     }
 }
 

@@ -19,6 +19,10 @@ pub const PAYLOAD_BYTES_MAX: u16 = 8972;
 /// Bytes on one stream that the receiver has not read. More than that costs connections (quinn issue 2809).
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 
+/// Data connections that one QUIC connection carries before a sender opens a second one of the session. All packets of a connection are
+/// made by one thread, so that more of them need another one where they are to help.
+pub const LANES_OF_ONE: usize = 8;
+
 /// Bytes of a connection that the receiver has not read, before it has shown that it belongs here.
 pub const STRANGERS_WINDOW_BYTES: u32 = 64 << 10;
 

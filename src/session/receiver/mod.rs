@@ -157,14 +157,12 @@ impl Receiving {
     }
 
     /// Demands that the sender may use this codec.
-    pub(super) fn check_codec(&self, codec: Option<Codec>) -> Result<(), PeerMisbehaved> {
-        match codec.filter(|codec| !self.terms.codecs.has(*codec)) {
-            None => Ok(()),
-            Some(_) => {
-                let (got, expected) = ("a chunk in a codec", "a plain one, as that was not granted");
-                Err(PeerMisbehaved::Unexpected { got, expected })
-            }
+    pub(super) fn check_codec(&self, codec: Codec) -> Result<(), PeerMisbehaved> {
+        if self.terms.codecs.has(codec) {
+            return Ok(());
         }
+        let (got, expected) = ("a chunk in a codec", "a plain one, as that was not granted");
+        Err(PeerMisbehaved::Unexpected { got, expected })
     }
 
     /// Counts an offer as open, before it waits to be heard.

@@ -20,7 +20,7 @@ use super::stdout::InOrder;
 use super::{Receiving, Target};
 use crate::content::compress::{Codec, Decompressor};
 use crate::content::tree::{Hash, chunk_value};
-use crate::limits::{PACE_LOOK, STRAIGHT_BYTES};
+use crate::limits::{CHUNK_BYTES, PACE_LOOK, STRAIGHT_BYTES};
 use crate::session::frames::{ChunkBuffer, FrameReader};
 use crate::session::stage_clock::Clock;
 use crate::session::{End, FileStatus, PeerMisbehaved, Progress};
@@ -112,17 +112,38 @@ impl<R: Read> Worker<'_, R> {
         Ok(self.session.took_probe(header.content_bytes as u64)?)
     }
 
+    /// Reads what travels compressed, and makes of it what it was: in the buffer, and with the header that it would have had then.
+    /// Also of a file that has failed, as what follows on the connection may build on it.
+    fn unpack(&mut self, header: &Header, codec: Codec) -> Result<Header, End> {
+        let packed = self.packed.get_or_insert_with(ChunkBuffer::new);
+        let payload = match header.kind {
+            Kind::Whole => packed.whole(header.content_bytes, &[0; HASH_BYTES]),
+            Kind::Chunk | Kind::Zeros | Kind::Probe => packed.content(header.content_bytes),
+        };
+        self.reader.payload(payload, || self.clock.turn_to(Stage::Open))?;
+        self.session.check_codec(codec)?;
+        self.clock.turn_to(Stage::Decompress);
+        let (from, to) = (packed.content(header.content_bytes), self.buffer.content(CHUNK_BYTES));
+        let len = self.decompressor.decompress(codec, from, to).map_err(|error| {
+            PeerMisbehaved::BadlyCompressed { file: header.file.0, chunk: header.chunk.0, error }
+        })?;
+        if header.kind == Kind::Whole {
+            let _ = self.buffer.whole(len, &packed.hash());
+        }
+        self.clock.turn_to(Stage::Hash);
+        Ok(Header { content_bytes: len, codec: None, ..*header })
+    }
+
     fn receive_chunk(&mut self, header: &Header) -> Result<(), End> {
         // The decoder has bounded the length by that of a chunk; everything else waits until the frame is known to be
         // the sender's.
-        let buffer = match header.codec {
-            None => &mut self.buffer,
-            Some(_) => self.packed.get_or_insert_with(ChunkBuffer::new),
-        };
-        let content = buffer.content(header.content_bytes);
-        self.reader.payload(content, || self.clock.turn_to(Stage::Open))?;
-        self.clock.turn_to(Stage::Hash);
-        self.session.check_codec(header.codec)?;
+        let unpacked = header.codec.map(|codec| self.unpack(header, codec)).transpose()?;
+        if unpacked.is_none() {
+            let content = self.buffer.content(header.content_bytes);
+            self.reader.payload(content, || self.clock.turn_to(Stage::Open))?;
+            self.clock.turn_to(Stage::Hash);
+        }
+        let header = &unpacked.unwrap_or(*header);
         let incoming = match self.current.take().filter(|incoming| incoming.offered.id == header.file) {
             Some(incoming) => incoming,
             None => match self.session.target(header.file)? {
@@ -149,25 +170,16 @@ impl<R: Read> Worker<'_, R> {
         let wrong = PeerMisbehaved::WrongChunk { file: id.0, chunk: header.chunk.0 };
         self.of_stream = layout.is_open();
         let expected = layout.len_of(header.chunk).filter(|_| !layout.is_single()).ok_or(wrong)?;
-        // Of a stream any chunk may be the last, as long as its length is not known. One that is compressed is a full one.
-        if layout.is_open() && header.kind == Kind::Chunk && header.codec.is_none() {
-            // None is empty, and nothing has no value.
-            if header.content_bytes == 0 {
-                check_length(header, expected as u64)?;
-            }
-            return Ok(self.buffer.content(header.content_bytes));
+        if header.kind == Kind::Zeros {
+            let content = self.buffer.content(expected);
+            content.fill(0);
+            return Ok(content);
         }
-        let content = self.buffer.content(expected);
-        match (header.kind, header.codec) {
-            (Kind::Zeros, _) => content.fill(0),
-            (_, Some(codec)) => {
-                let packed = self.packed.as_mut().map(|buffer| &*buffer.content(header.content_bytes));
-                let packed = packed.unwrap_or_default();
-                unpack(&mut self.decompressor, header, codec, packed, content, &mut self.clock)?;
-            }
-            (Kind::Chunk | Kind::Whole | Kind::Probe, None) => check_length(header, expected as u64)?,
+        // Of a stream any chunk may be the last, as long as its length is not known; but none is empty, as nothing has no value.
+        if !layout.is_open() || header.content_bytes == 0 {
+            check_length(header, expected as u64)?;
         }
-        Ok(content)
+        Ok(self.buffer.content(header.content_bytes))
     }
 
     fn receive_part_of(&mut self, incoming: &Arc<Incoming>, header: &Header) -> Result<(), End> {
@@ -204,37 +216,36 @@ impl<R: Read> Worker<'_, R> {
 
     /// A file that is one chunk.
     fn receive_whole(&mut self, header: &Header) -> Result<(), End> {
-        let Worker { session, reader, buffer, packed, decompressor, clock, .. } = self;
+        let unpacked = header.codec.map(|codec| self.unpack(header, codec)).transpose()?;
+        let Worker { session, reader, buffer, clock, .. } = self;
         let len = HASH_BYTES + header.content_bytes;
-        // Where it comes, and where it becomes what it was.
-        let (to, unpacked) = match header.codec {
-            None => (buffer, None),
-            Some(codec) => (packed.get_or_insert_with(ChunkBuffer::new), Some((codec, buffer))),
-        };
-        let payload = if session.to.output().is_none() && len < STRAIGHT_BYTES {
-            reader.payload_in_place(len, || clock.turn_to(Stage::Open))?
-        } else {
-            let payload = to.whole(header.content_bytes, &[0; HASH_BYTES]);
-            reader.payload(payload, || clock.turn_to(Stage::Open))?;
-            payload
+        let to_output = session.to.output().is_some();
+        let in_place = match unpacked {
+            Some(_) => None,
+            None if !to_output && len < STRAIGHT_BYTES => {
+                Some(reader.payload_in_place(len, || clock.turn_to(Stage::Open))?)
+            }
+            None => {
+                let payload = buffer.whole(header.content_bytes, &[0; HASH_BYTES]);
+                reader.payload(payload, || clock.turn_to(Stage::Open))?;
+                None
+            }
         };
         clock.turn_to(Stage::Hash);
-        session.check_codec(header.codec)?;
-        if session.to.output().is_some() {
+        let header = &unpacked.unwrap_or(*header);
+        if to_output {
             return self.receive_whole_in_order(header);
         }
-        let (hash, mut content) = payload.split_at(HASH_BYTES);
+        let payload = match in_place {
+            Some(payload) => &*payload,
+            None => buffer.as_whole(header.content_bytes),
+        };
+        let (hash, content) = payload.split_at(HASH_BYTES);
         let mut theirs = [0; HASH_BYTES];
         theirs.copy_from_slice(hash);
         let theirs = Hash::from_bytes(theirs);
         let offered = session.take_single(header.file)?;
-        if let Some((codec, buffer)) = unpacked {
-            let whole = buffer.content(offered.layout.len_of(header.chunk).unwrap_or_default());
-            unpack(decompressor, header, codec, content, whole, clock)?;
-            content = whole;
-        } else {
-            check_length(header, offered.layout.size())?;
-        }
+        check_length(header, offered.layout.size())?;
         let ours = Hash::from_bytes(chunk_value(offered.layout, header.chunk, content));
         clock.turn_to(Stage::Write);
         let stored = store_whole(session, &offered, content, ours == theirs);
@@ -265,19 +276,9 @@ impl<R: Read> Worker<'_, R> {
         if !layout.is_single() {
             return Err(PeerMisbehaved::WrongChunk { file: id.0, chunk: 0 }.into());
         }
-        let Worker { buffer, packed, decompressor, clock, .. } = self;
-        let len = layout.len_of(header.chunk).unwrap_or_default();
-        let theirs = match header.codec.zip(packed.as_mut()) {
-            Some((codec, packed)) => {
-                let (theirs, packed) = (packed.hash(), packed.content(header.content_bytes));
-                unpack(decompressor, header, codec, packed, buffer.content(len), clock)?;
-                theirs
-            }
-            None => {
-                check_length(header, layout.size())?;
-                buffer.hash()
-            }
-        };
+        check_length(header, layout.size())?;
+        let (buffer, len) = (&mut self.buffer, header.content_bytes);
+        let theirs = buffer.hash();
         let value = chunk_value(layout, header.chunk, buffer.content(len));
         // The hash first: what is known to be wrong is not written.
         incoming.root(Hash::from_bytes(theirs))?;
@@ -314,22 +315,6 @@ fn store_whole(
             Err(error)
         }
     }
-}
-
-/// Makes `content` of what came of it, which has to become exactly as long.
-fn unpack(
-    decompressor: &mut Decompressor,
-    header: &Header,
-    codec: Codec,
-    packed: &[u8],
-    content: &mut [u8],
-    clock: &mut Clock<'_>,
-) -> Result<(), PeerMisbehaved> {
-    clock.turn_to(Stage::Decompress);
-    let unpacked = decompressor.decompress(codec, packed, content);
-    clock.turn_to(Stage::Hash);
-    let (file, chunk) = (header.file.0, header.chunk.0);
-    unpacked.map_err(|error| PeerMisbehaved::BadlyCompressed { file, chunk, error })
 }
 
 fn check_length(header: &Header, expected: u64) -> Result<(), PeerMisbehaved> {

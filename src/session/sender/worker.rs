@@ -100,6 +100,7 @@ impl<W: Write> Worker<'_, W> {
         let header = header(attempt, index, &content, packed);
         // A hole counts as what it stands for: a rate that the user has set is not for making files of holes faster.
         let hole = if content.hole { content.len as u64 } else { 0 };
+        // What is not written after all is the last of this connection: what was compressed later would build on it.
         if !self.wait_for_turn(header.frame_bytes() + hole)? {
             if run.again {
                 self.sending.deal_again(attempt, index);
@@ -134,9 +135,9 @@ impl<W: Write> Worker<'_, W> {
         let packed = packed.get_or_insert_with(|| ChunkBuffer::with_room(COMPRESSED_ROOM_BYTES));
         let (content, room) = (buffer.content(content.len), packed.content(COMPRESSED_ROOM_BYTES));
         let worthwhile = compressor.is_worthwhile(content, room);
-        let len = if worthwhile { compressor.compress(method, content, room) } else { None };
-        file.guess().looked(len.is_some());
-        len.map(|len| (method.codec(), len))
+        let packed = if worthwhile { compressor.compress(method, content, room) } else { None };
+        file.guess().looked(packed.is_some());
+        packed
     }
 
     /// Waits until a frame of `bytes` may be sent. False where the connection or the session is to end meanwhile.

@@ -14,7 +14,7 @@ use hyper::{Method, Request, Response, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::verify_tls13_signature;
+use rustls::crypto::{aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, PeerIncompatible,
@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::target::origin;
 use crate::net::tcp::tune;
 use crate::os::background::aside;
 use crate::os::said::Said;
@@ -83,6 +84,8 @@ pub struct Dialer {
 /// A connection that takes one request after another.
 pub struct Connection {
     sender: SendRequest<Empty<Bytes>>,
+    /// Scheme, host and port that it is for.
+    to: (String, String, u16),
     /// Speaks HTTP; ended with the connection.
     driver: JoinHandle<()>,
     host: String,
@@ -104,7 +107,9 @@ impl Dialer {
     /// [`DialError::Setup`].
     pub fn new(pin: Option<Pin>, silence: Duration) -> Result<Dialer, DialError> {
         let setup = |error: TlsError| DialError::Setup(error.to_string());
-        let builder = ClientConfig::builder_with_provider(provider())
+        // A pinned server is a lanx. Not all others know X25519.
+        let provider = if pin.is_some() { provider() } else { Arc::new(aws_lc_rs::default_provider()) };
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(setup)?;
         let mut tls = match pin {
@@ -144,7 +149,7 @@ impl Dialer {
             start(stream).await.map_err(lost)?
         };
         let proxy = intercept.filter(|_| !is_https).map(|proxy| proxy.basic_auth().cloned());
-        Ok(Connection { sender, driver, host, proxy, silence: self.silence })
+        Ok(Connection { sender, to: origin(uri), driver, host, proxy, silence: self.silence })
     }
 
     async fn reach(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
@@ -256,6 +261,12 @@ where
 }
 
 impl Connection {
+    /// Whether requests for this address may go over it.
+    #[must_use]
+    pub fn is_to(&self, uri: &Uri) -> bool {
+        origin(uri) == self.to && !self.sender.is_closed()
+    }
+
     /// Asks for `uri` with these fields, and waits for the head of the answer.
     ///
     /// # Errors

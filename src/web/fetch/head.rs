@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{self, HeaderMap};
 use hyper::{Response, StatusCode};
-use percent_encoding::percent_decode_str;
+use percent_encoding::percent_decode;
 
 use super::target::harmless;
 use crate::name::Name;
@@ -22,12 +22,15 @@ pub struct Seen {
     pub size: Option<u64>,
     pub tag: Option<String>,
     pub modified: Option<String>,
+    /// Whether that time was over when the server answered: what changes within one second has the same time before and after.
+    pub is_settled: bool,
     /// Whether parts can be asked for.
     pub ranges: bool,
     /// How the body is encoded, where it is.
     pub encoding: Option<String>,
-    /// SHA-256 of all of it, where the server tells.
+    /// Hashes of all of it, where the server tells.
     pub sha256: Option<[u8; 32]>,
+    pub blake3: Option<[u8; 32]>,
     /// Whether it is a lanx, which tells the values of pieces of this file.
     pub has_tree: bool,
     /// What the server calls it.
@@ -69,13 +72,18 @@ impl Seen {
             None => None,
             Some(_) => Some(number(headers, header::CONTENT_LENGTH).ok_or_else(|| nonsense("its length"))?),
         };
+        let date = |name| httpdate::parse_http_date(text(headers, name)?).ok();
+        let (modified, now) = (date(header::LAST_MODIFIED), date(header::DATE));
+        let age = now.zip(modified).and_then(|(now, modified)| now.duration_since(modified).ok());
         Ok(Seen {
             size,
             tag: text(headers, header::ETAG).map(str::to_owned),
             modified: text(headers, header::LAST_MODIFIED).map(str::to_owned),
+            is_settled: age.is_some_and(|age| age >= Duration::from_secs(1)),
             ranges: ranges && encoding.is_none(),
             encoding: encoding.map(str::to_owned),
-            sha256: headers.get_all("repr-digest").iter().find_map(|value| sha256(value.to_str().ok()?)),
+            sha256: digest(headers, "sha-256=:"),
+            blake3: digest(headers, "blake3=:"),
             has_tree: headers
                 .get(TREE)
                 .is_some_and(|bytes| bytes.as_bytes() == PIECE_BYTES.to_string().as_bytes()),
@@ -89,10 +97,12 @@ impl Seen {
         self.tag.as_deref().filter(|tag| tag.starts_with('"') && tag.len() > 2)
     }
 
-    /// Whether parts can be put together: the server gives them, and says by what one knows that they are of one file.
+    /// Whether parts can be put together: the server gives them, and says by what one knows that they are of one file (RFC 9110,
+    /// section 15.3.7.3), or tells values by which all of it is proved.
     #[must_use]
     pub fn can_be_divided(&self) -> bool {
-        self.ranges && self.size.is_some() && (self.tag.is_some() || self.modified.is_some())
+        let is_proved = self.has_tree && self.tag.is_some();
+        self.ranges && self.size.is_some() && (self.strong_tag().is_some() || self.is_settled || is_proved)
     }
 
     #[must_use]
@@ -153,7 +163,8 @@ fn nonsense(what: &str) -> Wrong {
     Wrong::Refused(format!("the server does not say {what} right"))
 }
 
-fn refusal(status: StatusCode, headers: &HeaderMap) -> Wrong {
+/// Why a status is not the one that was hoped for.
+pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Wrong {
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             Wrong::Busy(number(headers, header::RETRY_AFTER).map(Duration::from_secs))
@@ -187,26 +198,47 @@ fn content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
     (first <= last).then(|| Some((first..last.checked_add(1)?, total)))?
 }
 
-/// `sha-256=:BASE64:` of RFC 9530.
-fn sha256(value: &str) -> Option<[u8; 32]> {
-    let own = value.split(',').find_map(|item| item.trim().strip_prefix("sha-256=:"))?;
+/// `KIND=:BASE64:` in `Repr-Digest` (RFC 9530).
+fn digest(headers: &HeaderMap, kind: &str) -> Option<[u8; 32]> {
+    let values = headers.get_all("repr-digest").iter().filter_map(|value| value.to_str().ok());
+    let own = values.flat_map(|value| value.split(',')).find_map(|item| item.trim().strip_prefix(kind))?;
     STANDARD.decode(own.split(':').next()?).ok()?.try_into().ok()
 }
 
 /// The name in `Content-Disposition` (RFC 6266): the extended one before the plain one.
 fn name(value: &[u8]) -> Option<Name> {
-    let text = String::from_utf8_lossy(value);
-    let parameter = |name: &str| {
-        text.split(';').map(str::trim).find_map(|part| {
-            let (key, value) = part.split_once('=')?;
-            key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"').to_owned())
-        })
-    };
-    let extended = parameter("filename*").and_then(|value| {
-        let escaped = value.strip_prefix("UTF-8''").or_else(|| value.strip_prefix("utf-8''"))?.to_owned();
-        Some(percent_decode_str(&escaped).collect::<Vec<u8>>())
+    let parameters = parameters(value);
+    let given = |name: &str| parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
+    let extended = given("filename*").and_then(|(_, value)| {
+        let (charset, escaped) = value.split_at_checked(7)?;
+        charset.eq_ignore_ascii_case(b"UTF-8''").then(|| percent_decode(escaped).collect())
     });
-    extended.or_else(|| parameter("filename").map(String::into_bytes)).and_then(|name| harmless(&name))
+    extended.or_else(|| given("filename").map(|(_, value)| value.clone())).and_then(|name| harmless(&name))
+}
+
+/// What stands behind the first `;`, without quotation marks and what escapes them.
+fn parameters(value: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let (mut all, mut now) = (Vec::new(), Vec::new());
+    let (mut quoted, mut escaped) = (false, false);
+    for &byte in value {
+        match byte {
+            _ if escaped => {
+                escaped = false;
+                now.push(byte);
+            }
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b';' if !quoted => all.push(std::mem::take(&mut now)),
+            byte => now.push(byte),
+        }
+    }
+    all.push(now);
+    let pair = |text: Vec<u8>| {
+        let at = text.iter().position(|byte| *byte == b'=')?;
+        let (key, value) = text.split_at(at);
+        Some((key.trim_ascii().to_vec(), value.get(1..)?.trim_ascii().to_vec()))
+    };
+    all.into_iter().skip(1).filter_map(pair).collect()
 }
 
 #[cfg(test)]
@@ -270,8 +302,38 @@ mod tests {
     fn the_first_answer_says_what_can_be_done() {
         for (fields, divided, strong) in [
             (&[("content-length", "9"), ("accept-ranges", "bytes"), ("etag", "\"a\"")][..], true, true),
-            (&[("content-length", "9"), ("accept-ranges", "bytes"), ("etag", "W/\"a\"")], true, false),
-            (&[("content-length", "9"), ("accept-ranges", "bytes"), ("last-modified", "x")], true, false),
+            (&[("content-length", "9"), ("accept-ranges", "bytes"), ("etag", "W/\"a\"")], false, false),
+            (
+                &[
+                    ("content-length", "9"),
+                    ("accept-ranges", "bytes"),
+                    ("etag", "W/\"a\""),
+                    ("lanx-tree", "4194304"),
+                ],
+                true,
+                false,
+            ),
+            (&[("content-length", "9"), ("accept-ranges", "bytes"), ("last-modified", "x")], false, false),
+            (
+                &[
+                    ("content-length", "9"),
+                    ("accept-ranges", "bytes"),
+                    ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                    ("date", "Sun, 06 Nov 1994 08:49:38 GMT"),
+                ],
+                true,
+                false,
+            ),
+            (
+                &[
+                    ("content-length", "9"),
+                    ("accept-ranges", "bytes"),
+                    ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                    ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                ],
+                false,
+                false,
+            ),
             (&[("content-length", "9"), ("accept-ranges", "bytes")], false, false),
             (&[("content-length", "9"), ("accept-ranges", "none"), ("etag", "\"a\"")], false, true),
             (&[("accept-ranges", "bytes"), ("etag", "\"a\"")], false, true),
@@ -299,10 +361,17 @@ mod tests {
     fn a_digest_and_a_name_are_read_as_the_rfcs_have_them() {
         let digest = format!("md5=:xx:, sha-256=:{}:", STANDARD.encode([9; 32]));
         let seen = Seen::of(&answer(200, &[("repr-digest", &digest)])).unwrap();
-        assert_eq!(seen.sha256, Some([9; 32]));
+        assert_eq!((seen.sha256, seen.blake3), (Some([9; 32]), None));
+        let digest = format!("blake3=:{}:, sha-256=:short:", STANDARD.encode([7; 32]));
+        let seen = Seen::of(&answer(200, &[("repr-digest", &digest)])).unwrap();
+        assert_eq!((seen.sha256, seen.blake3), (None, Some([7; 32])));
         for (value, expected) in [
             ("attachment; filename=\"a b.iso\"", Some("a b.iso")),
             ("attachment; filename=x; filename*=UTF-8''%C3%A4", Some("ä")),
+            ("attachment; filename=\"a;b \\\"c\\\" = \\\\d\"; size=3", Some("a;b \"c\" = \\d")),
+            ("attachment; FileName=\"x\"; filename*=utf-8''y", Some("y")),
+            ("attachment; filename=", None),
+            ("attachment; filename*=UTF-8", None),
             ("attachment; filename=\"../../etc/passwd\"", Some("passwd")),
             ("attachment; filename=.bashrc", None),
             ("inline", None),

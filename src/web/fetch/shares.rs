@@ -10,6 +10,9 @@ const HALVED_MIN: u64 = 8;
 /// A connection from which nothing has come for so long has its stretch taken away by one that has nothing to do.
 const STALLED: Duration = Duration::from_secs(2);
 
+/// The same where something comes, but no whole chunk for so long: one that drips holds up the end for nobody.
+const DRIPPING: Duration = Duration::from_secs(10);
+
 /// Who has what.
 #[derive(Debug)]
 pub struct Shares {
@@ -25,8 +28,9 @@ pub struct Shares {
 #[derive(Debug, Clone)]
 struct Held {
     left: Range<u64>,
-    /// When something came.
+    /// When something came, and when a whole chunk did.
     since: Instant,
+    whole: Instant,
 }
 
 impl Shares {
@@ -72,7 +76,7 @@ impl Shares {
         }
         let own = self.held.get(who).cloned().flatten().map(|held| held.left).filter(|left| !left.is_empty());
         let left = own.or_else(|| self.take_free()).or_else(|| self.take_over(who, now));
-        let held = left.clone().map(|left| Held { left, since: now });
+        let held = left.clone().map(|left| Held { left, since: now, whole: now });
         if let Some(place) = self.held.get_mut(who) {
             *place = held;
         }
@@ -87,7 +91,9 @@ impl Shares {
     fn take_over(&mut self, who: usize, now: Instant) -> Option<Range<u64>> {
         let others = self.held.iter_mut().enumerate().filter(|(other, _)| *other != who);
         let others = others.filter_map(|(_, held)| held.as_mut()).filter(|held| !held.left.is_empty());
-        let stalled = |held: &Held| now.duration_since(held.since) >= STALLED;
+        let stalled = |held: &Held| {
+            now.duration_since(held.since) >= STALLED || now.duration_since(held.whole) >= DRIPPING
+        };
         let most = others.max_by_key(|held| (stalled(held), held.left.end - held.left.start))?;
         let length = most.left.end - most.left.start;
         let from = match stalled(most) {
@@ -104,7 +110,7 @@ impl Shares {
     pub fn read(&mut self, who: usize, chunk: u64, now: Instant) -> (bool, bool) {
         let first = self.claim(chunk);
         let Some(held) = self.held.get_mut(who).and_then(Option::as_mut) else { return (first, false) };
-        held.since = now;
+        (held.since, held.whole) = (now, now);
         let is_own = held.left.contains(&chunk);
         if is_own {
             held.left.start = chunk + 1;
@@ -181,6 +187,19 @@ mod tests {
         // It comes after all.
         assert_eq!(shares.read(0, 0, later), (false, false));
         assert_eq!(shares.missing(), 2);
+    }
+
+    #[test]
+    fn what_comes_drop_by_drop_is_taken_away_at_last() {
+        let now = Instant::now();
+        let mut shares = Shares::new(3, &[]);
+        shares.take(0, now);
+        for second in 1..10 {
+            let later = now + Duration::from_secs(second);
+            shares.came(0, later);
+            assert_eq!(shares.take(1, later), None, "after {second} s");
+        }
+        assert_eq!(shares.take(1, now + DRIPPING), Some(0..3));
     }
 
     #[test]

@@ -59,6 +59,13 @@ impl Target {
         let last = self.uri.path().rsplit('/').next()?;
         harmless(&percent_decode_str(last).collect::<Vec<u8>>())
     }
+
+    /// The same of a folder, whose path may end in a slash; `None` for the root of its server.
+    #[must_use]
+    pub fn folder_name(&self) -> Option<Name> {
+        let last = self.uri.path().trim_end_matches('/').rsplit('/').next()?;
+        harmless(&percent_decode_str(last).collect::<Vec<u8>>())
+    }
 }
 
 /// A name that a server gives, if it can be one here.
@@ -99,7 +106,10 @@ fn without_token(address: &str) -> (String, Option<String>) {
 pub fn join(base: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().unwrap_or_default();
     let (scheme, authority) = (base.scheme_str()?, base.authority()?);
-    let absolute = if location.contains("://") && !location.starts_with(['/', '?', '.']) {
+    // A colon behind the first of these is part of a path or a query.
+    let mark = location.find(['/', '?']);
+    let has_scheme = location.find(':').is_some_and(|colon| mark.is_none_or(|mark| colon < mark));
+    let absolute = if has_scheme {
         location.to_owned()
     } else if location.starts_with("//") {
         format!("{scheme}:{location}")
@@ -178,10 +188,20 @@ mod tests {
             ("x", "https://h:8/a/x"),
             ("?z", "https://h:8/a/b?z"),
             ("/x#part", "https://h:8/x"),
+            ("/x?to=http://o/", "https://h:8/x?to=http://o/"),
+            ("x?to=http://o/", "https://h:8/a/x?to=http://o/"),
         ] {
             assert_eq!(join(&base, location).unwrap(), expected, "{location}");
         }
-        for bad in ["ftp://o/x", "http://u:p@o/x", "javascript://x"] {
+        for bad in [
+            "ftp://o/x",
+            "http://u:p@o/x",
+            "javascript://x",
+            "javascript:x",
+            "file:///etc/passwd",
+            "data:,x",
+            "http:///x",
+        ] {
             assert_eq!(join(&base, bad), None, "{bad}");
         }
         assert_eq!(origin(&"HTTP://H/".parse().unwrap()), ("http".into(), "h".into(), 80));

@@ -41,6 +41,10 @@ pub struct Mischief {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What a connection is carried over.
+pub trait Wire: Read + Write {}
+impl<T: Read + Write> Wire for T {}
+
 impl Mischief {
     pub fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Mischief {
         Mischief::start_at("127.0.0.1:0".parse().unwrap(), answer)
@@ -48,26 +52,56 @@ impl Mischief {
 
     /// The same where another one was, so that it has the same address.
     pub fn start_at(addr: SocketAddr, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Mischief {
+        // Who has enough hangs up.
+        Mischief::listen(addr, None, move |asked, wire| drop(wire.write_all(&answer(asked))))
+    }
+
+    /// One that has each connection for itself, once the request is there.
+    pub fn carrying(carry: impl Fn(&Asked, &mut dyn Wire) + Send + Sync + 'static) -> Mischief {
+        Mischief::listen("127.0.0.1:0".parse().unwrap(), None, carry)
+    }
+
+    /// One that speaks TLS.
+    pub fn secure(
+        tls: rustls::ServerConfig,
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Mischief {
+        let addr = "127.0.0.1:0".parse().unwrap();
+        Mischief::listen(addr, Some(Arc::new(tls)), move |asked, wire| drop(wire.write_all(&answer(asked))))
+    }
+
+    fn listen(
+        addr: SocketAddr,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        carry: impl Fn(&Asked, &mut dyn Wire) + Send + Sync + 'static,
+    ) -> Mischief {
         let listener = TcpListener::bind(addr).unwrap();
         let addr = listener.local_addr().unwrap();
         let (asked, over) = (Arc::<Mutex<Vec<Asked>>>::default(), Arc::new(AtomicBool::new(false)));
-        let (answer, all, end) = (Arc::new(answer), asked.clone(), over.clone());
+        let (carry, all, end) = (Arc::new(carry), asked.clone(), over.clone());
         let accept = move || {
             for stream in listener.incoming() {
                 if end.load(Ordering::Relaxed) {
                     return;
                 }
-                let (mut stream, answer, all) = (stream.unwrap(), answer.clone(), all.clone());
+                let (mut stream, carry, all, tls) =
+                    (stream.unwrap(), carry.clone(), all.clone(), tls.clone());
                 thread::spawn(move || {
                     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                    let Some(mut one) = read(&mut stream) else { return };
-                    {
-                        let mut all = all.lock().unwrap();
-                        one.number = all.len();
-                        all.push(one.clone());
-                    }
-                    // Who has enough hangs up.
-                    let _ = stream.write_all(&answer(&one));
+                    let serve = |wire: &mut dyn Wire| {
+                        let Some(mut one) = read(wire) else { return };
+                        {
+                            let mut all = all.lock().unwrap();
+                            one.number = all.len();
+                            all.push(one.clone());
+                        }
+                        carry(&one, wire);
+                    };
+                    let Some(tls) = tls else { return serve(&mut stream) };
+                    let mut session = rustls::ServerConnection::new(tls).unwrap();
+                    serve(&mut rustls::Stream::new(&mut session, &mut stream));
+                    session.send_close_notify();
+                    let _ = session.complete_io(&mut stream);
                 });
             }
         };
@@ -93,7 +127,7 @@ impl Drop for Mischief {
     }
 }
 
-fn read(stream: &mut impl Read) -> Option<Asked> {
+fn read(stream: &mut dyn Wire) -> Option<Asked> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -127,9 +161,54 @@ pub fn honest(asked: &Asked, content: &[u8], tag: &str) -> Reply {
     part(content, range, &fields)
 }
 
+/// The same, but that the answer with all of it breaks off, so that parts have to be asked for.
+pub fn begun(asked: &Asked, content: &[u8], tag: &str) -> Reply {
+    let mut whole = honest(asked, content, tag);
+    if asked.range().is_none() {
+        whole.truncate(8 << 20);
+    }
+    whole
+}
+
 /// A part of the content, with what says which it is.
 pub fn part(content: &[u8], range: Range<u64>, fields: &[(&str, &str)]) -> Reply {
     let said = format!("bytes {}-{}/{}", range.start, range.end - 1, content.len());
     let fields = [fields, &[("Content-Range", &said)]].concat();
     reply("206 Partial Content", &fields, &content[range.start as usize..range.end as usize])
+}
+
+/// A certificate for these names, with its key: for TLS here, and as PEM for whoever is to trust it.
+pub struct Papers {
+    pub key: Vec<u8>,
+    pub certificate: Vec<u8>,
+}
+
+impl Papers {
+    pub fn new(names: &[&str]) -> Papers {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        Papers { key: key.serialized_der().to_vec(), certificate: certificate.der().to_vec() }
+    }
+
+    /// Both, as a file has them.
+    pub fn pem(&self) -> String {
+        use base64::Engine;
+        let pem = |label: &str, der: &[u8]| {
+            let body = base64::engine::general_purpose::STANDARD.encode(der);
+            format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+        };
+        pem("PRIVATE KEY", &self.key) + &pem("CERTIFICATE", &self.certificate)
+    }
+
+    /// How a server speaks TLS with it, over these groups alone.
+    pub fn tls(&self, groups: &[&'static dyn rustls::crypto::SupportedKxGroup]) -> rustls::ServerConfig {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.kx_groups = groups.to_vec();
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::new(provider));
+        let builder =
+            builder.with_protocol_versions(&[&rustls::version::TLS13]).unwrap().with_no_client_auth();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(self.key.clone()).unwrap();
+        builder.with_single_cert(vec![self.certificate.clone().into()], key).unwrap()
+    }
 }
