@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds soak root-tests test-page test-browser page-pictures test-discovery resume profile install man dist deb picture check-macos dist-static
+.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds soak root-tests test-page test-browser page-pictures test-discovery test-slurm resume profile install man dist deb picture check-macos dist-static
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -67,6 +67,10 @@ page-pictures: ## Make the pictures of the page in docs anew, from a real browse
 
 test-discovery: ## Test finding receivers, networks that lose large packets, and senders that move, between network namespaces; as root
 	$(CARGO) test --locked --test suite -- --ignored --test-threads=4 discovery:: large_packets:: moving::
+
+test-slurm: ## Have Slurm, GNU parallel and fpsync drive lanx on this machine while nodes and receivers go down (needs Debian's packages)
+	$(CARGO) build --locked
+	LANX=$${LANX:-$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug/lanx} bash scripts/test-slurm.sh
 
 resume: build ## Measure what resuming costs, with 90 % there (RESUME_MIB, RESUME_TURNS, TMPDIR)
 	@bash scripts/resume.sh

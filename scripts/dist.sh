@@ -25,6 +25,7 @@ install -m 644 ./*.md LICENSE-MIT LICENSE-APACHE "$tree"
 install -m 644 contrib/lanx* "$tree/contrib"
 install -m 644 docs/*.md docs/*.json docs/*.svg docs/*.png "$tree/docs"
 install -m 755 docs/examples/*.sh "$tree/docs/examples"
+install -m 644 docs/examples/*.yaml "$tree/docs/examples"
 install -m 644 "$target"/man/*.1 "$tree/man/man1"
 install -m 644 "$target"/completions/* "$tree/completions"
 

@@ -371,8 +371,9 @@ const _: () = assert!(ENDED_SESSIONS_MAX >= TRANSFERS_MAX as usize);
 pub const PLACE_KEPT_FOR: Duration = Duration::from_secs(5);
 const _: () = assert!(PLACE_KEPT_FOR.as_millis() > 10 * RETRY_PAUSE_FIRST.as_millis());
 
-/// Senders that wait for their turn. Each costs a TLS connection, 50 KiB or so.
-pub const WAITING_MAX: usize = 256;
+/// Senders that wait for their turn: the tasks of one engine, which have one key and so seven eighths of the queue, are 500 and more. Each costs a
+/// TLS connection, 50 KiB or so.
+pub const WAITING_MAX: usize = 640;
 
 /// How often a sender that waits hears that its place in the queue has changed: often enough for a person.
 pub const QUEUE_NEWS_INTERVAL: Duration = Duration::from_secs(1);

@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -36,6 +37,10 @@ const BYTES_MAX: u64 = 2 << 30;
 
 /// After so many days an entry that is of use is noted again, so that what is of none can be told from it.
 const SEEN_DAYS: i64 = 7;
+
+/// So many reads see one state of the database: to look for a newer one takes system calls and as long as the read. What another program writes
+/// meanwhile is found a little later.
+const READS_OF_ONE_STATE: u32 = 4096;
 
 /// The version of the table, as `PRAGMA user_version`.
 const VERSION: i32 = 1;
@@ -102,6 +107,8 @@ pub struct Cache {
     /// File systems by device: what they are known by; none where nothing is remembered.
     systems: Mutex<HashMap<u64, Option<u64>>>,
     pending: Mutex<Vec<(Key, Hash)>>,
+    /// How often it was read.
+    reads: AtomicU32,
 }
 
 impl std::fmt::Debug for Cache {
@@ -183,6 +190,7 @@ impl Cache {
             connection: Mutex::new(connection),
             systems: Mutex::default(),
             pending: Mutex::default(),
+            reads: AtomicU32::new(0),
         };
         cache.make_room(BYTES_MAX).map_err(database)?;
         Ok(cache)
@@ -205,6 +213,13 @@ impl Cache {
     /// The hash that is remembered of the file.
     pub fn get(&self, key: &Key) -> Option<Hash> {
         let connection = self.connection.lock();
+        if self.reads.fetch_add(1, Ordering::Relaxed).is_multiple_of(READS_OF_ONE_STATE) {
+            release(&connection);
+        }
+        if connection.is_autocommit() {
+            // Where that fails each read is one by itself.
+            let _ = connection.execute_batch("BEGIN");
+        }
         let [system, inode, fields @ ..] = key.fields();
         let found = connection
             .prepare_cached(
@@ -255,8 +270,9 @@ impl Cache {
         }
     }
 
-    /// Writes what waits to be.
+    /// Writes what waits to be, and sees what others have written from now on.
     pub fn flush(&self) {
+        release(&self.connection.lock());
         let pending = std::mem::take(&mut *self.pending.lock());
         if !pending.is_empty() {
             self.write(&pending);
@@ -266,6 +282,7 @@ impl Cache {
     fn write(&self, entries: &[(Key, Hash)]) {
         let written = || -> rusqlite::Result<()> {
             let mut connection = self.connection.lock();
+            release(&connection);
             // It takes the lock at once: one that reads first may find that another program was faster.
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut insert = transaction
@@ -296,6 +313,7 @@ impl Cache {
     /// Forgets a quarter at a time, the oldest first, until no more than so many bytes are taken.
     fn make_room(&self, most: u64) -> rusqlite::Result<()> {
         let connection = self.connection.lock();
+        release(&connection);
         while bytes(&connection)? > most {
             let gone = connection.execute(
                 "DELETE FROM files WHERE (system, inode) IN
@@ -315,7 +333,9 @@ impl Cache {
     /// What the database says.
     pub fn prune(&self, days: u64) -> rusqlite::Result<u64> {
         let last = today().saturating_sub(i64::try_from(days).unwrap_or(i64::MAX));
-        let gone = self.connection.lock().execute("DELETE FROM files WHERE seen < ?1", [last])?;
+        let connection = self.connection.lock();
+        release(&connection);
+        let gone = connection.execute("DELETE FROM files WHERE seen < ?1", [last])?;
         Ok(gone as u64)
     }
 
@@ -355,6 +375,15 @@ pub fn forget(path: &Path) -> io::Result<bool> {
 }
 
 /// Bytes of the file that are in use.
+/// Ends what was begun for several reads.
+fn release(connection: &Connection) {
+    if !connection.is_autocommit()
+        && let Err(error) = connection.execute_batch("COMMIT")
+    {
+        tracing::debug!("the end of reading what is remembered failed: {error}");
+    }
+}
+
 fn bytes(connection: &Connection) -> rusqlite::Result<u64> {
     let number = |name| connection.query_row(name, [], |row| row.get::<_, i64>(0));
     let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
@@ -422,7 +451,12 @@ mod tests {
         let other = Cache::open(&path).unwrap();
         other.remember_written(key(6, 1), hash(6));
         other.flush();
+        cache.flush();
         assert_eq!(cache.get(&key(6, 1)), Some(hash(6)));
+        // Without that it is found after so many reads at most, and nobody is kept from writing.
+        other.remember_written(key(7, 1), hash(7));
+        other.flush();
+        assert!((0..READS_OF_ONE_STATE).any(|_| cache.get(&key(7, 1)) == Some(hash(7))));
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }

@@ -4,3 +4,4 @@ pub mod chunk;
 pub mod compress;
 pub mod entry;
 pub mod tree;
+pub mod zeros;

@@ -41,6 +41,25 @@ impl std::fmt::Display for Change {
     }
 }
 
+/// What is in a folder that is not sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unsent {
+    pub entries: u64,
+    /// It was not counted to its end.
+    pub more: bool,
+}
+
+impl std::fmt::Display for Unsent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let least = if self.more { "at least " } else { "" };
+        match self.entries {
+            0 => Ok(()),
+            1 => write!(f, "; nor is what is in it sent, {least}1 file or folder"),
+            n => write!(f, "; nor is what is in it sent, {least}{n} files and folders"),
+        }
+    }
+}
+
 /// Why a file cannot be sent. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -73,8 +92,8 @@ pub enum SourceError {
     Loop { path: PathBuf },
     #[error("{}: entry {entry} {fault}", Escaped::path(path))]
     Listed { path: PathBuf, entry: u64, fault: &'static str },
-    #[error("{}{reason}", place(path, reason))]
-    BadName { path: PathBuf, reason: BadName },
+    #[error("{}{reason}{unsent}", place(path, reason))]
+    BadName { path: PathBuf, reason: BadName, unsent: Unsent },
     #[error(
         "{}: changed while it was sent ({change}); send it again when nothing writes to it",
         Escaped::path(path)

@@ -15,7 +15,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fgetxattr, flistxattr, lgetx
 use rustix::io::Errno;
 
 use super::beneath::{Beneath, Recent, identity};
-use super::error::{Change, SourceError};
+use super::error::{Change, SourceError, Unsent};
 use super::excludes::Excludes;
 use super::file::Source;
 use super::item::{FirstName, Folder, Item, What, Within};
@@ -126,7 +126,7 @@ fn io_error(path: &Path, doing: &'static str, errno: Errno) -> SourceError {
 }
 
 fn bad_name(path: &Path, reason: crate::name::BadName) -> SourceError {
-    SourceError::BadName { path: path.into(), reason }
+    SourceError::BadName { path: path.into(), reason, unsent: Unsent::default() }
 }
 
 /// The name that what stands at `path` gets at the receiver; `None` for a path that stands for what is in a folder.
@@ -450,7 +450,13 @@ impl Walk {
                 let (within, tree) = (level.within.join(), current.tree.clone());
                 self.take_in(Met { why, path, below, to, within, looked }, tree)
             }
-            Err(reason) => Some(Err(Trouble::Failed(bad_name(&path, reason)))),
+            Err(reason) => {
+                // Nobody is to think that it is about one name.
+                let unsent =
+                    is_folder.then(|| level.folder(&current.tree, |folder| Ok(unsent_in(folder, &name))));
+                let unsent = unsent.and_then(Result::ok).unwrap_or_default();
+                Some(Err(Trouble::Failed(SourceError::BadName { path, reason, unsent })))
+            }
         }
     }
 
@@ -625,6 +631,47 @@ fn destination(path: PathBuf) -> Trouble {
 #[allow(clippy::useless_conversion)] // The width differs by system.
 fn links(stat: &Stat) -> u64 {
     u64::from(stat.st_nlink)
+}
+
+/// How deep and how much is counted of what is not sent.
+const COUNTED_LEVELS_MAX: usize = 128;
+const COUNTED_MAX: u64 = 1_000_000;
+
+/// What is in the folder `name` of `folder`, also where no path leads there any more.
+fn unsent_in(folder: BorrowedFd<'_>, name: &OsStr) -> Unsent {
+    let open = |at: BorrowedFd<'_>, name: &[u8]| -> Result<Dir, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Dir::new(rustix::fs::openat(at, name, flags, Mode::empty())?)
+    };
+    let mut unsent = Unsent::default();
+    let mut way = Vec::from_iter(open(folder, name.as_bytes()));
+    while let Some(dir) = way.last_mut() {
+        let entry = match dir.read() {
+            None => {
+                way.pop();
+                continue;
+            }
+            Some(Ok(entry)) if !matches!(entry.file_name().to_bytes(), b"." | b"..") => entry,
+            Some(Ok(_)) => continue,
+            Some(Err(_)) => return Unsent { more: true, ..unsent },
+        };
+        unsent.entries += 1;
+        let is_deep = way.len() >= COUNTED_LEVELS_MAX;
+        if unsent.entries >= COUNTED_MAX {
+            return Unsent { more: true, ..unsent };
+        }
+        if !matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
+            continue;
+        }
+        let inner = way.last().and_then(|dir| open(dir.fd().ok()?, entry.file_name().to_bytes()).ok());
+        match inner {
+            Some(inner) if !is_deep => way.push(inner),
+            Some(_) => unsent.more = true,
+            // No folder, where the file system does not say what it is.
+            None => unsent.more |= entry.file_type() == FileType::Directory,
+        }
+    }
+    unsent
 }
 
 /// Where an entry of the folder at `folder` goes.

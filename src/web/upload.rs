@@ -417,7 +417,8 @@ pub(super) fn settle(
     let published = match part.publish_dressed(policy, &verified) {
         Ok(published) => published.ok_or(Refused::Taken)?,
         // Somebody else was faster, maybe with the same file.
-        Err(SinkError::Exists { .. }) => match look(sink, path, Some(size), false)? {
+        Err(SinkError::Exists { .. } | SinkError::Newer { .. }) => match look(sink, path, Some(size), false)?
+        {
             Some(file) if hash_of(&file)? == hash => {
                 Published { name: path.name(), renamed: false, existed: true }
             }

@@ -216,11 +216,13 @@ fn a_name_is_too_long() {
         mkdirat(&folder, &name[..250], Mode::RWXU).unwrap();
         folder = openat(&folder, &name[..250], OFlags::DIRECTORY, Mode::empty()).unwrap().into();
     }
-    openat(&folder, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+    for file in ["file", "another"] {
+        openat(&folder, file, OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+    }
     let receiver = scene.receiver();
     let sent = scene.send(&[&name[..250]], receiver.addr);
     let golden = "the file name \"NAME\" is 4266 bytes long with its folders, at most 4095 are possible; rename it on \
-                  the sending side";
+                  the sending side; nor is what is in it sent, 5 files and folders";
     expect(&sent, 5, &names, golden);
 }
 

@@ -84,6 +84,22 @@ fn of_two_senders_at_once_the_slower_one_replaces_nothing_that_the_other_has_pub
 }
 
 #[test]
+fn two_senders_of_the_same_at_once_both_end_well() {
+    for bytes in [1000, 4 * MIB] {
+        let scene = Scene::new();
+        let versions = Versions::of(&scene, bytes);
+        let receiver = scene.receiver_with(&["--overwrite"]);
+        let relay = Relay::holding_after(receiver.addr, bytes as u64 / 2);
+        let late = scene.start_send(&[], &[&versions.newer], relay.addr);
+        relay.wait_until_held();
+        scene.send(&[&versions.newer], receiver.addr).expect_success();
+        relay.release();
+        late.finish(PATIENCE).expect_success().expect_out(&["all already there"]);
+        versions.assert_newer(&scene);
+    }
+}
+
+#[test]
 fn what_waited_in_a_pipe_replaces_nothing_that_came_meanwhile() {
     let scene = Scene::new();
     let versions = Versions::of(&scene, MIB);

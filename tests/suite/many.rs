@@ -124,6 +124,31 @@ fn of_several_that_go_on_with_one_session_one_gets_its_place() {
 }
 
 #[test]
+fn five_hundred_senders_of_one_engine_wait_in_little_memory() {
+    const WAITING: u32 = 500;
+    let scene = Scene::new();
+    let receiver = scene.receiver_with(&["--max-transfers", "1"]);
+    let own = identity(&scene.path("config"));
+    let served = HandSender::enter(&own, receiver.addr, 1);
+    let mut waiting: Vec<HandSender> = Vec::new();
+    for before in 0..WAITING {
+        let mut next = HandSender::connect(None, &own, receiver.addr).unwrap();
+        let expected = ReceiverMessage::Waiting(Waiting { serving: 1, own: 1, before });
+        assert_eq!(next.hello(1).unwrap(), expected);
+        waiting.push(next);
+        // Nobody is silent for too long.
+        if before % 50 == 0 {
+            waiting.iter_mut().for_each(|sender| sender.talk.say(&SenderMessage::Beat).unwrap());
+        }
+    }
+    let peak = receiver.process.memory_peak();
+    assert!(peak < 150 << 20, "{peak} bytes");
+    drop(served);
+    let first = &mut waiting[0];
+    first.hear_until(|message| matches!(message, ReceiverMessage::Welcome { .. }));
+}
+
+#[test]
 fn a_waiting_sender_that_is_interrupted_leaves_the_queue() {
     let scene = Scene::new();
     let receiver = scene.receiver_with(&["--max-transfers", "1", "-v"]);

@@ -24,7 +24,7 @@ async fn connected(scene: &Scene, addr: SocketAddr) -> Connection {
 
 /// What is said first on a stream: anything, in part what could be meant.
 fn words(n: u64) -> Vec<u8> {
-    let role = if n % 2 == 0 { Role::Control } else { Role::Data };
+    let role = if n.is_multiple_of(2) { Role::Control } else { Role::Data };
     let belonging = noise(n, BELONGING_BYTES + TAG_BYTES);
     let mut words = [&role.encode()[..], &belonging].concat();
     match n % 5 {

@@ -108,3 +108,65 @@ fn wrong_arguments_are_told_how_to_call_it() {
         Process::spawn(script(&scene, name)).finish(PATIENCE).expect_complaint(2, &["usage: "]);
     }
 }
+
+#[test]
+fn shards_of_an_array_and_the_last_step_make_the_dataset_and_its_list() {
+    let scene = Scene::new();
+    let top = scene.src.join("top");
+    fs::create_dir_all(top.join("a")).unwrap();
+    let names = ["one", "a/two", "a/three\nlines"];
+    names.iter().for_each(|name| drop(make(&top, name, 1000)));
+    let run = scene.path("run");
+    fs::create_dir(&run).unwrap();
+    fs::write(run.join("shard.1"), "./one\0a/two\0").unwrap();
+    fs::write(run.join("shard.2"), "a/three\nlines\0").unwrap();
+    let receiver = scene.receiver();
+    let host = receiver.addr.to_string();
+    let step = |name: &str, shard: &str, host: &str| {
+        let mut command = script(&scene, name);
+        command.arg(&run).arg(&top).arg(host).env("SLURM_ARRAY_TASK_ID", shard);
+        command.envs([("LANX_PAUSE", "0"), ("LANX_TRIES", "2"), ("LANX_SEND_RETRY_FOR", "0")]);
+        Process::spawn(command).finish(PATIENCE)
+    };
+    step("slurm-shard.sh", "1", &host).expect_code(0);
+    assert_eq!(listing(&scene.dst), ["a", "one"]);
+    step("slurm-shard.sh", "2", &host).expect_code(0);
+    step("slurm-last.sh", "0", &host).expect_code(0).expect_out(&["all already there"]);
+    let mut verify = scene.lanx();
+    verify.arg("verify").arg(run.join("manifest")).arg(&scene.dst);
+    Process::spawn(verify).finish(PATIENCE).expect_code(0);
+    // What nobody can mend by trying again is tried once, and what may pass as often as it is to be.
+    fs::write(scene.dst.join("one"), "another").unwrap();
+    let refused = step("slurm-shard.sh", "1", &host);
+    refused.expect_code(5);
+    drop(receiver);
+    let lost = step("slurm-shard.sh", "1", &host);
+    lost.expect_code(3);
+    assert_eq!(events(&refused.stdout).len(), 1, "{}", refused.out());
+    assert_eq!(events(&lost.stdout).len(), 2, "{}", lost.out());
+}
+
+#[test]
+fn fpsync_gets_a_tool_that_sends_a_list_into_the_folder_of_the_url() {
+    let scene = Scene::new();
+    let top = scene.src.join("top");
+    fs::create_dir(&top).unwrap();
+    let files = ["one", "two words"].map(|name| make(&top, name, 1000));
+    make(&top, "not listed", 10);
+    let list = scene.path("list");
+    fs::write(&list, "./one\0./two words\0").unwrap();
+    let receiver = scene.receiver();
+    let call = |flag: &str, url: &str| {
+        let mut command = script(&scene, "fpsync-lanx.sh");
+        command.args(["-lptgoD", flag, &format!("--files-from={}", list.display()), "--from0"]);
+        command.arg(format!("{}/", top.display())).arg(url);
+        Process::spawn(command).finish(PATIENCE)
+    };
+    call("-d", &format!("rsync://{}/sets/of it//", receiver.addr)).expect_code(0);
+    assert_arrived(&files, &scene.dst.join("sets/of it"));
+    assert_eq!(listing(&scene.dst.join("sets/of it")).len(), 2);
+    call("-d", &format!("rsync://{}/", receiver.addr)).expect_code(0);
+    assert_arrived(&files, &scene.dst);
+    call("--delete", &format!("rsync://{}/", receiver.addr)).expect_code(2);
+    call("-d", "/srv/elsewhere/").expect_code(2);
+}

@@ -116,7 +116,7 @@ fn a_deep_and_a_wide_folder_arrive() {
     let scene = Scene::new();
     let top = scene.src.join("top");
     // One offer makes 256 folders, and a folder is offered after what is in it.
-    let deep = (0..700).fold(top.clone(), |path, _| path.join("d"));
+    let deep = (0..1000).fold(top.clone(), |path, _| path.join("d"));
     fs::create_dir_all(&deep).unwrap();
     make(&deep, "bottom", 10);
     let wide = top.join("wide");

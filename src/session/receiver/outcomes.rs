@@ -136,7 +136,7 @@ impl Receiving {
         } else {
             part.dress(&offered.metadata);
             let Some(result) = self.name(offered, &part, ours) else { return };
-            if matches!(result, Err(SinkError::Exists { .. })) && !offered.layout.is_single() {
+            if is_taken(&result) && !offered.layout.is_single() {
                 // The large file that took the name will be read, and the data connection is not to wait for that.
                 let offered = offered.clone();
                 Finisher::aside(self, move |session| session.published(&offered, ours, result));
@@ -185,13 +185,15 @@ impl Receiving {
             }
             Ok(published) if published.existed => self.report(offered, Some(hash), FileStatus::Identical),
             Ok(_) => self.report(offered, Some(hash), FileStatus::Stored),
-            Err(error @ SinkError::Exists { .. }) => self.name_was_taken(offered, hash, &error),
+            Err(error @ (SinkError::Exists { .. } | SinkError::Newer { .. })) => {
+                self.name_was_taken(offered, hash, &error);
+            }
             Err(error) => self.fail(offered, storage_failure(&error)),
         }
     }
 
     /// Somebody else took the name while the file was on its way: perhaps with the same file, as two senders that have
-    /// it may send it at once.
+    /// it may send it at once, and a task that an engine starts anew beside the old one.
     fn name_was_taken(&self, offered: &Offered, hash: Hash, error: &SinkError) {
         match self.hash_there(offered) {
             // The session is over and nobody is left to tell.
@@ -349,6 +351,11 @@ impl Receiving {
             Err(error) => End::Misplaced(error.to_string().into()),
         });
     }
+}
+
+/// Whether somebody else has the name by now.
+fn is_taken(result: &Result<Published, SinkError>) -> bool {
+    matches!(result, Err(SinkError::Exists { .. } | SinkError::Newer { .. }))
 }
 
 pub(super) fn storage_failure(error: &SinkError) -> Failure {

@@ -20,6 +20,7 @@ use super::stdout::InOrder;
 use super::{Receiving, Target};
 use crate::content::compress::{Codec, Decompressor};
 use crate::content::tree::{Hash, chunk_value};
+use crate::content::zeros::value_of_zeros;
 use crate::limits::{CHUNK_BYTES, PACE_LOOK, STRAIGHT_BYTES};
 use crate::session::frames::{ChunkBuffer, FrameReader};
 use crate::session::stage_clock::Clock;
@@ -160,20 +161,21 @@ impl<R: Read> Worker<'_, R> {
     /// A chunk whose turn may not have come.
     fn receive_in_order(&mut self, incoming: &InOrder, header: &Header) -> Result<(), End> {
         let content = self.content_of(&incoming.offered, header)?;
+        if header.kind == Kind::Zeros {
+            content.fill(0);
+        }
         let (value, len) = (chunk_value(incoming.offered.layout, header.chunk, content), content.len());
         Ok(incoming.take(header.chunk, value, len, &mut self.buffer)?)
     }
 
-    /// The content of a frame that carries one chunk of several.
+    /// The content of a frame that carries one chunk of several; of zeros only where it belongs.
     fn content_of(&mut self, offered: &Offered, header: &Header) -> Result<&mut [u8], PeerMisbehaved> {
         let Offered { id, layout, .. } = *offered;
         let wrong = PeerMisbehaved::WrongChunk { file: id.0, chunk: header.chunk.0 };
         self.of_stream = layout.is_open();
         let expected = layout.len_of(header.chunk).filter(|_| !layout.is_single()).ok_or(wrong)?;
         if header.kind == Kind::Zeros {
-            let content = self.buffer.content(expected);
-            content.fill(0);
-            return Ok(content);
+            return Ok(self.buffer.content(expected));
         }
         // Of a stream any chunk may be the last, as long as its length is not known; but none is empty, as nothing has no value.
         if !layout.is_open() || header.content_bytes == 0 {
@@ -195,7 +197,11 @@ impl<R: Read> Worker<'_, R> {
         {
             return Ok(session.fail_incoming(incoming, failure)?);
         }
-        let value = chunk_value(layout, header.chunk, content);
+        let value = match header.kind {
+            Kind::Zeros => value_of_zeros(layout, header.chunk)
+                .ok_or(PeerMisbehaved::WrongChunk { file: incoming.offered.id.0, chunk: header.chunk.0 })?,
+            Kind::Chunk | Kind::Whole | Kind::Probe => chunk_value(layout, header.chunk, content),
+        };
         let offset = layout.offset_of(header.chunk).unwrap_or_default();
         self.clock.turn_to(Stage::Write);
         let written = match header.kind {

@@ -13,6 +13,7 @@ use super::{Lanes, Sending};
 use crate::content::chunk::ChunkIndex;
 use crate::content::compress::{COMPRESSED_ROOM_BYTES, Codec, Compressor, Method};
 use crate::content::tree::{Hash, chunk_value};
+use crate::content::zeros::value_of_zeros;
 use crate::limits::{CHUNK_BYTES, PACE_LOOK};
 use crate::session::frames::{ChunkBuffer, FrameWriter, lost};
 use crate::session::stage_clock::Clock;
@@ -212,13 +213,21 @@ fn read(
             return None;
         }
     };
-    let mut read = |content: &mut [u8]| {
-        let hole = match open {
-            Some(open) => read_part(open, run, index, content)?,
-            None => source.read_whole(file.layout, content).map(|()| false)?,
-        };
+    // What is known without reading it needs no other session.
+    if let Some(open) = open.filter(|open| open.is_hole(file.layout, index)) {
         clock.turn_to(Stage::Hash);
-        Ok(Content { value: chunk_value(file.layout, index, content), len, hole })
+        let value = value_of_zeros(file.layout, index)?;
+        let unchanged = check_again(open, run);
+        let content = unchanged.map(|()| Content { value, len, hole: true });
+        return content.map_err(|error| sending.withdraw(&run.attempt, &error)).ok();
+    }
+    let mut read = |content: &mut [u8]| {
+        match open {
+            Some(open) => read_part(open, run, index, content)?,
+            None => source.read_whole(file.layout, content)?,
+        }
+        clock.turn_to(Stage::Hash);
+        Ok(Content { value: chunk_value(file.layout, index, content), len, hole: false })
     };
     let result = match &sending.shared {
         Some(shared) if run.is_shared() && source.size() > 0 => shared.read(source, index, content, read),
@@ -247,23 +256,13 @@ fn read_stream(
     Some(Content { value: chunk_value(file.layout, index, content), len, hole: false })
 }
 
-/// Reads a chunk of a file that has several. Returns whether it lies in a hole.
-fn read_part(
-    open: &OpenSource,
-    run: &Run,
-    index: ChunkIndex,
-    content: &mut [u8],
-) -> Result<bool, SourceError> {
-    let layout = run.attempt.file.layout;
-    let hole = open.is_hole(layout, index);
-    if hole {
-        content.fill(0);
-    } else {
-        open.read_chunk(layout, index, content)?;
-    }
-    // What is read again must be what was read before.
-    if run.again {
-        open.check_unchanged()?;
-    }
-    Ok(hole)
+/// Reads a chunk of a file that has several.
+fn read_part(open: &OpenSource, run: &Run, index: ChunkIndex, content: &mut [u8]) -> Result<(), SourceError> {
+    open.read_chunk(run.attempt.file.layout, index, content)?;
+    check_again(open, run)
+}
+
+/// What is read again must be what was read before.
+fn check_again(open: &OpenSource, run: &Run) -> Result<(), SourceError> {
+    if run.again { open.check_unchanged() } else { Ok(()) }
 }
