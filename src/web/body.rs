@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::bounds::Share;
 use super::place::OpenFile;
 use super::stats::Meter;
+use crate::limits::CHUNK_BYTES;
 use crate::os::background::aside;
 use crate::os::stamp::Stamp;
 use crate::store::space::lives_in_memory;
@@ -185,7 +186,8 @@ impl Body {
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Data>> {
         match &mut self.content {
-            Content::Text(text) => Poll::Ready(Ok(Data::Text(std::mem::take(text)))),
+            // No more at a time than a limit can count.
+            Content::Text(text) => Poll::Ready(Ok(Data::Text(text.split_to(text.len().min(CHUNK_BYTES))))),
             Content::File(reading) => reading.next(self.left, cx),
             Content::Made(pieces) => Poll::Ready(match ready!(pieces.poll_recv(cx)) {
                 Some(Ok(piece)) if piece.len() as u64 <= self.left => Ok(Data::Text(piece)),

@@ -101,3 +101,16 @@ fn a_link_is_good_for_its_time_and_for_the_first_who_comes() {
     assert_eq!(ask_from(&server, [127, 0, 0, 3], &request).status, 401);
     assert_eq!(ask_from(&server, [127, 0, 0, 2], &request).status, 200);
 }
+
+#[test]
+fn a_list_of_a_large_folder_counts_as_well() {
+    let scene = Scene::new();
+    for n in 0..6000 {
+        std::fs::write(scene.dst.join(format!("{n:0>120}")), "").unwrap();
+    }
+    let server = WebServer::start(&scene, &["--limit", "1M"], &scene.dst);
+    let began = Instant::now();
+    let bytes = server.ask("GET", "/", &[]).body.len();
+    assert!(bytes > 2 * MB, "{bytes}");
+    assert!(began.elapsed() > Duration::from_millis(1500), "{bytes} bytes in {:?}", began.elapsed());
+}

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -317,7 +318,9 @@ fn no_more_uploads_are_open_than_there_is_room_for() {
         say(&mut socket, n, &format!("DELETE pieces/{}", id(ended)));
     }
     let (mut is_begun, mut is_next) = (false, false);
+    let end = Instant::now() + PATIENCE;
     while !is_begun || !is_next {
+        assert!(Instant::now() < end, "the first has begun: {is_begun}, the second is next: {is_next}");
         let heard = hear(&mut socket);
         if heard["n"] == 1 {
             assert_eq!(heard["status"], 201, "{heard}");
@@ -387,7 +390,9 @@ fn talk(server: &WebServer, fields: &str) -> Result<WebSocket<TcpStream>, u16> {
 }
 
 fn hear(socket: &mut WebSocket<TcpStream>) -> Value {
+    let end = Instant::now() + PATIENCE;
     loop {
+        assert!(Instant::now() < end, "nothing but pings came");
         match socket.read().unwrap() {
             Message::Text(text) => return serde_json::from_str(&text).unwrap(),
             Message::Ping(_) | Message::Pong(_) => {}
