@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::time::{interval, sleep, timeout};
 
-use super::transfer::Connections;
+use super::pool::Connections;
 use crate::content::compress::Codecs;
 use crate::limits::{
     BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KNOCKS, OFFERS_BYTES_MIN, QUEUE_NEWS_INTERVAL,

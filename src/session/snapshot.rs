@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::receiver::Receiving;
 use super::receiver::incoming::Incoming;
 use super::sender::Sending;
-use super::sender::dealer::Outgoing;
+use super::sender::attempt::Outgoing;
 use crate::content::chunk::Layout;
 use crate::name::RelativePath;
 

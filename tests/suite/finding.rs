@@ -8,8 +8,8 @@ use std::thread;
 
 use crate::common::peer::{HandReceiver, identity, welcome};
 use crate::common::*;
+use lanx::client::Connections;
 use lanx::client::handshake::{EnterError, Errand, enter};
-use lanx::client::transfer::Connections;
 use lanx::net::Door;
 use lanx::net::address::{Found, Peer};
 use lanx::trust::dir::ConfigDir;

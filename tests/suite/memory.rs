@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use lanx::client::Connections;
 use lanx::client::handshake::{EnterError, Errand, Link, enter_by};
-use lanx::client::transfer::{Connections, SendOutcome, Transfer, send};
+use lanx::client::transfer::{SendOutcome, Transfer, send};
 use lanx::net::Door;
 use lanx::net::address::Peer;
 use lanx::server::accept::{Manner, ServeOptions, serve};
