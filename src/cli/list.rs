@@ -1,4 +1,4 @@
-//! `lanx list`: the receivers that answer on this network.
+//! `lanx list`: the receivers and web servers that answer on this network.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::ui::out::Audience;
 use super::{args, signals};
 use crate::limits::LIST_FOR;
 use crate::name::Escaped;
-use crate::net::discovery::{Browse, Sighting};
+use crate::net::discovery::{Browse, Kind, Sighting};
 use crate::wire::VERSION;
 
-/// List the receivers that answer on this network.
+/// List the receivers and web servers that answer on this network.
 #[derive(clap::Args, Debug)]
 #[command(after_help = examples::LIST)]
 pub struct ListArgs {
-    /// Wait this long for receivers to answer
+    /// Wait this long for them to answer
     ///
     /// At least 2 seconds, as a receiver answers at most once a second.
     #[arg(long, value_name = "SECONDS", default_value_t = LIST_FOR.as_secs(), help_heading = args::PATIENCE,
@@ -30,7 +30,7 @@ pub struct ListArgs {
     wait: u64,
     /// Print one JSON object per line, for scripts
     ///
-    /// One for each receiver. `lanx help json` describes them.
+    /// One for each that answers. `lanx help json` describes them.
     #[arg(long, help_heading = args::OUTPUT)]
     pub json: bool,
 }
@@ -50,10 +50,17 @@ pub fn run(args: &ListArgs, audience: Audience) -> Result<Exit, Failure> {
 }
 
 async fn list(args: &ListArgs, known: &Acquaintances, audience: Audience) -> Result<Exit, Failure> {
-    let mut browse = Browse::start().map_err(|error| Failure::new(Exit::Other, error))?;
+    let look = |kind| Browse::start(kind).map_err(|error| Failure::new(Exit::Other, error));
+    let (mut receivers, mut servers) = (look(Kind::Receiver)?, look(Kind::Web)?);
     let end = Instant::now() + args.wait();
-    while timeout_at(end, browse.next()).await.is_ok() {}
-    let here = browse.here();
+    let changes = async {
+        loop {
+            tokio::select! { _ = receivers.next() => {}, _ = servers.next() => {} }
+        }
+    };
+    // It ends with the time alone.
+    let _: Result<(), _> = timeout_at(end, changes).await;
+    let (here, servers) = (receivers.here(), servers.here());
     for sighting in &here {
         if audience.json {
             events::write(&event(sighting, known));
@@ -61,13 +68,34 @@ async fn list(args: &ListArgs, known: &Acquaintances, audience: Audience) -> Res
             audience.result(line(sighting, &sighting.addrs, known));
         }
     }
-    if here.is_empty() && !audience.json {
+    for sighting in &servers {
+        if audience.json {
+            let Sighting { name, addrs, port, .. } = sighting;
+            events::write(&Event::Server { name, addrs, port: *port, scheme: scheme(sighting) });
+        } else {
+            audience.result(server_line(sighting));
+        }
+    }
+    if here.is_empty() && servers.is_empty() && !audience.json {
         let seconds = args.wait().as_secs();
         audience.note(format_args!(
             "no receiver answered within {seconds} s; start `lanx recv` on the other machine, let UDP port 5353 through its firewall, look longer with --wait SECONDS, or give its address to `lanx send`"
             ));
     }
     Ok(Exit::Success)
+}
+
+fn scheme(sighting: &Sighting) -> &'static str {
+    if sighting.secure { "https" } else { "http" }
+}
+
+/// A web server, by the addresses that a browser takes: none with a zone, unless there are no others.
+fn server_line(sighting: &Sighting) -> String {
+    let links = sighting.addrs.iter().map(crate::net::address::shown);
+    let (zoned, plain): (Vec<String>, Vec<String>) = links.partition(|addr| addr.contains('%'));
+    let links = if plain.is_empty() { zoned } else { plain };
+    let links: Vec<String> = links.iter().map(|addr| format!("{}://{addr}/", scheme(sighting))).collect();
+    format!("{:<20}  {}  lanx serve", Escaped::from(&*sighting.name).to_string(), links.join(" "))
 }
 
 fn event<'a>(sighting: &'a Sighting, known: &Acquaintances) -> Event<'a> {

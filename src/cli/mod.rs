@@ -1,5 +1,6 @@
 //! What a person or a script sees: arguments, progress, reports, exit codes. The only room that prints.
 
+mod announce;
 mod args;
 mod cache;
 mod config;

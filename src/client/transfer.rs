@@ -13,8 +13,8 @@ use super::handshake::{EnterError, Link};
 use super::pool::{Keys, Pool};
 use crate::cache::Cache;
 use crate::limits::{
-    CONNECTIONS_FIRST, CONNECTIONS_FIRST_LONG_PATH, CONNECTIONS_MAX, CONNECTIONS_MOST, LONG_PATH_ROUND_TRIP,
-    RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, WORKER_STACK_BYTES,
+    CONNECTIONS_FIRST, CONNECTIONS_MAX, CONNECTIONS_MOST, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
+    WORKER_STACK_BYTES,
 };
 use crate::net::Door;
 use crate::net::control::{Talk, converse};
@@ -92,19 +92,10 @@ pub struct Connections {
 
 impl Connections {
     /// Those of a transfer of so many chunks, where that is known: never more than there are. `asked` is the number that the
-    /// user wants, otherwise `most` bounds it, and the path says how to begin. Over QUIC they are streams, which cost no handshake.
-    pub fn wanted(
-        chunks: Option<u64>,
-        asked: Option<u8>,
-        most: Option<u8>,
-        round_trip: Duration,
-        door: Door,
-    ) -> Self {
+    /// user wants, otherwise `most` bounds it. Over QUIC they are streams, which cost no handshake.
+    pub fn wanted(chunks: Option<u64>, asked: Option<u8>, most: Option<u8>, door: Door) -> Self {
         let (first, most_here) = match door {
             Door::Quic => (CONNECTIONS_MOST, CONNECTIONS_MAX),
-            Door::Tcp if round_trip >= LONG_PATH_ROUND_TRIP => {
-                (CONNECTIONS_FIRST_LONG_PATH, CONNECTIONS_MOST)
-            }
             Door::Tcp => (CONNECTIONS_FIRST, CONNECTIONS_MOST),
         };
         let most = asked.or(most).unwrap_or(most_here);

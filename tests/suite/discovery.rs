@@ -431,3 +431,46 @@ fn a_receiver_is_tried_where_it_was_last_and_looked_for_where_it_is_not() {
     send(&scene, desk, "third", "nas").expect_code(0);
     send(&scene, desk, "third", "nass").expect_complaint(3, &["cannot find nass; did you mean nas?"]);
 }
+
+#[test]
+#[ignore = "makes network namespaces, as root: make test-discovery"]
+fn a_web_server_is_listed_without_its_token_until_it_ends_and_one_that_keeps_to_itself_is_not() {
+    let lan = Lan::new(&["desk", "nas"], Family::Both);
+    let [desk, nas] = &lan.hosts[..] else { panic!() };
+    let scene = Scene::new();
+    make(&scene.src, "letter", 1000);
+    let serve = |flags: &[&str]| {
+        let mut command = nas.lanx(&scene);
+        command
+            .env("LANX_TOKEN", TOKEN)
+            .args(["serve", "--json", "--listen", "[::]:0"])
+            .args(flags)
+            .arg(&scene.src);
+        let process = Process::spawn(command);
+        let port = process.wait_for_event("serving", 1)["port"].as_u64().unwrap() as u16;
+        (process, port)
+    };
+    let (quiet, quiet_port) = serve(&["--no-announce"]);
+    let (server, port) = serve(&[]);
+    assert_eq!(server.wait_for_event("announced", 1)["name"], "nas");
+    let all = list(&scene, desk);
+    let found = of_kind(&all, "server");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0]["port"].as_u64(), found[0]["scheme"].as_str()), (Some(port.into()), Some("https")));
+    let addrs = found[0]["addrs"].as_array().unwrap();
+    assert!(addrs.iter().all(|addr| addr.as_str().unwrap().ends_with(&format!(":{port}"))), "{addrs:?}");
+    assert_ne!(port, quiet_port);
+    let told = serde_json::to_string(&all).unwrap();
+    assert!(!told.contains(TOKEN) && of_kind(&all, "receiver").is_empty(), "{told}");
+    // By the address that is listed, as a person is shown it, with the token.
+    let mut command = desk.lanx(&scene);
+    command.arg("list");
+    let shown = Process::spawn(command).finish(PATIENCE);
+    // Of several addresses one may be heard of later than the others.
+    shown.expect_out(&["nas  ", "  https://", &format!(":{port}/"), "  lanx serve\n"]);
+    assert!(!shown.out().contains('%'), "{}", shown.out());
+    server.signal(Signal::TERM);
+    server.finish(PATIENCE).expect_code(0);
+    assert_eq!(list(&scene, desk), [] as [Value; 0]);
+    drop(quiet);
+}

@@ -122,7 +122,7 @@ fn enter_open(
         large_lost: &|| (),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let wanted = |_| Connections { first: 1, most: 1 };
+    let wanted = Connections { first: 1, most: 1 };
     let entered = runtime.block_on(enter(&peer, &visitor, &errand, wanted)).map(drop);
     drop(runtime);
     (entered, receiver.join().unwrap())

@@ -115,7 +115,7 @@ async fn enter(near: &Memory, visitor: &Visitor) -> Result<Link, EnterError> {
         large_lost: &|| (),
     };
     let peer = Peer::new("192.0.2.1", 1);
-    enter_by(near.reach().await, &peer, visitor, &errand, |_| Connections { first: 2, most: 4 }).await
+    enter_by(near.reach().await, &peer, visitor, &errand, Connections { first: 2, most: 4 }).await
 }
 
 #[test]

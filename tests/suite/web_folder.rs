@@ -309,4 +309,6 @@ fn a_server_that_is_lost_in_the_midst_ends_it_and_not_each_file_for_itself() {
     let done = get(&scene, &["--retry-for", "1", &server.url("/x/")]);
     assert_eq!(done.code, Some(3), "{}", done.err());
     assert!(listing(&scene.dst.join("x")).len() >= 40);
+    let asked = server.asked().len();
+    assert!(asked < 150, "{asked} requests");
 }

@@ -305,7 +305,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
     let chunks = feed.chunks();
     let Manner { connections, max_connections, .. } = manner;
     let door = introduction.door();
-    let wanted = |round_trip| Connections::wanted(chunks, connections, max_connections, round_trip, door);
+    let wanted = Connections::wanted(chunks, connections, max_connections, door);
     let entered = async {
         let link = introduction.enter(peer, wanted, *audience).await;
         match &company {

@@ -13,14 +13,14 @@ use crate::cli::ui::{out, screen};
 use crate::limits::{FOUND_MAX, MENU_LINES_MAX, PICK_HINT_AFTER};
 use crate::name::Escaped;
 use crate::net::address::Peer;
-use crate::net::discovery::{Browse, Change, Sighting};
+use crate::net::discovery::{Browse, Change, Kind, Sighting};
 use crate::trust::fingerprint::Fingerprint;
 
 const QUESTION: &str = "Send to which? (number or name) ";
 
 /// Has the person at the terminal pick a receiver.
 pub async fn pick(known: &Acquaintances) -> Result<Peer, Failure> {
-    let mut browse = Browse::start().map_err(|error| Failure::new(Exit::Other, error))?;
+    let mut browse = Browse::start(Kind::Receiver).map_err(|error| Failure::new(Exit::Other, error))?;
     let mut menu = Menu::default();
     say("looking for receivers on this network; Ctrl-C ends");
     let hint_at = Instant::now() + PICK_HINT_AFTER;
@@ -210,7 +210,7 @@ mod tests {
 
     fn sighting(name: &str, port: u16) -> Sighting {
         let addrs = vec![([10, 0, 0, 5], port).into()];
-        Sighting { name: name.into(), port, addrs, key: None, version: None, quic: false }
+        Sighting { name: name.into(), port, addrs, key: None, version: None, quic: false, secure: false }
     }
 
     fn menu() -> Menu {

@@ -93,6 +93,11 @@ pub struct ServeArgs {
     /// The default accepts IPv4 as well. Port 0 picks a free one.
     #[arg(long, value_name = "ADDR:PORT", value_parser = args::values::socket, help_heading = args::DOOR)]
     pub listen: Option<SocketAddr>,
+    /// Do not announce the server on this network
+    ///
+    /// By default `lanx list` shows it, by mDNS, unless it listens on loopback only. Links and tokens are announced in no case.
+    #[arg(long, help_heading = args::DOOR)]
+    pub no_announce: bool,
     /// Answer requests for this host name as well
     ///
     /// Addresses of this machine, its own name and localhost are always answered. May be repeated.
@@ -242,6 +247,10 @@ async fn serve(args: &ServeArgs, opening: Opening, audience: Audience) -> Result
         .map_err(|error| other(anyhow!("cannot start a thread: {error}; let this user have more of them")))?;
     report::warn(args.open, args.put, args.http && !bound.ip().to_canonical().is_loopback());
     reached.tell(&what(&args.paths), audience);
+    let announced = match args.no_announce {
+        true => None,
+        false => report::announce(&listener, reached.secure, audience),
+    };
     let asked = tokio::select! {
         ended = server.accept(listener, &site) => {
             return Err(other(anyhow!("cannot listen any more: {:?}; start it again", ended.err())));
@@ -249,6 +258,7 @@ async fn serve(args: &ServeArgs, opening: Opening, audience: Audience) -> Result
         asked = hear(&mut requests, certificate.as_deref(), audience) => asked,
     };
     signals::stopping(audience);
+    drop(announced);
     if asked == Asked::Leave {
         let end = Instant::now() + Duration::from_secs(args.grace);
         server.leave();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -11,11 +11,13 @@ use parking_lot::Mutex;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 
+use crate::cli::announce;
 use crate::cli::ui::events::{Event, File, Whom};
 use crate::cli::ui::out::Audience;
 use crate::cli::ui::progress::{Shown, Subject, Who};
 use crate::cli::ui::{events, out};
 use crate::name::Escaped;
+use crate::net::discovery::{Announcement, News, What};
 use crate::net::tcp::listen::reachable_addresses;
 use crate::session::snapshot::{Scene, UnderWay};
 use crate::session::{FileReport, FileStatus, Progress, ReportKind};
@@ -88,6 +90,24 @@ fn qr_code(link: &str) -> Option<String> {
     let lines = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
     let lines: Vec<String> = lines.lines().map(|line| format!("  \x1b[30;107m{line}\x1b[0m")).collect();
     Some(lines.join("\n"))
+}
+
+/// Announces the server until what is returned is dropped. What is announced is where it is, and no way in.
+pub fn announce(listener: &TcpListener, secure: bool, audience: Audience) -> Option<Announcement> {
+    let listeners = listener.try_clone().into_iter().collect::<Vec<_>>();
+    announce::start(
+        &listeners,
+        |_| What::Web { secure },
+        move |news| match &news {
+            News::As(name) if audience.json => events::write(&Event::Announced { name }),
+            News::As(name) => {
+                audience.line(format_args!("announced as {name}: `lanx list` shows it on this network"))
+            }
+            News::Nowhere => {
+                tracing::info!("this server is not announced so far: there is no network with multicast");
+            }
+        },
+    )
 }
 
 /// Watches what is sent to whom.

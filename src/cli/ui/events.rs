@@ -85,6 +85,8 @@ pub enum Event<'a> {
         version: Option<u16>,
         quic: bool,
     },
+    /// A web server that answers on this network.
+    Server { name: &'a str, addrs: &'a [SocketAddr], port: u16, scheme: &'static str },
     /// The other machine's key is known from now on.
     Paired {
         #[serde(flatten)]

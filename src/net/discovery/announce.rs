@@ -1,4 +1,4 @@
-//! A receiver that tells the network where it is.
+//! A receiver or a web server that tells the network where it is.
 
 use std::mem::replace;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mdns_sd::{DaemonEvent, Error, IfKind, Receiver, RecvTimeoutError, ServiceDaemon, ServiceInfo};
 use parking_lot::{Condvar, Mutex};
 
-use super::{SERVICE, TXT_KEY, TXT_QUIC, TXT_VERSION, daemon, overgrown, plain_name, stop};
+use super::{Kind, TXT_KEY, TXT_QUIC, TXT_SCHEME, TXT_VERSION, daemon, overgrown, plain_name, stop};
 use crate::limits::{
     ANNOUNCE_LOOK_SECONDS, ANNOUNCE_PATIENCE, HEARD_LOOK, NAMES_TOLD_MAX, OVERGROWN_PAUSE_FIRST,
     OVERGROWN_PAUSE_MAX, WITHDRAW_PATIENCE, WORKER_STACK_BYTES,
@@ -21,13 +21,45 @@ use crate::wire::VERSION;
 pub struct Announce {
     /// What this machine calls itself. Where somebody else has that name, a number is put behind it.
     pub name: String,
-    /// Where the receiver listens: where that is one address, only that is announced, and only on its network.
+    /// Where it listens: where that is one address, only that is announced, and only on its network.
     pub bound: SocketAddr,
     /// Where it listens on all IPv6 addresses: whether it does so on all of IPv4 as well.
     pub ipv4_too: bool,
-    pub key: Fingerprint,
-    /// Whether senders may come over QUIC as well, at the same port.
-    pub quic: bool,
+    pub what: What,
+}
+
+/// What listens there.
+#[derive(Clone, Copy, Debug)]
+pub enum What {
+    Receiver {
+        key: Fingerprint,
+        /// Whether senders may come over QUIC as well, at the same port.
+        quic: bool,
+    },
+    Web {
+        /// Whether it is asked over TLS.
+        secure: bool,
+    },
+}
+
+impl What {
+    fn kind(self) -> Kind {
+        match self {
+            What::Receiver { .. } => Kind::Receiver,
+            What::Web { .. } => Kind::Web,
+        }
+    }
+
+    fn txt(self) -> Vec<(&'static str, String)> {
+        match self {
+            What::Web { secure } => vec![(TXT_SCHEME, if secure { "https" } else { "http" }.to_owned())],
+            What::Receiver { key, quic } => {
+                let mut txt = vec![(TXT_VERSION, VERSION.to_string()), (TXT_KEY, key.to_string())];
+                txt.extend(quic.then(|| (TXT_QUIC, "1".to_owned())));
+                txt
+            }
+        }
+    }
 }
 
 /// What came of an announcement.
@@ -63,11 +95,11 @@ impl Announcement {
     /// whoever knows the address can send all the same.
     pub fn start(announce: Announce, told: impl FnMut(News) + Send + 'static) -> Announcement {
         let current = Arc::<Current>::default();
-        let mut teller = Teller { told, names: Vec::new() };
+        let mut teller = Teller { told, names: Vec::new(), service: announce.what.kind().service() };
         let (shared, builder) = (current.clone(), thread::Builder::new().name("announce".into()));
         let run = move || keep(&shared, OVERGROWN_PAUSE_FIRST, || teller.announce(&announce, &shared));
         if let Err(error) = builder.stack_size(WORKER_STACK_BYTES).spawn(run) {
-            tracing::info!("this receiver is not announced: {error}");
+            tracing::info!("this machine is not announced: {error}");
         }
         Announcement { current }
     }
@@ -122,7 +154,7 @@ impl Current {
     }
 }
 
-/// Why a receiver is not announced any more, or not at all.
+/// Why nothing is announced any more, or not at all.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
     #[error("too much is said on the network")]
@@ -146,7 +178,7 @@ fn keep(current: &Current, first: Duration, mut announce: impl FnMut() -> Ended)
         if begun.elapsed() > OVERGROWN_PAUSE_MAX {
             pause = first;
         }
-        let text = format!("{why}, so this receiver is not announced for {} s", pause.as_secs());
+        let text = format!("{why}, so this machine is not announced for {} s", pause.as_secs());
         if replace(&mut warned, true) {
             tracing::info!("{text}");
         } else {
@@ -177,16 +209,15 @@ fn begin(announce: &Announce) -> Result<(ServiceDaemon, Receiver<DaemonEvent>), 
 }
 
 fn service(announce: &Announce) -> Result<ServiceInfo, Error> {
-    let mut txt = vec![(TXT_VERSION, VERSION.to_string()), (TXT_KEY, announce.key.to_string())];
-    txt.extend(announce.quic.then(|| (TXT_QUIC, "1".to_owned())));
+    let (service, txt) = (announce.what.kind().service(), announce.what.txt());
     // Not the machine's own name, which its own mDNS responder looks after.
     let target = format!("lanx-{:016x}.local.", getrandom::u64().unwrap_or_default());
     let name = plain_name(&announce.name);
     let (ip, port) = (announce.bound.ip().to_canonical(), announce.bound.port());
     if !ip.is_unspecified() {
-        return ServiceInfo::new(SERVICE, &name, &target, ip, port, &txt[..]);
+        return ServiceInfo::new(service, &name, &target, ip, port, &txt[..]);
     }
-    let mut service = ServiceInfo::new(SERVICE, &name, &target, "", port, &txt[..])?.enable_addr_auto();
+    let mut service = ServiceInfo::new(service, &name, &target, "", port, &txt[..])?.enable_addr_auto();
     match announce.bound {
         SocketAddr::V4(_) => service.set_interfaces(vec![IfKind::IPv4]),
         SocketAddr::V6(_) if !announce.ipv4_too => service.set_interfaces(vec![IfKind::IPv6]),
@@ -199,6 +230,7 @@ fn service(announce: &Announce) -> Result<ServiceInfo, Error> {
 struct Teller<T> {
     told: T,
     names: Vec<String>,
+    service: &'static str,
 }
 
 impl<T: FnMut(News)> Teller<T> {
@@ -243,7 +275,7 @@ impl<T: FnMut(News)> Teller<T> {
     fn tell(&mut self, event: DaemonEvent) {
         match event {
             DaemonEvent::Announce(fullname, _) => {
-                let name = plain_name(fullname.strip_suffix(SERVICE).unwrap_or(&fullname));
+                let name = plain_name(fullname.strip_suffix(self.service).unwrap_or(&fullname));
                 if self.names.len() < NAMES_TOLD_MAX && !self.names.contains(&name) {
                     self.names.push(name.clone());
                     (self.told)(News::As(name));

@@ -1,4 +1,4 @@
-//! Looking for receivers.
+//! Looking for receivers, or for web servers.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -7,7 +7,7 @@ use if_addrs::IfAddr;
 use mdns_sd::{Receiver, ServiceDaemon, ServiceEvent};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{DiscoveryError, SERVICE, Sighting, daemon, overgrown, stop};
+use super::{DiscoveryError, Kind, Sighting, daemon, overgrown, stop};
 use crate::limits::{FOUND_MAX, HEARD_LOOK};
 
 /// What has changed on the network.
@@ -19,7 +19,7 @@ pub enum Change {
     Gone(String),
 }
 
-/// Looks for receivers until it is dropped.
+/// Looks for those of one kind until it is dropped.
 pub struct Browse {
     daemon: ServiceDaemon,
     /// None once looking has ended, as too much was said.
@@ -33,14 +33,14 @@ impl Browse {
     ///
     /// # Errors
     /// A thread or a descriptor cannot be had.
-    pub fn start() -> Result<Browse, DiscoveryError> {
+    pub fn start(kind: Kind) -> Result<Browse, DiscoveryError> {
         let daemon = daemon()?;
-        let events = daemon.browse(SERVICE).inspect_err(|_| drop(stop(&daemon)))?;
+        let events = daemon.browse(kind.service()).inspect_err(|_| drop(stop(&daemon)))?;
         Ok(Browse {
             daemon,
             events: Some(events),
             look_at: Instant::now() + HEARD_LOOK,
-            seen: Seen::default(),
+            seen: Seen { kind, here: HashMap::new() },
         })
     }
 
@@ -83,7 +83,7 @@ impl Browse {
 
     /// All that are there now, by name.
     pub fn here(&self) -> Vec<&Sighting> {
-        let mut here: Vec<&Sighting> = self.seen.0.values().collect();
+        let mut here: Vec<&Sighting> = self.seen.here.values().collect();
         here.sort_by(|a, b| (&a.name, &a.addrs).cmp(&(&b.name, &b.addrs)));
         here
     }
@@ -102,24 +102,26 @@ fn networks() -> Vec<IfAddr> {
     all.into_iter().map(|interface| interface.addr).collect()
 }
 
-/// The receivers that are there; past [`FOUND_MAX`] none is taken in.
-#[derive(Default)]
-struct Seen(HashMap<String, Sighting>);
+/// Those that are there; past [`FOUND_MAX`] none is taken in.
+struct Seen {
+    kind: Kind,
+    here: HashMap<String, Sighting>,
+}
 
 impl Seen {
     fn hear(&mut self, event: ServiceEvent) -> Option<Change> {
         match event {
             ServiceEvent::ServiceResolved(service) => {
-                let sighting = Sighting::read(&service, networks)?;
+                let sighting = Sighting::read(self.kind, &service, networks)?;
                 let id = service.fullname;
-                let known = self.0.get(&id);
-                if known == Some(&sighting) || (known.is_none() && self.0.len() >= FOUND_MAX) {
+                let known = self.here.get(&id);
+                if known == Some(&sighting) || (known.is_none() && self.here.len() >= FOUND_MAX) {
                     return None;
                 }
-                self.0.insert(id.clone(), sighting.clone());
+                self.here.insert(id.clone(), sighting.clone());
                 Some(Change::Here(id, sighting))
             }
-            ServiceEvent::ServiceRemoved(_, id) => self.0.remove(&id).map(|_| Change::Gone(id)),
+            ServiceEvent::ServiceRemoved(_, id) => self.here.remove(&id).map(|_| Change::Gone(id)),
             _ => None,
         }
     }
@@ -133,12 +135,14 @@ mod tests {
 
     fn resolved(name: &str, port: u16) -> ServiceEvent {
         let service =
-            ServiceInfo::new(SERVICE, name, "x.local.", "10.0.0.5", port, &[("v", "1")][..]).unwrap();
+            ServiceInfo::new(Kind::Receiver.service(), name, "x.local.", "10.0.0.5", port, &[("v", "1")][..])
+                .unwrap();
         ServiceEvent::ServiceResolved(Box::new(service.as_resolved_service()))
     }
 
     fn removed(name: &str) -> ServiceEvent {
-        ServiceEvent::ServiceRemoved(SERVICE.into(), format!("{name}.{SERVICE}"))
+        let service = Kind::Receiver.service();
+        ServiceEvent::ServiceRemoved(service.into(), format!("{name}.{service}"))
     }
 
     #[test]
@@ -148,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_said_again_is_no_news() {
-        let mut seen = Seen::default();
+        let mut seen = Seen { kind: Kind::Receiver, here: HashMap::new() };
         assert!(matches!(seen.hear(resolved("nas", 1)), Some(Change::Here(..))));
         assert_eq!(seen.hear(resolved("nas", 1)), None);
         assert!(
@@ -161,11 +165,11 @@ mod tests {
 
     #[test]
     fn of_a_flood_no_more_receivers_are_kept_than_can_be_shown() {
-        let mut seen = Seen::default();
+        let mut seen = Seen { kind: Kind::Receiver, here: HashMap::new() };
         for number in 0..10_000 {
             seen.hear(resolved(&format!("nas {number}"), 1));
         }
-        assert_eq!(seen.0.len(), FOUND_MAX);
+        assert_eq!(seen.here.len(), FOUND_MAX);
         assert!(matches!(seen.hear(removed("nas 0")), Some(Change::Gone(_))));
         assert!(matches!(seen.hear(resolved("attic", 1)), Some(Change::Here(..))));
     }

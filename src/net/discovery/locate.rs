@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Browse, Sighting};
+use super::{Browse, Kind, Sighting};
 use crate::limits::{FIND_FOR, FIND_SETTLE, PORT_DEFAULT};
 use crate::net::address::{Peer, shown};
 use crate::net::tcp::dial::{ConnectError, resolve_elsewhere};
@@ -49,7 +49,7 @@ pub async fn locate(peers: &mut [Peer]) -> Result<(), LocateError> {
     if unknown.is_empty() {
         return Ok(());
     }
-    let Ok(mut browse) = Browse::start().inspect_err(|error| tracing::info!("{error}")) else {
+    let Ok(mut browse) = Browse::start(Kind::Receiver).inspect_err(|error| tracing::info!("{error}")) else {
         return Ok(());
     };
     look(&mut browse, unknown.iter().map(|(peer, _)| &**peer)).await;
@@ -141,6 +141,7 @@ mod tests {
             key: None,
             version: None,
             quic: false,
+            secure: false,
         }
     }
 

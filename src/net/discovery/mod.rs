@@ -1,4 +1,4 @@
-//! Receivers that announce themselves on the network (mDNS, RFC 6762, and DNS-SD, RFC 6763), and whoever looks for them.
+//! Receivers and web servers that announce themselves on the network (mDNS, RFC 6762, and DNS-SD, RFC 6763), and whoever looks for them.
 //!
 //! Nothing here is secret and nothing is believed: what is found says where to try, and the handshake decides who it is.
 //! Loopback is never announced on or looked at.
@@ -18,13 +18,29 @@ use mdns_sd::{DaemonStatus, IfKind, Receiver, ServiceDaemon};
 
 use crate::limits::{HEARD_MAX, TIMERS_PER_RECORD};
 
-pub use announce::{Announce, Announcement, News};
+pub use announce::{Announce, Announcement, News, What};
 pub use browse::{Browse, Change};
 pub use locate::{LocateError, locate};
 pub use record::{Sighting, plain_name};
 
-/// The service that receivers offer.
-const SERVICE: &str = "_lanx._tcp.local.";
+/// What one announces, or looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `lanx recv`.
+    Receiver,
+    /// `lanx serve`.
+    Web,
+}
+
+impl Kind {
+    /// The service, as DNS-SD calls it.
+    const fn service(self) -> &'static str {
+        match self {
+            Kind::Receiver => "_lanx._tcp.local.",
+            Kind::Web => "_lanx-web._tcp.local.",
+        }
+    }
+}
 
 /// In TXT: the version of the protocol.
 const TXT_VERSION: &str = "v";
@@ -35,9 +51,12 @@ const TXT_KEY: &str = "key";
 /// In TXT, with the value 1: senders may come over QUIC as well.
 const TXT_QUIC: &str = "quic";
 
+/// In TXT of a web server: `https` or `http`.
+const TXT_SCHEME: &str = "scheme";
+
 /// Why nobody can be found here.
 #[derive(Debug, thiserror::Error)]
-#[error("receivers cannot be looked for here: {0}; name a receiver by its address")]
+#[error("nobody can be looked for here: {0}; name the other machine by its address")]
 pub struct DiscoveryError(#[from] mdns_sd::Error);
 
 /// Starts the thread, on all interfaces but loopback.

@@ -1,4 +1,4 @@
-//! What a receiver says of itself, as far as it can be used.
+//! What somebody says of itself, as far as it can be used.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 use if_addrs::IfAddr;
 use mdns_sd::{ResolvedService, ScopedIp};
 
-use super::{SERVICE, TXT_KEY, TXT_QUIC, TXT_VERSION};
+use super::{Kind, TXT_KEY, TXT_QUIC, TXT_SCHEME, TXT_VERSION};
 use crate::limits::{FOUND_ADDRESSES_MAX, RECEIVER_NAME_MAX_BYTES};
 use crate::name::{is_unsafe_to_show, shorten};
 use crate::net::address::{Found, Peer};
 use crate::trust::fingerprint::Fingerprint;
 
-/// A receiver as it was seen on the network. Everything in it is foreign and bounded.
+/// A receiver, or a web server, as it was seen on the network. Everything in it is foreign and bounded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
     /// A name that can be typed as HOST; see [`plain_name`].
@@ -26,17 +26,20 @@ pub struct Sighting {
     pub version: Option<u16>,
     /// Whether it claims that one may come over QUIC.
     pub quic: bool,
+    /// Whether a web server claims to speak TLS.
+    pub secure: bool,
 }
 
 impl Sighting {
-    /// Reads the records of one receiver. `None` where nothing there could be connected to. Addresses that mean this machine
+    /// Reads the records of one. `None` where nothing there could be connected to. Addresses that mean this machine
     /// are none of another one, and of public ones only those of the `networks` of this machine count: nobody is to send us
     /// across the Internet. The networks are asked for once, and only where there is such an address.
     pub(super) fn read(
+        kind: Kind,
         service: &ResolvedService,
         networks: impl FnOnce() -> Vec<IfAddr>,
     ) -> Option<Sighting> {
-        let instance = service.fullname.strip_suffix(SERVICE)?.trim_end_matches('.');
+        let instance = service.fullname.strip_suffix(kind.service())?.trim_end_matches('.');
         let (mut addrs, mut public): (Vec<SocketAddr>, Vec<SocketAddr>) = service
             .addresses
             .iter()
@@ -65,6 +68,7 @@ impl Sighting {
             key: text(TXT_KEY).and_then(|text| text.parse().ok()),
             version: text(TXT_VERSION).and_then(|text| text.parse().ok()),
             quic: text(TXT_QUIC) == Some("1"),
+            secure: text(TXT_SCHEME) == Some("https"),
         })
     }
 
@@ -143,8 +147,8 @@ mod tests {
     const KEY: &str = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
     fn read(name: &str, ips: &str, port: u16, txt: &[(&str, &str)]) -> Option<Sighting> {
-        let info = ServiceInfo::new(SERVICE, name, "x.local.", ips, port, txt).unwrap();
-        Sighting::read(&info.as_resolved_service(), networks)
+        let info = ServiceInfo::new(Kind::Receiver.service(), name, "x.local.", ips, port, txt).unwrap();
+        Sighting::read(Kind::Receiver, &info.as_resolved_service(), networks)
     }
 
     /// 192.0.2.4/30 and 2001:db8:1::/64.
@@ -221,7 +225,7 @@ mod tests {
     fn foreign_addresses_neither_crowd_out_those_of_a_network_nor_cost_more_than_one_look() {
         let foreign: Vec<String> = (0..200).map(|n| format!("8.8.8.{n}")).collect();
         let resolved = |ips: &str| {
-            ServiceInfo::new(SERVICE, "nas", "x.local.", ips, 1, &[("v", "1")][..])
+            ServiceInfo::new(Kind::Receiver.service(), "nas", "x.local.", ips, 1, &[("v", "1")][..])
                 .unwrap()
                 .as_resolved_service()
         };
@@ -230,9 +234,11 @@ mod tests {
             looks.set(looks.get() + 1);
             networks()
         };
-        let found = Sighting::read(&resolved(&format!("{},10.0.0.5", foreign.join(","))), looking).unwrap();
+        let found =
+            Sighting::read(Kind::Receiver, &resolved(&format!("{},10.0.0.5", foreign.join(","))), looking)
+                .unwrap();
         assert_eq!((found.addrs, looks.get()), (vec!["10.0.0.5:1".parse().unwrap()], 1));
-        Sighting::read(&resolved("10.0.0.5,fd00::5"), looking).unwrap();
+        Sighting::read(Kind::Receiver, &resolved("10.0.0.5,fd00::5"), looking).unwrap();
         assert_eq!(looks.get(), 1, "private addresses need none");
     }
 
