@@ -5,7 +5,7 @@ pub mod events;
 pub mod handshake;
 mod lanes;
 mod pending;
-mod queue;
+pub mod queue;
 mod session;
 mod sessions;
 pub mod stats;

@@ -1,4 +1,5 @@
-//! Who is served, who waits, and how many data connections each may have.
+//! Who is served, who waits, and how many data connections each may have: of senders, and of uploads to the web door, which have
+//! pieces on the way instead.
 //!
 //! A receiver has so many places, and each place has a data connection of its own, so that whoever is served always gets
 //! on. The other data connections of the receiver are shared: equally among parties, and equally among the transfers of
@@ -23,7 +24,7 @@ use crate::wire::message::Waiting;
 
 /// Whom transfers belong to, as far as sharing goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Party {
+pub enum Party {
     Key(Fingerprint),
     /// Where everybody is let in keys cost nothing, so there it is the network that counts.
     Network(IpAddr),
@@ -31,7 +32,7 @@ pub(super) enum Party {
 
 /// Where somebody stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub enum Standing {
     Waiting(Waiting),
     Served,
     /// Nobody will be served any more.
@@ -39,13 +40,15 @@ pub(super) enum Standing {
 }
 
 /// The places of a receiver.
-pub(super) struct Admission {
+pub struct Admission {
     desk: Mutex<Desk>,
 }
 
 struct Desk {
     places: usize,
     may_wait: usize,
+    /// Data connections of all places together.
+    connections: usize,
     came: u64,
     served: BTreeMap<u64, Seat>,
     /// In the order in which they came.
@@ -70,21 +73,40 @@ struct Waiter {
 }
 
 /// A place, or one in the queue. Given back when it is dropped.
-pub(super) struct Place {
+pub struct Place {
     admission: Arc<Admission>,
     number: u64,
     standing: watch::Receiver<Standing>,
 }
 
 /// A data connection that counts. No more when it is dropped.
-pub(super) struct Counted(Arc<Place>);
+pub struct Counted(Arc<Place>);
+
+impl std::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admission").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Place").field(&self.number).finish()
+    }
+}
 
 impl Admission {
     /// `places`: how many are served at once. Nobody waits for the only one there is to standard output.
     pub fn new(places: usize, queue: bool) -> Arc<Admission> {
         let may_wait = if queue { WAITING_MAX } else { 0 };
+        Admission::with(places, may_wait, DATA_CONNECTIONS_MAX.into())
+    }
+
+    /// The same with so many that may wait, and so many data connections in all: one for each place, and others to share.
+    #[must_use]
+    pub fn with(places: usize, may_wait: usize, connections: usize) -> Arc<Admission> {
         let (served, waiting) = (BTreeMap::new(), BTreeMap::new());
-        Arc::new(Admission { desk: Mutex::new(Desk { places, may_wait, came: 0, served, waiting }) })
+        let desk = Desk { places, may_wait, connections, came: 0, served, waiting };
+        Arc::new(Admission { desk: Mutex::new(desk) })
     }
 
     /// Whether whoever comes now is sent away, whoever that is.
@@ -285,7 +307,7 @@ impl Desk {
 
     /// Shares the data connections anew: takes at once, and gives what is free.
     fn share(&mut self) {
-        let all = usize::from(DATA_CONNECTIONS_MAX).saturating_sub(self.places);
+        let all = self.connections.saturating_sub(self.places);
         let fair = self.fair_shares(all);
         let mut taken = 0;
         for (seat, fair) in self.served.values_mut().zip(&fair) {

@@ -11,7 +11,7 @@ use hyper::body::{Body as HttpBody, Incoming};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode, header};
 use percent_encoding::percent_decode_str;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use super::bounds::Share;
@@ -20,7 +20,7 @@ use super::page;
 use super::pieces::{PIECE_BYTES, Plan, Upload, VALUES_MAX};
 use super::site::{Reply, Site, not_found, refused_text, stored_json};
 use super::talk;
-use super::upload::{Refused, Uploads};
+use super::upload::{Hears, Refused, Uploads, Waits};
 use crate::content::tree::{ChunkValue, Hash};
 
 /// What shows that the page, or a program, asks by its own will: a page of somebody else's cannot have a browser send it.
@@ -70,7 +70,11 @@ impl Told {
 impl From<Refused> for Told {
     fn from(refused: Refused) -> Told {
         let (status, text) = refused_text(&refused);
-        Told::ok(status, json!({ "error": text }))
+        let mut body = json!({ "error": text });
+        if let (Refused::Waits(waits), Some(body)) = (&refused, body.as_object_mut()) {
+            body.extend(waits_json(*waits));
+        }
+        Told::ok(status, body)
     }
 }
 
@@ -121,25 +125,40 @@ impl Site {
                 );
             }
         };
-        answer(self.ask(peer, Ask { method: parts.method.as_str(), path, query, body }).await)
+        answer(self.ask(peer, Ask { method: parts.method.as_str(), path, query, body }, None).await)
     }
 
     /// Answers what is asked about uploads.
-    pub(super) async fn ask(&self, peer: IpAddr, ask: Ask<'_>) -> Told {
+    pub(super) async fn ask(&self, peer: IpAddr, ask: Ask<'_>, hears: Option<Hears>) -> Told {
         let told = match &self.rights.put {
             // A conversation that began before goes on no longer than what it is allowed.
             _ if self.access.is_over(Instant::now()) => Err(Refused::Over),
-            Some(uploads) => self.dispatch(uploads, peer, ask).await,
+            Some(uploads) => self.dispatch(uploads, peer, ask, hears).await,
             None => Err(Refused::Unknown),
         };
         told.unwrap_or_else(Told::from)
     }
 
-    async fn dispatch(&self, uploads: &Arc<Uploads>, peer: IpAddr, ask: Ask<'_>) -> Result<Told, Refused> {
+    async fn dispatch(
+        &self,
+        uploads: &Arc<Uploads>,
+        peer: IpAddr,
+        ask: Ask<'_>,
+        hears: Option<Hears>,
+    ) -> Result<Told, Refused> {
         let Ask { method, path, query, body } = ask;
         if let Some(path) = path.strip_prefix("upload/") {
             return match method {
-                "POST" => self.begin(uploads, path, query).await,
+                "POST" => {
+                    let plan = self.plan(path, query)?;
+                    let upload = uploads.begin(peer, plan, hears).await?;
+                    let mut told = state(&upload);
+                    if let Some(told) = told.as_object_mut() {
+                        told.insert("resumes".into(), upload.resumes().into());
+                        told.insert("exists".into(), upload.exists().into());
+                    }
+                    Ok(Told::ok(StatusCode::CREATED, told).about(upload))
+                }
                 _ => Err(Refused::Request("an upload is begun by POST")),
             };
         }
@@ -169,7 +188,8 @@ impl Site {
         }
     }
 
-    async fn begin(&self, uploads: &Arc<Uploads>, path: &str, query: &str) -> Result<Told, Refused> {
+    /// What a client says of a file that it is about to send.
+    fn plan(&self, path: &str, query: &str) -> Result<Plan, Refused> {
         let wanted = wanted(&format!("/{path}")).ok().filter(|wanted| !wanted.folder);
         let path =
             wanted.and_then(|wanted| wanted.path).ok_or(Refused::Request("no file can have this name"))?;
@@ -179,13 +199,7 @@ impl Site {
         let name =
             |key| -> String { text(query, key).unwrap_or_default().chars().take(CLIENT_CHARS_MAX).collect() };
         let (client, before) = (name("client"), name("before"));
-        let upload = uploads.begin(Plan { path, size, client, before, modified: modified(query) }).await?;
-        let mut told = state(&upload);
-        if let Some(told) = told.as_object_mut() {
-            told.insert("resumes".into(), upload.resumes().into());
-            told.insert("exists".into(), upload.exists().into());
-        }
-        Ok(Told::ok(StatusCode::CREATED, told).about(upload))
+        Ok(Plan { path, size, client, before, modified: modified(query) })
     }
 }
 
@@ -205,6 +219,15 @@ async fn put(
     let disk_ms = written.took.as_millis();
     let body = json!({ "at": at, "bytes": bytes, "value": value, "disk_ms": disk_ms });
     Ok(Told::ok(StatusCode::OK, body).about(upload))
+}
+
+/// Why an upload waits.
+pub(super) fn waits_json(waits: Waits) -> Map<String, Value> {
+    let Waits { serving, own, before } = waits;
+    [("serving", serving), ("own", own), ("before", before)]
+        .map(|(name, number)| (name.to_owned(), number.into()))
+        .into_iter()
+        .collect()
 }
 
 fn state(upload: &Upload) -> Value {

@@ -25,6 +25,7 @@ use crate::content::tree::{ChunkValue, Hash, Stretch, joined};
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
 use crate::os::background::aside;
+use crate::server::queue::Place;
 use crate::store::{Existing, ExistingFile, Part, Sink};
 
 /// Bytes of a piece whose value is compared with what is there.
@@ -39,12 +40,9 @@ pub const PIECE_BYTES_MAX: u64 = 16 << 20;
 /// Values in one comparison: those of 16 GiB, which take 128 KiB.
 pub const VALUES_MAX: usize = 4096;
 
-/// Uploads that are open at once. Each holds a part file.
-const OPEN_MAX: usize = 64;
-
 /// Pieces on their way at once, each with a thread, and those of one upload.
-const ON_THE_WAY_MAX: usize = 64;
-const OF_ONE_MAX: usize = 16;
+pub(super) const ON_THE_WAY_MAX: usize = 64;
+pub(super) const OF_ONE_MAX: u8 = 16;
 
 /// How long a piece waits for its turn.
 const TURN_PATIENCE: Duration = Duration::from_secs(20);
@@ -87,6 +85,7 @@ pub struct Upload {
     existing: Option<ExistingFile>,
     /// Until it is stored.
     counted: Mutex<Option<Counted>>,
+    place: Place,
     state: Mutex<State>,
     /// A piece is not on its way any more.
     freed: Notify,
@@ -154,13 +153,10 @@ impl Default for Pieces {
 impl Pieces {
     /// Makes room for a new one: what nobody uses any more goes, and so does what the same page began with the same file before it
     /// was loaded anew, of whose end the network may not have told yet.
-    ///
-    /// # Errors
-    /// [`Refused::Busy`].
-    pub async fn make_way(&self, plan: &Plan) -> Result<(), Refused> {
+    pub async fn make_way(&self, plan: &Plan) {
         let now = Instant::now();
         let mut gone = Vec::new();
-        let has_room = {
+        {
             let mut open = self.open.lock();
             open.retain(|_, upload| {
                 let goes = upload.is_free(plan, now);
@@ -169,12 +165,10 @@ impl Pieces {
                 }
                 !goes
             });
-            open.len() < OPEN_MAX
-        };
+        }
         for upload in gone {
             upload.end().await;
         }
-        if has_room { Ok(()) } else { Err(Refused::Busy) }
     }
 
     /// Opens the part file of a new upload. It waits for the disk.
@@ -186,6 +180,7 @@ impl Pieces {
         sink: Sink,
         existing: Option<ExistingFile>,
         counted: Counted,
+        place: Place,
         plan: Plan,
     ) -> Result<Arc<Upload>, Refused> {
         let Plan { path, size, client, modified, .. } = plan;
@@ -210,15 +205,12 @@ impl Pieces {
             part,
             existing,
             counted: Mutex::new(Some(counted)),
+            place,
             state: Mutex::new(state),
             freed: Notify::new(),
             written: AtomicU64::new(0),
         });
-        let mut open = self.open.lock();
-        if open.len() >= OPEN_MAX {
-            return Err(Refused::Busy);
-        }
-        open.insert(id, upload.clone());
+        self.open.lock().insert(id, upload.clone());
         Ok(upload)
     }
 
@@ -257,6 +249,7 @@ impl Pieces {
         if let Some(counted) = &*upload.counted.lock() {
             counted.check(upload.sink.path())?;
         }
+        upload.turn(at, bytes).await?;
         let place = timeout(TURN_PATIENCE, self.threads.clone().acquire_owned());
         let place = place.await.ok().and_then(Result::ok).ok_or(Refused::Busy)?;
         let claim = upload.claim(at, bytes).await?;
@@ -468,6 +461,26 @@ impl Upload {
         ))
     }
 
+    /// Waits for a turn: this upload has no more pieces on the way than its place allows. One that is sent again has its turn already.
+    async fn turn(&self, at: u64, bytes: u64) -> Result<(), Refused> {
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            {
+                let state = self.state.lock();
+                let is_again =
+                    state.claims.iter().any(|(from, claimed)| *from < at + bytes && at < claimed.end);
+                if is_again || state.is_closing || state.claims.len() < self.place.allowed().into() {
+                    return Ok(());
+                }
+            }
+            if timeout(TURN_PATIENCE, freed).await.is_err() {
+                return Err(Refused::Busy);
+            }
+        }
+    }
+
     /// The right to write there. Whoever has it already is sent away: a client that sends a piece again has given up the one before,
     /// of which the network may not have told yet.
     async fn claim(self: &Arc<Self>, at: u64, bytes: u64) -> Result<Claim, Refused> {
@@ -482,7 +495,7 @@ impl Upload {
                     return Err(Refused::Unknown);
                 }
                 if !state.cancel_within(at, end) {
-                    if state.claims.len() >= OF_ONE_MAX {
+                    if state.claims.len() >= OF_ONE_MAX.into() {
                         return Err(Refused::Busy);
                     }
                     let gone = state.forget_within(at, end);

@@ -312,7 +312,7 @@ impl Site {
             return refused_reply(&refused);
         }
         let modified = parts.uri.query().and_then(own::modified);
-        match uploads.put(path, modified, &parts.headers, body, self.rates.of(peer)).await {
+        match uploads.put(peer, path, modified, &parts.headers, body, self.rates.of(peer)).await {
             Ok(stored) => {
                 self.note(peer, &stored);
                 stored_reply(&stored)
@@ -339,7 +339,8 @@ impl Site {
     }
 
     pub(super) fn sums(&self) -> Sums {
-        self.counters.read(self.started)
+        let waiting = self.rights.put.as_ref().map_or(0, |uploads| uploads.waiting());
+        Sums { uploads_waiting: waiting as u64, ..self.counters.read(self.started) }
     }
 
     /// Nothing where whoever asks may have it.
@@ -594,6 +595,7 @@ pub(super) fn refused_text(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::Digest => (StatusCode::BAD_REQUEST, "what came is not what its digest says"),
         Refused::Short => (StatusCode::REQUEST_TIMEOUT, "not all of it came"),
         Refused::Busy => (StatusCode::SERVICE_UNAVAILABLE, "too many files come just now"),
+        Refused::Waits(_) => (StatusCode::SERVICE_UNAVAILABLE, "other files come first; try again"),
         Refused::Unknown => (StatusCode::NOT_FOUND, "there is no such upload here, or it has ended"),
         Refused::Incomplete => (StatusCode::UNPROCESSABLE_ENTITY, "some of it is not here yet"),
         Refused::Store(error) => {

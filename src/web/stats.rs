@@ -71,6 +71,8 @@ pub struct Sums {
     pub sent_bytes: u64,
     pub stored_files: u64,
     pub stored_bytes: u64,
+    /// Uploads that wait for their turn.
+    pub uploads_waiting: u64,
     pub status_2xx: u64,
     pub status_3xx: u64,
     pub status_4xx: u64,
@@ -94,6 +96,7 @@ impl Counters {
             sent_bytes: read(&self.bytes),
             stored_files: read(&self.stored_files),
             stored_bytes: read(&self.stored_bytes),
+            uploads_waiting: 0,
             status_2xx: read(ok),
             status_3xx: read(redirected),
             status_4xx: read(refused),
@@ -127,6 +130,7 @@ impl Sums {
         add("sent_bytes_total", "counter", "Bytes of answers", self.sent_bytes);
         add("stored_files_total", "counter", "Files that were put here", self.stored_files);
         add("stored_bytes_total", "counter", "Bytes in the files that were put here", self.stored_bytes);
+        add("uploads_waiting", "gauge", "Uploads that wait for their turn", self.uploads_waiting);
         add("answers_2xx_total", "counter", "Answers that gave what was asked for", self.status_2xx);
         add("answers_3xx_total", "counter", "Answers that led elsewhere", self.status_3xx);
         add("answers_4xx_total", "counter", "Answers that refused", self.status_4xx);

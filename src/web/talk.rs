@@ -4,6 +4,7 @@
 //! ```text
 //! page    {"n":1,"ask":"POST upload/a.jpg?size=5000000"}
 //! server  {"n":1,"status":201,"body":{"id":"...","missing":[[0,5000000]]}}
+//! server  {"event":"waiting","ask":1,"serving":64,"own":8,"before":3}
 //! server  {"event":"progress","uploads":[{"id":"...","written":4194304}]}
 //! ```
 //!
@@ -11,6 +12,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -31,16 +33,20 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::own::{Ask, BODY_BYTES_MAX};
+use super::own::{Ask, BODY_BYTES_MAX, waits_json};
 use super::pieces::Upload;
 use super::serve::Held;
 use super::site::{Reply, Site, is_cross_site};
+use super::upload::{Hears, Waits};
 
 /// Bytes of a message: a comparison, in base64, and what is around it.
 const MESSAGE_BYTES_MAX: usize = BODY_BYTES_MAX / 3 * 4 + 16 * 1024;
 
 /// Requests of one conversation that are answered at once. More wait.
 const ASKED_MAX: usize = 16;
+
+/// And those that wait for their turn beside them.
+const WAITING_MAX: usize = 64;
 
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -139,16 +145,18 @@ async fn converse(site: &Arc<Site>, peer: IpAddr, mut socket: Socket, mut held: 
     let (to, mut answers) = mpsc::channel::<Answered>(ASKED_MAX);
     let mut progress = interval(PROGRESS_EVERY);
     progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let waiting = Arc::<AtomicUsize>::default();
     let (mut heard, mut pinged) = (Instant::now(), Instant::now());
     loop {
         let message = tokio::select! {
-            message = socket.next(), if asked.len() < ASKED_MAX => {
+            message = socket.next(), if asked.len() < ASKED_MAX + waiting.load(Ordering::Relaxed).min(WAITING_MAX) => {
                 heard = Instant::now();
                 match message {
                     Some(Ok(Message::Text(text))) => {
                         let (site, to, text) = (site.clone(), to.clone(), text.to_string());
+                        let waiter = Waiter { all: waiting.clone(), to: to.clone(), counted: false };
                         asked.spawn(async move {
-                            let answer = answer(&site, peer, &text).await;
+                            let answer = answer(&site, peer, &text, waiter).await;
                             let _ = to.send(answer).await;
                         });
                         continue;
@@ -183,7 +191,35 @@ async fn converse(site: &Arc<Site>, peer: IpAddr, mut socket: Socket, mut held: 
     let _ = timeout(PROGRESS_EVERY, socket.close(None)).await;
 }
 
-async fn answer(site: &Arc<Site>, peer: IpAddr, text: &str) -> Answered {
+/// Tells of an upload that waits for its turn, and counts it meanwhile.
+struct Waiter {
+    all: Arc<AtomicUsize>,
+    to: mpsc::Sender<Answered>,
+    counted: bool,
+}
+
+impl Waiter {
+    fn hear(&mut self, n: u64, waits: Waits) {
+        if !std::mem::replace(&mut self.counted, true) {
+            self.all.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut event = waits_json(waits);
+        event.insert("event".into(), "waiting".into());
+        event.insert("ask".into(), n.into());
+        // Where there is no room, more will be told soon.
+        let _ = self.to.try_send(Answered { text: Value::from(event).to_string(), upload: None });
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if self.counted {
+            self.all.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn answer(site: &Arc<Site>, peer: IpAddr, text: &str, mut waiter: Waiter) -> Answered {
     let refusal = |n: Value, text: &str| {
         let text = json!({ "n": n, "status": 400, "body": { "error": text } }).to_string();
         Answered { text, upload: None }
@@ -198,7 +234,8 @@ async fn answer(site: &Arc<Site>, peer: IpAddr, text: &str) -> Answered {
         return refusal(n.into(), "a message is {\"n\":NUMBER,\"ask\":\"METHOD ADDRESS\",\"body\":BASE64}");
     };
     let (path, query) = address.split_once('?').unwrap_or((address, ""));
-    let told = site.ask(peer, Ask { method, path, query, body: body.into() }).await;
+    let hears: Hears = Box::new(move |waits| waiter.hear(n, waits));
+    let told = site.ask(peer, Ask { method, path, query, body: body.into() }, Some(hears)).await;
     let text = json!({ "n": n, "status": told.status.as_u16(), "body": told.body }).to_string();
     Answered { text, upload: told.upload }
 }

@@ -5,9 +5,10 @@
 //! short, or is not what its digest says, leaves a part file at most and no name.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use base64::Engine;
@@ -16,22 +17,33 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Incoming};
 use hyper::header::{self, HeaderMap};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::bounds::{Counted, LOOK_BYTES, Room, Share, Taken};
-use super::pieces::{Pieces, Plan, Upload};
+use super::pieces::{OF_ONE_MAX, ON_THE_WAY_MAX, Pieces, Plan, Upload};
 use crate::content::entry::Metadata;
 use crate::content::tree::Hash;
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
 use crate::os::background::aside;
+use crate::server::queue::{Admission, Party, Place, Standing};
 use crate::store::{
     Existing, ExistingFile, Folder, Found, Owner, Part, Published, Sink, SinkError, Verified,
 };
+use crate::trust::guesses::network_of;
 
-/// Uploads at once: each has a thread.
+/// Uploads at once: each has a part file, and a thread or some pieces on their way. One in eight is for clients that have none.
 const UPLOADS_MAX: usize = 64;
+
+/// Further ones that wait for their turn.
+const WAITING_MAX: usize = 256;
+
+/// How long a request waits for that. A conversation waits for as long as it lasts.
+const WAIT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often whoever waits hears where it stands, and it is looked who has left.
+const WAIT_LOOK: Duration = Duration::from_millis(250);
 
 /// Pieces that wait for the disk, each of at most 64 KiB as the connection reads them: 16 MiB for all uploads.
 pub(super) const PIECES_WAITING: usize = 4;
@@ -48,7 +60,7 @@ pub struct Uploads {
     taken: Arc<Taken>,
     /// Permission bits of a new file.
     mode: u32,
-    places: Arc<Semaphore>,
+    admission: Arc<Admission>,
     /// Those that come in pieces.
     pub pieces: Pieces,
 }
@@ -85,6 +97,8 @@ pub enum Refused {
     Hidden,
     /// There are too many.
     Busy,
+    /// It is not its turn yet.
+    Waits(Waits),
     Store(SinkError),
     Thread(io::Error),
     /// There is no such upload, or no longer.
@@ -122,8 +136,20 @@ struct Work {
     mode: u32,
     from: mpsc::Receiver<Fed>,
     counted: Counted,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
+
+/// Why an upload waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// Uploads under way, those of the same network among them, and those that come before.
+    pub serving: u32,
+    pub own: u32,
+    pub before: u32,
+}
+
+/// Hears of that, each time that it changes.
+pub type Hears = Box<dyn FnMut(Waits) + Send>;
 
 impl Stored {
     /// One that was there already takes nothing.
@@ -137,22 +163,64 @@ impl Stored {
 impl Uploads {
     #[must_use]
     pub fn new(folder: Folder, owner: Owner, mode: u32, room: Room) -> Uploads {
-        let places = Arc::new(Semaphore::new(UPLOADS_MAX));
-        Uploads { folder, owner, taken: Taken::new(room), mode, places, pieces: Pieces::default() }
+        let admission = Admission::with(UPLOADS_MAX, WAITING_MAX, UPLOADS_MAX + ON_THE_WAY_MAX);
+        Uploads { folder, owner, taken: Taken::new(room), mode, admission, pieces: Pieces::default() }
+    }
+
+    /// How many wait for their turn.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.admission.waiting()
+    }
+
+    /// A place for one more upload of `peer`, once it is its turn: of the network with the fewest, and among those of who came first,
+    /// as senders have theirs at a receiver. `hears` is told meanwhile, and waits for as long as it takes.
+    async fn place(
+        &self,
+        peer: IpAddr,
+        plan: Option<&Plan>,
+        mut hears: Option<Hears>,
+    ) -> Result<Place, Refused> {
+        let party = Party::Network(network_of(peer));
+        let place = self.admission.enter(party, OF_ONE_MAX).ok_or(Refused::Busy)?;
+        let (end, mut told) = (Instant::now() + WAIT_PATIENCE, None);
+        loop {
+            let waits = match place.standing() {
+                Standing::Served => return Ok(place),
+                Standing::Closed => return Err(Refused::Busy),
+                Standing::Waiting(at) => Waits { serving: at.serving, own: at.own, before: at.before },
+            };
+            match &mut hears {
+                Some(hears) if told.replace(waits) != Some(waits) => hears(waits),
+                Some(_) => {}
+                None if Instant::now() >= end => return Err(Refused::Waits(waits)),
+                None => {}
+            }
+            let _ = timeout(WAIT_LOOK, place.turn()).await;
+            if let Some(plan) = plan {
+                self.pieces.make_way(plan).await;
+            }
+        }
     }
 
     /// Begins with a file that comes in pieces.
     ///
     /// # Errors
     /// [`Refused`].
-    pub async fn begin(self: &Arc<Self>, plan: Plan) -> Result<Arc<Upload>, Refused> {
-        self.pieces.make_way(&plan).await?;
+    pub async fn begin(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        plan: Plan,
+        hears: Option<Hears>,
+    ) -> Result<Arc<Upload>, Refused> {
+        self.pieces.make_way(&plan).await;
+        let place = self.place(peer, Some(&plan), hears).await?;
         let uploads = self.clone();
         let work = move || {
             let sink = uploads.folder.open(uploads.owner)?;
             let existing = look(&sink, &plan.path, Some(plan.size), false)?;
             let counted = uploads.taken.count(uploads.folder.path(), plan.size)?;
-            uploads.pieces.begin(sink, existing, counted, plan)
+            uploads.pieces.begin(sink, existing, counted, place, plan)
         };
         aside(work).await.map_err(Refused::Thread)?
     }
@@ -173,6 +241,7 @@ impl Uploads {
     /// [`Refused`].
     pub async fn put(
         &self,
+        peer: IpAddr,
         path: RelativePath,
         modified: Option<SystemTime>,
         headers: &HeaderMap,
@@ -188,7 +257,7 @@ impl Uploads {
         }
         let new_only = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value == "*");
         let digest = digest_of(headers)?;
-        let place = self.places.clone().try_acquire_owned().map_err(|_| Refused::Busy)?;
+        let place = self.place(peer, None, None).await?;
         let (to, from) = mpsc::channel(PIECES_WAITING);
         let sink = self.folder.open(self.owner)?;
         let (size, mode) = (body.size_hint().exact(), self.mode);

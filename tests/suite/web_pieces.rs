@@ -273,11 +273,94 @@ fn nobody_elses_page_can_begin_or_end_anything() {
 fn no_more_uploads_are_open_than_there_is_room_for() {
     let scene = Scene::new();
     let server = taking(&scene, &[]);
-    for n in 0..64 {
-        begin(&server, &format!("file{n}"), 10);
+    // Of 64 places one in eight is for who has none.
+    let begun: Vec<Value> = (0..56).map(|n| begin(&server, &format!("file{n}"), 10)).collect();
+    let mut socket = talk(&server, "").unwrap();
+    let say = |socket: &mut WebSocket<TcpStream>, n: u64, ask: &str| {
+        socket.send(Message::text(json!({ "n": n, "ask": ask }).to_string())).unwrap();
+    };
+    // As many as a conversation has answered at once, and more: what ends an upload still gets through.
+    for n in 1..=20 {
+        say(&mut socket, n, &format!("POST upload/waiting{n}?size=10"));
+        let told = hear(&mut socket);
+        assert_eq!(
+            told,
+            json!({ "event": "waiting", "ask": n, "serving": 56, "own": 56, "before": n - 1 }),
+            "{told}"
+        );
     }
-    let full = ask(&server, "POST", "upload/one-more?size=10", b"");
+    assert_eq!(server.ask("GET", "/.lanx/stats", &[]).json()["uploads_waiting"], 20);
+    // Another network has a place at once.
+    let of_another = |line: &str| {
+        let source = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        source.bind(&std::net::SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+        source.connect(&server.addr.into()).unwrap();
+        let mut stream: TcpStream = source.into();
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\nLanx: 1\r\nConnection: close\r\n\r\n",
+            server.addr
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        Answer::read(&bytes).unwrap()
+    };
+    assert_eq!(of_another("POST /.lanx/upload/theirs?size=10").status, 201);
+    // A plain request waits for a while only, and hears why.
+    let full = ask(&server, "POST", "upload/plain?size=10", b"");
     assert_eq!((full.status, full.field("retry-after")), (503, "1"));
+    let why = full.json();
+    assert_eq!((&why["serving"], &why["own"], &why["before"]), (&json!(57), &json!(56), &json!(20)), "{why}");
+    // A place that is given back is for the first who waits, and the others hear of that.
+    // One in eight stays for networks that have none, so that two have to end.
+    for (n, ended) in (98..).zip(&begun[..2]) {
+        say(&mut socket, n, &format!("DELETE pieces/{}", id(ended)));
+    }
+    let (mut is_begun, mut is_next) = (false, false);
+    while !is_begun || !is_next {
+        let heard = hear(&mut socket);
+        if heard["n"] == 1 {
+            assert_eq!(heard["status"], 201, "{heard}");
+            is_begun = true;
+        } else if heard["ask"] == 2 && heard["before"] == 0 {
+            is_next = true;
+        }
+    }
+    drop(socket);
+    wait_until("nobody waits any more", PATIENCE, || {
+        server.ask("GET", "/.lanx/stats", &[]).json()["uploads_waiting"] == 0
+    });
+}
+
+#[test]
+fn pieces_beyond_the_share_of_an_upload_wait_for_their_turn() {
+    let scene = Scene::new();
+    let server = taking(&scene, &[]);
+    let content = noise(4, 8 * MIB);
+    // With 55 others each may have 2 on the way: one of its own, and one of the 64 that all share.
+    let all: Vec<Value> = (0..56).map(|n| begin(&server, &format!("file{n}"), content.len())).collect();
+    let id = id(&all[0]);
+    let mut hanging: Vec<TcpStream> = (0..8)
+        .map(|n| {
+            let mut stream = server.connect();
+            let head = format!(
+                "PUT /.lanx/pieces/{id}?at={} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\nLanx: 1\r\nContent-Length: {MIB}\r\n\r\n",
+                n * MIB,
+                server.addr
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    for (n, stream) in hanging.iter_mut().enumerate() {
+        stream.write_all(&content[n * MIB..(n + 1) * MIB]).unwrap();
+    }
+    for stream in &mut hanging {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 200");
+    }
+    assert_eq!(complete(&server, &id, blake3::hash(&content)).status, 201);
 }
 
 /// A conversation, after its handshake.

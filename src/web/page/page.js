@@ -184,7 +184,7 @@ function show(upload) {
 function words(upload) {
   const size = bytes(upload.size), at = bytes(upload.shown);
   switch (upload.state) {
-    case "waiting": return `${size}, waits for its turn`;
+    case "waiting": return `${size}, waits for its turn${upload.detail && `: ${upload.detail}`}`;
     case "hashing": return `${size}, is hashed`;
     case "comparing": return `${size}, compared with what is there: ${upload.detail}`;
     case "sending": return `sending: ${at} of ${size}${pace(upload.speed, upload.shown, upload.size)}`;

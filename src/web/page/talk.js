@@ -46,18 +46,19 @@ export class Talk {
   }
 
   hear(message) {
+    if (message.event === "waiting") return this.asked.get(message.ask)?.waits?.(message);
     const asked = this.asked.get(message.n);
     if (!asked) return this.heard(message);
     this.asked.delete(message.n);
     asked.done(message);
   }
 
-  // Asks for `method` of `address`, behind `/.lanx/`. The answer is { status, body }.
-  async ask(method, address, body) {
+  // Asks for `method` of `address`, behind `/.lanx/`. The answer is { status, body }. `waits` hears why it does not come yet.
+  async ask(method, address, body, waits) {
     if (this.isOpen) {
       const answer = await new Promise((done) => {
         const n = ++this.number;
-        this.asked.set(n, { done, lost: () => done(null) });
+        this.asked.set(n, { done, waits, lost: () => done(null) });
         this.socket.send(JSON.stringify({ n, ask: `${method} ${address}`, body: body ? base64(body) : "" }));
       });
       if (answer) return judged(answer);
@@ -75,9 +76,16 @@ export class Talk {
 // Statuses that pass.
 export function judged(answer) {
   if ([408, 429, 502, 503, 504].includes(answer.status)) {
-    throw new Lost(answer.body.error || "the server is busy");
+    const { error, before, serving } = answer.body;
+    throw new Lost(serving ? turn({ before, serving }) : error || "the server is busy");
   }
   return answer;
+}
+
+// Why an upload waits, in words.
+export function turn({ before, serving }) {
+  const first = before === 0 ? "this one is next" : `${before} ${before === 1 ? "comes" : "come"} before it`;
+  return `the server takes ${serving} files just now, ${first}`;
 }
 
 export function base64(bytes) {

@@ -3,7 +3,7 @@
 
 import { hex, joined } from "./blake3.js";
 import { hash } from "./hasher.js";
-import { Lost, base64, judged } from "./talk.js";
+import { Lost, base64, judged, turn } from "./talk.js";
 
 const MIB = 1 << 20;
 // What the server compares; and up to here a file is one request.
@@ -174,7 +174,9 @@ export class Upload {
     this.acked.clear();
     this.written = 0;
     this.id = null;
-    const told = await talk.ask("POST", `upload/${this.path}?size=${this.size}&${names}&${this.query}`);
+    const waits = (why) => this.stop.signal.aborted || this.set("waiting", turn(why));
+    const address = `upload/${this.path}?size=${this.size}&${names}&${this.query}`;
+    const told = await talk.ask("POST", address, undefined, waits);
     if (told.status !== 201) throw refusal(told);
     this.id = told.body.id;
     return told.body;
