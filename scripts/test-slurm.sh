@@ -55,6 +55,7 @@ user=$LANX_SLURM_USER
 nodes=4
 export LANX=$place/lanx LANX_CONFIG_DIR=$place/config LANX_PAUSE=1
 children=()
+zombie=
 
 start() {
     local log=$1
@@ -71,6 +72,8 @@ finish() {
         tail -n 15 "$place"/*.log "$place"/run/*.out >&2 2>/dev/null || true
     fi
     scancel --quiet --signal=KILL --user="$user" 2>/dev/null || true
+    # The one whose node is gone is nobody's child any more.
+    [ -z "$zombie" ] || kill -KILL "$zombie" 2>/dev/null || true
     for pid in "${children[@]}"; do kill -CONT "$pid" 2>/dev/null && kill "$pid" 2>/dev/null || true; done
     wait 2>/dev/null || true
 }
@@ -253,6 +256,7 @@ until_it 60 "the other node has sent it" ended "$moved"
 all_well "$moved"
 kill -CONT "$zombie"
 until_it 30 "the old sender has ended" gone "$zombie"
+zombie=
 cmp "$place/data/c/large" "$place/there/c/large" || fail "the old sender replaced what is newer"
 "$LANX" send -q "$place/data/" "$listen"
 same ""

@@ -104,13 +104,9 @@ pub const CONNECTIONS_MAX: u8 = 16;
 /// used twice; a network that kills this many in one session is not worth going on with.
 pub const CONNECTION_NUMBERS_MAX: u32 = 65_536;
 
-/// Data connections at first, where the user does not say: enough to keep two cores on each side busy, and more threads than
-/// cores cost on a short path.
-pub const CONNECTIONS_FIRST: u8 = 2;
-
-/// Data connections at first where the round trip is long: each connection has its own congestion window, and loss
-/// halves only one of them.
-pub const CONNECTIONS_FIRST_LONG_PATH: u8 = 4;
+/// Data connections at first, where the user does not say and there are as many chunks: as lanx was ordered. Each has its own
+/// congestion window, and loss halves only one of them; where two cores are both ends, four cost as much as two (docs/measurements.md).
+pub const CONNECTIONS_FIRST: u8 = 4;
 
 /// Data connections at most, where the user does not say.
 pub const CONNECTIONS_MOST: u8 = 8;
@@ -487,10 +483,7 @@ const _: () = {
             && CONNECTIONS_MAX as u64 <= IN_ORDER_WINDOW_CHUNKS
     );
     assert!(2 * STREAM_CONFIRM_CHUNKS <= STREAM_WINDOW_CHUNKS as u64);
-    assert!(
-        CONNECTIONS_FIRST <= CONNECTIONS_FIRST_LONG_PATH && CONNECTIONS_FIRST_LONG_PATH <= CONNECTIONS_MOST
-    );
-    assert!(CONNECTIONS_MOST <= CONNECTIONS_MAX);
+    assert!(CONNECTIONS_FIRST <= CONNECTIONS_MOST && CONNECTIONS_MOST <= CONNECTIONS_MAX);
     assert!(LARGE_FILES_IN_FLIGHT_MAX <= FILES_IN_FLIGHT_MAX);
     // Offsets of the last chunk must not wrap, and `off_t` is signed.
     assert!(FILE_BYTES_MAX < i64::MAX as u64 - CHUNK_BYTES as u64);

@@ -66,8 +66,8 @@ fn all(workload: Workload) -> Vec<Contestant> {
     match workload {
         Workload::Large => {
             vec![
-                LANX, LANX_PLAIN, LANX_OTHER, CP, IPERF3, PARTS, MBUFFER, SOCAT, GRIDFTP, WDT, NC, RSYNCD,
-                ARIA2, QCP, SCP, MSCP, SENDME, CROC,
+                LANX, LANX_PLAIN, LANX_QUIC, LANX_OTHER, CP, IPERF3, PARTS, MBUFFER, SOCAT, GRIDFTP, WDT, NC,
+                RSYNCD, ARIA2, QCP, SCP, MSCP, SENDME, CROC,
             ]
         }
         Workload::Resume => vec![
@@ -114,7 +114,10 @@ fn all(workload: Workload) -> Vec<Contestant> {
             vec![LANX, LANX_ZSTD, LANX_PLAIN, LANX_OTHER, ZSTD_NC, NC, RSYNCD_ZSTD, RSYNCD, SCP_C, CROC_C]
         }
         Workload::Tiny => {
-            vec![LANX, LANX_OTHER, CP, NC, SOCAT, GRIDFTP, WDT, RSYNCD, QCP, SCP, MSCP, SENDME, CROC]
+            vec![
+                LANX, LANX_QUIC, LANX_OTHER, CP, NC, SOCAT, GRIDFTP, WDT, RSYNCD, QCP, SCP, MSCP, SENDME,
+                CROC,
+            ]
         }
     }
 }

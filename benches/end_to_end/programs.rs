@@ -44,6 +44,14 @@ pub const LANX_PLAIN: Contestant = Contestant {
     ..LANX
 };
 
+/// The other door.
+pub const LANX_QUIC: Contestant = Contestant {
+    name: "lanx --quic",
+    server: Some("exec '{lanx}' -q recv --quic --listen '{host}:{port}' '{dst}'"),
+    client: "exec '{lanx}' -q send --quic '{sent}' '{host}:{port}'",
+    ..LANX
+};
+
 /// What cannot be beaten, or only by doing less.
 pub const CP: Contestant = Contestant { name: "cp", client: "exec cp -r '{sent}' '{dst}/'", ..BASE };
 

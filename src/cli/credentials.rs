@@ -18,8 +18,8 @@ use super::send::{places, targets};
 use super::ui::events::{By, Event, Whom};
 use super::ui::out::Audience;
 use super::ui::{events, out, screen};
+use crate::client::Connections;
 use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, Place, enter, knock};
-use crate::client::transfer::Connections;
 use crate::limits::{ALIKE_MIN, CODE_TEXT_MAX_BYTES, SMALL_SEGMENT_BYTES};
 use crate::name::RelativePath;
 use crate::net::Door;
@@ -210,7 +210,7 @@ impl Introduction {
         &self,
         peer: &Peer,
         resumes: Option<SessionId>,
-        wanted: impl FnOnce(Duration) -> Connections,
+        wanted: Connections,
         audience: Audience,
     ) -> Result<Link, EnterError> {
         let Introduction { name, wishes, patience, .. } = self;
@@ -233,14 +233,14 @@ impl Introduction {
     pub async fn enter(
         &mut self,
         peer: &Peer,
-        wanted: impl Fn(Duration) -> Connections,
+        wanted: Connections,
         audience: Audience,
     ) -> Result<Link, Failure> {
         let began = Instant::now();
         let mut typed = 0;
         loop {
             let place = self.elsewhere.clone().unwrap_or_else(|| peer.clone());
-            match knock(async || self.try_to_enter(peer, None, &wanted, audience).await).await {
+            match knock(async || self.try_to_enter(peer, None, wanted, audience).await).await {
                 Err(error) if error.is_about_the_place() && place.named_before().is_some() => {
                     tracing::info!("{peer} is not where it was: {error}");
                     self.elsewhere = Some(targets::find_anew(&place).await?);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::time::{interval, sleep, timeout};
 
-use super::transfer::Connections;
+use super::pool::Connections;
 use crate::content::compress::Codecs;
 use crate::limits::{
     BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KNOCKS, OFFERS_BYTES_MIN, QUEUE_NEWS_INTERVAL,
@@ -131,7 +131,7 @@ impl Place<'_> {
     }
 }
 
-/// Connects to `peer` and is let in. `wanted` says how many data connections to ask for, given the round trip.
+/// Connects to `peer` and is let in. `wanted` says how many data connections to ask for.
 ///
 /// # Errors
 /// [`EnterError`]. With [`EnterError::CodeWanted`] and [`EnterError::FirstSight`] the user can decide and try again.
@@ -139,7 +139,7 @@ pub async fn enter(
     peer: &Peer,
     visitor: &Visitor,
     errand: &Errand<'_>,
-    wanted: impl FnOnce(Duration) -> Connections,
+    wanted: Connections,
 ) -> Result<Link, EnterError> {
     let reached = match errand.door {
         Door::Tcp => tcp::reach::reach(peer, &visitor.tls, errand.patience, errand.large_lost).await?,
@@ -157,7 +157,7 @@ pub async fn enter_by(
     peer: &Peer,
     visitor: &Visitor,
     errand: &Errand<'_>,
-    wanted: impl FnOnce(Duration) -> Connections,
+    wanted: Connections,
 ) -> Result<Link, EnterError> {
     let Reached { control: Control { stream, handle, far_end }, way, round_trip } = reached;
     let FarEnd { addr, key, binding, secret } = far_end;
@@ -169,7 +169,6 @@ pub async fn enter_by(
         Err(error) => return Err(leave(reader, writer, error).await),
     };
     let mut greeting = Greeting { peer, addr, visitor, receiver, binding, standing, reader, writer };
-    let wanted = wanted(round_trip);
     let (session, share, cipher, options, acquaintance) = match greeting.run(errand, wanted.most).await {
         Ok(welcome) => welcome,
         Err(error) => return Err(leave(greeting.reader, greeting.writer, error).await),

@@ -10,5 +10,6 @@ mod pool;
 pub mod probe;
 pub mod transfer;
 
+pub use pool::Connections;
 pub use probe::{MeasureError, Measured, Trial, measure, probe_connections};
-pub use transfer::{Connections, SendError, SendOutcome, Transfer, send};
+pub use transfer::{SendError, SendOutcome, Transfer, send};

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
-use super::transfer::Connections;
 use crate::content::compress::Codecs;
 use crate::limits::{
-    CLIMB_BUSY, CLIMB_INTERVAL, CLIMB_MEASURE, CONNECTION_NUMBERS_MAX, GOODBYE_TIMEOUT, LOSSY_SEGMENTS_MIN,
-    LOSSY_SHARE, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, STRAGGLER_PATIENCE, WORKER_STACK_BYTES,
+    CLIMB_BUSY, CLIMB_INTERVAL, CLIMB_MEASURE, CONNECTION_NUMBERS_MAX, CONNECTIONS_FIRST, CONNECTIONS_MAX,
+    CONNECTIONS_MOST, GOODBYE_TIMEOUT, LOSSY_SEGMENTS_MIN, LOSSY_SHARE, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
+    STRAGGLER_PATIENCE, WORKER_STACK_BYTES,
 };
+use crate::net::Door;
 use crate::os::background;
 use crate::os::cpu::Load;
 use crate::session::carrier::{AnyLane, Way};
@@ -52,6 +53,28 @@ pub(super) async fn open(
     let proof = sealer.prove(&hello).map_err(io::Error::other)?;
     let lane = way.open([&hello[..], &proof].concat(), segment_bytes, patience).await?;
     Ok((lane, sealer))
+}
+
+/// How many data connections a transfer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    pub first: u8,
+    /// As many as it may come to, if they help.
+    pub most: u8,
+}
+
+impl Connections {
+    /// Those of a transfer of so many chunks, where that is known: never more than there are. `asked` is the number that the
+    /// user wants, otherwise `most` bounds it. Over QUIC they are streams, which cost no handshake.
+    pub fn wanted(chunks: Option<u64>, asked: Option<u8>, most: Option<u8>, door: Door) -> Self {
+        let (first, most_here) = match door {
+            Door::Quic => (CONNECTIONS_MOST, CONNECTIONS_MAX),
+            Door::Tcp => (CONNECTIONS_FIRST, CONNECTIONS_MOST),
+        };
+        let most = asked.or(most).unwrap_or(most_here);
+        let needed = chunks.and_then(|chunks| u8::try_from(chunks).ok()).unwrap_or(most).clamp(1, most);
+        Connections { first: asked.unwrap_or(first).min(needed), most: needed }
+    }
 }
 
 /// The data connections of one session.

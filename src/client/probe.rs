@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::handshake::Link;
+use super::pool::Connections;
 use super::pool::{Keys, open};
-use super::transfer::{Connections, last_words};
+use super::transfer::last_words;
 use crate::limits::{
     GOODBYE_TIMEOUT, LOST_TIMEOUTS_HANDSHAKE, PACKET_LOOK, PACKET_PATIENCE, PROBE_CONNECTIONS, PROBE_TIME,
     PROBE_TIME_MAX, PROBE_WARM_UP, PROGRESS_INTERVAL, SMALL_SEGMENT_BYTES, WORKER_STACK_BYTES,

@@ -12,11 +12,7 @@ use tokio::time::sleep;
 use super::handshake::{EnterError, Link};
 use super::pool::{Keys, Pool};
 use crate::cache::Cache;
-use crate::limits::{
-    CONNECTIONS_FIRST, CONNECTIONS_FIRST_LONG_PATH, CONNECTIONS_MAX, CONNECTIONS_MOST, LONG_PATH_ROUND_TRIP,
-    RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, WORKER_STACK_BYTES,
-};
-use crate::net::Door;
+use crate::limits::{RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, WORKER_STACK_BYTES};
 use crate::net::control::{Talk, converse};
 use crate::os::cpu::Load;
 use crate::os::said::Said;
@@ -80,37 +76,6 @@ pub enum SendError {
     /// The receiver was lost and found again, and does not let us in any more.
     #[error(transparent)]
     Enter(#[from] EnterError),
-}
-
-/// How many data connections a transfer has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connections {
-    pub first: u8,
-    /// As many as it may come to, if they help.
-    pub most: u8,
-}
-
-impl Connections {
-    /// Those of a transfer of so many chunks, where that is known: never more than there are. `asked` is the number that the
-    /// user wants, otherwise `most` bounds it, and the path says how to begin. Over QUIC they are streams, which cost no handshake.
-    pub fn wanted(
-        chunks: Option<u64>,
-        asked: Option<u8>,
-        most: Option<u8>,
-        round_trip: Duration,
-        door: Door,
-    ) -> Self {
-        let (first, most_here) = match door {
-            Door::Quic => (CONNECTIONS_MOST, CONNECTIONS_MAX),
-            Door::Tcp if round_trip >= LONG_PATH_ROUND_TRIP => {
-                (CONNECTIONS_FIRST_LONG_PATH, CONNECTIONS_MOST)
-            }
-            Door::Tcp => (CONNECTIONS_FIRST, CONNECTIONS_MOST),
-        };
-        let most = asked.or(most).unwrap_or(most_here);
-        let needed = chunks.and_then(|chunks| u8::try_from(chunks).ok()).unwrap_or(most).clamp(1, most);
-        Connections { first: asked.unwrap_or(first).min(needed), most: needed }
-    }
 }
 
 /// Sends the files and waits for the outcome of each. When the receiver is lost, `reenter` looks for it again and what

@@ -8,7 +8,6 @@ use std::time::Instant;
 use tokio::io::{ReadHalf, WriteHalf, split};
 
 use super::events::Receptionist;
-use super::stats::Reason;
 use crate::content::compress::Codecs;
 use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::name::Text;
@@ -55,6 +54,58 @@ pub(super) struct Guest {
     /// Data connections that are wanted.
     pub connections: u8,
     pub cipher: Cipher,
+}
+
+/// Why a connection was sent away before it was a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Timeout,
+    Network,
+    NotLanx,
+    OtherVersion,
+    Tls,
+    BadMessage,
+    Busy,
+    NoCode,
+    WrongCode,
+    TooManyCodes,
+    DataConnection,
+    Internal,
+}
+
+impl Reason {
+    pub const ALL: [Reason; 12] = [
+        Reason::Timeout,
+        Reason::Network,
+        Reason::NotLanx,
+        Reason::OtherVersion,
+        Reason::Tls,
+        Reason::BadMessage,
+        Reason::Busy,
+        Reason::NoCode,
+        Reason::WrongCode,
+        Reason::TooManyCodes,
+        Reason::DataConnection,
+        Reason::Internal,
+    ];
+
+    /// As a label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Timeout => "timeout",
+            Reason::Network => "network",
+            Reason::NotLanx => "not_lanx",
+            Reason::OtherVersion => "other_version",
+            Reason::Tls => "tls",
+            Reason::BadMessage => "bad_message",
+            Reason::Busy => "busy",
+            Reason::NoCode => "no_code",
+            Reason::WrongCode => "wrong_code",
+            Reason::TooManyCodes => "too_many_codes",
+            Reason::DataConnection => "data_connection",
+            Reason::Internal => "internal",
+        }
+    }
 }
 
 /// Why a connection was sent away.

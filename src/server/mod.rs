@@ -2,7 +2,7 @@
 
 pub mod accept;
 pub mod events;
-mod handshake;
+pub mod handshake;
 mod lanes;
 mod pending;
 pub mod queue;

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use super::handshake::Reason;
 use super::queue::Admission;
 use super::session::Session;
 use crate::session::Progress;
@@ -34,58 +35,6 @@ pub struct Present {
     /// Senders that wait for their turn.
     pub waiting: usize,
     pub data_connections: usize,
-}
-
-/// Why a connection was sent away before it was a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    Timeout,
-    Network,
-    NotLanx,
-    OtherVersion,
-    Tls,
-    BadMessage,
-    Busy,
-    NoCode,
-    WrongCode,
-    TooManyCodes,
-    DataConnection,
-    Internal,
-}
-
-impl Reason {
-    pub const ALL: [Reason; 12] = [
-        Reason::Timeout,
-        Reason::Network,
-        Reason::NotLanx,
-        Reason::OtherVersion,
-        Reason::Tls,
-        Reason::BadMessage,
-        Reason::Busy,
-        Reason::NoCode,
-        Reason::WrongCode,
-        Reason::TooManyCodes,
-        Reason::DataConnection,
-        Reason::Internal,
-    ];
-
-    /// As a label.
-    pub fn name(self) -> &'static str {
-        match self {
-            Reason::Timeout => "timeout",
-            Reason::Network => "network",
-            Reason::NotLanx => "not_lanx",
-            Reason::OtherVersion => "other_version",
-            Reason::Tls => "tls",
-            Reason::BadMessage => "bad_message",
-            Reason::Busy => "busy",
-            Reason::NoCode => "no_code",
-            Reason::WrongCode => "wrong_code",
-            Reason::TooManyCodes => "too_many_codes",
-            Reason::DataConnection => "data_connection",
-            Reason::Internal => "internal",
-        }
-    }
 }
 
 /// The books of one receiver.

@@ -4,7 +4,6 @@
 //! sender takes the speed from what the receiver says that it has taken in, as nothing else tells what has arrived.
 
 use std::io::Write;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,35 +11,11 @@ use parking_lot::Mutex;
 
 use super::cpu_speed::Speeds;
 use super::frames::{ChunkBuffer, FrameWriter, lost};
-use super::receiver::Receiving;
-use super::{End, Ending, FileReport, Observer, Outbox, PeerMisbehaved, Progress};
-use crate::limits::{CHUNK_BYTES, PROBE_BYTES_MAX, PROBE_SESSION_MAX};
+use super::{End, Ending, FileReport, Observer, Outbox, PeerMisbehaved};
+use crate::limits::{CHUNK_BYTES, PROBE_BYTES_MAX};
 use crate::wire::frame::Header;
 use crate::wire::message::{ReceiverMessage, SenderMessage};
 use crate::wire::seal::Sealer;
-
-/// When the first probe came to a receiver.
-pub(super) type Probed = OnceLock<Instant>;
-
-impl Receiving {
-    /// Counts a probe of so many bytes.
-    pub(super) fn took_probe(&self, bytes: u64) -> Result<(), PeerMisbehaved> {
-        if !self.terms.measure {
-            let expected = "a chunk, as it did not wish to measure";
-            return Err(PeerMisbehaved::Unexpected { got: "a probe", expected });
-        }
-        Progress::add(&self.progress.written, bytes);
-        if Progress::get(&self.progress.written) > PROBE_BYTES_MAX {
-            let limit = usize::try_from(PROBE_BYTES_MAX).unwrap_or(usize::MAX);
-            return Err(PeerMisbehaved::TooMany { what: "bytes of probes", limit });
-        }
-        if self.probed.get_or_init(Instant::now).elapsed() > PROBE_SESSION_MAX {
-            let limit = PROBE_SESSION_MAX.as_secs() as usize;
-            return Err(PeerMisbehaved::TooMany { what: "seconds of probes", limit });
-        }
-        Ok(())
-    }
-}
 
 /// Hears of files where there are none.
 pub struct NoFiles;

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::receiver::Receiving;
-use super::receiver::incoming::Incoming;
 use super::sender::Sending;
-use super::sender::dealer::Outgoing;
+use super::sender::attempt::Outgoing;
 use crate::content::chunk::Layout;
 use crate::name::RelativePath;
 
@@ -68,21 +66,5 @@ impl Scene for Sending {
             files,
             all_offered: finished || walked,
         }
-    }
-}
-
-impl Receiving {
-    /// What is under way, with no more than `most` of its files; whoever has the connections counts them.
-    pub fn under_way(&self, most: usize, connections: usize) -> UnderWay {
-        let files = self.files.lock();
-        let large = files.incoming.values().filter(|file| !file.offered.layout.is_single());
-        let mut large: Vec<Arc<Incoming>> = large.cloned().collect();
-        let (in_order, open, all_offered) = (files.in_order.clone(), files.open, files.finished);
-        drop(files);
-        large.sort_unstable_by_key(|file| file.offered.id);
-        let large = large.iter().map(|file| file.under_way());
-        let files: Vec<FileUnderWay> =
-            in_order.iter().map(|file| file.under_way()).chain(large).take(most).collect();
-        UnderWay { connections, others: open.saturating_sub(files.len()), files, all_offered }
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong at the destination, told so that the user knows what to do.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::content::entry::{Cause, Failure};
 use crate::limits::FOLDER_LEVELS_MADE_MAX;
 use crate::name::{BadName, Escaped};
 use crate::os::rlimit;
@@ -237,6 +239,18 @@ pub enum SinkErrorKind {
 }
 
 impl SinkError {
+    /// What the sender is told: what to do. What the system said is for whoever looks closer, here.
+    pub fn failure(&self) -> Failure {
+        let cause = match self.kind() {
+            SinkErrorKind::Policy => Cause::Refused,
+            SinkErrorKind::Storage => Cause::Storage,
+        };
+        if let Some(source) = self.source() {
+            tracing::info!("{}: caused by: {source}", Escaped::path(self.path()));
+        }
+        Failure::new(cause, self.to_string())
+    }
+
     /// Whether this one file is refused or the receiver's storage has a problem.
     #[must_use]
     pub fn kind(&self) -> SinkErrorKind {

@@ -8,8 +8,8 @@ use std::thread;
 
 use crate::common::peer::{HandReceiver, identity, welcome};
 use crate::common::*;
+use lanx::client::Connections;
 use lanx::client::handshake::{EnterError, Errand, enter};
-use lanx::client::transfer::Connections;
 use lanx::net::Door;
 use lanx::net::address::{Found, Peer};
 use lanx::trust::dir::ConfigDir;
@@ -122,7 +122,7 @@ fn enter_open(
         large_lost: &|| (),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let wanted = |_| Connections { first: 1, most: 1 };
+    let wanted = Connections { first: 1, most: 1 };
     let entered = runtime.block_on(enter(&peer, &visitor, &errand, wanted)).map(drop);
     drop(runtime);
     (entered, receiver.join().unwrap())

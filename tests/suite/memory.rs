@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use lanx::client::Connections;
 use lanx::client::handshake::{EnterError, Errand, Link, enter_by};
-use lanx::client::transfer::{Connections, SendOutcome, Transfer, send};
+use lanx::client::transfer::{SendOutcome, Transfer, send};
 use lanx::net::Door;
 use lanx::net::address::Peer;
 use lanx::server::accept::{Manner, ServeOptions, serve};
@@ -115,7 +116,7 @@ async fn enter(near: &Memory, visitor: &Visitor) -> Result<Link, EnterError> {
         large_lost: &|| (),
     };
     let peer = Peer::new("192.0.2.1", 1);
-    enter_by(near.reach().await, &peer, visitor, &errand, |_| Connections { first: 2, most: 4 }).await
+    enter_by(near.reach().await, &peer, visitor, &errand, Connections { first: 2, most: 4 }).await
 }
 
 #[test]

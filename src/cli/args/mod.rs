@@ -183,10 +183,10 @@ pub struct SendArgs {
     pub to: Vec<OsString>,
     /// Use exactly N data connections, 1 to 16
     ///
-    /// By default lanx starts with few and adds more for as long as they make the transfer faster.
+    /// By default lanx starts with 4 and adds more for as long as they make the transfer faster.
     #[arg(short, long, value_name = "N", help_heading = SPEED, value_parser = number(1..=CONNECTIONS_MAX, ""))]
     pub connections: Option<u8>,
-    /// Use at most N connections without -c [default: 8, with --quic 16]
+    /// Use at most N connections without -c: 8, or 16 with --quic, by default
     #[arg(long, value_name = "N", conflicts_with = "connections", help_heading = SPEED,
         value_parser = number(1..=CONNECTIONS_MAX, ""))]
     pub max_connections: Option<u8>,

@@ -127,7 +127,7 @@ async fn examine(args: &DoctorArgs, peer: Option<&Peer>, audience: Audience) -> 
             door(args.quic),
         )?;
         let link = tokio::select! {
-            link = introduction.enter(peer, |_| probe_connections(), audience) => link?,
+            link = introduction.enter(peer, probe_connections(), audience) => link?,
             () = &mut stop => return Err(interrupted()),
         };
         cipher = link.cipher();

@@ -20,7 +20,8 @@ use crate::cli::exit::Exit;
 use crate::cli::ui::summary::Counts;
 use crate::net::quic::stats::{QuicStats, QuicSums};
 use crate::os::said::Said;
-use crate::server::stats::{Ledger, Reason};
+use crate::server::handshake::Reason;
+use crate::server::stats::Ledger;
 use crate::session::{End, FileReport, FileStatus, ReportKind};
 use crate::wire::stage_times::Stage;
 

@@ -26,7 +26,8 @@ use super::ui::progress::{Shown, Subject, Who};
 use super::ui::summary::{Crossed, Tally};
 use super::{credentials, signals};
 use crate::cache::Cache;
-use crate::client::transfer::{Connections, SendError, SendOutcome, Transfer, send};
+use crate::client::Connections;
+use crate::client::transfer::{SendError, SendOutcome, Transfer, send};
 use crate::limits::WORKER_STACK_BYTES;
 use crate::net::Door;
 use crate::net::address::Peer;
@@ -305,7 +306,7 @@ pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> 
     let chunks = feed.chunks();
     let Manner { connections, max_connections, .. } = manner;
     let door = introduction.door();
-    let wanted = |round_trip| Connections::wanted(chunks, connections, max_connections, round_trip, door);
+    let wanted = Connections::wanted(chunks, connections, max_connections, door);
     let entered = async {
         let link = introduction.enter(peer, wanted, *audience).await;
         match &company {

@@ -10,7 +10,6 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Receiving;
 use super::incoming::{Here, Incoming, Next};
-use super::outcomes::storage_failure;
 use crate::content::chunk::ChunkIndex;
 use crate::content::tree::{ChunkValue, chunk_value};
 use crate::limits::{CHUNK_BYTES, COMPARERS_MAX, WORKER_STACK_BYTES};
@@ -144,7 +143,7 @@ fn compare_chunk(
         Here::Older(older, _) => older.read_at(content, offset),
     };
     let failed = |error: &SinkError| {
-        session.fail_incoming(incoming, storage_failure(error))?;
+        session.fail_incoming(incoming, error.failure())?;
         Ok(Next::Nothing)
     };
     match (read, &here) {

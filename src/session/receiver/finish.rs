@@ -11,8 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::Receiving;
-use super::incoming::Offered;
-use super::outcomes::{Entry, storage_failure};
+use super::incoming::{Entry, Offered};
 use crate::content::tree::Hash;
 use crate::limits::{DESCRIPTORS_PER_FINISHED_FILE, FINISH_BATCH_FILES, WORKER_STACK_BYTES};
 use crate::os::rlimit;
@@ -172,7 +171,7 @@ fn finish_batch(session: &Receiving, batch: Vec<Finished>) {
     }
     files.iter().for_each(|complete| complete.part.dress(&complete.offered.metadata));
     let published = publish(session, files);
-    let names = sync_names(session, &published, &entries).map_err(|error| storage_failure(&error));
+    let names = sync_names(session, &published, &entries).map_err(|error| error.failure());
     for (complete, result) in published {
         match (result, &names) {
             (Ok(_), Err(failure)) => session.fail(&complete.offered, failure.clone()),
@@ -193,7 +192,7 @@ fn finish_identical(session: &Receiving, offered: &Offered, there: &ExistingFile
     match done {
         Ok(now) if now == hash => session.report(offered, Some(hash), FileStatus::Identical),
         Ok(now) => session.fail_standing(offered, now, hash),
-        Err(error) => session.fail(offered, storage_failure(&error)),
+        Err(error) => session.fail(offered, error.failure()),
     }
 }
 

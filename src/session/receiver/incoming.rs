@@ -20,9 +20,19 @@ use crate::limits::{
 use crate::name::RelativePath;
 use crate::os::stamp::Stamp;
 use crate::session::snapshot::FileUnderWay;
-use crate::session::{Outbox, PeerMisbehaved, Progress};
+use crate::session::{Outbox, PeerMisbehaved, Progress, ReportKind};
 use crate::store::{ExistingFile, Part};
 use crate::wire::message::{Offer, ReceiverMessage};
+
+/// A folder or a link that was offered.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub id: FileId,
+    pub path: RelativePath,
+    pub kind: ReportKind,
+    /// What it counts for as long as it is open.
+    pub weight: usize,
+}
 
 /// A file that was offered, once its path was found to be one.
 #[derive(Clone)]

@@ -12,17 +12,18 @@ pub mod worker;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::destination;
 use super::destination::Mark;
-use super::probe::Probed;
 use super::rate_limit::Pace;
+use super::snapshot::{FileUnderWay, UnderWay};
 use super::stage_clock::Stages;
 use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::cache::Cache;
@@ -43,7 +44,6 @@ use compare::CompareQueue;
 use finish::{Diligence, Finisher};
 use incoming::{Bytes, Incoming, Offered, Plan};
 use memory::{Budget, Reserve};
-use outcomes::storage_failure;
 use room::Room;
 use stdout::InOrder;
 
@@ -72,7 +72,7 @@ pub struct Receiving {
     pub(super) stages: Stages,
     /// What the thread that writes to the standard output does.
     pub(super) output_stages: Stages,
-    pub(super) probed: Probed,
+    pub(super) probed: OnceLock<Instant>,
     pub ending: Ending,
 }
 
@@ -146,7 +146,7 @@ impl Receiving {
             streamed: AtomicU64::new(0),
             stages: Stages::default(),
             output_stages: Stages::default(),
-            probed: Probed::default(),
+            probed: OnceLock::new(),
             ending: Ending::default(),
         }
     }
@@ -400,6 +400,22 @@ impl Receiving {
     }
 }
 
+impl Receiving {
+    /// What is under way, with no more than `most` of its files; whoever has the connections counts them.
+    pub fn under_way(&self, most: usize, connections: usize) -> UnderWay {
+        let files = self.files.lock();
+        let large = files.incoming.values().filter(|file| !file.offered.layout.is_single());
+        let mut large: Vec<Arc<Incoming>> = large.cloned().collect();
+        let (in_order, open, all_offered) = (files.in_order.clone(), files.open, files.finished);
+        drop(files);
+        large.sort_unstable_by_key(|file| file.offered.id);
+        let large = large.iter().map(|file| file.under_way());
+        let files: Vec<FileUnderWay> =
+            in_order.iter().map(|file| file.under_way()).chain(large).take(most).collect();
+        UnderWay { connections, others: open.saturating_sub(files.len()), files, all_offered }
+    }
+}
+
 // What the receiver makes of each offer.
 
 impl Receiving {
@@ -465,7 +481,7 @@ impl Receiving {
             Err(SinkError::InTheWay { .. }) if self.to.existing() == Existing::Rename => {
                 self.start_receiving(offered)
             }
-            Err(error) => self.fail(&offered, storage_failure(&error)),
+            Err(error) => self.fail(&offered, error.failure()),
         }
     }
 
@@ -500,7 +516,7 @@ impl Receiving {
             return;
         }
         if let Err(error) = self.sink(&offered.path).and_then(|sink| sink.check_storable(&offered.path)) {
-            return self.fail(&offered, storage_failure(&error));
+            return self.fail(&offered, error.failure());
         }
         if offered.layout.is_single() {
             let file = offered.id;
@@ -522,7 +538,7 @@ impl Receiving {
             Ok((part, plan)) => {
                 self.start_comparing(offered, Bytes::Part(Arc::new(part)), plan, Against::Part)
             }
-            Err(error) => self.fail(&offered, storage_failure(&error)),
+            Err(error) => self.fail(&offered, error.failure()),
         }
     }
 

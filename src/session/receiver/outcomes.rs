@@ -1,6 +1,5 @@
 //! What becomes of the files of a session at the receiver, and who is told.
 
-use std::error::Error;
 use std::sync::Arc;
 
 use rustix::fs::Stat;
@@ -8,16 +7,14 @@ use rustix::fs::Stat;
 use super::Receiving;
 use super::compare;
 use super::finish::{Complete, Finished, Finisher};
-use super::incoming::{Bytes, Incoming, Next, Offered, Settled};
+use super::incoming::{Bytes, Entry, Incoming, Next, Offered, Settled};
 use crate::content::chunk::{ChunkIndex, FileId};
 use crate::content::entry::{Cause, EntryKind, Failure, Metadata, Outcome};
 use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::{CHUNK_BYTES, FAILED_FILE_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
-use crate::name::{Escaped, RelativePath};
+use crate::name::RelativePath;
 use crate::session::{End, FileReport, FileStatus, PeerMisbehaved, Progress, ReportKind};
-use crate::store::{
-    Existing, ExistingFile, Found, LinkFault, Made, Part, Published, SinkError, SinkErrorKind, Verified,
-};
+use crate::store::{Existing, ExistingFile, Found, LinkFault, Made, Part, Published, SinkError, Verified};
 use crate::wire::message::{Offer, ReceiverMessage};
 
 impl Receiving {
@@ -188,7 +185,7 @@ impl Receiving {
             Err(error @ (SinkError::Exists { .. } | SinkError::Newer { .. })) => {
                 self.name_was_taken(offered, hash, &error);
             }
-            Err(error) => self.fail(offered, storage_failure(&error)),
+            Err(error) => self.fail(offered, error.failure()),
         }
     }
 
@@ -199,8 +196,8 @@ impl Receiving {
             // The session is over and nobody is left to tell.
             Ok(None) if self.finisher.is_closed() => {}
             Ok(Some(there)) if there == hash => self.report(offered, Some(hash), FileStatus::Identical),
-            Ok(_) => self.fail(offered, storage_failure(error)),
-            Err(error) => self.fail(offered, storage_failure(&error)),
+            Ok(_) => self.fail(offered, error.failure()),
+            Err(error) => self.fail(offered, error.failure()),
         }
     }
 
@@ -250,7 +247,7 @@ impl Receiving {
     /// nothing wrong.
     pub(super) fn fail_unsynced(&self, offered: &Offered, part: &Part, error: &SinkError) {
         self.discard(part);
-        self.fail(offered, storage_failure(error));
+        self.fail(offered, error.failure());
     }
 
     /// A file under way failed. Its part file goes: the failure is a verdict, not an interruption.
@@ -358,29 +355,7 @@ fn is_taken(result: &Result<Published, SinkError>) -> bool {
     matches!(result, Err(SinkError::Exists { .. } | SinkError::Newer { .. }))
 }
 
-pub(super) fn storage_failure(error: &SinkError) -> Failure {
-    let cause = match error.kind() {
-        SinkErrorKind::Policy => Cause::Refused,
-        SinkErrorKind::Storage => Cause::Storage,
-    };
-    // The sender is told what to do. What the system said is for whoever looks closer, here.
-    if let Some(source) = error.source() {
-        tracing::info!("{}: caused by: {source}", Escaped::path(error.path()));
-    }
-    Failure::new(cause, error.to_string())
-}
-
 // What arrives without bytes: folders and links.
-
-/// A folder or a link that was offered.
-#[derive(Clone)]
-pub(super) struct Entry {
-    pub id: FileId,
-    pub path: RelativePath,
-    pub kind: ReportKind,
-    /// What it counts for as long as it is open.
-    pub weight: usize,
-}
 
 impl Receiving {
     /// Makes what was offered, or in a dry run says what would come of it.
@@ -400,7 +375,7 @@ impl Receiving {
                     Err(SinkError::NotLinked { fault, .. }) if fault.wants_a_file() => {
                         return self.say_unlinked(&entry, &fault);
                     }
-                    Err(error) => FileStatus::Failed(storage_failure(&error)),
+                    Err(error) => FileStatus::Failed(error.failure()),
                 };
             return self.report_entry(&entry, status);
         }
@@ -433,7 +408,7 @@ impl Receiving {
             Err(SinkError::NotLinked { fault, .. }) if fault.wants_a_file() => {
                 return self.say_unlinked(entry, &fault);
             }
-            Err(error) => FileStatus::Failed(storage_failure(&error)),
+            Err(error) => FileStatus::Failed(error.failure()),
         };
         self.report_entry(entry, status);
     }
@@ -459,9 +434,9 @@ impl Receiving {
             _ if self.terms.dry_run => Outcome::Wanted,
             Ok(sink) => match sink.parent_folder(path) {
                 Ok(()) => Outcome::Stored,
-                Err(error) => Outcome::Failed(storage_failure(&error)),
+                Err(error) => Outcome::Failed(error.failure()),
             },
-            Err(error) => Outcome::Failed(storage_failure(&error)),
+            Err(error) => Outcome::Failed(error.failure()),
         };
         self.say_outcome(offer.file, false, offer.weight(), outcome);
     }
@@ -474,7 +449,7 @@ impl Receiving {
         let outcome = match self.to.folder().map(|sink| sink.folder(None, &offer.metadata)) {
             // Standard output has no mode and no time.
             Some(Ok(_)) | None => Outcome::Stored,
-            Some(Err(error)) => Outcome::Failed(storage_failure(&error)),
+            Some(Err(error)) => Outcome::Failed(error.failure()),
         };
         self.say_outcome(offer.file, false, offer.weight(), outcome);
     }

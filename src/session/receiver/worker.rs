@@ -9,19 +9,18 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::Stat;
 
 use super::finish::Finisher;
 use super::incoming::{Incoming, Offered};
-use super::outcomes::storage_failure;
 use super::stdout::InOrder;
 use super::{Receiving, Target};
 use crate::content::compress::{Codec, Decompressor};
 use crate::content::tree::{Hash, chunk_value};
 use crate::content::zeros::value_of_zeros;
-use crate::limits::{CHUNK_BYTES, PACE_LOOK, STRAIGHT_BYTES};
+use crate::limits::{CHUNK_BYTES, PACE_LOOK, PROBE_BYTES_MAX, PROBE_SESSION_MAX, STRAIGHT_BYTES};
 use crate::session::frames::{ChunkBuffer, FrameReader};
 use crate::session::stage_clock::Clock;
 use crate::session::{End, FileStatus, PeerMisbehaved, Progress};
@@ -212,7 +211,7 @@ impl<R: Read> Worker<'_, R> {
             Finisher::write_back(session, part);
         }
         if let Err(error) = written {
-            return Ok(session.fail_incoming(incoming, storage_failure(&error))?);
+            return Ok(session.fail_incoming(incoming, error.failure())?);
         }
         // The outcome of the last chunk has the sender told what all took.
         self.clock.count();
@@ -267,7 +266,7 @@ impl<R: Read> Worker<'_, R> {
                     Stored::Part(part) => session.publish(&offered, Arc::new(part), ours, theirs),
                 }
             }
-            Err(error) => session.fail(&offered, storage_failure(&error)),
+            Err(error) => session.fail(&offered, error.failure()),
         }
         Ok(())
     }
@@ -289,6 +288,26 @@ impl<R: Read> Worker<'_, R> {
         // The hash first: what is known to be wrong is not written.
         incoming.root(Hash::from_bytes(theirs))?;
         Ok(incoming.take(header.chunk, value, len, buffer)?)
+    }
+}
+
+impl Receiving {
+    /// Counts a probe of so many bytes.
+    pub(super) fn took_probe(&self, bytes: u64) -> Result<(), PeerMisbehaved> {
+        if !self.terms.measure {
+            let expected = "a chunk, as it did not wish to measure";
+            return Err(PeerMisbehaved::Unexpected { got: "a probe", expected });
+        }
+        Progress::add(&self.progress.written, bytes);
+        if Progress::get(&self.progress.written) > PROBE_BYTES_MAX {
+            let limit = usize::try_from(PROBE_BYTES_MAX).unwrap_or(usize::MAX);
+            return Err(PeerMisbehaved::TooMany { what: "bytes of probes", limit });
+        }
+        if self.probed.get_or_init(Instant::now).elapsed() > PROBE_SESSION_MAX {
+            let limit = PROBE_SESSION_MAX.as_secs() as usize;
+            return Err(PeerMisbehaved::TooMany { what: "seconds of probes", limit });
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::Sending;
-use super::dealer::Attempt;
+use super::attempt::Attempt;
 use crate::content::chunk::ChunkIndex;
 use crate::limits::{STRAGGLER_FACTOR, STRAGGLER_PATIENCE};
 use crate::session::PeerMisbehaved;

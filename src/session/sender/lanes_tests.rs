@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::content::chunk::FileId;
-use crate::session::sender::dealer::Outgoing;
+use crate::session::sender::attempt::Outgoing;
 use crate::source::Item;
 use crate::wire::message::Against;
 

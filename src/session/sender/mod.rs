@@ -1,5 +1,6 @@
 //! The sender's side of a session: what it offers, what is asked of it, and what its workers do next.
 
+pub mod attempt;
 pub mod compress;
 pub mod dealer;
 pub mod lanes;
@@ -28,8 +29,8 @@ use crate::name::Name;
 use crate::source::{Feed, Item, Next, Reached, SharedReader, Stream, Trouble, What};
 use crate::wire::message::{Against, Offer, ReceiverMessage, SenderMessage};
 use crate::wire::stage_times::Spent;
+use attempt::{Attempt, Outgoing, Run};
 use compress::Present;
-use dealer::{Attempt, Outgoing, Run};
 use lanes::Line;
 
 /// Stretches of chunks to hash that are queued at once: what an honest receiver compares of all files under way. Of large ones

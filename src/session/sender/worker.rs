@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::dealer::{Attempt, Outgoing, Run};
+use super::attempt::{Attempt, Outgoing, Run};
 use super::lanes::Line;
 use super::{Lanes, Sending};
 use crate::content::chunk::ChunkIndex;
