@@ -186,7 +186,9 @@ pub struct SendArgs {
     /// By default lanx starts with 4 and adds more for as long as they make the transfer faster.
     #[arg(short, long, value_name = "N", help_heading = SPEED, value_parser = number(1..=CONNECTIONS_MAX, ""))]
     pub connections: Option<u8>,
-    /// Use at most N connections without -c: 8, or 16 with --quic, by default
+    /// Use at most N connections without -c
+    ///
+    /// By default 8, and 16 over QUIC.
     #[arg(long, value_name = "N", conflicts_with = "connections", help_heading = SPEED,
         value_parser = number(1..=CONNECTIONS_MAX, ""))]
     pub max_connections: Option<u8>,
