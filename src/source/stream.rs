@@ -254,6 +254,10 @@ impl Shared {
                 while !state.begun && state.readers != 0 {
                     self.changed.wait(&mut state);
                 }
+                // Nobody has let us in, and nobody will.
+                if state.readers == 0 {
+                    return Ok(0);
+                }
                 drop(state);
                 let output = self.program.start(&line).map_err(Fault::Unfit)?;
                 // Its last receiver may have gone in between, and found nothing to end.

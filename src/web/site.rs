@@ -450,7 +450,7 @@ impl Site {
             return self.archive(folder, name, parts.method == Method::HEAD).await;
         }
         let after = asks_for(parts, "after");
-        let is_page = wants_page(&parts.headers);
+        let is_page = wants_page(&parts.headers) || !accepts(&parts.headers, "application/json");
         let address = parts.uri.path().to_owned();
         let (path, puts) = (path.cloned(), self.rights.put.is_some());
         let listed = aside(move || {
@@ -617,10 +617,15 @@ pub(super) fn refused_text(refused: &Refused) -> (StatusCode, &'static str) {
 
 /// Whether it is a browser that asks for something to show: programs do not say so.
 fn wants_page(headers: &HeaderMap) -> bool {
+    accepts(headers, "text/html")
+}
+
+/// Whether this type is named among those that are accepted.
+fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accept
         .flat_map(|value| value.split(','))
-        .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/html")))
+        .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted)))
 }
 
 /// A key of the query, with its value.

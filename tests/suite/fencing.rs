@@ -206,6 +206,11 @@ fn without_locks_the_same_receiver_goes_on_in_place() {
     let sender = scene.start_send(&[], &[&file], relay.addr);
     relay.wait_until_held();
     let parts = parts_of(&scene.dst, "file");
+    // What has crossed is still to be read, and a chunk of each connection may have come in part.
+    let whole = read(&file);
+    wait_until("the receiver has taken in what has crossed", PATIENCE, || {
+        bytes_in_common(&whole, &scene.dst.join(&parts[0])) >= 6 * MIB as u64
+    });
     relay.cut_control();
     relay.allow(CHUNK as u64);
     receiver.wait_for_stderr("it resumes when");

@@ -1,7 +1,7 @@
 //! The door over UDP: what is only there. What all doors have in common is in carriers.rs.
 
 use std::fs;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use rustix::process::Signal;
 
@@ -52,7 +52,10 @@ fn a_sender_without_an_answer_hears_which_option_is_missing() {
 #[test]
 fn a_udp_port_that_is_taken_leaves_tcp_as_it_is_and_a_line_that_says_so() {
     let scene = Scene::new();
-    let taken = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // The same number may be taken over TCP as well.
+    let candidates = (0..20).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    let is_free = |socket: &UdpSocket| TcpListener::bind(socket.local_addr().unwrap()).is_ok();
+    let taken = candidates.into_iter().find(is_free).unwrap();
     let listen = taken.local_addr().unwrap().to_string();
     let receiver = Receiver::start(&scene, &listen, &["--quic"], &scene.dst);
     let file = make(&scene.src, "letter", 10);
