@@ -181,7 +181,7 @@ impl Cache {
         }
         connection
             .execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA mmap_size = 268435456;",
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8192;",
             )
             .and_then(|()| connection.execute_batch(TABLE))
             .and_then(|()| connection.pragma_update(None, "user_version", VERSION))

@@ -42,6 +42,15 @@ pub async fn join(threads: Vec<JoinHandle<()>>, held: impl Send + 'static) {
     }
 }
 
+/// Has this thread run only where a CPU has nothing else to do, as far as the system tells threads apart.
+pub fn yield_to_others() {
+    // Elsewhere it would be all of the program.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, 19) {
+        tracing::debug!("a thread runs as urgently as others: {error}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,6 +32,7 @@ use crate::limits::WORKER_STACK_BYTES;
 use crate::net::Door;
 use crate::net::address::Peer;
 use crate::net::tcp::tune;
+use crate::os::background;
 use crate::os::clock::Moment;
 use crate::os::direct::Direct;
 use crate::session::rate_limit::Pace;
@@ -412,6 +413,8 @@ fn expect(feed: &Feed, total: Option<u64>, expecting: Expecting) {
 
 fn look_ahead(survey: Survey, expecting: &Expecting) {
     thread::sleep(SURVEY_AFTER);
+    // What only tells how much there is must not hold up who sends it.
+    background::yield_to_others();
     let over = || expecting.iter().all(|(progress, _)| progress.strong_count() == 0);
     let Some((files, bytes)) = survey.count(over) else { return };
     for (progress, tally) in expecting {
