@@ -39,9 +39,10 @@ for machine in ${TARGETS:-x86_64 aarch64}; do
         need musl-gcc musl-tools
         export "CC_$name=musl-gcc"
     else
-        # Its headers are those of another C library, so nothing that only that one has may be used.
+        # Its headers are those of another C library, so nothing that only that one has may be used: neither checks of its own nor
+        # second names for files beyond 2 GiB, which have one name here.
         need "$machine-linux-gnu-gcc" "gcc-${machine//_/-}-linux-gnu"
-        export "CC_$name=$machine-linux-gnu-gcc" "CFLAGS_$name=-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0"
+        export "CC_$name=$machine-linux-gnu-gcc" "CFLAGS_$name=-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 -DSQLITE_DISABLE_LFS"
         export "CARGO_TARGET_${name^^}_LINKER=$machine-linux-gnu-gcc"
     fi
     # Paths of this machine are no part of the program, so that it can be built again elsewhere and be the same.
