@@ -36,9 +36,9 @@ fn the_total_and_the_file_are_shown_at_any_size_and_only_the_result_stays() {
         let scene = Scene::new();
         let receiver = scene.receiver();
         make(&scene.src, "file", 4 * MIB);
-        // Held while it is looked at, however long that takes.
+        // Held while it is looked at, however long that takes; over one connection only one chunk has come in part.
         let relay = Relay::holding_after(receiver.addr, 3 * MIB as u64);
-        let args = ["send", "file", &relay.addr.to_string()];
+        let args = ["send", "-c", "1", "file", &relay.addr.to_string()];
         let mut terminal = Terminal::run_sized(&on_screen(&scene, args), columns, rows);
         let lines = terminal.wait_until_shown(columns, rows, |lines| {
             has(lines, &["sending", "68%", "no answer"]) && has(lines, &["  file 68%"])
@@ -86,7 +86,7 @@ fn without_unicode_and_colours_it_is_plain_text() {
     let receiver = scene.receiver();
     make(&scene.src, "file", 4 * MIB);
     let relay = Relay::holding_after(receiver.addr, 3 * MIB as u64);
-    let mut command = on_screen(&scene, ["send", "file", &relay.addr.to_string()]);
+    let mut command = on_screen(&scene, ["send", "-c", "1", "file", &relay.addr.to_string()]);
     command.env("LANG", "C").env("NO_COLOR", "1");
     let mut terminal = Terminal::run_sized(&command, 80, 24);
     terminal.wait_until_shown(80, 24, |lines| has(lines, &["sending  ======", ">-----", "68%"]));
@@ -182,9 +182,10 @@ fn a_receiver_shows_each_transfer_with_who_sends_it_and_leaves_a_line_of_each() 
     let addr = terminal.wait_for_line("listening on ");
     let files = [make(&scene.src, "file-a", 5 * MIB), make(&scene.src, "file-b", 5 * MIB)];
     let relays = [0, 1].map(|_| Relay::holding_after(addr.parse().unwrap(), 3 * MIB as u64));
-    let alice = scene.start_send_by("alice", &[], Some(CODE), &files[0], relays[0].addr);
+    let one = ["-c", "1"];
+    let alice = scene.start_send_by("alice", &one, Some(CODE), &files[0], relays[0].addr);
     // The same key as the receiver's needs no name.
-    let bob = scene.start_send_by("bob", &[], None, &files[1], relays[1].addr);
+    let bob = scene.start_send_by("bob", &one, None, &files[1], relays[1].addr);
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let known = format!("{name} (127.0.0.1)  receiving");
     terminal.wait_until_shown(120, 24, |lines| {

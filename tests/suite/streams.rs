@@ -150,7 +150,8 @@ fn neither_side_holds_more_than_its_window() {
     let receiver = scene.receiver();
     let (reader, mut writer) = pipe().unwrap();
     let relay = Relay::holding_after(receiver.addr, MIB as u64);
-    let sender = start(&scene, &[], "stream", relay.addr, reader);
+    // What each connection has besides is the same in every transfer, so there are as many as there are at first.
+    let sender = start(&scene, &["-c", "4"], "stream", relay.addr, reader);
     let content = noise(3, 128 * MIB);
     let fed = content.clone();
     let feeding = thread::spawn(move || {

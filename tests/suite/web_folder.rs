@@ -16,11 +16,8 @@ use crate::common::*;
 const MIB: usize = 1 << 20;
 
 fn get_as(scene: &Scene, args: &[&str]) -> std::process::Command {
-    let mut command = scene.lanx();
-    for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
-        command.env_remove(proxy);
-    }
-    command.env("LANX_TOKEN", TOKEN).current_dir(&scene.dst).args(["get", "-r"]).args(args);
+    let mut command = crate::common::get_as(scene, &[&["-r"], args].concat());
+    command.env("LANX_TOKEN", TOKEN);
     command
 }
 

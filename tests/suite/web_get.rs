@@ -12,20 +12,6 @@ const MIB: usize = 1 << 20;
 /// More than what is got over one connection.
 const LARGE: usize = 52_000_000;
 
-fn get_as(scene: &Scene, args: &[&str]) -> std::process::Command {
-    let mut command = scene.lanx();
-    for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
-        command.env_remove(proxy);
-    }
-    command.current_dir(&scene.dst).arg("get").args(args);
-    command
-}
-
-/// Runs `lanx get` to its end, in `dst`.
-fn get(scene: &Scene, args: &[&str]) -> Output {
-    Process::spawn(get_as(scene, args)).finish(PATIENCE)
-}
-
 fn content(len: usize) -> Arc<Vec<u8>> {
     Arc::new(noise(7, len))
 }
@@ -43,6 +29,15 @@ fn assert_nothing(scene: &Scene) {
 fn assert_only(scene: &Scene, name: &str, content: &[u8]) {
     assert_eq!(listing(&scene.dst), [name]);
     assert!(read(&scene.dst.join(name)) == content, "{name} is something else");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_of_once_however_often_it_is_tried() {
+    let scene = Scene::new();
+    let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = get(&scene, &["--retry-for", "2", &format!("http://{addr}/file")]);
+    output.expect_code(3);
+    assert_eq!(output.err().matches("trying again for up to 2 s").count(), 1, "{}", output.err());
 }
 
 #[test]

@@ -15,19 +15,6 @@ const LARGE: usize = 52_000_000;
 const TAG: &str = "\"one\"";
 const FIELDS: [(&str, &str); 2] = [("Accept-Ranges", "bytes"), ("ETag", TAG)];
 
-fn get_as(scene: &Scene, args: &[&str]) -> Command {
-    let mut command = scene.lanx();
-    for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
-        command.env_remove(proxy);
-    }
-    command.current_dir(&scene.dst).arg("get").args(args);
-    command
-}
-
-fn get(scene: &Scene, args: &[&str]) -> Output {
-    Process::spawn(get_as(scene, args)).finish(PATIENCE)
-}
-
 /// The names without those of unfinished files.
 fn finished(scene: &Scene) -> Vec<String> {
     let names = listing(&scene.dst).into_iter().map(|name| name.to_string_lossy().into_owned());

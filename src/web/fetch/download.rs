@@ -197,6 +197,8 @@ impl Job {
     ) -> Result<T, Failed> {
         let (mut changes, mut divide, mut pause) = (0, true, PAUSE_FIRST);
         let (mut reached, mut end) = (0, Instant::now() + self.retry_for);
+        // What was told last: said once, not at each try.
+        let mut said = None;
         loop {
             let ended = match attempt(kept, divide).await {
                 Ok(done) => return Ok(done),
@@ -211,6 +213,7 @@ impl Job {
             if self.progress.arrived() > reached {
                 (reached, pause, end) =
                     (self.progress.arrived(), PAUSE_FIRST, Instant::now() + self.retry_for);
+                said = None;
             }
             let (wait, why) = match ended {
                 Ended::Over(failed) => return Err(failed),
@@ -242,7 +245,11 @@ impl Job {
                 if Instant::now() + wait >= end {
                     return Err(error.into());
                 }
-                (self.told)(&format!("{error}; trying again for up to {} s", self.retry_for.as_secs()));
+                let why = format!("{error}; trying again for up to {} s", self.retry_for.as_secs());
+                if said.as_ref() != Some(&why) {
+                    (self.told)(&why);
+                    said = Some(why);
+                }
                 pause = (pause * 2).min(PAUSE_MAX);
             }
             self.begin_again();

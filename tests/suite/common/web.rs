@@ -11,6 +11,21 @@ use super::{Output, PATIENCE, Process, Scene, listening_on, wait_until};
 /// The token of every server in the tests.
 pub const TOKEN: &str = "correct-horse";
 
+/// `lanx get` in `dst`, whatever proxies the environment names.
+pub fn get_as(scene: &Scene, args: &[&str]) -> Command {
+    let mut command = scene.lanx();
+    for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env_remove(proxy);
+    }
+    command.current_dir(&scene.dst).arg("get").args(args);
+    command
+}
+
+/// Runs it to its end.
+pub fn get(scene: &Scene, args: &[&str]) -> Output {
+    Process::spawn(get_as(scene, args)).finish(PATIENCE)
+}
+
 /// A running server. It is killed when this is dropped.
 pub struct WebServer {
     pub process: Process,
