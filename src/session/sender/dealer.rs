@@ -4,12 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::attempt::{Attempt, Run};
+use super::attempt::{Attempt, Dealt, Run};
 use super::lanes::Line;
 use super::{Lanes, Sending};
 use crate::content::chunk::ChunkIndex;
 use crate::content::entry::{Cause, Failure};
-use crate::content::tree::{ChunkValue, Hash};
+use crate::content::tree::{ChunkValue, Hash, Subtree};
 use crate::session::{End, PeerMisbehaved};
 use crate::source::SourceError;
 use crate::wire::message::SenderMessage;
@@ -24,14 +24,14 @@ impl Sending {
         lanes: Lanes,
         line: Option<&Line>,
         mut idle: impl FnMut() -> io::Result<()>,
-    ) -> io::Result<Option<ChunkIndex>> {
+    ) -> io::Result<Option<Dealt>> {
         loop {
             if line.is_some_and(Line::is_retired) {
                 self.to_send.notify_one();
                 return Ok(None);
             }
-            if let Some(index) = held.as_ref().and_then(|run| run.deal()) {
-                return Ok(Some(index));
+            if let Some(dealt) = held.as_ref().and_then(|run| run.deal(self.dealt_together)) {
+                return Ok(Some(dealt));
             }
             *held = None;
             let mut queue = self.queue.lock();
@@ -60,17 +60,18 @@ impl Sending {
         }
     }
 
-    /// A chunk that was read and not hashed, as it could not be sent.
-    pub(super) fn resend(&self, attempt: &Arc<Attempt>, index: ChunkIndex) {
-        self.queue.lock().send.push_back(Arc::new(Run::missing(attempt.clone(), index, 1)));
+    /// Chunks that were not hashed, as they could not be sent.
+    pub(super) fn resend(&self, attempt: &Arc<Attempt>, dealt: Dealt) {
+        let run = Run::missing(attempt.clone(), dealt.first, dealt.count);
+        self.queue.lock().send.push_back(Arc::new(run));
         self.to_send.notify_one();
     }
 
-    /// A chunk that was hashed and did not arrive.
-    pub(super) fn deal_again(&self, attempt: &Arc<Attempt>, chunk: ChunkIndex) {
+    /// Chunks that were hashed and did not arrive.
+    pub(super) fn deal_again(&self, attempt: &Arc<Attempt>, dealt: Dealt) {
         if !attempt.is_over() {
             // In front: the receiver may wait for just this one to finish a file.
-            self.queue.lock().send.push_front(Arc::new(Run::again(attempt.clone(), chunk)));
+            self.queue.lock().send.push_front(Arc::new(Run::again(attempt.clone(), dealt)));
             self.to_send.notify_one();
         }
     }
@@ -96,22 +97,21 @@ impl Sending {
             attempt.there.fetch_add(1, Ordering::Relaxed);
             self.outbox.send(&SenderMessage::Value { file: file.id, chunk, value });
         }
-        self.hashed(attempt, chunk, value, false)
+        self.hashed(attempt, &[Subtree::of_chunk(chunk, value)], false)
     }
 
-    /// Takes in the value of a chunk that was read; after the last one tells the receiver the hash of the file,
+    /// Takes in the values of chunks that were read, or of a hole; after the last one tells the receiver the hash of the file,
     /// unless it went with the chunk.
-    pub(super) fn hashed(
-        &self,
-        attempt: &Attempt,
-        chunk: ChunkIndex,
-        value: ChunkValue,
-        told: bool,
-    ) -> Result<(), End> {
+    pub(super) fn hashed(&self, attempt: &Attempt, subtrees: &[Subtree], told: bool) -> Result<(), End> {
         let file = &attempt.file;
-        let root = attempt.tree.lock().insert(chunk, value);
-        // A chunk comes here twice only if the receiver asked for it twice.
-        let root = root.map_err(|_| PeerMisbehaved::WrongChunk { file: file.id.0, chunk: chunk.0 })?;
+        let mut tree = attempt.tree.lock();
+        let mut root = None;
+        for subtree in subtrees {
+            // A chunk comes here twice only if the receiver asked for it twice.
+            let wrong = |_| PeerMisbehaved::WrongChunk { file: file.id.0, chunk: subtree.first.0 };
+            root = tree.insert_subtree(*subtree).map_err(wrong)?;
+        }
+        drop(tree);
         let (Some(hash), false) = (root, told) else { return Ok(()) };
         if self.is_still(attempt, &hash) {
             self.say_root(attempt, hash);

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::Sending;
-use super::attempt::Attempt;
-use crate::content::chunk::ChunkIndex;
+use super::attempt::{Attempt, Dealt};
 use crate::limits::{STRAGGLER_FACTOR, STRAGGLER_PATIENCE};
 use crate::session::PeerMisbehaved;
 use crate::session::link::ConnectionHandle;
@@ -29,7 +28,7 @@ struct State {
     /// Frames that the receiver has taken in.
     confirmed: u64,
     /// The frames after those, in the order in which they were written.
-    unconfirmed: VecDeque<(Arc<Attempt>, ChunkIndex)>,
+    unconfirmed: VecDeque<(Arc<Attempt>, Dealt)>,
     /// Since when the receiver has owed an answer: that it has the connection, or a frame of it.
     owed_since: Option<Instant>,
     /// What had been delivered when half of the patience was over.
@@ -47,10 +46,10 @@ impl Line {
     }
 
     /// Notes a frame that is about to be written. False once the connection has ended: it must go another way.
-    pub fn note(&self, attempt: &Arc<Attempt>, chunk: ChunkIndex) -> bool {
+    pub fn note(&self, attempt: &Arc<Attempt>, dealt: Dealt) -> bool {
         let mut state = self.state.lock();
         if !state.closed {
-            state.unconfirmed.push_back((attempt.clone(), chunk));
+            state.unconfirmed.push_back((attempt.clone(), dealt));
             if state.owed_since.is_none() {
                 state.owed_since = Some(Instant::now());
             }
@@ -112,8 +111,8 @@ impl Line {
                 got: "a count of frames that were not sent",
                 expected: "how many of those that were",
             })?;
-        for (attempt, chunk) in state.unconfirmed.drain(..news) {
-            attempt.arrived(chunk);
+        for (attempt, dealt) in state.unconfirmed.drain(..news) {
+            attempt.arrived(dealt);
         }
         state.confirmed = frames;
         let now = Instant::now();
@@ -142,7 +141,7 @@ impl Line {
     }
 
     /// The connection has ended after the receiver had taken in `frames` frames. Returns the others.
-    pub fn close(&self, frames: u64) -> Result<VecDeque<(Arc<Attempt>, ChunkIndex)>, PeerMisbehaved> {
+    pub fn close(&self, frames: u64) -> Result<VecDeque<(Arc<Attempt>, Dealt)>, PeerMisbehaved> {
         self.confirm(frames)?;
         let mut state = self.state.lock();
         state.closed = true;
@@ -284,8 +283,8 @@ impl Sending {
             "data connection {connection} ended; chunks on it that go another way: {}",
             lost.len()
         );
-        for (attempt, chunk) in lost {
-            self.deal_again(&attempt, chunk);
+        for (attempt, dealt) in lost {
+            self.deal_again(&attempt, dealt);
         }
         // Its worker may be among those who wait.
         self.to_send.notify_all();

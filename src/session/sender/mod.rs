@@ -29,7 +29,7 @@ use crate::name::Name;
 use crate::source::{Feed, Item, Next, Reached, SharedReader, Stream, Trouble, What};
 use crate::wire::message::{Against, Offer, ReceiverMessage, SenderMessage};
 use crate::wire::stage_times::Spent;
-use attempt::{Attempt, Outgoing, Run};
+use attempt::{Attempt, Dealt, Outgoing, Run};
 use compress::Present;
 use lanes::Line;
 
@@ -79,6 +79,8 @@ pub struct Sending {
     pub cache: Option<Arc<Cache>>,
     /// Whether the receiver is told what is remembered, instead of having the files read.
     pub trusts_cache: bool,
+    /// How many chunks of a hole the receiver takes in one frame.
+    pub dealt_together: u64,
     /// A stream was offered: what was read of it cannot be read again for another session.
     pub reads_once: AtomicBool,
     /// What is read for several receivers, where there are several.
@@ -214,6 +216,7 @@ impl Sending {
             compress: Present::default(),
             cache: None,
             trusts_cache: false,
+            dealt_together: 1,
             reads_once: AtomicBool::new(false),
             shared: None,
             in_order: AtomicBool::new(false),
@@ -432,7 +435,7 @@ impl Sending {
         // It was counted when its value was said; no more than once, whatever the receiver says.
         let _ =
             attempt.there.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |there| there.checked_sub(1));
-        self.deal_again(attempt, chunk);
+        self.deal_again(attempt, Dealt::one(chunk));
         Ok(())
     }
 }
