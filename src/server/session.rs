@@ -138,6 +138,7 @@ impl Session {
             into: into.filter(|_| !self.receiving.writes_to_output()),
             to_output: self.receiving.writes_to_output(),
             forgets: !is_remembered,
+            takes_holes: !self.receiving.writes_to_output(),
             ..Options::default()
         };
         writer.put(&ReceiverMessage::Welcome { session, connections, cipher, options });

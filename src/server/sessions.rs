@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{interval, sleep, timeout};
 
 use super::accept::{Manner, Passage, Reception};
@@ -169,8 +169,9 @@ impl Reception {
         self.ledger.began(id, &session);
         let end = session.run(guest, &outbox_reader, manner.patience).await;
         session.dismiss().await;
-        if let Some(cache) = session.receiving.cache() {
-            cache.flush();
+        if let Some(cache) = session.receiving.cache().cloned() {
+            // It may wait for another program, and other sessions go on meanwhile.
+            let _ = spawn_blocking(move || cache.flush()).await;
         }
         self.ledger.ended(id);
         self.forget(id);

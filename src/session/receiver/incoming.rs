@@ -12,7 +12,7 @@ use super::in_order::InOrder;
 use super::memory::{Budget, Kept};
 use super::offered::Offered;
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
-use crate::content::tree::{ChunkValue, Hash, Tree};
+use crate::content::tree::{ChunkValue, Hash, Subtree, Tree};
 use crate::limits::{
     CHUNK_BYTES, COMPARED_AT_ONCE_FIRST, COMPARED_AT_ONCE_MAX, COMPARED_BYTES, FILE_BYTES_MAX,
     KEPT_BYTES_FILE, MISSING_PER_FILE_MAX, STRETCH_BYTES, SUBTREE_BYTES, WRITE_BACK_BYTES,
@@ -289,6 +289,32 @@ impl Incoming {
         }
     }
 
+    /// The part file that `count` chunks of zeros from `first` on are made in, for the caller alone; `None` once the file is over.
+    ///
+    /// # Errors
+    /// One of them is there, or is being compared, or the file is only compared.
+    pub fn part_for_hole(&self, first: ChunkIndex, count: u64) -> Result<Option<Arc<Part>>, PeerMisbehaved> {
+        let state = self.state.lock();
+        let part = match &state.bytes {
+            Some(Bytes::Part(part)) => part.clone(),
+            Some(Bytes::Existing(_)) => {
+                let got = "a hole in a file that is only compared";
+                return Err(PeerMisbehaved::Unexpected { got, expected: "its values" });
+            }
+            Some(Bytes::Output(_)) => {
+                let got = "a hole in a file that is written in order";
+                return Err(PeerMisbehaved::Unexpected { got, expected: "its chunks" });
+            }
+            None => return Ok(None),
+        };
+        let chunks = first.0..first.0.saturating_add(count);
+        let compared = state.under_comparison.range(chunks.clone());
+        if compared.into_iter().any(|(_, compared)| *compared != Compared::Owed) {
+            return Err(self.wrong_chunk(first));
+        }
+        if self.claims.take_all(chunks) { Ok(Some(part)) } else { Err(self.wrong_chunk(first)) }
+    }
+
     /// Takes chunk `index` for the caller alone.
     pub fn claim(&self, index: ChunkIndex) -> Result<(), PeerMisbehaved> {
         let wrong = || self.wrong_chunk(index);
@@ -302,31 +328,35 @@ impl Incoming {
         before / WRITE_BACK_BYTES != (before + bytes) / WRITE_BACK_BYTES
     }
 
-    /// A claimed chunk was written.
+    /// Claimed chunks were written: one, or those of a hole.
     pub fn stored(
         &self,
-        index: ChunkIndex,
-        value: ChunkValue,
+        subtrees: &[Subtree],
         outbox: &Outbox<ReceiverMessage>,
     ) -> Result<Next, PeerMisbehaved> {
-        self.insert(&mut self.state.lock(), index, value, outbox)
+        self.insert(&mut self.state.lock(), subtrees, outbox)
     }
 
-    /// Adds the value of a chunk that is there. What it leaves room for is compared.
+    /// Adds the values of what is there. What it leaves room for is compared.
     fn insert(
         &self,
         state: &mut State,
-        index: ChunkIndex,
-        value: ChunkValue,
+        subtrees: &[Subtree],
         outbox: &Outbox<ReceiverMessage>,
     ) -> Result<Next, PeerMisbehaved> {
-        state.under_comparison.remove(&index.0);
-        state.tree.insert(index, value).map_err(|_| self.wrong_chunk(index))?;
+        for subtree in subtrees {
+            let (first, chunks) = (subtree.first.0, 1 << subtree.level);
+            match chunks {
+                1 => drop(state.under_comparison.remove(&first)),
+                _ => state.under_comparison.retain(|chunk, _| !(first..first + chunks).contains(chunk)),
+            }
+            state.tree.insert_subtree(*subtree).map_err(|_| self.wrong_chunk(subtree.first))?;
+            state.there += chunks;
+        }
         if !state.keep(0) && state.tree.waiting() * SUBTREE_BYTES > KEPT_BYTES_FILE {
             let limit = state.tree.waiting();
             return Err(PeerMisbehaved::TooMany { what: "scattered chunks", limit });
         }
-        state.there += 1;
         self.ask(state, outbox);
         Ok(state.next())
     }
@@ -504,7 +534,7 @@ impl Incoming {
     ) -> Result<Next, PeerMisbehaved> {
         let mut state = self.state.lock();
         match state.bytes {
-            Some(_) => self.insert(&mut state, index, value, outbox),
+            Some(_) => self.insert(&mut state, &[Subtree::of_chunk(index, value)], outbox),
             None => Ok(Next::Nothing),
         }
     }
@@ -539,6 +569,16 @@ impl Claims {
         let new = index.0 < u64::MAX && !taken.contains(&index.0);
         if new {
             taken.insert(index.0..index.0 + 1);
+        }
+        new
+    }
+
+    /// Takes all of these chunks; false where somebody has one of them, and then none.
+    pub fn take_all(&self, chunks: Range<u64>) -> bool {
+        let mut taken = self.0.lock();
+        let new = !chunks.is_empty() && !taken.overlaps(&chunks);
+        if new {
+            taken.insert(chunks);
         }
         new
     }

@@ -80,8 +80,8 @@ impl Receiving {
     }
 
     /// Where hashes of files are remembered.
-    pub fn cache(&self) -> Option<&Cache> {
-        self.outcomes.cache.as_deref()
+    pub fn cache(&self) -> Option<&Arc<Cache>> {
+        self.outcomes.cache.as_ref()
     }
 
     /// What the sender's open offers may weigh.

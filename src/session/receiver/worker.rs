@@ -20,8 +20,8 @@ use super::incoming::{Incoming, Place};
 use super::offered::Offered;
 use super::receiving::Receiving;
 use crate::content::compress::{Codec, Decompressor};
-use crate::content::tree::{Hash, chunk_value};
-use crate::content::zeros::value_of_zeros;
+use crate::content::tree::{Hash, Subtree, chunk_value};
+use crate::content::zeros::{subtrees_of_zeros, value_of_zeros};
 use crate::limits::{CHUNK_BYTES, PACE_LOOK, STRAIGHT_BYTES};
 use crate::session::ending::{End, PeerMisbehaved};
 use crate::session::frames::{ChunkBuffer, FrameReader};
@@ -29,7 +29,7 @@ use crate::session::progress::Progress;
 use crate::session::report::FileStatus;
 use crate::session::stage_clock::Clock;
 use crate::store::{Part, SinkError};
-use crate::wire::frame::{HASH_BYTES, Header, Kind};
+use crate::wire::frame::{HASH_BYTES, Header, Kind, chunks_of_hole};
 use crate::wire::seal::Opener;
 use crate::wire::stage_times::Stage;
 
@@ -56,6 +56,7 @@ pub fn receive_chunks<R: Read>(
             Kind::Whole => worker.receive_whole(&header)?,
             Kind::Chunk | Kind::Zeros => worker.receive_chunk(&header)?,
             Kind::Probe => worker.receive_probe(&header)?,
+            Kind::Hole => worker.receive_hole(&header)?,
         }
         Progress::add(&session.progress().wire, header.frame_bytes());
         frames.fetch_add(1, Ordering::Release);
@@ -122,7 +123,7 @@ impl<R: Read> Worker<'_, R> {
         let packed = self.packed.get_or_insert_with(ChunkBuffer::new);
         let payload = match header.kind {
             Kind::Whole => packed.whole(header.content_bytes, &[0; HASH_BYTES]),
-            Kind::Chunk | Kind::Zeros | Kind::Probe => packed.content(header.content_bytes),
+            _ => packed.content(header.content_bytes),
         };
         self.reader.payload(payload, || self.clock.turn_to(Stage::Open))?;
         self.session.check_codec(codec)?;
@@ -195,13 +196,13 @@ impl<R: Read> Worker<'_, R> {
         let value = match header.kind {
             Kind::Zeros => value_of_zeros(layout, header.chunk)
                 .ok_or(PeerMisbehaved::WrongChunk { file: incoming.offered.id.0, chunk: header.chunk.0 })?,
-            Kind::Chunk | Kind::Whole | Kind::Probe => chunk_value(layout, header.chunk, content),
+            _ => chunk_value(layout, header.chunk, content),
         };
         let offset = layout.offset_of(header.chunk).unwrap_or_default();
         self.clock.turn_to(Stage::Write);
         let written = match header.kind {
             Kind::Zeros => part.write_zeros(offset, len),
-            Kind::Chunk | Kind::Whole | Kind::Probe => part.write_at(content, offset),
+            _ => part.write_at(content, offset),
         };
         if session.outcomes.terms.diligence.sync && incoming.write_back_is_due(len) {
             session.finisher.write_back(part);
@@ -212,7 +213,36 @@ impl<R: Read> Worker<'_, R> {
         // The outcome of the last chunk has the sender told what all took.
         self.clock.count();
         Progress::add(&session.progress().written, len);
-        session.go_on(incoming, incoming.stored(header.chunk, value, &session.outcomes.outbox)?)
+        let stored = Subtree::of_chunk(header.chunk, value);
+        session.go_on(incoming, incoming.stored(&[stored], &session.outcomes.outbox)?)
+    }
+
+    /// As many chunks of zeros as the frame says.
+    fn receive_hole(&mut self, header: &Header) -> Result<(), End> {
+        let Worker { session, reader, buffer, clock, .. } = self;
+        let payload = buffer.content(header.content_bytes);
+        reader.payload(payload, || clock.turn_to(Stage::Open))?;
+        clock.turn_to(Stage::Hash);
+        let (first, bad) = (header.chunk, |error| PeerMisbehaved::BadHole { file: header.file.0, error });
+        let count = chunks_of_hole(payload).map_err(bad)?;
+        let Target::Incoming(incoming) = session.target(header.file)? else { return Ok(()) };
+        let layout = incoming.offered.layout;
+        if layout.is_open() || !incoming.offered.sparse {
+            let got = "a hole in a file that has none";
+            return Err(PeerMisbehaved::Unexpected { got, expected: "its chunks" }.into());
+        }
+        let wrong = || PeerMisbehaved::WrongChunk { file: header.file.0, chunk: first.0 };
+        let bytes = layout.range_of(first, count).ok_or_else(wrong)?;
+        let Some(part) = incoming.part_for_hole(first, count)? else { return Ok(()) };
+        let subtrees = subtrees_of_zeros(layout, first, count).ok_or_else(wrong)?;
+        clock.turn_to(Stage::Write);
+        let len = bytes.end - bytes.start;
+        if let Err(error) = part.write_zeros(bytes.start, len) {
+            return Ok(session.outcomes.fail_incoming(&incoming, error.failure())?);
+        }
+        clock.count();
+        Progress::add(&session.progress().written, len);
+        session.go_on(&incoming, incoming.stored(&subtrees, &session.outcomes.outbox)?)
     }
 
     /// A file that is one chunk.
@@ -295,7 +325,8 @@ impl<R: Read> Worker<'_, R> {
             content.fill(0);
         }
         let value = chunk_value(incoming.offered.layout, header.chunk, content);
-        session.go_on(incoming, incoming.stored(header.chunk, value, &session.outcomes.outbox)?)?;
+        let stored = Subtree::of_chunk(header.chunk, value);
+        session.go_on(incoming, incoming.stored(&[stored], &session.outcomes.outbox)?)?;
         Ok(queue.put(header.chunk, len, &mut self.buffer)?)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::attempt::{Attempt, Outgoing, Run};
+use super::attempt::{Attempt, Dealt, Outgoing, Run};
 use super::lanes::DataConnection;
 use crate::content::chunk::{ChunkIndex, FileId};
 use crate::content::tree::Hash;
@@ -33,7 +33,6 @@ pub enum Work {
 }
 
 /// What waits for workers, and how they wait for it.
-#[derive(Default)]
 pub struct Dealer {
     pub queue: Mutex<Queue>,
     /// Waited on by those who send, for chunks. One waiter is told of one chunk: to wake all of them for each of many
@@ -43,6 +42,20 @@ pub struct Dealer {
     to_compare: Condvar,
     /// By whoever offers, for room and outcomes.
     pub settled: Condvar,
+    /// How many chunks of a hole the receiver takes in one frame.
+    pub dealt_together: u64,
+}
+
+impl Default for Dealer {
+    fn default() -> Dealer {
+        Dealer {
+            queue: Mutex::default(),
+            to_send: Condvar::new(),
+            to_compare: Condvar::new(),
+            settled: Condvar::new(),
+            dealt_together: 1,
+        }
+    }
 }
 
 pub struct Queue {
@@ -290,14 +303,14 @@ impl Dealer {
         work: Work,
         connection: Option<&DataConnection>,
         mut idle: impl FnMut() -> io::Result<()>,
-    ) -> io::Result<Option<ChunkIndex>> {
+    ) -> io::Result<Option<Dealt>> {
         loop {
             if connection.is_some_and(DataConnection::is_retired) {
                 self.to_send.notify_one();
                 return Ok(None);
             }
-            if let Some(index) = held.as_ref().and_then(|run| run.deal()) {
-                return Ok(Some(index));
+            if let Some(dealt) = held.as_ref().and_then(|run| run.deal(self.dealt_together)) {
+                return Ok(Some(dealt));
             }
             *held = None;
             let mut queue = self.queue.lock();
@@ -326,17 +339,18 @@ impl Dealer {
         }
     }
 
-    /// A chunk that was read and not hashed, as it could not be sent.
-    pub fn resend(&self, attempt: &Arc<Attempt>, index: ChunkIndex) {
-        self.queue.lock().send.push_back(Arc::new(Run::missing(attempt.clone(), index, 1)));
+    /// Chunks that were not hashed, as they could not be sent.
+    pub fn resend(&self, attempt: &Arc<Attempt>, dealt: Dealt) {
+        let run = Run::missing(attempt.clone(), dealt.first, dealt.count);
+        self.queue.lock().send.push_back(Arc::new(run));
         self.to_send.notify_one();
     }
 
-    /// A chunk that was hashed and did not arrive.
-    pub fn deal_again(&self, attempt: &Arc<Attempt>, chunk: ChunkIndex) {
+    /// Chunks that were hashed and did not arrive.
+    pub fn deal_again(&self, attempt: &Arc<Attempt>, dealt: Dealt) {
         if !attempt.is_over() {
             // In front: the receiver may wait for just this one to finish a file.
-            self.queue.lock().send.push_front(Arc::new(Run::again(attempt.clone(), chunk)));
+            self.queue.lock().send.push_front(Arc::new(Run::again(attempt.clone(), dealt)));
             self.to_send.notify_one();
         }
     }
@@ -355,7 +369,7 @@ impl Dealer {
         // It was counted when its value was said; no more than once, whatever the receiver says.
         let _ =
             attempt.there.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |there| there.checked_sub(1));
-        self.deal_again(attempt, chunk);
+        self.deal_again(attempt, Dealt::one(chunk));
         Ok(())
     }
 }

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::attempt::Attempt;
-use crate::content::chunk::ChunkIndex;
+use super::attempt::{Attempt, Dealt};
 use crate::limits::{CONNECTIONS_MAX, STRAGGLER_FACTOR, STRAGGLER_PATIENCE};
 use crate::session::ending::PeerMisbehaved;
 use crate::session::link::ConnectionHandle;
@@ -18,7 +17,7 @@ use crate::session::outbox::Outbox;
 use crate::wire::message::SenderMessage;
 
 /// Chunks that were written to a data connection and may not have arrived, in the order in which they were written.
-pub type Unconfirmed = VecDeque<(Arc<Attempt>, ChunkIndex)>;
+pub type Unconfirmed = VecDeque<(Arc<Attempt>, Dealt)>;
 
 /// One data connection as the sender's side of a session sees it.
 pub struct DataConnection {
@@ -52,10 +51,10 @@ impl DataConnection {
     }
 
     /// Notes a frame that is about to be written. False once the connection has ended: it must go another way.
-    pub fn note(&self, attempt: &Arc<Attempt>, chunk: ChunkIndex) -> bool {
+    pub fn note(&self, attempt: &Arc<Attempt>, dealt: Dealt) -> bool {
         let mut state = self.state.lock();
         if !state.closed {
-            state.unconfirmed.push_back((attempt.clone(), chunk));
+            state.unconfirmed.push_back((attempt.clone(), dealt));
             if state.owed_since.is_none() {
                 state.owed_since = Some(Instant::now());
             }
@@ -117,8 +116,8 @@ impl DataConnection {
                 got: "a count of frames that were not sent",
                 expected: "how many of those that were",
             })?;
-        for (attempt, chunk) in state.unconfirmed.drain(..news) {
-            attempt.arrived(chunk);
+        for (attempt, dealt) in state.unconfirmed.drain(..news) {
+            attempt.arrived(dealt);
         }
         state.confirmed = frames;
         let now = Instant::now();

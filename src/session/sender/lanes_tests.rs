@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::content::chunk::FileId;
+use crate::content::chunk::{ChunkIndex, FileId};
 use crate::session::sender::attempt::Outgoing;
 use crate::source::Item;
 use crate::wire::message::Against;
@@ -78,7 +78,7 @@ proptest! {
         for event in events {
             match event {
                 Event::Note => {
-                    prop_assert!(line.note(&attempt, ChunkIndex(noted)));
+                    prop_assert!(line.note(&attempt, Dealt::one(ChunkIndex(noted))));
                     noted += 1;
                 }
                 Event::Confirm(by) => {
@@ -95,10 +95,10 @@ proptest! {
         match line.close(frames) {
             Ok(lost) => {
                 prop_assert!(frames <= noted);
-                let lost: Vec<u64> = lost.into_iter().map(|(_, chunk)| chunk.0).collect();
+                let lost: Vec<u64> = lost.into_iter().map(|(_, dealt)| dealt.first.0).collect();
                 prop_assert_eq!(lost, (frames..noted).collect::<Vec<_>>());
                 prop_assert!(wire.0.load(Ordering::Relaxed) && line.is_closed());
-                prop_assert!(!line.note(&attempt, ChunkIndex(noted)), "a closed line takes nothing");
+                prop_assert!(!line.note(&attempt, Dealt::one(ChunkIndex(noted))), "a closed line takes nothing");
             }
             Err(_) => prop_assert!(frames > noted),
         }

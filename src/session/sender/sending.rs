@@ -11,7 +11,7 @@ use super::lanes::DataConnections;
 use crate::cache::Cache;
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
 use crate::content::entry::{Cause, Failure, Outcome};
-use crate::content::tree::{ChunkValue, Hash};
+use crate::content::tree::{ChunkValue, Hash, Subtree};
 use crate::limits::OBSERVER_LOOK;
 use crate::name::Name;
 use crate::session::ending::{End, Ending, PeerMisbehaved};
@@ -210,8 +210,8 @@ impl Sending {
 
     /// A data connection has ended: what was on it goes another way.
     fn hung_up(&self, connection: u32, frames: u64) -> Result<(), End> {
-        for (attempt, chunk) in self.connections.hung_up(connection, frames)? {
-            self.dealer.deal_again(&attempt, chunk);
+        for (attempt, dealt) in self.connections.hung_up(connection, frames)? {
+            self.dealer.deal_again(&attempt, dealt);
         }
         // Its worker may be among those who wait.
         self.dealer.wake();
@@ -593,22 +593,21 @@ impl Sending {
             attempt.there.fetch_add(1, Ordering::Relaxed);
             self.outbox.send(&SenderMessage::Value { file: file.id, chunk, value });
         }
-        self.hashed(attempt, chunk, value, false)
+        self.hashed(attempt, &[Subtree::of_chunk(chunk, value)], false)
     }
 
-    /// Takes in the value of a chunk that was read; after the last one tells the receiver the hash of the file,
+    /// Takes in the values of chunks that were read, or of a hole; after the last one tells the receiver the hash of the file,
     /// unless it went with the chunk.
-    pub(super) fn hashed(
-        &self,
-        attempt: &Attempt,
-        chunk: ChunkIndex,
-        value: ChunkValue,
-        told: bool,
-    ) -> Result<(), End> {
+    pub(super) fn hashed(&self, attempt: &Attempt, subtrees: &[Subtree], told: bool) -> Result<(), End> {
         let file = &attempt.file;
-        let root = attempt.tree.lock().insert(chunk, value);
-        // A chunk comes here twice only if the receiver asked for it twice.
-        let root = root.map_err(|_| PeerMisbehaved::WrongChunk { file: file.id.0, chunk: chunk.0 })?;
+        let mut tree = attempt.tree.lock();
+        let mut root = None;
+        for subtree in subtrees {
+            // A chunk comes here twice only if the receiver asked for it twice.
+            let wrong = |_| PeerMisbehaved::WrongChunk { file: file.id.0, chunk: subtree.first.0 };
+            root = tree.insert_subtree(*subtree).map_err(wrong)?;
+        }
+        drop(tree);
         let (Some(hash), false) = (root, told) else { return Ok(()) };
         if self.is_still(attempt, &hash) {
             self.say_root(attempt, hash);
