@@ -18,6 +18,18 @@ use crate::content::entry::Metadata;
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
 
+/// What to do when a final name is taken by a different file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// Leave it and refuse the new one.
+    #[default]
+    Refuse,
+    /// Replace it; a symlink is replaced itself, never what it points to.
+    Overwrite,
+    /// Keep both: the new one gets a number, as in `photo (1).jpg`.
+    Rename,
+}
+
 /// What [`look`](crate::store::Sink::look) found at a final name.
 #[derive(Debug)]
 pub enum Found {

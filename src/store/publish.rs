@@ -8,18 +8,22 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::abilities::{is_about_a_name, not_named};
 use super::dir::{Dir, NotReplaced, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError, SinkErrorKind};
+use super::existing::Existing;
 use super::io::{read_exact_at, write_all_at};
-use super::part::{Owner, Part, part_name_in};
+use super::moves::move_new;
+use super::owner::Owner;
+use super::part::Part;
+use super::part_name::part_name_in;
+use super::refused::{is_about_a_name, not_named};
 use super::space::length;
-use super::{Existing, metadata, space};
+use super::{metadata, space};
 use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::entry::Metadata;
 use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::{EXTENSION_BYTES_MAX, NAME_BYTES_MAX, RENAME_COMPARED_MAX, RENAME_NUMBER_MAX};
-use crate::name::{Escaped, Name, shorten};
+use crate::name::{Name, shorten};
 
 /// Where a file ended up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,34 +196,6 @@ impl Part {
 enum Moved {
     Done,
     Taken,
-}
-
-/// Moves `from` to `to` unless something is there (`EXIST`), in whatever way can be had here.
-pub(super) fn move_new(dir: &Dir, from: &[u8], to: &[u8]) -> Result<(), Errno> {
-    match dir.rename_new(from, to) {
-        Err(errno) if is_unsupported(errno) => link_new(dir, from, to),
-        // A sandbox that does not know the call may say so (seccomp). Where it is a matter of rights, a link is refused as well.
-        Err(Errno::PERM) => {
-            link_new(dir, from, to).map_err(|errno| if is_unsupported(errno) { Errno::PERM } else { errno })
-        }
-        result => result,
-    }
-}
-
-/// Moves `from` to `to` unless something is there, for file systems that know no such rename: a hard link is
-/// never made over an existing name. `OPNOTSUPP` where there are no hard links either.
-pub(super) fn link_new(dir: &Dir, from: &[u8], to: &[u8]) -> Result<(), Errno> {
-    dir.link(dir, from, to).map_err(|errno| match errno {
-        // What file systems without hard links answer; the permission to make a name was shown by the part.
-        Errno::PERM | Errno::MLINK | Errno::INVAL => Errno::OPNOTSUPP,
-        errno => errno,
-    })?;
-    if let Err(errno) = dir.unlink(from) {
-        // The file is where it belongs. A part with two names is never written into again.
-        let path = dir.path_of(from);
-        tracing::warn!(path = %Escaped::from(path.as_path()), %errno, "could not remove the part file's name");
-    }
-    Ok(())
 }
 
 // Names with a number, for what is received beside something of the same name.
