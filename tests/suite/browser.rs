@@ -32,11 +32,6 @@ fn shown_hash(browser: &Browser, name: &str) -> String {
     browser.run(&script).as_str().unwrap().to_owned()
 }
 
-fn finished(dir: &std::path::Path) -> Vec<String> {
-    let names = listing(dir).into_iter().map(|name| name.into_string().unwrap());
-    names.filter(|name| !name.ends_with(".lanx-part")).collect()
-}
-
 #[test]
 #[ignore = "needs chromium: make test-browser"]
 fn smoke_what_is_chosen_arrives_with_the_hash_that_the_page_shows_and_can_be_had_again() {

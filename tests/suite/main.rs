@@ -103,6 +103,7 @@ mod unfinished;
 mod unread;
 #[cfg(target_os = "linux")]
 mod web_bounds;
+mod web_field;
 mod web_folder;
 mod web_get;
 mod web_hostile;
