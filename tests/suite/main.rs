@@ -17,6 +17,7 @@ mod abilities;
 mod bad_input;
 mod bottleneck;
 mod browser;
+mod browser_people;
 mod carriers;
 mod changes;
 mod closed_streams;
