@@ -20,6 +20,7 @@ use super::dial::{Connection, DialError, Dialer};
 use super::download::{BUSY_DEFAULT, BUSY_MAX, Ended, Failed, Job, LOOK, PAUSE_FIRST, PAUSE_MAX, runtime};
 use super::head::{Seen, Wrong};
 use super::notes::{Notes, check, chunks_of};
+use super::proof::Values;
 use super::shares::Shares;
 use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::tree::{Hash, Tree, chunk_value};
@@ -53,6 +54,8 @@ pub(super) struct Transfer {
     shares: Mutex<Shares>,
     tree: Mutex<Tree>,
     notes: Mutex<Notes>,
+    /// By what the server proves each piece, where it has said so meanwhile.
+    pub values: Mutex<Option<Values>>,
     /// Pieces that an earlier run has noted as written.
     noted: BTreeMap<u64, [u8; 32]>,
     /// Chunks that were written, of all.
@@ -99,6 +102,7 @@ impl Transfer {
             shares: Mutex::new(Shares::new(layout.chunks(), &kept)),
             tree: Mutex::new(Tree::new(layout)),
             notes: Mutex::new(notes),
+            values: Mutex::default(),
             noted,
             written: AtomicU64::new(0),
             wanted: AtomicU8::new(1),
@@ -125,7 +129,8 @@ impl Transfer {
             *kept = None;
         }
         let checks = self.begin_checks();
-        let ((), threads) = tokio::join!(self.carry(0, kept, first), self.keep_pool());
+        let ((), threads, ()) =
+            tokio::join!(self.carry(0, kept, first), self.keep_pool(), self.hear_values());
         threads.into_iter().chain(checks).for_each(|thread| drop(thread.join()));
         match self.ended.lock().take() {
             Some(ended) => Err(ended),
@@ -133,6 +138,29 @@ impl Transfer {
                 Ok(self.peak.load(Ordering::Relaxed))
             }
             None => Err(Ended::Over(Failed::Interrupted)),
+        }
+    }
+
+    /// Asks for the values of a large file while it comes, as its server may have to hash it first.
+    async fn hear_values(&self) {
+        if self.layout.size() < DIVIDED_FROM_BYTES || self.seen.blake3.is_some() {
+            return;
+        }
+        let mut over = self.over.subscribe();
+        let in_vain = async {
+            let _ = over.wait_for(|over| *over).await;
+            if self.ended.lock().is_none() {
+                // All of it is there, and only they are missing.
+                std::future::pending::<()>().await;
+            }
+        };
+        let mut connection = None;
+        tokio::select! {
+            told = self.job.values_told(&self.dialer, &mut connection, &self.seen, &self.uri) => {
+                // Whoever misses them asks once more.
+                *self.values.lock() = told.ok().flatten();
+            }
+            () = in_vain => {}
         }
     }
 
