@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds soak root-tests test-page test-browser page-pictures page-states test-discovery test-slurm resume profile install man dist deb picture check-macos dist-static
+.PHONY: help demo build test lint fmt doc deny bench bench-net bench-web fuzz kill-rounds soak root-tests test-page test-browser page-pictures page-states test-discovery test-slurm resume profile install man dist deb picture check-macos dist-static
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,9 @@ bench: ## Measure the kernels, then lanx in turns with what else is found here (
 
 bench-net: ## The same between network namespaces, at 0.1, 1 and 10 Gbit/s, with delay and loss; as root (LINKS)
 	@CARGO='$(CARGO)' bash scripts/bench-net.sh
+
+bench-web: build ## Measure serve, get and the page beside nginx, miniserve, dufs, curl and aria2c, where they are found (WEB_MIB, WEB_TURNS, WEB_ONLY)
+	@python3 scripts/bench-web.py "$${CARGO_TARGET_DIR:-target}/release/lanx"
 
 fuzz: ## Run each fuzz target for ten seconds (FUZZ_SECONDS=60, TARGETS="receiving sending")
 	@CARGO='$(CARGO)' bash scripts/fuzz.sh

@@ -330,7 +330,7 @@ impl Transfer {
                     if seen_at.elapsed() >= self.job.retry_for {
                         return Err(Ended::Busy(after));
                     }
-                    self.job.rest(after.unwrap_or(BUSY_DEFAULT).min(BUSY_MAX)).await;
+                    self.job.rest(after.unwrap_or(BUSY_DEFAULT).clamp(PAUSE_FIRST, BUSY_MAX)).await;
                 }
                 Err(Ended::Lost(error))
                     if self.seen.can_be_divided() && seen_at.elapsed() < self.job.retry_for =>
