@@ -11,7 +11,7 @@ use super::Sending;
 use super::attempt::Attempt;
 use crate::content::chunk::ChunkIndex;
 use crate::limits::{STRAGGLER_FACTOR, STRAGGLER_PATIENCE};
-use crate::session::PeerMisbehaved;
+use crate::session::ending::PeerMisbehaved;
 use crate::session::link::ConnectionHandle;
 use crate::wire::message::SenderMessage;
 
