@@ -358,6 +358,52 @@ fn a_thousand_small_files_take_no_longer_than_they_must() {
     assert!(browser.run("return document.querySelectorAll('.upload').length").as_u64() < Some(100));
 }
 
+/// A phone that locks its screen stops what the page does, and takes its connections away.
+#[test]
+#[ignore = "needs chromium: make test-browser"]
+fn a_page_that_was_asleep_goes_on_when_it_wakes() {
+    let scene = Scene::new();
+    let (_server, relay, browser) = behind_relay(&scene, &[]);
+    let file = half_sent(&scene, &relay, &browser);
+    browser.set_life("frozen");
+    relay.cut();
+    relay.release();
+    relay.mend();
+    let asleep = relay.carried();
+    browser.set_life("active");
+    browser.wait_for(1, "done");
+    assert!(read(&scene.dst.join("film")) == read(&file));
+    let again = relay.carried() - asleep;
+    assert!(again < 60 * MIB as u64, "{again} bytes were sent again");
+}
+
+#[test]
+#[ignore = "needs chromium: make test-browser"]
+fn many_pages_at_once_take_the_server_no_more_memory_than_one() {
+    let scene = Scene::new();
+    let (server, browser) = opened(&scene, &[]);
+    let files: Vec<_> = (0..6).map(|n| make(&scene.src, format!("film {n}"), 48 * MIB)).collect();
+    browser.choose("#files", &files[..1]);
+    browser.wait_for(1, "done");
+    let of_one = server.process.memory_peak();
+    let mut pages = Vec::new();
+    for file in &files[1..] {
+        pages.push(browser.new_window());
+        visit(&browser, &server.url(""));
+        browser.choose("#files", std::slice::from_ref(file));
+    }
+    browser.wait_for(1, "done");
+    for page in &pages[1..] {
+        browser.switch_to(page);
+        browser.wait_for(1, "done");
+    }
+    for file in &files {
+        assert!(read(&scene.dst.join(file.file_name().unwrap())) == read(file));
+    }
+    let of_many = server.process.memory_peak();
+    assert!(of_many < of_one + 32 * MIB as u64, "{of_one} bytes of memory, and {of_many}");
+}
+
 /// 64 MiB, or `LANX_BROWSER_MIB`.
 #[test]
 #[ignore = "needs chromium: make test-browser"]

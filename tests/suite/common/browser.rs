@@ -229,6 +229,12 @@ impl Browser {
         self.ask("POST", "window", &json!({ "handle": window }));
     }
 
+    /// What becomes of a page that nobody sees: `frozen`, and `active` again. WebDriver has no word for it but the browser's own.
+    pub fn set_life(&self, state: &str) {
+        let command = json!({ "cmd": "Page.setWebLifecycleState", "params": { "state": state } });
+        self.ask("POST", "goog/cdp/execute", &command);
+    }
+
     pub fn resize(&self, width: u32, height: u32) {
         self.ask("POST", "window/rect", &json!({ "width": width, "height": height }));
     }
