@@ -156,6 +156,18 @@ fn without_a_websocket_all_of_it_works_by_plain_requests() {
 
 #[test]
 #[ignore = "needs chromium: make test-browser"]
+fn a_conversation_that_says_nothing_any_more_is_left() {
+    let scene = Scene::new();
+    let (_server, relay, browser) = behind_relay(&scene, &[]);
+    let file = half_sent(&scene, &relay, &browser);
+    relay.mute_sockets();
+    relay.release();
+    browser.wait_for(1, "done");
+    assert!(read(&scene.dst.join("film")) == read(&file));
+}
+
+#[test]
+#[ignore = "needs chromium: make test-browser"]
 fn two_pages_with_one_file_do_not_disturb_each_other() {
     let scene = Scene::new();
     let (_server, relay, browser) = behind_relay(&scene, &[]);

@@ -95,7 +95,7 @@ fn sent_by(host: &Host) -> u64 {
 #[test]
 #[ignore = "needs root, and chromium"]
 fn a_browser_goes_on_where_it_was_when_its_cable_is_back() {
-    const LEN: usize = 100 * CHUNK;
+    const LEN: usize = 240 * CHUNK;
     let scene = Scene::new();
     let lan = Lan::new(&["browser", "server"], Family::V4);
     let file = make(&scene.src, "film", LEN);
@@ -109,7 +109,7 @@ fn a_browser_goes_on_where_it_was_when_its_cable_is_back() {
         let browser = Browser::start(&scene);
         visit(&browser, &format!("http://{}:{}", lan.hosts[1].v4, server.addr.port()));
         browser.choose("#files", std::slice::from_ref(&file));
-        browser.wait("some of it is there", "return document.querySelector('.upload progress').value > 4e6");
+        browser.wait("some of it is there", "return document.querySelector('.upload progress').value > 2e7");
         lan.hosts[0].ip("link set lan0 down");
         browser.wait_for(1, "lost");
         assert!(browser.text(".what").contains("waits: "), "{}", browser.text(".what"));

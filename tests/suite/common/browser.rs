@@ -330,6 +330,7 @@ struct RelayState {
     open: Mutex<Vec<TcpStream>>,
     is_cut: AtomicBool,
     refuses_sockets: AtomicBool,
+    mutes_sockets: AtomicBool,
     /// Bytes that went to the server, and how many may.
     carried: AtomicU64,
     allowed: AtomicU64,
@@ -346,6 +347,7 @@ impl WebRelay {
             open: Mutex::default(),
             is_cut: AtomicBool::new(false),
             refuses_sockets: AtomicBool::new(false),
+            mutes_sockets: AtomicBool::new(false),
             carried: AtomicU64::new(0),
             allowed: AtomicU64::new(u64::MAX),
             flip_at: AtomicU64::new(u64::MAX),
@@ -379,6 +381,11 @@ impl WebRelay {
     /// No WebSocket gets through.
     pub fn refuse_sockets(&self) {
         self.shared.refuses_sockets.store(true, Ordering::SeqCst);
+    }
+
+    /// What goes to the server over a WebSocket is lost from now on, and nobody hears of that.
+    pub fn mute_sockets(&self) {
+        self.shared.mutes_sockets.store(true, Ordering::SeqCst);
     }
 
     /// Holds what goes to the server back after so many bytes.
@@ -441,7 +448,8 @@ impl RelayState {
                 buffer[(flip - begin) as usize] ^= 4;
                 self.flip_at.store(u64::MAX, Ordering::SeqCst);
             }
-            if far.write_all(&buffer[..came]).is_err() {
+            let is_mute = is_socket && self.mutes_sockets.load(Ordering::SeqCst);
+            if !is_mute && far.write_all(&buffer[..came]).is_err() {
                 break;
             }
             came = match near.read(&mut buffer) {
