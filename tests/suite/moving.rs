@@ -94,7 +94,7 @@ fn sent_by(host: &Host) -> u64 {
 /// The page in a browser of its own machine, whose cable is pulled out for longer than a connection is believed in.
 #[test]
 #[ignore = "needs root, and chromium"]
-fn a_browser_goes_on_where_it_was_when_its_cable_is_back() {
+fn a_page_goes_on_where_it_was_when_its_cable_is_back() {
     const LEN: usize = 240 * CHUNK;
     if std::process::Command::new("chromedriver").arg("--version").output().is_err() {
         #[allow(clippy::print_stderr, reason = "says what it does not test")]
