@@ -383,7 +383,7 @@ impl WebRelay {
         self.shared.refuses_sockets.store(true, Ordering::SeqCst);
     }
 
-    /// What goes to the server over a WebSocket is lost from now on, and nobody hears of that.
+    /// What goes over a WebSocket is lost from now on, also its end.
     pub fn mute_sockets(&self) {
         self.shared.mutes_sockets.store(true, Ordering::SeqCst);
     }
@@ -413,7 +413,7 @@ impl WebRelay {
 }
 
 impl RelayState {
-    fn carry(&self, mut near: TcpStream) {
+    fn carry(self: &Arc<Self>, mut near: TcpStream) {
         let mut buffer = vec![0; 64 * 1024];
         let first = match near.read(&mut buffer) {
             Ok(first @ 1..) => first,
@@ -427,9 +427,18 @@ impl RelayState {
         let Ok(mut far) = TcpStream::connect(target) else { return };
         self.open.lock().unwrap().extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
         let (mut back_from, mut back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+        let state = self.clone();
         thread::spawn(move || {
-            let _ = std::io::copy(&mut back_from, &mut back_to);
-            let _ = back_to.shutdown(std::net::Shutdown::Both);
+            let is_mute = || is_socket && state.mutes_sockets.load(Ordering::SeqCst);
+            let mut buffer = vec![0; 64 * 1024];
+            while let Ok(came @ 1..) = back_from.read(&mut buffer) {
+                if !is_mute() && back_to.write_all(&buffer[..came]).is_err() {
+                    break;
+                }
+            }
+            if !is_mute() {
+                let _ = back_to.shutdown(std::net::Shutdown::Both);
+            }
         });
         let mut came = first;
         loop {
