@@ -19,6 +19,10 @@ const _: () = assert!(CHUNK_BYTES.is_multiple_of(DIRECT_BLOCK_BYTES));
 /// Bytes in one BLAKE3 leaf (BLAKE3 specification, section 2.1), which BLAKE3 calls a chunk.
 pub const BLAKE3_LEAF_BYTES: usize = 1024;
 
+/// Chunks that one frame says to be zeros: 1 GiB. It is hashed within a quarter of a second where it lies behind what is known
+/// beforehand, and data connections take turns on what is longer.
+pub const HOLE_CHUNKS_MAX: u64 = 4096;
+
 /// The largest file that is offered or accepted, in bytes. Its chunk bitmap takes 32 MiB when full,
 /// and it is beyond what ext4 (16 TiB) stores.
 pub const FILE_BYTES_MAX: u64 = 64 << 40;

@@ -14,10 +14,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
 use crate::content::tree::Hash;
 use crate::name::Escaped;
@@ -32,6 +32,10 @@ const REST: Duration = Duration::from_secs(60);
 /// Entries that wait to be written, at 100 bytes each. One transaction for each file would cost more than reading it.
 const PENDING_MAX: usize = 8192;
 
+/// Entries that wait at most, where another program keeps the database for itself: a disk that is busy holds up each of its
+/// transactions. What comes beyond is not remembered, which is said.
+const PENDING_MOST: usize = 16 * PENDING_MAX;
+
 /// Above that the oldest go, when it is opened: some 20 million files.
 const BYTES_MAX: u64 = 2 << 30;
 
@@ -45,8 +49,11 @@ const READS_OF_ONE_STATE: u32 = 4096;
 /// The version of the table, as `PRAGMA user_version`.
 const VERSION: i32 = 1;
 
-/// How long another program's transaction is waited for.
+/// How long another program's transaction is waited for, by threads that move files; what was to be written waits for the next time then.
 const BUSY: Duration = Duration::from_secs(2);
+
+/// The same for the last time, when the files are there and nobody else waits.
+const BUSY_LAST: Duration = Duration::from_secs(30);
 
 const TABLE: &str = "
     CREATE TABLE IF NOT EXISTS files (
@@ -180,12 +187,16 @@ impl Cache {
             return Err(CacheError::Newer(shown));
         }
         connection
-            .execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8192;",
-            )
-            .and_then(|()| connection.execute_batch(TABLE))
-            .and_then(|()| connection.pragma_update(None, "user_version", VERSION))
+            .execute_batch("PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8192;")
             .map_err(database)?;
+        // One that was made before is only looked at: to write is to wait for whoever writes.
+        if version < VERSION {
+            connection
+                .execute_batch("PRAGMA journal_mode = WAL;")
+                .and_then(|()| connection.execute_batch(TABLE))
+                .and_then(|()| connection.pragma_update(None, "user_version", VERSION))
+                .map_err(database)?;
+        }
         let cache = Cache {
             connection: Mutex::new(connection),
             systems: Mutex::default(),
@@ -263,51 +274,68 @@ impl Cache {
     fn put(&self, key: Key, hash: Hash) {
         let mut pending = self.pending.lock();
         pending.push((key, hash));
-        if pending.len() >= PENDING_MAX {
+        if pending.len().is_multiple_of(PENDING_MAX) {
             let full = std::mem::take(&mut *pending);
             drop(pending);
-            self.write(&full);
+            self.write(full);
         }
     }
 
-    /// Writes what waits to be, and sees what others have written from now on.
+    /// Writes what waits to be, and sees what others have written from now on. Waits for other programs that write, however long that
+    /// takes within reason.
     pub fn flush(&self) {
+        self.flush_within(BUSY_LAST);
+    }
+
+    fn flush_within(&self, patience: Duration) {
+        let begun = Instant::now();
         release(&self.connection.lock());
-        let pending = std::mem::take(&mut *self.pending.lock());
-        if !pending.is_empty() {
-            self.write(&pending);
+        loop {
+            let pending = std::mem::take(&mut *self.pending.lock());
+            if pending.is_empty() || self.write(pending) || begun.elapsed() >= patience {
+                return;
+            }
         }
     }
 
-    fn write(&self, entries: &[(Key, Hash)]) {
-        let written = || -> rusqlite::Result<()> {
-            let mut connection = self.connection.lock();
-            release(&connection);
-            // It takes the lock at once: one that reads first may find that another program was faster.
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut insert = transaction
-                .prepare_cached("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
-            for (key, hash) in entries {
-                let [system, inode, size, mtime, mtime_nanos, ctime, ctime_nanos] = key.fields();
-                let sealed = key.sealed(hash);
-                insert.execute(params![
-                    system,
-                    inode,
-                    size,
-                    mtime,
-                    mtime_nanos,
-                    ctime,
-                    ctime_nanos,
-                    &sealed[..],
-                    today()
-                ])?;
-            }
-            drop(insert);
-            transaction.commit()
-        };
-        if let Err(error) = written() {
-            tracing::info!("{} hashes are not remembered: {error}", entries.len());
+    /// Writes entries. False where another program is writing all the time: then they wait, as long as there are not too many.
+    fn write(&self, entries: Vec<(Key, Hash)>) -> bool {
+        let Err(error) = self.insert(&entries) else { return true };
+        let mut pending = self.pending.lock();
+        if is_busy(&error) && pending.len() + entries.len() < PENDING_MOST {
+            tracing::debug!("another program writes to what is remembered; {} hashes wait", entries.len());
+            pending.splice(0..0, entries);
+            return false;
         }
+        drop(pending);
+        not_remembered(entries.len(), &error);
+        true
+    }
+
+    fn insert(&self, entries: &[(Key, Hash)]) -> rusqlite::Result<()> {
+        let mut connection = self.connection.lock();
+        release(&connection);
+        // It takes the lock at once: one that reads first may find that another program was faster.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut insert = transaction
+            .prepare_cached("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+        for (key, hash) in entries {
+            let [system, inode, size, mtime, mtime_nanos, ctime, ctime_nanos] = key.fields();
+            let sealed = key.sealed(hash);
+            insert.execute(params![
+                system,
+                inode,
+                size,
+                mtime,
+                mtime_nanos,
+                ctime,
+                ctime_nanos,
+                &sealed[..],
+                today()
+            ])?;
+        }
+        drop(insert);
+        transaction.commit()
     }
 
     /// Forgets a quarter at a time, the oldest first, until no more than so many bytes are taken.
@@ -353,6 +381,9 @@ impl Cache {
 impl Drop for Cache {
     fn drop(&mut self) {
         self.flush();
+        if let rest @ 1.. = self.pending.get_mut().len() {
+            not_remembered(rest, &"another program writes to them all the time");
+        }
     }
 }
 
@@ -374,7 +405,17 @@ pub fn forget(path: &Path) -> io::Result<bool> {
     Ok(found)
 }
 
-/// Bytes of the file that are in use.
+fn not_remembered(files: usize, why: &dyn std::fmt::Display) {
+    tracing::warn!(
+        "files whose hashes are not remembered, so that they are read again next time: {files}: {why}"
+    );
+}
+
+/// Whether only another program's transaction is in the way.
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
 /// Ends what was begun for several reads.
 fn release(connection: &Connection) {
     if !connection.is_autocommit()
@@ -384,6 +425,7 @@ fn release(connection: &Connection) {
     }
 }
 
+/// Bytes of the file that are in use.
 fn bytes(connection: &Connection) -> rusqlite::Result<u64> {
     let number = |name| connection.query_row(name, [], |row| row.get::<_, i64>(0));
     let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
@@ -459,6 +501,48 @@ mod tests {
         assert!((0..READS_OF_ONE_STATE).any(|_| cache.get(&key(7, 1)) == Some(hash(7))));
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_cannot_be_written_as_another_program_writes_waits_for_the_next_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hashes");
+        let (cache, other) = (Cache::open(&path).unwrap(), Connection::open(&path).unwrap());
+        cache.connection.lock().busy_timeout(Duration::from_millis(1)).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        // What has come of it can be opened and read meanwhile.
+        assert_eq!(Cache::open(&path).unwrap().get(&key(1, 1000)), None);
+        let all = PENDING_MAX as u64 + 5;
+        (0..all).for_each(|inode| cache.remember_written(key(inode, 1000), hash(1)));
+        cache.flush_within(Duration::ZERO);
+        cache.remember_written(key(3, 1000), hash(2));
+        cache.flush_within(Duration::ZERO);
+        other.execute_batch("COMMIT").unwrap();
+        cache.flush_within(Duration::ZERO);
+        assert_eq!(cache.census().unwrap().files, all);
+        assert_eq!((cache.get(&key(3, 1000)), cache.get(&key(4, 1000))), (Some(hash(2)), Some(hash(1))));
+        // Nor is anything lost where the program ends, if it need not wait for ever.
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        cache.remember_written(key(all, 1000), hash(3));
+        let ends = std::thread::spawn(move || drop(cache));
+        std::thread::sleep(Duration::from_millis(200));
+        other.execute_batch("COMMIT").unwrap();
+        ends.join().unwrap();
+        assert_eq!(Cache::open(&path).unwrap().get(&key(all, 1000)), Some(hash(3)));
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hashes");
+        let (cache, other) = (Cache::open(&path).unwrap(), Connection::open(&path).unwrap());
+        cache.connection.lock().busy_timeout(Duration::ZERO).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        for inode in 0..2 * PENDING_MOST as u64 {
+            cache.remember_written(key(inode, 1000), hash(1));
+            assert!(cache.pending.lock().len() <= PENDING_MOST);
+        }
+        other.execute_batch("COMMIT").unwrap();
     }
 
     #[test]

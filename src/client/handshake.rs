@@ -50,6 +50,8 @@ pub struct Link {
     pub(super) share: u8,
     /// What the open offers may weigh.
     pub(super) offers_bytes: usize,
+    /// Whether a hole of many chunks goes in one frame.
+    pub(super) takes_holes: bool,
     /// The control connection once more, to see how it is doing.
     pub(super) handle: Arc<dyn ConnectionHandle>,
     /// How data connections are opened.
@@ -186,6 +188,7 @@ pub async fn enter_by(
         wanted,
         share,
         offers_bytes: options.offers_bytes.map_or(OFFERS_BYTES_MIN, |bytes| bytes as usize),
+        takes_holes: options.takes_holes,
         handle,
         way,
         addr,

@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::handshake::{EnterError, Link};
 use super::pool::{Keys, Pool};
 use crate::cache::Cache;
-use crate::limits::{RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, WORKER_STACK_BYTES};
+use crate::limits::{HOLE_CHUNKS_MAX, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, WORKER_STACK_BYTES};
 use crate::net::control::{Talk, converse};
 use crate::os::cpu::Load;
 use crate::os::said::Said;
@@ -196,6 +197,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
         wanted,
         share,
         offers_bytes,
+        takes_holes,
         handle,
         way,
         addr,
@@ -217,9 +219,12 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     let sending = Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace);
     let mut sending = sending.sharing(how.shared.clone());
     (sending.cache, sending.trusts_cache) = (how.cache.clone(), remembers && !how.checksum);
+    if takes_holes {
+        sending.dealer.dealt_together = HOLE_CHUNKS_MAX;
+    }
     let sending = Arc::new(sending);
-    sending.set_share(share);
-    sending.set_offers_bytes(offers_bytes);
+    sending.connections.set_share(share);
+    sending.dealer.set_offers_bytes(offers_bytes);
     how.progress.follow(&sending);
     let stream = feed.stream().cloned();
     if let Some(stream) = &stream {
@@ -261,11 +266,12 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
         }
     };
     // Only the goodbye was lost.
-    if sending.is_done() && matches!(end, End::Lost(_) | End::Silent(_) | End::Away) {
+    if sending.dealer.is_done() && matches!(end, End::Lost(_) | End::Silent(_) | End::Away) {
         end = End::Complete;
     }
-    if let Some(cache) = &how.cache {
-        cache.flush();
+    if let Some(cache) = how.cache.clone() {
+        // It may wait for another program, and sessions with other receivers go on meanwhile.
+        let _ = spawn_blocking(move || cache.flush()).await;
     }
     let (connections, is_lossy) = (pool.peak(), pool.is_lossy());
     let (in_order, reads_once) =

@@ -1,5 +1,7 @@
 //! Chunk arithmetic: how a file of a given size falls into chunks.
 
+use std::ops::Range;
+
 use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX};
 
 /// Which chunk of a file, counted from 0.
@@ -64,6 +66,13 @@ impl Layout {
         Some(rest.min(CHUNK_BYTES as u64) as usize)
     }
 
+    /// Where `count` chunks from `first` on begin and end, in bytes; `None` for none, or where the file has not all of them.
+    pub fn range_of(self, first: ChunkIndex, count: u64) -> Option<Range<u64>> {
+        let end = first.0.checked_add(count).filter(|end| count > 0 && *end <= self.chunks())?;
+        let last = ChunkIndex(end - 1);
+        Some(self.offset_of(first)?..self.offset_of(last)? + self.len_of(last)? as u64)
+    }
+
     /// Where chunk `index` begins, in bytes; `None` where the file has no such chunk.
     pub fn offset_of(self, index: ChunkIndex) -> Option<u64> {
         (index.0 < self.chunks()).then(|| index.0 * CHUNK_BYTES as u64)
@@ -83,6 +92,16 @@ mod tests {
             assert_eq!(lens.sum::<u64>(), size);
             assert_eq!(layout.len_of(ChunkIndex(layout.chunks())), None);
             assert_eq!(layout.offset_of(ChunkIndex(layout.chunks())), None);
+        }
+    }
+
+    #[test]
+    fn a_range_ends_where_its_last_chunk_does() {
+        let layout = Layout::new(3 * C + 7);
+        assert_eq!(layout.range_of(ChunkIndex(1), 2), Some(C..3 * C));
+        assert_eq!(layout.range_of(ChunkIndex(0), 4), Some(0..3 * C + 7));
+        for (first, count) in [(0, 0), (0, 5), (4, 1), (3, u64::MAX), (u64::MAX, 1)] {
+            assert_eq!(layout.range_of(ChunkIndex(first), count), None, "{count} from {first}");
         }
     }
 

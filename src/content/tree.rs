@@ -50,6 +50,20 @@ struct Node {
     index: u64,
 }
 
+/// A whole subtree of a file's tree, and its value: the chunks from `first` on, 2^`level` of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subtree {
+    pub first: ChunkIndex,
+    pub level: u8,
+    pub value: ChunkValue,
+}
+
+impl Subtree {
+    pub fn of_chunk(chunk: ChunkIndex, value: ChunkValue) -> Subtree {
+        Subtree { first: chunk, level: 0, value }
+    }
+}
+
 /// Merges the values of a file's chunks into its hash.
 pub struct Tree {
     /// How many there are; while it is open, how many there can be.
@@ -79,6 +93,24 @@ impl Tree {
             return Ok(self.root);
         }
         self.merge(Node { level: 0, index: chunk.0 }, value)
+    }
+
+    /// Adds the value of a whole subtree, as [`insert`](Self::insert) adds that of a chunk.
+    ///
+    /// # Errors
+    /// [`Misplaced`] as there, and where the file has no such subtree below its root.
+    pub fn insert_subtree(&mut self, subtree: Subtree) -> Result<Option<Hash>, Misplaced> {
+        let Subtree { first, level, value } = subtree;
+        if level == 0 {
+            return self.insert(first, value);
+        }
+        let chunks = 1u64.checked_shl(level.into()).filter(|chunks| first.0.is_multiple_of(*chunks));
+        let end = chunks.and_then(|chunks| first.0.checked_add(chunks));
+        let is_within = end.is_some_and(|end| end <= self.chunks) && !self.covers_all(level);
+        if !is_within || self.open || self.root.is_some() {
+            return Err(Misplaced(first));
+        }
+        self.merge(Node { level, index: first.0 >> level }, value)
     }
 
     /// The end of an open tree is known now. Returns the hash of the file if every chunk has been added.

@@ -25,6 +25,8 @@ pub enum PeerMisbehaved {
     WrongLength { file: u64, got: u64, expected: u64 },
     #[error("it sent bytes for chunk {chunk} of file {file} that {error}")]
     BadlyCompressed { file: u64, chunk: u64, error: NotCompressed },
+    #[error("it sent a hole of file {file} that cannot be: {error}")]
+    BadHole { file: u64, error: DecodeError },
     #[error("it went past the limit of {limit} {what}")]
     TooMany { what: &'static str, limit: usize },
 }

@@ -15,7 +15,8 @@ use super::error::{Change, SourceError};
 use crate::cache::{Cache, Key};
 use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::tree::{Hash, Tree, chunk_value};
-use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX};
+use crate::content::zeros::subtrees_of_zeros;
+use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX, HOLE_CHUNKS_MAX};
 use crate::os::direct::{Direct, DirectFile};
 use crate::os::stamp::Stamp;
 
@@ -269,18 +270,25 @@ impl OpenSource {
     fn hash(&self, layout: Layout, go_on: impl Fn(usize) -> bool) -> Result<Option<Hash>, SourceError> {
         let mut tree = Tree::new(layout);
         let mut buffer = vec![0; CHUNK_BYTES];
-        for index in (0..layout.chunks()).map(ChunkIndex) {
-            let content = &mut buffer[..layout.len_of(index).unwrap_or_default()];
-            if !go_on(content.len()) {
+        let mut next = ChunkIndex(0);
+        while next.0 < layout.chunks() {
+            let (first, hole) = (next, self.hole_at(layout, next));
+            let count = hole.min(HOLE_CHUNKS_MAX - first.0 % HOLE_CHUNKS_MAX).max(1);
+            next = ChunkIndex(first.0 + count);
+            let bytes = layout.range_of(first, count).unwrap_or_default();
+            if !go_on((bytes.end - bytes.start) as usize) {
                 return Ok(None);
             }
-            if self.is_hole(layout, index) {
-                content.fill(0);
-            } else {
-                self.read_chunk(layout, index, content)?;
-            }
             // Each chunk comes once, so none is misplaced.
-            let _ = tree.insert(index, chunk_value(layout, index, content));
+            if hole > 0 {
+                for subtree in subtrees_of_zeros(layout, first, count).unwrap_or_default() {
+                    let _ = tree.insert_subtree(subtree);
+                }
+            } else {
+                let content = &mut buffer[..layout.len_of(first).unwrap_or_default()];
+                self.read_chunk(layout, first, content)?;
+                let _ = tree.insert(first, chunk_value(layout, first, content));
+            }
         }
         Ok(tree.root())
     }
@@ -302,19 +310,17 @@ impl OpenSource {
         }
     }
 
-    /// Whether chunk `index` lies in a hole, so that it is known to be zeros without being read.
-    pub fn is_hole(&self, layout: Layout, index: ChunkIndex) -> bool {
-        let (true, Some(start), Some(len)) = (self.sparse, layout.offset_of(index), layout.len_of(index))
-        else {
-            return false;
-        };
-        match rustix::fs::seek(&self.file, SeekFrom::Data(start)) {
-            Ok(data) => data >= start + len as u64,
+    /// How many chunks from `first` on lie in a hole, so that they are known to be zeros without being read.
+    pub fn hole_at(&self, layout: Layout, first: ChunkIndex) -> u64 {
+        let (true, Some(start)) = (self.sparse, layout.offset_of(first)) else { return 0 };
+        let end = match rustix::fs::seek(&self.file, SeekFrom::Data(start)) {
+            Ok(data) if data < layout.size() => data / CHUNK_BYTES as u64,
             // From here to the end there is none.
-            Err(Errno::NXIO) => true,
+            Ok(_) | Err(Errno::NXIO) => layout.chunks(),
             // A file system that does not know holes.
-            Err(_) => false,
-        }
+            Err(_) => 0,
+        };
+        end.saturating_sub(first.0)
     }
 }
 

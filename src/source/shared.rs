@@ -27,8 +27,6 @@ use crate::os::stamp::Stamp;
 pub struct Content {
     pub value: ChunkValue,
     pub len: usize,
-    /// Whether it lies in a hole of the file: nothing but zeros.
-    pub hole: bool,
 }
 
 struct Shared {

@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use blake3::{Hash, Hasher};
 use rustix::io::Errno;
 
 use super::dir::Dir;
@@ -12,7 +11,10 @@ use super::existing::ExistingFile;
 use super::folders::Manner;
 use super::part::Part;
 use super::{Sink, folders, space};
-use crate::limits::CHUNK_BYTES;
+use crate::content::chunk::{ChunkIndex, Layout};
+use crate::content::tree::{Hash, Subtree, Tree, chunk_value};
+use crate::content::zeros::subtrees_of_zeros;
+use crate::limits::{CHUNK_BYTES, HOLE_CHUNKS_MAX};
 use crate::name::RelativePath;
 #[cfg(target_os = "linux")]
 use crate::os::rlimit;
@@ -105,17 +107,32 @@ fn reread(
     if let Err(errno) = forget(file) {
         tracing::debug!(%errno, "the page cache could not be dropped");
     }
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; CHUNK_BYTES];
-    let mut offset = 0;
-    while offset < size {
-        let len = (size - offset).min(CHUNK_BYTES as u64);
-        let bytes = &mut buffer[..len as usize];
-        read_at(bytes, offset)?;
-        hasher.update(bytes);
-        offset += len;
+    let layout = Layout::new(size);
+    let (mut tree, mut buffer) = (Tree::new(layout), vec![0; CHUNK_BYTES]);
+    let mut next = ChunkIndex(0);
+    while next.0 < layout.chunks() {
+        let first = next;
+        // Each chunk comes once, so none is misplaced.
+        if let Some(subtrees) = hole(file, layout, first) {
+            next.0 += HOLE_CHUNKS_MAX;
+            subtrees.into_iter().for_each(|subtree| _ = tree.insert_subtree(subtree));
+        } else {
+            next.0 += 1;
+            let bytes = &mut buffer[..layout.len_of(first).unwrap_or_default()];
+            read_at(bytes, layout.offset_of(first).unwrap_or(size))?;
+            let _ = tree.insert(first, chunk_value(layout, first, bytes));
+        }
     }
-    Ok(hasher.finalize())
+    Ok(tree.root().unwrap_or(Hash::from_bytes([0; 32])))
+}
+
+/// The values of the GiB that begins with this chunk, where one begins there and the file system says that nothing is in it: the device has
+/// nothing to be read of it.
+fn hole(file: BorrowedFd<'_>, layout: Layout, first: ChunkIndex) -> Option<Vec<Subtree>> {
+    let bytes = layout.range_of(first, HOLE_CHUNKS_MAX)?;
+    let is_hole =
+        first.0.is_multiple_of(HOLE_CHUNKS_MAX) && space::is_hole(file, bytes.start, bytes.end - bytes.start);
+    is_hole.then(|| subtrees_of_zeros(layout, first, HOLE_CHUNKS_MAX))?
 }
 
 impl Sink {

@@ -48,6 +48,9 @@ const FORGETS: u8 = 9;
 /// In a hello: how long ago the sender began to read what it sends, in milliseconds, u64 of at most [`AGE_MAX`].
 const AGE: u8 = 10;
 
+/// In a welcome: the receiver takes a hole in one frame, however many chunks it has. Empty.
+const TAKES_HOLES: u8 = 11;
+
 /// Ten years: no run is older.
 const AGE_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -75,6 +78,8 @@ pub struct Options {
     pub forgets: bool,
     /// In a hello: how long ago the sender began to read what it sends. What the receiver has that is younger is not replaced.
     pub age: Option<Duration>,
+    /// In a welcome: whether a hole of many chunks may come in one frame.
+    pub takes_holes: bool,
 }
 
 impl Default for Options {
@@ -90,6 +95,7 @@ impl Default for Options {
             remembers: false,
             forgets: false,
             age: None,
+            takes_holes: false,
         }
     }
 }
@@ -109,6 +115,7 @@ impl Options {
             let millis = age.min(AGE_MAX).as_millis();
             (AGE, u64::try_from(millis).unwrap_or(u64::MAX).to_le_bytes().to_vec())
         }));
+        options.extend(self.takes_holes.then(|| (TAKES_HOLES, Vec::new())));
         w.u8(options.len() as u8);
         for (tag, value) in options {
             w.u8(tag).string(&value, u16::MAX.into());
@@ -122,7 +129,7 @@ impl Options {
         let (mut highest_version, mut destination, mut grants_delta) = (None, None, false);
         let (mut offers_bytes, mut codecs, mut last) = (None, Codecs::NONE, 0);
         let (mut into, mut to_output, mut remembers, mut forgets) = (None, false, false, false);
-        let mut age = None;
+        let (mut age, mut takes_holes) = (None, false);
         for _ in 0..r.u8("a number of options")? {
             let tag = r.u8("an option")?;
             if tag <= last {
@@ -143,6 +150,7 @@ impl Options {
                 REMEMBERS => remembers = true,
                 FORGETS => forgets = true,
                 AGE => age = Some(how_long(&mut r)?),
+                TAKES_HOLES => takes_holes = true,
                 _ => continue,
             }
             r.end()?;
@@ -161,6 +169,7 @@ impl Options {
             remembers,
             forgets,
             age,
+            takes_holes,
         })
     }
 }
@@ -243,6 +252,16 @@ mod tests {
         let granted = Options { grants_delta: true, ..Options::default() };
         assert_eq!(take(b"\x02\x01\x02\0\x02\0\x03\0\0"), Ok(granted));
         assert!(take(b"\x02\x01\x02\0\x02\0\x03\x01\0\x01").is_err());
+    }
+
+    #[test]
+    fn holes_are_taken_by_an_option_without_a_value() {
+        let takes = Options { takes_holes: true, ..Options::default() };
+        let bytes = b"\x02\x01\x02\0\x02\0\x0b\0\0";
+        let mut written = Vec::new();
+        takes.put(&mut Writer(&mut written));
+        assert_eq!((&written[..], take(bytes)), (&bytes[..], Ok(takes)));
+        assert!(take(b"\x02\x01\x02\0\x02\0\x0b\x01\0\x01").is_err());
     }
 
     #[test]

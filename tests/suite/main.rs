@@ -47,6 +47,8 @@ mod finding;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod help;
+#[cfg(target_os = "linux")]
+mod holes;
 mod hostile_compression;
 #[cfg(target_os = "linux")]
 mod hostile_memory;

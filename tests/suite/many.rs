@@ -17,16 +17,19 @@ fn threads(process: &Process, name: &str) -> usize {
     names.filter(|comm| comm.trim_end() == name).count()
 }
 
-/// A file that no test waits for the end of: sent at 1 MB/s or less it takes many minutes. It is all holes.
+/// A file that no test waits for the end of: sent at 1 MB/s, and not compressed, it takes minutes. Its room was taken and nothing written, so
+/// that it has no holes.
 fn endless(scene: &Scene, name: &str) -> PathBuf {
     let path = scene.src.join(name);
-    File::create(&path).unwrap().set_len(1 << 30).unwrap();
+    let file = File::create(&path).unwrap();
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 200 << 20).unwrap();
     path
 }
 
 /// Starts to send `file` slowly, and waits until some of it has arrived.
 fn start_slowly(scene: &Scene, flags: &[&str], file: &Path, receiver: &Receiver) -> Process {
-    let sender = scene.start_send(&[flags, &["--limit", "1M"]].concat(), &[file], receiver.addr);
+    let sender =
+        scene.start_send(&[flags, &["--limit", "1M", "--compress", "no"]].concat(), &[file], receiver.addr);
     let name = file.file_name().unwrap().to_str().unwrap();
     wait_until("a slow transfer is under way", PATIENCE, || !parts_of(&scene.dst, name).is_empty());
     sender
@@ -206,7 +209,8 @@ fn a_free_place_goes_first_to_a_sender_that_has_none() {
     let receiver = scene.receiver_with(&["--max-transfers", "2"]);
     let mut slow: Vec<_> =
         ["a", "b"].map(|name| start_slowly(&scene, &[], &endless(&scene, name), &receiver)).into();
-    let greedy = scene.start_send(&["--limit", "1M"], &[&endless(&scene, "c")], receiver.addr);
+    let greedy =
+        scene.start_send(&["--limit", "1M", "--compress", "no"], &[&endless(&scene, "c")], receiver.addr);
     wait_for_words(&greedy, "next in line");
     let small = make(&scene.src, "small", 5);
     let guest = scene.start_send_by("guest", &[], None, &small, receiver.addr);
@@ -236,7 +240,11 @@ fn a_sender_that_lost_its_connection_finds_its_place_again() {
     let scene = Scene::new();
     let receiver = scene.receiver_with(&["--max-transfers", "1"]);
     let relay = Relay::to(receiver.addr);
-    let slow = scene.start_send(&["--json", "--limit", "1M"], &[&endless(&scene, "slow")], relay.addr);
+    let slow = scene.start_send(
+        &["--json", "--limit", "1M", "--compress", "no"],
+        &[&endless(&scene, "slow")],
+        relay.addr,
+    );
     slow.wait_for_event("progress", 1);
     let next = scene.start_send(&[], &[&make(&scene.src, "small", 5)], receiver.addr);
     wait_for_words(&next, "next in line");

@@ -228,6 +228,10 @@ class Sender:
         tag, body = self.hear()
         assert tag == 1, f"not let in: {tag} {body}"
         self.session, cipher = body[:16], body[17]
+        rest, self.granted = body[19:], set()
+        for _ in range(body[18]):
+            self.granted.add(rest[0])
+            rest = rest[3 + int.from_bytes(rest[1:3], "little"):]
         key = expand(extract(b"lanx/2 data keys", self.tls.export(b"EXPORTER-lanx-2-session")),
                      b"lanx/2 data key" + bytes([cipher]) + self.session + b"\0\0\0\0\x01")
         self.aead = (AESGCM if cipher == 1 else ChaCha20Poly1305)(key)
@@ -256,8 +260,8 @@ class Sender:
         header = struct.pack("<B3xIQQ", kind, len(payload), file, chunk)
         self.data.sendall(header + self.seal(header, payload))
 
-    def offer(self, path, size, archive=b"\0"):
-        metadata, entry = struct.pack("<IqI", 0o644, 1, 0) + archive, struct.pack("<BQB", 1, size, 0)
+    def offer(self, path, size, archive=b"\0", sparse=0):
+        metadata, entry = struct.pack("<IqI", 0o644, 1, 0) + archive, struct.pack("<BQB", 1, size, sparse)
         self.say(2, struct.pack("<Q", self.files) + metadata + string(path) + entry)
         self.files += 1
         return self.files - 1
@@ -394,6 +398,20 @@ def versions_and_options_are_as_agreed():
     lists = [options(*wrong) for wrong in ((), (lower,), (short,), (right, right), (other, right), (right, long))]
     for wrong in (*lists, b"\x02" + options(right)[1:], options(right) + b"x"):
         assert is_refused(wrong), wrong
+
+def holes_travel_as_one_frame():
+    sender = Sender(end=options(HIGHEST_VERSION, (99, b"what a later program says")))
+    assert 11 in sender.granted, sender.granted
+    content = bytes(2 * CHUNK) + NOISE[:CHUNK] + bytes(CHUNK + 5)
+    file = sender.offer(b"sparse", len(content), sparse=1)
+    assert sender.hear() == (SEND, struct.pack("<Q", file))
+    sender.frame(5, file, 3, struct.pack("<Q", 2))
+    sender.frame(1, file, 2, content[2 * CHUNK:3 * CHUNK])
+    sender.frame(3, file, 1, b"")
+    sender.frame(5, file, 0, struct.pack("<Q", 1))
+    sender.say(5, struct.pack("<Q", file) + root(content))
+    assert sender.hear() == (OUTCOME, struct.pack("<Q", file) + STORED)
+    assert read("sparse") == content
 
 for case in sys.argv[3:]:
     globals()[case]()

@@ -45,6 +45,11 @@ fn another_implementation_sends_and_resumes() {
 }
 
 #[test]
+fn another_implementation_sends_holes() {
+    run(&[], &["holes_travel_as_one_frame"]);
+}
+
+#[test]
 fn a_receiver_that_replaces_nothing_tells_nothing_of_what_is_there() {
     run(&[], &["no_byte_of_a_file_can_be_guessed", "no_small_file_can_be_probed", "no_size_can_be_probed"]);
 }

@@ -4,79 +4,25 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use rangemap::RangeSet;
 
+use super::in_order::InOrder;
 use super::memory::{Budget, Kept};
+use super::offered::Offered;
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
-use crate::content::entry::Metadata;
-use crate::content::tree::{ChunkValue, Hash, Tree};
+use crate::content::tree::{ChunkValue, Hash, Subtree, Tree};
 use crate::limits::{
     CHUNK_BYTES, COMPARED_AT_ONCE_FIRST, COMPARED_AT_ONCE_MAX, COMPARED_BYTES, FILE_BYTES_MAX,
     KEPT_BYTES_FILE, MISSING_PER_FILE_MAX, STRETCH_BYTES, SUBTREE_BYTES, WRITE_BACK_BYTES,
 };
-use crate::name::RelativePath;
-use crate::os::stamp::Stamp;
 use crate::session::ending::PeerMisbehaved;
 use crate::session::outbox::Outbox;
 use crate::session::progress::Progress;
-use crate::session::report::ReportKind;
 use crate::session::snapshot::FileUnderWay;
 use crate::store::{ExistingFile, Part};
-use crate::wire::message::{Offer, ReceiverMessage};
-
-/// A folder or a link that was offered.
-#[derive(Clone)]
-pub(super) struct Entry {
-    pub id: FileId,
-    pub path: RelativePath,
-    pub kind: ReportKind,
-    /// What it counts for as long as it is open.
-    pub weight: usize,
-}
-
-/// A file that was offered, once its path was found to be one.
-#[derive(Clone)]
-pub struct Offered {
-    pub id: FileId,
-    pub path: RelativePath,
-    /// As it was offered: that of a stream is open.
-    pub layout: Layout,
-    /// Whether it has holes that are to be kept.
-    pub sparse: bool,
-    /// Whether something was found under its name that it is to replace.
-    pub replaces: bool,
-    /// What that was, and in which state.
-    pub looked_at: Option<Stamp>,
-    pub metadata: Metadata,
-    /// When it was offered.
-    pub since: SystemTime,
-    /// What it counts for as long as it is open.
-    pub weight: usize,
-    /// What of the sender's quota was taken for it.
-    pub counted: u64,
-}
-
-impl Offered {
-    pub fn new(offer: &Offer, path: RelativePath, sparse: bool) -> Offered {
-        let (layout, metadata) = (offer.kind.layout(), offer.metadata.clone());
-        let (id, since, weight) = (offer.file, SystemTime::now(), offer.weight());
-        Offered {
-            id,
-            path,
-            layout,
-            sparse,
-            replaces: false,
-            looked_at: None,
-            metadata,
-            since,
-            weight,
-            counted: 0,
-        }
-    }
-}
+use crate::wire::message::ReceiverMessage;
 
 /// What the chunks of a file are, at the receiver.
 #[derive(Clone)]
@@ -86,6 +32,14 @@ pub enum Bytes {
     Existing(Option<Arc<ExistingFile>>),
     /// A part file that chunks are written into.
     Part(Arc<Part>),
+    /// They are written one after the other, to what cannot take them otherwise.
+    Output(Arc<InOrder>),
+}
+
+/// Where a chunk goes.
+pub enum Place {
+    Part(Arc<Part>),
+    Output(Arc<InOrder>),
 }
 
 /// What of a file is compared before it is sent.
@@ -245,7 +199,12 @@ fn whole_chunks(bytes: u64) -> u64 {
 impl State {
     fn settle(&mut self) -> Option<Settled> {
         let (ours, theirs) = (self.tree.root()?, self.theirs?);
-        Some(Settled { bytes: self.bytes.take()?, layout: self.extent.layout(), ours, theirs })
+        let bytes = match &self.bytes {
+            // It is over when all of it is written.
+            Some(Bytes::Output(queue)) => Bytes::Output(queue.clone()),
+            _ => self.bytes.take()?,
+        };
+        Some(Settled { bytes, layout: self.extent.layout(), ours, theirs })
     }
 
     /// Whether the existing file is known to be another one, and nothing that the sender says of it is still on its way: each
@@ -305,17 +264,22 @@ impl Incoming {
         PeerMisbehaved::WrongChunk { file: self.offered.id.0, chunk: index.0 }
     }
 
-    /// The part file that chunk `index` of `len` bytes goes into; `None` once the file is over.
-    pub fn part_for(&self, index: ChunkIndex, len: usize) -> Result<Option<Arc<Part>>, PeerMisbehaved> {
+    /// Where chunk `index` of `len` bytes goes; `None` once the file is over.
+    pub fn place_for(&self, index: ChunkIndex, len: usize) -> Result<Option<Place>, PeerMisbehaved> {
         let mut state = self.state.lock();
         match &state.bytes {
+            Some(Bytes::Output(queue)) => {
+                let place = Place::Output(queue.clone());
+                state.extent.admit(index, len)?;
+                Ok(Some(place))
+            }
             Some(Bytes::Part(part)) => {
-                let part = part.clone();
+                let place = Place::Part(part.clone());
                 if let Some(Compared::Asked | Compared::Judged) = state.under_comparison.get(&index.0) {
                     return Err(self.wrong_chunk(index));
                 }
                 state.extent.admit(index, len)?;
-                Ok(Some(part))
+                Ok(Some(place))
             }
             Some(Bytes::Existing(_)) => {
                 let got = "a chunk of a file that is only compared";
@@ -323,6 +287,32 @@ impl Incoming {
             }
             None => Ok(None),
         }
+    }
+
+    /// The part file that `count` chunks of zeros from `first` on are made in, for the caller alone; `None` once the file is over.
+    ///
+    /// # Errors
+    /// One of them is there, or is being compared, or the file is only compared.
+    pub fn part_for_hole(&self, first: ChunkIndex, count: u64) -> Result<Option<Arc<Part>>, PeerMisbehaved> {
+        let state = self.state.lock();
+        let part = match &state.bytes {
+            Some(Bytes::Part(part)) => part.clone(),
+            Some(Bytes::Existing(_)) => {
+                let got = "a hole in a file that is only compared";
+                return Err(PeerMisbehaved::Unexpected { got, expected: "its values" });
+            }
+            Some(Bytes::Output(_)) => {
+                let got = "a hole in a file that is written in order";
+                return Err(PeerMisbehaved::Unexpected { got, expected: "its chunks" });
+            }
+            None => return Ok(None),
+        };
+        let chunks = first.0..first.0.saturating_add(count);
+        let compared = state.under_comparison.range(chunks.clone());
+        if compared.into_iter().any(|(_, compared)| *compared != Compared::Owed) {
+            return Err(self.wrong_chunk(first));
+        }
+        if self.claims.take_all(chunks) { Ok(Some(part)) } else { Err(self.wrong_chunk(first)) }
     }
 
     /// Takes chunk `index` for the caller alone.
@@ -338,31 +328,35 @@ impl Incoming {
         before / WRITE_BACK_BYTES != (before + bytes) / WRITE_BACK_BYTES
     }
 
-    /// A claimed chunk was written.
+    /// Claimed chunks were written: one, or those of a hole.
     pub fn stored(
         &self,
-        index: ChunkIndex,
-        value: ChunkValue,
+        subtrees: &[Subtree],
         outbox: &Outbox<ReceiverMessage>,
     ) -> Result<Next, PeerMisbehaved> {
-        self.insert(&mut self.state.lock(), index, value, outbox)
+        self.insert(&mut self.state.lock(), subtrees, outbox)
     }
 
-    /// Adds the value of a chunk that is there. What it leaves room for is compared.
+    /// Adds the values of what is there. What it leaves room for is compared.
     fn insert(
         &self,
         state: &mut State,
-        index: ChunkIndex,
-        value: ChunkValue,
+        subtrees: &[Subtree],
         outbox: &Outbox<ReceiverMessage>,
     ) -> Result<Next, PeerMisbehaved> {
-        state.under_comparison.remove(&index.0);
-        state.tree.insert(index, value).map_err(|_| self.wrong_chunk(index))?;
+        for subtree in subtrees {
+            let (first, chunks) = (subtree.first.0, 1 << subtree.level);
+            match chunks {
+                1 => drop(state.under_comparison.remove(&first)),
+                _ => state.under_comparison.retain(|chunk, _| !(first..first + chunks).contains(chunk)),
+            }
+            state.tree.insert_subtree(*subtree).map_err(|_| self.wrong_chunk(subtree.first))?;
+            state.there += chunks;
+        }
         if !state.keep(0) && state.tree.waiting() * SUBTREE_BYTES > KEPT_BYTES_FILE {
             let limit = state.tree.waiting();
             return Err(PeerMisbehaved::TooMany { what: "scattered chunks", limit });
         }
-        state.there += 1;
         self.ask(state, outbox);
         Ok(state.next())
     }
@@ -382,8 +376,8 @@ impl Incoming {
             let got = "a second hash of a file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "one hash for each file" });
         }
-        // Of a file of one chunk it is the value that was asked for.
-        match self.offered.layout.is_single() {
+        // Of a file of one chunk that is compared it is the value that was asked for.
+        match self.offered.layout.is_single() && !matches!(state.bytes, Some(Bytes::Output(_))) {
             true => self.judge(&mut state, ChunkIndex(0), *hash.as_bytes()),
             false => Ok(state.next()),
         }
@@ -392,9 +386,14 @@ impl Incoming {
     /// The stream has ended. Nothing comes of it where the file is over.
     pub fn length(&self, bytes: u64, progress: &Progress) -> Result<Next, PeerMisbehaved> {
         let mut state = self.state.lock();
-        let Some(Bytes::Part(part)) = state.bytes.clone() else { return Ok(Next::Nothing) };
+        let Some(place) = state.bytes.clone() else { return Ok(Next::Nothing) };
         let layout = state.extent.end(bytes)?;
-        part.end_at(bytes);
+        match place {
+            Bytes::Part(part) => part.end_at(bytes),
+            Bytes::Output(queue) => queue.ends_at(layout.chunks()),
+            // No stream is compared.
+            Bytes::Existing(_) => {}
+        }
         progress.stream_ended(bytes);
         state.tree.close(layout).map_err(|misplaced| self.wrong_chunk(misplaced.0))?;
         Ok(state.next())
@@ -408,7 +407,19 @@ impl Incoming {
     /// How far it has come.
     pub fn under_way(&self) -> FileUnderWay {
         let state = self.state.lock();
-        FileUnderWay::new(self.offered.path.clone(), state.there, state.extent.layout())
+        let there = match &state.bytes {
+            Some(Bytes::Output(queue)) => queue.written(),
+            _ => state.there,
+        };
+        FileUnderWay::new(self.offered.path.clone(), there, state.extent.layout())
+    }
+
+    /// What its chunks wait in, where they are written in order.
+    pub fn output(&self) -> Option<Arc<InOrder>> {
+        match &self.state.lock().bytes {
+            Some(Bytes::Output(queue)) => Some(queue.clone()),
+            _ => None,
+        }
     }
 
     /// Ends it early; hands out what it held, the first time.
@@ -504,6 +515,7 @@ impl Incoming {
         let state = self.state.lock();
         match state.bytes.clone()? {
             Bytes::Existing(existing) => existing.map(Here::Existing),
+            Bytes::Output(_) => None,
             Bytes::Part(part) => match &state.plan.older {
                 Some(older) if !state.plan.own.iter().any(|own| own.contains(&index.0)) => {
                     Some(Here::Older(older.clone(), part))
@@ -522,7 +534,7 @@ impl Incoming {
     ) -> Result<Next, PeerMisbehaved> {
         let mut state = self.state.lock();
         match state.bytes {
-            Some(_) => self.insert(&mut state, index, value, outbox),
+            Some(_) => self.insert(&mut state, &[Subtree::of_chunk(index, value)], outbox),
             None => Ok(Next::Nothing),
         }
     }
@@ -531,7 +543,7 @@ impl Incoming {
     pub fn is_wrong(&self, index: ChunkIndex, outbox: &Outbox<ReceiverMessage>) -> Next {
         let mut state = self.state.lock();
         match state.bytes {
-            None => return Next::Nothing,
+            None | Some(Bytes::Output(_)) => return Next::Nothing,
             Some(Bytes::Existing(_)) => {
                 state.differs = true;
             }
@@ -548,7 +560,7 @@ impl Incoming {
 // that wait to be merged.
 
 #[derive(Default)]
-pub(super) struct Claims(Mutex<RangeSet<u64>>);
+struct Claims(Mutex<RangeSet<u64>>);
 
 impl Claims {
     /// Takes a chunk for the caller alone; false where somebody has it.
@@ -560,6 +572,16 @@ impl Claims {
         }
         new
     }
+
+    /// Takes all of these chunks; false where somebody has one of them, and then none.
+    pub fn take_all(&self, chunks: Range<u64>) -> bool {
+        let mut taken = self.0.lock();
+        let new = !chunks.is_empty() && !taken.overlaps(&chunks);
+        if new {
+            taken.insert(chunks);
+        }
+        new
+    }
 }
 
 // How long a file under way is, as far as that is known, and so which chunks can be its own.
@@ -567,7 +589,7 @@ impl Claims {
 // Of a stream only the last chunk may be short, and which one is the last is known when its length is. Until then a short
 // chunk is taken on trust, once; the length must bear it out.
 
-pub(super) struct Extent {
+struct Extent {
     file: FileId,
     layout: Layout,
     /// While the end is not known: the furthest chunk that came, and the one that was short, with their bytes.

@@ -3,7 +3,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::content::entry::Metadata;
 use crate::limits::{CHUNK_BYTES, KEPT_BYTES_MIN, MESSAGE_BYTES_MAX};
+use crate::name::RelativePath;
 use crate::session::outbox::{OutboxReader, outbox};
 use crate::store::{Existing, Sink};
 use crate::wire::message::take_framed;
@@ -17,6 +19,8 @@ enum Event {
     Value(u64, bool),
     /// A chunk arrives.
     Chunk(u64),
+    /// So many of them from one on arrive together.
+    Hole(u64, u64),
     /// The sender says its hash.
     Root,
 }
@@ -26,6 +30,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         4 => (0..=CHUNKS, any::<bool>()).prop_map(|(chunk, right)| Event::Value(chunk, right)),
         4 => (0..=CHUNKS).prop_map(Event::Chunk),
+        1 => (0..=CHUNKS, 1..=CHUNKS).prop_map(|(first, count)| Event::Hole(first, count)),
         1 => Just(Event::Root),
     ];
     proptest::collection::vec(event, 0..60)
@@ -43,7 +48,7 @@ impl Model {
     /// Whether the event is right; afterwards `settled` says whether the file is complete.
     fn happens(&mut self, event: Event) -> bool {
         let right = match event {
-            Event::Value(..) if self.settled => return true,
+            Event::Value(..) | Event::Hole(..) if self.settled => return true,
             Event::Value(chunk, right) => {
                 let asked = self.asked.remove(&chunk);
                 if asked && right {
@@ -52,6 +57,14 @@ impl Model {
                 asked
             }
             Event::Chunk(chunk) => chunk < CHUNKS && !self.asked.contains(&chunk) && self.there.insert(chunk),
+            Event::Hole(first, count) => {
+                let mut chunks = first..first + count;
+                let free =
+                    |chunk| chunk < CHUNKS && !self.asked.contains(&chunk) && !self.there.contains(&chunk);
+                let all_free = chunks.clone().all(free);
+                self.there.extend(chunks.by_ref().filter(|_| all_free));
+                all_free
+            }
             Event::Root => !std::mem::replace(&mut self.root, true),
         };
         self.settled |= right && self.root && self.there.len() as u64 == CHUNKS;
@@ -148,9 +161,9 @@ fn chunks_that_never_meet_are_too_many_at_some_point() {
     let incoming = incoming(dir.path(), 2 * (most + 1) * CHUNK_BYTES as u64, 0..0);
     let (outbox, _reader) = outbox();
     for chunk in 0..most {
-        assert!(incoming.stored(ChunkIndex(2 * chunk), [0; 32], &outbox).is_ok());
+        assert!(incoming.stored(&[Subtree::of_chunk(ChunkIndex(2 * chunk), [0; 32])], &outbox).is_ok());
     }
-    let one_more = incoming.stored(ChunkIndex(2 * most), [0; 32], &outbox).map(drop);
+    let one_more = incoming.stored(&[Subtree::of_chunk(ChunkIndex(2 * most), [0; 32])], &outbox).map(drop);
     assert!(
         matches!(one_more, Err(PeerMisbehaved::TooMany { what: "scattered chunks", .. })),
         "{one_more:?}"
@@ -182,9 +195,9 @@ fn no_more_is_compared_at_once_than_may_be_and_chunks_that_differ_count_until_th
     }
     assert!(open.len() <= COMPARED_AT_ONCE_MAX);
     for chunk in open.iter().take(COMPARED_AT_ONCE_FIRST) {
-        assert!(incoming.part_for(ChunkIndex(*chunk), CHUNK_BYTES).unwrap().is_some());
+        assert!(incoming.place_for(ChunkIndex(*chunk), CHUNK_BYTES).unwrap().is_some());
         incoming.claim(ChunkIndex(*chunk)).unwrap();
-        incoming.stored(ChunkIndex(*chunk), [0; 32], &outbox).unwrap();
+        incoming.stored(&[Subtree::of_chunk(ChunkIndex(*chunk), [0; 32])], &outbox).unwrap();
     }
     assert!(asked(&reader).len() >= COMPARED_AT_ONCE_FIRST);
 }
@@ -264,10 +277,21 @@ proptest! {
                 }
                 Event::Chunk(chunk) => {
                     let len = Layout::new(size()).len_of(ChunkIndex(chunk)).unwrap_or_default();
-                    let admitted = incoming.part_for(ChunkIndex(chunk), len).map(drop);
+                    let admitted = incoming.place_for(ChunkIndex(chunk), len).map(drop);
                     admitted
                         .and_then(|()| incoming.claim(ChunkIndex(chunk)))
-                        .and_then(|()| incoming.stored(ChunkIndex(chunk), value(chunk), &outbox))
+                        .and_then(|()| incoming.stored(&[Subtree::of_chunk(ChunkIndex(chunk), value(chunk))], &outbox))
+                }
+                Event::Hole(first, count) => {
+                    let chunks = (first..(first + count).min(CHUNKS)).map(|n| Subtree::of_chunk(ChunkIndex(n), value(n)));
+                    let within = first + count <= CHUNKS || model.settled;
+                    let part = incoming.part_for_hole(ChunkIndex(first), count);
+                    match part {
+                        Ok(Some(_)) if within => incoming.stored(&chunks.collect::<Vec<_>>(), &outbox),
+                        Ok(None) => Ok(Next::Nothing),
+                        Ok(Some(_)) => Err(PeerMisbehaved::WrongChunk { file: 0, chunk: first }),
+                        Err(error) => Err(error),
+                    }
                 }
                 Event::Root => incoming.root(root()),
             };

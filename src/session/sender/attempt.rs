@@ -54,6 +54,17 @@ impl Outgoing {
         self.open.get_or_init(|| source.open()).as_ref()
     }
 
+    /// Whether it takes less room than it is long, and several chunks.
+    pub fn may_have_holes(&self) -> bool {
+        self.is_large() && self.item.source().is_some_and(Source::is_sparse)
+    }
+
+    /// How many chunks from this one on lie in a hole. None where it cannot be opened, of which whoever reads it hears.
+    pub fn hole_at(&self, first: ChunkIndex) -> u64 {
+        let open = self.item.source().and_then(|source| self.open(source).ok());
+        open.map_or(0, |open| open.hole_at(self.layout, first))
+    }
+
     /// How worth compressing its chunks are.
     pub fn guess(&self) -> &Guess {
         self.guess
@@ -91,11 +102,11 @@ impl Attempt {
         Attempt { file, against, tree, there, root, over }
     }
 
-    /// The receiver has taken a chunk in. It will not be needed again.
-    pub fn arrived(&self, chunk: ChunkIndex) {
-        self.there.fetch_add(1, Ordering::Relaxed);
+    /// The receiver has taken these chunks in. They will not be needed again.
+    pub fn arrived(&self, dealt: Dealt) {
+        self.there.fetch_add(dealt.count, Ordering::Relaxed);
         if let Some(stream) = self.file.item.stream() {
-            stream.release(chunk.0);
+            stream.release(dealt.first.0);
         }
     }
 
@@ -109,7 +120,22 @@ impl Attempt {
     }
 }
 
-/// Chunks `first..end` of a file, dealt one by one from an atomic cursor to whichever connection asks next.
+/// What one worker does next: one chunk, or as many of a hole as go into one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dealt {
+    pub first: ChunkIndex,
+    pub count: u64,
+    /// Whether they are known to be zeros.
+    pub is_hole: bool,
+}
+
+impl Dealt {
+    pub fn one(chunk: ChunkIndex) -> Dealt {
+        Dealt { first: chunk, count: 1, is_hole: false }
+    }
+}
+
+/// Chunks `first..end` of a file, dealt one by one from an atomic cursor to whichever connection asks next; those of a hole together.
 /// While connections keep pace each gets every n-th chunk; a slow one takes fewer turns.
 pub struct Run {
     pub attempt: Arc<Attempt>,
@@ -127,9 +153,9 @@ impl Run {
         Run { attempt, end: first.0 + count, cursor: AtomicU64::new(first.0), to_hash: false, again: false }
     }
 
-    /// A chunk that was read and hashed, and did not arrive.
-    pub fn again(attempt: Arc<Attempt>, chunk: ChunkIndex) -> Run {
-        Run { again: true, ..Run::missing(attempt, chunk, 1) }
+    /// Chunks that were read and hashed, and did not arrive.
+    pub fn again(attempt: Arc<Attempt>, dealt: Dealt) -> Run {
+        Run { again: true, ..Run::missing(attempt, dealt.first, dealt.count) }
     }
 
     /// Chunks of which the receiver has something.
@@ -137,13 +163,32 @@ impl Run {
         Run { to_hash: true, ..Run::missing(attempt, first, count) }
     }
 
-    /// The next chunk, for one worker alone; `None` once all are dealt or the attempt is over.
-    pub fn deal(&self) -> Option<ChunkIndex> {
+    /// What comes next, for one worker alone; `None` once all are dealt or the attempt is over. Of a hole no more than up to the next
+    /// multiple of so many chunks.
+    pub fn deal(&self, together: u64) -> Option<Dealt> {
         if self.is_exhausted() {
             return None;
         }
+        if self.attempt.file.may_have_holes() {
+            return self.deal_of_sparse(if self.to_hash { 1 } else { together });
+        }
         let index = self.cursor.fetch_add(1, Ordering::Relaxed);
-        (index < self.end).then_some(ChunkIndex(index))
+        (index < self.end).then_some(Dealt::one(ChunkIndex(index)))
+    }
+
+    /// The same where there may be a hole, which is looked for before it is dealt.
+    fn deal_of_sparse(&self, together: u64) -> Option<Dealt> {
+        loop {
+            let first = self.cursor.load(Ordering::Relaxed);
+            let left = self.end.checked_sub(first).filter(|left| *left > 0)?;
+            let hole = self.attempt.file.hole_at(ChunkIndex(first));
+            let count = hole.min(left).min(together - first % together).max(1);
+            let taken =
+                self.cursor.compare_exchange(first, first + count, Ordering::Relaxed, Ordering::Relaxed);
+            if taken.is_ok() {
+                return Some(Dealt { first: ChunkIndex(first), count, is_hole: hole > 0 });
+            }
+        }
     }
 
     pub fn is_exhausted(&self) -> bool {

@@ -1,8 +1,10 @@
+use std::os::unix::fs::FileExt;
 use std::thread;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::CHUNK_BYTES;
 
 fn attempt() -> Arc<Attempt> {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -13,7 +15,7 @@ fn attempt() -> Arc<Attempt> {
 /// What each of `threads` threads is dealt, asking at once until there is nothing more.
 fn dealt(run: &Run, threads: usize) -> Vec<Vec<u64>> {
     thread::scope(|scope| {
-        let deal = || std::iter::from_fn(|| run.deal()).map(|chunk| chunk.0).collect();
+        let deal = || std::iter::from_fn(|| run.deal(1)).map(|dealt| dealt.first.0).collect();
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(deal)).collect();
         workers.into_iter().map(|worker| worker.join().unwrap()).collect()
     })
@@ -40,7 +42,26 @@ proptest! {
 fn nothing_is_dealt_of_an_attempt_that_is_over() {
     let attempt = attempt();
     let run = Run::missing(attempt.clone(), ChunkIndex(0), 10);
-    assert_eq!(run.deal(), Some(ChunkIndex(0)));
+    assert_eq!(run.deal(1), Some(Dealt::one(ChunkIndex(0))));
     attempt.end();
-    assert_eq!(run.deal(), None);
+    assert_eq!(run.deal(1), None);
+}
+
+#[test]
+fn a_hole_is_dealt_together_up_to_a_boundary_and_what_is_data_by_itself() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let chunk = |n: u64| n * CHUNK_BYTES as u64;
+    file.as_file().set_len(chunk(100) + 7).unwrap();
+    file.as_file().write_all_at(b"here", chunk(40) + 9).unwrap();
+    let outgoing = Arc::new(Outgoing::new(FileId(0), Item::of_file(file.path()), None));
+    let attempt = Arc::new(Attempt::new(outgoing, Against::Part));
+    let hole = |first, count| Dealt { first: ChunkIndex(first), count, is_hole: true };
+    let all = |run: Run, together| std::iter::from_fn(|| run.deal(together)).collect::<Vec<_>>();
+    let run = Run::missing(attempt.clone(), ChunkIndex(3), 98);
+    let data = Dealt::one(ChunkIndex(40));
+    assert_eq!(all(run, 32), [hole(3, 29), hole(32, 8), data, hole(41, 23), hole(64, 32), hole(96, 5)]);
+    let alone = all(Run::missing(attempt.clone(), ChunkIndex(39), 3), 1);
+    assert_eq!(alone, [hole(39, 1), data, hole(41, 1)]);
+    // Each value is asked for by itself.
+    assert_eq!(all(Run::to_hash(attempt, ChunkIndex(7), 2), 32), [hole(7, 1), hole(8, 1)]);
 }

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::content::chunk::FileId;
+use crate::content::chunk::{ChunkIndex, FileId};
 use crate::session::sender::attempt::Outgoing;
 use crate::source::Item;
 use crate::wire::message::Against;
@@ -47,7 +47,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 fn one_is_stuck_when_nothing_reaches_the_other_side_for_half_of_the_patience() {
     let (wire, patience) = (Wired::default(), Duration::from_secs(10));
     let start = Instant::now();
-    let line = Line::new(0, start, Arc::new(wire.clone()));
+    let line = DataConnection::new(0, start, Arc::new(wire.clone()));
     let after = |seconds| start + Duration::from_secs(seconds);
     let arrives = |bytes| wire.1.store(bytes, Ordering::Relaxed);
     arrives(1);
@@ -64,7 +64,8 @@ fn one_is_stuck_when_nothing_reaches_the_other_side_for_half_of_the_patience() {
         assert_eq!(line.is_stuck(after(seconds), patience), stuck, "after {seconds} s");
     }
     // Where nobody knows what arrives the answer alone counts.
-    let (unknown, patience) = (Line::new(0, start, Arc::new(Wired::default())), Duration::from_secs(10));
+    let (unknown, patience) =
+        (DataConnection::new(0, start, Arc::new(Wired::default())), Duration::from_secs(10));
     assert!(!unknown.is_stuck(after(9), patience) && unknown.is_stuck(after(10), patience));
 }
 
@@ -72,12 +73,12 @@ proptest! {
     #[test]
     fn what_was_not_confirmed_is_given_back_in_order_and_nothing_else(events in events(), extra in 0u64..4) {
         let (wire, attempt, now) = (Wired::default(), attempt(), Instant::now());
-        let line = Line::new(3, now, Arc::new(wire.clone()));
+        let line = DataConnection::new(3, now, Arc::new(wire.clone()));
         let (mut noted, mut confirmed) = (0u64, 0u64);
         for event in events {
             match event {
                 Event::Note => {
-                    prop_assert!(line.note(&attempt, ChunkIndex(noted)));
+                    prop_assert!(line.note(&attempt, Dealt::one(ChunkIndex(noted))));
                     noted += 1;
                 }
                 Event::Confirm(by) => {
@@ -94,10 +95,10 @@ proptest! {
         match line.close(frames) {
             Ok(lost) => {
                 prop_assert!(frames <= noted);
-                let lost: Vec<u64> = lost.into_iter().map(|(_, chunk)| chunk.0).collect();
+                let lost: Vec<u64> = lost.into_iter().map(|(_, dealt)| dealt.first.0).collect();
                 prop_assert_eq!(lost, (frames..noted).collect::<Vec<_>>());
                 prop_assert!(wire.0.load(Ordering::Relaxed) && line.is_closed());
-                prop_assert!(!line.note(&attempt, ChunkIndex(noted)), "a closed line takes nothing");
+                prop_assert!(!line.note(&attempt, Dealt::one(ChunkIndex(noted))), "a closed line takes nothing");
             }
             Err(_) => prop_assert!(frames > noted),
         }

@@ -7,13 +7,14 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::attempt::{Attempt, Outgoing, Run};
-use super::lanes::Line;
-use super::{Lanes, Sending};
+use super::attempt::{Attempt, Dealt, Outgoing, Run};
+use super::dealer::Work;
+use super::lanes::DataConnection;
+use super::sending::Sending;
 use crate::content::chunk::ChunkIndex;
 use crate::content::compress::{COMPRESSED_ROOM_BYTES, Codec, Compressor, Method};
-use crate::content::tree::{Hash, chunk_value};
-use crate::content::zeros::value_of_zeros;
+use crate::content::tree::{Hash, Subtree, chunk_value};
+use crate::content::zeros::{subtrees_of_zeros, value_of_zeros};
 use crate::limits::{CHUNK_BYTES, PACE_LOOK};
 use crate::session::ending::{End, PeerMisbehaved};
 use crate::session::frames::{ChunkBuffer, FrameWriter, lost};
@@ -28,15 +29,22 @@ use crate::wire::stage_times::Stage;
 ///
 /// # Errors
 /// [`End::Lost`] where the stream fails, [`End::Misbehaved`] where the receiver asked for a chunk twice.
-pub fn send_chunks<W: Write>(sending: &Sending, line: &Line, stream: W, sealer: Sealer) -> Result<(), End> {
+pub fn send_chunks<W: Write>(
+    sending: &Sending,
+    line: &DataConnection,
+    stream: W,
+    sealer: Sealer,
+) -> Result<(), End> {
     let writer = FrameWriter::new(stream, sealer);
     let clock = Clock::new(&sending.stages, Stage::Wait);
     let (compressor, packed) = (Compressor::default(), None);
     let mut worker = Worker { sending, line, writer, buffer: ChunkBuffer::new(), compressor, packed, clock };
     let mut held = None;
-    while let Some(index) = worker.next(&mut held)? {
-        if let Some(run) = &held {
-            worker.send(run, index)?;
+    while let Some(dealt) = worker.next(&mut held)? {
+        match &held {
+            Some(run) if dealt.is_hole && !run.to_hash => worker.send_hole(run, dealt)?,
+            Some(run) => worker.send(run, dealt)?,
+            None => {}
         }
     }
     worker.writer.flush().map_err(|e| lost(&e))
@@ -55,17 +63,17 @@ pub fn compare_chunks(sending: &Sending) -> Result<(), End> {
             clock.turn_to(Stage::Wait);
             Ok(())
         };
-        let next = sending.next(&mut held, Lanes::Compare, None, rest).map_err(|e| lost(&e))?;
-        let (Some(index), Some(run)) = (next, &held) else { return Ok(()) };
-        if let Some(Content { value, .. }) = read(sending, run, index, &mut buffer, &mut clock) {
-            sending.say_value(&run.attempt, index, value)?;
+        let next = sending.dealer.next(&mut held, Work::Compare, None, rest).map_err(|e| lost(&e))?;
+        let (Some(dealt), Some(run)) = (next, &held) else { return Ok(()) };
+        if let Some(Content { value, .. }) = read(sending, run, dealt, &mut buffer, &mut clock) {
+            sending.say_value(&run.attempt, dealt.first, value)?;
         }
     }
 }
 
 struct Worker<'a, W: Write> {
     sending: &'a Sending,
-    line: &'a Line,
+    line: &'a DataConnection,
     writer: FrameWriter<W>,
     buffer: ChunkBuffer,
     compressor: Compressor,
@@ -75,7 +83,7 @@ struct Worker<'a, W: Write> {
 }
 
 impl<W: Write> Worker<'_, W> {
-    fn next(&mut self, held: &mut Option<Arc<Run>>) -> Result<Option<ChunkIndex>, End> {
+    fn next(&mut self, held: &mut Option<Arc<Run>>) -> Result<Option<Dealt>, End> {
         let Worker { sending, line, writer, clock, .. } = self;
         let rest = || {
             clock.turn_to(Stage::Send);
@@ -83,53 +91,94 @@ impl<W: Write> Worker<'_, W> {
             clock.turn_to(Stage::Wait);
             flushed
         };
-        sending.next(held, Lanes::All, Some(line), rest).map_err(|e| lost(&e))
+        sending.dealer.next(held, Work::All, Some(line), rest).map_err(|e| lost(&e))
     }
 
-    fn send(&mut self, run: &Arc<Run>, index: ChunkIndex) -> Result<(), End> {
-        let attempt = &run.attempt;
-        let content = read(self.sending, run, index, &mut self.buffer, &mut self.clock);
+    fn send(&mut self, run: &Arc<Run>, dealt: Dealt) -> Result<(), End> {
+        let (attempt, index) = (&run.attempt, dealt.first);
+        let content = read(self.sending, run, dealt, &mut self.buffer, &mut self.clock);
         let Some(content) = content else { return Ok(()) };
         let value = content.value;
         if run.to_hash {
             return self.sending.say_value(attempt, index, value);
         }
-        let whole = attempt.file.layout.is_single();
-        if whole {
+        if attempt.file.layout.is_single() {
             let _ = attempt.root.set(Hash::from_bytes(value));
         }
         let packed = self.sending.compress.method().and_then(|method| self.pack(attempt, &content, method));
         let header = header(attempt, index, &content, packed);
-        // A hole counts as what it stands for: a rate that the user has set is not for making files of holes faster.
-        let hole = if content.hole { content.len as u64 } else { 0 };
-        // What is not written after all is the last of this connection: what was compressed later would build on it.
-        if !self.wait_for_turn(header.frame_bytes() + hole)? {
-            if run.again {
-                self.sending.deal_again(attempt, index);
-            } else {
-                self.sending.resend(attempt, index);
-            }
+        match self.may_write(run, dealt, &header, &[Subtree::of_chunk(index, value)])? {
+            true => self.write(&header, &content),
+            false => Ok(()),
+        }
+    }
+
+    /// Sends chunks that nobody reads: to a receiver that takes them so in one frame, however many there are.
+    fn send_hole(&mut self, run: &Arc<Run>, dealt: Dealt) -> Result<(), End> {
+        let (file, sending) = (&run.attempt.file, self.sending);
+        self.clock.turn_to(Stage::Hash);
+        // It was opened to find the hole.
+        let checked = match file.item.source().map(|source| file.open(source)) {
+            Some(Ok(open)) => check_again(open, run),
+            _ => Ok(()),
+        };
+        if let Err(error) = checked {
+            sending.withdraw(&run.attempt, &error);
             return Ok(());
+        }
+        let Some(subtrees) = subtrees_of_zeros(file.layout, dealt.first, dealt.count) else { return Ok(()) };
+        let header = match sending.dealer.dealt_together {
+            1 => Header::zeros(file.id, dealt.first),
+            _ => Header::hole(file.id, dealt.first),
+        };
+        if !self.may_write(run, dealt, &header, &subtrees)? {
+            return Ok(());
+        }
+        let payload = self.buffer.content(header.content_bytes);
+        if header.kind == Kind::Hole {
+            payload.copy_from_slice(&dealt.count.to_le_bytes());
+        }
+        self.clock.turn_to(Stage::Seal);
+        self.writer.write(&header, payload, || self.clock.turn_to(Stage::Send))?;
+        Progress::add(&sending.progress.wire, header.frame_bytes());
+        Ok(())
+    }
+
+    /// Waits for the turn of a frame, and takes note of what it carries, which has these values. False where it is not to be written:
+    /// then it is dealt again.
+    fn may_write(
+        &mut self,
+        run: &Run,
+        dealt: Dealt,
+        header: &Header,
+        subtrees: &[Subtree],
+    ) -> Result<bool, End> {
+        let (attempt, sending) = (&run.attempt, self.sending);
+        // What is not written after all is the last of this connection: what was compressed later would build on it.
+        if !self.wait_for_turn(header.frame_bytes())? {
+            if run.again {
+                sending.dealer.deal_again(attempt, dealt);
+            } else {
+                sending.dealer.resend(attempt, dealt);
+            }
+            return Ok(false);
         }
         // Before it is written: should the connection die under it, it is dealt again as one that was hashed.
         if !run.again {
-            self.sending.hashed(attempt, index, value, whole)?;
+            sending.hashed(attempt, subtrees, header.kind == Kind::Whole)?;
         }
-        if !self.line.note(attempt, index) {
-            self.sending.deal_again(attempt, index);
-            return Ok(());
+        let noted = self.line.note(attempt, dealt);
+        if !noted {
+            sending.dealer.deal_again(attempt, dealt);
         }
-        self.write(&header, &content)
+        Ok(noted)
     }
 
     /// Compresses a chunk where that is worth it. Returns how, and how long it became.
     fn pack(&mut self, attempt: &Attempt, content: &Content, method: Method) -> Option<(Codec, usize)> {
         let file = &attempt.file;
         // The receiver of a stream takes what is compressed for a full chunk.
-        if content.hole
-            || (file.layout.is_open() && content.len < CHUNK_BYTES)
-            || !file.guess().is_worth_a_look()
-        {
+        if (file.layout.is_open() && content.len < CHUNK_BYTES) || !file.guess().is_worth_a_look() {
             return None;
         }
         self.clock.turn_to(Stage::Compress);
@@ -149,7 +198,7 @@ impl<W: Write> Worker<'_, W> {
             self.clock.turn_to(Stage::Limit);
             // What was gathered need not wait as well.
             self.writer.flush().map_err(|e| lost(&e))?;
-            if self.line.is_closed() || self.line.is_retired() || self.sending.is_closed() {
+            if self.line.is_closed() || self.line.is_retired() || self.sending.dealer.is_closed() {
                 return Ok(false);
             }
             std::thread::sleep(wait.min(PACE_LOOK));
@@ -164,12 +213,11 @@ impl<W: Write> Worker<'_, W> {
         };
         let payload = match header.kind {
             Kind::Whole => buffer.whole(header.content_bytes, &content.value),
-            Kind::Chunk | Kind::Zeros | Kind::Probe => buffer.content(header.content_bytes),
+            _ => buffer.content(header.content_bytes),
         };
         self.clock.turn_to(Stage::Seal);
         self.writer.write(header, payload, || self.clock.turn_to(Stage::Send))?;
-        let bytes = if header.kind == Kind::Zeros { 0 } else { content.len as u64 };
-        self.sending.sent.fetch_add(bytes, Ordering::Relaxed);
+        self.sending.sent.fetch_add(content.len as u64, Ordering::Relaxed);
         Progress::add(&self.sending.progress.wire, header.frame_bytes());
         Ok(())
     }
@@ -178,13 +226,8 @@ impl<W: Write> Worker<'_, W> {
 /// That of the frame for a chunk; `packed` says how it was compressed, and how long it became.
 fn header(attempt: &Attempt, chunk: ChunkIndex, content: &Content, packed: Option<(Codec, usize)>) -> Header {
     let file = &attempt.file;
-    let kind = match (file.layout.is_single(), content.hole) {
-        (true, _) => Kind::Whole,
-        (false, true) => Kind::Zeros,
-        (false, false) => Kind::Chunk,
-    };
-    let plain = if kind == Kind::Zeros { 0 } else { content.len };
-    let content_bytes = packed.map_or(plain, |(_, len)| len);
+    let kind = if file.layout.is_single() { Kind::Whole } else { Kind::Chunk };
+    let content_bytes = packed.map_or(content.len, |(_, len)| len);
     Header { kind, file: file.id, chunk, content_bytes, codec: packed.map(|(codec, _)| codec) }
 }
 
@@ -193,12 +236,12 @@ fn header(attempt: &Attempt, chunk: ChunkIndex, content: &Content, packed: Optio
 fn read(
     sending: &Sending,
     run: &Run,
-    index: ChunkIndex,
+    dealt: Dealt,
     buffer: &mut ChunkBuffer,
     clock: &mut Clock<'_>,
 ) -> Option<Content> {
     clock.turn_to(Stage::Read);
-    let file = &run.attempt.file;
+    let (file, index) = (&run.attempt.file, dealt.first);
     if let Some(stream) = file.item.stream() {
         return read_stream(sending, file, stream, index, buffer);
     }
@@ -215,12 +258,9 @@ fn read(
         }
     };
     // What is known without reading it needs no other session.
-    if let Some(open) = open.filter(|open| open.is_hole(file.layout, index)) {
+    if dealt.is_hole {
         clock.turn_to(Stage::Hash);
-        let value = value_of_zeros(file.layout, index)?;
-        let unchanged = check_again(open, run);
-        let content = unchanged.map(|()| Content { value, len, hole: true });
-        return content.map_err(|error| sending.withdraw(&run.attempt, &error)).ok();
+        return Some(Content { value: value_of_zeros(file.layout, index)?, len });
     }
     let mut read = |content: &mut [u8]| {
         match open {
@@ -228,7 +268,7 @@ fn read(
             None => source.read_whole(file.layout, content)?,
         }
         clock.turn_to(Stage::Hash);
-        Ok(Content { value: chunk_value(file.layout, index, content), len, hole: false })
+        Ok(Content { value: chunk_value(file.layout, index, content), len })
     };
     let result = match &sending.shared {
         Some(shared) if run.is_shared() && source.size() > 0 => shared.read(source, index, content, read),
@@ -254,7 +294,7 @@ fn read_stream(
     let len = chunk.bytes().len();
     let content = buffer.content(len);
     content.copy_from_slice(chunk.bytes());
-    Some(Content { value: chunk_value(file.layout, index, content), len, hole: false })
+    Some(Content { value: chunk_value(file.layout, index, content), len })
 }
 
 /// Reads a chunk of a file that has several.

@@ -316,6 +316,18 @@ pub fn offer(file: u64, name: &str, size: u64) -> SenderMessage {
     SenderMessage::Offer(Offer { file: FileId(file), kind, metadata, path: name.into() })
 }
 
+/// The same of one that has holes.
+pub fn offer_sparse(file: u64, name: &str, size: u64) -> SenderMessage {
+    let SenderMessage::Offer(offer) = offer(file, name, size) else { unreachable!() };
+    SenderMessage::Offer(Offer { kind: EntryKind::File { size, sparse: true }, ..offer })
+}
+
+/// The sealed frame of a hole of so many chunks.
+pub fn hole_frame(sealer: &mut Sealer, file: u64, first: u64, chunks: u64) -> Vec<u8> {
+    let header = Header::hole(FileId(file), ChunkIndex(first));
+    frame(sealer, &header, chunks.to_le_bytes().to_vec())
+}
+
 /// The sealed frame of a file that is one chunk.
 pub fn whole_frame(sealer: &mut Sealer, file: u64, content: &[u8]) -> Vec<u8> {
     let layout = Layout::new(content.len() as u64);
