@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 
-use super::args::{self, examples};
+use super::args::{examples, group, values};
 use super::error::Failure;
 use super::exit::Exit;
 use super::ui::out;
@@ -35,7 +35,7 @@ struct PruneArgs {
     /// Not met for so long: 90d, 12h
     ///
     /// Days are what is counted in.
-    #[arg(long, value_name = "AGE", default_value = "90d", value_parser = args::age, help_heading = args::FILES)]
+    #[arg(long, value_name = "AGE", default_value = "90d", value_parser = values::age, help_heading = group::FILES)]
     older: Duration,
 }
 

@@ -20,11 +20,10 @@ use super::ui::out::Audience;
 use super::ui::{events, out, screen};
 use crate::client::Connections;
 use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, Place, enter, knock};
-use crate::limits::{ALIKE_MIN, CODE_TEXT_MAX_BYTES, SMALL_SEGMENT_BYTES};
+use crate::limits::{CODE_TEXT_MAX_BYTES, SMALL_SEGMENT_BYTES};
 use crate::name::RelativePath;
 use crate::net::Door;
 use crate::net::address::Peer;
-use crate::net::discovery::Sighting;
 use crate::net::tcp::dial::ConnectError;
 use crate::os::clock::Moment;
 use crate::os::said::Said;
@@ -34,8 +33,6 @@ use crate::trust::fingerprint::Fingerprint;
 use crate::trust::guesses::GuessBook;
 use crate::trust::identity::Identity;
 use crate::trust::peer_store::PeerStore;
-use crate::trust::peers::Peers;
-use crate::trust::policy;
 use crate::trust::policy::{FirstSight, House, Visitor};
 use crate::units;
 use crate::wire::message::{SessionId, Waiting, Wishes};
@@ -65,51 +62,6 @@ pub fn ourselves() -> Result<(Identity, PeerStore), Failure> {
 /// What this machine calls itself.
 pub fn own_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-/// The keys of the receivers that this user has sent to.
-#[derive(Default)]
-pub struct Acquaintances {
-    own: Option<Fingerprint>,
-    peers: Arc<Peers>,
-}
-
-impl Acquaintances {
-    /// Makes neither the folder nor a key: whoever only looks around may have no place for them.
-    pub fn load() -> Result<Acquaintances, Failure> {
-        let folder = ConfigDir::existing(|name| env::var_os(name)).map_err(configuration)?;
-        let Some(folder) = folder else { return Ok(Acquaintances::default()) };
-        let identity = Identity::load_if_there(&folder).map_err(other)?;
-        let peers = PeerStore::new(&folder).load().map_err(other)?;
-        Ok(Acquaintances { own: identity.map(|identity| identity.fingerprint()), peers })
-    }
-
-    /// The key that a host had, by `host:port`.
-    pub fn key_of(&self, address: &str) -> Option<Fingerprint> {
-        self.peers.hosts().iter().find(|host| host.address == address).map(|host| host.fingerprint)
-    }
-
-    /// The name most like this one, of receivers that answer and of those that this user has sent to.
-    pub fn alike(&self, host: &str, seen: &[String]) -> Option<String> {
-        let hosts = self.peers.hosts().iter().filter_map(|host| host.address.rsplit_once(':'));
-        let names = seen.iter().map(String::as_str).chain(hosts.map(|(name, _)| name));
-        let host = host.to_lowercase();
-        let alike = names.filter(|name| *name != host).map(|name| (strsim::jaro(&host, name), name));
-        let (alike, name) = alike.max_by(|a, b| a.0.total_cmp(&b.0))?;
-        (alike > ALIKE_MIN).then(|| name.to_owned())
-    }
-
-    /// Whether it announces a key that may send to this machine, as `lanx trust` lists them.
-    pub fn may_send_here(&self, sighting: &Sighting) -> bool {
-        sighting.key.is_some_and(|key| self.own == Some(key) || self.peers.may_send(&key, policy::now()))
-    }
-
-    /// Whether it announces a key to which one can send without a code. Whether it has that key only a handshake shows.
-    pub fn knows(&self, sighting: &Sighting) -> bool {
-        let known =
-            |key| self.own == Some(key) || self.peers.hosts().iter().any(|host| host.fingerprint == key);
-        sighting.key.is_some_and(known)
-    }
 }
 
 /// The code in the first line of a file that is read while others are served.

@@ -11,13 +11,12 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::args;
 use super::args::examples;
 use super::config::takes_settings;
 use super::error::Failure;
 use super::exit::Exit;
 use super::ui::out;
-use super::ui::out::Stream;
+use super::ui::paint::Stream;
 use crate::limits::HELP_COLUMNS;
 use crate::name::Escaped;
 use crate::os::said::Said;
@@ -50,16 +49,15 @@ pub fn with_topics(command: clap::Command) -> clap::Command {
     command.mut_subcommand("help", |help| help.mut_arg("about", |arg| arg.value_parser(known)))
 }
 
-pub fn run(args: &HelpArgs) -> Result<Exit, Failure> {
+pub fn run(args: &HelpArgs, mut parser: clap::Command) -> Result<Exit, Failure> {
     match args.about.as_deref() {
         Some("exit-codes") => out::line(exit_codes().trim_end()),
         Some("json") => out::line(plain(JSON, HELP_COLUMNS).trim_end()),
         Some("config") => out::line(plain(CONFIG, HELP_COLUMNS).trim_end()),
         about => {
-            let mut command = args::command();
-            command.build();
-            let about = about.and_then(|about| command.find_subcommand_mut(about).cloned());
-            out::written(about.unwrap_or(command).print_long_help());
+            parser.build();
+            let about = about.and_then(|about| parser.find_subcommand_mut(about).cloned());
+            out::written(about.unwrap_or(parser).print_long_help());
         }
     }
     Ok(Exit::Success)
@@ -122,8 +120,8 @@ pub struct ManArgs {
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
 /// `lanx completions`.
-pub fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
-    let mut command = offered();
+pub fn completions(args: &CompletionsArgs, parser: &clap::Command) -> Result<Exit, Failure> {
+    let mut command = offered(parser);
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "lanx", &mut script);
     match args.shell {
@@ -137,8 +135,7 @@ pub fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
 
 /// The parser as a shell may offer it: without what is hidden, which clap_complete writes down like all else, and with the
 /// commands that `lanx config` takes, of which the parser knows only that a command line follows.
-fn offered() -> clap::Command {
-    let plain = args::plain_command();
+fn offered(plain: &clap::Command) -> clap::Command {
     let names = plain.get_subcommands().map(clap::Command::get_name).filter(|name| takes_settings(name));
     let with_options = PossibleValuesParser::new(names.map(str::to_owned));
     let shown = plain.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
@@ -211,7 +208,7 @@ fn values_in_fish(arg: &Arg) -> Option<String> {
 }
 
 /// `lanx man`.
-pub fn man(args: &ManArgs) -> Result<Exit, Failure> {
+pub fn man(args: &ManArgs, mut parser: clap::Command) -> Result<Exit, Failure> {
     let failed = |path: &Path, error: io::Error| {
         let error = anyhow!("cannot write {}: {}; give another folder", Escaped::path(path), Said(&error));
         Failure::new(Exit::Other, error)
@@ -220,9 +217,8 @@ pub fn man(args: &ManArgs) -> Result<Exit, Failure> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(&args.dir, error)),
         _ => {}
     }
-    let mut command = args::plain_command();
-    command.build();
-    for command in with_theirs(&command) {
+    parser.build();
+    for command in with_theirs(&parser) {
         let man =
             Man::new(command.clone()).source(format!("lanx {}", env!("CARGO_PKG_VERSION"))).manual("lanx");
         let path = args.dir.join(man.get_filename());

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::acquaintances::Acquaintances;
 use super::args::examples;
-use super::credentials::Acquaintances;
+use super::args::group;
 use super::error::Failure;
 use super::exit::Exit;
+use super::signals;
 use super::ui::events;
 use super::ui::events::Event;
 use super::ui::out::Audience;
-use super::{args, signals};
 use crate::limits::LIST_FOR;
 use crate::name::Escaped;
 use crate::net::discovery::{Browse, Kind, Sighting};
@@ -25,13 +26,13 @@ pub struct ListArgs {
     /// Wait this long for them to answer
     ///
     /// At least 2 seconds, as a receiver answers at most once a second.
-    #[arg(long, value_name = "SECONDS", default_value_t = LIST_FOR.as_secs(), help_heading = args::PATIENCE,
+    #[arg(long, value_name = "SECONDS", default_value_t = LIST_FOR.as_secs(), help_heading = group::PATIENCE,
         value_parser = crate::cli::args::values::seconds(LIST_FOR.as_secs()..=86_400))]
     wait: u64,
     /// Print one JSON object per line, for scripts
     ///
     /// One for each that answers. `lanx help json` describes them.
-    #[arg(long, help_heading = args::OUTPUT)]
+    #[arg(long, help_heading = group::OUTPUT)]
     pub json: bool,
 }
 

@@ -1,5 +1,6 @@
 //! What a person or a script sees: arguments, progress, reports, exit codes. The only room that prints.
 
+mod acquaintances;
 mod announce;
 mod args;
 mod cache;
@@ -24,16 +25,17 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use args::{Args, Command};
+use args::line::{Args, Command, command, parse, plain_command};
 use config::Refused;
 use error::Failure;
 use exit::Exit;
-use ui::out::{Audience, Stream};
+use ui::out::Audience;
+use ui::paint::Stream;
 
 /// Runs the program that the command line asks for.
 pub fn main() -> ExitCode {
     let line: Vec<OsString> = std::env::args_os().collect();
-    let (exit, moves_files) = match crate::cli::config::arguments(&line, &|name| std::env::var_os(name)) {
+    let (exit, moves_files) = match parse(&line, &|name| std::env::var_os(name)) {
         Ok(args) => (
             run(&args),
             matches!(args.command, Command::Send(_) | Command::Recv(_) | Command::Serve(_) | Command::Get(_)),
@@ -53,7 +55,7 @@ fn run(args: &Args) -> Exit {
     ui::paint::start();
     ui::log::start(args.verbosity());
     let audience = Audience { quiet: args.quiet, json: args.json(), bytes: args.bytes() };
-    if let Err(failure) = crate::cli::config::check_variables(&args.command) {
+    if let Err(failure) = config::check_variables(&args.name, &plain_command()) {
         return failure.tell(audience);
     }
     let result = match &args.command {
@@ -67,31 +69,25 @@ fn run(args: &Args) -> Exit {
         Command::Doctor(doctor) => doctor::run(doctor, audience),
         Command::Trust(trust) => trust::run(trust),
         Command::Cache(cache) => cache::run(cache),
-        Command::Config(config) => crate::cli::config::run(config),
-        Command::Completions(completions) => crate::cli::help::completions(completions),
-        Command::Man(man) => crate::cli::help::man(man),
-        Command::Help(help) => crate::cli::help::run(help),
+        Command::Config(config) => config::run(config, command),
+        Command::Completions(completions) => help::completions(completions, &plain_command()),
+        Command::Man(man) => help::man(man, plain_command()),
+        Command::Help(help) => help::run(help, command()),
     };
     result.unwrap_or_else(|failure| failure.tell(audience))
 }
 
 /// Tells why there is nothing to run: something is wrong, or help was asked for.
 fn tell_refused(refused: Refused, line: &[OsString]) -> Exit {
-    let json = crate::cli::args::complaint::want_json(line.iter().cloned());
+    let json = args::complaint::want_json(line.iter().cloned());
     match refused {
         Refused::CommandLine(error) => {
             // clap's own exit code is 2 for a wrong command line, 0 for --help and --version.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
             if exit == Exit::Usage && json {
-                ui::events::error(
-                    None,
-                    None,
-                    exit,
-                    &crate::cli::args::complaint::complaint(&error),
-                    exit.hint(),
-                );
+                ui::events::error(None, None, exit, &args::complaint::complaint(&error), exit.hint());
             }
-            match crate::cli::args::complaint::told(&error) {
+            match args::complaint::told(&error) {
                 Some(text) => ui::out::error(text),
                 None => {
                     let printed = error.print();

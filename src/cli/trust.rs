@@ -5,7 +5,6 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::anyhow;
 use clap::Subcommand;
 
-use super::args;
 use super::args::{examples, values};
 use super::credentials;
 use super::error::Failure;
@@ -44,7 +43,7 @@ enum TrustAction {
     /// And those whose time is up.
     Prune {
         /// Those that were last here longer ago than this: 30d, 12h.
-        #[arg(long, value_name = "AGE", value_parser = args::age)]
+        #[arg(long, value_name = "AGE", value_parser = values::age)]
         older: Duration,
     },
     /// Forget a paired machine, or the key of a host.
@@ -104,7 +103,7 @@ fn expiry(text: &str) -> Result<Set<Duration>, String> {
     if text == "never" {
         return Ok(Set(None));
     }
-    args::age(text).map(|age| Set(Some(age)))
+    values::age(text).map(|age| Set(Some(age)))
 }
 
 impl SetArgs {

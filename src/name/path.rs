@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{BadName, Escaped, Name, checked, fault, shown};
+use super::component::{BadName, Name, checked, fault, shown};
+use super::shown::Escaped;
 use crate::limits::PATH_BYTES_MAX;
 
 /// One or more [`Name`]s, the last of which is the file and those before it the folders on the way.

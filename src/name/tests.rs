@@ -1,3 +1,7 @@
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use super::*;
 use proptest::prelude::*;
 

@@ -18,3 +18,10 @@ pub enum Door {
     /// The streams of one QUIC connection.
     Quic,
 }
+
+impl Door {
+    /// That of whoever wants QUIC or does not.
+    pub fn over(quic: bool) -> Door {
+        if quic { Door::Quic } else { Door::Tcp }
+    }
+}

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::End;
+use super::ending::End;
 use super::link::{ConnectionHandle, Control, Duplex, Lane};
 use super::probe::{Probing, send_probes};
 use super::receiver::Receiving;

@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut, Range};
 
 use memmap2::MmapMut;
 
-use super::End;
+use super::ending::End;
 use crate::limits::{CHUNK_BYTES, CONNECTION_BUFFER_BYTES, DIRECT_BLOCK_BYTES, STRAIGHT_BYTES};
 use crate::os::said::Said;
 use crate::wire::frame::{HASH_BYTES, HEADER_BYTES, Header};

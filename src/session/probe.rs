@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::cpu_speed::Speeds;
+use super::ending::{End, Ending, PeerMisbehaved};
 use super::frames::{ChunkBuffer, FrameWriter, lost};
-use super::{End, Ending, FileReport, Observer, Outbox, PeerMisbehaved};
+use super::outbox::Outbox;
+use super::report::{FileReport, Observer};
 use crate::limits::{CHUNK_BYTES, PROBE_BYTES_MAX};
 use crate::wire::frame::Header;
 use crate::wire::message::{ReceiverMessage, SenderMessage};

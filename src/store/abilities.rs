@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir as Entries, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::dir::{Dir, is_unsupported};
-use super::error::SinkError;
+use super::dir::{Dir, is_unsupported, kind_of};
+use super::error::{FileKind, SinkError};
 use super::folders::parent;
 use super::part::PART_MODE;
 use super::publish::move_new;
@@ -48,6 +48,10 @@ const SHORT_NAME_BYTES: usize = 100;
 
 /// Lengths that are tried where a file system does not keep what it says of itself: EncFS has room for about 175.
 const NAME_LENGTHS: [usize; 4] = [200, 175, 143, SHORT_NAME_BYTES];
+
+/// What the name of a trial's folder says between that of a part file and its random bytes.
+const TRIAL: &[u8] = b"try-";
+const RANDOM_BYTES: usize = 8;
 
 impl Abilities {
     /// Whether a file can get this path here: whether each name of it can be stored.
@@ -95,7 +99,7 @@ impl Abilities {
     /// # Errors
     /// [`SinkError::NoSafeRename`] where it cannot.
     pub fn check_moves(&self, root: &Dir) -> Result<(), SinkError> {
-        let safely = *self.moves_safely.get_or_init(|| moves_safely(root));
+        let safely = *self.moves_safely.get_or_init(|| moves_safely(root, self.renown(root)));
         if safely { Ok(()) } else { Err(SinkError::NoSafeRename { path: root.path().into() }) }
     }
 
@@ -196,13 +200,47 @@ fn name_bytes(dir: &Dir) -> usize {
     good.next().unwrap_or(SHORT_NAME_BYTES)
 }
 
-fn moves_safely(root: &Dir) -> bool {
-    let Some(trial) = Trial::begin(root) else { return true };
-    let moved = trial.make(b"a").and_then(|()| move_new(&trial.dir, b"a", b"b"));
-    trial.remove(b"a");
-    trial.remove(b"b");
+fn moves_safely(root: &Dir, renown: Renown) -> bool {
+    let moved = match renown {
+        // They can do it. A sandbox that refuses the calls does so whatever their names are, so none needs to be there.
+        Renown::WellKnown => random_hex().map_or(Ok(()), |absent| move_new(root, &absent, &absent)),
+        Renown::Network | Renown::Unknown => {
+            let Some(trial) = Trial::begin(root) else { return true };
+            let moved = trial.make(b"a").and_then(|()| move_new(&trial.dir, b"a", b"b"));
+            trial.remove(b"a");
+            trial.remove(b"b");
+            moved
+        }
+    };
     // All rights to the folder are ours, so a refusal is that of a sandbox. What else may be wrong, the file itself shows.
     !matches!(moved, Err(errno) if is_unsupported(errno) || errno == Errno::PERM)
+}
+
+fn random_hex() -> Option<Vec<u8>> {
+    let mut random = [0; RANDOM_BYTES];
+    getrandom::fill(&mut random).ok()?;
+    Some(random.map(|byte| format!("{byte:02x}")).concat().into_bytes())
+}
+
+/// Whether a folder of this name was made for a trial. One that is still there belonged to a receiver that was killed.
+pub(super) fn is_trial(name: &[u8]) -> bool {
+    let random = name.strip_prefix(PART_PREFIX).and_then(|name| name.strip_prefix(TRIAL));
+    let random = random.and_then(|name| name.strip_suffix(PART_SUFFIX));
+    random.is_some_and(|hex| hex.len() == 2 * RANDOM_BYTES && hex.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// Removes the folder of a trial and the empty files in it; what else somebody put there keeps it.
+pub(super) fn remove_trial(dir: &Dir, name: &[u8]) -> Result<(), Errno> {
+    let folder = dir.open(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+    for entry in Entries::read_from(&folder)? {
+        let entry = entry?;
+        let inner = entry.file_name();
+        let stat = rustix::fs::statat(&folder, inner, AtFlags::SYMLINK_NOFOLLOW)?;
+        if kind_of(&stat) == FileKind::Regular && stat.st_size == 0 {
+            rustix::fs::unlinkat(&folder, inner, AtFlags::empty())?;
+        }
+    }
+    rustix::fs::unlinkat(dir.fd(), name, AtFlags::REMOVEDIR)
 }
 
 /// A folder of ours beneath the destination, which is there for a moment.
@@ -214,10 +252,7 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn begin(root: &Dir) -> Option<Trial<'_>> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).ok()?;
-        let random = random.map(|byte| format!("{byte:02x}")).concat();
-        let name = [PART_PREFIX, b"try-", random.as_bytes(), PART_SUFFIX].concat();
+        let name = [PART_PREFIX, TRIAL, &random_hex()?, PART_SUFFIX].concat();
         root.make_folder(&name).ok()?;
         match root.open_folder(&name) {
             Ok(dir) => Some(Trial { root, name, dir }),
@@ -270,7 +305,9 @@ mod tests {
     fn a_trial_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let (root, _) = Dir::open_root(Path::new(folder.path())).unwrap();
-        assert!(moves_safely(&root));
+        for renown in [Renown::WellKnown, Renown::Network, Renown::Unknown] {
+            assert!(moves_safely(&root, renown), "{renown:?}");
+        }
         let strange = Abilities::default();
         strange.renown.set(Renown::Unknown).unwrap();
         strange.check_moves(&root).unwrap();

@@ -7,6 +7,7 @@ use rustix::fs::{Dir as Entries, FileType, FlockOperation, Mode, OFlags, Stat, f
 use rustix::io::Errno;
 
 use super::Sink;
+use super::abilities::{is_trial, remove_trial};
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
 use super::folders::Manner;
@@ -22,6 +23,8 @@ pub struct StalePart {
     /// Where the folder is beneath the destination.
     folder: Box<[u8]>,
     name: Vec<u8>,
+    /// Whether it is the folder in which a receiver tried what the file system can do.
+    is_trial: bool,
     /// Where it is, as the user knows it.
     pub path: PathBuf,
     /// What it takes on the disk, in bytes.
@@ -100,8 +103,9 @@ impl Sink {
                 },
                 _ => continue,
             };
-            // Only what lanx makes: a regular file. Others of such a name are somebody's own.
-            if kind == FileType::RegularFile && is_part {
+            // Only what lanx makes. Others of such a name are somebody's own.
+            let is_ours = if kind == FileType::RegularFile { is_part } else { is_trial(name) };
+            if is_ours {
                 parts.extend(stale_part(&dir, name).map_err(failed)?);
             } else if kind == FileType::Directory && !is_part && name != b"." && name != b".." {
                 let inner = if below.is_empty() { name.to_vec() } else { [below, b"/", name].concat() };
@@ -167,6 +171,9 @@ impl Sink {
     pub fn remove_part(&self, part: &StalePart) -> Result<Removal, SinkError> {
         let failed = |errno| SinkError::system("remove", part.path.clone(), errno);
         let Some(dir) = self.folders.find(&part.folder, Manner::Look)? else { return Ok(Removal::Gone) };
+        if part.is_trial {
+            return remove_left_trial(part, &dir);
+        }
         let file = match dir.open(&part.name, OFlags::RDWR, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(Removal::Gone),
@@ -196,12 +203,27 @@ impl Sink {
     }
 }
 
+/// Removes the folder of a trial, which takes a moment: an older one was left by a receiver that was killed.
+fn remove_left_trial(part: &StalePart, dir: &Dir) -> Result<Removal, SinkError> {
+    if part.is_young() {
+        return Ok(Removal::InUse);
+    }
+    match remove_trial(dir, &part.name) {
+        Ok(()) => Ok(Removal::Removed),
+        Err(Errno::NOENT) => Ok(Removal::Gone),
+        Err(errno) => Err(SinkError::system("remove", part.path.clone(), errno)),
+    }
+}
+
 fn stale_part(dir: &Dir, name: &[u8]) -> Result<Option<StalePart>, Errno> {
     let Some(stat) = dir.stat(name)? else { return Ok(None) };
-    if kind_of(&stat) != FileKind::Regular {
-        return Ok(None);
-    }
+    let is_trial = match kind_of(&stat) {
+        FileKind::Regular => false,
+        FileKind::Directory => true,
+        _ => return Ok(None),
+    };
     Ok(Some(StalePart {
+        is_trial,
         path: dir.path_of(name),
         bytes: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
         modified: modified(&stat),

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 
 use clap::ArgMatches;
 
-use super::{RecvArgs, SendArgs, Verify};
+use super::recv::{RecvArgs, Verify};
+use super::send::SendArgs;
 use crate::limits::TRANSFERS_DEFAULT;
 
 /// What makes no sense with a dash, as it stands on the command line, and whether it does.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::content::compress::Method;
-use crate::limits::{INTO_BYTES_MAX, ZSTD_LEVEL_DEFAULT, ZSTD_LEVEL_MAX};
+use crate::limits::{INTO_BYTES_MAX, LIMIT_MIN, PART_AGE_MIN, ZSTD_LEVEL_DEFAULT, ZSTD_LEVEL_MAX};
 use crate::name::RelativePath;
 use crate::session::receiver::room::MinFree;
 use crate::session::sender::compress::Compress;
@@ -102,4 +102,35 @@ pub fn compress(text: &str) -> Result<Compress, String> {
     };
     let expected = format!("expected lz4, zstd, zstd:N with N from 1 to {ZSTD_LEVEL_MAX}, no or auto");
     method.map(Compress::Always).ok_or(expected)
+}
+
+pub fn rate(text: &str) -> Result<u64, String> {
+    match rate_from(text) {
+        Some(rate) if rate >= LIMIT_MIN => Ok(rate),
+        Some(_) => {
+            Err(format!("the lowest rate is {LIMIT_MIN} bytes a second, as a slower sender would seem dead"))
+        }
+        None => Err("expected a number and a unit, as in 50M, 1.5Gi or 400mbit".into()),
+    }
+}
+
+/// So many bytes, or none.
+pub fn size_or_zero(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let is_rate = text.ends_with("bit") || text.ends_with("/s");
+    let size = if text == "0" { Some(0) } else { rate_from(text).filter(|_| !is_rate) };
+    size.ok_or_else(|| "expected a number and a unit, as in 500M or 20G".into())
+}
+
+/// A time, of a second at least.
+pub fn time(text: &str) -> Result<Duration, String> {
+    let time = age_from(text).filter(|time| !time.is_zero());
+    time.ok_or_else(|| "expected a number and a unit, as in 1d, 12h, 30m or 90s".into())
+}
+
+pub fn age(text: &str) -> Result<Duration, String> {
+    match age_from(text) {
+        Some(age) if age >= PART_AGE_MIN => Ok(age),
+        _ => Err("expected a number and a unit, as in 7d, 12h, 30m or 90s".into()),
+    }
 }

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::option::{Form, Setting, is_for_one_run};
-use super::{Lookup, Origin, SettingError};
+use super::origin::{Lookup, Origin, SettingError};
 use crate::limits::{ALIKE_MIN, SETTINGS_BYTES_MAX};
 use crate::name::escape;
 use crate::trust::dir;

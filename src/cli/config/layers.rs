@@ -8,10 +8,9 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 use super::file::{File, unknown};
-use super::option::{Form, Setting, settings};
-use super::{Lookup, Origin, SettingError};
-use crate::cli::args;
-use crate::cli::args::{Command, dash};
+use super::option::{Form, Setting, goes_on, is_about_itself, settings};
+use super::origin::{Lookup, Origin, SettingError};
+use crate::cli::args::dash;
 use crate::cli::credentials::CODE_VARIABLE;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
@@ -176,16 +175,13 @@ impl Odds<'_> {
 
 /// Demands that no variable is meant for a command that has no such option. Commands that tell about the program itself do not
 /// look.
-pub fn check(command: &Command) -> Result<(), Failure> {
-    let goes_on = match command {
-        Command::Completions(_) | Command::Man(_) | Command::Help(_) => return Ok(()),
-        Command::Trust(_) => true,
-        _ => false,
-    };
-    let parser = args::plain_command();
-    match doubtful(env::vars_os(), &settings(&parser)) {
+pub fn check(name: &str, parser: &clap::Command) -> Result<(), Failure> {
+    if is_about_itself(name) {
+        return Ok(());
+    }
+    match doubtful(env::vars_os(), &settings(parser)) {
         Ok(warnings) => warnings.iter().for_each(|text| tracing::warn!("{text}")),
-        Err(error) if goes_on => {
+        Err(error) if goes_on(name) => {
             out::error(format_args!("{error} (this command goes on without what is set)"))
         }
         Err(error) => return Err(Failure::new(Exit::Usage, error)),
@@ -257,7 +253,7 @@ mod variables_tests {
     use super::*;
 
     fn told(name: &str, value: &str) -> Result<Vec<String>, String> {
-        let parser = args::plain_command();
+        let parser = crate::cli::args::line::plain_command();
         let variables = [(name.into(), value.into())].into_iter();
         doubtful(variables, &settings(&parser)).map_err(|error| error.to_string())
     }

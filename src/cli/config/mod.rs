@@ -7,31 +7,25 @@
 mod file;
 mod layers;
 mod option;
+mod origin;
 mod show;
 
 use std::ffi::OsString;
-use std::fmt;
-use std::path::PathBuf;
 
-use clap::{ArgMatches, FromArgMatches};
+use clap::ArgMatches;
 
 pub use layers::check as check_variables;
 pub use option::{takes_settings, with_negations};
-pub use show::{ConfigArgs, Shown, run};
+pub use origin::Lookup;
+pub use show::{ConfigArgs, run};
 
-use super::args;
-use super::args::Args;
 use super::error::Failure;
 use super::exit::Exit;
 use super::ui::out;
-use crate::name::{Escaped, Sentence};
-use crate::trust::dir::{ConfigDirError, FileError};
 use file::File;
 use layers::{Chosen, choose};
 use option::settings;
-
-/// Reads a variable of the environment: `std::env::var_os` outside of tests.
-pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+use origin::{Origin, SettingError};
 
 /// Why there are no arguments to go on with.
 #[derive(Debug)]
@@ -51,56 +45,16 @@ impl From<Refused> for Failure {
     }
 }
 
-/// What is wrong with what is set. Every message says where it stands.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingError {
-    /// The folder of the file cannot be trusted.
-    #[error(transparent)]
-    Folder(#[from] ConfigDirError),
-    /// The file cannot be read, or could be changed by others.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// It cannot be understood.
-    #[error("{place}: {}", Sentence(what.as_bytes()))]
-    Wrong {
-        /// The line or the variable.
-        place: Origin,
-        /// What was expected and what came, and what to do.
-        what: String,
-    },
-}
-
-/// Where a value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// The command line.
-    Flag,
-    /// A variable of the environment.
-    Environment(String),
-    /// A line of the file.
-    File { path: PathBuf, line: usize },
-    /// Nobody said anything else.
-    Default,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Flag => f.write_str("command line"),
-            Origin::Environment(variable) => f.write_str(variable),
-            Origin::File { path, line } => write!(f, "{}:{line}", Escaped::path(path)),
-            Origin::Default => f.write_str("default"),
-        }
-    }
-}
-
-/// The arguments of this program: those of `line`, and beneath them what the environment and the file set. Each call reads the
-/// file anew.
+/// What the command line says to the parser, and beneath that what the environment and the file set.
 ///
 /// # Errors
 /// The command line is wrong or asks for help, or something is set that cannot be.
-pub fn arguments(line: &[OsString], lookup: Lookup<'_>) -> Result<Args, Refused> {
-    let mut command = args::command();
+pub fn matches(
+    parser: fn() -> clap::Command,
+    line: &[OsString],
+    lookup: Lookup<'_>,
+) -> Result<ArgMatches, Refused> {
+    let mut command = parser();
     let mut matches = command.try_get_matches_from_mut(line).map_err(Refused::CommandLine)?;
     if let Some((name, given)) = matches.subcommand().filter(|(name, _)| option::takes_settings(name)) {
         let chosen = match in_force(&command, name, given, lookup) {
@@ -112,11 +66,11 @@ pub fn arguments(line: &[OsString], lookup: Lookup<'_>) -> Result<Args, Refused>
             chosen => chosen.map_err(Refused::Setting)?,
         };
         if chosen.iter().any(|chosen| chosen.origin != Origin::Flag) {
-            let set = with_defaults(args::command(), name, &chosen);
+            let set = with_defaults(parser(), name, &chosen);
             matches = set.try_get_matches_from(line).map_err(Refused::CommandLine)?;
         }
     }
-    Args::from_arg_matches(&matches).map_err(Refused::CommandLine)
+    Ok(matches)
 }
 
 /// What is set for the command `name`, of which `given` is on the command line.

@@ -3,15 +3,17 @@
 use clap::builder::Resettable;
 use clap::{Arg, ArgAction, Id};
 
-use crate::cli::args;
 use crate::cli::args::complaint::complaint;
+use crate::cli::args::recv;
 use crate::cli::serve;
 
 /// Options that are about one run, or would give the other arguments another meaning.
 const FOR_ONE_RUN: [&str; 7] = ["blake3", "clean", "dry-run", "name", "output", "sha256", "to"];
 
 /// Commands that do nothing but tell about the program itself, so that they also work where what is set is wrong.
-const WITHOUT: [&str; 4] = ["config", "completions", "man", "help"];
+const WITHOUT: [&str; 4] = [CONFIG, "completions", "man", "help"];
+
+const CONFIG: &str = "config";
 
 /// The command that does its work also without them, so that whoever may send here can be taken off the list whatever a file of
 /// options says.
@@ -25,6 +27,11 @@ pub fn is_for_one_run(key: &str) -> bool {
 /// Whether the command `name` goes on where what is set is wrong.
 pub fn goes_on(name: &str) -> bool {
     name == GOES_ON
+}
+
+/// Whether the command `name` tells about the program alone, and not about what is set.
+pub fn is_about_itself(name: &str) -> bool {
+    name != CONFIG && WITHOUT.contains(&name)
 }
 
 /// Whether settings apply to the command `name`.
@@ -99,7 +106,7 @@ impl<'a> Setting<'a> {
             Form::One if self.key == "listen" && self.command == Some("serve") => {
                 vec![serve::listen_default().to_string()]
             }
-            Form::One if self.key == "listen" => vec![args::LISTEN_DEFAULT.to_string()],
+            Form::One if self.key == "listen" => vec![recv::LISTEN_DEFAULT.to_string()],
             _ => values,
         }
     }

@@ -6,18 +6,16 @@ use std::ffi::OsString;
 use anyhow::anyhow;
 use clap::builder::Resettable;
 use clap::{Arg, Id};
-use serde::Serialize;
 
 use super::file::File;
 use super::layers::{Chosen, choose};
 use super::option::{Form, Setting, settings, takes_settings};
-use super::{Lookup, Origin, SettingError};
-use crate::cli::args;
+use super::origin::{Lookup, Origin, SettingError};
 use crate::cli::args::complaint::complaint;
-use crate::cli::args::examples;
+use crate::cli::args::{examples, group};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
-use crate::cli::ui::events::Event;
+use crate::cli::ui::events::{Event, Shown};
 use crate::cli::ui::{events, out};
 use crate::name::{Escaped, escape};
 
@@ -28,38 +26,17 @@ use crate::name::{Escaped, escape};
 #[command(after_help = examples::CONFIG)]
 pub struct ConfigArgs {
     /// Print one JSON object per line, for scripts
-    #[arg(long, help_heading = args::OUTPUT)]
+    #[arg(long, help_heading = group::OUTPUT)]
     pub json: bool,
     /// A command, with options as you would give them to it
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     line: Vec<OsString>,
 }
 
-/// An option in force, for a script.
-#[derive(Serialize)]
-pub struct Shown<'a> {
-    /// Absent for options of all commands.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    command: Option<&'a str>,
-    option: &'a str,
-    /// Absent where there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<serde_json::Value>,
-    origin: &'static str,
-    /// The variable of the environment.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    variable: Option<&'a str>,
-    /// The file and its line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-}
-
-pub fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
+pub fn run(args: &ConfigArgs, parser: fn() -> clap::Command) -> Result<Exit, Failure> {
     let lookup: Lookup<'_> = &|name| env::var_os(name);
     let usage = |error: SettingError| Failure::new(Exit::Usage, error);
-    let mut command = args::command();
+    let mut command = parser();
     command.build();
     let known = settings(&command);
     let file = File::load(lookup, &known).map_err(usage)?;
@@ -70,7 +47,7 @@ pub fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
         if !takes_settings(name) || wanted.as_deref().is_some_and(|wanted| wanted != name) {
             continue;
         }
-        let given = match given(name, args.line.get(1..).unwrap_or_default()) {
+        let given = match given(parser(), name, args.line.get(1..).unwrap_or_default()) {
             Ok(given) => given,
             Err(error) => return refused(name, &error),
         };
@@ -87,9 +64,9 @@ pub fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
 }
 
 /// The command line `lanx NAME OPTIONS`, on which nothing has to stand that only a run needs.
-fn given(name: &str, options: &[OsString]) -> Result<clap::ArgMatches, clap::Error> {
+fn given(parser: clap::Command, name: &str, options: &[OsString]) -> Result<clap::ArgMatches, clap::Error> {
     let relax = |arg: Arg| arg.required(false).required_unless_present(Resettable::<Id>::Reset);
-    let relaxed = args::command().mut_subcommand(name, |command| command.mut_args(relax));
+    let relaxed = parser.mut_subcommand(name, |command| command.mut_args(relax));
     let line = ["lanx", name].map(OsString::from);
     let matches = relaxed.try_get_matches_from(line.iter().chain(options))?;
     Ok(matches.subcommand().map(|(_, given)| given.clone()).unwrap_or_default())

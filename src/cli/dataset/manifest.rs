@@ -8,13 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow, bail};
 use clap::ValueHint;
-use serde::{Deserialize, Serialize};
 
-use super::record::{Record, Told, line};
+use super::record::{First, Last, Record, Told, VERSION, line};
 use super::side_by_side::{Next, side_by_side};
 use super::sort::Sorter;
 use super::{Draft, verify};
-use crate::cli::args::{self, examples};
+use crate::cli::args::{examples, group};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::signals;
@@ -35,30 +34,9 @@ pub struct ManifestArgs {
     #[arg(required = true, value_name = "FOLDER|REPORT", value_hint = ValueHint::AnyPath)]
     inputs: Vec<PathBuf>,
     /// Write the list to FILE
-    #[arg(short, long, value_name = "FILE", required = true, help_heading = args::OUTPUT, value_hint = ValueHint::FilePath)]
+    #[arg(short, long, value_name = "FILE", required = true, help_heading = group::OUTPUT, value_hint = ValueHint::FilePath)]
     output: PathBuf,
 }
-
-/// The first line of a manifest.
-#[derive(Serialize, Deserialize)]
-pub(super) struct First {
-    /// Its version.
-    pub manifest: u32,
-}
-
-/// The last one.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Last {
-    pub records: u64,
-    /// Of all lines in between, with their ends.
-    pub blake3: String,
-}
-
-/// The only version that there is.
-pub(super) const VERSION: u32 = 1;
-
-/// Lines are not longer: a path, a target and what is around them, in the longest form that each can have.
-pub(super) const LINE_BYTES_MAX: u64 = 256 * 1024;
 
 pub fn run(args: &ManifestArgs, audience: Audience) -> Result<Exit, Failure> {
     let stop = signals::noted();
@@ -162,7 +140,7 @@ impl List {
             let wrong = |what: String| {
                 anyhow!("{shown}, line {number}: {what}; give folders and reports of `lanx send --report`")
             };
-            #[derive(Deserialize)]
+            #[derive(serde::Deserialize)]
             struct Outcome {
                 status: Status,
             }

@@ -1,4 +1,5 @@
-//! A line of a report or a manifest: one entry of a dataset, as a JSON object.
+//! The lines of a report and of a manifest, each a JSON object: one entry of a dataset, and what stands before and behind all of
+//! them.
 
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt;
@@ -12,6 +13,27 @@ use crate::content::entry::Metadata;
 use crate::name::RelativePath;
 use crate::session::{FileReport, FileStatus, ReportKind};
 use crate::source::{Trouble, What};
+
+/// The first line of a manifest.
+#[derive(Serialize, Deserialize)]
+pub struct First {
+    /// Its version.
+    pub manifest: u32,
+}
+
+/// The last one.
+#[derive(Serialize, Deserialize)]
+pub struct Last {
+    pub records: u64,
+    /// Of all lines in between, with their ends.
+    pub blake3: String,
+}
+
+/// The only version that there is.
+pub const VERSION: u32 = 1;
+
+/// Lines are not longer: a path, a target and what is around them, in the longest form that each can have.
+pub const LINE_BYTES_MAX: u64 = 256 * 1024;
 
 /// What an entry is, has, and is proved by.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]

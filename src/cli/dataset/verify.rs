@@ -10,10 +10,9 @@ use anyhow::{anyhow, bail};
 use clap::ValueHint;
 use parking_lot::Mutex;
 
-use super::manifest::{First, LINE_BYTES_MAX, Last, VERSION};
-use super::record::Record;
+use super::record::{First, LINE_BYTES_MAX, Last, Record, VERSION};
 use super::side_by_side::{Next, side_by_side};
-use crate::cli::args::{self, examples};
+use crate::cli::args::{examples, group, values};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::signals;
@@ -37,7 +36,7 @@ pub struct VerifyArgs {
     #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     dir: PathBuf,
     /// Read at most RATE a second: 50M, 400mbit
-    #[arg(long, value_name = "RATE", value_parser = args::rate, help_heading = args::SPEED)]
+    #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = group::SPEED)]
     limit: Option<u64>,
 }
 

@@ -14,23 +14,23 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::ValueHint;
 
-use super::args::door;
-use super::args::examples;
 use super::args::values::seconds;
+use super::args::{examples, group};
 use super::credentials::Introduction;
 use super::error::Failure;
 use super::exit::Exit;
 use super::send::targets;
-use super::ui::events::{Event, Whom};
+use super::signals;
+use super::ui::events::{Event, Figure, Prospect, Whom};
 use super::ui::out::Audience;
-use super::ui::{events, out};
-use super::{args, signals};
+use super::ui::{events, screen};
 use crate::client::probe::{
     Found, Loses, MeasureError, Measured, Packets, Trial, measure, probe_connections,
 };
 use crate::content::compress::Method;
 use crate::limits::{KERNEL_TIME, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
 use crate::name::Escaped;
+use crate::net::Door;
 use crate::net::address::Peer;
 use crate::net::quic::endpoint::granted;
 use crate::os::background::aside;
@@ -42,7 +42,7 @@ use crate::wire::message::Wishes;
 use crate::wire::seal::Cipher;
 use advice::{Advice, Known, advise};
 use disk::{DiskTrial, Moved, TrialError, try_disk};
-use expect::{Expected, Figure, Figures, Prospect};
+use expect::{Expected, Figures};
 
 /// Measure this machine and the network, and advise
 ///
@@ -57,28 +57,28 @@ pub struct DoctorArgs {
     /// Measure the disk of this folder
     ///
     /// With an unnamed temporary file of at most 512 MiB.
-    #[arg(long, value_name = "DIR", default_value = ".", help_heading = args::MEASURED, value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR", default_value = ".", help_heading = group::MEASURED, value_hint = ValueHint::DirPath)]
     dir: PathBuf,
     /// Read the receiver's code from the first line of FILE
     ///
     /// Without it the code comes from LANX_CODE, or is asked for on a terminal.
-    #[arg(long, value_name = "FILE", help_heading = args::TRUST, value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", help_heading = group::TRUST, value_hint = ValueHint::FilePath)]
     code_file: Option<PathBuf>,
     /// Give up on HOST when silent this long
     ///
     /// From 5 to 86400 seconds.
-    #[arg(long, value_name = "SECONDS", help_heading = args::PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),
+    #[arg(long, value_name = "SECONDS", help_heading = group::PATIENCE, default_value_t = SILENCE_TIMEOUT.as_secs(),
         value_parser = seconds(SILENCE_TIMEOUT_MIN.as_secs()..=86_400))]
     timeout: u64,
     /// Measure over QUIC (UDP)
     ///
     /// HOST has to run `lanx recv --quic`.
-    #[arg(long, help_heading = args::MEASURED)]
+    #[arg(long, help_heading = group::MEASURED)]
     quic: bool,
     /// Print one JSON object per line, for scripts
     ///
     /// `lanx help json` describes them.
-    #[arg(long, help_heading = args::OUTPUT)]
+    #[arg(long, help_heading = group::OUTPUT)]
     pub json: bool,
 }
 
@@ -91,7 +91,7 @@ impl DoctorArgs {
 pub fn run(args: &DoctorArgs, audience: Audience) -> Result<Exit, Failure> {
     let mut peer =
         args.host.as_ref().map(|host| targets::peer(host.as_os_str(), "doctor takes a host")).transpose()?;
-    out::start();
+    screen::start();
     let runtime = signals::runtime()?;
     let result = runtime.block_on(async {
         if let Some(peer) = &mut peer {
@@ -124,7 +124,7 @@ async fn examine(args: &DoctorArgs, peer: Option<&Peer>, audience: Audience) -> 
             args.timeout(),
             Duration::ZERO,
             wishes,
-            door(args.quic),
+            Door::over(args.quic),
         )?;
         let link = tokio::select! {
             link = introduction.enter(peer, probe_connections(), audience) => link?,

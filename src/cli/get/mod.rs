@@ -16,11 +16,12 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 use tokio::sync::oneshot;
 
-use super::args::{self, PatienceArgs, examples};
+use super::args::group::{self, PatienceArgs};
+use super::args::{examples, values};
 use super::error::Failure;
 use super::exit::Exit;
-use super::ui::out;
 use super::ui::out::Audience;
+use super::ui::screen;
 use super::{signals, token};
 use crate::name::{Escaped, Name, RelativePath};
 use crate::session::Progress;
@@ -52,57 +53,57 @@ pub struct GetArgs {
     ///
     /// With times and permissions, each under its own name; of the root of a server, what is in it. What is there already, and the same,
     /// is left alone, so that the same command goes on where it was interrupted.
-    #[arg(short, long, conflicts_with_all = ["blake3", "sha256"], help_heading = args::FILES)]
+    #[arg(short, long, conflicts_with_all = ["blake3", "sha256"], help_heading = group::FILES)]
     pub recursive: bool,
     /// Store it as FILE, or into a folder
     ///
     /// Without it a file is stored in the current folder, under the last name of its address. With --recursive it is a folder,
     /// made where it is missing.
-    #[arg(short, long, value_name = "FILE", help_heading = args::FILES, value_hint = ValueHint::AnyPath)]
+    #[arg(short, long, value_name = "FILE", help_heading = group::FILES, value_hint = ValueHint::AnyPath)]
     pub output: Option<PathBuf>,
     /// Replace existing files
     ///
     /// By default an existing file is left alone and nothing is got.
-    #[arg(long, conflicts_with = "rename", help_heading = args::FILES)]
+    #[arg(long, conflicts_with = "rename", help_heading = group::FILES)]
     pub overwrite: bool,
     /// Keep both files, the new one as 'name (1).ext'
-    #[arg(long, help_heading = args::FILES)]
+    #[arg(long, help_heading = group::FILES)]
     pub rename: bool,
     /// Take the file only if it has this BLAKE3 hash
-    #[arg(long, value_name = "HASH", value_parser = hash, help_heading = args::TRUST)]
+    #[arg(long, value_name = "HASH", value_parser = hash, help_heading = group::TRUST)]
     pub blake3: Option<[u8; 32]>,
     /// Take the file only if it has this SHA-256 hash
-    #[arg(long, value_name = "HASH", value_parser = hash, conflicts_with = "blake3", help_heading = args::TRUST)]
+    #[arg(long, value_name = "HASH", value_parser = hash, conflicts_with = "blake3", help_heading = group::TRUST)]
     pub sha256: Option<[u8; 32]>,
     /// Read the token from the first line of FILE
     ///
     /// With - from standard input. Without it the token comes from the link, or from LANX_TOKEN.
-    #[arg(long, value_name = "FILE", help_heading = args::TRUST, value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", help_heading = group::TRUST, value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
     /// Send a field along: 'Name: value'
     ///
     /// To the servers that are named alone, and not where they redirect to. Every user of this machine sees it: what is secret
     /// belongs into --header-file. May be repeated.
-    #[arg(long, value_name = "FIELD", value_parser = field, help_heading = args::TRUST)]
+    #[arg(long, value_name = "FIELD", value_parser = field, help_heading = group::TRUST)]
     pub header: Vec<(HeaderName, HeaderValue)>,
     /// Send the fields in FILE along, one on each line
-    #[arg(long, value_name = "FILE", help_heading = args::TRUST, value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", help_heading = group::TRUST, value_hint = ValueHint::FilePath)]
     pub header_file: Option<PathBuf>,
     /// Use at most N connections for a file
     ///
     /// 1 to 16. From 50 MB on there are 4, and more for as long as that makes it faster.
-    #[arg(long, value_name = "N", help_heading = args::SPEED, default_value_t = CONNECTIONS_MOST,
-        value_parser = args::values::number(1..=CONNECTIONS_MOST, ""))]
+    #[arg(long, value_name = "N", help_heading = group::SPEED, default_value_t = CONNECTIONS_MOST,
+        value_parser = values::number(1..=CONNECTIONS_MOST, ""))]
     pub max_connections: u8,
     /// Get at most RATE a second: 50M, 400mbit
-    #[arg(long, value_name = "RATE", value_parser = args::rate, help_heading = args::SPEED)]
+    #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = group::SPEED)]
     pub limit: Option<u64>,
     #[command(flatten)]
     pub patience: PatienceArgs,
     /// Print one JSON object per line, for scripts
     ///
     /// `lanx help json` describes them.
-    #[arg(long, help_heading = args::OUTPUT)]
+    #[arg(long, help_heading = group::OUTPUT)]
     pub json: bool,
 }
 
@@ -120,7 +121,7 @@ fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 }
 
 pub fn run(args: &GetArgs, audience: Audience) -> Result<Exit, Failure> {
-    out::start();
+    screen::start();
     let usage = |error: anyhow::Error| Failure::new(Exit::Usage, error);
     let place = place(args).map_err(usage)?;
     let fields = fields(args).map_err(usage)?;

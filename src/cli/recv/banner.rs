@@ -3,11 +3,10 @@
 use std::iter;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
-use super::systemd;
 use crate::cli::announce;
 use crate::cli::ui::events::Event;
-use crate::cli::ui::out::{Audience, Stream};
-use crate::cli::ui::paint::{Paint, paint};
+use crate::cli::ui::out::Audience;
+use crate::cli::ui::paint::{Paint, Stream, in_journal, paint};
 use crate::cli::ui::{events, out};
 use crate::name::Escaped;
 use crate::net::address::as_typed;
@@ -28,7 +27,7 @@ pub fn invite(
     shows_code: bool,
     audience: Audience,
 ) {
-    if !systemd::in_journal() {
+    if !in_journal() {
         audience.line(to_type(bound));
     }
     tell_who_may_come(house, shows_code, audience);
@@ -67,7 +66,7 @@ fn place(to: &Target, bound: &[SocketAddr], over_quic: &[SocketAddr]) -> String 
         Target::Folder(folder) => format!("receiving into {}", Escaped::path(folder.path())),
         Target::Output(_) => "receiving one file, to standard output".into(),
     };
-    if systemd::in_journal() {
+    if in_journal() {
         let over_quic = over_quic.iter().map(|addr| format!("{addr} (QUIC)"));
         let bound: Vec<String> = bound.iter().map(ToString::to_string).chain(over_quic).collect();
         return format!("{what}, listening on {}", bound.join(" and "));

@@ -22,7 +22,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::NamedTempFile;
 
 use super::metrics::Counters;
-use crate::cli::args::RecvArgs;
+use crate::cli::args::recv::RecvArgs;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::name::{Escaped, RelativePath};

@@ -3,6 +3,7 @@
 mod banner;
 mod clean;
 mod exec;
+mod manner;
 mod metrics;
 pub mod reload;
 mod report;
@@ -17,13 +18,13 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use tokio::sync::mpsc;
 
-use super::args::{Compression, LISTEN_DEFAULT, RecvArgs, Verify};
+use super::args::recv::{LISTEN_DEFAULT, RecvArgs};
 use super::error::Failure;
 use super::exit::Exit;
 use super::send::stdin;
 use super::signals::{Asked, Requests};
 use super::ui::out::Audience;
-use super::ui::{events, out};
+use super::ui::{events, screen};
 use super::{credentials, signals};
 use crate::cache::Cache;
 use crate::net::quic::endpoint;
@@ -34,15 +35,13 @@ use crate::net::tcp::listen::{listen, listen_everywhere};
 use crate::os::said::Said;
 use crate::server::accept::{Manner, ServeError, ServeOptions, serve};
 use crate::server::stats::Ledger;
-use crate::session::Diligence;
 use crate::session::carrier::Arrivals;
-use crate::session::rate_limit::Pace;
-use crate::store::{Existing, Folder, FolderOptions, Output, Target};
 use crate::trust::policy::House;
 use crate::web::scrape;
 use banner::invite;
 use clean::{clean, keep_clean};
 use exec::Programs;
+use manner::manner;
 use metrics::{Counters, Page};
 use reload::{Keeper, Settings};
 use report::Doorman;
@@ -144,7 +143,7 @@ struct Opening {
 fn open(args: &RecvArgs, audience: Audience) -> Result<Opening, Failure> {
     let Inherited { listeners, mut datagrams } = sockets(args)?;
     // Sockets that systemd hands over have to be taken before there are threads.
-    out::start();
+    screen::start();
     let metrics = args.service.metrics.map(metrics::listen).transpose()?;
     let (mut house, shows_code) = credentials::house(args.code_file.as_deref(), args.open, audience)?;
     house.remembers = !args.no_remember;
@@ -210,21 +209,6 @@ fn tell_tcp_alone(addr: SocketAddr, error: &io::Error) {
     );
 }
 
-/// How transfers are received. Asked for again when settings were read again.
-pub(super) fn manner(args: &RecvArgs) -> Result<Manner, Failure> {
-    Ok(Manner {
-        to: Arc::new(target(args)?),
-        patience: args.patience.timeout(),
-        diligence: Diligence { sync: args.sync, reread: args.verify == Verify::Reread },
-        delta: args.delta,
-        compress: args.compress == Compression::Auto,
-        max_file: args.max_file,
-        min_free: args.min_free,
-        pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
-        cache: None,
-    })
-}
-
 fn options(args: &RecvArgs) -> ServeOptions {
     ServeOptions {
         once: args.once || args.to_stdout(),
@@ -259,31 +243,4 @@ fn publish(listener: TcpListener, counters: Arc<Counters>, audience: Audience) {
     }
     let page = Page::new(counters);
     tokio::spawn(scrape::serve(listener, move || page.text()));
-}
-
-fn target(args: &RecvArgs) -> Result<Target, Failure> {
-    if !args.to_stdout() {
-        let existing = match (args.overwrite || args.delta, args.rename) {
-            (_, true) => Existing::Rename,
-            (true, _) => Existing::Overwrite,
-            _ => Existing::Refuse,
-        };
-        let options = FolderOptions {
-            existing,
-            direct: args.direct,
-            mounted: args.mounted,
-            access_lists: args.archive,
-        };
-        let folder = Folder::new(&args.dir, options);
-        folder.prepare().map_err(|error| Failure::new(Exit::Storage, error))?;
-        return Ok(Target::Folder(folder));
-    }
-    let stdout = std::io::stdout().as_fd().try_clone_to_owned();
-    let stdout = stdout.map_err(|error| {
-        Failure::new(
-            Exit::Storage,
-            anyhow!("cannot write to standard output: {}; see where it goes", Said(&error)),
-        )
-    })?;
-    Ok(Target::Output(Arc::new(Output::new(stdout))))
 }

@@ -3,7 +3,6 @@
 use std::env;
 use std::ffi::OsString;
 use std::future::pending;
-use std::net::SocketAddr;
 use std::process;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,15 +11,17 @@ use anyhow::anyhow;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::manner::manner;
 use super::systemd;
-use crate::cli::args::{Command, DOOR, OUTPUT, RecvArgs};
+use crate::cli::args::line::{self, Command};
+use crate::cli::args::recv::RecvArgs;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::signals::{Asked, Requests};
 use crate::cli::ui::out::Audience;
 use crate::cli::ui::{out, screen};
-use crate::cli::{config, credentials, recv, signals};
-use crate::limits::{GRACE, SCREEN_PATIENCE, SETTINGS_PATIENCE};
+use crate::cli::{credentials, signals};
+use crate::limits::{SCREEN_PATIENCE, SETTINGS_PATIENCE};
 use crate::net::discovery::Announcement;
 use crate::os::background::aside;
 use crate::server::accept::{Manner, Order};
@@ -28,28 +29,6 @@ use crate::server::stats::Ledger;
 use crate::trust::code::Code;
 use crate::trust::policy::House;
 use crate::units;
-
-/// For a receiver that runs for good.
-#[derive(clap::Args, Clone, Debug)]
-pub struct ServiceArgs {
-    /// Let transfers finish after SIGTERM
-    ///
-    /// No new sender is admitted meanwhile. A transfer that does not finish in time resumes with the next receiver.
-    #[arg(long, value_name = "SECONDS", help_heading = DOOR, default_value_t = GRACE.as_secs(),
-        value_parser = crate::cli::args::values::seconds(0..=86_400))]
-    grace: u64,
-    /// Serve metrics for Prometheus at this address
-    ///
-    /// At http://ADDR:PORT/metrics, to everybody who can reach it.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = crate::cli::args::values::socket, help_heading = OUTPUT)]
-    pub metrics: Option<SocketAddr>,
-}
-
-impl ServiceArgs {
-    pub fn grace(&self) -> Duration {
-        Duration::from_secs(self.grace)
-    }
-}
 
 /// Hears signals and passes on what follows from them.
 pub struct Keeper {
@@ -213,7 +192,7 @@ impl Keeper {
 
 fn read_again(house: &House, started: &RecvArgs) -> Result<Again, Failure> {
     let line: Vec<OsString> = env::args_os().collect();
-    let args = match config::arguments(&line, &|name| env::var_os(name))?.command {
+    let args = match line::parse(&line, &|name| env::var_os(name))?.command {
         Command::Recv(args) => args,
         // The line is the one that has led here.
         _ => started.clone(),
@@ -226,7 +205,7 @@ fn read_again(house: &House, started: &RecvArgs) -> Result<Again, Failure> {
         _ => None,
     };
     let peers = house.store.load().map_err(|error| Failure::new(Exit::Other, error))?;
-    let manner = if args.to_stdout() { None } else { Some(recv::manner(&args)?) };
+    let manner = if args.to_stdout() { None } else { Some(manner(&args)?) };
     Ok(Again { args, manner, code, revoked, paired: peers.senders().len() })
 }
 

@@ -3,8 +3,7 @@
 use std::env;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::AsFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use listenfd::ListenFd;
@@ -12,12 +11,9 @@ use sd_notify::NotifyState;
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 use socket2::SockRef;
 use tokio::time::interval;
-use tracing::Level;
 
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
-use crate::cli::ui::out::Stream;
-use crate::cli::ui::paint::{Paint, paint};
 use crate::limits::STATUS_INTERVAL;
 use crate::server::stats::Ledger;
 use crate::units;
@@ -124,30 +120,4 @@ pub async fn tell_status(ledger: Arc<Ledger>) {
             notify(&[NotifyState::Status(&status)]);
         }
     }
-}
-
-/// Whether standard error is the journal's (`JOURNAL_STREAM` of systemd.exec(5)), which has the time of each line, and
-/// from whom it is, by itself.
-pub fn in_journal() -> bool {
-    static JOURNAL: OnceLock<bool> = OnceLock::new();
-    *JOURNAL.get_or_init(|| {
-        let Ok(stream) = env::var("JOURNAL_STREAM") else { return false };
-        let Some((device, inode)) = stream.split_once(':') else { return false };
-        rustix::fs::fstat(io::stderr().as_fd())
-            .is_ok_and(|stat| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
-    })
-}
-
-/// What stands before a line on standard error: for the journal its level (sd-daemon(3)), for others who complains.
-pub fn mark(level: Level) -> String {
-    let colour = match level {
-        Level::ERROR if !in_journal() => Paint::Red,
-        Level::WARN if !in_journal() => Paint::Yellow,
-        _ if !in_journal() => return String::new(),
-        Level::ERROR => return "<3>".into(),
-        Level::WARN => return "<4>".into(),
-        Level::INFO => return "<6>".into(),
-        _ => return "<7>".into(),
-    };
-    paint(Stream::Stderr, colour, "lanx:") + " "
 }

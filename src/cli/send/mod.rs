@@ -1,81 +1,46 @@
 //! `lanx send`.
 
+mod errand;
 mod many;
 mod pick;
 pub mod places;
 mod report;
 pub mod stdin;
+mod survey;
 pub mod targets;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use anyhow::anyhow;
 
-use super::args::{SendArgs, WhatArgs};
-use super::credentials::{Acquaintances, Introduction};
+use super::acquaintances::Acquaintances;
+use super::args::send::{SendArgs, WhatArgs};
+use super::credentials::Introduction;
 use super::dataset::report::Report;
 use super::error::Failure;
 use super::exit::Exit;
-use super::ui::events::Ticker;
 use super::ui::out;
 use super::ui::out::Audience;
-use super::ui::progress::{Shown, Subject, Who};
-use super::ui::summary::{Crossed, Tally};
+use super::ui::screen;
 use super::{credentials, signals};
 use crate::cache::Cache;
-use crate::client::Connections;
-use crate::client::transfer::{SendError, SendOutcome, Transfer, send};
-use crate::limits::WORKER_STACK_BYTES;
-use crate::net::Door;
 use crate::net::address::Peer;
-use crate::net::tcp::tune;
-use crate::os::background;
 use crate::os::clock::Moment;
 use crate::os::direct::Direct;
 use crate::session::rate_limit::Pace;
-use crate::session::sender::compress::Compress;
 use crate::session::{Observer, Progress};
-use crate::source::{Excludes, Feed, List, Options, Root, SourceError, Survey, Trouble};
+use crate::source::{Excludes, Feed, List, Options, Root, SourceError, Trouble};
 use crate::wire::message::Wishes;
-use many::{Company, Told};
+use errand::{Errand, Manner, interrupted};
 use pick::pick;
-use report::{Reporter, broken};
+use report::{Reporter, Told};
 use stdin::Streamed;
+use survey::expect;
 use targets::{no_host, split};
 
-/// How to send, to each receiver alike.
-#[derive(Clone)]
-pub(super) struct Manner {
-    connections: Option<u8>,
-    max_connections: Option<u8>,
-    dry_run: bool,
-    delta: bool,
-    pace: Option<Arc<Pace>>,
-    cache: Option<Arc<Cache>>,
-    checksum: bool,
-    compress: Compress,
-    patience: Duration,
-    retry_for: Duration,
-}
-
-/// One receiver, and what it gets.
-pub(super) struct Errand {
-    pub reporter: Arc<Reporter>,
-    pub feed: Feed,
-    /// The size of all that is sent, where it is known.
-    pub total: Option<u64>,
-    pub progress: Arc<Progress>,
-    pub introduction: Introduction,
-    pub manner: Manner,
-    /// Its part in what all receivers do together, where there are several.
-    pub company: Option<Company>,
-}
-
 pub fn run(args: &SendArgs, audience: Audience) -> Result<Exit, Failure> {
-    out::start();
+    screen::start();
     let (peers, paths) = split(args)?;
     if peers.is_empty() && !credentials::can_ask() {
         return Err(no_host(args.words()));
@@ -185,20 +150,13 @@ async fn set_off(
     match errands.pop() {
         Some(last) if errands.is_empty() => {
             let peer = last.reporter.peer.clone();
-            transfer(last, stop).await.map_err(|failure| failure.about(peer))
+            errand::transfer(last, stop).await.map_err(|failure| failure.about(peer))
         }
         last => {
             errands.extend(last);
             Ok(many::run(errands, stop, audience).await)
         }
     }
-}
-
-fn interrupted() -> Failure {
-    Failure::new(
-        Exit::Interrupted,
-        anyhow!("interrupted before anything was sent; run the same command again"),
-    )
 }
 
 /// Finds out where the receivers are that only this network knows, and has the user pick one if none was named.
@@ -296,150 +254,4 @@ fn inspect(args: &SendArgs, paths: &[PathBuf], reporters: &[Arc<Reporter>]) -> R
         return Err(Failure::new(Exit::Usage, error));
     }
     Ok(roots.into_iter().map(|root| root.named(name.clone())).collect())
-}
-
-/// Sends to one receiver.
-pub(super) async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> Result<Exit, Failure> {
-    let Errand { reporter, feed, total, progress, mut introduction, manner, company } = errand;
-    let Reporter { peer, audience, events, .. } = &*reporter;
-    signals::survive_file_size_limit();
-    tokio::pin!(stop);
-    let chunks = feed.chunks();
-    let Manner { connections, max_connections, .. } = manner;
-    let door = introduction.door();
-    let wanted = Connections::wanted(chunks, connections, max_connections, door);
-    let entered = async {
-        let link = introduction.enter(peer, wanted, *audience).await;
-        match &company {
-            Some(company) => company.begin(peer, link).await,
-            None => link,
-        }
-    };
-    let link = tokio::select! {
-        link = entered => link?,
-        () = &mut stop => return Err(interrupted()),
-    };
-    if manner.delta && !link.grants_delta {
-        let text = "changed files are sent whole, as the receiver does not run with --delta";
-        audience.note(format_args!("{peer}: {text}"));
-    }
-    // What is typed or piped may be secret, and how long it becomes tells of it: only where the user wants that.
-    let wished = if feed.stream().is_some() { manner.compress.if_wished() } else { manner.compress };
-    let granted = wished.granted(link.codecs);
-    if let (Compress::Always(_), Compress::No) = (wished, granted) {
-        let text = "nothing is compressed, as the receiver is older or runs with --compress no";
-        audience.note(format_args!("{peer}: {text}"));
-    }
-    let stream = feed.stream().cloned();
-    let started = Instant::now();
-    let ticker = events.as_ref().map(|events| {
-        events.start(Some((link.addr, granted)));
-        Ticker::follow(events.clone(), progress.clone(), total)
-    });
-    let subject = Subject {
-        progress: progress.clone(),
-        total,
-        tally: reporter.tally.clone(),
-        who: Who { name: None, address: peer.to_string() },
-        named: company.is_some(),
-        receives: false,
-    };
-    let shown = Shown::new(subject, *audience);
-    let Manner { dry_run, pace, cache, checksum, patience, retry_for, .. } = manner;
-    let transfer = Transfer {
-        feed,
-        dry_run,
-        pace,
-        cache,
-        checksum,
-        compress: wished,
-        shared: company.map(|company| company.reads),
-        observer: reporter.clone(),
-        progress: progress.clone(),
-        patience,
-        retry_for,
-    };
-    let again = async |session| introduction.try_to_enter(peer, Some(session), wanted, *audience).await;
-    let result = send(link, transfer, again, stop).await;
-    drop((shown, ticker));
-    let outcome = result.map_err(|error| match error {
-        SendError::Enter(error) => Failure::new(credentials::exit(&error), error),
-        error @ (SendError::Thread(_) | SendError::Walk) => Failure::new(Exit::Other, error),
-    })?;
-    if let Some(exit) = Exit::of_broken(&outcome.end) {
-        let total = total.or_else(|| progress.whole(false));
-        return Err(Failure::new(exit, broken(peer, &outcome, progress.arrived(), total)));
-    }
-    advise_quic(door, &outcome, started.elapsed(), peer, *audience);
-    stream.iter().for_each(|stream| reporter.tell_silent(stream));
-    Ok(reporter.done(Crossed::of(&progress), started.elapsed(), &outcome))
-}
-
-/// A transfer that is over sooner is not worth another way.
-const ADVICE_AFTER: Duration = Duration::from_secs(10);
-
-/// Tells of QUIC where packets were lost on the way and the system lets nobody have what would help TCP with that.
-fn advise_quic(door: Door, outcome: &SendOutcome, took: Duration, peer: &Peer, audience: Audience) {
-    if door == Door::Tcp && outcome.is_lossy && took >= ADVICE_AFTER && !tune::allows_bbr() {
-        audience.note(format_args!(
-            "{peer}: the network loses packets, and this system lets TCP not use bbr, which copes with that; `lanx recv --quic` there \
-             and `lanx send --quic` may be faster"
-        ));
-    }
-}
-
-// How much there is to send in all, where only a walk through folders can tell: a second walk, which waits for nothing and so
-// is far ahead of the one that offers.
-
-/// A transfer that is over sooner does not pay for a second walk.
-const SURVEY_AFTER: Duration = Duration::from_secs(1);
-
-/// Nor does one that gets through so many files in that time without a byte of them: a second walk would hardly be faster.
-const SURVEY_FILES: u64 = 20_000;
-
-/// Those who want to know it, one for each receiver.
-type Expecting = Vec<(Weak<Progress>, Arc<Tally>)>;
-
-/// Tells how much there is in `feed`: at once the bytes where those are known, and all of it after a walk that begins when the
-/// transfer has lasted for [`SURVEY_AFTER`] and is not going through files that need not be sent.
-fn expect(feed: &Feed, total: Option<u64>, expecting: Expecting) {
-    if let Some(total) = total {
-        expecting.iter().filter_map(|(progress, _)| progress.upgrade()).for_each(|one| one.expect(total));
-    }
-    let Some(survey) = feed.survey() else { return };
-    let builder = thread::Builder::new().name("survey".into()).stack_size(4 * WORKER_STACK_BYTES);
-    // Nobody waits for it: it ends with the transfers, or with the program.
-    if let Err(error) = builder.spawn(move || look_ahead(survey, &expecting)) {
-        tracing::info!("nobody can look ahead for how much there is: {error}");
-    }
-}
-
-/// How many files are done, and how many bytes of them went to the receivers.
-fn so_far(expecting: &Expecting) -> (u64, u64) {
-    let running = expecting.iter().filter_map(|(progress, _)| progress.upgrade());
-    let counts = running.map(|progress| (Progress::get(&progress.files_done), progress.crossed()));
-    counts.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
-}
-
-fn look_ahead(survey: Survey, expecting: &Expecting) {
-    let over = || expecting.iter().all(|(progress, _)| progress.strong_count() == 0);
-    let (mut files, mut bytes) = (0, 0);
-    loop {
-        thread::sleep(SURVEY_AFTER);
-        let (files_before, bytes_before) = (files, bytes);
-        (files, bytes) = so_far(expecting);
-        let only_looks = bytes == bytes_before && files >= files_before + SURVEY_FILES;
-        if over() || !only_looks {
-            break;
-        }
-    }
-    // What only tells how much there is must not hold up who sends it.
-    background::yield_to_others();
-    let Some((files, bytes)) = survey.count(over) else { return };
-    for (progress, tally) in expecting {
-        tally.expect(files);
-        if let Some(progress) = progress.upgrade() {
-            progress.expect(bytes);
-        }
-    }
 }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use anyhow::anyhow;
 use tokio::time::{Instant, sleep_until};
 
-use crate::cli::credentials::{Acquaintances, ask_line, forget_typed};
+use crate::cli::acquaintances::Acquaintances;
+use crate::cli::credentials::{ask_line, forget_typed};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::list::line;

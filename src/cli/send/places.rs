@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cli::credentials::Acquaintances;
+use crate::cli::acquaintances::Acquaintances;
 use crate::limits::PORT_DEFAULT;
 use crate::net::address::{Found, Peer};
 use crate::os::background::aside;

@@ -1,5 +1,6 @@
 //! What a sender tells of each file and of the end.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -7,25 +8,43 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
+use parking_lot::Mutex;
 
-use super::many::Told;
 use crate::cli::credentials::tell_large_lost;
 use crate::cli::dataset::report::Report;
 use crate::cli::exit::Exit;
 use crate::cli::ui::events::{File, SessionEvents, Status, Sum};
-use crate::cli::ui::out::{self, Audience};
+use crate::cli::ui::out::Audience;
 use crate::cli::ui::paint::{Paint, paint, sign};
 use crate::cli::ui::summary::{Crossed, Tally};
-use crate::cli::ui::{events, summary};
+use crate::cli::ui::{events, paint, summary};
 use crate::client::transfer::SendOutcome;
 use crate::content::entry::Cause;
-use crate::limits::LIMIT_TOLD_AFTER;
+use crate::limits::{LIMIT_TOLD_AFTER, TOLD_ONCE_MAX};
 use crate::name::Escaped;
 use crate::net::address::Peer;
 use crate::session::{End, FileReport, FileStatus, Observer};
 use crate::source::{Stream, Trouble};
 use crate::store::NO_ROOM;
 use crate::units;
+
+/// Texts that were told once and need not be told again for the next receiver.
+#[derive(Default)]
+pub struct Told(Mutex<HashSet<String>>);
+
+impl Told {
+    /// Whether this is told for the first time. Past [`TOLD_ONCE_MAX`] texts everything counts as new.
+    pub fn is_new(&self, text: &str) -> bool {
+        let mut told = self.0.lock();
+        if told.contains(text) {
+            return false;
+        }
+        if told.len() < TOLD_ONCE_MAX {
+            told.insert(text.into());
+        }
+        true
+    }
+}
 
 /// Tells the user about each file and counts it.
 pub struct Reporter {
@@ -106,7 +125,7 @@ impl Reporter {
             tracing::info!("{hash}  {path}{what}");
             return;
         }
-        let line = format!("{}  {path}", paint(out::Stream::Stdout, Paint::Dim, hash));
+        let line = format!("{}  {path}", paint(paint::Stream::Stdout, Paint::Dim, hash));
         match &self.told {
             None => self.audience.line(line + &what),
             Some(told) => {
@@ -146,7 +165,7 @@ impl Reporter {
         }
         self.report.as_ref().inspect(|report| report.done());
         let exit = counts.exit();
-        self.line(sign(out::Stream::Stdout, exit == Exit::Success) + &summary);
+        self.line(sign(paint::Stream::Stdout, exit == Exit::Success) + &summary);
         exit
     }
 

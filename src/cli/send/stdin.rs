@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, stat};
 use rustix::process::umask;
 
-use crate::cli::args::SendArgs;
+use crate::cli::args::send::SendArgs;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::content::entry::Metadata;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use super::places;
-use crate::cli::args::SendArgs;
-use crate::cli::credentials::Acquaintances;
+use crate::cli::acquaintances::Acquaintances;
+use crate::cli::args::send::SendArgs;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::limits::RECEIVERS_MAX;

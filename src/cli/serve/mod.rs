@@ -12,15 +12,15 @@ use anyhow::anyhow;
 use clap::ValueHint;
 use tokio::time::{Instant, sleep};
 
-use super::args::{self, examples};
+use super::args::{examples, group, values};
 use super::credentials;
 use super::error::Failure;
 use super::exit::Exit;
 use super::get::file_mode;
 use super::signals::{self, Asked, Requests};
 use super::token;
-use super::ui::out;
 use super::ui::out::Audience;
+use super::ui::{out, screen};
 use crate::limits::GRACE;
 use crate::name::Escaped;
 use crate::net::tcp::listen::{listen, listen_everywhere};
@@ -56,97 +56,97 @@ pub struct ServeArgs {
     #[arg(default_value = ".", value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
     /// Let clients have what is there, as without --put
-    #[arg(long, help_heading = args::FILES)]
+    #[arg(long, help_heading = group::FILES)]
     pub get: bool,
     /// Let clients put files into PATH, a folder
     ///
     /// Without --get they can do nothing else. A file gets its name when all of it is there.
-    #[arg(long, help_heading = args::FILES)]
+    #[arg(long, help_heading = group::FILES)]
     pub put: bool,
     /// With --put, replace existing files
     ///
     /// By default an existing file is left alone and the new one is refused.
-    #[arg(long, conflicts_with = "rename", help_heading = args::FILES)]
+    #[arg(long, conflicts_with = "rename", help_heading = group::FILES)]
     pub overwrite: bool,
     /// With --put, keep both, the new one as 'name (1).ext'
-    #[arg(long, help_heading = args::FILES)]
+    #[arg(long, help_heading = group::FILES)]
     pub rename: bool,
     /// Keep so much of the disk free
     ///
     /// With --put, what would leave less is refused.
-    #[arg(long, value_name = "SIZE", value_parser = args::size_or_zero, default_value = KEEP_FREE, help_heading = args::FILES)]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_or_zero, default_value = KEEP_FREE, help_heading = group::FILES)]
     pub keep_free: u64,
     /// With --put, take at most N files
-    #[arg(long, value_name = "N", help_heading = args::FILES, value_parser = args::values::number(1..=u64::MAX, ""))]
+    #[arg(long, value_name = "N", help_heading = group::FILES, value_parser = values::number(1..=u64::MAX, ""))]
     pub max_files: Option<u64>,
     /// With --put, take at most so many bytes in all
-    #[arg(long, value_name = "SIZE", value_parser = args::size_or_zero, help_heading = args::FILES)]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_or_zero, help_heading = group::FILES)]
     pub max_bytes: Option<u64>,
     /// Send and take at most RATE a second in all
-    #[arg(long, value_name = "RATE", value_parser = args::rate, help_heading = args::SPEED)]
+    #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = group::SPEED)]
     pub limit: Option<u64>,
     /// The same for each address of a client
-    #[arg(long, value_name = "RATE", value_parser = args::rate, help_heading = args::SPEED)]
+    #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = group::SPEED)]
     pub limit_client: Option<u64>,
     /// Listen at this address [default: [::]:7270]
     ///
     /// The default accepts IPv4 as well. Port 0 picks a free one.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = args::values::socket, help_heading = args::DOOR)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::socket, help_heading = group::DOOR)]
     pub listen: Option<SocketAddr>,
     /// Do not announce the server on this network
     ///
     /// By default `lanx list` shows it, by mDNS, unless it listens on loopback only. Links and tokens are announced in no case.
-    #[arg(long, help_heading = args::DOOR)]
+    #[arg(long, help_heading = group::DOOR)]
     pub no_announce: bool,
     /// Answer requests for this host name as well
     ///
     /// Addresses of this machine, its own name and localhost are always answered. May be repeated.
-    #[arg(long, value_name = "NAME", help_heading = args::DOOR, value_hint = ValueHint::Hostname)]
+    #[arg(long, value_name = "NAME", help_heading = group::DOOR, value_hint = ValueHint::Hostname)]
     pub host: Vec<String>,
     /// Serve names that begin with a dot as well
-    #[arg(long, help_heading = args::FILES)]
+    #[arg(long, help_heading = group::FILES)]
     pub all: bool,
     /// Serve without TLS on a network
     ///
     /// Whoever can listen there reads along. On loopback no TLS is used in any case.
-    #[arg(long, conflicts_with = "tls_cert", help_heading = args::TRUST)]
+    #[arg(long, conflicts_with = "tls_cert", help_heading = group::TRUST)]
     pub http: bool,
     /// Use the certificates in FILE (PEM) for TLS
     ///
     /// Without it lanx uses one of its own, which browsers warn of. Read again at SIGHUP.
-    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = args::TRUST, value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = group::TRUST, value_hint = ValueHint::FilePath)]
     pub tls_cert: Option<PathBuf>,
     /// Use the private key in FILE (PEM) for TLS
-    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = args::TRUST, value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = group::TRUST, value_hint = ValueHint::FilePath)]
     pub tls_key: Option<PathBuf>,
     /// Read the token from the first line of FILE
     ///
     /// 8 characters or more. Without it the token comes from LANX_TOKEN, or is made up for this run.
-    #[arg(long, value_name = "FILE", help_heading = args::TRUST, value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", help_heading = group::TRUST, value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
     /// Let nobody in after this time: 10m, 2h, 1d
     ///
     /// Downloads that are under way then come to their end.
-    #[arg(long, value_name = "TIME", value_parser = args::time, conflicts_with = "open", help_heading = args::TRUST)]
+    #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "open", help_heading = group::TRUST)]
     pub expire: Option<Duration>,
     /// Let in the first client that comes, and no other
     ///
     /// That is one browser, or the address of another program.
-    #[arg(long, conflicts_with = "open", help_heading = args::TRUST)]
+    #[arg(long, conflicts_with = "open", help_heading = group::TRUST)]
     pub once: bool,
     /// Serve everybody who can reach this port
     ///
     /// Only for a network that you share with nobody else.
-    #[arg(long, conflicts_with = "token_file", help_heading = args::TRUST)]
+    #[arg(long, conflicts_with = "token_file", help_heading = group::TRUST)]
     pub open: bool,
     /// Let downloads finish after SIGTERM
-    #[arg(long, value_name = "SECONDS", help_heading = args::DOOR, default_value_t = GRACE.as_secs(),
-        value_parser = args::values::seconds(0..=86_400))]
+    #[arg(long, value_name = "SECONDS", help_heading = group::DOOR, default_value_t = GRACE.as_secs(),
+        value_parser = values::seconds(0..=86_400))]
     grace: u64,
     /// Print one JSON object per line, for scripts
     ///
     /// The first one has the links. `lanx help json` describes them.
-    #[arg(long, help_heading = args::OUTPUT)]
+    #[arg(long, help_heading = group::OUTPUT)]
     pub json: bool,
 }
 
@@ -161,7 +161,7 @@ struct Opening {
 }
 
 pub fn run(args: &ServeArgs, audience: Audience) -> Result<Exit, Failure> {
-    out::start();
+    screen::start();
     signals::allow_many_files();
     let opening = open(args)?;
     let runtime = signals::runtime()?;

@@ -16,10 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::{Formatter, Serializer};
 
 use super::out;
-use super::out::Stream;
+use super::paint::Stream;
 use super::summary::{Counts, Crossed, LimitReport};
-use crate::cli::config::Shown;
-use crate::cli::doctor::expect::{Figure, Prospect};
 use crate::cli::exit::Exit;
 use crate::content::entry::Cause;
 use crate::limits::{PROGRESS_EVENT_INTERVAL, PROGRESS_INTERVAL, WORKER_STACK_BYTES};
@@ -180,6 +178,73 @@ pub enum Event<'a> {
         message: &'a str,
         hint: &'a str,
     },
+}
+
+/// An option in force, for a script.
+#[derive(Serialize)]
+pub struct Shown<'a> {
+    /// Absent for options of all commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<&'a str>,
+    pub option: &'a str,
+    /// Absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<serde_json::Value>,
+    pub origin: &'static str,
+    /// The variable of the environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variable: Option<&'a str>,
+    /// The file and its line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+}
+
+/// How fast one part is.
+#[derive(Serialize, Clone, Copy, Default)]
+pub struct Figure {
+    pub what: &'static str,
+    pub bytes_per_second: u64,
+    /// What was moved, and in what time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Of the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u8>,
+    /// Of a disk: whether it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_memory: Option<bool>,
+    /// Of a machine, each of which is so fast.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cores: Option<u32>,
+}
+
+impl Figure {
+    pub fn moved(what: &'static str, bytes: u64, time: Duration) -> Figure {
+        let bytes_per_second = units::per_second(bytes, time) as u64;
+        let seconds = Some(to_the_microsecond(time));
+        Figure { what, bytes_per_second, bytes: Some(bytes), seconds, ..Figure::default() }
+    }
+
+    pub fn of_core(what: &'static str, bytes_per_second: u64, cores: u32) -> Figure {
+        Figure { what, bytes_per_second, cores: Some(cores), ..Figure::default() }
+    }
+}
+
+/// A rate to be expected, and what keeps it from being higher.
+#[derive(Serialize, Clone, Copy)]
+pub struct Prospect {
+    bytes_per_second: u64,
+    limit: &'static str,
+}
+
+impl Prospect {
+    pub fn new(rate: f64, limit: &'static str) -> Prospect {
+        Prospect { bytes_per_second: rate as u64, limit }
+    }
 }
 
 /// What a key is trusted for.

@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use rustix::process::Signal;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::process::{Signal, getpgrp};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 use signal_hook::flag;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::screen;
+/// Whether the terminal is ours to draw on. A job in the background would draw over what others write.
+pub fn in_foreground() -> bool {
+    tcgetpgrp(io::stderr()).map_or(true, |group| group == getpgrp())
+}
 
 /// How the terminal was before what is typed was kept from it.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -18,7 +21,7 @@ static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 /// Has the terminal not show what is typed, which would stand in the middle of what is drawn. Ctrl-C and its kin work as ever.
 pub fn mute() {
     let mut before = BEFORE.lock();
-    if before.is_some() || !io::stdin().is_terminal() || !screen::in_foreground() {
+    if before.is_some() || !io::stdin().is_terminal() || !in_foreground() {
         return;
     }
     if let Ok(now) = tcgetattr(io::stdin()) {
@@ -32,7 +35,7 @@ pub fn mute() {
 pub fn unmute() {
     let before = BEFORE.lock().take();
     // In the background, that would stop the program; whoever put it there has a terminal of his own.
-    if let Some(before) = before.filter(|_| screen::in_foreground()) {
+    if let Some(before) = before.filter(|_| in_foreground()) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
     }
 }
@@ -67,10 +70,10 @@ pub fn draws(somebody: bool) {
     idle.store(!somebody, Ordering::Relaxed);
 }
 
-/// Stops the program where the user has asked for it, until it is to go on.
-pub fn stop_if_wanted() {
+/// Stops the program where the user has asked for it, until it is to go on; `clear` takes away what is drawn.
+pub fn stop_if_wanted(clear: impl FnOnce()) {
     if suspension().wanted.swap(false, Ordering::Relaxed) {
-        screen::clear();
+        clear();
         unmute();
         if let Err(error) = emulate_default_handler(Signal::TSTP.as_raw()) {
             tracing::debug!("cannot stop: {error}");

@@ -7,8 +7,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::out;
-use super::out::Stream;
-use crate::cli::recv::systemd;
+use super::paint::{Stream, in_journal, mark};
 
 /// Writes each line to stderr behind this.
 struct Behind(String);
@@ -31,11 +30,11 @@ impl MakeWriter<'_> for Marked {
     type Writer = Behind;
 
     fn make_writer(&self) -> Behind {
-        Behind(systemd::mark(Level::INFO))
+        Behind(mark(Level::INFO))
     }
 
     fn make_writer_for(&self, what: &Metadata<'_>) -> Behind {
-        Behind(systemd::mark(*what.level()))
+        Behind(mark(*what.level()))
     }
 }
 
@@ -58,7 +57,7 @@ pub fn start(verbosity: u8) {
             log.without_time().with_target(false).with_level(false).with_writer(Marked).try_init()
         }
         // The journal knows time and level.
-        _ if systemd::in_journal() => log.without_time().with_level(false).with_writer(Marked).try_init(),
+        _ if in_journal() => log.without_time().with_level(false).with_writer(Marked).try_init(),
         _ => log.try_init(),
     };
 }

@@ -9,3 +9,4 @@ pub mod paint;
 pub mod progress;
 pub mod screen;
 pub mod summary;
+pub mod view;

@@ -13,19 +13,12 @@ use rustix::fs::fstat;
 use tracing::Level;
 
 use super::keys;
-use super::screen::Screen;
-use crate::cli::recv::systemd::mark;
+use super::paint::{Stream, mark};
 use crate::limits::{
     OUTPUT_PAUSE, OUTPUT_WRITE_BYTES, READER_PATIENCE, UNREAD_BYTES_MAX, WORKER_STACK_BYTES,
 };
 use crate::os::said::Said;
 use crate::units;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    Stdout,
-    Stderr,
-}
 
 /// Says something, as whole lines. While files move nobody waits for that: what finds [`UNREAD_BYTES_MAX`] unread is left out, and
 /// all that comes until those are read. Then a line says how much that was.
@@ -55,12 +48,21 @@ pub fn has_room(to: Stream) -> bool {
     outlet(to).state.lock().bytes < UNREAD_BYTES_MAX
 }
 
-/// From now on files move, and threads write what is said. Without threads it is written by whoever says it.
-pub fn start() {
-    for (outlet, name) in [(&STDERR, "stderr"), (&STDOUT, "stdout")] {
-        if name == "stderr" || !is_one_place() {
-            outlet.start(name);
-        }
+/// What is drawn below all that is said on stderr.
+pub trait Picture: Send + 'static {
+    /// Has it be there, as it is now.
+    fn draw(&mut self);
+
+    /// Takes it out of the way of other lines. Whether there was anything.
+    fn clear(&mut self) -> bool;
+}
+
+/// From now on files move, and threads write what is said, with this picture below. Without threads it is written by whoever
+/// says it.
+pub fn start(picture: impl Picture) {
+    STDERR.start("stderr", Some(Box::new(picture)));
+    if !is_one_place() {
+        STDOUT.start("stdout", None);
     }
 }
 
@@ -277,26 +279,25 @@ impl Outlet {
         }
     }
 
-    fn start(&'static self, name: &str) {
+    fn start(&'static self, name: &str, picture: Option<Box<dyn Picture>>) {
         let mut state = self.state.lock();
         let builder = thread::Builder::new().name(name.into()).stack_size(WORKER_STACK_BYTES);
-        if builder.spawn(|| self.write_all()).is_ok() {
+        if builder.spawn(|| self.write_all(picture)).is_ok() {
             state.writer = Writer::Thread;
         }
     }
 
     /// Writes whatever there is to write, for as long as the program lives.
-    fn write_all(&self) {
-        let mut screen = Screen::default();
+    fn write_all(&self, mut picture: Option<Box<dyn Picture>>) {
         loop {
             let task = self.next();
-            if !matches!(task, Task::Draw) && screen.clear() {
+            if !matches!(task, Task::Draw) && picture.as_mut().is_some_and(|picture| picture.clear()) {
                 self.redraw();
             }
             match task {
                 Task::Write(to, text) => write(to, &text),
                 Task::TellGap(lines) => self.tell_gap(lines),
-                Task::Draw => screen.draw(),
+                Task::Draw => picture.iter_mut().for_each(|picture| picture.draw()),
             }
         }
     }

@@ -1,11 +1,18 @@
-//! Colours and signs, where a terminal has them.
+//! The two streams, and what stands beside the words on each of them: colours, signs, and for the journal a level.
 
 use std::env;
 use std::fmt::Display;
 use std::io::{self, IsTerminal};
-use std::sync::LazyLock;
+use std::os::fd::AsFd;
+use std::sync::{LazyLock, OnceLock};
 
-use super::out::Stream;
+use tracing::Level;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
@@ -68,4 +75,30 @@ pub fn sign(to: Stream, well: bool) -> String {
         (true, true) => paint(to, Paint::Green, "✓") + " ",
         (true, false) => paint(to, Paint::Red, "✗") + " ",
     }
+}
+
+/// Whether standard error is the journal's (`JOURNAL_STREAM` of systemd.exec(5)), which has the time of each line, and
+/// from whom it is, by itself.
+pub fn in_journal() -> bool {
+    static JOURNAL: OnceLock<bool> = OnceLock::new();
+    *JOURNAL.get_or_init(|| {
+        let Ok(stream) = env::var("JOURNAL_STREAM") else { return false };
+        let Some((device, inode)) = stream.split_once(':') else { return false };
+        rustix::fs::fstat(io::stderr().as_fd())
+            .is_ok_and(|stat| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
+    })
+}
+
+/// What stands before a line on standard error: for the journal its level (sd-daemon(3)), for others who complains.
+pub fn mark(level: Level) -> String {
+    let colour = match level {
+        Level::ERROR if !in_journal() => Paint::Red,
+        Level::WARN if !in_journal() => Paint::Yellow,
+        _ if !in_journal() => return String::new(),
+        Level::ERROR => return "<3>".into(),
+        Level::WARN => return "<4>".into(),
+        Level::INFO => return "<6>".into(),
+        _ => return "<7>".into(),
+    };
+    paint(Stream::Stderr, colour, "lanx:") + " "
 }

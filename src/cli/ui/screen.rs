@@ -9,10 +9,10 @@ use std::{env, iter};
 use console::{measure_text_width, truncate_str};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 use parking_lot::Mutex;
-use rustix::process::getpgrp;
-use rustix::termios::{tcgetpgrp, tcgetwinsize};
+use rustix::termios::tcgetwinsize;
 
-use super::progress::{View, percent_of};
+use super::keys::in_foreground;
+use super::view::{View, percent_of};
 use super::{keys, out, paint};
 use crate::limits::SCREEN_PATIENCE;
 use crate::session::snapshot::{FileUnderWay, UnderWay};
@@ -45,11 +45,6 @@ pub fn can_draw() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     let able = || env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
     *CAN.get_or_init(|| io::stderr().is_terminal() && able())
-}
-
-/// Whether the terminal is ours to draw on. A job in the background would draw over what others write.
-pub fn in_foreground() -> bool {
-    tcgetpgrp(io::stderr()).map_or(true, |group| group == getpgrp())
 }
 
 // What is to be drawn.
@@ -235,7 +230,7 @@ fn short(text: &str, columns: usize) -> String {
 
 /// What is drawn, by whoever writes to the terminal.
 #[derive(Default)]
-pub struct Screen {
+struct Screen {
     canvas: Canvas,
     bars: Vec<Bar>,
     all: MultiProgress,
@@ -247,20 +242,25 @@ struct Bar {
     bar: ProgressBar,
 }
 
-impl Screen {
-    /// Has what is wanted be there.
-    pub fn draw(&mut self) {
+/// From now on files move: see [`out::start`].
+pub fn start() {
+    out::start(Screen::default());
+}
+
+impl out::Picture for Screen {
+    fn draw(&mut self) {
         let views = WANTED.lock().views.clone();
         self.put(lines(size(), &views));
     }
 
-    /// Takes it out of the way of other lines. Whether there was anything.
-    pub fn clear(&mut self) -> bool {
+    fn clear(&mut self) -> bool {
         let anything = !self.bars.is_empty();
         self.put(Vec::new());
         anything
     }
+}
 
+impl Screen {
     fn put(&mut self, lines: Vec<Line>) {
         if !in_foreground() {
             // What others wrote meanwhile stands below it.

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use mdns_sd::{DaemonEvent, Error, IfKind, Receiver, RecvTimeoutError, ServiceDaemon, ServiceInfo};
 use parking_lot::{Condvar, Mutex};
 
-use super::{Kind, TXT_KEY, TXT_QUIC, TXT_SCHEME, TXT_VERSION, daemon, overgrown, plain_name, stop};
+use super::record::plain_name;
+use super::service::{Kind, TXT_KEY, TXT_QUIC, TXT_SCHEME, TXT_VERSION, daemon, overgrown, stop};
 use crate::limits::{
     ANNOUNCE_LOOK_SECONDS, ANNOUNCE_PATIENCE, HEARD_LOOK, NAMES_TOLD_MAX, OVERGROWN_PAUSE_FIRST,
     OVERGROWN_PAUSE_MAX, WITHDRAW_PATIENCE, WORKER_STACK_BYTES,

@@ -7,7 +7,8 @@ use if_addrs::IfAddr;
 use mdns_sd::{Receiver, ServiceDaemon, ServiceEvent};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{DiscoveryError, Kind, Sighting, daemon, overgrown, stop};
+use super::record::Sighting;
+use super::service::{DiscoveryError, Kind, daemon, overgrown, stop};
 use crate::limits::{FOUND_MAX, HEARD_LOOK};
 
 /// What has changed on the network.

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Browse, Kind, Sighting};
+use super::browse::Browse;
+use super::record::Sighting;
+use super::service::Kind;
 use crate::limits::{FIND_FOR, FIND_SETTLE, PORT_DEFAULT};
 use crate::net::address::{Peer, shown};
 use crate::net::tcp::dial::{ConnectError, resolve_elsewhere};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use if_addrs::IfAddr;
 use mdns_sd::{ResolvedService, ScopedIp};
 
-use super::{Kind, TXT_KEY, TXT_QUIC, TXT_SCHEME, TXT_VERSION};
+use super::service::{Kind, TXT_KEY, TXT_QUIC, TXT_SCHEME, TXT_VERSION};
 use crate::limits::{FOUND_ADDRESSES_MAX, RECEIVER_NAME_MAX_BYTES};
 use crate::name::{is_unsafe_to_show, shorten};
 use crate::net::address::{Found, Peer};

@@ -13,9 +13,10 @@ use super::incoming::{Here, Incoming, Next};
 use crate::content::chunk::ChunkIndex;
 use crate::content::tree::{ChunkValue, chunk_value};
 use crate::limits::{CHUNK_BYTES, COMPARERS_MAX, WORKER_STACK_BYTES};
+use crate::session::ending::End;
 use crate::session::frames::Pages;
+use crate::session::progress::Progress;
 use crate::session::stage_clock::Clock;
-use crate::session::{End, Progress};
 use crate::store::SinkError;
 use crate::wire::stage_times::Stage;
 

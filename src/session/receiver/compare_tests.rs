@@ -10,8 +10,10 @@ use crate::content::chunk::{FileId, Layout};
 use crate::content::entry::{EntryKind, Metadata};
 use crate::content::tree::ChunkValue;
 use crate::limits::MESSAGE_BYTES_MAX;
+use crate::session::outbox::outbox;
+use crate::session::progress::Progress;
 use crate::session::receiver::Terms;
-use crate::session::{FileReport, Observer, Progress, outbox};
+use crate::session::report::{FileReport, Observer};
 use crate::store::{Destination, Existing, Owner, Sink};
 use crate::wire::message::{Offer, ReceiverMessage, SenderMessage, take_framed};
 

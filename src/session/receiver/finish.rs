@@ -15,7 +15,8 @@ use super::incoming::{Entry, Offered};
 use crate::content::tree::Hash;
 use crate::limits::{DESCRIPTORS_PER_FINISHED_FILE, FINISH_BATCH_FILES, WORKER_STACK_BYTES};
 use crate::os::rlimit;
-use crate::session::{End, FileStatus, ReportKind};
+use crate::session::ending::End;
+use crate::session::report::{FileStatus, ReportKind};
 use crate::store::{ExistingFile, Made, Part, Published, SinkError};
 
 /// What must have happened to a file before the sender hears that it arrived.

@@ -2,9 +2,11 @@ use std::fs;
 
 use super::*;
 use crate::content::entry::{EntryKind, Metadata};
+use crate::session::outbox::{OutboxReader, outbox};
+use crate::session::progress::Progress;
 use crate::session::receiver::Terms;
 use crate::session::receiver::incoming::Offered;
-use crate::session::{FileReport, Observer, OutboxReader, Progress, outbox};
+use crate::session::report::{FileReport, Observer};
 use crate::store::{Destination, Existing, Owner, Sink};
 use crate::wire::message::{Offer, ReceiverMessage, SenderMessage};
 

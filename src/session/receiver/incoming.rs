@@ -19,8 +19,11 @@ use crate::limits::{
 };
 use crate::name::RelativePath;
 use crate::os::stamp::Stamp;
+use crate::session::ending::PeerMisbehaved;
+use crate::session::outbox::Outbox;
+use crate::session::progress::Progress;
+use crate::session::report::ReportKind;
 use crate::session::snapshot::FileUnderWay;
-use crate::session::{Outbox, PeerMisbehaved, Progress, ReportKind};
 use crate::store::{ExistingFile, Part};
 use crate::wire::message::{Offer, ReceiverMessage};
 

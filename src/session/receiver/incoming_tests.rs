@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::limits::{CHUNK_BYTES, KEPT_BYTES_MIN, MESSAGE_BYTES_MAX};
-use crate::session::{OutboxReader, outbox};
+use crate::session::outbox::{OutboxReader, outbox};
 use crate::store::{Existing, Sink};
 use crate::wire::message::take_framed;
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::limits::{
     KEPT_BYTES_FILE, KEPT_BYTES_MIN, KEPT_BYTES_STEP, KEPT_BYTES_UNIT, OFFERS_BYTES_MAX, OFFERS_BYTES_MIN,
 };
-use crate::session::PeerMisbehaved;
+use crate::session::ending::PeerMisbehaved;
 
 /// What all sessions share beyond what each has in any case.
 pub trait Reserve: Send + Sync {

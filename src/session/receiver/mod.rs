@@ -25,7 +25,6 @@ use super::destination::Mark;
 use super::rate_limit::Pace;
 use super::snapshot::{FileUnderWay, UnderWay};
 use super::stage_clock::Stages;
-use super::{End, Ending, FileStatus, Observer, Outbox, PeerMisbehaved, Progress};
 use crate::cache::Cache;
 use crate::content::chunk::FileId;
 use crate::content::compress::{Codec, Codecs};
@@ -37,6 +36,10 @@ use crate::limits::{
 };
 use crate::name::RelativePath;
 use crate::os::cpu::CpuShares;
+use crate::session::ending::{End, Ending, PeerMisbehaved};
+use crate::session::outbox::Outbox;
+use crate::session::progress::Progress;
+use crate::session::report::{FileStatus, Observer};
 use crate::store::{Destination, Existing, ExistingFile, Found, Part, Sink, SinkError};
 use crate::wire::message::{Against, Offer, ReceiverMessage, SenderMessage, SessionId};
 use crate::wire::stage_times::Spent;

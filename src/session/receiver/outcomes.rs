@@ -13,7 +13,9 @@ use crate::content::entry::{Cause, EntryKind, Failure, Metadata, Outcome};
 use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::{CHUNK_BYTES, FAILED_FILE_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
 use crate::name::RelativePath;
-use crate::session::{End, FileReport, FileStatus, PeerMisbehaved, Progress, ReportKind};
+use crate::session::ending::{End, PeerMisbehaved};
+use crate::session::progress::Progress;
+use crate::session::report::{FileReport, FileStatus, ReportKind};
 use crate::store::{Existing, ExistingFile, Found, LinkFault, Made, Part, Published, SinkError, Verified};
 use crate::wire::message::{Offer, ReceiverMessage};
 

@@ -10,7 +10,7 @@ use super::{Lanes, Sending};
 use crate::content::chunk::ChunkIndex;
 use crate::content::entry::{Cause, Failure};
 use crate::content::tree::{ChunkValue, Hash, Subtree};
-use crate::session::{End, PeerMisbehaved};
+use crate::session::ending::{End, PeerMisbehaved};
 use crate::source::SourceError;
 use crate::wire::message::SenderMessage;
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::Sending;
 use super::attempt::{Attempt, Dealt};
 use crate::limits::{STRAGGLER_FACTOR, STRAGGLER_PATIENCE};
-use crate::session::PeerMisbehaved;
+use crate::session::ending::PeerMisbehaved;
 use crate::session::link::ConnectionHandle;
 use crate::wire::message::SenderMessage;
 

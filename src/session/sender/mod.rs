@@ -15,8 +15,8 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use super::rate_limit::Pace;
+use super::snapshot::{FileUnderWay, Scene, UnderWay};
 use super::stage_clock::Stages;
-use super::{End, Ending, FileReport, FileStatus, Observer, Outbox, PeerMisbehaved, Progress, ReportKind};
 use crate::cache::Cache;
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
 use crate::content::entry::Outcome;
@@ -26,6 +26,10 @@ use crate::limits::{
     OFFERS_BYTES_MIN, OFFERS_WAKE_FILES, OFFERS_WAKE_PART, RUNS_QUEUED_MAX,
 };
 use crate::name::Name;
+use crate::session::ending::{End, Ending, PeerMisbehaved};
+use crate::session::outbox::Outbox;
+use crate::session::progress::Progress;
+use crate::session::report::{FileReport, FileStatus, Observer, ReportKind};
 use crate::source::{Feed, Item, Next, Reached, SharedReader, Stream, Trouble, What};
 use crate::wire::message::{Against, Offer, ReceiverMessage, SenderMessage};
 use crate::wire::stage_times::Spent;
@@ -146,6 +150,32 @@ impl Entry {
     /// The hash of the file, once it is known that the receiver may have it.
     fn root(&self) -> Option<Hash> {
         self.attempt.as_ref()?.root.get().copied()
+    }
+}
+
+impl Scene for Sending {
+    fn under_way(&self, most: usize) -> UnderWay {
+        let (connections, walked) = (self.lines(), self.walked.load(Ordering::Relaxed));
+        let queue = self.queue.lock();
+        let begun = queue.files.values().filter_map(|entry| {
+            let attempt = entry.attempt.as_ref().filter(|_| entry.file.is_large())?;
+            Some((entry.file.clone(), attempt.there.load(Ordering::Relaxed)))
+        });
+        let mut begun: Vec<(Arc<Outgoing>, u64)> = begun.collect();
+        let (all, finished) = (queue.files.len(), queue.finished);
+        drop(queue);
+        begun.sort_unstable_by_key(|(file, _)| file.id);
+        begun.truncate(most);
+        let shown = |(file, there): (Arc<Outgoing>, u64)| {
+            Some(FileUnderWay::new(file.item.path.clone()?, there, file.layout))
+        };
+        let files: Vec<FileUnderWay> = begun.into_iter().filter_map(shown).collect();
+        UnderWay {
+            connections,
+            others: all.saturating_sub(files.len()),
+            files,
+            all_offered: finished || walked,
+        }
     }
 }
 

@@ -15,9 +15,10 @@ use crate::content::compress::{COMPRESSED_ROOM_BYTES, Codec, Compressor, Method}
 use crate::content::tree::{Hash, Subtree, chunk_value};
 use crate::content::zeros::{subtrees_of_zeros, value_of_zeros};
 use crate::limits::{CHUNK_BYTES, PACE_LOOK};
+use crate::session::ending::{End, PeerMisbehaved};
 use crate::session::frames::{ChunkBuffer, FrameWriter, lost};
+use crate::session::progress::Progress;
 use crate::session::stage_clock::Clock;
-use crate::session::{End, PeerMisbehaved, Progress};
 use crate::source::{Content, OpenSource, SourceError, Stream};
 use crate::wire::frame::{Header, Kind};
 use crate::wire::seal::Sealer;

@@ -1,4 +1,5 @@
 use std::os::unix::fs::symlink;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 
@@ -53,4 +54,29 @@ fn a_folder_that_may_not_be_read_is_told_and_the_others_are_looked_through() {
         assert_eq!((found.parts.len(), found.unread.len()), (1, 1));
         assert_eq!(found.unread[0].path(), room.path("closed"));
     });
+}
+
+#[test]
+fn the_folder_of_a_trial_goes_when_it_is_old_with_nothing_of_others_in_it() {
+    let room = Room::new();
+    let trial = |hex: &str, file: &str| {
+        let text = format!(".try-{hex}.lanx-part");
+        room.made(&text);
+        fs::write(room.path(format!("{text}/CON")), file).expect("written");
+        room.path(text)
+    };
+    let (empty, full) = (trial("0123456789abcdef", ""), trial("0123456789abcdee", "theirs"));
+    trial("0123", "");
+    let found = || room.sink.part_files().expect("looked").parts;
+    let mut parts = found();
+    assert_eq!(parts.iter().map(|part| &part.path).collect::<Vec<_>>(), [&full, &empty]);
+    assert_eq!(room.sink.remove_part(&parts[1]).expect("tried"), Removal::InUse);
+    for folder in [&empty, &full] {
+        let hour = SystemTime::now() - Duration::from_secs(3600);
+        fs::File::open(folder).and_then(|open| open.set_modified(hour)).expect("set");
+    }
+    parts = found();
+    assert_eq!(room.sink.remove_part(&parts[1]).expect("tried"), Removal::Removed);
+    assert_eq!(room.sink.remove_part(&parts[0]).unwrap_err().path(), full);
+    assert!(!empty.exists() && full.join("CON").exists());
 }
