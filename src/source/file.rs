@@ -14,10 +14,9 @@ use super::beneath::Beneath;
 use super::error::{Change, SourceError};
 use crate::cache::{Cache, Key};
 use crate::content::chunk::{ChunkIndex, Layout};
-use crate::content::tree::{Hash, chunk_value};
+use crate::content::tree::Hash;
 use crate::content::whole::{self, Contents};
-use crate::content::zeros::subtrees_of_zeros;
-use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX, HOLE_CHUNKS_MAX};
+use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX};
 use crate::os::direct::{Direct, DirectFile};
 use crate::os::stamp::Stamp;
 

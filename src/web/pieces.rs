@@ -19,8 +19,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::arrival::{Arrival, Fed, PIECES_WAITING, feed, identical, settle};
 use super::bounds::{Counted, Share};
-use super::upload::{Arrival, Fed, PIECES_WAITING, Refused, Stored, feed, hash_of, identical, settle};
+use super::refused::{Refused, Stored};
 use crate::content::tree::{ChunkValue, Hash, Stretch, joined};
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
@@ -332,7 +333,7 @@ impl Pieces {
         let settled = settle(&upload.sink, &upload.part, upload.existing.as_ref(), arrival);
         self.open.lock().remove(&upload.id);
         if let (Ok(stored), Some(counted)) = (&settled, upload.counted.lock().take()) {
-            stored.count(counted);
+            counted.keep_of(&stored);
         }
         settled
     }
@@ -558,7 +559,7 @@ impl Upload {
 
     /// Whether the file that has its name has this hash.
     fn is_there(&self, hash: Hash) -> Result<bool, Refused> {
-        self.existing.as_ref().map_or(Ok(false), |existing| Ok(hash_of(existing)? == hash))
+        self.existing.as_ref().map_or(Ok(false), |existing| Ok(existing.hash(|| true)? == Some(hash)))
     }
 
     /// Takes no more pieces: the file is complete and has this hash, or is given up. What is on its way then is cancelled.
