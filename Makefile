@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc deny bench bench-net fuzz kill-rounds soak root-tests test-page test-browser page-pictures test-discovery test-slurm resume profile install man dist deb picture check-macos dist-static
+.PHONY: help demo build test lint fmt doc deny bench bench-net bench-web fuzz kill-rounds soak root-tests test-page test-browser page-pictures page-states test-discovery test-slurm resume profile install man dist deb picture check-macos dist-static
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ bench: ## Measure the kernels, then lanx in turns with what else is found here (
 bench-net: ## The same between network namespaces, at 0.1, 1 and 10 Gbit/s, with delay and loss; as root (LINKS)
 	@CARGO='$(CARGO)' bash scripts/bench-net.sh
 
+bench-web: build ## Measure serve, get and the page beside nginx, miniserve, dufs, curl and aria2c, where they are found (WEB_MIB, WEB_TURNS, WEB_ONLY)
+	@python3 scripts/bench-web.py "$${CARGO_TARGET_DIR:-target}/release/lanx"
+
 fuzz: ## Run each fuzz target for ten seconds (FUZZ_SECONDS=60, TARGETS="receiving sending")
 	@CARGO='$(CARGO)' bash scripts/fuzz.sh
 
@@ -60,10 +63,13 @@ test-page: ## Test the page of `lanx serve` in a real browser, the most importan
 
 test-browser: ## The same, all of it, with a file of 2 GiB (LANX_BROWSER_MIB)
 	LANX_BROWSER_MIB=$${LANX_BROWSER_MIB:-2048} \
-	$(CARGO) test --locked --test suite -- --ignored --test-threads=2 browser::
+	$(CARGO) test --locked --test suite -- --ignored --test-threads=2 browser
 
 page-pictures: ## Make the pictures of the page in docs anew, from a real browser
 	LANX_PICTURES='$(CURDIR)/docs' $(CARGO) test --locked --test suite -- --ignored browser::pictures
+
+page-states: ## Make pictures of the page in each state, in the light and in the dark, to look at: target/page
+	LANX_STATES='$(CURDIR)/target/page' $(CARGO) test --locked --test suite -- --ignored browser_people::pictures
 
 test-discovery: ## Test finding receivers, networks that lose large packets, and senders that move, between network namespaces; as root
 	$(CARGO) test --locked --test suite -- --ignored --test-threads=4 discovery:: large_packets:: moving::

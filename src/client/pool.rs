@@ -23,7 +23,7 @@ use crate::session::cpu_speed::cores;
 use crate::session::link::ConnectionHandle;
 use crate::session::sender::Sending;
 use crate::session::sender::compress::{Compress, Counted, Steps};
-use crate::session::sender::lanes::Line;
+use crate::session::sender::lanes::DataConnection;
 use crate::session::sender::ramp_up::Climb;
 use crate::session::{End, Progress};
 use crate::wire::message::SessionId;
@@ -152,9 +152,9 @@ impl Pool {
             if let Some(steps) = &mut steps {
                 self.compress(steps, &climb, load.2.unwrap_or_default(), now);
             }
-            let most = usize::from(climb.now().min(self.sending.share()));
+            let most = usize::from(climb.now().min(self.sending.connections.share()));
             self.sending.retire_surplus(most);
-            let lines = self.sending.lines();
+            let lines = self.sending.connections.count();
             if lines < most && (gave_up.is_none() || self.sending.has_work_beside(lines)) {
                 let opened = match self.open().await {
                     // One that the receiver can do nothing with ends at once, and so would the next.
@@ -174,11 +174,11 @@ impl Pool {
                 }
             } else {
                 // One that ended is replaced at once, one that is stuck must be looked for.
-                let _ = timeout(CLIMB_INTERVAL, self.sending.lines_changed.notified()).await;
+                let _ = timeout(CLIMB_INTERVAL, self.sending.connections.changed.notified()).await;
             }
-            self.sending.give_up_stuck(Instant::now(), self.patience);
+            self.sending.connections.give_up_stuck(Instant::now(), self.patience);
             self.avoid_large_packets();
-            let losses = self.sending.losses();
+            let losses = self.sending.connections.losses();
             if losses.1 > self.losses.lock().1 {
                 *self.losses.lock() = losses;
             }
@@ -187,7 +187,7 @@ impl Pool {
             {
                 gave_up = Some(Instant::now());
             }
-            if self.sending.has_taken_line() {
+            if self.sending.connections.has_taken() {
                 (without_any, in_vain, pause) = (Instant::now(), 0, RETRY_PAUSE_FIRST);
             }
         }
@@ -200,7 +200,7 @@ impl Pool {
             return;
         }
         let control = self.control.swallowed();
-        if control.is_none() && !self.sending.give_up_swallowed() {
+        if control.is_none() && !self.sending.connections.give_up_swallowed() {
             return;
         }
         if self.way.keep_small() {
@@ -236,7 +236,7 @@ impl Pool {
 
     fn failed(&self, error: &io::Error, without_any: Instant) {
         let addr = self.way.addr();
-        if !self.sending.has_taken_line() && without_any.elapsed() >= self.patience {
+        if !self.sending.connections.has_taken() && without_any.elapsed() >= self.patience {
             let reason = format!(
                 "no data connection to {addr} can be opened ({error}); the control connection works, so something \
                  between the machines may limit connections: try `-c 1`"
@@ -264,14 +264,14 @@ impl Pool {
         if let Some(limit) = self.limit {
             handle.pace(limit);
         }
-        let line = Arc::new(Line::new(number, Instant::now(), handle));
+        let line = Arc::new(DataConnection::new(number, Instant::now(), handle));
         let (sending, own) = (self.sending.clone(), line.clone());
         let work = move || match lane.send_chunks(&sending, &own, sealer) {
             Ok(()) => own.finish(),
             // The network, or whoever sits on it, ended this connection; the receiver knows how far it came.
             Err(End::Lost(reason)) => {
                 tracing::debug!("data connection {number}: {reason}");
-                sending.line_failed(&own);
+                sending.connections.failed(&own);
             }
             Err(end) => sending.ending.decide(end),
         };
@@ -279,8 +279,8 @@ impl Pool {
         let mut threads = self.threads.lock();
         threads.retain(|thread| !thread.is_finished());
         threads.push(builder.spawn(work)?);
-        self.sending.add_line(line);
-        let lines = u8::try_from(self.sending.lines()).unwrap_or(u8::MAX);
+        self.sending.connections.add(line);
+        let lines = u8::try_from(self.sending.connections.count()).unwrap_or(u8::MAX);
         self.peak.fetch_max(lines, Ordering::Relaxed);
         Ok(())
     }
@@ -300,7 +300,7 @@ impl Pool {
     /// stuck in a connection, which ends under them.
     pub async fn dismiss(&self, end: &End, others: Vec<JoinHandle<()>>) {
         if *end != End::Complete {
-            self.sending.hang_up();
+            self.sending.connections.hang_up();
         }
         let threads: Vec<_> = self.threads.lock().drain(..).chain(others).collect();
         let _ = timeout(GOODBYE_TIMEOUT, background::join(threads, ())).await;

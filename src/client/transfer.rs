@@ -220,11 +220,11 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     let mut sending = sending.sharing(how.shared.clone());
     (sending.cache, sending.trusts_cache) = (how.cache.clone(), remembers && !how.checksum);
     if takes_holes {
-        sending.dealt_together = HOLE_CHUNKS_MAX;
+        sending.dealer.dealt_together = HOLE_CHUNKS_MAX;
     }
     let sending = Arc::new(sending);
-    sending.set_share(share);
-    sending.set_offers_bytes(offers_bytes);
+    sending.connections.set_share(share);
+    sending.dealer.set_offers_bytes(offers_bytes);
     how.progress.follow(&sending);
     let stream = feed.stream().cloned();
     if let Some(stream) = &stream {
@@ -266,7 +266,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
         }
     };
     // Only the goodbye was lost.
-    if sending.is_done() && matches!(end, End::Lost(_) | End::Silent(_) | End::Away) {
+    if sending.dealer.is_done() && matches!(end, End::Lost(_) | End::Silent(_) | End::Away) {
         end = End::Complete;
     }
     if let Some(cache) = how.cache.clone() {

@@ -250,7 +250,7 @@ impl Reception {
     fn end_revoked(&self) {
         for session in self.sessions.lock().values().filter(|session| session.is_remembered) {
             if let Ok(false) = self.house.lets_in(&session.peer) {
-                session.receiving.ending.decide(End::Revoked);
+                session.receiving.ending().decide(End::Revoked);
             }
         }
     }
@@ -298,7 +298,7 @@ impl Reception {
     async fn see_off(&self, end: &End, mut guests: JoinSet<()>) {
         self.admission.close();
         self.strangers.lock().send_all_away();
-        self.sessions.lock().values().for_each(|session| session.receiving.ending.decide(end.clone()));
+        self.sessions.lock().values().for_each(|session| session.receiving.ending().decide(end.clone()));
         let leave = async { while guests.join_next().await.is_some() {} };
         let _ = timeout(2 * GOODBYE_TIMEOUT, leave).await;
     }

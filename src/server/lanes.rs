@@ -145,10 +145,10 @@ impl DataConnections {
             Err(end @ End::Lost(_)) => tracing::debug!("data connection {number}: {end}"),
             Err(end @ End::Forged(_)) => {
                 if self.forged(number, frames.load(Ordering::Acquire), &end) >= FORGED_IN_A_ROW_MAX {
-                    return receiving.ending.decide(end);
+                    return receiving.ending().decide(end);
                 }
             }
-            Err(end) => return receiving.ending.decide(end),
+            Err(end) => return receiving.ending().decide(end),
         }
         {
             let mut state = self.state.lock();

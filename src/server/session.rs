@@ -106,7 +106,7 @@ impl Session {
 
     /// Decides that it has ended, as its sender has come back.
     pub fn give_up(&self) {
-        self.receiving.ending.decide(End::Lost("the sender lost the connection and came back".into()));
+        self.receiving.ending().decide(End::Lost("the sender lost the connection and came back".into()));
     }
 
     /// Whether nobody will hear how it ends: its sender is gone, also where not all that it said has been heard.
@@ -118,7 +118,7 @@ impl Session {
                 None => true,
             }
         };
-        self.receiving.ending.get().is_some() || !answers.await
+        self.receiving.ending().get().is_some() || !answers.await
     }
 
     /// Carries the session from its welcome to its end.
@@ -166,7 +166,7 @@ impl Session {
         };
         let mut told = (0, 0);
         let beat = |due: bool| self.news(due, &mut share, &mut told);
-        let (ending, reads_within) = (&self.receiving.ending, Some(patience));
+        let (ending, reads_within) = (self.receiving.ending(), Some(patience));
         let talk = Talk { reader, writer, outbox, ending, patience, reads_within };
         let end = converse(talk, hear, beat, |end| self.last_words(end)).await;
         let mut control = self.control.lock();
@@ -191,21 +191,21 @@ impl Session {
                 for message in messages.drain(..) {
                     receiving.wait_for_room();
                     if let Err(end) = receiving.handle(message) {
-                        return receiving.ending.decide(end);
+                        return receiving.ending().decide(end);
                     }
                 }
             }
         });
         match spawned {
             Ok(thread) => *self.files.lock() = Some(thread),
-            Err(error) => self.receiving.ending.decide(End::Exhausted(error.to_string())),
+            Err(error) => self.receiving.ending().decide(End::Exhausted(error.to_string())),
         }
     }
 
     /// What there is to say by itself: the sender's share of the connections, and bytes that were written and kept, of which
     /// `told` were told. Something is said in any case where it is `due`.
     fn news(&self, due: bool, share: &mut Share, told: &mut (u64, u64)) -> Vec<ReceiverMessage> {
-        let progress = &self.receiving.progress;
+        let progress = self.receiving.progress();
         let now = (progress.written.load(Ordering::Relaxed), progress.kept.load(Ordering::Relaxed));
         let mut news = self.data.news();
         if let Some(connections) = share.news(self.place.allowed(), Instant::now()) {

@@ -20,6 +20,7 @@ use crate::limits::{
 use crate::name::{BadName, RelativePath};
 use crate::os::background::aside;
 use crate::session::probe::NoFiles;
+use crate::session::receiver::outcomes::Outcomes;
 use crate::session::receiver::room::{Quota, Room};
 use crate::session::receiver::{Receiving, Terms};
 use crate::session::{End, Observer, PeerMisbehaved, Progress, outbox};
@@ -62,7 +63,11 @@ impl Reception {
         // Nothing of it is a transfer: not for `once`, nor for those who count files.
         if measure {
             let (session, end) = self.run(id, guest, place, to, Arc::new(NoFiles), progress).await;
-            return self.receptionist.measured(ip, Progress::get(&session.receiving.progress.written), &end);
+            return self.receptionist.measured(
+                ip,
+                Progress::get(&session.receiving.progress().written),
+                &end,
+            );
         }
         let _ = self.passages.send(Passage::Began);
         let (connections, dry_run) = (guest.connections, guest.wishes.dry_run);
@@ -155,17 +160,16 @@ impl Reception {
         let codecs = if manner.compress { guest.codecs } else { Codecs::NONE };
         let (delta, diligence) = (delta && manner.delta && !keeps_existing, manner.diligence);
         let terms = Terms { dry_run, measure, delta, diligence, codecs };
-        let mut receiving = Receiving::new(to, terms, outbox, place.clone(), observer, progress);
-        receiving.room = room;
-        (receiving.pace, receiving.cache) = (manner.pace, manner.cache);
-        let receiving = Arc::new(receiving);
+        let mut outcomes = Outcomes::new(to, terms, outbox, place.clone(), observer, progress);
+        (outcomes.room, outcomes.cache) = (room, manner.cache);
+        let receiving = Arc::new(Receiving::new(outcomes, manner.pace));
         let session = Arc::new(Session::new(receiving, id, &mut guest, place));
-        session.receiving.progress.follow(&session);
+        session.receiving.progress().follow(&session);
         self.sessions.lock().insert(id, session.clone());
         self.ledger.began(id, &session);
         let end = session.run(guest, &outbox_reader, manner.patience).await;
         session.dismiss().await;
-        if let Some(cache) = session.receiving.cache.clone() {
+        if let Some(cache) = session.receiving.cache().cloned() {
             // It may wait for another program, and other sessions go on meanwhile.
             let _ = spawn_blocking(move || cache.flush()).await;
         }

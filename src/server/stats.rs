@@ -102,9 +102,9 @@ impl Sums {
             return Sums { troubles, ..Sums::default() };
         }
         Sums {
-            written: Progress::get(&receiving.progress.written),
-            kept: Progress::get(&receiving.progress.kept),
-            wire: Progress::get(&receiving.progress.wire),
+            written: Progress::get(&receiving.progress().written),
+            kept: Progress::get(&receiving.progress().kept),
+            wire: Progress::get(&receiving.progress().wire),
             nanos: receiving.spent(None).nanos,
             troubles,
         }

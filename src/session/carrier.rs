@@ -17,7 +17,7 @@ use super::probe::{Probing, send_probes};
 use super::receiver::Receiving;
 use super::receiver::worker::receive_chunks;
 use super::sender::Sending;
-use super::sender::lanes::Line;
+use super::sender::lanes::DataConnection;
 use super::sender::worker::send_chunks;
 use crate::wire::seal::{Opener, Sealer};
 
@@ -35,7 +35,12 @@ pub trait AnyLane: Send {
     ///
     /// # Errors
     /// How it ended, or the session.
-    fn send_chunks(self: Box<Self>, sending: &Sending, line: &Line, sealer: Sealer) -> Result<(), End>;
+    fn send_chunks(
+        self: Box<Self>,
+        sending: &Sending,
+        line: &DataConnection,
+        sealer: Sealer,
+    ) -> Result<(), End>;
     /// See [`send_probes`].
     ///
     /// # Errors
@@ -58,7 +63,12 @@ impl<L: Lane> AnyLane for L {
         Lane::handle(self)
     }
 
-    fn send_chunks(self: Box<Self>, sending: &Sending, line: &Line, sealer: Sealer) -> Result<(), End> {
+    fn send_chunks(
+        self: Box<Self>,
+        sending: &Sending,
+        line: &DataConnection,
+        sealer: Sealer,
+    ) -> Result<(), End> {
         send_chunks(sending, line, *self, sealer)
     }
 

@@ -25,5 +25,5 @@ pub mod stage_clock;
 pub use ending::{End, Ending, PeerMisbehaved};
 pub use outbox::{Outbox, OutboxReader, outbox};
 pub use progress::Progress;
-pub use receiver::finish::Diligence;
+pub use receiver::Diligence;
 pub use report::{FileReport, FileStatus, Observer, ReportKind};

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{Dir as Entries, FileType, FlockOperation, Mode, OFlags, Stat, flock};
 use rustix::io::Errno;
 
-use super::Sink;
 use super::abilities::{is_trial, remove_trial};
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
 use super::folders::Manner;
-use super::own::{REST, locks_decide};
-use super::part::part_name_in;
+use super::locks::{REST, locks_decide};
+use super::part_name::part_name_in;
+use super::sink::Sink;
 use super::{folders, space};
 use crate::limits::PATH_BYTES_MAX;
 use crate::name::{RelativePath, looks_like_part};

@@ -14,9 +14,24 @@ use super::folders::{Folders, Manner};
 use super::io::{DataExtents, read_exact_at};
 use super::space::{self, length};
 use super::{folders, metadata};
+use crate::content::chunk::Layout;
 use crate::content::entry::Metadata;
+use crate::content::tree::Hash;
+use crate::content::whole::{self, Contents};
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
+
+/// What to do when a final name is taken by a different file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// Leave it and refuse the new one.
+    #[default]
+    Refuse,
+    /// Replace it; a symlink is replaced itself, never what it points to.
+    Overwrite,
+    /// Keep both: the new one gets a number, as in `photo (1).jpg`.
+    Rename,
+}
 
 /// What [`look`](crate::store::Sink::look) found at a final name.
 #[derive(Debug)]
@@ -137,6 +152,14 @@ impl ExistingFile {
         }
     }
 
+    /// The hash of all of it; `None` where `go_on` said no before the end.
+    ///
+    /// # Errors
+    /// It cannot be read, or is shorter by now.
+    pub fn hash(&self, go_on: impl Fn() -> bool) -> Result<Option<Hash>, SinkError> {
+        whole::hash(Layout::new(self.size), &mut Reading { file: self, go_on })
+    }
+
     /// Its size in bytes when it was opened.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -147,6 +170,24 @@ impl ExistingFile {
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.folders.root().path_of(self.path.as_bytes())
+    }
+}
+
+/// A file that is hashed.
+struct Reading<'a, G> {
+    file: &'a ExistingFile,
+    go_on: G,
+}
+
+impl<G: Fn() -> bool> Contents for Reading<'_, G> {
+    type Error = SinkError;
+
+    fn read(&mut self, to: &mut [u8], offset: u64) -> Result<(), SinkError> {
+        self.file.read_at(to, offset)
+    }
+
+    fn go_on(&self, _: u64) -> bool {
+        (self.go_on)()
     }
 }
 

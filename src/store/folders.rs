@@ -15,9 +15,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use super::abilities::not_named;
 use super::dir::{Dir, not_entered};
 use super::error::SinkError;
+use super::refused::not_named;
 use crate::limits::{
     DESCRIPTORS_PER_FOLDER_HANDLE, FOLDER_HANDLE_AGE_MAX, FOLDER_HANDLES_MAX, FOLDER_LEVELS_MADE_MAX,
     FOLDERS_MADE_MAX,

@@ -3,14 +3,17 @@
 use rustix::fs::Stat;
 use rustix::io::Errno;
 
-use super::abilities::not_named;
 use super::dir::{Dir, NotReplaced, is_unsupported, kind_of};
 use super::error::{FileKind, LinkFault, SinkError};
+use super::existing::{Existing, Found};
 use super::folders::Manner;
 use super::metadata::Of;
-use super::part::{Owner, part_name_in};
+use super::owner::Owner;
+use super::part_name::part_name_in;
 use super::publish::numbered_name;
-use super::{Existing, Found, Sink, folders, metadata};
+use super::refused::not_named;
+use super::sink::Sink;
+use super::{folders, metadata};
 use crate::content::entry::{EntryKind, Metadata};
 use crate::limits::PARTS_PER_NAME_MAX;
 use crate::name::{Escaped, Name, RelativePath};

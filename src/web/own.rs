@@ -86,7 +86,7 @@ impl Site {
             return asset;
         }
         if let Some(path) = path.strip_prefix("tree/").filter(|_| gets) {
-            return self.tree(path).await;
+            return self.tree(peer, path);
         }
         match path {
             "stats" if gets => {

@@ -42,6 +42,9 @@ const ARCHIVES_MAX: usize = 16;
 /// Pieces of a tar file that are made ahead.
 const ARCHIVE_PIECES: usize = 2;
 
+/// Values of a file that wait to be sent.
+const VALUES_AHEAD: usize = 16;
+
 /// When to come back where there are too many tar files.
 const BUSY_RETRY: Duration = Duration::from_secs(5);
 
@@ -226,7 +229,7 @@ impl Site {
             Ok(Found::File(_)) if path.folder => not_found(),
             Ok(Found::File(file)) => {
                 let name = below.map_or_else(Vec::new, |path| path.name().as_bytes().to_vec());
-                self.file(file, &name, parts).await
+                self.file(peer, file, &name, parts).await
             }
             Ok(Found::Folder(_)) if !path.folder => {
                 // Links of the page are beneath the folder only where its address ends so. Of the path only what was
@@ -378,7 +381,7 @@ impl Site {
     }
 
     /// The values of the pieces of a file, behind `/.lanx/tree/`.
-    pub(super) async fn tree(&self, path: &str) -> Reply {
+    pub(super) fn tree(self: &Arc<Self>, peer: IpAddr, path: &str) -> Reply {
         let below = wanted(&format!("/{path}")).ok().filter(|wanted| !wanted.folder);
         let Some(below) = below.and_then(|wanted| wanted.path).filter(|_| self.rights.get) else {
             return not_found();
@@ -388,22 +391,39 @@ impl Site {
             Ok(Found::Folder(_)) => return not_found(),
             Err(missing) => return refused(&missing, path),
         };
-        match self.known.hash(&file, false).await {
-            Ok(hashes) => Reply::new(StatusCode::OK, Body::text(hashes.values.clone()))
-                .with(header::CONTENT_TYPE, "application/octet-stream")
-                .with(header::CACHE_CONTROL, "private, no-cache")
-                .with(header::ETAG, Validators::of(&file.stamp, SystemTime::now()).tag())
-                .with(REPR_DIGEST, repr_digest("blake3", hashes.blake3.as_bytes())),
-            Err(missing) => refused(&missing, path),
-        }
+        let stamp = file.stamp;
+        let reply = match self.known.of(&stamp) {
+            Some(known) => Reply::new(StatusCode::OK, Body::text(known.values.clone()))
+                .with(REPR_DIGEST, repr_digest("blake3", known.blake3.as_bytes())),
+            None => Reply::new(StatusCode::OK, self.values(peer, file)),
+        };
+        reply
+            .with(header::CONTENT_TYPE, "application/octet-stream")
+            .with(header::CACHE_CONTROL, "private, no-cache")
+            .with(header::ETAG, Validators::of(&stamp, SystemTime::now()).tag())
     }
 
-    async fn file(&self, file: OpenFile, name: &[u8], parts: &Parts) -> Reply {
+    /// The values of a file that nobody has hashed yet, each as soon as it is known: a large file takes longer than a client waits
+    /// without a word.
+    fn values(self: &Arc<Self>, peer: IpAddr, file: OpenFile) -> Body {
+        let length = 32 * file.stamp.size.div_ceil(PIECE_BYTES).max(1);
+        let (to, values) = mpsc::channel(VALUES_AHEAD);
+        let site = self.clone();
+        tokio::spawn(async move {
+            if let Err(Missing::Failed(error)) = site.known.hash(peer, &file, false, Some(&to)).await {
+                // Where nobody waits any more nobody hears of it.
+                let _ = to.send(Err(error)).await;
+            }
+        });
+        Body::made(values, length)
+    }
+
+    async fn file(&self, peer: IpAddr, file: OpenFile, name: &[u8], parts: &Parts) -> Reply {
         let stamp = file.stamp;
         let (sha256, blake3) = (wants(parts, "sha-256="), wants(parts, "blake3="));
         let known = match sha256 || blake3 {
             false => self.known.of(&stamp),
-            true => match self.known.hash(&file, sha256).await {
+            true => match self.known.hash(peer, &file, sha256, None).await {
                 Ok(known) => Some(known),
                 Err(missing) => return refused(&missing, parts.uri.path()),
             },

@@ -8,20 +8,6 @@ use crate::common::*;
 
 const MIB: usize = 1 << 20;
 
-/// A server into and from `dst`, and a browser that has its page open.
-fn opened(scene: &Scene, flags: &[&str]) -> (WebServer, Browser) {
-    let server = WebServer::start(scene, &[&["--put", "--get"], flags].concat(), &scene.dst);
-    let browser = Browser::start(scene);
-    visit(&browser, &server.url(""));
-    (server, browser)
-}
-
-/// Opens the page by its link.
-fn visit(browser: &Browser, url: &str) {
-    browser.open(&format!("{url}/?t={TOKEN}"));
-    browser.wait("the page is ready", "return document.documentElement.dataset.ready === '1'");
-}
-
 /// The hash that the page shows of a file.
 fn shown_hash(browser: &Browser, name: &str) -> String {
     let script = format!(
@@ -30,11 +16,6 @@ fn shown_hash(browser: &Browser, name: &str) -> String {
         serde_json::json!(name)
     );
     browser.run(&script).as_str().unwrap().to_owned()
-}
-
-fn finished(dir: &std::path::Path) -> Vec<String> {
-    let names = listing(dir).into_iter().map(|name| name.into_string().unwrap());
-    names.filter(|name| !name.ends_with(".lanx-part")).collect()
 }
 
 #[test]
@@ -60,7 +41,8 @@ fn smoke_what_is_chosen_arrives_with_the_hash_that_the_page_shows_and_can_be_had
     for file in &files {
         let name = file.file_name().unwrap().to_str().unwrap();
         assert!(read(&scene.dst.join(name)) == read(file), "{name}");
-        assert_eq!(shown_hash(&browser, name), blake3::hash(&read(file)).to_string(), "{name}");
+        let shown = name.replace('\u{202e}', "\\u{202e}");
+        assert_eq!(shown_hash(&browser, &shown), blake3::hash(&read(file)).to_string(), "{name}");
     }
     assert!(browser.sum().starts_with("6 files of 6 stored"), "{}", browser.sum());
     // It is listed, no markup came of any name, and what is clicked comes back.
@@ -73,24 +55,6 @@ fn smoke_what_is_chosen_arrives_with_the_hash_that_the_page_shows_and_can_be_had
         fs::read(&back).is_ok_and(|content| content == read(&files[4]))
     });
     drop(server);
-}
-
-/// A page of a server behind a relay.
-fn behind_relay(scene: &Scene, flags: &[&str]) -> (WebServer, WebRelay, Browser) {
-    let server = WebServer::start(scene, &[&["--put", "--get"], flags].concat(), &scene.dst);
-    let relay = WebRelay::to(server.addr);
-    let browser = Browser::start(scene);
-    visit(&browser, &relay.url(""));
-    (server, relay, browser)
-}
-
-/// A file of 64 MiB of which the browser has sent so much that the rest is held back.
-fn half_sent(scene: &Scene, relay: &WebRelay, browser: &Browser) -> std::path::PathBuf {
-    let file = make(&scene.src, "film", 64 * MIB);
-    relay.hold_after(40 * MIB as u64);
-    browser.choose("#files", std::slice::from_ref(&file));
-    relay.wait_until_carried(40 * MIB as u64);
-    file
 }
 
 #[test]
@@ -188,6 +152,18 @@ fn without_a_websocket_all_of_it_works_by_plain_requests() {
     browser.wait_for(1, "done");
     assert!(read(&scene.dst.join("film")) == read(&file));
     assert!(parts_of(&scene.dst, "film").is_empty(), "the page that was loaded anew did not go on with it");
+}
+
+#[test]
+#[ignore = "needs chromium: make test-browser"]
+fn a_conversation_that_says_nothing_any_more_is_left() {
+    let scene = Scene::new();
+    let (_server, relay, browser) = behind_relay(&scene, &[]);
+    let file = half_sent(&scene, &relay, &browser);
+    relay.mute_sockets();
+    relay.release();
+    browser.wait_for(1, "done");
+    assert!(read(&scene.dst.join("film")) == read(&file));
 }
 
 #[test]
@@ -297,7 +273,7 @@ fn without_scripts_there_is_the_list_and_what_is_clicked_comes() {
     let scene = Scene::new();
     let file = make(&scene.dst, "a b.txt", 5000);
     let server = WebServer::start(&scene, &["--put", "--get"], &scene.dst);
-    let options = BrowserOptions { without_scripts: true };
+    let options = BrowserOptions { without_scripts: true, ..BrowserOptions::default() };
     let browser = Browser::start_with(&scene, options);
     browser.open(&server.url(&format!("/?t={TOKEN}")));
     let source = browser.source();
@@ -392,6 +368,52 @@ fn a_thousand_small_files_take_no_longer_than_they_must() {
         assert!(read(&scene.dst.join(file.file_name().unwrap())) == read(file));
     }
     assert!(browser.run("return document.querySelectorAll('.upload').length").as_u64() < Some(100));
+}
+
+/// A phone that locks its screen stops what the page does, and takes its connections away.
+#[test]
+#[ignore = "needs chromium: make test-browser"]
+fn a_page_that_was_asleep_goes_on_when_it_wakes() {
+    let scene = Scene::new();
+    let (_server, relay, browser) = behind_relay(&scene, &[]);
+    let file = half_sent(&scene, &relay, &browser);
+    browser.set_life("frozen");
+    relay.cut();
+    relay.release();
+    relay.mend();
+    let asleep = relay.carried();
+    browser.set_life("active");
+    browser.wait_for(1, "done");
+    assert!(read(&scene.dst.join("film")) == read(&file));
+    let again = relay.carried() - asleep;
+    assert!(again < 60 * MIB as u64, "{again} bytes were sent again");
+}
+
+#[test]
+#[ignore = "needs chromium: make test-browser"]
+fn many_pages_at_once_take_the_server_no_more_memory_than_one() {
+    let scene = Scene::new();
+    let (server, browser) = opened(&scene, &[]);
+    let files: Vec<_> = (0..6).map(|n| make(&scene.src, format!("film {n}"), 48 * MIB)).collect();
+    browser.choose("#files", &files[..1]);
+    browser.wait_for(1, "done");
+    let of_one = server.process.memory_peak();
+    let mut pages = Vec::new();
+    for file in &files[1..] {
+        pages.push(browser.new_window());
+        visit(&browser, &server.url(""));
+        browser.choose("#files", std::slice::from_ref(file));
+    }
+    browser.wait_for(1, "done");
+    for page in &pages[1..] {
+        browser.switch_to(page);
+        browser.wait_for(1, "done");
+    }
+    for file in &files {
+        assert!(read(&scene.dst.join(file.file_name().unwrap())) == read(file));
+    }
+    let of_many = server.process.memory_peak();
+    assert!(of_many < of_one + 32 * MIB as u64, "{of_one} bytes of memory, and {of_many}");
 }
 
 /// 64 MiB, or `LANX_BROWSER_MIB`.

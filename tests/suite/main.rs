@@ -17,6 +17,7 @@ mod abilities;
 mod bad_input;
 mod bottleneck;
 mod browser;
+mod browser_people;
 mod carriers;
 mod changes;
 mod closed_streams;
@@ -105,6 +106,7 @@ mod unfinished;
 mod unread;
 #[cfg(target_os = "linux")]
 mod web_bounds;
+mod web_field;
 mod web_folder;
 mod web_get;
 mod web_hostile;

@@ -1,4 +1,4 @@
-//! A sender whose network changes under a transfer, between network namespaces; as root (`make test-discovery`).
+//! A sender, or a browser, whose network changes under a transfer, between network namespaces; as root (`make test-discovery`).
 
 use crate::common::*;
 
@@ -82,4 +82,48 @@ fn an_interface_that_goes_down_while_another_comes_up_costs_no_session() {
     scene.lan.hosts[0].ip("addr add 10.88.0.77/24 dev lan0");
     scene.lan.hosts[0].ip("link set lan0 up");
     scene.end();
+}
+
+/// Bytes that left a host by its one interface.
+fn sent_by(host: &Host) -> u64 {
+    let table = host.run(|| std::fs::read_to_string("/proc/thread-self/net/dev").unwrap());
+    let line = table.lines().find_map(|line| line.trim().strip_prefix("lan0:")).unwrap();
+    line.split_whitespace().nth(8).unwrap().parse().unwrap()
+}
+
+/// The page in a browser of its own machine, whose cable is pulled out for longer than a connection is believed in.
+#[test]
+#[ignore = "needs root, and chromium"]
+fn a_page_goes_on_where_it_was_when_its_cable_is_back() {
+    const LEN: usize = 240 * CHUNK;
+    if std::process::Command::new("chromedriver").arg("--version").output().is_err() {
+        #[allow(clippy::print_stderr, reason = "says what it does not test")]
+        {
+            eprintln!("skipped: chromedriver is not installed");
+        }
+        return;
+    }
+    let scene = Scene::new();
+    let lan = Lan::new(&["browser", "server"], Family::V4);
+    let file = make(&scene.src, "film", LEN);
+    let mut command = lan.hosts[1].lanx(&scene);
+    command.env("LANX_TOKEN", TOKEN);
+    command
+        .args(["serve", "--http", "--listen", "0.0.0.0:0", "--put", "--get", "--limit", "4M"])
+        .arg(&scene.dst);
+    let server = WebServer::start_as(command);
+    lan.hosts[0].run(|| {
+        let browser = Browser::start(&scene);
+        visit(&browser, &format!("http://{}:{}", lan.hosts[1].v4, server.addr.port()));
+        browser.choose("#files", std::slice::from_ref(&file));
+        browser.wait("some of it is there", "return document.querySelector('.upload progress').value > 2e7");
+        lan.hosts[0].ip("link set lan0 down");
+        browser.wait_for(1, "lost");
+        assert!(browser.text(".what").contains("waits: "), "{}", browser.text(".what"));
+        lan.hosts[0].ip("link set lan0 up");
+        browser.wait_for(1, "done");
+    });
+    assert!(read(&scene.dst.join("film")) == read(&file));
+    let sent = sent_by(&lan.hosts[0]);
+    assert!(sent < (LEN + LEN / 2) as u64, "{sent} bytes for {LEN}");
 }

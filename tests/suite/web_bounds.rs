@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -52,6 +53,36 @@ fn all_together_and_each_address_get_no_more_than_their_rate() {
         assert_eq!(put(&server, "/other", &vec![7; 3 * MB]).status / 100, 2);
         assert!(began.elapsed() > Duration::from_millis(1000), "{flag}: 3 MB in {:?}", began.elapsed());
     }
+}
+
+#[test]
+fn whoever_asks_for_the_hashes_of_many_files_keeps_nobody_else_waiting() {
+    const FILES: usize = 200;
+    let scene = Scene::new();
+    for n in 0..=FILES {
+        std::fs::File::create(scene.dst.join(n.to_string())).unwrap().set_len(8 << 20).unwrap();
+    }
+    let server = WebServer::open(&scene, &[], &scene.dst);
+    let request = |n: usize| {
+        format!("GET /.lanx/tree/{n} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.addr)
+    };
+    let (asked, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (server, request, asked, answered) = (&server, &request, &asked, &answered);
+    std::thread::scope(|scope| {
+        for n in 0..FILES {
+            scope.spawn(move || {
+                asked.fetch_add(1, Ordering::SeqCst);
+                assert_eq!(ask_from(server, [127, 0, 0, 2], &request(n)).body.len(), 64);
+                answered.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        wait_until("all of them were asked for", PATIENCE, || {
+            asked.load(Ordering::SeqCst) == FILES && answered.load(Ordering::SeqCst) > 0
+        });
+        assert_eq!(ask_from(server, [127, 0, 0, 3], &request(FILES)).body.len(), 64);
+        let before = answered.load(Ordering::SeqCst);
+        assert!(before < FILES * 9 / 10, "{before} of {FILES} came first");
+    });
 }
 
 #[test]

@@ -19,9 +19,7 @@ fn content(len: usize) -> Arc<Vec<u8>> {
 /// Nothing but what is unfinished is there.
 #[track_caller]
 fn assert_nothing(scene: &Scene) {
-    let names = listing(&scene.dst);
-    let finished: Vec<_> =
-        names.iter().filter(|name| !name.to_str().unwrap().ends_with(".lanx-part")).collect();
+    let finished = finished(&scene.dst);
     assert!(finished.is_empty(), "{finished:?}");
 }
 
@@ -371,20 +369,6 @@ fn an_interrupted_file_goes_on_with_what_proves_right_and_nothing_else() {
             assert!(ranges.is_empty(), "{ranges:?}");
         }
     }
-}
-
-#[test]
-fn what_another_state_of_the_file_left_is_not_gone_on_with() {
-    let scene = Scene::new();
-    let server = breaking(content(LARGE), TAG, 13 * MIB);
-    let port = server.addr;
-    get(&scene, &["--retry-for", "0", "--max-connections", "1", &server.url("/file")]).expect_code(3);
-    drop(server);
-    let new = Arc::new(noise(8, LARGE));
-    let own = new.clone();
-    let server = Mischief::start_at(port, move |asked| honest(asked, &own, "\"two\""));
-    get(&scene, &["--max-connections", "1", &server.url("/file")]).expect_code(0);
-    assert_only(&scene, "file", &new);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::thread;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::Receiving;
 use super::incoming::{Here, Incoming, Next};
+use super::outcomes::Outcomes;
 use crate::content::chunk::ChunkIndex;
 use crate::content::tree::{ChunkValue, chunk_value};
 use crate::content::zeros::value_of_zeros;
@@ -17,13 +17,24 @@ use crate::limits::{CHUNK_BYTES, COMPARERS_MAX, WORKER_STACK_BYTES};
 use crate::session::ending::End;
 use crate::session::frames::Pages;
 use crate::session::progress::Progress;
-use crate::session::stage_clock::Clock;
+use crate::session::stage_clock::{Clock, Stages};
 use crate::store::SinkError;
 use crate::wire::stage_times::Stage;
 
+/// A session whose files are compared.
+pub trait Compares: Send + Sync + 'static {
+    fn outcomes(&self) -> &Outcomes;
+    fn queue(&self) -> &CompareQueue;
+    /// How many threads may compare.
+    fn threads_max(&self) -> usize;
+    fn stages(&self) -> &Stages;
+    /// Does what follows for a file of which a chunk was compared.
+    fn go_on(self: &Arc<Self>, incoming: &Arc<Incoming>, next: Next) -> Result<(), End>;
+}
+
 /// What the comparing threads of a session have to do.
 #[derive(Default)]
-pub(super) struct CompareQueue {
+pub struct CompareQueue {
     state: Mutex<QueueState>,
     changed: Condvar,
     /// As many threads as there is work for.
@@ -72,26 +83,28 @@ impl CompareQueue {
 }
 
 /// Has a chunk compared with the sender's value of it.
-pub(super) fn compare(
-    session: &Arc<Receiving>,
+pub fn compare<S: Compares>(
+    session: &Arc<S>,
     incoming: Arc<Incoming>,
     chunk: ChunkIndex,
     theirs: ChunkValue,
 ) {
-    let mut state = session.compare.state.lock();
+    let queue = session.queue();
+    let mut state = queue.state.lock();
     if !state.closed {
         state.jobs.push_back(Job { incoming, chunk, theirs });
     }
     drop(state);
     start_threads(session);
-    session.compare.changed.notify_one();
+    queue.changed.notify_one();
 }
 
 /// Threads for the first comparison of a session; most sessions never need any.
-fn start_threads(session: &Arc<Receiving>) {
+fn start_threads<S: Compares>(session: &Arc<S>) {
+    let queue = session.queue();
     let cores = || thread::available_parallelism().map_or(1, |n| n.get().min(COMPARERS_MAX));
-    let wanted = (*session.compare.wanted.get_or_init(cores)).min(most(session));
-    let mut state = session.compare.state.lock();
+    let wanted = (*queue.wanted.get_or_init(cores)).min(session.threads_max());
+    let mut state = queue.state.lock();
     while state.threads < wanted && !state.closed {
         let worker = session.clone();
         let builder = thread::Builder::new().name("compare".into()).stack_size(WORKER_STACK_BYTES);
@@ -99,33 +112,31 @@ fn start_threads(session: &Arc<Receiving>) {
             Ok(_) => state.threads += 1,
             // One is enough to go on with.
             Err(_) if state.threads > 0 => return,
-            Err(error) => return session.ending.decide(End::Exhausted(format!("no thread: {error}"))),
+            Err(error) => {
+                return session.outcomes().ending.decide(End::Exhausted(format!("no thread: {error}")));
+            }
         }
     }
 }
 
-/// How many threads may compare: as many as data connections, so that both are bounded together.
-fn most(session: &Receiving) -> usize {
-    session.share().max(1).into()
-}
-
 /// Compares until the session is closed.
-fn compare_all(session: &Arc<Receiving>) {
+fn compare_all<S: Compares>(session: &Arc<S>) {
+    let outcomes = session.outcomes();
     let mut buffer = Pages::new(CHUNK_BYTES);
-    let mut clock = Clock::new(&session.stages, Stage::Wait);
-    while let Some(job) = session.compare.next(most(session)) {
-        session.wait_for_room();
-        let done = compare_chunk(session, &job, &mut buffer, &mut clock)
+    let mut clock = Clock::new(session.stages(), Stage::Wait);
+    while let Some(job) = session.queue().next(session.threads_max()) {
+        outcomes.outbox.wait_for_room();
+        let done = compare_chunk(outcomes, &job, &mut buffer, &mut clock)
             .and_then(|next| session.go_on(&job.incoming, next));
         if let Err(end) = done {
-            session.ending.decide(end);
+            session.outcomes().ending.decide(end);
         }
         clock.turn_to(Stage::Wait);
     }
 }
 
 fn compare_chunk(
-    session: &Receiving,
+    outcomes: &Outcomes,
     job: &Job,
     buffer: &mut [u8],
     clock: &mut Clock<'_>,
@@ -149,7 +160,7 @@ fn compare_chunk(
         Here::Older(older, _) => older.read_at(content, offset),
     };
     let failed = |error: &SinkError| {
-        session.fail_incoming(incoming, error.failure())?;
+        outcomes.fail_incoming(incoming, error.failure())?;
         Ok(Next::Nothing)
     };
     match (read, &here) {
@@ -157,13 +168,13 @@ fn compare_chunk(
         // It is only a way to have less sent.
         (Err(error), Here::Older(..)) => {
             tracing::debug!("{error}");
-            return Ok(incoming.is_wrong(*chunk, &session.outbox));
+            return Ok(incoming.is_wrong(*chunk, &outcomes.outbox));
         }
         (Err(error), _) => return failed(&error),
     }
     clock.turn_to(Stage::Hash);
     if zeros.unwrap_or_else(|| chunk_value(layout, *chunk, content)) != *theirs {
-        return Ok(incoming.is_wrong(*chunk, &session.outbox));
+        return Ok(incoming.is_wrong(*chunk, &outcomes.outbox));
     }
     incoming.claim(*chunk)?;
     if let Here::Older(older, part) = &here {
@@ -172,8 +183,8 @@ fn compare_chunk(
             return failed(&error);
         }
     }
-    let next = incoming.is_right(*chunk, *theirs, &session.outbox)?;
-    Progress::add(&session.progress.kept, len as u64);
+    let next = incoming.is_right(*chunk, *theirs, &outcomes.outbox)?;
+    Progress::add(&outcomes.progress.kept, len as u64);
     Ok(next)
 }
 

@@ -12,6 +12,7 @@ use crate::content::tree::ChunkValue;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::session::outbox::outbox;
 use crate::session::progress::Progress;
+use crate::session::receiver::Receiving;
 use crate::session::receiver::Terms;
 use crate::session::report::{FileReport, Observer};
 use crate::store::{Destination, Existing, Owner, Sink};
@@ -47,7 +48,8 @@ fn fates(
     let to = Arc::new(Destination::Folder(Sink::open(dir.path(), Existing::Refuse).unwrap()));
     let (outbox, reader) = outbox();
     let (observer, progress) = (Arc::new(Deaf), Arc::new(Progress::default()));
-    let session = Arc::new(Receiving::new(to, Terms::default(), outbox, Arc::new(()), observer, progress));
+    let outcomes = Outcomes::new(to, Terms::default(), outbox, Arc::new(()), observer, progress);
+    let session = Arc::new(Receiving::new(outcomes, None));
     let metadata = Metadata { mode: 0o600, ..Metadata::default() };
     let kind = EntryKind::File { size, sparse: false };
     let offer = Offer { file: FileId(0), kind, metadata, path: b"file".to_vec() };
@@ -56,7 +58,7 @@ fn fates(
     let layout = Layout::new(size);
     let settled = |fates: &BTreeMap<u64, Fate>| {
         let kept = fates.values().filter(|fate| **fate == Fate::Kept).count() * CHUNK_BYTES;
-        fates.len() as u64 == layout.chunks() && Progress::get(&session.progress.kept) == kept as u64
+        fates.len() as u64 == layout.chunks() && Progress::get(&session.progress().kept) == kept as u64
     };
     while !settled(&fates) {
         assert!(started.elapsed() < Duration::from_secs(60), "not every chunk is spoken of: {fates:?}");

@@ -5,7 +5,7 @@ use crate::content::entry::{EntryKind, Metadata};
 use crate::session::outbox::{OutboxReader, outbox};
 use crate::session::progress::Progress;
 use crate::session::receiver::Terms;
-use crate::session::receiver::incoming::Offered;
+use crate::session::receiver::receiving::Receiving;
 use crate::session::report::{FileReport, Observer};
 use crate::store::{Destination, Existing, Owner, Sink};
 use crate::wire::message::{Offer, ReceiverMessage, SenderMessage};
@@ -22,7 +22,8 @@ fn session(dir: &std::path::Path) -> (Arc<Receiving>, OutboxReader<ReceiverMessa
     let diligence = Diligence { sync: true, reread: true };
     let terms = Terms { diligence, ..Terms::default() };
     let (observer, progress) = (Arc::new(Deaf), Arc::new(Progress::default()));
-    (Arc::new(Receiving::new(to, terms, outbox, Arc::new(()), observer, progress)), reader)
+    let outcomes = Outcomes::new(to, terms, outbox, Arc::new(()), observer, progress);
+    (Arc::new(Receiving::new(outcomes, None)), reader)
 }
 
 /// File `id` of a session, offered and received.
@@ -33,7 +34,7 @@ fn received(session: &Arc<Receiving>, id: u64) -> Finished {
     let offer = Offer { file: crate::content::chunk::FileId(id), kind, metadata, path: name };
     session.handle(SenderMessage::Offer(offer.clone())).unwrap();
     let path = crate::name::RelativePath::from_wire(&offer.path).unwrap();
-    let part = session.sink(&path).unwrap().part(&path, 5, false).unwrap();
+    let part = session.outcomes.sink(&path).unwrap().part(&path, 5, false).unwrap();
     part.write_at(b"hello", 0).unwrap();
     let offered = Offered::new(&offer, path, false);
     Finished::File(Complete { offered, part: Arc::new(part), hash: blake3::hash(b"hello") })
@@ -50,7 +51,7 @@ fn more_files_than_a_batch_are_finished_and_none_is_forgotten() {
     let files = 3 * FINISH_BATCH_FILES as u64;
     for id in 0..files {
         let finished = received(&session, id);
-        Finisher::finish(&session, finished);
+        session.finisher.finish(finished);
     }
     // Ends its thread without telling it that the session is over.
     *session.finisher.queue.lock() = None;
@@ -66,8 +67,8 @@ fn nothing_is_published_after_the_session_was_closed_and_what_arrived_stays_to_b
     let batch = vec![received(&session, 0), received(&session, 1)];
     let late = received(&session, 2);
     session.close();
-    finish_batch(&session, batch);
-    Finisher::finish(&session, late);
+    finish_batch(&session.outcomes, batch);
+    session.finisher.finish(late);
     join(&session);
     let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();

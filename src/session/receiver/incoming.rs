@@ -4,79 +4,25 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use rangemap::RangeSet;
 
+use super::in_order::InOrder;
 use super::memory::{Budget, Kept};
+use super::offered::Offered;
 use crate::content::chunk::{ChunkIndex, FileId, Layout};
-use crate::content::entry::Metadata;
 use crate::content::tree::{ChunkValue, Hash, Subtree, Tree};
 use crate::limits::{
     CHUNK_BYTES, COMPARED_AT_ONCE_FIRST, COMPARED_AT_ONCE_MAX, COMPARED_BYTES, FILE_BYTES_MAX,
     KEPT_BYTES_FILE, MISSING_PER_FILE_MAX, STRETCH_BYTES, SUBTREE_BYTES, WRITE_BACK_BYTES,
 };
-use crate::name::RelativePath;
-use crate::os::stamp::Stamp;
 use crate::session::ending::PeerMisbehaved;
 use crate::session::outbox::Outbox;
 use crate::session::progress::Progress;
-use crate::session::report::ReportKind;
 use crate::session::snapshot::FileUnderWay;
 use crate::store::{ExistingFile, Part};
-use crate::wire::message::{Offer, ReceiverMessage};
-
-/// A folder or a link that was offered.
-#[derive(Clone)]
-pub(super) struct Entry {
-    pub id: FileId,
-    pub path: RelativePath,
-    pub kind: ReportKind,
-    /// What it counts for as long as it is open.
-    pub weight: usize,
-}
-
-/// A file that was offered, once its path was found to be one.
-#[derive(Clone)]
-pub struct Offered {
-    pub id: FileId,
-    pub path: RelativePath,
-    /// As it was offered: that of a stream is open.
-    pub layout: Layout,
-    /// Whether it has holes that are to be kept.
-    pub sparse: bool,
-    /// Whether something was found under its name that it is to replace.
-    pub replaces: bool,
-    /// What that was, and in which state.
-    pub looked_at: Option<Stamp>,
-    pub metadata: Metadata,
-    /// When it was offered.
-    pub since: SystemTime,
-    /// What it counts for as long as it is open.
-    pub weight: usize,
-    /// What of the sender's quota was taken for it.
-    pub counted: u64,
-}
-
-impl Offered {
-    pub fn new(offer: &Offer, path: RelativePath, sparse: bool) -> Offered {
-        let (layout, metadata) = (offer.kind.layout(), offer.metadata.clone());
-        let (id, since, weight) = (offer.file, SystemTime::now(), offer.weight());
-        Offered {
-            id,
-            path,
-            layout,
-            sparse,
-            replaces: false,
-            looked_at: None,
-            metadata,
-            since,
-            weight,
-            counted: 0,
-        }
-    }
-}
+use crate::wire::message::ReceiverMessage;
 
 /// What the chunks of a file are, at the receiver.
 #[derive(Clone)]
@@ -86,6 +32,14 @@ pub enum Bytes {
     Existing(Option<Arc<ExistingFile>>),
     /// A part file that chunks are written into.
     Part(Arc<Part>),
+    /// They are written one after the other, to what cannot take them otherwise.
+    Output(Arc<InOrder>),
+}
+
+/// Where a chunk goes.
+pub enum Place {
+    Part(Arc<Part>),
+    Output(Arc<InOrder>),
 }
 
 /// What of a file is compared before it is sent.
@@ -256,7 +210,12 @@ fn whole_chunks(bytes: u64) -> u64 {
 impl State {
     fn settle(&mut self) -> Option<Settled> {
         let (ours, theirs) = (self.tree.root()?, self.theirs?);
-        Some(Settled { bytes: self.bytes.take()?, layout: self.extent.layout(), ours, theirs })
+        let bytes = match &self.bytes {
+            // It is over when all of it is written.
+            Some(Bytes::Output(queue)) => Bytes::Output(queue.clone()),
+            _ => self.bytes.take()?,
+        };
+        Some(Settled { bytes, layout: self.extent.layout(), ours, theirs })
     }
 
     /// Whether the existing file is known to be another one, and nothing that the sender says of it is still on its way: each
@@ -316,17 +275,22 @@ impl Incoming {
         PeerMisbehaved::WrongChunk { file: self.offered.id.0, chunk: index.0 }
     }
 
-    /// The part file that chunk `index` of `len` bytes goes into; `None` once the file is over.
-    pub fn part_for(&self, index: ChunkIndex, len: usize) -> Result<Option<Arc<Part>>, PeerMisbehaved> {
+    /// Where chunk `index` of `len` bytes goes; `None` once the file is over.
+    pub fn place_for(&self, index: ChunkIndex, len: usize) -> Result<Option<Place>, PeerMisbehaved> {
         let mut state = self.state.lock();
         match &state.bytes {
+            Some(Bytes::Output(queue)) => {
+                let place = Place::Output(queue.clone());
+                state.extent.admit(index, len)?;
+                Ok(Some(place))
+            }
             Some(Bytes::Part(part)) => {
-                let part = part.clone();
+                let place = Place::Part(part.clone());
                 if let Some(Compared::Asked | Compared::Judged) = state.under_comparison.get(&index.0) {
                     return Err(self.wrong_chunk(index));
                 }
                 state.extent.admit(index, len)?;
-                Ok(Some(part))
+                Ok(Some(place))
             }
             Some(Bytes::Existing(_)) => {
                 let got = "a chunk of a file that is only compared";
@@ -347,6 +311,10 @@ impl Incoming {
             Some(Bytes::Existing(_)) => {
                 let got = "a hole in a file that is only compared";
                 return Err(PeerMisbehaved::Unexpected { got, expected: "its values" });
+            }
+            Some(Bytes::Output(_)) => {
+                let got = "a hole in a file that is written in order";
+                return Err(PeerMisbehaved::Unexpected { got, expected: "its chunks" });
             }
             None => return Ok(None),
         };
@@ -419,8 +387,8 @@ impl Incoming {
             let got = "a second hash of a file";
             return Err(PeerMisbehaved::Unexpected { got, expected: "one hash for each file" });
         }
-        // Of a file of one chunk it is the value that was asked for.
-        match self.offered.layout.is_single() {
+        // Of a file of one chunk that is compared it is the value that was asked for.
+        match self.offered.layout.is_single() && !matches!(state.bytes, Some(Bytes::Output(_))) {
             true => self.judge(&mut state, ChunkIndex(0), *hash.as_bytes()),
             false => Ok(state.next()),
         }
@@ -429,9 +397,14 @@ impl Incoming {
     /// The stream has ended. Nothing comes of it where the file is over.
     pub fn length(&self, bytes: u64, progress: &Progress) -> Result<Next, PeerMisbehaved> {
         let mut state = self.state.lock();
-        let Some(Bytes::Part(part)) = state.bytes.clone() else { return Ok(Next::Nothing) };
+        let Some(place) = state.bytes.clone() else { return Ok(Next::Nothing) };
         let layout = state.extent.end(bytes)?;
-        part.end_at(bytes);
+        match place {
+            Bytes::Part(part) => part.end_at(bytes),
+            Bytes::Output(queue) => queue.ends_at(layout.chunks()),
+            // No stream is compared.
+            Bytes::Existing(_) => {}
+        }
         progress.stream_ended(bytes);
         state.tree.close(layout).map_err(|misplaced| self.wrong_chunk(misplaced.0))?;
         Ok(state.next())
@@ -445,7 +418,19 @@ impl Incoming {
     /// How far it has come.
     pub fn under_way(&self) -> FileUnderWay {
         let state = self.state.lock();
-        FileUnderWay::new(self.offered.path.clone(), state.there, state.extent.layout())
+        let there = match &state.bytes {
+            Some(Bytes::Output(queue)) => queue.written(),
+            _ => state.there,
+        };
+        FileUnderWay::new(self.offered.path.clone(), there, state.extent.layout())
+    }
+
+    /// What its chunks wait in, where they are written in order.
+    pub fn output(&self) -> Option<Arc<InOrder>> {
+        match &self.state.lock().bytes {
+            Some(Bytes::Output(queue)) => Some(queue.clone()),
+            _ => None,
+        }
     }
 
     /// Ends it early; hands out what it held, the first time.
@@ -541,6 +526,7 @@ impl Incoming {
         let state = self.state.lock();
         match state.bytes.clone()? {
             Bytes::Existing(existing) => existing.map(Here::Existing),
+            Bytes::Output(_) => None,
             Bytes::Part(part) => match &state.plan.older {
                 Some(older) if !state.plan.own.iter().any(|own| own.contains(&index.0)) => {
                     Some(Here::Older(older.clone(), part))
@@ -568,7 +554,7 @@ impl Incoming {
     pub fn is_wrong(&self, index: ChunkIndex, outbox: &Outbox<ReceiverMessage>) -> Next {
         let mut state = self.state.lock();
         match state.bytes {
-            None => return Next::Nothing,
+            None | Some(Bytes::Output(_)) => return Next::Nothing,
             Some(Bytes::Existing(_)) => {
                 state.differs = true;
             }
@@ -585,7 +571,7 @@ impl Incoming {
 // that wait to be merged.
 
 #[derive(Default)]
-pub(super) struct Claims(Mutex<RangeSet<u64>>);
+struct Claims(Mutex<RangeSet<u64>>);
 
 impl Claims {
     /// Takes a chunk for the caller alone; false where somebody has it.
@@ -614,7 +600,7 @@ impl Claims {
 // Of a stream only the last chunk may be short, and which one is the last is known when its length is. Until then a short
 // chunk is taken on trust, once; the length must bear it out.
 
-pub(super) struct Extent {
+struct Extent {
     file: FileId,
     layout: Layout,
     /// While the end is not known: the furthest chunk that came, and the one that was short, with their bytes.

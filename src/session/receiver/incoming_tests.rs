@@ -3,7 +3,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::content::entry::Metadata;
 use crate::limits::{CHUNK_BYTES, KEPT_BYTES_MIN, MESSAGE_BYTES_MAX};
+use crate::name::RelativePath;
 use crate::session::outbox::{OutboxReader, outbox};
 use crate::store::{Existing, Sink};
 use crate::wire::message::take_framed;
@@ -193,7 +195,7 @@ fn no_more_is_compared_at_once_than_may_be_and_chunks_that_differ_count_until_th
     }
     assert!(open.len() <= COMPARED_AT_ONCE_MAX);
     for chunk in open.iter().take(COMPARED_AT_ONCE_FIRST) {
-        assert!(incoming.part_for(ChunkIndex(*chunk), CHUNK_BYTES).unwrap().is_some());
+        assert!(incoming.place_for(ChunkIndex(*chunk), CHUNK_BYTES).unwrap().is_some());
         incoming.claim(ChunkIndex(*chunk)).unwrap();
         incoming.stored(&[Subtree::of_chunk(ChunkIndex(*chunk), [0; 32])], &outbox).unwrap();
     }
@@ -275,7 +277,7 @@ proptest! {
                 }
                 Event::Chunk(chunk) => {
                     let len = Layout::new(size()).len_of(ChunkIndex(chunk)).unwrap_or_default();
-                    let admitted = incoming.part_for(ChunkIndex(chunk), len).map(drop);
+                    let admitted = incoming.place_for(ChunkIndex(chunk), len).map(drop);
                     admitted
                         .and_then(|()| incoming.claim(ChunkIndex(chunk)))
                         .and_then(|()| incoming.stored(&[Subtree::of_chunk(ChunkIndex(chunk), value(chunk))], &outbox))

@@ -1,88 +1,133 @@
-//! What becomes of the files of a session at the receiver, and who is told.
+//! What becomes of the files of a session at the receiver, and who is told. Nothing here waits, and no thread is started: who
+//! finishes, compares or writes a file says here how that ended.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use rustix::fs::Stat;
 
-use super::Receiving;
-use super::compare;
-use super::finish::{Complete, Finished, Finisher};
-use super::incoming::{Bytes, Entry, Incoming, Next, Offered, Settled};
-use crate::content::chunk::{ChunkIndex, FileId};
-use crate::content::entry::{Cause, EntryKind, Failure, Metadata, Outcome};
-use crate::content::tree::{Hash, Tree, chunk_value};
-use crate::limits::{CHUNK_BYTES, FAILED_FILE_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
+use super::files::Files;
+use super::incoming::{Bytes, Incoming};
+use super::memory::{Budget, Reserve};
+use super::offered::{Entry, Offered};
+use super::room::Room;
+use super::terms::Terms;
+use crate::cache::Cache;
+use crate::content::chunk::FileId;
+use crate::content::entry::{Cause, Failure, Metadata, Outcome};
+use crate::content::tree::Hash;
+use crate::limits::{FAILED_FILE_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
 use crate::name::RelativePath;
-use crate::session::ending::{End, PeerMisbehaved};
+use crate::session::ending::{End, Ending, PeerMisbehaved};
+use crate::session::outbox::Outbox;
 use crate::session::progress::Progress;
-use crate::session::report::{FileReport, FileStatus, ReportKind};
-use crate::store::{Existing, ExistingFile, Found, LinkFault, Made, Part, Published, SinkError, Verified};
-use crate::wire::message::{Offer, ReceiverMessage};
+use crate::session::report::{FileReport, FileStatus, Observer, ReportKind};
+use crate::store::{
+    Destination, Existing, ExistingFile, Found, LinkFault, Made, Part, Published, Sink, SinkError, Verified,
+};
+use crate::wire::message::ReceiverMessage;
 
-impl Receiving {
-    /// Does what follows for a file.
-    pub(super) fn go_on(self: &Arc<Self>, incoming: &Arc<Incoming>, next: Next) -> Result<(), End> {
-        match next {
-            Next::Nothing => Ok(()),
-            Next::Compare(chunk, value) => {
-                compare::compare(self, incoming.clone(), chunk, value);
-                Ok(())
+/// What all that handle files of a session share.
+pub struct Outcomes {
+    pub to: Arc<Destination>,
+    pub terms: Terms,
+    pub files: Mutex<Files>,
+    pub outbox: Outbox<ReceiverMessage>,
+    pub memory: Arc<Budget>,
+    /// The bounds on what may be stored.
+    pub room: Room,
+    /// Where hashes of files are remembered.
+    pub cache: Option<Arc<Cache>>,
+    pub observer: Arc<dyn Observer>,
+    pub progress: Arc<Progress>,
+    pub ending: Ending,
+    closed: AtomicBool,
+}
+
+impl Outcomes {
+    pub fn new(
+        to: Arc<Destination>,
+        terms: Terms,
+        outbox: Outbox<ReceiverMessage>,
+        reserve: Arc<dyn Reserve>,
+        observer: Arc<dyn Observer>,
+        progress: Arc<Progress>,
+    ) -> Outcomes {
+        Outcomes {
+            to,
+            terms,
+            files: Mutex::default(),
+            outbox,
+            memory: Arc::new(Budget::new(reserve)),
+            room: Room::default(),
+            cache: None,
+            observer,
+            progress,
+            ending: Ending::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the session is over.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Ends all that is under way. What was received of each file stays in its part file, except of a stream: nobody
+    /// could go on with it.
+    pub fn close(&self) {
+        let mut files = self.files.lock();
+        self.closed.store(true, Ordering::Relaxed);
+        files.singles.clear();
+        let incoming = std::mem::take(&mut files.incoming);
+        drop(files);
+        for file in incoming.values() {
+            if let Some(Bytes::Output(queue)) = file.end() {
+                queue.close();
             }
-            Next::Settle(settled) => self.settle(&incoming.offered, settled),
-            Next::Differs => {
-                self.differs(&incoming.offered);
-                Ok(())
+        }
+        self.outbox.close();
+    }
+
+    /// A file is under way from now on.
+    pub fn insert(&self, incoming: Arc<Incoming>) {
+        let mut files = self.files.lock();
+        if !self.is_closed() {
+            files.incoming.insert(incoming.offered.id, incoming);
+        }
+    }
+
+    /// Makes room for a file that is about to be received, or fails it.
+    pub fn make_room(&self, offered: Offered) -> Option<Offered> {
+        let Ok(sink) = self.sink(&offered.path) else { return Some(offered) };
+        match self.room.take(&offered, sink) {
+            Ok(counted) => Some(Offered { counted, ..offered }),
+            Err(text) => {
+                self.fail(&offered, Failure::new(Cause::Storage, text));
+                None
             }
         }
     }
 
-    /// The existing file is another one.
-    fn differs(self: &Arc<Self>, offered: &Offered) {
-        self.files.lock().incoming.remove(&offered.id);
-        match self.to.existing() {
-            Existing::Refuse => self.refuse_existing(offered),
-            Existing::Overwrite | Existing::Rename => {
-                self.start_receiving(Offered { replaces: true, ..offered.clone() });
-            }
-        }
+    /// Why a chunk of a stream is not to be stored.
+    pub fn no_room_for_chunk(&self, offered: &Offered, chunk: u64, len: u64) -> Option<Failure> {
+        let sink = self.sink(&offered.path).ok().filter(|_| offered.layout.is_open())?;
+        let text = self.room.take_chunk(offered, chunk, len, sink).err()?;
+        Some(Failure::new(Cause::Storage, text))
     }
 
-    /// Publishes a file whose chunks are all there, if it is the file that was sent.
-    fn settle(self: &Arc<Self>, offered: &Offered, settled: Settled) -> Result<(), End> {
-        let Settled { bytes, layout, ours, theirs } = settled;
-        let offered = &Offered { layout, ..offered.clone() };
-        self.files.lock().incoming.remove(&offered.id);
-        let part = match bytes {
-            Bytes::Existing(Some(there)) if ours == theirs => {
-                self.identical(offered, there, ours);
-                return Ok(());
-            }
-            Bytes::Existing(_) => {
-                let got = "a hash that the chunks it agreed to do not have";
-                return Err(PeerMisbehaved::Unexpected { got, expected: "their hash" }.into());
-            }
-            Bytes::Part(part) => part,
-        };
-        self.publish(offered, part, ours, theirs);
-        Ok(())
-    }
-
-    /// The file with this `hash` is there already. Whoever put it there may not have waited for the device.
-    fn identical(self: &Arc<Self>, offered: &Offered, there: Arc<ExistingFile>, hash: Hash) {
-        if !self.terms.dry_run {
-            self.dress_identical(offered, &there);
-        }
-        if self.terms.diligence.takes_time() && !self.terms.dry_run {
-            let offered = offered.clone();
-            Finisher::finish(self, Finished::Identical { offered, there, hash });
-        } else {
-            self.remember_read(offered, hash);
-            self.report(offered, Some(hash), FileStatus::Identical);
-        }
+    /// The folder, which `path` needs.
+    pub fn sink(&self, path: &RelativePath) -> Result<&Sink, SinkError> {
+        self.to
+            .folder()
+            .ok_or_else(|| SinkError::NoFolder { path: OsStr::from_bytes(path.as_bytes()).into() })
     }
 
     /// Whether what stands at its path is remembered to have this hash. What may be replaced has to have its mode and time as well.
-    pub(super) fn has_remembered(&self, offered: &Offered, hash: Hash) -> bool {
+    pub fn has_remembered(&self, offered: &Offered, hash: Hash) -> bool {
         let (Some(cache), Some(sink)) = (&self.cache, self.to.folder()) else { return false };
         let wanted = (self.to.existing() == Existing::Overwrite).then_some(&offered.metadata);
         let key = sink.key_at(&offered.path, offered.layout.size(), wanted, cache);
@@ -90,7 +135,7 @@ impl Receiving {
     }
 
     /// Remembers the hash of a file that was there and was read.
-    fn remember_read(&self, offered: &Offered, hash: Hash) {
+    pub fn remember_read(&self, offered: &Offered, hash: Hash) {
         if let (Some(cache), Some(sink)) = (&self.cache, self.to.folder()) {
             let key = sink.key_at(&offered.path, offered.layout.size(), None, cache);
             cache.remember_read(key, hash, offered.since);
@@ -98,7 +143,7 @@ impl Receiving {
     }
 
     /// Remembers the hash of a file that was made here. One that somebody has written to since does not have its time any more.
-    pub(super) fn remember_written(&self, offered: &Offered, hash: Hash, made: &Stat) {
+    pub fn remember_written(&self, offered: &Offered, hash: Hash, made: &Stat) {
         if let (Some(cache), Some(sink)) = (&self.cache, self.to.folder())
             && let Some(key) = sink.key_of(made, cache)
         {
@@ -110,7 +155,7 @@ impl Receiving {
     }
 
     /// What may be replaced gets all of the sender's file, and not its bytes alone.
-    fn dress_identical(&self, offered: &Offered, there: &ExistingFile) {
+    pub fn dress_identical(&self, offered: &Offered, there: &ExistingFile) {
         if self.to.existing() == Existing::Overwrite
             && let Err(error) = there.dress(&offered.metadata)
         {
@@ -118,55 +163,13 @@ impl Receiving {
         }
     }
 
-    /// Gives a complete part file its name, if it is the file that was sent; otherwise removes it.
-    pub(super) fn publish(self: &Arc<Self>, offered: &Offered, part: Arc<Part>, ours: Hash, theirs: Hash) {
-        if ours != theirs {
-            self.fail_verification(offered, &part, ours, theirs);
-        } else if self.terms.diligence.takes_time() {
-            let complete = Complete { offered: offered.clone(), part, hash: ours };
-            Finisher::finish(self, Finished::File(complete));
-        } else if self.to.existing() == Existing::Rename
-            && !offered.layout.is_single()
-            && part.is_name_taken()
-        {
-            // Those that have its names will be read, and the data connection is not to wait for that.
-            let offered = offered.clone();
-            Finisher::aside(self, move |session| session.publish_beside(&offered, &part, ours));
-        } else {
-            part.dress(&offered.metadata);
-            let Some(result) = self.name(offered, &part, ours) else { return };
-            if is_taken(&result) && !offered.layout.is_single() {
-                // The large file that took the name will be read, and the data connection is not to wait for that.
-                let offered = offered.clone();
-                Finisher::aside(self, move |session| session.published(&offered, ours, result));
-            } else {
-                self.published(offered, ours, result);
-            }
-        }
-    }
-
-    fn publish_beside(&self, offered: &Offered, part: &Part, hash: Hash) {
-        if self.finisher.is_closed() {
-            return;
-        }
-        part.dress(&offered.metadata);
-        if let Some(result) = self.name(offered, part, hash) {
-            self.published(offered, hash, result);
-        }
-    }
-
     /// Gives a dressed part with this `hash` its name. May read files of its size. `None` where the session ended meanwhile,
     /// and nobody is left to tell.
-    pub(super) fn name(
-        &self,
-        offered: &Offered,
-        part: &Part,
-        hash: Hash,
-    ) -> Option<Result<Published, SinkError>> {
+    pub fn name(&self, offered: &Offered, part: &Part, hash: Hash) -> Option<Result<Published, SinkError>> {
         if let Err(error) = self.to.check_place() {
             return Some(Err(error));
         }
-        let go_on = || !self.finisher.is_closed();
+        let go_on = || !self.is_closed();
         let sync = self.terms.diligence.sync;
         let result = part.publish_dressed(self.to.existing(), &Verified { hash, sync, go_on: &go_on });
         if let (Ok(Some(Published { existed: false, .. })), Some(made)) = (&result, part.stat()) {
@@ -176,7 +179,7 @@ impl Receiving {
     }
 
     /// Tells how publishing a verified file went. May read a file of its size.
-    pub(super) fn published(&self, offered: &Offered, hash: Hash, result: Result<Published, SinkError>) {
+    pub fn published(&self, offered: &Offered, hash: Hash, result: Result<Published, SinkError>) {
         match result {
             // Also where it stood there before: a further name of it is to be made of that one.
             Ok(published) if published.renamed => {
@@ -196,7 +199,7 @@ impl Receiving {
     fn name_was_taken(&self, offered: &Offered, hash: Hash, error: &SinkError) {
         match self.hash_there(offered) {
             // The session is over and nobody is left to tell.
-            Ok(None) if self.finisher.is_closed() => {}
+            Ok(None) if self.is_closed() => {}
             Ok(Some(there)) if there == hash => self.report(offered, Some(hash), FileStatus::Identical),
             Ok(_) => self.fail(offered, error.failure()),
             Err(error) => self.fail(offered, error.failure()),
@@ -208,25 +211,14 @@ impl Receiving {
         let layout = offered.layout;
         let sink = self.sink(&offered.path)?;
         let Found::SameSize(there) = sink.look(&offered.path, layout.size())? else { return Ok(None) };
-        let mut tree = Tree::new(layout);
-        let mut buffer = vec![0; CHUNK_BYTES];
-        for index in (0..layout.chunks()).map(ChunkIndex) {
-            let (Some(len), Some(offset)) = (layout.len_of(index), layout.offset_of(index)) else { break };
-            if self.finisher.is_closed() {
-                break;
-            }
-            let content = &mut buffer[..len];
-            there.read_at(content, offset)?;
-            // Each chunk comes once, so none is misplaced.
-            let _ = tree.insert(index, chunk_value(layout, index, content));
-        }
+        let hash = there.hash(|| !self.is_closed())?;
         if self.terms.diligence.sync {
             there.sync()?;
         }
-        Ok(tree.root())
+        Ok(hash)
     }
 
-    pub(super) fn fail_verification(&self, offered: &Offered, part: &Part, ours: Hash, theirs: Hash) {
+    pub fn fail_verification(&self, offered: &Offered, part: &Part, ours: Hash, theirs: Hash) {
         let text = format!(
             "{}: what arrived is not what was sent (BLAKE3 {ours} here, {theirs} there); nothing was kept, send it again",
             offered.path
@@ -236,7 +228,7 @@ impl Receiving {
     }
 
     /// What is there had the right bytes a moment ago, and has others on the device.
-    pub(super) fn fail_standing(&self, offered: &Offered, now: Hash, hash: Hash) {
+    pub fn fail_standing(&self, offered: &Offered, now: Hash, hash: Hash) {
         let text = format!(
             "{}: what the disk has of the file that is there is not what was sent (BLAKE3 {now} there, {hash} sent); remove it at \
              the receiver and send it again",
@@ -247,13 +239,18 @@ impl Receiving {
 
     /// The device failed. The part file goes: memory may still have what the device has not, and a comparison would find
     /// nothing wrong.
-    pub(super) fn fail_unsynced(&self, offered: &Offered, part: &Part, error: &SinkError) {
+    pub fn fail_unsynced(&self, offered: &Offered, part: &Part, error: &SinkError) {
         self.discard(part);
         self.fail(offered, error.failure());
     }
 
     /// A file under way failed. Its part file goes: the failure is a verdict, not an interruption.
-    pub(super) fn fail_incoming(&self, incoming: &Incoming, failure: Failure) -> Result<(), PeerMisbehaved> {
+    pub fn fail_incoming(&self, incoming: &Incoming, failure: Failure) -> Result<(), PeerMisbehaved> {
+        // Of what goes to the standard output its writer says what became of it.
+        if let Some(queue) = incoming.output() {
+            queue.fail(failure);
+            return Ok(());
+        }
         let Some(bytes) = incoming.end() else { return Ok(()) };
         let id = incoming.offered.id;
         let mut files = self.files.lock();
@@ -277,7 +274,7 @@ impl Receiving {
         }
     }
 
-    pub(super) fn refuse_existing(&self, offered: &Offered) {
+    pub fn refuse_existing(&self, offered: &Offered) {
         let text = format!(
             "{}: the receiver has another file of this name; it replaces it with `lanx recv --overwrite`, \
              or keeps both with `--rename`",
@@ -286,7 +283,7 @@ impl Receiving {
         self.fail(offered, Failure::new(Cause::Refused, text));
     }
 
-    pub(super) fn fail(&self, offered: &Offered, mut failure: Failure) {
+    pub fn fail(&self, offered: &Offered, mut failure: Failure) {
         // What is wrong may be a folder that it is in, and whoever reads of it wants to know which files it takes along.
         let (path, text) = (offered.path.to_string(), failure.text.to_string());
         let name = path.rsplit('/').next().unwrap_or_default();
@@ -296,9 +293,9 @@ impl Receiving {
         self.report(offered, None, FileStatus::Failed(failure));
     }
 
-    pub(super) fn report(&self, offered: &Offered, hash: Option<Hash>, status: FileStatus) {
+    pub fn report(&self, offered: &Offered, hash: Option<Hash>, status: FileStatus) {
         if !matches!(status, FileStatus::Stored | FileStatus::Renamed(_)) {
-            self.give_room_back(offered);
+            self.room.give_back(offered);
         }
         let outcome = status.outcome();
         let (path, size) = (offered.path.clone(), offered.layout.known_size());
@@ -318,7 +315,7 @@ impl Receiving {
         self.say_outcome(offered.id, !offered.layout.is_single(), offered.weight, outcome);
     }
 
-    pub(super) fn say_outcome(&self, file: FileId, large: bool, weight: usize, outcome: Outcome) {
+    pub fn say_outcome(&self, file: FileId, large: bool, weight: usize, outcome: Outcome) {
         let mut files = self.files.lock();
         // Before the sender hears of it: it offers the next one at once.
         files.open -= 1;
@@ -339,7 +336,7 @@ impl Receiving {
     }
 
     /// Every file has its outcome. The sender's summary counts the bytes that it heard of, so it hears of all.
-    pub(super) fn complete(&self) {
+    pub fn complete(&self) {
         let Progress { written, kept, .. } = &*self.progress;
         let (written, kept) = (Progress::get(written), Progress::get(kept));
         self.outbox.send(&ReceiverMessage::Progress { written, kept });
@@ -352,57 +349,11 @@ impl Receiving {
     }
 }
 
-/// Whether somebody else has the name by now.
-fn is_taken(result: &Result<Published, SinkError>) -> bool {
-    matches!(result, Err(SinkError::Exists { .. } | SinkError::Newer { .. }))
-}
-
 // What arrives without bytes: folders and links.
 
-impl Receiving {
-    /// Makes what was offered, or in a dry run says what would come of it.
-    pub(super) fn offer_entry(self: &Arc<Self>, offer: &Offer, path: RelativePath) {
-        let kind = match offer.kind {
-            EntryKind::File { .. } | EntryKind::Stream => ReportKind::File,
-            EntryKind::Folder | EntryKind::ParentFolder => ReportKind::Folder,
-            EntryKind::Symlink { .. } => ReportKind::Symlink,
-            EntryKind::HardLink { .. } => ReportKind::HardLink,
-        };
-        let entry = Entry { id: offer.file, path, kind, weight: offer.weight() };
-        if self.terms.dry_run {
-            let status =
-                match self.sink(&entry.path).and_then(|sink| sink.would_make(&entry.path, &offer.kind)) {
-                    Ok(true) => FileStatus::Wanted,
-                    Ok(false) => FileStatus::Identical,
-                    Err(SinkError::NotLinked { fault, .. }) if fault.wants_a_file() => {
-                        return self.say_unlinked(&entry, &fault);
-                    }
-                    Err(error) => FileStatus::Failed(error.failure()),
-                };
-            return self.report_entry(&entry, status);
-        }
-        let sink = self.sink(&entry.path).and_then(|sink| sink.check_place().map(|()| sink));
-        let made = match &offer.kind {
-            EntryKind::Symlink { target } => {
-                sink.and_then(|sink| sink.symlink(&entry.path, target, &offer.metadata))
-            }
-            EntryKind::HardLink { to } => match RelativePath::from_wire(to) {
-                Ok(to) => sink.and_then(|sink| sink.hard_link(&entry.path, &to)),
-                Err(bad) => {
-                    let failure = Failure::new(Cause::Refused, bad.to_string());
-                    return self.report_entry(&entry, FileStatus::Failed(failure));
-                }
-            },
-            _ => sink.and_then(|sink| sink.folder(Some(&entry.path), &offer.metadata)),
-        };
-        match made {
-            Ok(made) if self.terms.diligence.sync => Finisher::finish(self, Finished::Entry { entry, made }),
-            made => self.made(&entry, made),
-        }
-    }
-
+impl Outcomes {
     /// Tells how making it went.
-    pub(super) fn made(&self, entry: &Entry, made: Result<Made, SinkError>) {
+    pub fn made(&self, entry: &Entry, made: Result<Made, SinkError>) {
         let status = match made {
             Ok(Made::New) => FileStatus::Stored,
             Ok(Made::Identical) => FileStatus::Identical,
@@ -416,43 +367,17 @@ impl Receiving {
     }
 
     /// Nothing is to be reported of it yet: it comes again, as a file.
-    fn say_unlinked(&self, entry: &Entry, fault: &LinkFault) {
+    pub fn say_unlinked(&self, entry: &Entry, fault: &LinkFault) {
         tracing::debug!("{} is to come as a file: {fault}", entry.path);
         let unable = matches!(fault, LinkFault::Unsupported(_));
         self.say_outcome(entry.id, false, entry.weight, Outcome::Unlinked { unable });
     }
 
-    pub(super) fn report_entry(&self, entry: &Entry, status: FileStatus) {
+    pub fn report_entry(&self, entry: &Entry, status: FileStatus) {
         let outcome = status.outcome();
         let Entry { id, path, kind, weight } = entry.clone();
         let named = path.parent().is_none();
         self.observer.file(&FileReport { path, kind, named, size: None, hash: None, status, item: None });
         self.say_outcome(id, false, weight, outcome);
-    }
-
-    /// Nothing is to be reported of it yet: it comes again, when everything in it is there.
-    pub(super) fn make_parent_folder(&self, offer: &Offer, path: &RelativePath) {
-        let outcome = match self.sink(path) {
-            _ if self.terms.dry_run => Outcome::Wanted,
-            Ok(sink) => match sink.parent_folder(path) {
-                Ok(()) => Outcome::Stored,
-                Err(error) => Outcome::Failed(error.failure()),
-            },
-            Err(error) => Outcome::Failed(error.failure()),
-        };
-        self.say_outcome(offer.file, false, offer.weight(), outcome);
-    }
-
-    /// The sender's folder has no name here: only its content was wanted. Nobody sent it, so nobody is told of it.
-    pub(super) fn dress_destination(&self, offer: &Offer) {
-        if self.terms.dry_run {
-            return self.say_outcome(offer.file, false, offer.weight(), Outcome::Wanted);
-        }
-        let outcome = match self.to.folder().map(|sink| sink.folder(None, &offer.metadata)) {
-            // Standard output has no mode and no time.
-            Some(Ok(_)) | None => Outcome::Stored,
-            Some(Err(error)) => Outcome::Failed(error.failure()),
-        };
-        self.say_outcome(offer.file, false, offer.weight(), outcome);
     }
 }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Receiving;
-use super::incoming::{Incoming, Offered};
-use crate::content::entry::{Cause, Failure};
+use super::offered::Offered;
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
 use crate::store::Sink;
@@ -71,7 +69,7 @@ impl Room {
     ///
     /// # Errors
     /// Why there is none, and what to do about that.
-    fn take(&self, offered: &Offered, sink: &Sink) -> Result<u64, String> {
+    pub(super) fn take(&self, offered: &Offered, sink: &Sink) -> Result<u64, String> {
         let path = &offered.path;
         let size = offered.layout.known_size().unwrap_or(0);
         if let Some(most) = self.max_file.filter(|most| size > *most) {
@@ -83,6 +81,13 @@ impl Room {
         self.look(path, needed, sink)?;
         let Some(quota) = &self.quota else { return Ok(0) };
         if quota.take(needed) { Ok(needed) } else { Err(over_quota(path, Some(size), quota)) }
+    }
+
+    /// A file that room was made for was not stored.
+    pub(super) fn give_back(&self, offered: &Offered) {
+        if let Some(quota) = &self.quota {
+            quota.give_back(offered.counted);
+        }
     }
 
     /// Whether the disk has room for so many bytes more.
@@ -103,7 +108,13 @@ impl Room {
     }
 
     /// Makes room for a chunk of a stream, whose length nobody knows.
-    fn take_chunk(&self, offered: &Offered, chunk: u64, len: u64, sink: &Sink) -> Result<(), String> {
+    pub(super) fn take_chunk(
+        &self,
+        offered: &Offered,
+        chunk: u64,
+        len: u64,
+        sink: &Sink,
+    ) -> Result<(), String> {
         let path = &offered.path;
         let end = chunk.saturating_mul(CHUNK_BYTES as u64).saturating_add(len);
         if let Some(most) = self.max_file.filter(|most| end > *most) {
@@ -133,35 +144,6 @@ fn over_quota(path: &RelativePath, size: Option<u64>, quota: &Quota) -> String {
         "no room for {path}: {size} is more than the {left} that are left of this machine's {most} at the receiver; remove something \
          there, or ask there (`lanx trust set`)"
     )
-}
-
-impl Receiving {
-    /// Makes room for a file that is about to be received, or fails it.
-    pub(super) fn make_room(&self, offered: Offered) -> Option<Offered> {
-        let Ok(sink) = self.sink(&offered.path) else { return Some(offered) };
-        match self.room.take(&offered, sink) {
-            Ok(counted) => Some(Offered { counted, ..offered }),
-            Err(text) => {
-                self.fail(&offered, Failure::new(Cause::Storage, text));
-                None
-            }
-        }
-    }
-
-    /// A file that room was made for was not stored.
-    pub(super) fn give_room_back(&self, offered: &Offered) {
-        if let Some(quota) = &self.room.quota {
-            quota.give_back(offered.counted);
-        }
-    }
-
-    /// Why a chunk of a stream is not to be stored.
-    pub(super) fn no_room_for_chunk(&self, incoming: &Incoming, chunk: u64, len: u64) -> Option<Failure> {
-        let offered = &incoming.offered;
-        let sink = self.sink(&offered.path).ok().filter(|_| offered.layout.is_open())?;
-        let text = self.room.take_chunk(offered, chunk, len, sink).err()?;
-        Some(Failure::new(Cause::Storage, text))
-    }
 }
 
 #[cfg(test)]

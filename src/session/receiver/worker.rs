@@ -9,18 +9,20 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::Stat;
 
-use super::finish::Finisher;
-use super::incoming::{Incoming, Offered};
-use super::stdout::InOrder;
-use super::{Receiving, Target};
+use super::compare::Compares;
+use super::files::Target;
+use super::in_order::InOrder;
+use super::incoming::{Incoming, Place};
+use super::offered::Offered;
+use super::receiving::Receiving;
 use crate::content::compress::{Codec, Decompressor};
 use crate::content::tree::{Hash, Subtree, chunk_value};
 use crate::content::zeros::{subtrees_of_zeros, value_of_zeros};
-use crate::limits::{CHUNK_BYTES, PACE_LOOK, PROBE_BYTES_MAX, PROBE_SESSION_MAX, STRAIGHT_BYTES};
+use crate::limits::{CHUNK_BYTES, PACE_LOOK, STRAIGHT_BYTES};
 use crate::session::ending::{End, PeerMisbehaved};
 use crate::session::frames::{ChunkBuffer, FrameReader};
 use crate::session::progress::Progress;
@@ -56,7 +58,7 @@ pub fn receive_chunks<R: Read>(
             Kind::Probe => worker.receive_probe(&header)?,
             Kind::Hole => worker.receive_hole(&header)?,
         }
-        Progress::add(&session.progress.wire, header.frame_bytes());
+        Progress::add(&session.progress().wire, header.frame_bytes());
         frames.fetch_add(1, Ordering::Release);
         if std::mem::take(&mut worker.of_stream) {
             session.took_in_of_stream();
@@ -85,7 +87,7 @@ impl<R: Read> Read for Paced<'_, R> {
         let Some(pace) = &self.session.pace else { return self.stream.read(to) };
         let most = to.len().min(PACED_BYTES);
         let read = self.stream.read(&mut to[..most])?;
-        while let Some(wait) = pace.take(read as u64).filter(|_| self.session.ending.get().is_none()) {
+        while let Some(wait) = pace.take(read as u64).filter(|_| self.session.ending().get().is_none()) {
             let wait = wait.min(PACE_LOOK);
             thread::sleep(wait);
             self.waited += wait;
@@ -151,23 +153,12 @@ impl<R: Read> Worker<'_, R> {
             Some(incoming) => incoming,
             None => match self.session.target(header.file)? {
                 Target::Incoming(incoming) => incoming,
-                Target::InOrder(incoming) => return self.receive_in_order(&incoming, header),
                 Target::Failed => return Ok(()),
             },
         };
         self.receive_part_of(&incoming, header)?;
         self.current = Some(incoming);
         Ok(())
-    }
-
-    /// A chunk whose turn may not have come.
-    fn receive_in_order(&mut self, incoming: &InOrder, header: &Header) -> Result<(), End> {
-        let content = self.content_of(&incoming.offered, header)?;
-        if header.kind == Kind::Zeros {
-            content.fill(0);
-        }
-        let (value, len) = (chunk_value(incoming.offered.layout, header.chunk, content), content.len());
-        Ok(incoming.take(header.chunk, value, len, &mut self.buffer)?)
     }
 
     /// The content of a frame that carries one chunk of several; of zeros only where it belongs.
@@ -190,14 +181,17 @@ impl<R: Read> Worker<'_, R> {
         let session = self.session;
         let layout = incoming.offered.layout;
         let len = self.content_of(&incoming.offered, header)?.len();
-        let content = self.buffer.content(len);
-        let len = len as u64;
-        let Some(part) = incoming.part_for(header.chunk, content.len())? else { return Ok(()) };
+        let Some(place) = incoming.place_for(header.chunk, len)? else { return Ok(()) };
         incoming.claim(header.chunk)?;
+        let part = match place {
+            Place::Part(part) => part,
+            Place::Output(queue) => return self.put_in_order(incoming, &queue, header, len),
+        };
+        let (content, len) = (self.buffer.content(len), len as u64);
         if layout.is_open()
-            && let Some(failure) = session.no_room_for_chunk(incoming, header.chunk.0, len)
+            && let Some(failure) = session.outcomes.no_room_for_chunk(&incoming.offered, header.chunk.0, len)
         {
-            return Ok(session.fail_incoming(incoming, failure)?);
+            return Ok(session.outcomes.fail_incoming(incoming, failure)?);
         }
         let value = match header.kind {
             Kind::Zeros => value_of_zeros(layout, header.chunk)
@@ -210,17 +204,17 @@ impl<R: Read> Worker<'_, R> {
             Kind::Zeros => part.write_zeros(offset, len),
             _ => part.write_at(content, offset),
         };
-        if session.terms.diligence.sync && incoming.write_back_is_due(len) {
-            Finisher::write_back(session, part);
+        if session.outcomes.terms.diligence.sync && incoming.write_back_is_due(len) {
+            session.finisher.write_back(part);
         }
         if let Err(error) = written {
-            return Ok(session.fail_incoming(incoming, error.failure())?);
+            return Ok(session.outcomes.fail_incoming(incoming, error.failure())?);
         }
         // The outcome of the last chunk has the sender told what all took.
         self.clock.count();
-        Progress::add(&session.progress.written, len);
+        Progress::add(&session.progress().written, len);
         let stored = Subtree::of_chunk(header.chunk, value);
-        session.go_on(incoming, incoming.stored(&[stored], &session.outbox)?)
+        session.go_on(incoming, incoming.stored(&[stored], &session.outcomes.outbox)?)
     }
 
     /// As many chunks of zeros as the frame says.
@@ -231,14 +225,7 @@ impl<R: Read> Worker<'_, R> {
         clock.turn_to(Stage::Hash);
         let (first, bad) = (header.chunk, |error| PeerMisbehaved::BadHole { file: header.file.0, error });
         let count = chunks_of_hole(payload).map_err(bad)?;
-        let incoming = match session.target(header.file)? {
-            Target::Incoming(incoming) => incoming,
-            Target::InOrder(_) => {
-                let got = "a hole in a file that is written in order";
-                return Err(PeerMisbehaved::Unexpected { got, expected: "its chunks" }.into());
-            }
-            Target::Failed => return Ok(()),
-        };
+        let Target::Incoming(incoming) = session.target(header.file)? else { return Ok(()) };
         let layout = incoming.offered.layout;
         if layout.is_open() || !incoming.offered.sparse {
             let got = "a hole in a file that has none";
@@ -251,11 +238,11 @@ impl<R: Read> Worker<'_, R> {
         clock.turn_to(Stage::Write);
         let len = bytes.end - bytes.start;
         if let Err(error) = part.write_zeros(bytes.start, len) {
-            return Ok(session.fail_incoming(&incoming, error.failure())?);
+            return Ok(session.outcomes.fail_incoming(&incoming, error.failure())?);
         }
         clock.count();
-        Progress::add(&session.progress.written, len);
-        session.go_on(&incoming, incoming.stored(&subtrees, &session.outbox)?)
+        Progress::add(&session.progress().written, len);
+        session.go_on(&incoming, incoming.stored(&subtrees, &session.outcomes.outbox)?)
     }
 
     /// A file that is one chunk.
@@ -263,7 +250,7 @@ impl<R: Read> Worker<'_, R> {
         let unpacked = header.codec.map(|codec| self.unpack(header, codec)).transpose()?;
         let Worker { session, reader, buffer, clock, .. } = self;
         let len = HASH_BYTES + header.content_bytes;
-        let to_output = session.to.output().is_some();
+        let to_output = session.outcomes.to.output().is_some();
         let in_place = match unpacked {
             Some(_) => None,
             None if !to_output && len < STRAIGHT_BYTES => {
@@ -296,57 +283,51 @@ impl<R: Read> Worker<'_, R> {
         clock.count();
         match stored {
             Ok(stored) => {
-                Progress::add(&session.progress.written, offered.layout.size());
+                Progress::add(&session.progress().written, offered.layout.size());
                 match stored {
                     Stored::Made(made) => {
-                        session.remember_written(&offered, ours, &made);
-                        session.report(&offered, Some(ours), FileStatus::Stored);
+                        session.outcomes.remember_written(&offered, ours, &made);
+                        session.outcomes.report(&offered, Some(ours), FileStatus::Stored);
                     }
-                    Stored::Part(part) => session.publish(&offered, Arc::new(part), ours, theirs),
+                    Stored::Part(part) => session.finisher.publish(&offered, Arc::new(part), ours, theirs),
                 }
             }
-            Err(error) => session.fail(&offered, error.failure()),
+            Err(error) => session.outcomes.fail(&offered, error.failure()),
         }
         Ok(())
     }
 
     /// One that goes to the standard output.
     fn receive_whole_in_order(&mut self, header: &Header) -> Result<(), End> {
-        let incoming = match self.session.target(header.file)? {
-            Target::InOrder(incoming) => incoming,
-            Target::Incoming(_) | Target::Failed => return Ok(()),
-        };
+        let Target::Incoming(incoming) = self.session.target(header.file)? else { return Ok(()) };
         let Offered { id, layout, .. } = incoming.offered;
         if !layout.is_single() {
             return Err(PeerMisbehaved::WrongChunk { file: id.0, chunk: 0 }.into());
         }
         check_length(header, layout.size())?;
-        let (buffer, len) = (&mut self.buffer, header.content_bytes);
-        let theirs = buffer.hash();
-        let value = chunk_value(layout, header.chunk, buffer.content(len));
-        // The hash first: what is known to be wrong is not written.
-        incoming.root(Hash::from_bytes(theirs))?;
-        Ok(incoming.take(header.chunk, value, len, buffer)?)
+        self.session.go_on(&incoming, incoming.root(Hash::from_bytes(self.buffer.hash()))?)?;
+        let len = header.content_bytes;
+        let Some(Place::Output(queue)) = incoming.place_for(header.chunk, len)? else { return Ok(()) };
+        incoming.claim(header.chunk)?;
+        self.put_in_order(&incoming, &queue, header, len)
     }
-}
 
-impl Receiving {
-    /// Counts a probe of so many bytes.
-    pub(super) fn took_probe(&self, bytes: u64) -> Result<(), PeerMisbehaved> {
-        if !self.terms.measure {
-            let expected = "a chunk, as it did not wish to measure";
-            return Err(PeerMisbehaved::Unexpected { got: "a probe", expected });
+    /// A claimed chunk whose turn may not have come. What it hashes to is told first: what is known to be wrong is not written.
+    fn put_in_order(
+        &mut self,
+        incoming: &Arc<Incoming>,
+        queue: &InOrder,
+        header: &Header,
+        len: usize,
+    ) -> Result<(), End> {
+        let (session, content) = (self.session, self.buffer.content(len));
+        if header.kind == Kind::Zeros {
+            content.fill(0);
         }
-        Progress::add(&self.progress.written, bytes);
-        if Progress::get(&self.progress.written) > PROBE_BYTES_MAX {
-            let limit = usize::try_from(PROBE_BYTES_MAX).unwrap_or(usize::MAX);
-            return Err(PeerMisbehaved::TooMany { what: "bytes of probes", limit });
-        }
-        if self.probed.get_or_init(Instant::now).elapsed() > PROBE_SESSION_MAX {
-            let limit = PROBE_SESSION_MAX.as_secs() as usize;
-            return Err(PeerMisbehaved::TooMany { what: "seconds of probes", limit });
-        }
-        Ok(())
+        let value = chunk_value(incoming.offered.layout, header.chunk, content);
+        let stored = Subtree::of_chunk(header.chunk, value);
+        session.go_on(incoming, incoming.stored(&[stored], &session.outcomes.outbox)?)?;
+        Ok(queue.put(header.chunk, len, &mut self.buffer)?)
     }
 }
 
@@ -364,8 +345,9 @@ fn store_whole(
     content: &[u8],
     right: bool,
 ) -> Result<Stored, SinkError> {
-    let sink = session.sink(&offered.path)?;
-    let at_once = right && !offered.sparse && !offered.replaces && !session.terms.diligence.takes_time();
+    let sink = session.outcomes.sink(&offered.path)?;
+    let at_once =
+        right && !offered.sparse && !offered.replaces && !session.outcomes.terms.diligence.takes_time();
     if at_once && let Some(made) = sink.store_whole(&offered.path, content, &offered.metadata)? {
         return Ok(Stored::Made(made));
     }

@@ -1,21 +1,26 @@
-//! What one data connection has taken and the receiver has not confirmed: what must be dealt again if it dies.
+//! The sender's data connections: which there are, how each is doing, and what each has taken and the receiver has not
+//! confirmed, which must be dealt again if it dies.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-use super::Sending;
 use super::attempt::{Attempt, Dealt};
-use crate::limits::{STRAGGLER_FACTOR, STRAGGLER_PATIENCE};
+use crate::limits::{CONNECTIONS_MAX, STRAGGLER_FACTOR, STRAGGLER_PATIENCE};
 use crate::session::ending::PeerMisbehaved;
 use crate::session::link::ConnectionHandle;
+use crate::session::outbox::Outbox;
 use crate::wire::message::SenderMessage;
 
+/// Chunks that were written to a data connection and may not have arrived, in the order in which they were written.
+pub type Unconfirmed = VecDeque<(Arc<Attempt>, Dealt)>;
+
 /// One data connection as the sender's side of a session sees it.
-pub struct Line {
+pub struct DataConnection {
     pub number: u32,
     wire: Arc<dyn ConnectionHandle>,
     /// It is one too many: its worker takes no more chunks.
@@ -28,7 +33,7 @@ struct State {
     /// Frames that the receiver has taken in.
     confirmed: u64,
     /// The frames after those, in the order in which they were written.
-    unconfirmed: VecDeque<(Arc<Attempt>, Dealt)>,
+    unconfirmed: Unconfirmed,
     /// Since when the receiver has owed an answer: that it has the connection, or a frame of it.
     owed_since: Option<Instant>,
     /// What had been delivered when half of the patience was over.
@@ -39,10 +44,10 @@ struct State {
     closed: bool,
 }
 
-impl Line {
-    pub fn new(number: u32, now: Instant, wire: Arc<dyn ConnectionHandle>) -> Line {
+impl DataConnection {
+    pub fn new(number: u32, now: Instant, wire: Arc<dyn ConnectionHandle>) -> DataConnection {
         let state = State { owed_since: Some(now), ..State::default() };
-        Line { number, wire, retired: AtomicBool::new(false), state: Mutex::new(state) }
+        DataConnection { number, wire, retired: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
     /// Notes a frame that is about to be written. False once the connection has ended: it must go another way.
@@ -141,7 +146,7 @@ impl Line {
     }
 
     /// The connection has ended after the receiver had taken in `frames` frames. Returns the others.
-    pub fn close(&self, frames: u64) -> Result<VecDeque<(Arc<Attempt>, Dealt)>, PeerMisbehaved> {
+    pub fn close(&self, frames: u64) -> Result<Unconfirmed, PeerMisbehaved> {
         self.confirm(frames)?;
         let mut state = self.state.lock();
         state.closed = true;
@@ -160,16 +165,32 @@ impl Line {
 
 // The sender's data connections: which there are, and what happens to the chunks on one that ends.
 
-impl Sending {
+/// The data connections that have not ended.
+pub struct DataConnections {
+    /// By number.
+    all: Mutex<HashMap<u32, Arc<DataConnection>>>,
+    /// How many of them the receiver allows at present.
+    share: AtomicU8,
+    /// Told when one of them has ended, or another number is allowed.
+    pub changed: Notify,
+    outbox: Outbox<SenderMessage>,
+}
+
+impl DataConnections {
+    pub fn new(outbox: Outbox<SenderMessage>) -> DataConnections {
+        let share = AtomicU8::new(CONNECTIONS_MAX);
+        DataConnections { all: Mutex::default(), share, changed: Notify::new(), outbox }
+    }
+
     /// A data connection was opened.
-    pub fn add_line(&self, line: Arc<Line>) {
-        self.lines.lock().insert(line.number, line);
+    pub fn add(&self, line: Arc<DataConnection>) {
+        self.all.lock().insert(line.number, line);
     }
 
     /// Of the data connections that there are, how many segments were sent again, and how many there were in all, as far as anybody
     /// knows.
     pub fn losses(&self) -> (u64, u64) {
-        let lines = self.lines.lock();
+        let lines = self.all.lock();
         lines.values().fold((0, 0), |(again, all), line| {
             let segments = line.wire.traffic().map_or(0, |traffic| {
                 traffic.acknowledged.checked_div(traffic.segment_bytes.into()).unwrap_or_default()
@@ -179,13 +200,13 @@ impl Sending {
     }
 
     /// How many data connections have not ended.
-    pub fn lines(&self) -> usize {
-        self.lines.lock().len()
+    pub fn count(&self) -> usize {
+        self.all.lock().len()
     }
 
     /// Whether the receiver has taken in one of them, and it has not ended.
-    pub fn has_taken_line(&self) -> bool {
-        self.lines.lock().values().any(|line| line.is_taken())
+    pub fn has_taken(&self) -> bool {
+        self.all.lock().values().any(|line| line.is_taken())
     }
 
     /// How many data connections the receiver allows at present.
@@ -195,59 +216,54 @@ impl Sending {
 
     pub fn set_share(&self, connections: u8) {
         self.share.store(connections, Ordering::Relaxed);
-        self.lines_changed.notify_one();
+        self.changed.notify_one();
     }
 
-    /// Has all but `most` data connections end behind what is written on them, the youngest first.
-    pub fn retire_surplus(&self, most: usize) {
-        let lines = self.lines.lock();
-        let mut working: Vec<&Arc<Line>> = lines.values().filter(|line| !line.is_retired()).collect();
-        let Some(surplus @ 1..) = working.len().checked_sub(most) else { return };
+    /// Has all but `most` data connections end behind what is written on them, the youngest first. Whether there were any.
+    pub fn retire_surplus(&self, most: usize) -> bool {
+        let lines = self.all.lock();
+        let mut working: Vec<&Arc<DataConnection>> =
+            lines.values().filter(|line| !line.is_retired()).collect();
+        let Some(surplus @ 1..) = working.len().checked_sub(most) else { return false };
         working.sort_by_key(|line| std::cmp::Reverse(line.number));
         for line in &working[..surplus] {
             tracing::debug!("data connection {} is one too many now", line.number);
             line.retire();
         }
-        drop(lines);
-        // A worker looks at its connection under this lock before it waits.
-        drop(self.queue.lock());
-        self.to_send.notify_all();
+        true
     }
 
     /// A worker could not go on: asks the receiver how far its connection came.
-    pub fn line_failed(&self, line: &Line) {
+    pub fn failed(&self, line: &DataConnection) {
         line.hang_up();
         self.outbox.send(&SenderMessage::HangUp { connection: line.number });
     }
 
-    /// Gives up the data connections that are stuck (see [`Line::is_stuck`]).
+    /// Gives up the data connections that are stuck (see [`DataConnection::is_stuck`]).
     pub fn give_up_stuck(&self, now: Instant, patience: Duration) {
-        let lines: Vec<Arc<Line>> = self.lines.lock().values().cloned().collect();
+        let lines: Vec<Arc<DataConnection>> = self.all.lock().values().cloned().collect();
         for line in lines.iter().filter(|line| line.is_stuck(now, patience)) {
             tracing::info!("data connection {} is stuck", line.number);
-            self.line_failed(line);
+            self.failed(line);
         }
     }
 
     /// Gives up the data connections that have come to a stop though the receiver can be reached. Whether there were any.
     pub fn give_up_swallowed(&self) -> bool {
-        let lines: Vec<Arc<Line>> = self.lines.lock().values().cloned().collect();
-        let stopped: Vec<&Arc<Line>> =
+        let lines: Vec<Arc<DataConnection>> = self.all.lock().values().cloned().collect();
+        let stopped: Vec<&Arc<DataConnection>> =
             lines.iter().filter(|line| !line.is_closed() && line.wire.swallowed().is_some()).collect();
         for line in &stopped {
             tracing::info!("nothing of what data connection {} sends arrives", line.number);
-            self.line_failed(line);
+            self.failed(line);
         }
         !stopped.is_empty()
     }
 
-    /// Once all chunks are dealt, gives up the data connection that would hold up the end, if there is one: see
+    /// Gives up the data connection that would hold up the end of a transfer whose chunks are all dealt, if there is one: see
     /// `straggler`. Whether there was.
     pub fn give_up_straggler(&self, now: Instant) -> bool {
-        if !self.queue.lock().is_dealt() {
-            return false;
-        }
-        let mut lines: Vec<Arc<Line>> = self.lines.lock().values().cloned().collect();
+        let mut lines: Vec<Arc<DataConnection>> = self.all.lock().values().cloned().collect();
         lines.retain(|line| !line.is_closed());
         let speeds: Vec<Speed> = lines.iter().map(|line| line.speed(now)).collect();
         let Some((line, speed)) = straggler(&speeds).and_then(|at| lines.get(at).zip(speeds.get(at))) else {
@@ -255,41 +271,31 @@ impl Sending {
         };
         let (number, backlog) = (line.number, speed.backlog);
         tracing::info!("data connection {number} is slow; chunks on it that go another way: {backlog}");
-        self.line_failed(line);
+        self.failed(line);
         true
-    }
-
-    /// Whether one more data connection than `lines` would find something to do. At the end a new one, which is slow at first,
-    /// would only take the last chunks from those that wait for them.
-    pub fn has_work_beside(&self, lines: usize) -> bool {
-        lines == 0 || self.queue.lock().has_more_than(lines)
     }
 
     /// Ends all data connections under their workers.
     pub fn hang_up(&self) {
-        self.lines.lock().values().for_each(|line| line.hang_up());
+        self.all.lock().values().for_each(|line| line.hang_up());
     }
 
-    pub(super) fn line_confirmed(&self, connection: u32, frames: u64) -> Result<(), PeerMisbehaved> {
-        let line = self.lines.lock().get(&connection).cloned();
+    pub fn confirmed(&self, connection: u32, frames: u64) -> Result<(), PeerMisbehaved> {
+        let line = self.all.lock().get(&connection).cloned();
         // It may be about one that was refused before it began.
         line.map_or(Ok(()), |line| line.confirm(frames))
     }
 
-    pub(super) fn line_hung_up(&self, connection: u32, frames: u64) -> Result<(), PeerMisbehaved> {
-        let Some(line) = self.lines.lock().remove(&connection) else { return Ok(()) };
+    /// One has ended after the receiver had taken in so many frames. Returns the chunks on it that it had not.
+    pub fn hung_up(&self, connection: u32, frames: u64) -> Result<Unconfirmed, PeerMisbehaved> {
+        let Some(line) = self.all.lock().remove(&connection) else { return Ok(Unconfirmed::new()) };
         let lost = line.close(frames)?;
         tracing::info!(
             "data connection {connection} ended; chunks on it that go another way: {}",
             lost.len()
         );
-        for (attempt, dealt) in lost {
-            self.deal_again(&attempt, dealt);
-        }
-        // Its worker may be among those who wait.
-        self.to_send.notify_all();
-        self.lines_changed.notify_one();
-        Ok(())
+        self.changed.notify_one();
+        Ok(lost)
     }
 }
 

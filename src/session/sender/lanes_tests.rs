@@ -47,7 +47,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 fn one_is_stuck_when_nothing_reaches_the_other_side_for_half_of_the_patience() {
     let (wire, patience) = (Wired::default(), Duration::from_secs(10));
     let start = Instant::now();
-    let line = Line::new(0, start, Arc::new(wire.clone()));
+    let line = DataConnection::new(0, start, Arc::new(wire.clone()));
     let after = |seconds| start + Duration::from_secs(seconds);
     let arrives = |bytes| wire.1.store(bytes, Ordering::Relaxed);
     arrives(1);
@@ -64,7 +64,8 @@ fn one_is_stuck_when_nothing_reaches_the_other_side_for_half_of_the_patience() {
         assert_eq!(line.is_stuck(after(seconds), patience), stuck, "after {seconds} s");
     }
     // Where nobody knows what arrives the answer alone counts.
-    let (unknown, patience) = (Line::new(0, start, Arc::new(Wired::default())), Duration::from_secs(10));
+    let (unknown, patience) =
+        (DataConnection::new(0, start, Arc::new(Wired::default())), Duration::from_secs(10));
     assert!(!unknown.is_stuck(after(9), patience) && unknown.is_stuck(after(10), patience));
 }
 
@@ -72,7 +73,7 @@ proptest! {
     #[test]
     fn what_was_not_confirmed_is_given_back_in_order_and_nothing_else(events in events(), extra in 0u64..4) {
         let (wire, attempt, now) = (Wired::default(), attempt(), Instant::now());
-        let line = Line::new(3, now, Arc::new(wire.clone()));
+        let line = DataConnection::new(3, now, Arc::new(wire.clone()));
         let (mut noted, mut confirmed) = (0u64, 0u64);
         for event in events {
             match event {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::attempt::{Attempt, Dealt, Outgoing, Run};
-use super::lanes::Line;
-use super::{Lanes, Sending};
+use super::dealer::Work;
+use super::lanes::DataConnection;
+use super::sending::Sending;
 use crate::content::chunk::ChunkIndex;
 use crate::content::compress::{COMPRESSED_ROOM_BYTES, Codec, Compressor, Method};
 use crate::content::tree::{Hash, Subtree, chunk_value};
@@ -28,7 +29,12 @@ use crate::wire::stage_times::Stage;
 ///
 /// # Errors
 /// [`End::Lost`] where the stream fails, [`End::Misbehaved`] where the receiver asked for a chunk twice.
-pub fn send_chunks<W: Write>(sending: &Sending, line: &Line, stream: W, sealer: Sealer) -> Result<(), End> {
+pub fn send_chunks<W: Write>(
+    sending: &Sending,
+    line: &DataConnection,
+    stream: W,
+    sealer: Sealer,
+) -> Result<(), End> {
     let writer = FrameWriter::new(stream, sealer);
     let clock = Clock::new(&sending.stages, Stage::Wait);
     let (compressor, packed) = (Compressor::default(), None);
@@ -57,7 +63,7 @@ pub fn compare_chunks(sending: &Sending) -> Result<(), End> {
             clock.turn_to(Stage::Wait);
             Ok(())
         };
-        let next = sending.next(&mut held, Lanes::Compare, None, rest).map_err(|e| lost(&e))?;
+        let next = sending.dealer.next(&mut held, Work::Compare, None, rest).map_err(|e| lost(&e))?;
         let (Some(dealt), Some(run)) = (next, &held) else { return Ok(()) };
         if let Some(Content { value, .. }) = read(sending, run, dealt, &mut buffer, &mut clock) {
             sending.say_value(&run.attempt, dealt.first, value)?;
@@ -67,7 +73,7 @@ pub fn compare_chunks(sending: &Sending) -> Result<(), End> {
 
 struct Worker<'a, W: Write> {
     sending: &'a Sending,
-    line: &'a Line,
+    line: &'a DataConnection,
     writer: FrameWriter<W>,
     buffer: ChunkBuffer,
     compressor: Compressor,
@@ -85,7 +91,7 @@ impl<W: Write> Worker<'_, W> {
             clock.turn_to(Stage::Wait);
             flushed
         };
-        sending.next(held, Lanes::All, Some(line), rest).map_err(|e| lost(&e))
+        sending.dealer.next(held, Work::All, Some(line), rest).map_err(|e| lost(&e))
     }
 
     fn send(&mut self, run: &Arc<Run>, dealt: Dealt) -> Result<(), End> {
@@ -121,7 +127,7 @@ impl<W: Write> Worker<'_, W> {
             return Ok(());
         }
         let Some(subtrees) = subtrees_of_zeros(file.layout, dealt.first, dealt.count) else { return Ok(()) };
-        let header = match sending.dealt_together {
+        let header = match sending.dealer.dealt_together {
             1 => Header::zeros(file.id, dealt.first),
             _ => Header::hole(file.id, dealt.first),
         };
@@ -151,9 +157,9 @@ impl<W: Write> Worker<'_, W> {
         // What is not written after all is the last of this connection: what was compressed later would build on it.
         if !self.wait_for_turn(header.frame_bytes())? {
             if run.again {
-                sending.deal_again(attempt, dealt);
+                sending.dealer.deal_again(attempt, dealt);
             } else {
-                sending.resend(attempt, dealt);
+                sending.dealer.resend(attempt, dealt);
             }
             return Ok(false);
         }
@@ -163,7 +169,7 @@ impl<W: Write> Worker<'_, W> {
         }
         let noted = self.line.note(attempt, dealt);
         if !noted {
-            sending.deal_again(attempt, dealt);
+            sending.dealer.deal_again(attempt, dealt);
         }
         Ok(noted)
     }
@@ -192,7 +198,7 @@ impl<W: Write> Worker<'_, W> {
             self.clock.turn_to(Stage::Limit);
             // What was gathered need not wait as well.
             self.writer.flush().map_err(|e| lost(&e))?;
-            if self.line.is_closed() || self.line.is_retired() || self.sending.is_closed() {
+            if self.line.is_closed() || self.line.is_retired() || self.sending.dealer.is_closed() {
                 return Ok(false);
             }
             std::thread::sleep(wait.min(PACE_LOOK));

@@ -237,7 +237,7 @@ impl Job {
                 Ended::Busy(after) => {
                     let what = "it wants to be left alone (429 or 503)".to_owned();
                     let error = DialError::Lost { host: self.host(), what };
-                    (after.unwrap_or(BUSY_DEFAULT).min(BUSY_MAX), Some(error))
+                    (after.unwrap_or(BUSY_DEFAULT).clamp(PAUSE_FIRST, BUSY_MAX), Some(error))
                 }
                 Ended::Lost(error) => (pause, Some(error)),
             };

@@ -167,7 +167,7 @@ fn nonsense(what: &str) -> Wrong {
 pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Wrong {
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            Wrong::Busy(number(headers, header::RETRY_AFTER).map(Duration::from_secs))
+            Wrong::Busy(retry_after(headers, SystemTime::now()))
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
             Wrong::NotLetIn(status)
@@ -175,6 +175,16 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Wrong {
         status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => Wrong::Failing(status),
         status => Wrong::Refused(format!("the server answers {}", status.as_u16())),
     }
+}
+
+/// How long to wait: seconds, or until a time (RFC 9110, section 10.2.3), which is that of the server's clock where it tells it.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    if let Some(seconds) = number(headers, header::RETRY_AFTER) {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |name| httpdate::parse_http_date(text(headers, name)?).ok();
+    let until = date(header::RETRY_AFTER)?;
+    Some(until.duration_since(date(header::DATE).unwrap_or(now)).unwrap_or_default())
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
@@ -290,6 +300,19 @@ mod tests {
             (416, &[], Err(Wrong::Changed)),
             (503, &[("retry-after", "7")], Err(Wrong::Busy(Some(Duration::from_secs(7))))),
             (429, &[("retry-after", "soon")], Err(Wrong::Busy(None))),
+            (
+                429,
+                &[
+                    ("retry-after", "Sun, 06 Nov 1994 08:49:40 GMT"),
+                    ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                ],
+                Err(Wrong::Busy(Some(Duration::from_secs(3)))),
+            ),
+            (
+                503,
+                &[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")],
+                Err(Wrong::Busy(Some(Duration::ZERO))),
+            ),
             (500, &[], Err(Wrong::Failing(StatusCode::INTERNAL_SERVER_ERROR))),
             (403, &[], Err(Wrong::NotLetIn(StatusCode::FORBIDDEN))),
             (404, &[], Err(Wrong::Refused("the server answers 404".into()))),

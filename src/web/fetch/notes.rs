@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::Uri;
 
 use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::tree::{ChunkValue, chunk_value};
-use crate::limits::CHUNK_BYTES;
 use crate::store::{Part, SinkError};
 
 /// Chunks of a piece that is noted: 4 MiB.
@@ -54,50 +52,21 @@ impl Notes {
         Ok(Notes { file: Some(file), begun: BTreeMap::new() })
     }
 
-    /// The chunks of those pieces whose bytes in the part file have the value that was noted; `None` where it was to stop.
-    pub fn believe(
-        &mut self,
-        part: &Part,
-        layout: Layout,
-        stop: &AtomicBool,
-    ) -> Option<Vec<(u64, ChunkValue)>> {
-        let Some(file) = &mut self.file else { return Some(Vec::new()) };
+    /// The pieces that were noted, and their values. Whether they are right shows [`check`].
+    pub fn noted(&mut self, layout: Layout) -> BTreeMap<u64, [u8; 32]> {
+        let Some(file) = &mut self.file else { return BTreeMap::new() };
         let pieces = layout.chunks().div_ceil(PIECE_CHUNKS);
         // Twice as many notes as pieces come from two runs at most; more are nonsense.
         let most = pieces.saturating_mul(2).saturating_mul(NOTE_BYTES);
         let mut bytes = Vec::new();
         if file.take(most).read_to_end(&mut bytes).is_err() || file.seek(io::SeekFrom::End(0)).is_err() {
-            return Some(Vec::new());
+            return BTreeMap::new();
         }
-        let mut noted = BTreeMap::new();
-        for note in bytes.chunks_exact(NOTE_BYTES as usize) {
+        let notes = bytes.chunks_exact(NOTE_BYTES as usize).map(|note| {
             let (number, value) = note.split_at(8);
-            let number = u64::from_le_bytes(number.try_into().unwrap_or_default());
-            if number < pieces {
-                noted.insert(number, value.to_vec());
-            }
-        }
-        let mut buffer = vec![0; CHUNK_BYTES];
-        let mut there = Vec::new();
-        for (piece, value) in noted {
-            if stop.load(Ordering::Relaxed) {
-                return None;
-            }
-            let mut values = Vec::new();
-            for chunk in chunks_of(piece, layout) {
-                let index = ChunkIndex(chunk);
-                let len = layout.len_of(index).unwrap_or_default();
-                let now = buffer.get_mut(..len).unwrap_or_default();
-                if part.read_at(now, layout.offset_of(index).unwrap_or_default()).is_err() {
-                    break;
-                }
-                values.push((chunk, chunk_value(layout, index, now)));
-            }
-            if piece_value(&values) == value[..] {
-                there.append(&mut values);
-            }
-        }
-        Some(there)
+            (u64::from_le_bytes(number.try_into().unwrap_or_default()), value.try_into().unwrap_or_default())
+        });
+        notes.filter(|(number, _)| *number < pieces).collect()
     }
 
     /// A chunk was written; where that completes a piece it is noted.
@@ -119,7 +88,25 @@ impl Notes {
     }
 }
 
-fn chunks_of(piece: u64, layout: Layout) -> Range<u64> {
+/// The chunks of a piece, where its bytes in the part file have the value that was noted.
+pub(super) fn check(
+    part: &Part,
+    layout: Layout,
+    piece: u64,
+    noted: [u8; 32],
+    buffer: &mut [u8],
+) -> Option<Vec<(u64, ChunkValue)>> {
+    let value = |chunk| {
+        let index = ChunkIndex(chunk);
+        let now = buffer.get_mut(..layout.len_of(index)?)?;
+        part.read_at(now, layout.offset_of(index)?).ok()?;
+        Some((chunk, chunk_value(layout, index, now)))
+    };
+    let values: Vec<_> = chunks_of(piece, layout).map(value).collect::<Option<_>>()?;
+    (piece_value(&values) == noted).then_some(values)
+}
+
+pub(super) fn chunks_of(piece: u64, layout: Layout) -> Range<u64> {
     let first = piece.saturating_mul(PIECE_CHUNKS);
     first..(first + PIECE_CHUNKS).min(layout.chunks())
 }

@@ -36,6 +36,9 @@ impl Expected {
     }
 }
 
+/// Of each piece, by where it begins: its length, and the value that a lanx tells of it.
+pub(super) type Values = BTreeMap<u64, (u64, ChunkValue)>;
+
 /// What a file is.
 pub(super) struct Hashes {
     pub blake3: Hash,
@@ -90,9 +93,12 @@ impl Transfer {
     /// that was done; `None` where nobody tells any values.
     pub async fn prove(&self, kept: &mut Option<Connection>) -> Result<Option<Hash>, Ended> {
         let size = self.layout.size();
-        let Some(values) = self.job.values_told(&self.dialer, kept, &self.seen, &self.uri).await? else {
-            return Ok(None);
+        let told = self.values.lock().take();
+        let told = match told {
+            None => self.job.values_told(&self.dialer, kept, &self.seen, &self.uri).await?,
+            told => told,
         };
+        let Some(values) = told else { return Ok(None) };
         let Some(hash) = joined(size, &values) else { return Ok(None) };
         if self.root() == Some(hash) {
             return Ok(Some(hash));
@@ -160,7 +166,7 @@ impl Job {
         kept: &mut Option<Connection>,
         seen: &Seen,
         uri: &Uri,
-    ) -> Result<Option<BTreeMap<u64, (u64, ChunkValue)>>, Ended> {
+    ) -> Result<Option<Values>, Ended> {
         let (true, Some(tag), Some(size)) = (seen.has_tree, seen.strong_tag(), seen.size) else {
             return Ok(None);
         };

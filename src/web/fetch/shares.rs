@@ -131,6 +131,18 @@ impl Shares {
         }
     }
 
+    /// What was to be there is not right, and is missing after all.
+    pub fn put_back(&mut self, chunks: Range<u64>) {
+        for chunk in chunks.clone() {
+            let word = usize::try_from(chunk / 64).ok().and_then(|word| self.claimed.get_mut(word));
+            let Some(word) = word else { continue };
+            let bit = 1 << (chunk % 64);
+            self.missing += u64::from(*word & bit != 0);
+            *word &= !bit;
+        }
+        self.free.push(chunks);
+    }
+
     /// A connection leaves what it has to others.
     pub fn give_up(&mut self, who: usize) {
         if let Some(held) = self.held.get_mut(who).and_then(Option::take)
@@ -209,6 +221,9 @@ mod tests {
         assert_eq!((shares.missing(), shares.take(0, now), shares.take(1, now)), (6, Some(6..9), Some(2..5)));
         assert_eq!(shares.take(2, now), None);
         assert!(Shares::new(2, &[1, 0]).is_complete() && !Shares::new(1, &[]).is_complete());
+        shares.put_back(0..2);
+        assert_eq!((shares.missing(), shares.take(2, now)), (8, Some(0..2)));
+        assert_eq!((shares.read(2, 0, now), shares.read(2, 1, now)), ((true, true), (true, false)));
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! A file whose length is known, under way: over several connections, each carried by a thread that reads a chunk, hashes it while
 //! it is in the cache, and writes it to its place in the part file.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -18,7 +19,8 @@ use tokio::time::sleep;
 use super::dial::{Connection, DialError, Dialer};
 use super::download::{BUSY_DEFAULT, BUSY_MAX, Ended, Failed, Job, LOOK, PAUSE_FIRST, PAUSE_MAX, runtime};
 use super::head::{Seen, Wrong};
-use super::notes::Notes;
+use super::notes::{Notes, check, chunks_of};
+use super::proof::Values;
 use super::shares::Shares;
 use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::tree::{Hash, Tree, chunk_value};
@@ -52,6 +54,10 @@ pub(super) struct Transfer {
     shares: Mutex<Shares>,
     tree: Mutex<Tree>,
     notes: Mutex<Notes>,
+    /// By what the server proves each piece, where it has said so meanwhile.
+    pub values: Mutex<Option<Values>>,
+    /// Pieces that an earlier run has noted as written.
+    noted: BTreeMap<u64, [u8; 32]>,
     /// Chunks that were written, of all.
     written: AtomicU64,
     wanted: AtomicU8,
@@ -79,34 +85,26 @@ impl Transfer {
         uri: Uri,
     ) -> Result<Arc<Transfer>, Ended> {
         let layout = Layout::new(part.size());
-        let mut tree = Tree::new(layout);
-        let mut notes = Notes::default();
-        let mut there = Vec::new();
+        let (mut notes, mut noted) = (Notes::default(), BTreeMap::new());
         // What cannot be asked for in parts cannot be gone on with, nor what may be of another state of the file.
         if let (true, Some(tag)) = (seen.can_be_divided(), seen.strong_tag()) {
             let key = Notes::key(&job.target.uri, part.size(), tag);
             notes = Notes::open(&part, key)?;
-            there = notes.believe(&part, layout, &job.stop).ok_or(Ended::Over(Failed::Interrupted))?;
+            noted = notes.noted(layout);
         }
         job.count(|progress| &progress.offered, part.size());
-        for (chunk, value) in &there {
-            // Each is there once.
-            let _ = tree.insert(ChunkIndex(*chunk), *value);
-            job.count(
-                |progress| &progress.kept,
-                layout.len_of(ChunkIndex(*chunk)).unwrap_or_default() as u64,
-            );
-        }
-        let kept: Vec<u64> = there.iter().map(|(chunk, _)| *chunk).collect();
+        let kept: Vec<u64> = noted.keys().flat_map(|piece| chunks_of(*piece, layout)).collect();
         let transfer = Arc::new(Transfer {
             dialer,
             layout,
             seen,
             uri,
             shares: Mutex::new(Shares::new(layout.chunks(), &kept)),
-            tree: Mutex::new(tree),
+            tree: Mutex::new(Tree::new(layout)),
             notes: Mutex::new(notes),
-            written: AtomicU64::new(kept.len() as u64),
+            values: Mutex::default(),
+            noted,
+            written: AtomicU64::new(0),
             wanted: AtomicU8::new(1),
             most: AtomicU8::new(job.connections_most.min(CONNECTIONS_MOST)),
             live: AtomicU8::new(0),
@@ -126,21 +124,85 @@ impl Transfer {
         kept: &mut Option<Connection>,
         answer: Response<Incoming>,
     ) -> Result<u8, Ended> {
-        let is_fresh = self.written.load(Ordering::Relaxed) == 0;
-        let first = is_fresh.then_some(answer);
+        let first = self.noted.is_empty().then_some(answer);
         if first.is_none() {
             *kept = None;
         }
-        if self.written.load(Ordering::Relaxed) < self.layout.chunks() {
-            let ((), threads) = tokio::join!(self.carry(0, kept, first), self.keep_pool());
-            threads.into_iter().for_each(|thread| drop(thread.join()));
-        }
+        let checks = self.begin_checks();
+        let ((), threads, ()) =
+            tokio::join!(self.carry(0, kept, first), self.keep_pool(), self.hear_values());
+        threads.into_iter().chain(checks).for_each(|thread| drop(thread.join()));
         match self.ended.lock().take() {
             Some(ended) => Err(ended),
             None if self.written.load(Ordering::Relaxed) == self.layout.chunks() => {
                 Ok(self.peak.load(Ordering::Relaxed))
             }
             None => Err(Ended::Over(Failed::Interrupted)),
+        }
+    }
+
+    /// Asks for the values of a large file while it comes, as its server may have to hash it first.
+    async fn hear_values(&self) {
+        if self.layout.size() < DIVIDED_FROM_BYTES || self.seen.blake3.is_some() {
+            return;
+        }
+        let mut over = self.over.subscribe();
+        let in_vain = async {
+            let _ = over.wait_for(|over| *over).await;
+            if self.ended.lock().is_none() {
+                // All of it is there, and only they are missing.
+                std::future::pending::<()>().await;
+            }
+        };
+        let mut connection = None;
+        tokio::select! {
+            told = self.job.values_told(&self.dialer, &mut connection, &self.seen, &self.uri) => {
+                // Whoever misses them asks once more.
+                *self.values.lock() = told.ok().flatten();
+            }
+            () = in_vain => {}
+        }
+    }
+
+    /// Reads again what was noted, while what is missing comes: hours may go into it where a file is large and its disk is slow.
+    fn begin_checks(self: &Arc<Self>) -> Option<thread::JoinHandle<()>> {
+        if self.noted.is_empty() {
+            return None;
+        }
+        let transfer = self.clone();
+        let spawned = thread::Builder::new().name("check".into()).spawn(move || transfer.check_noted());
+        spawned
+            .inspect_err(|error| {
+                tracing::info!("what was there is checked first: {error}");
+                self.check_noted();
+            })
+            .ok()
+    }
+
+    /// What proves right counts as written; what does not is dealt like all else that is missing.
+    fn check_noted(&self) {
+        let mut buffer = vec![0; CHUNK_BYTES];
+        for (piece, noted) in &self.noted {
+            if self.is_over() {
+                return;
+            }
+            let Some(values) = check(&self.part, self.layout, *piece, *noted, &mut buffer) else {
+                self.shares.lock().put_back(chunks_of(*piece, self.layout));
+                continue;
+            };
+            let bytes = |chunk| self.layout.len_of(ChunkIndex(chunk)).unwrap_or_default() as u64;
+            self.job.count(|progress| &progress.kept, values.iter().map(|(chunk, _)| bytes(*chunk)).sum());
+            for (chunk, value) in &values {
+                // Each is there once.
+                let _ = self.tree.lock().insert(ChunkIndex(*chunk), *value);
+            }
+            self.add_written(values.len() as u64);
+        }
+    }
+
+    fn add_written(&self, chunks: u64) {
+        if self.written.fetch_add(chunks, Ordering::AcqRel) + chunks == self.layout.chunks() {
+            self.over.send_replace(true);
         }
     }
 
@@ -152,8 +214,8 @@ impl Transfer {
     /// Has as many connections as are of use, until all is over.
     async fn keep_pool(self: &Arc<Self>) -> Vec<thread::JoinHandle<()>> {
         let mut threads = Vec::new();
-        let missing = self.shares.lock().missing().saturating_mul(CHUNK_BYTES as u64);
-        let divided = self.seen.can_be_divided() && missing >= DIVIDED_FROM_BYTES;
+        // How much of it is there already nobody knows yet; a connection without work is none.
+        let divided = self.seen.can_be_divided() && self.layout.size() >= DIVIDED_FROM_BYTES;
         let most = if divided { self.most.load(Ordering::Relaxed) } else { 1 };
         let mut climb = Climb::new(CONNECTIONS_FIRST, most, Instant::now());
         let mut over = self.over.subscribe();
@@ -201,8 +263,17 @@ impl Transfer {
     async fn carry(&self, who: usize, kept: &mut Option<Connection>, first: Option<Response<Incoming>>) {
         let live = 1 + self.live.fetch_add(1, Ordering::Relaxed);
         self.peak.fetch_max(live, Ordering::Relaxed);
-        if let Err(ended) = self.work(who, kept, first).await {
-            self.end(ended);
+        let mut over = self.over.subscribe();
+        let ended = tokio::select! {
+            biased;
+            ended = self.work(who, kept, first) => Some(ended),
+            _ = over.wait_for(|over| *over) => None,
+        };
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(ended)) => self.end(ended),
+            // It waits for a server, and for nothing that is of use any more.
+            None => *kept = None,
         }
         self.shares.lock().give_up(who);
         self.live.fetch_sub(1, Ordering::Relaxed);
@@ -259,7 +330,7 @@ impl Transfer {
                     if seen_at.elapsed() >= self.job.retry_for {
                         return Err(Ended::Busy(after));
                     }
-                    self.job.rest(after.unwrap_or(BUSY_DEFAULT).min(BUSY_MAX)).await;
+                    self.job.rest(after.unwrap_or(BUSY_DEFAULT).clamp(PAUSE_FIRST, BUSY_MAX)).await;
                 }
                 Err(Ended::Lost(error))
                     if self.seen.can_be_divided() && seen_at.elapsed() < self.job.retry_for =>
@@ -369,9 +440,7 @@ impl Transfer {
         let _ = self.tree.lock().insert(index, value);
         self.notes.lock().add(chunk, value, self.layout);
         self.job.count(|progress| &progress.written, bytes.len() as u64);
-        if self.written.fetch_add(1, Ordering::AcqRel) + 1 == self.layout.chunks() {
-            self.over.send_replace(true);
-        }
+        self.add_written(1);
         Ok(goes_on)
     }
 }

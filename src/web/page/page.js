@@ -1,7 +1,7 @@
 // What a person sees and does: the drop zone, the queue, and the list of what is there.
 
 import { Queue } from "./queue.js";
-import { bytes, count, duration, rate } from "./units.js";
+import { bytes, count, duration, rate, shown } from "./units.js";
 
 const $ = (id) => document.getElementById(id);
 const make = (tag, name, text = "") => {
@@ -125,40 +125,51 @@ function draw() {
   for (const upload of all) upload.shown = Math.max(upload.progress, upload.state === "waiting" ? 0 : upload.shown ?? 0);
   $("queue").hidden = all.length === 0;
   const sorted = all.map((upload, n) => [RANK[upload.state], n, upload]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-  const shown = sorted.slice(0, SHOWN).map(([, , upload]) => upload);
-  const list = $("uploads");
-  shown.forEach((upload, n) => {
+  const first = sorted.slice(0, SHOWN).map(([, , upload]) => upload);
+  const list = $("uploads"), focused = document.activeElement;
+  first.forEach((upload, n) => {
     const row = upload.row ??= rowOf(upload);
     if (list.children[n] !== row) list.insertBefore(row, list.children[n] ?? null);
     show(upload);
   });
-  while (list.children.length > shown.length) list.lastElementChild.remove();
-  const more = all.length - shown.length;
+  while (list.children.length > first.length) list.lastElementChild.remove();
+  const more = all.length - first.length;
   $("more").textContent = more > 0 ? `and ${count(more, "file")} more` : "";
   changedRows.clear();
   drawAll();
+  keepFocus(focused);
   remember();
+}
+
+// A row that moves takes the focus with it. Where its button has gone, another one of the row has it, or else what is left of the
+// queue: whoever has no mouse would have to begin anew at the top of the page.
+function keepFocus(focused) {
+  const isThere = (element) => element?.checkVisibility();
+  if (focused === document.body || isThere(focused) && document.activeElement === focused) return;
+  const buttons = [focused, ...focused.closest(".upload")?.querySelectorAll("button") ?? [], ...$("queue").querySelectorAll("button")];
+  (buttons.find(isThere) ?? $("choose-files")).focus({ preventScroll: true });
 }
 
 function rowOf(upload) {
   const row = make("li", "upload");
-  const name = make("bdi", "name", upload.name);
-  name.title = upload.name;
+  const named = shown(upload.name);
+  const name = make("bdi", "name", named);
+  name.title = named;
   const what = make("span", "what");
   const bar = document.createElement("progress");
   bar.max = Math.max(1, upload.size);
-  bar.setAttribute("aria-label", upload.name);
+  bar.setAttribute("aria-label", named);
   const hash = make("code", "hash");
   const button = (action, text, does) => {
     const element = make("button", action, text);
     element.type = "button";
-    element.setAttribute("aria-label", `${text}: ${upload.name}`);
+    element.setAttribute("aria-label", `${text}: ${named}`);
     element.addEventListener("click", does);
     return element;
   };
   const buttons = make("span", "buttons");
   buttons.append(
-    button("first", "Next", () => queue.prefer(upload)),
+    button("first", "Send next", () => queue.prefer(upload)),
     button("pause", "Pause", () => upload.pause()),
     button("go", "Go on", () => queue.resume(upload)),
     button("retry", "Retry", () => queue.retry(upload)),
@@ -198,7 +209,7 @@ function words(upload) {
   const { status, href } = upload.stored;
   const took = Math.max(upload.took, 0.001), limit = upload.limit;
   if (status === "identical") return `${size}, was there already`;
-  const name = status === "renamed" ? `, stored as ${decodeURIComponent(href.split("/").pop())}` : "";
+  const name = status === "renamed" ? `, stored as \u2068${shown(decodeURIComponent(href.split("/").pop()))}\u2069` : "";
   return `${size} in ${duration(took)}, ${rate(upload.size / took)}${name}${limit ? `, limited by ${limit}` : ""}`;
 }
 
@@ -242,7 +253,8 @@ function drawAll() {
   const parts = [`${count(finished, "file")} of ${all.length} stored`, `${bytes(done)} of ${bytes(size)}`];
   if (failed) parts.push(`${failed} failed`);
   const now = pace(speed, done, size);
-  $("sum").textContent = parts.join(" · ") + (active ? now : "");
+  if (active && now) parts.push(now.slice(2));
+  $("sum").textContent = parts.join(" · ");
   $("clear").hidden = !all.some((upload) => ["done", "cancelled"].includes(upload.state));
   $("stop").hidden = active === 0;
   $("start").hidden = !all.some((upload) => upload.state === "paused");
@@ -262,8 +274,9 @@ function remind() {
   const names = JSON.parse(sessionStorage.getItem(UNFINISHED) ?? "[]");
   if (names.length === 0) return;
   $("remind").hidden = false;
-  $("remind").textContent = `Not finished when this page was loaded anew: ${names.slice(0, 3).join(", ")}`
-    + `${names.length > 3 ? ` and ${names.length - 3} more` : ""}. Choose them again, and only what is missing is sent.`;
+  const list = names.slice(0, 3).flatMap((name, n) => [n > 0 ? ", " : "", make("bdi", "", shown(name))]);
+  $("remind").replaceChildren("Not finished when this page was loaded anew: ", ...list,
+    `${names.length > 3 ? ` and ${names.length - 3} more` : ""}. Choose them again, and only what is missing is sent.`);
 }
 
 function choose(files) {

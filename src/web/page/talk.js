@@ -2,6 +2,9 @@
 // none (some browsers refuse one to a server whose certificate they do not know).
 
 const PAUSE_FIRST = 500, PAUSE_MAX = 30_000;
+// A conversation that owes an answer and says nothing for so long is asked whether it is still there, and left if it says nothing
+// to that for as long again: a network that was gone for a while ends none. A plain request has so long.
+const SILENCE = 8_000, PATIENCE = 60_000;
 
 // The network does not carry, or the server has no room just now: whatever was asked can be asked again.
 export class Lost extends Error {}
@@ -15,6 +18,7 @@ export class Talk {
     this.asked = new Map();
     this.number = 0;
     this.pause = PAUSE_FIRST;
+    setInterval(() => this.watch(), 1000);
     addEventListener("online", () => this.connect());
     document.addEventListener("visibilitychange", () => document.hidden || this.connect());
     this.connect();
@@ -34,18 +38,39 @@ export class Talk {
       this.joined();
     };
     socket.onmessage = ({ data }) => this.hear(JSON.parse(data));
-    socket.onclose = () => {
-      if (this.socket !== socket) return;
-      this.socket = null;
-      // Each of them is asked again by a plain request.
-      for (const { lost } of this.asked.values()) lost();
-      this.asked.clear();
-      this.timer = setTimeout(() => this.connect(), this.pause * (0.5 + Math.random()));
-      this.pause = Math.min(2 * this.pause, PAUSE_MAX);
-    };
+    socket.onclose = () => this.socket === socket && this.leave();
+  }
+
+  leave() {
+    this.socket = null;
+    // Each of them is asked again by a plain request.
+    for (const { lost } of this.asked.values()) lost();
+    this.asked.clear();
+    this.timer = setTimeout(() => this.connect(), this.pause * (0.5 + Math.random()));
+    this.pause = Math.min(2 * this.pause, PAUSE_MAX);
+  }
+
+  watch() {
+    if (!this.isOpen || this.asked.size === 0) {
+      this.doubt = 0;
+      return;
+    }
+    const now = performance.now();
+    if (now - this.heardAt < SILENCE) return;
+    if (!this.doubt) {
+      this.doubt = now;
+      this.socket.send(JSON.stringify({ n: 0, ask: "GET pieces/none", body: "" }));
+    } else if (now - this.doubt > SILENCE) {
+      this.doubt = 0;
+      this.socket.close();
+      this.leave();
+    }
   }
 
   hear(message) {
+    this.heardAt = performance.now();
+    this.doubt = 0;
+    if (message.n === 0) return;
     if (message.event === "waiting") return this.asked.get(message.ask)?.waits?.(message);
     const asked = this.asked.get(message.n);
     if (!asked) return this.heard(message);
@@ -58,6 +83,7 @@ export class Talk {
     if (this.isOpen) {
       const answer = await new Promise((done) => {
         const n = ++this.number;
+        if (this.asked.size === 0) this.heardAt = performance.now();
         this.asked.set(n, { done, waits, lost: () => done(null) });
         this.socket.send(JSON.stringify({ n, ask: `${method} ${address}`, body: body ? base64(body) : "" }));
       });
@@ -65,7 +91,8 @@ export class Talk {
     }
     let response;
     try {
-      response = await fetch(`/.lanx/${address}`, { method, body, headers: { Lanx: "1" }, cache: "no-store" });
+      const signal = AbortSignal.timeout(PATIENCE);
+      response = await fetch(`/.lanx/${address}`, { method, body, signal, headers: { Lanx: "1" }, cache: "no-store" });
     } catch {
       throw new Lost("the server does not answer");
     }

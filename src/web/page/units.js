@@ -29,3 +29,10 @@ export function duration(seconds) {
 export function count(number, one) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : `${one}s`}`;
 }
+
+// A name as it may be shown: what is not to be seen, or turns round what stands beside it, is told by its number. The list has it so
+// as well.
+export function shown(name) {
+  const escape = (c) => c === "\\" ? "\\\\" : `\\u{${c.codePointAt(0).toString(16)}}`;
+  return name.replace(/(?![\ufe00-\ufe0f])[\\\p{Cc}\p{Bidi_C}\p{DI}\u2028\u2029\ufff9-\ufffb]/gu, escape);
+}

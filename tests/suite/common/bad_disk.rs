@@ -21,6 +21,7 @@ pub mod call {
     pub const FDATASYNC: i64 = 75;
     pub const SYNCFS: i64 = 306;
     pub const PREAD64: i64 = 17;
+    pub const FALLOCATE: i64 = 285;
     pub const LINKAT: i64 = 265;
     pub const UTIMENSAT: i64 = 280;
     pub const RENAMEAT2: i64 = 316;
@@ -33,6 +34,7 @@ pub mod call {
     pub const FDATASYNC: i64 = 83;
     pub const SYNCFS: i64 = 267;
     pub const PREAD64: i64 = 67;
+    pub const FALLOCATE: i64 = 47;
     pub const LINKAT: i64 = 37;
     pub const UTIMENSAT: i64 = 88;
     pub const RENAMEAT2: i64 = 276;
@@ -43,6 +45,7 @@ pub const NOTHING_DONE: u32 = 0;
 pub const EPERM: u32 = 1;
 pub const EIO: u32 = 5;
 pub const ENOSPC: u32 = 28;
+pub const EOPNOTSUPP: u32 = 95;
 
 /// A system call, and the file offset (the fourth argument of pread and pwrite) at which it fails; anywhere, where there
 /// is none.
@@ -64,14 +67,19 @@ fn filter(failing: &[Failing], errno: u32) -> BpfProgram {
 
 /// A receiver for which these system calls fail.
 pub fn receiver_on_a_bad_disk(scene: &Scene, flags: &[&str], failing: &[Failing], errno: u32) -> Receiver {
-    let program = filter(failing, errno);
     // The identity is synced as well when it is made, and is not what this is about.
     super::peer::identity(&scene.path("config"));
+    on_a_bad_disk(failing, errno, || Receiver::start(scene, "127.0.0.1:0", flags, &scene.dst))
+}
+
+/// What is started here, these system calls fail for.
+pub fn on_a_bad_disk<T: Send>(failing: &[Failing], errno: u32, start: impl FnOnce() -> T + Send) -> T {
+    let program = filter(failing, errno);
     thread::scope(|scope| {
         let start = scope.spawn(|| {
             // Of this thread and of what it starts.
             seccompiler::apply_filter(&program).unwrap();
-            Receiver::start(scene, "127.0.0.1:0", flags, &scene.dst)
+            start()
         });
         start.join().unwrap()
     })

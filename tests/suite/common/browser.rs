@@ -14,10 +14,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Answer, PATIENCE, Process, Scene, wait_until};
+use super::{Answer, PATIENCE, Process, Scene, TOKEN, WebServer, make, wait_until};
 
 /// The key under which WebDriver names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// Keys that have no character of their own (W3C WebDriver, section 17.4.2).
+pub const TAB: char = '\u{e004}';
+pub const ENTER: char = '\u{e007}';
 
 /// A browser with one window at first. It ends when this is dropped.
 pub struct Browser {
@@ -32,6 +36,9 @@ pub struct Browser {
 #[derive(Clone, Copy, Default)]
 pub struct BrowserOptions {
     pub without_scripts: bool,
+    /// What its user has set for all pages.
+    pub dark: bool,
+    pub little_motion: bool,
 }
 
 impl Browser {
@@ -61,14 +68,28 @@ impl Browser {
         let profile =
             tempfile::Builder::new().prefix("profile-").tempdir_in(scene.path("home")).unwrap().keep();
         let scripts = if options.without_scripts { 2 } else { 1 };
+        let flag = |is_set: bool, flag: &'static str| is_set.then(|| flag.to_owned());
+        let own = flag(options.dark, "--blink-settings=preferredColorScheme=0").into_iter();
+        let own = own.chain(flag(options.little_motion, "--force-prefers-reduced-motion"));
+        let usual = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--no-proxy-server",
+        ];
+        let usual = usual.into_iter().map(str::to_owned);
+        let args: Vec<String> =
+            usual.chain([format!("--user-data-dir={}", profile.display())]).chain(own).collect();
         let capabilities = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "acceptInsecureCerts": true,
             "unhandledPromptBehavior": { "default": "accept", "beforeUnload": "accept" },
             "goog:chromeOptions": {
-                "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                    "--disable-background-networking", "--disable-component-update", "--no-proxy-server",
-                    format!("--user-data-dir={}", profile.display())],
+                "args": args,
                 "prefs": {
                     "download.default_directory": downloads, "download.prompt_for_download": false,
                     "profile.managed_default_content_settings.javascript": scripts,
@@ -143,6 +164,12 @@ impl Browser {
         self.ask("POST", "execute/sync", &json!({ "script": script, "args": [] }))
     }
 
+    /// Runs a script that calls `done` when it is done.
+    pub fn run_async(&self, script: &str) {
+        let script = format!("const done = arguments[0]; {script}");
+        self.ask("POST", "execute/async", &json!({ "script": script, "args": [] }));
+    }
+
     fn element(&self, selector: &str) -> String {
         let found = self.ask("POST", "element", &json!({ "using": "css selector", "value": selector }));
         found[ELEMENT].as_str().unwrap().to_owned()
@@ -165,6 +192,25 @@ impl Browser {
         self.ask("POST", &format!("element/{element}/value"), &json!({ "text": text }));
     }
 
+    /// Presses these keys one after the other, wherever the focus is.
+    pub fn press(&self, keys: &str) {
+        let strokes = keys
+            .chars()
+            .flat_map(|key| ["keyDown", "keyUp"].map(|what| json!({ "type": what, "value": key })));
+        let keyboard = json!({ "type": "key", "id": "keyboard", "actions": strokes.collect::<Vec<_>>() });
+        self.ask("POST", "actions", &json!({ "actions": [keyboard] }));
+    }
+
+    /// What somebody who does not see the page is told each of these elements is called.
+    pub fn labels(&self, selector: &str) -> Vec<String> {
+        let found = self.ask("POST", "elements", &json!({ "using": "css selector", "value": selector }));
+        let found =
+            found.as_array().unwrap().iter().map(|element| element[ELEMENT].as_str().unwrap().to_owned());
+        let label =
+            |element: String| self.ask("GET", &format!("element/{element}/computedlabel"), &Value::Null);
+        found.map(|element| label(element).as_str().unwrap().to_owned()).collect()
+    }
+
     /// Chooses files as a person does.
     pub fn choose<P: AsRef<Path>>(&self, selector: &str, paths: &[P]) {
         let paths: Vec<_> = paths.iter().map(|path| path.as_ref().to_str().unwrap()).collect();
@@ -181,6 +227,12 @@ impl Browser {
 
     pub fn switch_to(&self, window: &str) {
         self.ask("POST", "window", &json!({ "handle": window }));
+    }
+
+    /// What becomes of a page that nobody sees: `frozen`, and `active` again. WebDriver has no word for it but the browser's own.
+    pub fn set_life(&self, state: &str) {
+        let command = json!({ "cmd": "Page.setWebLifecycleState", "params": { "state": state } });
+        self.ask("POST", "goog/cdp/execute", &command);
     }
 
     pub fn resize(&self, width: u32, height: u32) {
@@ -235,6 +287,38 @@ impl Drop for Browser {
     }
 }
 
+/// A server into and from `dst`, and a browser that has its page open.
+pub fn opened(scene: &Scene, flags: &[&str]) -> (WebServer, Browser) {
+    let server = WebServer::start(scene, &[&["--put", "--get"], flags].concat(), &scene.dst);
+    let browser = Browser::start(scene);
+    visit(&browser, &server.url(""));
+    (server, browser)
+}
+
+/// Opens the page by its link.
+pub fn visit(browser: &Browser, url: &str) {
+    browser.open(&format!("{url}/?t={TOKEN}"));
+    browser.wait("the page is ready", "return document.documentElement.dataset.ready === '1'");
+}
+
+/// A page of a server behind a relay.
+pub fn behind_relay(scene: &Scene, flags: &[&str]) -> (WebServer, WebRelay, Browser) {
+    let server = WebServer::start(scene, &[&["--put", "--get"], flags].concat(), &scene.dst);
+    let relay = WebRelay::to(server.addr);
+    let browser = Browser::start(scene);
+    visit(&browser, &relay.url(""));
+    (server, relay, browser)
+}
+
+/// A file of 64 MiB of which the browser has sent so much that the rest is held back.
+pub fn half_sent(scene: &Scene, relay: &WebRelay, browser: &Browser) -> std::path::PathBuf {
+    let file = make(&scene.src, "film", 64 << 20);
+    relay.hold_after(40 << 20);
+    browser.choose("#files", std::slice::from_ref(&file));
+    relay.wait_until_carried(40 << 20);
+    file
+}
+
 /// What stands between the browser and the server, and can be cut, hold bytes back, and turn bits.
 pub struct WebRelay {
     pub addr: SocketAddr,
@@ -246,6 +330,7 @@ struct RelayState {
     open: Mutex<Vec<TcpStream>>,
     is_cut: AtomicBool,
     refuses_sockets: AtomicBool,
+    mutes_sockets: AtomicBool,
     /// Bytes that went to the server, and how many may.
     carried: AtomicU64,
     allowed: AtomicU64,
@@ -262,6 +347,7 @@ impl WebRelay {
             open: Mutex::default(),
             is_cut: AtomicBool::new(false),
             refuses_sockets: AtomicBool::new(false),
+            mutes_sockets: AtomicBool::new(false),
             carried: AtomicU64::new(0),
             allowed: AtomicU64::new(u64::MAX),
             flip_at: AtomicU64::new(u64::MAX),
@@ -297,6 +383,11 @@ impl WebRelay {
         self.shared.refuses_sockets.store(true, Ordering::SeqCst);
     }
 
+    /// What goes over a WebSocket is lost from now on, also its end.
+    pub fn mute_sockets(&self) {
+        self.shared.mutes_sockets.store(true, Ordering::SeqCst);
+    }
+
     /// Holds what goes to the server back after so many bytes.
     pub fn hold_after(&self, bytes: u64) {
         self.shared.allowed.store(bytes, Ordering::SeqCst);
@@ -322,7 +413,7 @@ impl WebRelay {
 }
 
 impl RelayState {
-    fn carry(&self, mut near: TcpStream) {
+    fn carry(self: &Arc<Self>, mut near: TcpStream) {
         let mut buffer = vec![0; 64 * 1024];
         let first = match near.read(&mut buffer) {
             Ok(first @ 1..) => first,
@@ -336,9 +427,18 @@ impl RelayState {
         let Ok(mut far) = TcpStream::connect(target) else { return };
         self.open.lock().unwrap().extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
         let (mut back_from, mut back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+        let state = self.clone();
         thread::spawn(move || {
-            let _ = std::io::copy(&mut back_from, &mut back_to);
-            let _ = back_to.shutdown(std::net::Shutdown::Both);
+            let is_mute = || is_socket && state.mutes_sockets.load(Ordering::SeqCst);
+            let mut buffer = vec![0; 64 * 1024];
+            while let Ok(came @ 1..) = back_from.read(&mut buffer) {
+                if !is_mute() && back_to.write_all(&buffer[..came]).is_err() {
+                    break;
+                }
+            }
+            if !is_mute() {
+                let _ = back_to.shutdown(std::net::Shutdown::Both);
+            }
         });
         let mut came = first;
         loop {
@@ -357,7 +457,8 @@ impl RelayState {
                 buffer[(flip - begin) as usize] ^= 4;
                 self.flip_at.store(u64::MAX, Ordering::SeqCst);
             }
-            if far.write_all(&buffer[..came]).is_err() {
+            let is_mute = is_socket && self.mutes_sockets.load(Ordering::SeqCst);
+            if !is_mute && far.write_all(&buffer[..came]).is_err() {
                 break;
             }
             came = match near.read(&mut buffer) {

@@ -102,6 +102,12 @@ pub fn listing(dir: &Path) -> Vec<OsString> {
     names
 }
 
+/// The names in a folder without those of unfinished files.
+pub fn finished(dir: &Path) -> Vec<String> {
+    let names = listing(dir).into_iter().map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| !name.ends_with(".lanx-part")).collect()
+}
+
 /// The part file in which `name`, sent by the user of the scene that `dir` is in, waits at the receiver until it is complete.
 pub fn part_path(dir: &Path, name: &str) -> PathBuf {
     let config = dir.ancestors().map(|dir| dir.join("config")).find(|config| config.is_dir());

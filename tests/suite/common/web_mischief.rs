@@ -58,7 +58,14 @@ impl Mischief {
 
     /// One that has each connection for itself, once the request is there.
     pub fn carrying(carry: impl Fn(&Asked, &mut dyn Wire) + Send + Sync + 'static) -> Mischief {
-        Mischief::listen("127.0.0.1:0".parse().unwrap(), None, carry)
+        Mischief::carrying_at("127.0.0.1:0".parse().unwrap(), carry)
+    }
+
+    pub fn carrying_at(
+        addr: SocketAddr,
+        carry: impl Fn(&Asked, &mut dyn Wire) + Send + Sync + 'static,
+    ) -> Mischief {
+        Mischief::listen(addr, None, carry)
     }
 
     /// One that speaks TLS.
