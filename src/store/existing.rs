@@ -12,7 +12,7 @@ use super::dir::kind_of;
 use super::error::{FileKind, SinkError};
 use super::folders::{Folders, Manner};
 use super::io::{DataExtents, read_exact_at};
-use super::space::length;
+use super::space::{self, length};
 use super::{folders, metadata};
 use crate::content::chunk::Layout;
 use crate::content::entry::Metadata;
@@ -79,6 +79,12 @@ impl ExistingFile {
     /// A part file of `path` that another session has left.
     pub(super) fn left(fd: OwnedFd, folders: Arc<Folders>, path: RelativePath, size: u64) -> ExistingFile {
         ExistingFile { fd: Some(fd), folders, path, size, is_part: true }
+    }
+
+    /// Whether that range surely holds nothing, so that it reads as zeros.
+    #[must_use]
+    pub fn is_hole(&self, offset: u64, bytes: u64) -> bool {
+        self.descriptor().is_ok_and(|file| space::is_hole(file.as_fd(), offset, bytes))
     }
 
     /// The ranges that may hold anything of a file.

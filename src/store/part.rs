@@ -287,6 +287,12 @@ impl Part {
         read_exact_at(self.file.as_fd(), buf, offset, || self.part_path())
     }
 
+    /// Whether that range surely holds nothing, so that it reads as zeros.
+    #[must_use]
+    pub fn is_hole(&self, offset: u64, bytes: u64) -> bool {
+        space::is_hole(self.file.as_fd(), offset, bytes)
+    }
+
     /// The ranges within the agreed size that may hold data: a chunk outside of them is surely missing.
     #[must_use]
     pub fn data_extents(&self) -> DataExtents<'_> {

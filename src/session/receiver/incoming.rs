@@ -75,6 +75,17 @@ pub enum Here {
     Older(Arc<ExistingFile>, Arc<Part>),
 }
 
+impl Here {
+    /// Whether that range of it surely holds nothing. Of an older file it is copied in any case.
+    pub fn is_hole(&self, offset: u64, bytes: u64) -> bool {
+        match self {
+            Here::Existing(file) => file.is_hole(offset, bytes),
+            Here::Part(part) => part.is_hole(offset, bytes),
+            Here::Older(..) => false,
+        }
+    }
+}
+
 /// What follows from what was said or done about a file.
 pub enum Next {
     Nothing,
