@@ -16,7 +16,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::dressed::DressedBeneath;
 use super::error::{FileKind, SinkError};
-use super::place::{Left, Place};
+use super::place::{Facts, Left};
 use crate::name::RelativePath;
 use crate::os::clock::Moment;
 use crate::os::stamp::Stamp;
@@ -39,7 +39,7 @@ pub(super) struct Dir {
     path: PathBuf,
     /// Where it is beneath the destination, with `/` between the names; empty for the destination itself.
     below: Box<[u8]>,
-    place: Arc<Place>,
+    place: Arc<Facts>,
 }
 
 impl Dir {
@@ -67,7 +67,7 @@ impl Dir {
 
     fn root(fd: OwnedFd, path: &Path) -> Result<Self, SinkError> {
         let beneath = probe_openat2(fd.as_fd());
-        let place = Arc::new(Place { beneath, ..Place::default() });
+        let place = Arc::new(Facts { beneath, ..Facts::default() });
         let dir = Self { fd, path: path.to_owned(), below: Box::default(), place };
         if dir.is_removed() {
             return Err(SinkError::Removed { path: path.into() });
@@ -180,7 +180,7 @@ impl Dir {
         &self.below
     }
 
-    pub(super) fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &Facts {
         &self.place
     }
 
@@ -585,7 +585,7 @@ mod unnamed {
     pub use name_by_handle as name_by_proc;
 }
 
-impl Place {
+impl Facts {
     /// Remembers what mode a folder has that is to be opened to us. Whether there is room for that: what cannot be closed
     /// again is not opened.
     fn note_opened(&self, below: &[u8], stat: &Stat) -> bool {

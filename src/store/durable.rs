@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::dir::Dir;
 use super::error::SinkError;
 use super::existing::ExistingFile;
-use super::folders::Manner;
+use super::folders::FindMode;
 use super::part::Part;
 use super::sink::Sink;
 use super::{folders, space};
@@ -78,7 +78,7 @@ impl ExistingFile {
         let mut below = self.below();
         loop {
             below = folders::parent(below);
-            match self.folders().find(below, Manner::Look) {
+            match self.folders().find(below, FindMode::Look) {
                 Ok(Some(dir)) => sync(&dir)?,
                 // One that may be entered and not read: nobody can wait for it.
                 Ok(None) | Err(SinkError::Permission { .. }) => {}
@@ -169,10 +169,10 @@ impl Sink {
         for (path, is_folder) in entries {
             let path = path.as_bytes();
             let below = if is_folder { path } else { folders::parent(path) };
-            let found = match self.folders.find(below, Manner::Look) {
+            let found = match self.folders.find(below, FindMode::Look) {
                 // It was dressed so that not even we may open it.
                 Err(SinkError::Permission { .. }) => {
-                    self.folders.find(folders::parent(below), Manner::Look)?
+                    self.folders.find(folders::parent(below), FindMode::Look)?
                 }
                 found => found?,
             };
@@ -211,7 +211,7 @@ impl Sink {
             }
             below = folders::parent(below);
             // One that is gone took with it what is to be synced.
-            if let Some(dir) = self.folders.find(below, Manner::Look)? {
+            if let Some(dir) = self.folders.find(below, FindMode::Look)? {
                 sync(&dir)?;
             }
         }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::dir::kind_of;
 use super::error::{FileKind, SinkError};
-use super::folders::{Folders, Manner};
+use super::folders::{FindMode, Folders};
 use super::io::{DataExtents, read_exact_at};
 use super::space::{self, length};
 use super::{folders, metadata};
@@ -142,7 +142,7 @@ impl ExistingFile {
     /// Whatever file stands there now will do, as only its bytes count: if it has the length that was found.
     fn open_again(&self, offset: u64, wanted: usize) -> Result<OwnedFd, SinkError> {
         let failed = |errno| SinkError::system("open", self.path(), errno);
-        let dir = self.folders.find(folders::parent(self.path.as_bytes()), Manner::Look)?;
+        let dir = self.folders.find(folders::parent(self.path.as_bytes()), FindMode::Look)?;
         let dir = dir.ok_or_else(|| failed(Errno::NOENT))?;
         let fd = dir.open(self.path.name().as_bytes(), OFlags::RDONLY, Mode::empty()).map_err(failed)?;
         let stat = rustix::fs::fstat(&fd).map_err(failed)?;
@@ -194,7 +194,7 @@ impl<G: Fn() -> bool> Contents for Reading<'_, G> {
 /// The regular file at `path`, of whatever size: an older version, whose chunks a new one may take over. `None` where there is
 /// none that may be read: then there is nothing to take over.
 pub(super) fn older(folders: &Arc<Folders>, path: &RelativePath) -> Option<ExistingFile> {
-    let dir = folders.find(folders::parent(path.as_bytes()), Manner::Glance).ok()??;
+    let dir = folders.find(folders::parent(path.as_bytes()), FindMode::Glance).ok()??;
     let name = path.name();
     let is_file = |stat: &Stat| kind_of(stat) == FileKind::Regular;
     // Asked before opening, as opening a device or a FIFO can have effects of its own.
@@ -211,7 +211,7 @@ pub(super) fn older(folders: &Arc<Folders>, path: &RelativePath) -> Option<Exist
 }
 
 pub(super) fn look(folders: &Arc<Folders>, path: &RelativePath, size: u64) -> Result<Found, SinkError> {
-    let dir = match folders.find(folders::parent(path.as_bytes()), Manner::Glance) {
+    let dir = match folders.find(folders::parent(path.as_bytes()), FindMode::Glance) {
         Ok(Some(dir)) => dir,
         Ok(None) => return Ok(Found::Nothing),
         // A folder of ours may be closed even to us, until something is to be written there. Making the part file

@@ -459,7 +459,7 @@ pub(super) struct Locked {
 }
 
 /// What one attempt at a part name came to.
-enum Attempt {
+enum Opening {
     Ours(Locked),
     /// In use by another transfer.
     InUse,
@@ -501,24 +501,24 @@ pub(super) fn lock_by(
     let mut races = 0;
     while races < PART_RACES_MAX {
         match attempt(dir, part_name)? {
-            Attempt::Ours(locked) => return Ok(Some(locked)),
-            Attempt::InUse if patience.is_zero() => return Ok(None),
-            Attempt::InUse if vain.lock().is_some_and(|at| at.elapsed() < PART_RELEASE_PAUSE) => {
+            Opening::Ours(locked) => return Ok(Some(locked)),
+            Opening::InUse if patience.is_zero() => return Ok(None),
+            Opening::InUse if vain.lock().is_some_and(|at| at.elapsed() < PART_RELEASE_PAUSE) => {
                 return Ok(None);
             }
-            Attempt::InUse if begun.elapsed() < patience => wait(PART_RELEASE_LOOK),
-            Attempt::InUse => {
+            Opening::InUse if begun.elapsed() < patience => wait(PART_RELEASE_LOOK),
+            Opening::InUse => {
                 *vain.lock() = Some(Instant::now());
                 return Ok(None);
             }
-            Attempt::NotForUs => return Ok(None),
-            Attempt::Lost => races += 1,
+            Opening::NotForUs => return Ok(None),
+            Opening::Lost => races += 1,
         }
     }
     Ok(None)
 }
 
-fn attempt(dir: &Dir, part_name: &[u8]) -> Result<Attempt, Refused> {
+fn attempt(dir: &Dir, part_name: &[u8]) -> Result<Opening, Refused> {
     // A new one first: most files are new, and then one call does it.
     let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
     match dir.open(part_name, new, Mode::from_raw_mode(PART_MODE)) {
@@ -528,33 +528,33 @@ fn attempt(dir: &Dir, part_name: &[u8]) -> Result<Attempt, Refused> {
     }
 }
 
-fn attempt_existing(dir: &Dir, part_name: &[u8]) -> Result<Attempt, Refused> {
+fn attempt_existing(dir: &Dir, part_name: &[u8]) -> Result<Opening, Refused> {
     // Looked at before it is opened, as opening a device can have effects of its own.
     match dir.stat(part_name) {
         Ok(Some(stat)) if is_our_kind(&stat, false) => {}
-        Ok(Some(_)) => return Ok(Attempt::NotForUs),
-        Ok(None) => return Ok(Attempt::Lost),
+        Ok(Some(_)) => return Ok(Opening::NotForUs),
+        Ok(None) => return Ok(Opening::Lost),
         Err(errno) => return Err(("look at the part file for", errno)),
     }
     match dir.open(part_name, OFlags::RDWR, Mode::empty()) {
         Ok(file) => claim(dir, part_name, file, false),
-        Err(Errno::NOENT) => Ok(Attempt::Lost),
-        Err(Errno::LOOP | Errno::ACCESS | Errno::PERM | Errno::NXIO | Errno::ISDIR) => Ok(Attempt::NotForUs),
+        Err(Errno::NOENT) => Ok(Opening::Lost),
+        Err(Errno::LOOP | Errno::ACCESS | Errno::PERM | Errno::NXIO | Errno::ISDIR) => Ok(Opening::NotForUs),
         Err(errno) => Err(("open the part file for", errno)),
     }
 }
 
 /// Locks an open part file, then looks whether it is still the one its name stands for: until the lock was
 /// ours, its former holder could publish or remove it.
-fn claim(dir: &Dir, part_name: &[u8], file: OwnedFd, is_new: bool) -> Result<Attempt, Refused> {
+fn claim(dir: &Dir, part_name: &[u8], file: OwnedFd, is_new: bool) -> Result<Opening, Refused> {
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Ok(Attempt::InUse),
+        Err(Errno::WOULDBLOCK) => return Ok(Opening::InUse),
         // Without locks nobody can know whether an old part is in use, but one just made is surely free, and
         // everybody else here leaves it alone for the same reason.
         Err(errno) if is_unsupported(errno) || errno == Errno::NOLCK => {
             if !is_new {
-                return Ok(Attempt::NotForUs);
+                return Ok(Opening::NotForUs);
             }
         }
         Err(errno) => return Err(("lock the part file for", errno)),
@@ -562,9 +562,9 @@ fn claim(dir: &Dir, part_name: &[u8], file: OwnedFd, is_new: bool) -> Result<Att
     let stat = rustix::fs::fstat(&file).map_err(|errno| ("look at the part file for", errno))?;
     let still_there = dir.is_still(part_name, &stat).map_err(|errno| ("look at the part file for", errno))?;
     Ok(match (still_there, is_our_kind(&stat, is_new)) {
-        (false, _) => Attempt::Lost,
-        (true, false) => Attempt::NotForUs,
-        (true, true) => Attempt::Ours(Locked { file, stat }),
+        (false, _) => Opening::Lost,
+        (true, false) => Opening::NotForUs,
+        (true, true) => Opening::Ours(Locked { file, stat }),
     })
 }
 

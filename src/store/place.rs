@@ -18,7 +18,7 @@ const LEFT_MAX: usize = 4096;
 
 /// What is asked of the destination once, and taken to hold for the folders beneath it as well.
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Facts {
     /// Whether the kernel itself keeps opens beneath a handle (openat2).
     pub(super) beneath: bool,
     /// Whether preallocating here costs a write of every page; asked when first needed.

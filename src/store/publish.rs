@@ -148,11 +148,11 @@ impl Part {
 
     fn move_numbered(&self, verified: &Verified<'_>) -> Result<Option<Published>, SinkError> {
         // What stands at the last name that was compared.
-        let there = Cell::new(Standing::Other);
+        let there = Cell::new(Occupant::Other);
         let make = |name: &Name| Ok(matches!(self.try_name(name)?, Moved::Done));
         let same = |name: &Name| {
             there.set(self.standing(name, verified));
-            Ok(there.get() != Standing::Other)
+            Ok(there.get() != Occupant::Other)
         };
         let name = match make(&self.name)? || same(&self.name)? {
             true => self.name.clone(),
@@ -160,9 +160,9 @@ impl Part {
         };
         let published = self.published(name);
         Ok(match there.get() {
-            Standing::Other => Some(published),
-            Standing::Same => Some(Published { existed: true, ..published }),
-            Standing::Unknown => None,
+            Occupant::Other => Some(published),
+            Occupant::Same => Some(Published { existed: true, ..published }),
+            Occupant::Unknown => None,
         })
     }
 
@@ -289,7 +289,7 @@ fn split_last_dot(name: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// What stands at a name that is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Occupant {
     /// A file with the bytes of the part.
     Same,
     /// Anything else, and what cannot be read, so that nobody can show that it is the same.
@@ -307,18 +307,18 @@ impl Part {
 
     /// What stands at `name`. Reads only a file of the same size, and of that no more than up to the first chunk that
     /// differs.
-    pub(super) fn standing(&self, name: &Name, verified: &Verified<'_>) -> Standing {
+    pub(super) fn standing(&self, name: &Name, verified: &Verified<'_>) -> Occupant {
         let there = match self.of_same_size(name) {
             Ok(Some(there)) => there,
-            Ok(None) => return Standing::Other,
+            Ok(None) => return Occupant::Other,
             Err(errno) => {
                 tracing::debug!(path = %self.shown(name), %errno, "could not compare a file");
-                return Standing::Other;
+                return Occupant::Other;
             }
         };
         self.compare(name, &there, verified).unwrap_or_else(|error| {
             tracing::debug!("{error}");
-            Standing::Other
+            Occupant::Other
         })
     }
 
@@ -334,14 +334,14 @@ impl Part {
         Ok(is_like_ours(&stat).then_some(there))
     }
 
-    fn compare(&self, name: &Name, there: &OwnedFd, verified: &Verified<'_>) -> Result<Standing, SinkError> {
+    fn compare(&self, name: &Name, there: &OwnedFd, verified: &Verified<'_>) -> Result<Occupant, SinkError> {
         let path = || self.dir.path_of(name.as_bytes());
         let mut both = Both { part: self, there: there.as_fd(), path: &path, ours: Vec::new(), verified };
         // Ours was verified as it arrived, and not as it was read just now.
         match whole::hash(Layout::new(self.size()), &mut both) {
-            Ok(None) => return Ok(Standing::Unknown),
+            Ok(None) => return Ok(Occupant::Unknown),
             Ok(Some(hash)) if hash == verified.hash => {}
-            Ok(Some(_)) | Err(None) => return Ok(Standing::Other),
+            Ok(Some(_)) | Err(None) => return Ok(Occupant::Other),
             Err(Some(error)) => return Err(error),
         }
         if verified.sync {
@@ -349,7 +349,7 @@ impl Part {
             // One that cannot be is no reason to do without ours.
             rustix::fs::fsync(there).map_err(failed)?;
         }
-        Ok(Standing::Same)
+        Ok(Occupant::Same)
     }
 
     fn shown(&self, name: &Name) -> String {

@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags, Stat};
 use super::dir::Dir;
 use super::error::SinkError;
 use super::existing::{self, Existing, ExistingFile, Found};
-use super::folders::{Manner, parent};
+use super::folders::{FindMode, parent};
 use super::locks::locks_decide;
 use super::part::{Form, Part, Size, is_our_kind};
 use super::part_name::{names_of, place_of};
@@ -119,7 +119,7 @@ impl Sink {
     /// What another session has left of the file at `path`, where locks decide nothing: that of which most is there. `None` where
     /// there is none, or this program has it itself.
     pub fn left_by_another(&self, path: &RelativePath) -> Option<ExistingFile> {
-        let dir = self.folders.find(parent(path.as_bytes()), Manner::Glance).ok()??;
+        let dir = self.folders.find(parent(path.as_bytes()), FindMode::Glance).ok()??;
         if locks_decide(&dir).ok()? {
             return None;
         }

@@ -8,7 +8,7 @@ use rustix::fs::{Dev, Stat};
 use super::dir::{Dir, kind_of};
 use super::error::{FileKind, SinkError};
 use super::existing::Existing;
-use super::folders::{Folders, Manner, parent};
+use super::folders::{FindMode, Folders, parent};
 use super::owner::Owner;
 use super::{metadata, space};
 use crate::cache::{Cache, Key};
@@ -66,7 +66,7 @@ impl Sink {
         if self.existing != Existing::Overwrite || self.is_absent {
             return None;
         }
-        let dir = self.folders.find(parent(path.as_bytes()), Manner::Glance).ok()??;
+        let dir = self.folders.find(parent(path.as_bytes()), FindMode::Glance).ok()??;
         dir.stat(path.name().as_bytes()).ok()?.map(|stat| Stamp::of(&stat))
     }
 
@@ -79,7 +79,7 @@ impl Sink {
         wanted: Option<&Metadata>,
         cache: &Cache,
     ) -> Option<Key> {
-        let dir = self.folders.find(parent(path.as_bytes()), Manner::Glance).ok()??;
+        let dir = self.folders.find(parent(path.as_bytes()), FindMode::Glance).ok()??;
         let stat = dir.stat(path.name().as_bytes()).ok()??;
         let is_file = kind_of(&stat) == FileKind::Regular && space::length(&stat) == size;
         let is_dressed = wanted.is_none_or(|wanted| metadata::is_dressed(&stat, wanted));

@@ -26,7 +26,7 @@ use crate::content::tree::{ChunkValue, Hash, Stretch, joined};
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
 use crate::os::background::aside;
-use crate::server::queue::Place;
+use crate::server::queue::Slot;
 use crate::store::{Existing, ExistingFile, Part, Sink};
 
 /// Bytes of a piece whose value is compared with what is there.
@@ -86,7 +86,7 @@ pub struct Upload {
     existing: Option<ExistingFile>,
     /// Until it is stored.
     counted: Mutex<Option<Counted>>,
-    place: Place,
+    place: Slot,
     state: Mutex<State>,
     /// A piece is not on its way any more.
     freed: Notify,
@@ -181,7 +181,7 @@ impl Pieces {
         sink: Sink,
         existing: Option<ExistingFile>,
         counted: Counted,
-        place: Place,
+        place: Slot,
         plan: Plan,
     ) -> Result<Arc<Upload>, Refused> {
         let Plan { path, size, client, modified, .. } = plan;

@@ -24,7 +24,7 @@ use super::refused::{Hears, Refused, Stored, Waits};
 use crate::content::tree::Hash;
 use crate::name::RelativePath;
 use crate::os::background::aside;
-use crate::server::queue::{Admission, Party, Place, Standing};
+use crate::server::queue::{Admission, Party, Slot, TurnState};
 use crate::store::{Folder, Owner, Part, Sink};
 use crate::trust::guesses::network_of;
 
@@ -66,7 +66,7 @@ struct Work {
     mode: u32,
     from: mpsc::Receiver<Fed>,
     counted: Counted,
-    _place: Place,
+    _place: Slot,
 }
 
 impl Uploads {
@@ -89,15 +89,15 @@ impl Uploads {
         peer: IpAddr,
         plan: Option<&Plan>,
         mut hears: Option<Hears>,
-    ) -> Result<Place, Refused> {
+    ) -> Result<Slot, Refused> {
         let party = Party::Network(network_of(peer));
         let place = self.admission.enter(party, OF_ONE_MAX).ok_or(Refused::Busy)?;
         let (end, mut told) = (Instant::now() + WAIT_PATIENCE, None);
         loop {
             let waits = match place.standing() {
-                Standing::Served => return Ok(place),
-                Standing::Closed => return Err(Refused::Busy),
-                Standing::Waiting(at) => Waits { serving: at.serving, own: at.own, before: at.before },
+                TurnState::Served => return Ok(place),
+                TurnState::Closed => return Err(Refused::Busy),
+                TurnState::Waiting(at) => Waits { serving: at.serving, own: at.own, before: at.before },
             };
             match &mut hears {
                 Some(hears) if told.replace(waits) != Some(waits) => hears(waits),

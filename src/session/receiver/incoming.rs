@@ -37,7 +37,7 @@ pub enum Bytes {
 }
 
 /// Where a chunk goes.
-pub enum Place {
+pub enum WriteTo {
     Part(Arc<Part>),
     Output(Arc<InOrder>),
 }
@@ -276,16 +276,16 @@ impl Incoming {
     }
 
     /// Where chunk `index` of `len` bytes goes; `None` once the file is over.
-    pub fn place_for(&self, index: ChunkIndex, len: usize) -> Result<Option<Place>, PeerMisbehaved> {
+    pub fn target_for(&self, index: ChunkIndex, len: usize) -> Result<Option<WriteTo>, PeerMisbehaved> {
         let mut state = self.state.lock();
         match &state.bytes {
             Some(Bytes::Output(queue)) => {
-                let place = Place::Output(queue.clone());
+                let place = WriteTo::Output(queue.clone());
                 state.extent.admit(index, len)?;
                 Ok(Some(place))
             }
             Some(Bytes::Part(part)) => {
-                let place = Place::Part(part.clone());
+                let place = WriteTo::Part(part.clone());
                 if let Some(Compared::Asked | Compared::Judged) = state.under_comparison.get(&index.0) {
                     return Err(self.wrong_chunk(index));
                 }
