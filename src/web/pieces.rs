@@ -333,7 +333,7 @@ impl Pieces {
         let settled = settle(&upload.sink, &upload.part, upload.existing.as_ref(), arrival);
         self.open.lock().remove(&upload.id);
         if let (Ok(stored), Some(counted)) = (&settled, upload.counted.lock().take()) {
-            counted.keep_of(&stored);
+            counted.keep_of(stored);
         }
         settled
     }
