@@ -19,7 +19,7 @@ use super::ui::events::{By, Event, Whom};
 use super::ui::out::Audience;
 use super::ui::{events, out, screen};
 use crate::client::Connections;
-use crate::client::handshake::{Acquaintance, EnterError, Errand, Link, Place, enter, knock};
+use crate::client::handshake::{Acquaintance, EnterError, Link, PutWhere, SessionRequest, enter, knock};
 use crate::limits::{CODE_TEXT_MAX_BYTES, SMALL_SEGMENT_BYTES};
 use crate::name::RelativePath;
 use crate::net::Door;
@@ -33,7 +33,7 @@ use crate::trust::fingerprint::Fingerprint;
 use crate::trust::guesses::GuessBook;
 use crate::trust::identity::Identity;
 use crate::trust::peer_store::PeerStore;
-use crate::trust::policy::{FirstSight, House, Visitor};
+use crate::trust::policy::{AuthPolicy, ClientAuth, FirstSight};
 use crate::units;
 use crate::wire::message::{SessionId, Waiting, Wishes};
 
@@ -87,7 +87,7 @@ fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
 
 /// The receiver's door, and whether its code is to be shown. Without a code from the user, and without a terminal to
 /// show one on, none is offered: nobody could know it.
-pub fn house(code_file: Option<&Path>, open: bool, audience: Audience) -> Result<(House, bool), Failure> {
+pub fn auth(code_file: Option<&Path>, open: bool, audience: Audience) -> Result<(AuthPolicy, bool), Failure> {
     let (identity, store) = ourselves()?;
     // Read for each that comes; here it is only seen that it can be, before everybody is sent away.
     store.load().map_err(other)?;
@@ -98,14 +98,14 @@ pub fn house(code_file: Option<&Path>, open: bool, audience: Audience) -> Result
         None if !open && somebody_looks => (Some(GuessBook::generated().map_err(other)?), true),
         None => (None, false),
     };
-    let house = House::new(&identity, store, open, book).map_err(other)?;
-    Ok((house, shown))
+    let auth = AuthPolicy::new(&identity, store, open, book).map_err(other)?;
+    Ok((auth, shown))
 }
 
 /// A sender's way to be let in. Clones ask one after another.
 #[derive(Clone)]
 pub struct Introduction {
-    visitor: Visitor,
+    visitor: ClientAuth,
     name: String,
     patience: Duration,
     /// How long a receiver that has heard too many wrong codes is waited for.
@@ -132,7 +132,7 @@ impl Introduction {
         door: Door,
     ) -> Result<Introduction, Failure> {
         let (identity, store) = ourselves()?;
-        let mut visitor = Visitor::new(&identity, store, given_code(code_file)?).map_err(other)?;
+        let mut visitor = ClientAuth::new(&identity, store, given_code(code_file)?).map_err(other)?;
         // A person is asked; a script cannot be, and whoever runs a receiver for everybody knows that.
         visitor.first_sight = if can_ask() { FirstSight::None } else { FirstSight::Named };
         let (name, asking) = (own_name(), Arc::default());
@@ -174,11 +174,12 @@ impl Introduction {
             }
         };
         let (wishes, patience, door) = (*wishes, *patience, self.door);
-        let place = Place { into: self.into.as_ref(), needs_output: self.is_nameless };
+        let place = PutWhere { into: self.into.as_ref(), needs_output: self.is_nameless };
         let (waits, large_lost) = (&waits, &large_lost);
         let began = self.began;
-        let errand = Errand { name, resumes, began, wishes, door, place, patience, waits, large_lost };
-        enter(self.elsewhere.as_ref().unwrap_or(peer), &self.visitor, &errand, wanted).await
+        let request =
+            SessionRequest { name, resumes, began, wishes, door, place, patience, waits, large_lost };
+        enter(self.elsewhere.as_ref().unwrap_or(peer), &self.visitor, &request, wanted).await
     }
 
     /// Connects and is let in; asks the user where there is something to ask and somebody to ask.

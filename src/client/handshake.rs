@@ -30,7 +30,7 @@ use crate::trust::fingerprint::Fingerprint;
 use crate::trust::pairing::{ChannelBinding, Initiator, PairingError, Setting};
 use crate::trust::peer_store::PeerStoreError;
 use crate::trust::peers::KnownHost;
-use crate::trust::policy::{FirstSight, Standing, Visitor};
+use crate::trust::policy::{Acquainted, ClientAuth, FirstSight};
 use crate::wire::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 use crate::wire::options::Options;
 use crate::wire::seal::{Cipher, SessionSecret};
@@ -93,7 +93,7 @@ pub enum Acquaintance {
 
 /// What a sender comes with, besides its identity.
 #[derive(Clone, Copy)]
-pub struct Errand<'a> {
+pub struct SessionRequest<'a> {
     /// What this machine calls itself.
     pub name: &'a str,
     /// The session that it goes on with.
@@ -102,7 +102,7 @@ pub struct Errand<'a> {
     pub began: Option<Moment>,
     pub wishes: Wishes,
     pub door: Door,
-    pub place: Place<'a>,
+    pub place: PutWhere<'a>,
     /// How long a silent receiver is waited for.
     pub patience: Duration,
     /// Hears why it does not begin, and whenever that changes.
@@ -113,14 +113,14 @@ pub struct Errand<'a> {
 
 /// Where the receiver is to put what it gets.
 #[derive(Clone, Copy, Default)]
-pub struct Place<'a> {
+pub struct PutWhere<'a> {
     /// A folder beneath its own.
     pub into: Option<&'a RelativePath>,
     /// Its standard output: what is sent has no name that a file could have.
     pub needs_output: bool,
 }
 
-impl Place<'_> {
+impl PutWhere<'_> {
     /// Why this welcome is of no use.
     fn complaint(self, peer: &Peer, welcome: &Options) -> Option<EnterError> {
         let peer = peer.clone();
@@ -139,15 +139,15 @@ impl Place<'_> {
 /// [`EnterError`]. With [`EnterError::CodeWanted`] and [`EnterError::FirstSight`] the user can decide and try again.
 pub async fn enter(
     peer: &Peer,
-    visitor: &Visitor,
-    errand: &Errand<'_>,
+    visitor: &ClientAuth,
+    request: &SessionRequest<'_>,
     wanted: Connections,
 ) -> Result<Link, EnterError> {
-    let reached = match errand.door {
-        Door::Tcp => tcp::reach::reach(peer, &visitor.tls, errand.patience, errand.large_lost).await?,
-        Door::Quic => quic::dial::reach(peer, &visitor.tls, errand.patience).await?,
+    let reached = match request.door {
+        Door::Tcp => tcp::reach::reach(peer, &visitor.tls, request.patience, request.large_lost).await?,
+        Door::Quic => quic::dial::reach(peer, &visitor.tls, request.patience).await?,
     };
-    enter_by(reached, peer, visitor, errand, wanted).await
+    enter_by(reached, peer, visitor, request, wanted).await
 }
 
 /// The same where the receiver was reached.
@@ -157,8 +157,8 @@ pub async fn enter(
 pub async fn enter_by(
     reached: Reached,
     peer: &Peer,
-    visitor: &Visitor,
-    errand: &Errand<'_>,
+    visitor: &ClientAuth,
+    request: &SessionRequest<'_>,
     wanted: Connections,
 ) -> Result<Link, EnterError> {
     let Reached { control: Control { stream, handle, far_end }, way, round_trip } = reached;
@@ -171,11 +171,11 @@ pub async fn enter_by(
         Err(error) => return Err(leave(reader, writer, error).await),
     };
     let mut greeting = Greeting { peer, addr, visitor, receiver, binding, standing, reader, writer };
-    let (session, share, cipher, options, acquaintance) = match greeting.run(errand, wanted.most).await {
+    let (session, share, cipher, options, acquaintance) = match greeting.run(request, wanted.most).await {
         Ok(welcome) => welcome,
         Err(error) => return Err(leave(greeting.reader, greeting.writer, error).await),
     };
-    if standing != Standing::Known || acquaintance == Acquaintance::Paired {
+    if standing != Acquainted::Known || acquaintance == Acquaintance::Paired {
         remember(visitor, peer.address(), receiver).await;
     }
     let Greeting { reader, writer, .. } = greeting;
@@ -218,7 +218,7 @@ async fn leave(mut reader: Reader, mut writer: Writer, error: EnterError) -> Ent
 }
 
 /// What is known of a receiver that has this key, unless that speaks against it.
-fn recognise(peer: &Peer, visitor: &Visitor, now: Fingerprint) -> Result<Standing, EnterError> {
+fn recognise(peer: &Peer, visitor: &ClientAuth, now: Fingerprint) -> Result<Acquainted, EnterError> {
     let (found, address) = (peer.found.as_ref(), peer.address());
     if let Some(was) = visitor.agreed.filter(|key| *key != now) {
         return Err(EnterError::NotTheSame { peer: peer.clone(), was, now });
@@ -228,10 +228,10 @@ fn recognise(peer: &Peer, visitor: &Visitor, now: Fingerprint) -> Result<Standin
     }
     let standing = visitor.standing(&address, &now)?;
     match standing {
-        Standing::Changed { was } => {
+        Acquainted::Changed { was } => {
             Err(EnterError::KeyChanged { peer: peer.clone(), address: address.into(), was, now })
         }
-        Standing::Known => Ok(standing),
+        Acquainted::Known => Ok(standing),
         // The port is as freely announced as the name, so a key that is remembered holds for all ports of the name.
         _ if found.is_some() => match visitor.namesake(&peer.host, &now)? {
             Some(known) => Err(EnterError::Namesake { peer: peer.clone(), known: Box::new(known), now }),
@@ -242,7 +242,7 @@ fn recognise(peer: &Peer, visitor: &Visitor, now: Fingerprint) -> Result<Standin
 }
 
 /// A transfer goes on without it: the next one asks again.
-async fn remember(visitor: &Visitor, address: String, receiver: Fingerprint) {
+async fn remember(visitor: &ClientAuth, address: String, receiver: Fingerprint) {
     let store = visitor.store.clone();
     let stored = aside(move || store.remember_host(&address, receiver)).await;
     match stored {
@@ -258,20 +258,20 @@ type Welcome = (SessionId, u8, Cipher, Options, Acquaintance);
 struct Greeting<'a> {
     peer: &'a Peer,
     addr: SocketAddr,
-    visitor: &'a Visitor,
+    visitor: &'a ClientAuth,
     receiver: Fingerprint,
     binding: ChannelBinding,
-    standing: Standing,
+    standing: Acquainted,
     reader: Reader,
     writer: Writer,
 }
 
 impl Greeting<'_> {
-    async fn run(&mut self, errand: &Errand<'_>, connections: u8) -> Result<Welcome, EnterError> {
+    async fn run(&mut self, request: &SessionRequest<'_>, connections: u8) -> Result<Welcome, EnterError> {
         // Whoever has a code wants to know that it speaks to the machine that has the same one, and not to another one that
         // it happens to know as well.
-        let prove = self.standing == Standing::Unknown && self.visitor.code.is_some();
-        let Errand { name, resumes, began, wishes, place, .. } = *errand;
+        let prove = self.standing == Acquainted::Unknown && self.visitor.code.is_some();
+        let SessionRequest { name, resumes, began, wishes, place, .. } = *request;
         let into = place.into.map(|into| into.as_bytes().to_vec());
         // As it is said: the way here may have taken long.
         let age = began.map(Moment::elapsed);
@@ -303,11 +303,11 @@ impl Greeting<'_> {
             return Err(EnterError::Impostor { peer: self.peer.clone() });
         }
         // Before it waits: nobody is to be asked at the end of a queue, and then to wait once more.
-        if is_let_in(&heard) && acquaintance == Acquaintance::Old && self.standing == Standing::Unknown {
+        if is_let_in(&heard) && acquaintance == Acquaintance::Old && self.standing == Acquainted::Unknown {
             self.trust_first_sight()?;
             acquaintance = Acquaintance::FirstSight;
         }
-        let heard = self.wait_for_turn(heard, errand).await?;
+        let heard = self.wait_for_turn(heard, request).await?;
         let ReceiverMessage::Welcome { session, connections, cipher, options } = heard else {
             return Err(self.unexpected(heard, "a welcome"));
         };
@@ -336,7 +336,7 @@ impl Greeting<'_> {
     async fn wait_for_turn(
         &mut self,
         mut heard: ReceiverMessage,
-        errand: &Errand<'_>,
+        request: &SessionRequest<'_>,
     ) -> Result<ReceiverMessage, EnterError> {
         let Greeting { addr, reader, writer, .. } = self;
         let mut told: Option<(Waiting, Instant)> = None;
@@ -347,9 +347,9 @@ impl Greeting<'_> {
                 told.is_none_or(|(before, at)| before != waiting && at.elapsed() >= QUEUE_NEWS_INTERVAL / 2);
             if due {
                 told = Some((waiting, Instant::now()));
-                (errand.waits)(&waiting);
+                (request.waits)(&waiting);
             }
-            let hearing = reader.next(errand.patience);
+            let hearing = reader.next(request.patience);
             tokio::pin!(hearing);
             heard = loop {
                 tokio::select! {

@@ -4,4 +4,5 @@ pub mod chunk;
 pub mod compress;
 pub mod entry;
 pub mod tree;
+pub mod whole;
 pub mod zeros;

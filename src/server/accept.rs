@@ -17,9 +17,9 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use super::events::Receptionist;
-use super::handshake::{Guest, Refusal, admit};
+use super::handshake::{AcceptedPeer, Refusal, admit};
 use super::pending::Strangers;
-use super::queue::{Admission, Place};
+use super::queue::{Admission, Slot};
 use super::session::{Session, stopped};
 use super::stats::Ledger;
 use crate::cache::Cache;
@@ -34,7 +34,7 @@ use crate::session::receiver::room::{MinFree, Quota};
 use crate::session::{Diligence, End};
 use crate::store::Target;
 use crate::trust::fingerprint::Fingerprint;
-use crate::trust::policy::House;
+use crate::trust::policy::AuthPolicy;
 use crate::wire::message::{ReceiverMessage, SessionId};
 use crate::wire::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, PrefaceError, Role, Status};
 use crate::wire::seal::TAG_BYTES;
@@ -59,7 +59,7 @@ pub struct ServeOptions {
 
 /// How a transfer is received. It may change while others are under way, which go on as they began.
 #[derive(Clone, Debug)]
-pub struct Manner {
+pub struct ReceiveOptions {
     pub to: Arc<Target>,
     /// How long a silent sender is waited for.
     pub patience: Duration,
@@ -84,15 +84,15 @@ pub struct Manner {
 /// [`ServeError`] where a listener cannot be used. What goes wrong with one peer is told to the receptionist only.
 pub async fn serve(
     mut doors: Vec<Box<dyn Arrivals>>,
-    manner: Manner,
-    house: Arc<House>,
+    how: ReceiveOptions,
+    auth: Arc<AuthPolicy>,
     options: ServeOptions,
     receptionist: Arc<dyn Receptionist>,
     ledger: Arc<Ledger>,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) -> Result<(), ServeError> {
     let (passages, mut passing) = mpsc::unbounded_channel();
-    let reception = Reception::new(manner, house, options.transfers, receptionist, ledger, passages);
+    let reception = SessionServer::new(how, auth, options.transfers, receptionist, ledger, passages);
     let reception = Arc::new(reception);
     let mut guests = JoinSet::new();
     let mut revocations = interval(REVOCATIONS_LOOK);
@@ -182,9 +182,9 @@ impl Visits {
 }
 
 /// What the connections to one port have in common.
-pub(super) struct Reception {
-    manner: Mutex<Manner>,
-    pub(super) house: Arc<House>,
+pub(super) struct SessionServer {
+    how: Mutex<ReceiveOptions>,
+    pub(super) auth: Arc<AuthPolicy>,
     pub(super) receptionist: Arc<dyn Receptionist>,
     pub(super) admission: Arc<Admission>,
     pub(super) ledger: Arc<Ledger>,
@@ -192,7 +192,7 @@ pub(super) struct Reception {
     /// The last sessions that ended: a data connection may still be on its way to one.
     pub(super) ended: Mutex<VecDeque<SessionId>>,
     /// The places of sessions that were lost a moment ago, and whose they were.
-    pub(super) kept: Mutex<HashMap<SessionId, (Fingerprint, Arc<Place>)>>,
+    pub(super) kept: Mutex<HashMap<SessionId, (Fingerprint, Arc<Slot>)>>,
     /// What the senders of sessions under way may have here, where that is bounded.
     pub(super) quotas: Mutex<HashMap<Fingerprint, Weak<Quota>>>,
     strangers: Mutex<Strangers>,
@@ -201,22 +201,22 @@ pub(super) struct Reception {
     leaving: AtomicBool,
 }
 
-impl Reception {
+impl SessionServer {
     fn new(
-        manner: Manner,
-        house: Arc<House>,
+        how: ReceiveOptions,
+        auth: Arc<AuthPolicy>,
         transfers: u16,
         receptionist: Arc<dyn Receptionist>,
         ledger: Arc<Ledger>,
         passages: mpsc::UnboundedSender<Passage>,
-    ) -> Reception {
-        let folder = manner.to.output().is_none();
+    ) -> SessionServer {
+        let folder = how.to.output().is_none();
         let transfers = rlimit::at_most(transfers.into(), DESCRIPTORS_PER_TRANSFER);
         let admission = Admission::new(if folder { transfers } else { 1 }, folder);
         ledger.open(&admission);
-        Reception {
-            manner: Mutex::new(manner),
-            house,
+        SessionServer {
+            how: Mutex::new(how),
+            auth,
             receptionist,
             admission,
             ledger,
@@ -231,8 +231,8 @@ impl Reception {
     }
 
     /// How the next transfer is received.
-    pub(super) fn manner(&self) -> Manner {
-        self.manner.lock().clone()
+    pub(super) fn how(&self) -> ReceiveOptions {
+        self.how.lock().clone()
     }
 
     pub(super) fn is_leaving(&self) -> bool {
@@ -249,7 +249,7 @@ impl Reception {
     /// those that were never among those who may, and have proved the code.
     fn end_revoked(&self) {
         for session in self.sessions.lock().values().filter(|session| session.is_remembered) {
-            if let Ok(false) = self.house.lets_in(&session.peer) {
+            if let Ok(false) = self.auth.lets_in(&session.peer) {
                 session.receiving.ending().decide(End::Revoked);
             }
         }
@@ -272,14 +272,14 @@ impl Reception {
     /// Does what it is told. Returns how all sessions are to end now, if they are.
     fn obey(&self, order: Order) -> Option<End> {
         match order {
-            Order::Change(manner) => {
-                let mut now = self.manner.lock();
-                let rate = |manner: &Manner| manner.pace.as_ref().map(|pace| pace.rate());
+            Order::Change(how) => {
+                let mut now = self.how.lock();
+                let rate = |how: &ReceiveOptions| how.pace.as_ref().map(|pace| pace.rate());
                 // The senders that are here and those that come have one rate between them.
-                let pace = if rate(&manner) == rate(&now) { now.pace.clone() } else { manner.pace.clone() };
+                let pace = if rate(&how) == rate(&now) { now.pace.clone() } else { how.pace.clone() };
                 // It is open already.
                 let cache = now.cache.take();
-                *now = Manner { pace, cache, ..manner };
+                *now = ReceiveOptions { pace, cache, ..how };
                 None
             }
             Order::Finish => {
@@ -315,10 +315,10 @@ impl Reception {
         let reception = self.clone();
         let task = guests.spawn(async move {
             let met = timeout(HANDSHAKE_TIMEOUT, reception.meet(arrival)).await;
-            // From here on it is a guest, or gone.
+            // From here on it is accepted, or gone.
             reception.strangers.lock().settle(number);
             match met.unwrap_or(Err(Refusal::Mute)) {
-                Ok(Some(guest)) => reception.host(guest, addr).await,
+                Ok(Some(accepted)) => reception.host(accepted, addr).await,
                 Ok(None) => {}
                 Err(refusal) => reception.refused(addr.ip().to_canonical(), &refusal),
             }
@@ -326,9 +326,9 @@ impl Reception {
         strangers.came_in(number, addr.ip(), task);
     }
 
-    /// Hears what a connection is for. A data connection is handed to its session; a control connection becomes a
-    /// guest.
-    async fn meet(&self, mut arrival: Box<dyn Arrival>) -> Result<Option<Guest>, Refusal> {
+    /// Hears what a connection is for. A data connection is handed to its session; a control connection becomes an
+    /// accepted peer.
+    async fn meet(&self, mut arrival: Box<dyn Arrival>) -> Result<Option<AcceptedPeer>, Refusal> {
         let mut preface = [0; PREFACE_BYTES];
         let begun = arrival.read(&mut preface).await?;
         if begun == 0 {
@@ -347,7 +347,7 @@ impl Reception {
                     let ended = self.ended.lock().contains(&belonging.session);
                     return Err(if ended { Refusal::Late } else { Refusal::NoSuchSession });
                 };
-                session.join(arrival, belonging, &proof, self.manner().patience)?;
+                session.join(arrival, belonging, &proof, self.how().patience)?;
                 return Ok(None);
             }
             Err(error) => {
@@ -357,7 +357,7 @@ impl Reception {
                 return Err(error.into());
             }
         }
-        arrival.speaks(self.manner().patience)?;
+        arrival.speaks(self.how().patience)?;
         if self.is_leaving() {
             send_away(arrival, Status::Away).await?;
             return Err(Refusal::Away);
@@ -368,7 +368,7 @@ impl Reception {
             return Err(Refusal::Busy);
         }
         arrival.write_all(&Status::Welcome.encode()).await?;
-        admit(&self.house, arrival, &*self.receptionist).await.map(Some)
+        admit(&self.auth, arrival, &*self.receptionist).await.map(Some)
     }
 }
 
@@ -394,7 +394,7 @@ async fn next(doors: &mut [Box<dyn Arrivals>]) -> io::Result<Box<dyn Arrival>> {
 #[derive(Debug)]
 pub enum Order {
     /// Receive like this from the next transfer on.
-    Change(Manner),
+    Change(ReceiveOptions),
     /// Let nobody in any more, and end when the last session has ended.
     Finish,
     /// End all sessions now. Their senders hear that the receiver may be back.

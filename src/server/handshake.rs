@@ -18,11 +18,11 @@ use crate::session::carrier::Arrival;
 use crate::session::link::{ConnectionHandle, Control, Duplex, FarEnd};
 use crate::session::{End, PeerMisbehaved};
 use crate::trust::fingerprint::Fingerprint;
-use crate::trust::guesses::{AfterWrong, Attempt, Outdated, Wait};
+use crate::trust::guesses::{AfterWrong, CodeGuess, Outdated, Wait};
 use crate::trust::pairing::{ChannelBinding, PairingError, Responder, Setting};
 use crate::trust::peer_store::PeerStoreError;
 use crate::trust::policy;
-use crate::trust::policy::House;
+use crate::trust::policy::AuthPolicy;
 use crate::trust::tls::TlsError;
 use crate::wire::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Wishes};
 use crate::wire::preface::PrefaceError;
@@ -32,7 +32,7 @@ pub(super) type Reader = MessageReader<ReadHalf<Box<dyn Duplex>>>;
 type Writer = MessageWriter<WriteHalf<Box<dyn Duplex>>>;
 
 /// Somebody who was let in.
-pub(super) struct Guest {
+pub(super) struct AcceptedPeer {
     pub reader: Reader,
     pub writer: Writer,
     /// The connection once more, to see how it is doing.
@@ -203,16 +203,16 @@ impl Refusal {
 
 /// Meets the sender at the other end of a control connection, and lets it in if it may come in.
 pub(super) async fn admit(
-    house: &House,
+    auth: &AuthPolicy,
     arrival: Box<dyn Arrival>,
     receptionist: &dyn Receptionist,
-) -> Result<Guest, Refusal> {
+) -> Result<AcceptedPeer, Refusal> {
     let Control { stream, handle, far_end } = arrival.into_control().await.map_err(no_handshake)?;
     let FarEnd { addr, key, binding, secret } = far_end;
     let (peer, binding) = (Fingerprint(key), ChannelBinding::new(*binding));
     let (read_half, write_half) = split(stream);
     let mut visit = Visit {
-        house,
+        auth,
         peer,
         address: addr.ip().to_canonical(),
         binding,
@@ -226,7 +226,7 @@ pub(super) async fn admit(
     visit.note_seen();
     // AES only where it is fast at both ends.
     let cipher = if cipher == Cipher::preferred() { cipher } else { Cipher::ChaCha20Poly1305 };
-    Ok(Guest {
+    Ok(AcceptedPeer {
         reader: visit.reader,
         writer: visit.writer,
         handle: Some(handle),
@@ -264,7 +264,7 @@ fn no_handshake(error: io::Error) -> Refusal {
 }
 
 struct Visit<'a> {
-    house: &'a House,
+    auth: &'a AuthPolicy,
     peer: Fingerprint,
     address: IpAddr,
     binding: ChannelBinding,
@@ -285,7 +285,7 @@ impl Visit<'_> {
     /// Whether it may come in without a code. Where nobody can tell, it hears that: a connection that just ends would look
     /// like a network that failed.
     async fn is_known(&mut self) -> Result<bool, Refusal> {
-        match self.house.lets_in(&self.peer) {
+        match self.auth.lets_in(&self.peer) {
             Ok(known) => Ok(known),
             Err(error) => {
                 let text = "it cannot read which machines may send to it";
@@ -298,10 +298,10 @@ impl Visit<'_> {
 
     /// Has it noted that a machine that is paired was here. The transfer does not wait for that, nor depend on it.
     fn note_seen(&self) {
-        if !self.house.is_long_unseen(&self.peer) {
+        if !self.auth.is_long_unseen(&self.peer) {
             return;
         }
-        let (store, peer, address) = (self.house.store.clone(), self.peer, self.address.to_string());
+        let (store, peer, address) = (self.auth.store.clone(), self.peer, self.address.to_string());
         tokio::spawn(aside(move || {
             if let Err(error) = store.note_seen(&peer, &address, policy::now()) {
                 tracing::debug!("nobody noted that {address} was here: {error}");
@@ -321,7 +321,7 @@ impl Visit<'_> {
 
     /// Lets the sender prove the code, proves it in turn, and remembers it. Whether it could be remembered.
     async fn pair(&mut self, name: &str) -> Result<bool, Refusal> {
-        let Some(book) = &self.house.book else {
+        let Some(book) = &self.auth.book else {
             self.bar(Barred::NoCode).await?;
             return Err(Refusal::NoCode(self.peer));
         };
@@ -339,7 +339,7 @@ impl Visit<'_> {
                 return Err(wait.into());
             }
         };
-        let setting = Setting { sender: self.peer, receiver: self.house.own, binding: &self.binding };
+        let setting = Setting { sender: self.peer, receiver: self.auth.own, binding: &self.binding };
         let (responder, answer) = Responder::answer(attempt.code(), &setting, &message)?;
         self.say(ReceiverMessage::Pake { message: answer }).await?;
         let proof = match self.reader.next(HANDSHAKE_TIMEOUT).await? {
@@ -360,7 +360,7 @@ impl Visit<'_> {
         }
     }
 
-    async fn wrong(&mut self, attempt: Attempt) -> Result<Refusal, Refusal> {
+    async fn wrong(&mut self, attempt: CodeGuess) -> Result<Refusal, Refusal> {
         if let AfterWrong::NewCode { code, .. } = attempt.wrong(Instant::now()) {
             self.receptionist.new_code(&code);
         }
@@ -370,13 +370,13 @@ impl Visit<'_> {
 
     /// The sender has proved the code, so it comes in even if nobody will remember it next time.
     async fn remember(&self, name: &str) -> bool {
-        if !self.house.remembers {
+        if !self.auth.remembers {
             self.receptionist.paired(self.address, &self.peer, false);
             return false;
         }
         let now = policy::now();
         let (store, peer, name, address) =
-            (self.house.store.clone(), self.peer, name.to_owned(), self.address);
+            (self.auth.store.clone(), self.peer, name.to_owned(), self.address);
         let stored = aside(move || {
             let address = address.to_string();
             store.remember_peer(peer, if name.is_empty() { &address } else { &name }, &address, now)

@@ -11,7 +11,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::handshake::Refusal;
-use super::queue::{Counted, Place};
+use super::queue::{Counted, Slot};
 use crate::limits::{CONNECTION_NUMBERS_MAX, FORGED_IN_A_ROW_MAX, SURPLUS_GRACE, WORKER_STACK_BYTES};
 use crate::session::End;
 use crate::session::carrier::AnyLane;
@@ -84,7 +84,7 @@ impl DataConnections {
         number: u32,
         opener: Opener,
         wanted: u8,
-        place: &Arc<Place>,
+        slot: &Arc<Slot>,
     ) -> Result<(), Refusal> {
         let handle = lane.handle().map_err(here)?;
         let frames = Arc::new(AtomicU64::new(0));
@@ -98,7 +98,7 @@ impl DataConnections {
         if !allowed || !state.used.insert(number) {
             return Err(Refusal::NoSuchSession);
         }
-        let Some(counted) = place.open() else {
+        let Some(counted) = slot.open() else {
             drop(state);
             receiving.say(ReceiverMessage::HungUp { connection: number, frames: 0 });
             return Err(Refusal::Surplus);

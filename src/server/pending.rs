@@ -129,9 +129,9 @@ mod tests {
     #[tokio::test]
     async fn whoever_was_settled_is_not_sent_away() {
         let mut strangers = Strangers::at_most(STRANGERS_MAX);
-        let guest = come(&mut strangers, "10.0.0.2");
+        let accepted = come(&mut strangers, "10.0.0.2");
         strangers.settle(strangers.came);
         let _flood: Vec<_> = (0..2 * STRANGERS_MAX).map(|_| come(&mut strangers, "10.0.0.2")).collect();
-        assert!(!was_sent_away(guest).await);
+        assert!(!was_sent_away(accepted).await);
     }
 }

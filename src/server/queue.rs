@@ -32,7 +32,7 @@ pub enum Party {
 
 /// Where somebody stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum TurnState {
     Waiting(Waiting),
     Served,
     /// Nobody will be served any more.
@@ -41,10 +41,10 @@ pub enum Standing {
 
 /// The places of a receiver.
 pub struct Admission {
-    desk: Mutex<Desk>,
+    slots: Mutex<Slots>,
 }
 
-struct Desk {
+struct Slots {
     places: usize,
     may_wait: usize,
     /// Data connections of all places together.
@@ -69,18 +69,18 @@ struct Seat {
 struct Waiter {
     party: Party,
     wanted: u8,
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<TurnState>,
 }
 
 /// A place, or one in the queue. Given back when it is dropped.
-pub struct Place {
+pub struct Slot {
     admission: Arc<Admission>,
     number: u64,
-    standing: watch::Receiver<Standing>,
+    standing: watch::Receiver<TurnState>,
 }
 
 /// A data connection that counts. No more when it is dropped.
-pub struct Counted(Arc<Place>);
+pub struct Counted(Arc<Slot>);
 
 impl std::fmt::Debug for Admission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -88,9 +88,9 @@ impl std::fmt::Debug for Admission {
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Place").field(&self.number).finish()
+        f.debug_tuple("Slot").field(&self.number).finish()
     }
 }
 
@@ -105,82 +105,82 @@ impl Admission {
     #[must_use]
     pub fn with(places: usize, may_wait: usize, connections: usize) -> Arc<Admission> {
         let (served, waiting) = (BTreeMap::new(), BTreeMap::new());
-        let desk = Desk { places, may_wait, connections, came: 0, served, waiting };
-        Arc::new(Admission { desk: Mutex::new(desk) })
+        let slots = Slots { places, may_wait, connections, came: 0, served, waiting };
+        Arc::new(Admission { slots: Mutex::new(slots) })
     }
 
     /// Whether whoever comes now is sent away, whoever that is.
     pub fn is_full(&self) -> bool {
-        let desk = self.desk.lock();
-        desk.served.len() >= desk.places && desk.waiting.len() >= desk.may_wait
+        let slots = self.slots.lock();
+        slots.served.len() >= slots.places && slots.waiting.len() >= slots.may_wait
     }
 
     /// How many wait for their turn.
     pub fn waiting(&self) -> usize {
-        self.desk.lock().waiting.len()
+        self.slots.lock().waiting.len()
     }
 
     /// Gives somebody who wants so many data connections a place, or one in the queue. `None`: neither is free.
-    pub fn enter(self: &Arc<Self>, party: Party, wanted: u8) -> Option<Place> {
-        let mut desk = self.desk.lock();
-        let seated = desk.has_place_for(party);
-        if !seated && !desk.has_room_to_wait(party) {
+    pub fn enter(self: &Arc<Self>, party: Party, wanted: u8) -> Option<Slot> {
+        let mut slots = self.slots.lock();
+        let seated = slots.has_place_for(party);
+        if !seated && !slots.has_room_to_wait(party) {
             return None;
         }
-        desk.came += 1;
-        let number = desk.came;
+        slots.came += 1;
+        let number = slots.came;
         let nothing = Waiting { serving: 0, own: 0, before: 0 };
         let (sender, standing) =
-            watch::channel(if seated { Standing::Served } else { Standing::Waiting(nothing) });
+            watch::channel(if seated { TurnState::Served } else { TurnState::Waiting(nothing) });
         if seated {
-            desk.seat(number, party, wanted);
+            slots.seat(number, party, wanted);
         } else {
-            desk.waiting.insert(number, Waiter { party, wanted, standing: sender });
+            slots.waiting.insert(number, Waiter { party, wanted, standing: sender });
         }
-        desk.arrange();
-        Some(Place { admission: self.clone(), number, standing })
+        slots.arrange();
+        Some(Slot { admission: self.clone(), number, standing })
     }
 
     /// Tells all who wait that their turn will not come.
     pub fn close(&self) {
-        let waiting = std::mem::take(&mut self.desk.lock().waiting);
+        let waiting = std::mem::take(&mut self.slots.lock().waiting);
         for waiter in waiting.values() {
-            waiter.standing.send_replace(Standing::Closed);
+            waiter.standing.send_replace(TurnState::Closed);
         }
     }
 }
 
-impl Place {
-    pub fn standing(&self) -> Standing {
+impl Slot {
+    pub fn standing(&self) -> TurnState {
         *self.standing.borrow()
     }
 
     /// Waits until the waiting is over.
-    pub async fn turn(&self) -> Standing {
+    pub async fn turn(&self) -> TurnState {
         let mut standing = self.standing.clone();
-        let turn = standing.wait_for(|standing| !matches!(standing, Standing::Waiting(_))).await;
+        let turn = standing.wait_for(|standing| !matches!(standing, TurnState::Waiting(_))).await;
         // The other end of the channel goes only after it has said how the waiting ended.
-        turn.map_or(Standing::Closed, |standing| *standing)
+        turn.map_or(TurnState::Closed, |standing| *standing)
     }
 
     /// Somebody else of the same party goes on at this place, and wants so many data connections.
     pub fn hand_over(&self, wanted: u8) {
-        let mut desk = self.admission.desk.lock();
-        if let Some(seat) = desk.served.get_mut(&self.number) {
+        let mut slots = self.admission.slots.lock();
+        if let Some(seat) = slots.served.get_mut(&self.number) {
             seat.wanted = wanted;
-            desk.arrange();
+            slots.arrange();
         }
     }
 
     /// How many data connections there may be now.
     pub fn allowed(&self) -> u8 {
-        self.admission.desk.lock().served.get(&self.number).map_or(1, |seat| seat.allowed)
+        self.admission.slots.lock().served.get(&self.number).map_or(1, |seat| seat.allowed)
     }
 
     /// Counts a data connection; `None` where there are as many as there may be.
     pub fn open(self: &Arc<Self>) -> Option<Counted> {
-        let mut desk = self.admission.desk.lock();
-        let seat = desk.served.get_mut(&self.number).filter(|seat| seat.open < seat.allowed)?;
+        let mut slots = self.admission.slots.lock();
+        let seat = slots.served.get_mut(&self.number).filter(|seat| seat.open < seat.allowed)?;
         seat.open += 1;
         Some(Counted(self.clone()))
     }
@@ -188,48 +188,48 @@ impl Place {
 
 /// A party may have as much as it leaves: alone the half, with another one a third. So there is always some for whoever comes,
 /// and nobody has to give back what it uses.
-impl Reserve for Place {
+impl Reserve for Slot {
     fn take(&self, bytes: usize) -> bool {
-        let mut desk = self.admission.desk.lock();
-        let Some(party) = desk.served.get(&self.number).map(|seat| seat.party) else { return false };
+        let mut slots = self.admission.slots.lock();
+        let Some(party) = slots.served.get(&self.number).map(|seat| seat.party) else { return false };
         let of_party = |seat: &&Seat| seat.party == party;
-        let own: usize = desk.served.values().filter(of_party).map(|seat| seat.memory).sum();
-        let taken: usize = desk.served.values().map(|seat| seat.memory).sum();
-        let all = MEMORY_BYTES.saturating_sub(desk.places * SESSION_BYTES);
+        let own: usize = slots.served.values().filter(of_party).map(|seat| seat.memory).sum();
+        let taken: usize = slots.served.values().map(|seat| seat.memory).sum();
+        let all = MEMORY_BYTES.saturating_sub(slots.places * SESSION_BYTES);
         let may = own + bytes <= all.saturating_sub(taken + bytes);
-        if let Some(seat) = desk.served.get_mut(&self.number).filter(|_| may) {
+        if let Some(seat) = slots.served.get_mut(&self.number).filter(|_| may) {
             seat.memory += bytes;
         }
         may
     }
 
     fn give_back(&self, bytes: usize) {
-        if let Some(seat) = self.admission.desk.lock().served.get_mut(&self.number) {
+        if let Some(seat) = self.admission.slots.lock().served.get_mut(&self.number) {
             seat.memory = seat.memory.saturating_sub(bytes);
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let mut desk = self.admission.desk.lock();
-        desk.served.remove(&self.number);
-        desk.waiting.remove(&self.number);
-        desk.arrange();
+        let mut slots = self.admission.slots.lock();
+        slots.served.remove(&self.number);
+        slots.waiting.remove(&self.number);
+        slots.arrange();
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut desk = self.0.admission.desk.lock();
-        if let Some(seat) = desk.served.get_mut(&self.0.number) {
+        let mut slots = self.0.admission.slots.lock();
+        if let Some(seat) = slots.served.get_mut(&self.0.number) {
             seat.open = seat.open.saturating_sub(1);
-            desk.share();
+            slots.share();
         }
     }
 }
 
-impl Desk {
+impl Slots {
     fn served_of(&self, party: Party) -> usize {
         self.served.values().filter(|seat| seat.party == party).count()
     }
@@ -255,7 +255,7 @@ impl Desk {
             && let Some(Waiter { party, wanted, standing }) = self.waiting.remove(&number)
         {
             self.seat(number, party, wanted);
-            standing.send_replace(Standing::Served);
+            standing.send_replace(TurnState::Served);
         }
         self.share();
         self.tell();
@@ -298,7 +298,7 @@ impl Desk {
                 Waiting { serving: count(self.served.len()), own: count(own), before: count(before) };
             if let Some(waiter) = self.waiting.get(&number) {
                 waiter.standing.send_if_modified(|standing| {
-                    let told = std::mem::replace(standing, Standing::Waiting(waiting));
+                    let told = std::mem::replace(standing, TurnState::Waiting(waiting));
                     told != *standing
                 });
             }

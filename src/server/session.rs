@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::handshake::{Guest, Refusal};
+use super::handshake::{AcceptedPeer, Refusal};
 use super::lanes::DataConnections;
-use super::queue::Place;
+use super::queue::Slot;
 use crate::limits::{
     GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KERNEL_TIME_BRIEF, MESSAGES_HEARD_MAX, SHARE_GROWS_AFTER,
     WORKER_STACK_BYTES,
@@ -38,7 +38,7 @@ pub(super) struct Session {
     /// Data connections that the sender has asked for.
     wanted: u8,
     /// Where it says how many of them there may be. Held until the last thread has ended.
-    pub place: Arc<Place>,
+    pub slot: Arc<Slot>,
     /// Whether the place has gone on to another session, or is kept for it.
     handed_over: AtomicBool,
     cipher: Cipher,
@@ -56,21 +56,26 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub fn new(receiving: Arc<Receiving>, id: SessionId, guest: &mut Guest, place: Arc<Place>) -> Session {
-        let Guest { connections, cipher, peer, is_remembered, ref mut secret, .. } = *guest;
+    pub fn new(
+        receiving: Arc<Receiving>,
+        id: SessionId,
+        accepted: &mut AcceptedPeer,
+        slot: Arc<Slot>,
+    ) -> Session {
+        let AcceptedPeer { connections, cipher, peer, is_remembered, ref mut secret, .. } = *accepted;
         let secret = std::mem::replace(secret, SessionSecret::new([0; SECRET_BYTES]));
         Session {
             receiving,
             id,
             wanted: connections,
-            place,
+            slot,
             handed_over: AtomicBool::new(false),
             cipher,
             secret,
             peer,
             is_remembered,
             data: Arc::default(),
-            control: Mutex::new((guest.handle.take(), Troubles::default())),
+            control: Mutex::new((accepted.handle.take(), Troubles::default())),
             files: Mutex::default(),
             load: Load::watch(),
             gone: watch::Sender::new(false),
@@ -89,12 +94,12 @@ impl Session {
         let (_, mut opener) = keys.for_receiver();
         opener.check_proof(&belonging.hello(), proof)?;
         let lane = arrival.into_lane(patience)?;
-        self.data.start(&self.receiving, lane, belonging.connection, opener, self.wanted, &self.place)
+        self.data.start(&self.receiving, lane, belonging.connection, opener, self.wanted, &self.slot)
     }
 
     /// The place, for the session that goes on with this one; nothing the second time.
-    pub fn hand_over_place(&self) -> Option<Arc<Place>> {
-        (!self.handed_over.swap(true, Ordering::Relaxed)).then(|| self.place.clone())
+    pub fn hand_over_place(&self) -> Option<Arc<Slot>> {
+        (!self.handed_over.swap(true, Ordering::Relaxed)).then(|| self.slot.clone())
     }
 
     /// Ends the session because its sender has come back, and waits until all that it held is free.
@@ -122,10 +127,15 @@ impl Session {
     }
 
     /// Carries the session from its welcome to its end.
-    pub async fn run(&self, guest: Guest, outbox: &OutboxReader<ReceiverMessage>, patience: Duration) -> End {
-        let Guest { reader, mut writer, into, is_remembered, .. } = guest;
+    pub async fn run(
+        &self,
+        accepted: AcceptedPeer,
+        outbox: &OutboxReader<ReceiverMessage>,
+        patience: Duration,
+    ) -> End {
+        let AcceptedPeer { reader, mut writer, into, is_remembered, .. } = accepted;
         let Session { id: session, cipher, .. } = *self;
-        let mut share = Share::new(&self.place);
+        let mut share = Share::new(&self.slot);
         let connections = share.told;
         self.receiving.set_share(connections);
         let destination = self.receiving.destination(session);
@@ -208,7 +218,7 @@ impl Session {
         let progress = self.receiving.progress();
         let now = (progress.written.load(Ordering::Relaxed), progress.kept.load(Ordering::Relaxed));
         let mut news = self.data.news();
-        if let Some(connections) = share.news(self.place.allowed(), Instant::now()) {
+        if let Some(connections) = share.news(self.slot.allowed(), Instant::now()) {
             self.receiving.set_share(connections);
             news.push(ReceiverMessage::Share { connections });
         }
@@ -255,7 +265,7 @@ impl Session {
         threads.extend(self.files.lock().take());
         threads.extend(self.receiving.threads());
         // Threads that hang in a disk keep their place: whoever comes next would hang there as well.
-        let _ = timeout(GOODBYE_TIMEOUT, background::join(threads, self.place.clone())).await;
+        let _ = timeout(GOODBYE_TIMEOUT, background::join(threads, self.slot.clone())).await;
         self.gone.send_replace(true);
     }
 }
@@ -279,8 +289,8 @@ struct Share {
 }
 
 impl Share {
-    fn new(place: &Place) -> Share {
-        Share { told: place.allowed(), since: Instant::now() }
+    fn new(slot: &Slot) -> Share {
+        Share { told: slot.allowed(), since: Instant::now() }
     }
 
     /// What to tell now: at once that it must give some back, and that it may have more only if nothing has changed

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{interval, sleep, timeout};
 
-use super::accept::{Manner, Passage, Reception};
+use super::accept::{Passage, ReceiveOptions, SessionServer};
 use super::events::Caller;
-use super::handshake::{Guest, Reader, Refusal};
-use super::queue::{Party, Place, Standing};
+use super::handshake::{AcceptedPeer, Reader, Refusal};
+use super::queue::{Party, Slot, TurnState};
 use super::session::Session;
 use crate::content::compress::Codecs;
 use crate::limits::{
@@ -29,40 +29,40 @@ use crate::trust::fingerprint::Fingerprint;
 use crate::trust::guesses::network_of;
 use crate::wire::message::{Barred, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 
-impl Reception {
+impl SessionServer {
     /// Serves one session from its welcome to its end.
-    pub(super) async fn host(self: &Arc<Self>, mut guest: Guest, addr: SocketAddr) {
+    pub(super) async fn host(self: &Arc<Self>, mut accepted: AcceptedPeer, addr: SocketAddr) {
         let ip = addr.ip().to_canonical();
-        let measure = guest.wishes.measure;
-        if measure && self.manner().to.output().is_some() {
+        let measure = accepted.wishes.measure;
+        if measure && self.how().to.output().is_some() {
             // There is one place, and it is for the file.
             let text = "it takes one file to its standard output and lets nobody measure; start `lanx recv DIR` there";
-            guest.writer.put(&ReceiverMessage::Leave { text: text.into() });
-            let _ = timeout(GOODBYE_TIMEOUT, guest.writer.close()).await;
+            accepted.writer.put(&ReceiverMessage::Leave { text: text.into() });
+            let _ = timeout(GOODBYE_TIMEOUT, accepted.writer.close()).await;
             return tracing::info!("{ip} left: it wished to measure");
         }
-        let place = match self.clear_the_way(&guest).await {
-            Some(place) => place,
-            None => match self.place(&mut guest, ip).await {
-                Ok(place) => Arc::new(place),
+        let slot = match self.clear_the_way(&accepted).await {
+            Some(slot) => slot,
+            None => match self.slot(&mut accepted, ip).await {
+                Ok(slot) => Arc::new(slot),
                 Err(refusal) => return self.refused(ip, &refusal),
             },
         };
         if self.is_leaving() {
-            guest.writer.put(&self.farewell());
-            let _ = timeout(GOODBYE_TIMEOUT, guest.writer.close()).await;
+            accepted.writer.put(&self.farewell());
+            let _ = timeout(GOODBYE_TIMEOUT, accepted.writer.close()).await;
             return self.refused(ip, &Refusal::Away);
         }
         let id = match new_session_id() {
             Ok(id) => id,
             Err(error) => return self.refused(ip, &Refusal::Here(format!("no random numbers: {error}"))),
         };
-        self.see_out(&guest).await;
-        let Some(to) = self.open_target(&mut guest, ip).await else { return };
+        self.see_out(&accepted).await;
+        let Some(to) = self.open_target(&mut accepted, ip).await else { return };
         let progress = Arc::new(Progress::default());
         // Nothing of it is a transfer: not for `once`, nor for those who count files.
         if measure {
-            let (session, end) = self.run(id, guest, place, to, Arc::new(NoFiles), progress).await;
+            let (session, end) = self.run(id, accepted, slot, to, Arc::new(NoFiles), progress).await;
             return self.receptionist.measured(
                 ip,
                 Progress::get(&session.receiving.progress().written),
@@ -70,11 +70,11 @@ impl Reception {
             );
         }
         let _ = self.passages.send(Passage::Began);
-        let (connections, dry_run) = (guest.connections, guest.wishes.dry_run);
+        let (connections, dry_run) = (accepted.connections, accepted.wishes.dry_run);
         let folder = to.to.folder().map(|sink| sink.path().into());
-        let caller = Caller { ip, name: self.house.name_of(&guest.peer), connections, dry_run, folder };
+        let caller = Caller { ip, name: self.auth.name_of(&accepted.peer), connections, dry_run, folder };
         let watch = self.receptionist.started(caller, progress.clone());
-        let (session, end) = self.run(id, guest, place, to, watch.clone(), progress).await;
+        let (session, end) = self.run(id, accepted, slot, to, watch.clone(), progress).await;
         if !session.receiving.had_offers() {
             tracing::info!("{ip} offered nothing: {end}");
             let _ = self.passages.send(Passage::Nothing);
@@ -94,30 +94,30 @@ impl Reception {
         let _ = self.passages.send(passage);
     }
 
-    /// Opens what this session receives into. Where that cannot be used, the guest hears why, and goes.
-    async fn open_target(&self, guest: &mut Guest, ip: IpAddr) -> Option<Opened> {
-        let error = match self.open_for(guest).await {
+    /// Opens what this session receives into. Where that cannot be used, the sender hears why, and goes.
+    async fn open_target(&self, accepted: &mut AcceptedPeer, ip: IpAddr) -> Option<Opened> {
+        let error = match self.open_for(accepted).await {
             Ok(opened) => return Some(opened),
             Err(error) => error,
         };
-        guest.writer.put(&ReceiverMessage::Misplaced { text: error.as_str().into() });
-        let _ = timeout(GOODBYE_TIMEOUT, guest.writer.close()).await;
+        accepted.writer.put(&ReceiverMessage::Misplaced { text: error.as_str().into() });
+        let _ = timeout(GOODBYE_TIMEOUT, accepted.writer.close()).await;
         self.refused(ip, &Refusal::Here(error));
         None
     }
 
-    /// Opens it as this guest is to see it, or tells why that cannot be.
-    async fn open_for(&self, guest: &Guest) -> Result<Opened, String> {
-        let Manner { to: target, max_file, min_free, .. } = self.manner();
-        let rights = self.house.rights_of(&guest.peer).map_err(|error| error.to_string())?;
-        let into = within(rights.into.as_deref(), guest.into.as_deref()).map_err(|bad| bad.to_string())?;
+    /// Opens it as this sender is to see it, or tells why that cannot be.
+    async fn open_for(&self, accepted: &AcceptedPeer) -> Result<Opened, String> {
+        let ReceiveOptions { to: target, max_file, min_free, .. } = self.how();
+        let rights = self.auth.rights_of(&accepted.peer).map_err(|error| error.to_string())?;
+        let into = within(rights.into.as_deref(), accepted.into.as_deref()).map_err(|bad| bad.to_string())?;
         let (keeps_existing, quota_bytes) = (rights.keeps_existing, rights.quota_bytes);
         // TLS has shown that the key is its own, also where everybody is let in.
-        let owner = Owner::of_key(&guest.peer.0);
-        let makes = !guest.wishes.dry_run && !guest.wishes.measure;
-        let began = guest.began;
+        let owner = Owner::of_key(&accepted.peer.0);
+        let makes = !accepted.wishes.dry_run && !accepted.wishes.measure;
+        let began = accepted.began;
         // A disk may take its time.
-        let shared = self.quotas.lock().get(&guest.peer).and_then(Weak::upgrade);
+        let shared = self.quotas.lock().get(&accepted.peer).and_then(Weak::upgrade);
         let opened = aside(move || {
             let to = target.open(Entry { owner, into, makes, keeps_existing, began })?;
             let quota = quota_bytes.zip(to.folder()).map(|(most, sink)| {
@@ -130,7 +130,7 @@ impl Reception {
             Ok(opened) => opened.map_err(|error| error.to_string())?,
             Err(error) => return Err(format!("it cannot start a thread: {error}")),
         };
-        let quota = quota.map(|quota| self.share_quota(guest.peer, quota));
+        let quota = quota.map(|quota| self.share_quota(accepted.peer, quota));
         Ok(Opened { to, keeps_existing, room: Room { max_file, min_free, quota } })
     }
 
@@ -148,26 +148,26 @@ impl Reception {
     async fn run(
         &self,
         id: SessionId,
-        mut guest: Guest,
-        place: Arc<Place>,
+        mut accepted: AcceptedPeer,
+        slot: Arc<Slot>,
         Opened { to, keeps_existing, room }: Opened,
         observer: Arc<dyn Observer>,
         progress: Arc<Progress>,
     ) -> (Arc<Session>, End) {
         let (outbox, outbox_reader) = outbox();
-        let Wishes { dry_run, delta, measure } = guest.wishes;
-        let manner = self.manner();
-        let codecs = if manner.compress { guest.codecs } else { Codecs::NONE };
-        let (delta, diligence) = (delta && manner.delta && !keeps_existing, manner.diligence);
+        let Wishes { dry_run, delta, measure } = accepted.wishes;
+        let how = self.how();
+        let codecs = if how.compress { accepted.codecs } else { Codecs::NONE };
+        let (delta, diligence) = (delta && how.delta && !keeps_existing, how.diligence);
         let terms = Terms { dry_run, measure, delta, diligence, codecs };
-        let mut outcomes = Outcomes::new(to, terms, outbox, place.clone(), observer, progress);
-        (outcomes.room, outcomes.cache) = (room, manner.cache);
-        let receiving = Arc::new(Receiving::new(outcomes, manner.pace));
-        let session = Arc::new(Session::new(receiving, id, &mut guest, place));
+        let mut outcomes = Outcomes::new(to, terms, outbox, slot.clone(), observer, progress);
+        (outcomes.room, outcomes.cache) = (room, how.cache);
+        let receiving = Arc::new(Receiving::new(outcomes, how.pace));
+        let session = Arc::new(Session::new(receiving, id, &mut accepted, slot));
         session.receiving.progress().follow(&session);
         self.sessions.lock().insert(id, session.clone());
         self.ledger.began(id, &session);
-        let end = session.run(guest, &outbox_reader, manner.patience).await;
+        let end = session.run(accepted, &outbox_reader, how.patience).await;
         session.dismiss().await;
         if let Some(cache) = session.receiving.cache().cloned() {
             // It may wait for another program, and other sessions go on meanwhile.
@@ -178,44 +178,44 @@ impl Reception {
         (session, end)
     }
 
-    /// Gives a guest a place, in its turn.
-    async fn place(&self, guest: &mut Guest, ip: IpAddr) -> Result<Place, Refusal> {
-        let party = if self.house.open { Party::Network(network_of(ip)) } else { Party::Key(guest.peer) };
-        let Some(place) = self.admission.enter(party, guest.connections) else {
-            guest.writer.put(&ReceiverMessage::Barred(Barred::Busy));
+    /// Gives a sender a slot, in its turn.
+    async fn slot(&self, accepted: &mut AcceptedPeer, ip: IpAddr) -> Result<Slot, Refusal> {
+        let party = if self.auth.open { Party::Network(network_of(ip)) } else { Party::Key(accepted.peer) };
+        let Some(slot) = self.admission.enter(party, accepted.connections) else {
+            accepted.writer.put(&ReceiverMessage::Barred(Barred::Busy));
             // Whoever does not even read this is told nothing.
-            let _ = timeout(GOODBYE_TIMEOUT, guest.writer.close()).await;
+            let _ = timeout(GOODBYE_TIMEOUT, accepted.writer.close()).await;
             return Err(Refusal::Busy);
         };
-        wait_for_turn(guest, &place, ip, self.manner().patience, || self.farewell()).await?;
-        Ok(place)
+        wait_for_turn(accepted, &slot, ip, self.how().patience, || self.farewell()).await?;
+        Ok(slot)
     }
 
     /// Ends the session that a sender goes on with, if it is still here. Returns its place, if it was the sender's own.
-    async fn clear_the_way(&self, guest: &Guest) -> Option<Arc<Place>> {
-        let id = guest.resumes?;
-        let session = self.sessions.lock().get(&id).filter(|session| session.peer == guest.peer).cloned();
+    async fn clear_the_way(&self, accepted: &AcceptedPeer) -> Option<Arc<Slot>> {
+        let id = accepted.resumes?;
+        let session = self.sessions.lock().get(&id).filter(|session| session.peer == accepted.peer).cloned();
         // Once: two that claim to go on with one session are two transfers, and the second one waits for its turn.
-        let place = match session {
+        let slot = match session {
             Some(session) => {
-                let place = session.hand_over_place()?;
+                let slot = session.hand_over_place()?;
                 session.make_way().await;
-                place
+                slot
             }
             None => {
                 let mut kept = self.kept.lock();
-                kept.get(&id).filter(|(peer, _)| *peer == guest.peer)?;
+                kept.get(&id).filter(|(peer, _)| *peer == accepted.peer)?;
                 kept.remove(&id)?.1
             }
         };
-        place.hand_over(guest.connections);
-        Some(place)
+        slot.hand_over(accepted.connections);
+        Some(slot)
     }
 
-    /// Waits for the end of the sessions whose sender was killed and has come back as this guest. What they still store would
+    /// Waits for the end of the sessions whose sender was killed and has come back as this sender. What they still store would
     /// otherwise meet what it sends now: in a folder that is finished, it would change its time.
-    async fn see_out(&self, guest: &Guest) {
-        let own = |session: &&Arc<Session>| session.peer == guest.peer;
+    async fn see_out(&self, accepted: &AcceptedPeer) {
+        let own = |session: &&Arc<Session>| session.peer == accepted.peer;
         let own: Vec<_> = self.sessions.lock().values().filter(own).cloned().collect();
         // All at once, as each may take its time to answer, and to end.
         let look = |session: Arc<Session>| async move {
@@ -240,8 +240,8 @@ impl Reception {
     /// Keeps the place of a session that was lost, for a sender that comes back at once.
     fn keep_place(self: &Arc<Self>, id: SessionId, session: &Session) {
         // Unless it is back already.
-        let Some(place) = session.hand_over_place() else { return };
-        self.kept.lock().insert(id, (session.peer, place));
+        let Some(slot) = session.hand_over_place() else { return };
+        self.kept.lock().insert(id, (session.peer, slot));
         let reception = self.clone();
         tokio::spawn(async move {
             sleep(PLACE_KEPT_FOR).await;
@@ -276,23 +276,23 @@ fn new_session_id() -> Result<SessionId, getrandom::Error> {
 
 // A sender that was let in and waits for its turn.
 
-/// Waits until the guest is served at `place`, tells it meanwhile where it stands, and notices when it leaves.
+/// Waits until the sender is served in `slot`, tells it meanwhile where it stands, and notices when it leaves.
 ///
 /// `farewell` is what it hears where that never comes.
 ///
 /// # Errors
 /// [`Refusal`] where it leaves, is lost, misbehaves, or will not be served any more.
 pub(super) async fn wait_for_turn(
-    guest: &mut Guest,
-    place: &Place,
+    accepted: &mut AcceptedPeer,
+    slot: &Slot,
     ip: IpAddr,
     patience: Duration,
     farewell: impl Fn() -> ReceiverMessage,
 ) -> Result<(), Refusal> {
-    let Standing::Waiting(Waiting { serving, own, before }) = place.standing() else { return Ok(()) };
+    let TurnState::Waiting(Waiting { serving, own, before }) = slot.standing() else { return Ok(()) };
     tracing::info!("{ip} waits for its turn: under way {serving} (its own: {own}), ahead of it {before}");
-    let Guest { reader, writer, .. } = guest;
-    let (leaving, turn) = (leaves(reader, patience), place.turn());
+    let AcceptedPeer { reader, writer, .. } = accepted;
+    let (leaving, turn) = (leaves(reader, patience), slot.turn());
     tokio::pin!(leaving, turn);
     let mut news = interval(QUEUE_NEWS_INTERVAL);
     let mut told: Option<(Waiting, Instant)> = None;
@@ -300,19 +300,19 @@ pub(super) async fn wait_for_turn(
         tokio::select! {
             refusal = &mut leaving => return Err(refusal),
             turn = &mut turn => match turn {
-                Standing::Closed => {
+                TurnState::Closed => {
                     writer.put(&farewell());
                     let _ = timeout(GOODBYE_TIMEOUT, writer.close()).await;
                     return Err(Refusal::LeftQueue(End::Stopped));
                 }
-                Standing::Served | Standing::Waiting(_) => {
+                TurnState::Served | TurnState::Waiting(_) => {
                     tracing::info!("{ip} has its turn");
                     return Ok(());
                 }
             },
             _ = news.tick() => {}
         }
-        let Standing::Waiting(waiting) = place.standing() else { continue };
+        let TurnState::Waiting(waiting) = slot.standing() else { continue };
         if told.is_none_or(|(before, at)| before != waiting || at.elapsed() >= BEAT_INTERVAL) {
             writer.put(&ReceiverMessage::Waiting(waiting));
             told = Some((waiting, Instant::now()));

@@ -14,9 +14,9 @@ use super::beneath::Beneath;
 use super::error::{Change, SourceError};
 use crate::cache::{Cache, Key};
 use crate::content::chunk::{ChunkIndex, Layout};
-use crate::content::tree::{Hash, Tree, chunk_value};
-use crate::content::zeros::subtrees_of_zeros;
-use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX, HOLE_CHUNKS_MAX};
+use crate::content::tree::Hash;
+use crate::content::whole::{self, Contents};
+use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX};
 use crate::os::direct::{Direct, DirectFile};
 use crate::os::stamp::Stamp;
 
@@ -193,6 +193,29 @@ pub struct OpenSource {
     sparse: bool,
 }
 
+/// A file that is hashed.
+struct Reading<'a, G> {
+    file: &'a OpenSource,
+    layout: Layout,
+    go_on: G,
+}
+
+impl<G: Fn(usize) -> bool> Contents for Reading<'_, G> {
+    type Error = SourceError;
+
+    fn read(&mut self, to: &mut [u8], offset: u64) -> Result<(), SourceError> {
+        self.file.read_chunk(self.layout, ChunkIndex(offset / CHUNK_BYTES as u64), to)
+    }
+
+    fn zeros_at(&self, chunk: ChunkIndex) -> u64 {
+        self.file.hole_at(self.layout, chunk)
+    }
+
+    fn go_on(&self, bytes: u64) -> bool {
+        (self.go_on)(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+}
+
 impl OpenSource {
     /// Fills `buf` with chunk `index`; `buf` has the length that `layout` gives it.
     ///
@@ -268,29 +291,7 @@ impl OpenSource {
     /// The hash of all of it, which is read from its beginning to its end. `None` where that was given up, as `go_on` said; it hears
     /// before each chunk how many bytes that has.
     fn hash(&self, layout: Layout, go_on: impl Fn(usize) -> bool) -> Result<Option<Hash>, SourceError> {
-        let mut tree = Tree::new(layout);
-        let mut buffer = vec![0; CHUNK_BYTES];
-        let mut next = ChunkIndex(0);
-        while next.0 < layout.chunks() {
-            let (first, hole) = (next, self.hole_at(layout, next));
-            let count = hole.min(HOLE_CHUNKS_MAX - first.0 % HOLE_CHUNKS_MAX).max(1);
-            next = ChunkIndex(first.0 + count);
-            let bytes = layout.range_of(first, count).unwrap_or_default();
-            if !go_on((bytes.end - bytes.start) as usize) {
-                return Ok(None);
-            }
-            // Each chunk comes once, so none is misplaced.
-            if hole > 0 {
-                for subtree in subtrees_of_zeros(layout, first, count).unwrap_or_default() {
-                    let _ = tree.insert_subtree(subtree);
-                }
-            } else {
-                let content = &mut buffer[..layout.len_of(first).unwrap_or_default()];
-                self.read_chunk(layout, first, content)?;
-                let _ = tree.insert(first, chunk_value(layout, first, content));
-            }
-        }
-        Ok(tree.root())
+        whole::hash(layout, &mut Reading { file: self, layout, go_on })
     }
 
     /// The same for a file of one chunk, which is in `content`.

@@ -84,7 +84,7 @@ impl SharedReader {
         buf: &mut [u8],
         read: impl FnOnce(&mut [u8]) -> Result<Content, SourceError>,
     ) -> Result<Content, SourceError> {
-        let place = Place { stamp: source.stamp(), chunk: index.0 };
+        let place = ChunkId { stamp: source.stamp(), chunk: index.0 };
         match self.turn(place, buf.len()) {
             Turn::Take(chunk) => {
                 let content = chunk.content;
@@ -103,7 +103,7 @@ impl SharedReader {
 
     fn lead(
         &self,
-        place: Place,
+        place: ChunkId,
         buf: &mut [u8],
         buffer: Option<Vec<u8>>,
         read: impl FnOnce(&mut [u8]) -> Result<Content, SourceError>,
@@ -123,7 +123,7 @@ impl SharedReader {
     }
 
     /// Waits until it is clear where the chunk comes from.
-    fn turn(&self, place: Place, len: usize) -> Turn {
+    fn turn(&self, place: ChunkId, len: usize) -> Turn {
         let Shared { books, changed } = &*self.shared;
         let read_by = Instant::now() + SHARED_WAIT_MAX;
         let mut books = books.lock();
@@ -203,7 +203,7 @@ pub(super) type Readers = u64;
 
 /// Which chunk of which file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ChunkId {
     pub stamp: Stamp,
     pub chunk: u64,
 }
@@ -234,7 +234,7 @@ pub(super) struct Books {
     /// The files of which chunks are kept, and those that one reader has done with and another one may not have come to.
     pub(super) files: HashMap<Stamp, SharedFile>,
     /// The chunks that are kept, the oldest first.
-    by_age: BTreeMap<u64, Place>,
+    by_age: BTreeMap<u64, ChunkId>,
     /// Counts chunks and files, to tell which is older.
     counter: u64,
     pub(super) held_bytes: usize,
@@ -325,7 +325,7 @@ impl Books {
             }
         }
         for chunk in freed {
-            self.remove(Place { stamp, chunk });
+            self.remove(ChunkId { stamp, chunk });
         }
     }
 
@@ -358,7 +358,7 @@ impl Books {
             for (chunk, slot) in &mut file.chunks {
                 slot.missing &= !readers;
                 if slot.missing == 0 {
-                    freed.push(Place { stamp: *stamp, chunk: *chunk });
+                    freed.push(ChunkId { stamp: *stamp, chunk: *chunk });
                 }
             }
         }
@@ -376,7 +376,7 @@ impl Books {
     }
 
     /// What to do for a chunk of `len` bytes.
-    pub fn ask(&mut self, me: usize, place: Place, len: usize, now: Instant) -> Answer {
+    pub fn ask(&mut self, me: usize, place: ChunkId, len: usize, now: Instant) -> Answer {
         self.begun = true;
         self.note(me, place);
         if !self.readers[me].attached && self.may_attach(me, place, now) {
@@ -402,7 +402,7 @@ impl Books {
     }
 
     /// The reader asks for a chunk: it will not ask again.
-    fn note(&mut self, me: usize, Place { stamp, chunk }: Place) {
+    fn note(&mut self, me: usize, ChunkId { stamp, chunk }: ChunkId) {
         if let Some(wish) = self.readers[me].wishes.get_mut(&stamp) {
             wish.left.remove(chunk..chunk.saturating_add(1));
             wish.asked_to = wish.asked_to.max(chunk.saturating_add(1));
@@ -410,7 +410,7 @@ impl Books {
     }
 
     /// Reserves the room of a chunk that `me` is about to read.
-    fn lead(&mut self, me: usize, place: Place, len: usize) -> Answer {
+    fn lead(&mut self, me: usize, place: ChunkId, len: usize) -> Answer {
         // Detaching a laggard may have left nobody to keep it for.
         let missing = self.who_wants(place) & !bit(me);
         if missing == 0 {
@@ -479,7 +479,7 @@ impl Books {
     }
 
     /// Takes in what `Answer::Lead` asked for.
-    pub fn put(&mut self, place: Place, chunk: Chunk) {
+    pub fn put(&mut self, place: ChunkId, chunk: Chunk) {
         let slot = self.files.get_mut(&place.stamp).and_then(|file| file.chunks.get_mut(&place.chunk));
         // Otherwise nobody wants it any more.
         if let Some(slot) = slot {
@@ -488,7 +488,7 @@ impl Books {
     }
 
     /// It could not be read. Whoever waits for it finds out by itself.
-    pub fn abandon(&mut self, place: Place) {
+    pub fn abandon(&mut self, place: ChunkId) {
         let slot = self.files.get(&place.stamp).and_then(|file| file.chunks.get(&place.chunk));
         if slot.is_some_and(|slot| slot.chunk.is_none()) {
             self.remove(place);
@@ -496,7 +496,7 @@ impl Books {
     }
 
     /// The reader has it, or goes without. True where that made room.
-    pub fn took(&mut self, me: usize, place: Place) -> bool {
+    pub fn took(&mut self, me: usize, place: ChunkId) -> bool {
         let file = self.files.get_mut(&place.stamp);
         let Some(slot) = file.and_then(|file| file.chunks.get_mut(&place.chunk)) else { return false };
         slot.missing &= !bit(me);
@@ -507,7 +507,7 @@ impl Books {
         done
     }
 
-    fn remove(&mut self, place: Place) {
+    fn remove(&mut self, place: ChunkId) {
         let Some(file) = self.files.get_mut(&place.stamp) else { return };
         let Some(slot) = file.chunks.remove(&place.chunk) else { return };
         self.held_bytes -= slot.bytes;
@@ -536,7 +536,7 @@ impl Books {
     }
 
     /// The attached readers that will ask for a chunk, as far as anybody can know.
-    fn who_wants(&self, Place { stamp, chunk }: Place) -> Readers {
+    fn who_wants(&self, ChunkId { stamp, chunk }: ChunkId) -> Readers {
         let over = self.files.get(&stamp).map_or(0, |file| file.over);
         let wants = |at: usize, reader: &Reader| match reader.wishes.get(&stamp) {
             Some(wish) => wish.left.contains(&chunk),
@@ -549,7 +549,7 @@ impl Books {
 
     /// Whether a reader that is on its own may go with the others: half of what they waited for it is forgotten, and it is
     /// about where one of them is, or there are none.
-    fn may_attach(&self, me: usize, Place { stamp, chunk }: Place, now: Instant) -> bool {
+    fn may_attach(&self, me: usize, ChunkId { stamp, chunk }: ChunkId, now: Instant) -> bool {
         let near = (SHARED_BYTES_MAX / CHUNK_BYTES) as u64;
         let is_near =
             |reader: &Reader| reader.wishes.get(&stamp).is_some_and(|w| w.asked_to.abs_diff(chunk) <= near);

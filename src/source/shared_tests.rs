@@ -222,7 +222,7 @@ fn books(readers: usize, stamp: Stamp) -> Books {
 }
 
 /// Reads one chunk as `me`; who is to be waited for where there is no room.
-fn step(books: &mut Books, me: usize, place: Place, now: Instant) -> Option<(Duration, Readers)> {
+fn step(books: &mut Books, me: usize, place: ChunkId, now: Instant) -> Option<(Duration, Readers)> {
     match books.ask(me, place, CHUNK_BYTES, now) {
         Answer::Lead(_) => {
             let content = Content { value: [0; 32], len: CHUNK_BYTES };
@@ -247,7 +247,7 @@ fn one_that_is_always_slower_holds_up_for_no_more_than_its_credit_and_a_16th_of_
     let (begun, mut now) = (Instant::now(), Instant::now());
     let (mut waited, mut slow) = (Duration::ZERO, 0);
     for chunk in 0..100_000 {
-        while let Some((most, laggards)) = step(&mut books, 0, Place { stamp, chunk }, now) {
+        while let Some((most, laggards)) = step(&mut books, 0, ChunkId { stamp, chunk }, now) {
             assert_eq!(laggards, 0b10);
             let wait = most.min(Duration::from_millis(1));
             books.count_wait(laggards, now, now + wait);
@@ -255,7 +255,7 @@ fn one_that_is_always_slower_holds_up_for_no_more_than_its_credit_and_a_16th_of_
             waited += wait;
             // A chunk in 4 ms, as long as the leader goes slowly enough.
             while books.readers[1].attached && (now - begun).as_millis() / 4 > slow {
-                let place = Place { stamp, chunk: slow as u64 };
+                let place = ChunkId { stamp, chunk: slow as u64 };
                 assert!(step(&mut books, 1, place, now).is_none());
                 slow += 1;
             }
@@ -273,12 +273,12 @@ fn threads_that_wait_together_wait_once() {
     let stamp = stamp();
     let mut books = books(2, stamp);
     let now = Instant::now();
-    (0..ROOM).for_each(|chunk| assert!(step(&mut books, 0, Place { stamp, chunk }, now).is_none()));
+    (0..ROOM).for_each(|chunk| assert!(step(&mut books, 0, ChunkId { stamp, chunk }, now).is_none()));
     let later = now + SHARED_WAIT_MAX / 2;
     for _ in 0..4 {
         books.count_wait(0b10, now, later);
     }
-    let (most, _) = step(&mut books, 0, Place { stamp, chunk: ROOM }, later).unwrap();
+    let (most, _) = step(&mut books, 0, ChunkId { stamp, chunk: ROOM }, later).unwrap();
     assert_eq!(most, SHARED_WAIT_MAX / 2);
 }
 
@@ -287,22 +287,22 @@ fn one_that_was_left_behind_goes_with_the_others_again_once_it_is_near_them() {
     let stamp = stamp();
     let mut books = books(2, stamp);
     let now = Instant::now();
-    (0..ROOM).for_each(|chunk| assert!(step(&mut books, 0, Place { stamp, chunk }, now).is_none()));
-    let (most, laggards) = step(&mut books, 0, Place { stamp, chunk: ROOM }, now).unwrap();
+    (0..ROOM).for_each(|chunk| assert!(step(&mut books, 0, ChunkId { stamp, chunk }, now).is_none()));
+    let (most, laggards) = step(&mut books, 0, ChunkId { stamp, chunk: ROOM }, now).unwrap();
     books.count_wait(laggards, now, now + most);
     let now = now + most;
-    (ROOM..3 * ROOM).for_each(|chunk| assert!(step(&mut books, 0, Place { stamp, chunk }, now).is_none()));
+    (ROOM..3 * ROOM).for_each(|chunk| assert!(step(&mut books, 0, ChunkId { stamp, chunk }, now).is_none()));
     assert!(!books.readers[1].attached);
     // Forgiven, but far.
     let forgiven = now + SHARED_WAIT_MAX * (SHARED_WAIT_PART + 1);
-    step(&mut books, 1, Place { stamp, chunk: 0 }, forgiven);
+    step(&mut books, 1, ChunkId { stamp, chunk: 0 }, forgiven);
     assert!(!books.readers[1].attached);
     // Near, but not forgiven.
-    step(&mut books, 1, Place { stamp, chunk: 2 * ROOM + 1 }, now);
+    step(&mut books, 1, ChunkId { stamp, chunk: 2 * ROOM + 1 }, now);
     assert!(!books.readers[1].attached);
-    step(&mut books, 1, Place { stamp, chunk: 2 * ROOM + 2 }, forgiven);
+    step(&mut books, 1, ChunkId { stamp, chunk: 2 * ROOM + 2 }, forgiven);
     assert!(books.readers[1].attached);
-    step(&mut books, 0, Place { stamp, chunk: 3 * ROOM }, forgiven);
+    step(&mut books, 0, ChunkId { stamp, chunk: 3 * ROOM }, forgiven);
     assert_eq!(books.held_bytes, CHUNK_BYTES);
 }
 
@@ -313,11 +313,11 @@ fn two_that_wait_for_each_other_do_not_wait() {
     books.wants(0, other, 0..1 << 20);
     books.wants(1, other, 0..1 << 20);
     let now = Instant::now();
-    (0..ROOM).for_each(|chunk| assert!(step(&mut books, 0, Place { stamp: one, chunk }, now).is_none()));
-    assert!(step(&mut books, 0, Place { stamp: one, chunk: ROOM }, now).is_some());
+    (0..ROOM).for_each(|chunk| assert!(step(&mut books, 0, ChunkId { stamp: one, chunk }, now).is_none()));
+    assert!(step(&mut books, 0, ChunkId { stamp: one, chunk: ROOM }, now).is_some());
     // The second one is somewhere else, and waits, too.
     books.waits(1, true);
-    assert!(step(&mut books, 0, Place { stamp: one, chunk: ROOM }, now).is_none());
+    assert!(step(&mut books, 0, ChunkId { stamp: one, chunk: ROOM }, now).is_none());
     assert!(books.readers[1].attached);
 }
 

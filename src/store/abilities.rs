@@ -3,42 +3,18 @@
 //!
 //! Nothing is tried under a name that somebody may look for: there is a folder for that, which goes at once.
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
-
-use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Dir as Entries, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
 use super::folders::parent;
+use super::moves::move_new;
 use super::part::PART_MODE;
-use super::publish::move_new;
-use super::space;
+use super::place::{Abilities, Renown};
+use super::refused::is_about_a_name;
 use crate::limits::NAME_BYTES_MAX;
 use crate::name::{PART_PREFIX, PART_SUFFIX};
-
-/// What is known of a file system. Asked when first needed.
-#[derive(Debug, Default)]
-pub(super) struct Abilities {
-    pub(super) renown: OnceLock<Renown>,
-    moves_safely: OnceLock<bool>,
-    name_bytes: OnceLock<usize>,
-    /// The folder whose name was last found to be good: files of one folder come in a row.
-    good_folder: Mutex<Vec<u8>>,
-}
-
-/// What may be taken for granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux tells which file system it is"))]
-pub(super) enum Renown {
-    /// One of those that take any name of 255 bytes in UTF-8.
-    WellKnown,
-    /// What is behind NFS nobody knows. Each question crosses the network, and most take the letters of all languages.
-    Network,
-    Unknown,
-}
 
 /// Names of devices, which some file systems refuse whatever their ending (Microsoft, "Naming Files, Paths, and Namespaces").
 const DEVICES: [&[u8]; 6] = [b"CON", b"PRN", b"AUX", b"NUL", b"COM", b"LPT"];
@@ -124,26 +100,6 @@ impl Abilities {
 
     fn renown(&self, dir: &Dir) -> Renown {
         *self.renown.get_or_init(|| renown(dir))
-    }
-}
-
-/// Whether the system said that it does not like the name, and nothing else.
-pub(super) fn is_about_a_name(errno: Errno) -> bool {
-    matches!(errno, Errno::INVAL | Errno::ILSEQ | Errno::NAMETOOLONG)
-}
-
-/// What to tell of a name that could not be made.
-pub(super) fn not_named(
-    action: &'static str,
-    dir: &Dir,
-    size: u64,
-    path: PathBuf,
-    errno: Errno,
-) -> SinkError {
-    match errno {
-        // The answer of FAT and NTFS to a name that they cannot store; nothing else is wrong with what was asked.
-        Errno::INVAL => SinkError::NameUnstorable { path, cause: errno.into() },
-        errno => space::refused(action, dir.fd(), size, &path, errno),
     }
 }
 

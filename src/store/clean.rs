@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{Dir as Entries, FileType, FlockOperation, Mode, OFlags, Stat, flock};
 use rustix::io::Errno;
 
-use super::Sink;
 use super::abilities::{is_trial, remove_trial};
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
-use super::folders::Manner;
-use super::own::{REST, locks_decide};
-use super::part::part_name_in;
+use super::folders::FindMode;
+use super::locks::{REST, locks_decide};
+use super::part_name::part_name_in;
+use super::sink::Sink;
 use super::{folders, space};
 use crate::limits::PATH_BYTES_MAX;
 use crate::name::{RelativePath, looks_like_part};
@@ -87,7 +87,7 @@ impl Sink {
         folders: &mut Vec<Vec<u8>>,
         parts: &mut Vec<StalePart>,
     ) -> Result<(), SinkError> {
-        let Some(dir) = self.folders.find(below, Manner::Look)? else { return Ok(()) };
+        let Some(dir) = self.folders.find(below, FindMode::Look)? else { return Ok(()) };
         // Thousands of others will be looked through before it is needed again.
         self.folders.forget(below);
         let failed = |errno| SinkError::system("read", dir.path().into(), errno);
@@ -123,7 +123,7 @@ impl Sink {
     pub fn bytes_there(&self) -> u64 {
         let (mut bytes, mut folders) = (0_u64, vec![Vec::new()]);
         while let Some(below) = folders.pop() {
-            let Ok(Some(dir)) = self.folders.find(&below, Manner::Look) else { continue };
+            let Ok(Some(dir)) = self.folders.find(&below, FindMode::Look) else { continue };
             self.folders.forget(&below);
             for entry in Entries::read_from(dir.fd()).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_bytes();
@@ -151,7 +151,7 @@ impl Sink {
     /// Bytes of the part file that the sender of this session has left for `path`, as it is long.
     #[must_use]
     pub fn unfinished_bytes(&self, path: &RelativePath) -> u64 {
-        let folder = self.folders.find(folders::parent(path.as_bytes()), Manner::Look);
+        let folder = self.folders.find(folders::parent(path.as_bytes()), FindMode::Look);
         let Ok(Some(dir)) = folder else { return 0 };
         let name = part_name_in(&dir, &path.name(), self.owner, 0);
         let stat = dir.stat(&name).ok().flatten();
@@ -170,7 +170,7 @@ impl Sink {
     /// What the system said when it could not be opened or removed.
     pub fn remove_part(&self, part: &StalePart) -> Result<Removal, SinkError> {
         let failed = |errno| SinkError::system("remove", part.path.clone(), errno);
-        let Some(dir) = self.folders.find(&part.folder, Manner::Look)? else { return Ok(Removal::Gone) };
+        let Some(dir) = self.folders.find(&part.folder, FindMode::Look)? else { return Ok(Removal::Gone) };
         if part.is_trial {
             return remove_left_trial(part, &dir);
         }

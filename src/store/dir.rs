@@ -2,25 +2,21 @@
 //! to it and never through a symlink, so that nothing swapped meanwhile can lead anywhere else. How folders beneath
 //! the destination are found and made is in [`crate::store::folders`].
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rustix::fs::{Access, AtFlags, Dev, FileType, FlockOperation, Mode, OFlags, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::abilities::Abilities;
 use super::dressed::DressedBeneath;
 use super::error::{FileKind, SinkError};
-use super::own::{Left, PartNames};
-use crate::limits::{DESCRIPTOR_LOOK, DESCRIPTOR_PATIENCE, DESCRIPTOR_PAUSE};
+use super::place::{Facts, Left};
 use crate::name::RelativePath;
 use crate::os::clock::Moment;
 use crate::os::stamp::Stamp;
@@ -43,49 +39,7 @@ pub(super) struct Dir {
     path: PathBuf,
     /// Where it is beneath the destination, with `/` between the names; empty for the destination itself.
     below: Box<[u8]>,
-    place: Arc<Place>,
-}
-
-/// What is asked of the destination once, and taken to hold for the folders beneath it as well.
-#[derive(Debug, Default)]
-pub(super) struct Place {
-    /// Whether the kernel itself keeps opens beneath a handle (openat2).
-    beneath: bool,
-    /// Whether preallocating here costs a write of every page; asked when first needed.
-    pub(super) prealloc_is_costly: OnceLock<bool>,
-    /// Which kinds of metadata were refused here; the user is told of the first of each kind only.
-    pub(super) refused: AtomicU8,
-    /// How a file that was made without a name gets one: see [`unnamed`].
-    pub(super) unnamed: AtomicU8,
-    /// When a part file was last waited for in vain: others are then transferred here at the same time.
-    pub(super) waited_in_vain: Mutex<Option<Instant>>,
-    /// When this session's sender began to read what it sends, by the clock of the machine.
-    run: OnceLock<Moment>,
-    /// The same by the clock of the file system, in seconds and nanoseconds: when the first file of this session was made, less the time
-    /// since. What has changed after that is never replaced: it is newer, or what the session itself has published.
-    began: OnceLock<(i64, i64)>,
-    /// Marks of what the session has published, where the file system has no times of change that could tell (exFAT). In
-    /// small letters, as those that lack these are the ones that take two spellings for one name.
-    published: Mutex<HashSet<u64>>,
-    marks: RandomState,
-    /// Files that lost one of several names to what arrived: that changed them, but they are as old as they were.
-    left_over: Mutex<HashSet<(Dev, u64)>>,
-    /// Held from the look at what is to be replaced until it is.
-    replacing: Mutex<()>,
-    /// Whether locks keep sessions apart, by device; see [`super::own`].
-    pub(super) locks: Mutex<HashMap<Dev, bool>>,
-    /// Names of the part files in folders, where they do not.
-    pub(super) part_names: Mutex<PartNames>,
-    /// What ended sessions have left where they do not.
-    left: OnceLock<Arc<Left>>,
-    /// The folders that were made here, in whatever session.
-    dressed: OnceLock<DressedBeneath>,
-    pub(super) abilities: Abilities,
-    /// Whether access control lists are taken along.
-    pub(super) access_lists: AtomicBool,
-    /// Folders that were opened to us for a moment, and the mode that each had.
-    opened: Mutex<HashMap<Box<[u8]>, RawMode>>,
-    scarcity: Scarcity,
+    place: Arc<Facts>,
 }
 
 impl Dir {
@@ -113,7 +67,7 @@ impl Dir {
 
     fn root(fd: OwnedFd, path: &Path) -> Result<Self, SinkError> {
         let beneath = probe_openat2(fd.as_fd());
-        let place = Arc::new(Place { beneath, ..Place::default() });
+        let place = Arc::new(Facts { beneath, ..Facts::default() });
         let dir = Self { fd, path: path.to_owned(), below: Box::default(), place };
         if dir.is_removed() {
             return Err(SinkError::Removed { path: path.into() });
@@ -226,7 +180,7 @@ impl Dir {
         &self.below
     }
 
-    pub(super) fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &Facts {
         &self.place
     }
 
@@ -631,7 +585,7 @@ mod unnamed {
     pub use name_by_handle as name_by_proc;
 }
 
-impl Place {
+impl Facts {
     /// Remembers what mode a folder has that is to be opened to us. Whether there is room for that: what cannot be closed
     /// again is not opened.
     fn note_opened(&self, below: &[u8], stat: &Stat) -> bool {
@@ -775,77 +729,4 @@ fn open_beneath(_dir: BorrowedFd<'_>, _name: &[u8], _flags: OFlags, _mode: Mode)
 fn probe_openat2(dir: BorrowedFd<'_>) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     retry_on_intr(|| open_beneath(dir, b".", flags, Mode::empty())).is_ok()
-}
-
-// Opening where as many files are open as may be: most are open for moments, so one that closes is waited for.
-
-/// Whether that was any use.
-#[derive(Debug, Default)]
-pub(super) struct Scarcity {
-    waited_in_vain: Mutex<Option<Instant>>,
-}
-
-impl Scarcity {
-    /// What `open` comes to once there is a descriptor, or has been none for too long. After that nobody waits for a while:
-    /// each of many files would.
-    pub fn outlast<T>(&self, open: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
-        self.outlast_by(open, Instant::now, thread::sleep)
-    }
-
-    /// The same by any clock.
-    fn outlast_by<T>(
-        &self,
-        open: impl Fn() -> Result<T, Errno>,
-        now: impl Fn() -> Instant,
-        sleep: impl Fn(Duration),
-    ) -> Result<T, Errno> {
-        let begun = now();
-        loop {
-            let errno = match open() {
-                Err(errno @ (Errno::MFILE | Errno::NFILE)) => errno,
-                result => return result,
-            };
-            let mut in_vain = self.waited_in_vain.lock();
-            if in_vain.is_some_and(|at| now().duration_since(at) < DESCRIPTOR_PAUSE) {
-                return Err(errno);
-            }
-            if now().duration_since(begun) >= DESCRIPTOR_PATIENCE {
-                *in_vain = Some(now());
-                return Err(errno);
-            }
-            drop(in_vain);
-            sleep(DESCRIPTOR_LOOK);
-        }
-    }
-}
-
-#[cfg(test)]
-mod scarce_tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    #[test]
-    fn a_descriptor_that_comes_free_is_waited_for_and_none_that_never_does_twice() {
-        // A clock that only sleeping moves.
-        let (begun, slept) = (Instant::now(), Cell::new(Duration::ZERO));
-        let sleep = |time| slept.set(slept.get() + time);
-        let (scarcity, tries) = (Scarcity::default(), Cell::new(0));
-        let try_until = |enough: u32| {
-            tries.set(0);
-            let open = || {
-                tries.set(tries.get() + 1);
-                if tries.get() < enough { Err(Errno::MFILE) } else { Ok(()) }
-            };
-            scarcity.outlast_by(open, || begun + slept.get(), sleep)
-        };
-        assert_eq!(try_until(5), Ok(()));
-        let before = slept.get();
-        assert_eq!(try_until(u32::MAX), Err(Errno::MFILE));
-        assert_eq!(slept.get() - before, DESCRIPTOR_PATIENCE);
-        assert_eq!(try_until(5), Err(Errno::MFILE));
-        assert_eq!(tries.get(), 1);
-        sleep(DESCRIPTOR_PAUSE);
-        assert_eq!(try_until(5), Ok(()));
-    }
 }

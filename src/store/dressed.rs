@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::part::Owner;
+use super::owner::Owner;
 use crate::limits::FOLDERS_MADE_MAX;
 
 /// Those of one session, which may be for a folder beneath the destination.

@@ -8,13 +8,14 @@ use rustix::io::Errno;
 use super::dir::Dir;
 use super::error::SinkError;
 use super::existing::ExistingFile;
-use super::folders::Manner;
+use super::folders::FindMode;
 use super::part::Part;
-use super::{Sink, folders, space};
+use super::sink::Sink;
+use super::{folders, space};
 use crate::content::chunk::{ChunkIndex, Layout};
-use crate::content::tree::{Hash, Subtree, Tree, chunk_value};
-use crate::content::zeros::subtrees_of_zeros;
-use crate::limits::{CHUNK_BYTES, HOLE_CHUNKS_MAX};
+use crate::content::tree::Hash;
+use crate::content::whole::{self, Contents};
+use crate::limits::HOLE_CHUNKS_MAX;
 use crate::name::RelativePath;
 #[cfg(target_os = "linux")]
 use crate::os::rlimit;
@@ -77,7 +78,7 @@ impl ExistingFile {
         let mut below = self.below();
         loop {
             below = folders::parent(below);
-            match self.folders().find(below, Manner::Look) {
+            match self.folders().find(below, FindMode::Look) {
                 Ok(Some(dir)) => sync(&dir)?,
                 // One that may be entered and not read: nobody can wait for it.
                 Ok(None) | Err(SinkError::Permission { .. }) => {}
@@ -107,32 +108,33 @@ fn reread(
     if let Err(errno) = forget(file) {
         tracing::debug!(%errno, "the page cache could not be dropped");
     }
-    let layout = Layout::new(size);
-    let (mut tree, mut buffer) = (Tree::new(layout), vec![0; CHUNK_BYTES]);
-    let mut next = ChunkIndex(0);
-    while next.0 < layout.chunks() {
-        let first = next;
-        // Each chunk comes once, so none is misplaced.
-        if let Some(subtrees) = hole(file, layout, first) {
-            next.0 += HOLE_CHUNKS_MAX;
-            subtrees.into_iter().for_each(|subtree| _ = tree.insert_subtree(subtree));
-        } else {
-            next.0 += 1;
-            let bytes = &mut buffer[..layout.len_of(first).unwrap_or_default()];
-            read_at(bytes, layout.offset_of(first).unwrap_or(size))?;
-            let _ = tree.insert(first, chunk_value(layout, first, bytes));
-        }
-    }
-    Ok(tree.root().unwrap_or(Hash::from_bytes([0; 32])))
+    let hash = whole::hash(Layout::new(size), &mut Device { file, size, read_at })?;
+    Ok(hash.unwrap_or(Hash::from_bytes([0; 32])))
 }
 
-/// The values of the GiB that begins with this chunk, where one begins there and the file system says that nothing is in it: the device has
-/// nothing to be read of it.
-fn hole(file: BorrowedFd<'_>, layout: Layout, first: ChunkIndex) -> Option<Vec<Subtree>> {
-    let bytes = layout.range_of(first, HOLE_CHUNKS_MAX)?;
-    let is_hole =
-        first.0.is_multiple_of(HOLE_CHUNKS_MAX) && space::is_hole(file, bytes.start, bytes.end - bytes.start);
-    is_hole.then(|| subtrees_of_zeros(layout, first, HOLE_CHUNKS_MAX))?
+/// What the device has of a file.
+struct Device<'a, R> {
+    file: BorrowedFd<'a>,
+    size: u64,
+    read_at: R,
+}
+
+impl<R: Fn(&mut [u8], u64) -> Result<(), SinkError>> Contents for Device<'_, R> {
+    type Error = SinkError;
+
+    fn read(&mut self, to: &mut [u8], offset: u64) -> Result<(), SinkError> {
+        (self.read_at)(to, offset)
+    }
+
+    /// A GiB of which the file system says that nothing is in it: the device has nothing to be read of that.
+    fn zeros_at(&self, first: ChunkIndex) -> u64 {
+        let layout = Layout::new(self.size);
+        let is_hole = first.0.is_multiple_of(HOLE_CHUNKS_MAX)
+            && layout
+                .range_of(first, HOLE_CHUNKS_MAX)
+                .is_some_and(|bytes| space::is_hole(self.file, bytes.start, bytes.end - bytes.start));
+        if is_hole { HOLE_CHUNKS_MAX } else { 0 }
+    }
 }
 
 impl Sink {
@@ -167,10 +169,10 @@ impl Sink {
         for (path, is_folder) in entries {
             let path = path.as_bytes();
             let below = if is_folder { path } else { folders::parent(path) };
-            let found = match self.folders.find(below, Manner::Look) {
+            let found = match self.folders.find(below, FindMode::Look) {
                 // It was dressed so that not even we may open it.
                 Err(SinkError::Permission { .. }) => {
-                    self.folders.find(folders::parent(below), Manner::Look)?
+                    self.folders.find(folders::parent(below), FindMode::Look)?
                 }
                 found => found?,
             };
@@ -209,7 +211,7 @@ impl Sink {
             }
             below = folders::parent(below);
             // One that is gone took with it what is to be synced.
-            if let Some(dir) = self.folders.find(below, Manner::Look)? {
+            if let Some(dir) = self.folders.find(below, FindMode::Look)? {
                 sync(&dir)?;
             }
         }

@@ -10,13 +10,28 @@ use rustix::io::Errno;
 
 use super::dir::kind_of;
 use super::error::{FileKind, SinkError};
-use super::folders::{Folders, Manner};
+use super::folders::{FindMode, Folders};
 use super::io::{DataExtents, read_exact_at};
-use super::space::length;
+use super::space::{self, length};
 use super::{folders, metadata};
+use crate::content::chunk::Layout;
 use crate::content::entry::Metadata;
+use crate::content::tree::Hash;
+use crate::content::whole::{self, Contents};
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
+
+/// What to do when a final name is taken by a different file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// Leave it and refuse the new one.
+    #[default]
+    Refuse,
+    /// Replace it; a symlink is replaced itself, never what it points to.
+    Overwrite,
+    /// Keep both: the new one gets a number, as in `photo (1).jpg`.
+    Rename,
+}
 
 /// What [`look`](crate::store::Sink::look) found at a final name.
 #[derive(Debug)]
@@ -64,6 +79,12 @@ impl ExistingFile {
     /// A part file of `path` that another session has left.
     pub(super) fn left(fd: OwnedFd, folders: Arc<Folders>, path: RelativePath, size: u64) -> ExistingFile {
         ExistingFile { fd: Some(fd), folders, path, size, is_part: true }
+    }
+
+    /// Whether that range surely holds nothing, so that it reads as zeros.
+    #[must_use]
+    pub fn is_hole(&self, offset: u64, bytes: u64) -> bool {
+        self.descriptor().is_ok_and(|file| space::is_hole(file.as_fd(), offset, bytes))
     }
 
     /// The ranges that may hold anything of a file.
@@ -121,7 +142,7 @@ impl ExistingFile {
     /// Whatever file stands there now will do, as only its bytes count: if it has the length that was found.
     fn open_again(&self, offset: u64, wanted: usize) -> Result<OwnedFd, SinkError> {
         let failed = |errno| SinkError::system("open", self.path(), errno);
-        let dir = self.folders.find(folders::parent(self.path.as_bytes()), Manner::Look)?;
+        let dir = self.folders.find(folders::parent(self.path.as_bytes()), FindMode::Look)?;
         let dir = dir.ok_or_else(|| failed(Errno::NOENT))?;
         let fd = dir.open(self.path.name().as_bytes(), OFlags::RDONLY, Mode::empty()).map_err(failed)?;
         let stat = rustix::fs::fstat(&fd).map_err(failed)?;
@@ -129,6 +150,14 @@ impl ExistingFile {
             None => Ok(fd),
             Some(_) => Err(SinkError::UnexpectedEnd { path: self.path(), offset, wanted, got: 0 }),
         }
+    }
+
+    /// The hash of all of it; `None` where `go_on` said no before the end.
+    ///
+    /// # Errors
+    /// It cannot be read, or is shorter by now.
+    pub fn hash(&self, go_on: impl Fn() -> bool) -> Result<Option<Hash>, SinkError> {
+        whole::hash(Layout::new(self.size), &mut Reading { file: self, go_on })
     }
 
     /// Its size in bytes when it was opened.
@@ -144,10 +173,28 @@ impl ExistingFile {
     }
 }
 
+/// A file that is hashed.
+struct Reading<'a, G> {
+    file: &'a ExistingFile,
+    go_on: G,
+}
+
+impl<G: Fn() -> bool> Contents for Reading<'_, G> {
+    type Error = SinkError;
+
+    fn read(&mut self, to: &mut [u8], offset: u64) -> Result<(), SinkError> {
+        self.file.read_at(to, offset)
+    }
+
+    fn go_on(&self, _: u64) -> bool {
+        (self.go_on)()
+    }
+}
+
 /// The regular file at `path`, of whatever size: an older version, whose chunks a new one may take over. `None` where there is
 /// none that may be read: then there is nothing to take over.
 pub(super) fn older(folders: &Arc<Folders>, path: &RelativePath) -> Option<ExistingFile> {
-    let dir = folders.find(folders::parent(path.as_bytes()), Manner::Glance).ok()??;
+    let dir = folders.find(folders::parent(path.as_bytes()), FindMode::Glance).ok()??;
     let name = path.name();
     let is_file = |stat: &Stat| kind_of(stat) == FileKind::Regular;
     // Asked before opening, as opening a device or a FIFO can have effects of its own.
@@ -164,7 +211,7 @@ pub(super) fn older(folders: &Arc<Folders>, path: &RelativePath) -> Option<Exist
 }
 
 pub(super) fn look(folders: &Arc<Folders>, path: &RelativePath, size: u64) -> Result<Found, SinkError> {
-    let dir = match folders.find(folders::parent(path.as_bytes()), Manner::Glance) {
+    let dir = match folders.find(folders::parent(path.as_bytes()), FindMode::Glance) {
         Ok(Some(dir)) => dir,
         Ok(None) => return Ok(Found::Nothing),
         // A folder of ours may be closed even to us, until something is to be written there. Making the part file

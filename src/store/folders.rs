@@ -15,9 +15,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use super::abilities::not_named;
 use super::dir::{Dir, not_entered};
 use super::error::SinkError;
+use super::refused::not_named;
 use crate::limits::{
     DESCRIPTORS_PER_FOLDER_HANDLE, FOLDER_HANDLE_AGE_MAX, FOLDER_HANDLES_MAX, FOLDER_LEVELS_MADE_MAX,
     FOLDERS_MADE_MAX,
@@ -57,7 +57,7 @@ struct Made {
 
 /// What may be done about a folder that refuses us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum FindMode {
     /// Nothing.
     Look,
     /// Nothing; and one that was missing a moment ago need not be looked for.
@@ -92,23 +92,23 @@ impl Folders {
     ///
     /// # Errors
     /// [`SinkError::InTheWay`] for what stands in its place or on the way and is no directory.
-    pub(super) fn find(&self, below: &[u8], manner: Manner) -> Result<Option<Arc<Dir>>, SinkError> {
+    pub(super) fn find(&self, below: &[u8], mode: FindMode) -> Result<Option<Arc<Dir>>, SinkError> {
         if below.is_empty() {
             return Ok(Some(Arc::clone(&self.root)));
         }
         if let Some(dir) = self.held(below) {
             return Ok(Some(dir));
         }
-        if manner == Manner::Glance && self.was_missing(below) {
+        if mode == FindMode::Glance && self.was_missing(below) {
             return Ok(None);
         }
         let found = match self.root.open_folder(below) {
             Ok(dir) => Some(dir),
             Err(Errno::NOENT) => None,
             // Either there is no such call, or only the way from folder to folder tells what is wrong.
-            Err(_) => walk(&self.root, below, manner)?,
+            Err(_) => walk(&self.root, below, mode)?,
         };
-        if manner == Manner::Glance && found.is_none() {
+        if mode == FindMode::Glance && found.is_none() {
             *self.missing.lock() = Some((below.into(), Instant::now()));
         }
         Ok(found.map(|dir| self.hold(dir)))
@@ -132,7 +132,7 @@ impl Folders {
                 return Err(SinkError::TooDeep { path: self.root.path_of(below) });
             }
             missing += 1;
-            dir = self.find(upto(below, end), Manner::Enter)?;
+            dir = self.find(upto(below, end), FindMode::Enter)?;
             if dir.is_none() {
                 end = parent(upto(below, end)).len();
             }
@@ -164,7 +164,7 @@ impl Folders {
     }
 
     fn enter_in(&self, parent: &Dir, name: &[u8]) -> Result<Arc<Dir>, SinkError> {
-        match enter(parent, name, Manner::Enter)? {
+        match enter(parent, name, FindMode::Enter)? {
             Some(dir) => Ok(self.hold(dir)),
             None => Err(SinkError::system("open the folder", parent.path_of(name), Errno::NOENT)),
         }
@@ -248,7 +248,7 @@ impl Folders {
     /// Gives the folders that were opened to us for a moment the modes that they had.
     fn close_opened(&self) {
         for below in self.root.opened() {
-            match self.find(&below, Manner::Look) {
+            match self.find(&below, FindMode::Look) {
                 Ok(Some(dir)) => {
                     if let Ok(stat) = rustix::fs::fstat(dir.fd()) {
                         dir.close_again(&stat);
@@ -309,10 +309,10 @@ fn upto(below: &[u8], end: usize) -> &[u8] {
 }
 
 /// From folder to folder, each opened in the one before, and none through a symlink.
-fn walk(root: &Dir, below: &[u8], manner: Manner) -> Result<Option<Dir>, SinkError> {
+fn walk(root: &Dir, below: &[u8], mode: FindMode) -> Result<Option<Dir>, SinkError> {
     let mut last: Option<Dir> = None;
     for name in below.split(|&byte| byte == b'/') {
-        match enter(last.as_ref().unwrap_or(root), name, manner)? {
+        match enter(last.as_ref().unwrap_or(root), name, mode)? {
             Some(dir) => last = Some(dir),
             None => return Ok(None),
         }
@@ -320,9 +320,9 @@ fn walk(root: &Dir, below: &[u8], manner: Manner) -> Result<Option<Dir>, SinkErr
     Ok(last)
 }
 
-fn enter(parent: &Dir, name: &[u8], manner: Manner) -> Result<Option<Dir>, SinkError> {
+fn enter(parent: &Dir, name: &[u8], mode: FindMode) -> Result<Option<Dir>, SinkError> {
     let opened = match parent.open_folder(name) {
-        Err(Errno::ACCESS) if manner == Manner::Enter => {
+        Err(Errno::ACCESS) if mode == FindMode::Enter => {
             // Either it may not be read, or the one that it is in not be searched.
             if !parent.admit_us_to(name) && parent.admit_us() {
                 parent.admit_us_to(name);

@@ -4,7 +4,6 @@
 //! when others hold the ones before, and no other key's session opens it. Its bytes are never believed: they only save
 //! sending what a comparison shows to be right. So the worst that a wrong part file can cause is a comparison for nothing.
 
-use std::fmt::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,18 +15,20 @@ use parking_lot::Mutex;
 use rustix::fs::{Dev, FlockOperation, Mode, OFlags, RawMode, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::abilities::not_named;
 use super::dir::{Dir, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError};
 use super::existing::ExistingFile;
 use super::io::{DataExtents, read_exact_at, write_all_at};
-use super::own::Which;
-use super::{Sink, folders, own, space};
+use super::locks::{REST, locks_decide};
+use super::owner::Owner;
+use super::part_name::{names_of, part_name_in, place_of};
+use super::refused::not_named;
+use super::space;
 use crate::limits::{
-    CHUNK_BYTES, FILE_BYTES_MAX, NAME_BYTES_MAX, PART_HASH_HEX_DIGITS, PART_OWNER_BYTES, PART_RACES_MAX,
-    PART_RELEASE_LOOK, PART_RELEASE_PATIENCE, PART_RELEASE_PAUSE, PARTS_PER_NAME_MAX, ZEROS_BYTES,
+    CHUNK_BYTES, FILE_BYTES_MAX, PART_RACES_MAX, PART_RELEASE_LOOK, PART_RELEASE_PATIENCE,
+    PART_RELEASE_PAUSE, PARTS_PER_NAME_MAX, ZEROS_BYTES,
 };
-use crate::name::{Name, PART_PREFIX, PART_SUFFIX, RelativePath, shorten};
+use crate::name::Name;
 use crate::os::direct::{Direct, DirectFile};
 use crate::os::stamp::Stamp;
 
@@ -66,8 +67,8 @@ pub struct Part {
 }
 
 impl Part {
-    /// Opens or makes the part file for `name`, and makes room for `size` bytes. For a stream, what is there goes.
-    pub(super) fn open(
+    /// Opens the first that nobody has, or makes it.
+    pub(super) fn open_numbered(
         dir: &Arc<Dir>,
         name: &Name,
         owner: Owner,
@@ -75,20 +76,11 @@ impl Part {
         form: Form,
     ) -> Result<Self, SinkError> {
         let target = dir.path_of(name.as_bytes());
-        let bytes = size.room();
-        if bytes > FILE_BYTES_MAX {
-            return Err(SinkError::TooLarge { path: target, size: bytes });
-        }
-        if !own::locks_decide(dir)
-            .map_err(|errno| SinkError::system("look at the folder of", target.clone(), errno))?
-        {
-            return Part::open_own(dir, name, owner, size, form);
-        }
         for number in 0..PARTS_PER_NAME_MAX {
             let part_name = part_name_in(dir, name, owner, number);
             let patience = if number == 0 { PART_RELEASE_PATIENCE } else { Duration::ZERO };
             let locked = lock(dir, &part_name, patience)
-                .map_err(|refused| not_opened(dir, &target, bytes, refused))?;
+                .map_err(|refused| not_opened(dir, &target, size.room(), refused))?;
             let Some(locked) = locked else { continue };
             return Part::begin(dir, name, owner, part_name, locked, size, form);
         }
@@ -295,6 +287,12 @@ impl Part {
         read_exact_at(self.file.as_fd(), buf, offset, || self.part_path())
     }
 
+    /// Whether that range surely holds nothing, so that it reads as zeros.
+    #[must_use]
+    pub fn is_hole(&self, offset: u64, bytes: u64) -> bool {
+        space::is_hole(self.file.as_fd(), offset, bytes)
+    }
+
     /// The ranges within the agreed size that may hold data: a chunk outside of them is surely missing.
     #[must_use]
     pub fn data_extents(&self) -> DataExtents<'_> {
@@ -317,6 +315,33 @@ impl Part {
             self.dir.unlink(&self.part_name)?;
         }
         Ok(())
+    }
+}
+
+impl Part {
+    /// Notes what stays of it for the next session of this program.
+    fn note_left(&self) {
+        if let (Some(left), Ok(place)) = (self.dir.left(), place_of(&self.dir, &self.name, self.owner))
+            && matches!(locks_decide(&self.dir), Ok(false))
+        {
+            left.put(place, (self.part_name.clone(), self.identity));
+        }
+    }
+
+    /// Removes what other sessions have left of this file, once it has its name and they are surely gone.
+    pub(super) fn remove_left_by_others(&self) {
+        if !matches!(locks_decide(&self.dir), Ok(false)) {
+            return;
+        }
+        let Some(now) = self.stat() else { return };
+        for other in names_of(&self.dir, &self.name, self.owner) {
+            let at_rest = |stat: &Stat| {
+                is_our_kind(stat, false) && stat.st_ctime < now.st_ctime - REST.as_secs() as i64
+            };
+            if matches!(self.dir.stat(&other), Ok(Some(stat)) if at_rest(&stat)) {
+                let _ = self.dir.unlink(&other);
+            }
+        }
     }
 }
 
@@ -345,73 +370,6 @@ pub(super) enum Form {
     Shared,
     /// As it is written, and what holds only zeros takes none.
     Sparse,
-}
-
-/// Whose an unfinished file is: the key of the sender, which TLS has shown to be its own. Nobody else's session compares,
-/// tells of or removes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Owner([u8; PART_OWNER_BYTES]);
-
-impl Owner {
-    /// The beginning of its fingerprint stands for a key.
-    #[must_use]
-    pub fn of_key(fingerprint: &[u8; 32]) -> Owner {
-        let mut own = [0; PART_OWNER_BYTES];
-        own.iter_mut().zip(fingerprint).for_each(|(own, byte)| *own = *byte);
-        Owner(own)
-    }
-}
-
-/// As it stands in the name of a part file: the version of such names, and the key in base32 (RFC 4648), in small letters as
-/// some file systems know no others.
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("v2-")?;
-        let bits = self.0.iter().fold(0, |bits: u128, byte| bits << 8 | u128::from(*byte));
-        (0..PART_OWNER_BYTES * 8 / 5).rev().try_for_each(|n| {
-            let digit = (bits >> (5 * n)) as u8 & 31;
-            f.write_char(char::from(if digit < 26 { b'a' + digit } else { b'2' + digit - 26 }))
-        })
-    }
-}
-
-/// The name of the part file in `dir`, where names may be shorter than elsewhere: see [`part_file_name`]. Where two names may
-/// be one (`a` and `A`) it has the hash of the name in it: a file system over FUSE may well lock each of the two for itself, and
-/// two files would be written into one part file.
-pub(super) fn part_name_in(dir: &Dir, name: &Name, owner: Owner, which: impl Into<Which>) -> Vec<u8> {
-    let which = which.into();
-    let abilities = &dir.place().abilities;
-    let part = part_file_name(name, owner, which, NAME_BYTES_MAX);
-    let most = abilities.name_bytes(dir, part.len());
-    // Of names that are one to a file system, at most one is made of these alone.
-    let is_unique = name.as_bytes().iter().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
-    match part.len() <= most && (is_unique || !abilities.may_fold(dir)) {
-        true => part,
-        false => hashed_part_name(name, owner, which, most),
-    }
-}
-
-/// The name of the part file: `.{name}.{owner}.lanx-part` or `.{name}.{owner}.{number}.lanx-part`, or where that is longer than
-/// `most` bytes that with the hash.
-pub(super) fn part_file_name(name: &Name, owner: Owner, which: impl Into<Which>, most: usize) -> Vec<u8> {
-    let which = which.into();
-    let tail = part_tail(owner, which);
-    let part = [PART_PREFIX, name.as_bytes(), tail.as_bytes(), PART_SUFFIX].concat();
-    if part.len() <= most { part } else { hashed_part_name(name, owner, which, most) }
-}
-
-/// `.{beginning of name}~{BLAKE3 of name, 16 hex digits}.{owner}.{number}.lanx-part`, of `most` bytes.
-fn hashed_part_name(name: &Name, owner: Owner, which: Which, most: usize) -> Vec<u8> {
-    let (tail, full) = (part_tail(owner, which), name.as_bytes());
-    let digest = blake3::hash(full).to_hex();
-    let digest: String = digest.chars().take(PART_HASH_HEX_DIGITS).collect();
-    let frame = PART_PREFIX.len() + 1 + digest.len() + tail.len() + PART_SUFFIX.len();
-    let begin = shorten(full, most.saturating_sub(frame));
-    [PART_PREFIX, begin, b"~", digest.as_bytes(), tail.as_bytes(), PART_SUFFIX].concat()
-}
-
-fn part_tail(owner: Owner, which: Which) -> String {
-    format!(".{owner}{}", which.tail())
 }
 
 // Chunks of an older version of the file that need not be sent.
@@ -501,7 +459,7 @@ pub(super) struct Locked {
 }
 
 /// What one attempt at a part name came to.
-enum Attempt {
+enum Opening {
     Ours(Locked),
     /// In use by another transfer.
     InUse,
@@ -543,24 +501,24 @@ pub(super) fn lock_by(
     let mut races = 0;
     while races < PART_RACES_MAX {
         match attempt(dir, part_name)? {
-            Attempt::Ours(locked) => return Ok(Some(locked)),
-            Attempt::InUse if patience.is_zero() => return Ok(None),
-            Attempt::InUse if vain.lock().is_some_and(|at| at.elapsed() < PART_RELEASE_PAUSE) => {
+            Opening::Ours(locked) => return Ok(Some(locked)),
+            Opening::InUse if patience.is_zero() => return Ok(None),
+            Opening::InUse if vain.lock().is_some_and(|at| at.elapsed() < PART_RELEASE_PAUSE) => {
                 return Ok(None);
             }
-            Attempt::InUse if begun.elapsed() < patience => wait(PART_RELEASE_LOOK),
-            Attempt::InUse => {
+            Opening::InUse if begun.elapsed() < patience => wait(PART_RELEASE_LOOK),
+            Opening::InUse => {
                 *vain.lock() = Some(Instant::now());
                 return Ok(None);
             }
-            Attempt::NotForUs => return Ok(None),
-            Attempt::Lost => races += 1,
+            Opening::NotForUs => return Ok(None),
+            Opening::Lost => races += 1,
         }
     }
     Ok(None)
 }
 
-fn attempt(dir: &Dir, part_name: &[u8]) -> Result<Attempt, Refused> {
+fn attempt(dir: &Dir, part_name: &[u8]) -> Result<Opening, Refused> {
     // A new one first: most files are new, and then one call does it.
     let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
     match dir.open(part_name, new, Mode::from_raw_mode(PART_MODE)) {
@@ -570,33 +528,33 @@ fn attempt(dir: &Dir, part_name: &[u8]) -> Result<Attempt, Refused> {
     }
 }
 
-fn attempt_existing(dir: &Dir, part_name: &[u8]) -> Result<Attempt, Refused> {
+fn attempt_existing(dir: &Dir, part_name: &[u8]) -> Result<Opening, Refused> {
     // Looked at before it is opened, as opening a device can have effects of its own.
     match dir.stat(part_name) {
         Ok(Some(stat)) if is_our_kind(&stat, false) => {}
-        Ok(Some(_)) => return Ok(Attempt::NotForUs),
-        Ok(None) => return Ok(Attempt::Lost),
+        Ok(Some(_)) => return Ok(Opening::NotForUs),
+        Ok(None) => return Ok(Opening::Lost),
         Err(errno) => return Err(("look at the part file for", errno)),
     }
     match dir.open(part_name, OFlags::RDWR, Mode::empty()) {
         Ok(file) => claim(dir, part_name, file, false),
-        Err(Errno::NOENT) => Ok(Attempt::Lost),
-        Err(Errno::LOOP | Errno::ACCESS | Errno::PERM | Errno::NXIO | Errno::ISDIR) => Ok(Attempt::NotForUs),
+        Err(Errno::NOENT) => Ok(Opening::Lost),
+        Err(Errno::LOOP | Errno::ACCESS | Errno::PERM | Errno::NXIO | Errno::ISDIR) => Ok(Opening::NotForUs),
         Err(errno) => Err(("open the part file for", errno)),
     }
 }
 
 /// Locks an open part file, then looks whether it is still the one its name stands for: until the lock was
 /// ours, its former holder could publish or remove it.
-fn claim(dir: &Dir, part_name: &[u8], file: OwnedFd, is_new: bool) -> Result<Attempt, Refused> {
+fn claim(dir: &Dir, part_name: &[u8], file: OwnedFd, is_new: bool) -> Result<Opening, Refused> {
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Ok(Attempt::InUse),
+        Err(Errno::WOULDBLOCK) => return Ok(Opening::InUse),
         // Without locks nobody can know whether an old part is in use, but one just made is surely free, and
         // everybody else here leaves it alone for the same reason.
         Err(errno) if is_unsupported(errno) || errno == Errno::NOLCK => {
             if !is_new {
-                return Ok(Attempt::NotForUs);
+                return Ok(Opening::NotForUs);
             }
         }
         Err(errno) => return Err(("lock the part file for", errno)),
@@ -604,9 +562,9 @@ fn claim(dir: &Dir, part_name: &[u8], file: OwnedFd, is_new: bool) -> Result<Att
     let stat = rustix::fs::fstat(&file).map_err(|errno| ("look at the part file for", errno))?;
     let still_there = dir.is_still(part_name, &stat).map_err(|errno| ("look at the part file for", errno))?;
     Ok(match (still_there, is_our_kind(&stat, is_new)) {
-        (false, _) => Attempt::Lost,
-        (true, false) => Attempt::NotForUs,
-        (true, true) => Attempt::Ours(Locked { file, stat }),
+        (false, _) => Opening::Lost,
+        (true, false) => Opening::NotForUs,
+        (true, true) => Opening::Ours(Locked { file, stat }),
     })
 }
 
@@ -648,22 +606,6 @@ impl Size {
     /// Whether what is in the part file may serve a later transfer.
     pub fn can_resume(&self) -> bool {
         matches!(self, Size::Agreed(_))
-    }
-}
-
-impl Sink {
-    /// As [`Sink::part`], for a stream. It begins empty, no room is made ahead, and dropping it removes it: a stream is read
-    /// once, so nobody could send the rest.
-    ///
-    /// # Errors
-    /// As [`Sink::part`].
-    pub fn part_of_stream(&self, path: &RelativePath) -> Result<Part, SinkError> {
-        let name = path.name();
-        let size = || Size::Stream(OnceLock::new());
-        let open = |dir: &Arc<Dir>| Part::open(dir, &name, self.owner, size(), Form::Plain);
-        let mut part = self.folders.within(folders::parent(path.as_bytes()), open)?;
-        part.look();
-        Ok(part)
     }
 }
 

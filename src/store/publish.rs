@@ -2,24 +2,29 @@
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::abilities::{is_about_a_name, not_named};
 use super::dir::{Dir, NotReplaced, is_unsupported, kind_of};
 use super::error::{FileKind, SinkError, SinkErrorKind};
+use super::existing::Existing;
 use super::io::{read_exact_at, write_all_at};
-use super::part::{Owner, Part, part_name_in};
+use super::moves::move_new;
+use super::owner::Owner;
+use super::part::Part;
+use super::part_name::part_name_in;
+use super::refused::{is_about_a_name, not_named};
 use super::space::length;
-use super::{Existing, metadata, space};
-use crate::content::chunk::{ChunkIndex, Layout};
+use super::{metadata, space};
+use crate::content::chunk::Layout;
 use crate::content::entry::Metadata;
-use crate::content::tree::{Hash, Tree, chunk_value};
+use crate::content::tree::Hash;
+use crate::content::whole::{self, Contents};
 use crate::limits::{EXTENSION_BYTES_MAX, NAME_BYTES_MAX, RENAME_COMPARED_MAX, RENAME_NUMBER_MAX};
-use crate::name::{Escaped, Name, shorten};
+use crate::name::{Name, shorten};
 
 /// Where a file ended up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,11 +148,11 @@ impl Part {
 
     fn move_numbered(&self, verified: &Verified<'_>) -> Result<Option<Published>, SinkError> {
         // What stands at the last name that was compared.
-        let there = Cell::new(Standing::Other);
+        let there = Cell::new(Occupant::Other);
         let make = |name: &Name| Ok(matches!(self.try_name(name)?, Moved::Done));
         let same = |name: &Name| {
             there.set(self.standing(name, verified));
-            Ok(there.get() != Standing::Other)
+            Ok(there.get() != Occupant::Other)
         };
         let name = match make(&self.name)? || same(&self.name)? {
             true => self.name.clone(),
@@ -155,9 +160,9 @@ impl Part {
         };
         let published = self.published(name);
         Ok(match there.get() {
-            Standing::Other => Some(published),
-            Standing::Same => Some(Published { existed: true, ..published }),
-            Standing::Unknown => None,
+            Occupant::Other => Some(published),
+            Occupant::Same => Some(Published { existed: true, ..published }),
+            Occupant::Unknown => None,
         })
     }
 
@@ -192,34 +197,6 @@ impl Part {
 enum Moved {
     Done,
     Taken,
-}
-
-/// Moves `from` to `to` unless something is there (`EXIST`), in whatever way can be had here.
-pub(super) fn move_new(dir: &Dir, from: &[u8], to: &[u8]) -> Result<(), Errno> {
-    match dir.rename_new(from, to) {
-        Err(errno) if is_unsupported(errno) => link_new(dir, from, to),
-        // A sandbox that does not know the call may say so (seccomp). Where it is a matter of rights, a link is refused as well.
-        Err(Errno::PERM) => {
-            link_new(dir, from, to).map_err(|errno| if is_unsupported(errno) { Errno::PERM } else { errno })
-        }
-        result => result,
-    }
-}
-
-/// Moves `from` to `to` unless something is there, for file systems that know no such rename: a hard link is
-/// never made over an existing name. `OPNOTSUPP` where there are no hard links either.
-pub(super) fn link_new(dir: &Dir, from: &[u8], to: &[u8]) -> Result<(), Errno> {
-    dir.link(dir, from, to).map_err(|errno| match errno {
-        // What file systems without hard links answer; the permission to make a name was shown by the part.
-        Errno::PERM | Errno::MLINK | Errno::INVAL => Errno::OPNOTSUPP,
-        errno => errno,
-    })?;
-    if let Err(errno) = dir.unlink(from) {
-        // The file is where it belongs. A part with two names is never written into again.
-        let path = dir.path_of(from);
-        tracing::warn!(path = %Escaped::from(path.as_path()), %errno, "could not remove the part file's name");
-    }
-    Ok(())
 }
 
 // Names with a number, for what is received beside something of the same name.
@@ -312,7 +289,7 @@ fn split_last_dot(name: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// What stands at a name that is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Occupant {
     /// A file with the bytes of the part.
     Same,
     /// Anything else, and what cannot be read, so that nobody can show that it is the same.
@@ -330,18 +307,18 @@ impl Part {
 
     /// What stands at `name`. Reads only a file of the same size, and of that no more than up to the first chunk that
     /// differs.
-    pub(super) fn standing(&self, name: &Name, verified: &Verified<'_>) -> Standing {
+    pub(super) fn standing(&self, name: &Name, verified: &Verified<'_>) -> Occupant {
         let there = match self.of_same_size(name) {
             Ok(Some(there)) => there,
-            Ok(None) => return Standing::Other,
+            Ok(None) => return Occupant::Other,
             Err(errno) => {
                 tracing::debug!(path = %self.shown(name), %errno, "could not compare a file");
-                return Standing::Other;
+                return Occupant::Other;
             }
         };
         self.compare(name, &there, verified).unwrap_or_else(|error| {
             tracing::debug!("{error}");
-            Standing::Other
+            Occupant::Other
         })
     }
 
@@ -357,39 +334,51 @@ impl Part {
         Ok(is_like_ours(&stat).then_some(there))
     }
 
-    fn compare(&self, name: &Name, there: &OwnedFd, verified: &Verified<'_>) -> Result<Standing, SinkError> {
-        let layout = Layout::new(self.size());
-        let mut tree = Tree::new(layout);
-        let most = layout.len_of(ChunkIndex(0)).unwrap_or_default();
-        let (mut theirs, mut ours) = (vec![0; most], vec![0; most]);
-        for index in (0..layout.chunks()).map(ChunkIndex) {
-            if !(verified.go_on)() {
-                return Ok(Standing::Unknown);
-            }
-            let (Some(len), Some(offset)) = (layout.len_of(index), layout.offset_of(index)) else { break };
-            let (theirs, ours) = (&mut theirs[..len], &mut ours[..len]);
-            read_exact_at(there.as_fd(), theirs, offset, || self.dir.path_of(name.as_bytes()))?;
-            self.read_at(ours, offset)?;
-            if theirs != ours {
-                return Ok(Standing::Other);
-            }
-            // Each chunk comes once, so none is misplaced.
-            let _ = tree.insert(index, chunk_value(layout, index, theirs));
-        }
+    fn compare(&self, name: &Name, there: &OwnedFd, verified: &Verified<'_>) -> Result<Occupant, SinkError> {
+        let path = || self.dir.path_of(name.as_bytes());
+        let mut both = Both { part: self, there: there.as_fd(), path: &path, ours: Vec::new(), verified };
         // Ours was verified as it arrived, and not as it was read just now.
-        if tree.root() != Some(verified.hash) {
-            return Ok(Standing::Other);
+        match whole::hash(Layout::new(self.size()), &mut both) {
+            Ok(None) => return Ok(Occupant::Unknown),
+            Ok(Some(hash)) if hash == verified.hash => {}
+            Ok(Some(_)) | Err(None) => return Ok(Occupant::Other),
+            Err(Some(error)) => return Err(error),
         }
         if verified.sync {
             let failed = |errno| SinkError::system("sync", self.dir.path_of(name.as_bytes()), errno);
             // One that cannot be is no reason to do without ours.
             rustix::fs::fsync(there).map_err(failed)?;
         }
-        Ok(Standing::Same)
+        Ok(Occupant::Same)
     }
 
     fn shown(&self, name: &Name) -> String {
         crate::name::Escaped::path(&self.dir.path_of(name.as_bytes())).to_string()
+    }
+}
+
+/// The part file and what has its name: read as one for as long as they are the same.
+struct Both<'a> {
+    part: &'a Part,
+    there: BorrowedFd<'a>,
+    path: &'a dyn Fn() -> PathBuf,
+    ours: Vec<u8>,
+    verified: &'a Verified<'a>,
+}
+
+impl Contents for Both<'_> {
+    /// None where they differ.
+    type Error = Option<SinkError>;
+
+    fn read(&mut self, theirs: &mut [u8], offset: u64) -> Result<(), Option<SinkError>> {
+        self.ours.resize(theirs.len(), 0);
+        read_exact_at(self.there, theirs, offset, self.path)?;
+        self.part.read_at(&mut self.ours, offset)?;
+        if *theirs == *self.ours { Ok(()) } else { Err(None) }
+    }
+
+    fn go_on(&self, _: u64) -> bool {
+        (self.verified.go_on)()
     }
 }
 

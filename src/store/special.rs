@@ -3,14 +3,17 @@
 use rustix::fs::Stat;
 use rustix::io::Errno;
 
-use super::abilities::not_named;
 use super::dir::{Dir, NotReplaced, is_unsupported, kind_of};
 use super::error::{FileKind, LinkFault, SinkError};
-use super::folders::Manner;
+use super::existing::{Existing, Found};
+use super::folders::FindMode;
 use super::metadata::Of;
-use super::part::{Owner, part_name_in};
+use super::owner::Owner;
+use super::part_name::part_name_in;
 use super::publish::numbered_name;
-use super::{Existing, Found, Sink, folders, metadata};
+use super::refused::not_named;
+use super::sink::Sink;
+use super::{folders, metadata};
 use crate::content::entry::{EntryKind, Metadata};
 use crate::limits::PARTS_PER_NAME_MAX;
 use crate::name::{Escaped, Name, RelativePath};
@@ -61,7 +64,7 @@ impl Sink {
     /// [`Existing::Refuse`] when another file has the name; otherwise as for [`Sink::symlink`].
     pub fn hard_link(&self, path: &RelativePath, to: &RelativePath) -> Result<Made, SinkError> {
         let fault = |fault| self.not_linked(path, to.as_bytes(), fault);
-        let source = self.folders.find(folders::parent(to.as_bytes()), Manner::Enter)?;
+        let source = self.folders.find(folders::parent(to.as_bytes()), FindMode::Enter)?;
         let source = source.ok_or_else(|| fault(LinkFault::Missing))?;
         let file = to.name();
         let stat = match source.stat(file.as_bytes()) {
@@ -111,14 +114,14 @@ impl Sink {
                 (FileKind::Regular, Some(RelativePath::from_wire(to).map_err(bad)?))
             }
         };
-        let Some(dir) = self.folders.find(folders::parent(path.as_bytes()), Manner::Look)? else {
+        let Some(dir) = self.folders.find(folders::parent(path.as_bytes()), FindMode::Look)? else {
             return Ok(true);
         };
         let name = path.name();
         let Some(stat) = looked_at(&dir, &name)? else { return Ok(true) };
         let is_same = match (kind, to) {
             (EntryKind::Symlink { target }, _) => is_link_to(&dir, &name, &stat, target)?,
-            (_, Some(to)) => match self.folders.find(folders::parent(to.as_bytes()), Manner::Look)? {
+            (_, Some(to)) => match self.folders.find(folders::parent(to.as_bytes()), FindMode::Look)? {
                 Some(source) => match looked_at(&source, &to.name())? {
                     Some(file) => self
                         .is_further_name(&stat, &file)
@@ -373,7 +376,7 @@ impl Sink {
 
     /// Whether a folder would be made, without changing anything.
     pub(super) fn would_make_folder(&self, path: &RelativePath) -> Result<bool, SinkError> {
-        match self.folders.find(path.as_bytes(), Manner::Look) {
+        match self.folders.find(path.as_bytes(), FindMode::Look) {
             Ok(found) => Ok(found.is_none()),
             Err(error) => Err(error),
         }

@@ -7,12 +7,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::fs::Dev;
 
+use super::destination::Destination;
 use super::dir::Dir;
 use super::dressed::{Dressed, DressedBeneath};
 use super::error::SinkError;
+use super::existing::Existing;
 use super::folders::Folders;
-use super::own::Left;
-use super::{Destination, Existing, Output, Owner, Sink};
+use super::owner::Owner;
+use super::place::Left;
+use super::sink::Sink;
+use super::stdout::Output;
 use crate::name::{Escaped, RelativePath};
 use crate::os::clock::Moment;
 use crate::os::direct::Direct;

@@ -31,9 +31,9 @@ use crate::limits;
 #[derive(Debug, Clone)]
 pub struct GuessBook(Arc<Mutex<State>>);
 
-/// One guess that may be made. Decide it with [`Attempt::right`] or [`Attempt::wrong`].
+/// One guess that may be made. Decide it with [`CodeGuess::right`] or [`CodeGuess::wrong`].
 #[derive(Debug)]
-pub struct Attempt {
+pub struct CodeGuess {
     book: GuessBook,
     code: Arc<Code>,
     generation: u64,
@@ -167,7 +167,7 @@ impl GuessBook {
     ///
     /// # Errors
     /// Everybody has to wait, or too many attempts of this address are in flight.
-    pub fn offer(&self, address: IpAddr, now: Instant) -> Result<Attempt, Wait> {
+    pub fn offer(&self, address: IpAddr, now: Instant) -> Result<CodeGuess, Wait> {
         let guesser = Guesser::new(address);
         let mut state = self.state();
         state.forget(now);
@@ -182,7 +182,7 @@ impl GuessBook {
         state.offered += 1;
         let number = state.offered;
         state.in_flight.push((number, guesser));
-        Ok(Attempt {
+        Ok(CodeGuess {
             book: self.clone(),
             code: Arc::clone(&state.code),
             generation: state.generation,
@@ -197,7 +197,7 @@ impl GuessBook {
     }
 }
 
-impl Attempt {
+impl CodeGuess {
     /// The code to verify the guess against.
     pub fn code(&self) -> &Code {
         &self.code
@@ -229,7 +229,7 @@ impl Attempt {
     }
 }
 
-impl Drop for Attempt {
+impl Drop for CodeGuess {
     fn drop(&mut self) {
         let mut state = self.book.state();
         state.in_flight.retain(|(number, _)| *number != self.number);

@@ -34,7 +34,8 @@ fn a_generated_code_is_replaced_after_three_wrong_guesses_from_anywhere() {
 fn guesses_in_flight_fail_with_the_code_they_began_with_even_if_right() {
     for book in [generated(), fixed()] {
         let now = Instant::now();
-        let mut attempts: Vec<Attempt> = (0..8).map(|number| book.offer(v4(number), now).unwrap()).collect();
+        let mut attempts: Vec<CodeGuess> =
+            (0..8).map(|number| book.offer(v4(number), now).unwrap()).collect();
         let right = attempts.pop().unwrap();
         for attempt in attempts.drain(..3) {
             attempt.wrong(now);
@@ -127,7 +128,7 @@ fn attempts_in_flight_are_bounded_for_each_address_and_in_all() {
     assert_eq!(book.offer(v4(1), now).unwrap_err().reason, WaitReason::Busy);
     drop(held);
     // Half-open attempts of a few addresses keep out nobody at another one.
-    let mut half_open: Vec<Attempt> = Vec::new();
+    let mut half_open: Vec<CodeGuess> = Vec::new();
     for number in 0..4 {
         half_open.extend(
             (0..limits::GUESSES_IN_FLIGHT_PER_ADDRESS_MAX).map(|_| book.offer(v4(number), now).unwrap()),

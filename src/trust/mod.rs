@@ -14,7 +14,7 @@
 //! 6. The receiver asks [`guesses::GuessBook::offer`] whether a guess may be made now. If so it answers with its
 //!    SPAKE2 message.
 //! 7. The sender proves that it knows the code, the receiver that it does too; the sender first.
-//!    [`pairing::Responder::verify`] decides, then [`guesses::Attempt::right`] or [`guesses::Attempt::wrong`].
+//!    [`pairing::Responder::verify`] decides, then [`guesses::CodeGuess::right`] or [`guesses::CodeGuess::wrong`].
 //! 8. Both remember: the receiver the sender's key ([`peer_store::PeerStore::remember_peer`]), the sender the
 //!    receiver's key for this address ([`peer_store::PeerStore::remember_host`]).
 //! 9. Data connections take their keys from [`tls::session_secret`]; see [`crate::wire::seal`].

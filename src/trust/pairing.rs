@@ -129,7 +129,7 @@ impl Confirming {
 }
 
 impl Responder {
-    /// Answers the sender's message with the code of [`crate::trust::guesses::Attempt::code`]. Send the message.
+    /// Answers the sender's message with the code of [`crate::trust::guesses::CodeGuess::code`]. Send the message.
     ///
     /// # Errors
     /// The sender's message has another length or is no point, or the cryptographic library failed. Nothing was
@@ -147,11 +147,11 @@ impl Responder {
         Ok((Self(Proofs::new(setting, &key, message, &own)?), own))
     }
 
-    /// Takes the sender's proof. If it holds, call [`crate::trust::guesses::Attempt::right`]; if that agrees, let the
+    /// Takes the sender's proof. If it holds, call [`crate::trust::guesses::CodeGuess::right`]; if that agrees, let the
     /// sender in, remember it and send the proof that is returned here.
     ///
     /// # Errors
-    /// The proof does not hold. Call [`crate::trust::guesses::Attempt::wrong`] and tell the sender nothing but that.
+    /// The proof does not hold. Call [`crate::trust::guesses::CodeGuess::wrong`] and tell the sender nothing but that.
     pub fn verify(self, proof: &[u8]) -> Result<Proof, PairingError> {
         hmac::verify(&self.0.sender, &self.0.transcript, proof).map_err(|_| PairingError::Refused)?;
         self.0.of_receiver()

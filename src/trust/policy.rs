@@ -15,7 +15,7 @@ use super::tls;
 use super::tls::TlsError;
 
 /// A receiver's door.
-pub struct House {
+pub struct AuthPolicy {
     pub tls: Arc<ServerConfig>,
     /// Our own key: whoever has it is us.
     pub own: Fingerprint,
@@ -28,7 +28,7 @@ pub struct House {
     pub remembers: bool,
 }
 
-impl House {
+impl AuthPolicy {
     /// # Errors
     /// [`TlsError`] where the identity cannot be used.
     pub fn new(
@@ -36,8 +36,8 @@ impl House {
         store: PeerStore,
         open: bool,
         book: Option<GuessBook>,
-    ) -> Result<House, TlsError> {
-        Ok(House {
+    ) -> Result<AuthPolicy, TlsError> {
+        Ok(AuthPolicy {
             tls: tls::server_config(identity)?,
             own: identity.fingerprint(),
             store,
@@ -92,7 +92,7 @@ const KEY_SHOWN_CHARS: usize = 15;
 
 /// A sender on its way.
 #[derive(Clone)]
-pub struct Visitor {
+pub struct ClientAuth {
     pub tls: Arc<ClientConfig>,
     pub own: Fingerprint,
     pub store: PeerStore,
@@ -115,7 +115,7 @@ pub enum FirstSight {
 
 /// What a sender knows of a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Acquainted {
     /// It has the key it had before.
     Known,
     /// It has our own key, which nobody else can have, and was not met at this address before.
@@ -127,30 +127,30 @@ pub enum Standing {
     Changed { was: Fingerprint },
 }
 
-impl Visitor {
+impl ClientAuth {
     /// # Errors
     /// [`TlsError`] where the identity cannot be used.
-    pub fn new(identity: &Identity, store: PeerStore, code: Option<Code>) -> Result<Visitor, TlsError> {
+    pub fn new(identity: &Identity, store: PeerStore, code: Option<Code>) -> Result<ClientAuth, TlsError> {
         let tls = tls::client_config(identity)?;
         let own = identity.fingerprint();
-        Ok(Visitor { tls, own, store, code, first_sight: FirstSight::None, agreed: None })
+        Ok(ClientAuth { tls, own, store, code, first_sight: FirstSight::None, agreed: None })
     }
 
     /// What we know of the receiver at `address` that has this key.
     ///
     /// # Errors
     /// [`PeerStoreError`] where what we knew cannot be read.
-    pub fn standing(&self, address: &str, key: &Fingerprint) -> Result<Standing, PeerStoreError> {
+    pub fn standing(&self, address: &str, key: &Fingerprint) -> Result<Acquainted, PeerStoreError> {
         let peers = self.store.load()?;
         let ours = *key == self.own;
         Ok(match peers.host(address, key) {
-            HostKey::Same => Standing::Known,
+            HostKey::Same => Acquainted::Known,
             // Nobody can pose as us, so this is no reason to warn, nor to forget whoever else is met there.
-            HostKey::Changed { .. } if ours => Standing::Known,
+            HostKey::Changed { .. } if ours => Acquainted::Known,
             // Remembered like any other key, so that another one is noticed here the next time.
-            HostKey::Unknown if ours => Standing::Ourselves,
-            HostKey::Changed { was } => Standing::Changed { was },
-            HostKey::Unknown => Standing::Unknown,
+            HostKey::Unknown if ours => Acquainted::Ourselves,
+            HostKey::Changed { was } => Acquainted::Changed { was },
+            HostKey::Unknown => Acquainted::Unknown,
         })
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
-use super::upload::Refused;
+use super::refused::{Refused, Stored};
 use crate::session::rate_limit::Pace;
 use crate::store::space::free_bytes;
 
@@ -140,6 +140,13 @@ impl Taken {
 }
 
 impl Counted {
+    /// What was counted is what was stored; one that was there already takes nothing.
+    pub fn keep_of(self, stored: &Stored) {
+        if !stored.published.existed {
+            self.keep(stored.size);
+        }
+    }
+
     /// Counts more bytes of a file of which nobody said how long it will be.
     ///
     /// # Errors

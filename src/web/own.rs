@@ -16,11 +16,11 @@ use tokio::time::timeout;
 
 use super::bounds::Share;
 use super::names::wanted;
-use super::page;
 use super::pieces::{PIECE_BYTES, Plan, Upload, VALUES_MAX};
-use super::site::{Reply, Site, not_found, refused_text, stored_json};
-use super::talk;
-use super::upload::{Hears, Refused, Uploads, Waits};
+use super::refused::{Hears, Refused, Waits};
+use super::reply::{Reply, is_cross_site, not_found, refused_text, stored_json};
+use super::site::Site;
+use super::upload::Uploads;
 use crate::content::tree::{ChunkValue, Hash};
 
 /// What shows that the page, or a program, asks by its own will: a page of somebody else's cannot have a browser send it.
@@ -79,30 +79,13 @@ impl From<Refused> for Told {
 }
 
 impl Site {
-    /// Answers a request for `path`, behind `/.lanx/`.
-    pub(super) async fn own(self: &Arc<Self>, peer: IpAddr, path: &str, request: Request<Incoming>) -> Reply {
-        let gets = request.method() == Method::GET || request.method() == Method::HEAD;
-        if gets && let Some(asset) = page::asset(path, request.headers()) {
-            return asset;
-        }
-        if let Some(path) = path.strip_prefix("tree/").filter(|_| gets) {
-            return self.tree(peer, path);
-        }
-        match path {
-            "stats" if gets => {
-                let json = serde_json::to_vec(&self.sums()).unwrap_or_default();
-                Reply::page(StatusCode::OK, "application/json", json)
-            }
-            "metrics" if gets => {
-                let text = self.sums().prometheus();
-                Reply::page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
-            }
-            "talk" if gets => talk::begin(self, peer, request),
-            _ => self.of_uploads(peer, path, request).await,
-        }
-    }
-
-    async fn of_uploads(self: &Arc<Self>, peer: IpAddr, path: &str, request: Request<Incoming>) -> Reply {
+    /// Answers what is asked about uploads by a request of its own.
+    pub(super) async fn of_uploads(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        path: &str,
+        request: Request<Incoming>,
+    ) -> Reply {
         let Some(uploads) = &self.rights.put else { return not_found() };
         let (parts, body) = request.into_parts();
         if let Some(refusal) = refusal_of_origin(&parts) {
@@ -248,7 +231,7 @@ fn answer(told: Told) -> Reply {
 
 /// What to say to a page of somebody else's that asks to change something.
 fn refusal_of_origin(parts: &Parts) -> Option<Reply> {
-    if super::site::is_cross_site(parts) {
+    if is_cross_site(parts) {
         return Some(Reply::text(StatusCode::FORBIDDEN, "a page of another site may not do this"));
     }
     let is_own = parts.headers.contains_key(PAGE_FIELD);

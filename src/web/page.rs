@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderMap};
 
 use super::names::{Html, in_url};
-use super::site::Reply;
+use super::reply::Reply;
 use crate::name::RelativePath;
 
 /// No style, script or connection from anywhere but here, none that is part of a page, and nobody's frame.

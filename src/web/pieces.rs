@@ -19,13 +19,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::arrival::{Arrival, Fed, PIECES_WAITING, feed, identical, settle};
 use super::bounds::{Counted, Share};
-use super::upload::{Arrival, Fed, PIECES_WAITING, Refused, Stored, feed, hash_of, identical, settle};
+use super::refused::{Refused, Stored};
 use crate::content::tree::{ChunkValue, Hash, Stretch, joined};
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
 use crate::os::background::aside;
-use crate::server::queue::Place;
+use crate::server::queue::Slot;
 use crate::store::{Existing, ExistingFile, Part, Sink};
 
 /// Bytes of a piece whose value is compared with what is there.
@@ -85,7 +86,7 @@ pub struct Upload {
     existing: Option<ExistingFile>,
     /// Until it is stored.
     counted: Mutex<Option<Counted>>,
-    place: Place,
+    place: Slot,
     state: Mutex<State>,
     /// A piece is not on its way any more.
     freed: Notify,
@@ -180,7 +181,7 @@ impl Pieces {
         sink: Sink,
         existing: Option<ExistingFile>,
         counted: Counted,
-        place: Place,
+        place: Slot,
         plan: Plan,
     ) -> Result<Arc<Upload>, Refused> {
         let Plan { path, size, client, modified, .. } = plan;
@@ -332,7 +333,7 @@ impl Pieces {
         let settled = settle(&upload.sink, &upload.part, upload.existing.as_ref(), arrival);
         self.open.lock().remove(&upload.id);
         if let (Ok(stored), Some(counted)) = (&settled, upload.counted.lock().take()) {
-            stored.count(counted);
+            counted.keep_of(&stored);
         }
         settled
     }
@@ -558,7 +559,7 @@ impl Upload {
 
     /// Whether the file that has its name has this hash.
     fn is_there(&self, hash: Hash) -> Result<bool, Refused> {
-        self.existing.as_ref().map_or(Ok(false), |existing| Ok(hash_of(existing)? == hash))
+        self.existing.as_ref().map_or(Ok(false), |existing| Ok(existing.hash(|| true)? == Some(hash)))
     }
 
     /// Takes no more pieces: the file is complete and has this hash, or is given up. What is on its way then is cancelled.

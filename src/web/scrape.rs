@@ -15,8 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::reply::PLAIN;
 use super::serve::{Heads, http};
-use super::site::PLAIN;
 
 /// Connections that are answered at once; further ones wait in the kernel.
 const CONNECTIONS_MAX: usize = 16;

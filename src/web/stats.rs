@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::upload::Stored;
+use super::refused::Stored;
 
 /// A request that has its answer.
 #[derive(Clone, Debug)]

@@ -35,9 +35,10 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::own::{Ask, BODY_BYTES_MAX, waits_json};
 use super::pieces::Upload;
+use super::refused::{Hears, Waits};
+use super::reply::{Reply, is_cross_site};
 use super::serve::Held;
-use super::site::{Reply, Site, is_cross_site};
-use super::upload::{Hears, Waits};
+use super::site::Site;
 
 /// Bytes of a message: a comparison, in base64, and what is around it.
 const MESSAGE_BYTES_MAX: usize = BODY_BYTES_MAX / 3 * 4 + 16 * 1024;

@@ -4,33 +4,28 @@
 //! A thread for each upload writes and hashes what the connection hands it, so a slow disk holds up nobody else. What ends
 //! short, or is not what its digest says, leaves a part file at most and no name.
 
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Incoming};
 use hyper::header::{self, HeaderMap};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::arrival::{Arrival, Fed, PIECES_WAITING, feed, look, settle};
 use super::bounds::{Counted, LOOK_BYTES, Room, Share, Taken};
 use super::pieces::{OF_ONE_MAX, ON_THE_WAY_MAX, Pieces, Plan, Upload};
-use crate::content::entry::Metadata;
+use super::refused::{Hears, Refused, Stored, Waits};
 use crate::content::tree::Hash;
-use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
 use crate::os::background::aside;
-use crate::server::queue::{Admission, Party, Place, Standing};
-use crate::store::{
-    Existing, ExistingFile, Folder, Found, Owner, Part, Published, Sink, SinkError, Verified,
-};
+use crate::server::queue::{Admission, Party, Slot, TurnState};
+use crate::store::{Folder, Owner, Part, Sink};
 use crate::trust::guesses::network_of;
 
 /// Uploads at once: each has a part file, and a thread or some pieces on their way. One in eight is for clients that have none.
@@ -45,13 +40,6 @@ const WAIT_PATIENCE: Duration = Duration::from_secs(20);
 /// How often whoever waits hears where it stands, and it is looked who has left.
 const WAIT_LOOK: Duration = Duration::from_millis(250);
 
-/// Pieces that wait for the disk, each of at most 64 KiB as the connection reads them: 16 MiB for all uploads.
-pub(super) const PIECES_WAITING: usize = 4;
-
-/// Who sends less than this in so much time is given up: as who takes less, see [`guarded`](super::guarded).
-const WINDOW: Duration = Duration::from_secs(30);
-const WINDOW_BYTES: usize = 32 * 1024;
-
 /// Where files are put.
 #[derive(Debug)]
 pub struct Uploads {
@@ -63,64 +51,6 @@ pub struct Uploads {
     admission: Arc<Admission>,
     /// Those that come in pieces.
     pub pieces: Pieces,
-}
-
-/// A file that is in place.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    pub path: RelativePath,
-    pub size: u64,
-    pub hash: Hash,
-    pub published: Published,
-}
-
-/// Why it is not.
-#[derive(Debug)]
-pub enum Refused {
-    /// What was sent cannot be taken so.
-    Request(&'static str),
-    /// Something is there.
-    Taken,
-    /// Something is there, and the client wanted nothing to be.
-    Unwanted,
-    /// It is not what its digest says.
-    Digest,
-    /// It ended short, or too little came for too long.
-    Short,
-    /// The time of the link is over.
-    Over,
-    /// More files or bytes than may be put here.
-    Quota,
-    /// The disk would have less room than is to stay.
-    Full,
-    /// It would be hidden here.
-    Hidden,
-    /// There are too many.
-    Busy,
-    /// It is not its turn yet.
-    Waits(Waits),
-    Store(SinkError),
-    Thread(io::Error),
-    /// There is no such upload, or no longer.
-    Unknown,
-    /// Some of its pieces are not there.
-    Incomplete,
-}
-
-impl From<SinkError> for Refused {
-    fn from(error: SinkError) -> Refused {
-        match error {
-            SinkError::Exists { .. } => Refused::Taken,
-            error => Refused::Store(error),
-        }
-    }
-}
-
-/// What the connection hands on.
-pub(super) enum Fed {
-    Data(Bytes),
-    /// HTTP has shown that all of it came.
-    End,
 }
 
 /// An upload under way.
@@ -136,28 +66,7 @@ struct Work {
     mode: u32,
     from: mpsc::Receiver<Fed>,
     counted: Counted,
-    _place: Place,
-}
-
-/// Why an upload waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waits {
-    /// Uploads under way, those of the same network among them, and those that come before.
-    pub serving: u32,
-    pub own: u32,
-    pub before: u32,
-}
-
-/// Hears of that, each time that it changes.
-pub type Hears = Box<dyn FnMut(Waits) + Send>;
-
-impl Stored {
-    /// One that was there already takes nothing.
-    pub(super) fn count(&self, counted: Counted) {
-        if !self.published.existed {
-            counted.keep(self.size);
-        }
-    }
+    _place: Slot,
 }
 
 impl Uploads {
@@ -180,15 +89,15 @@ impl Uploads {
         peer: IpAddr,
         plan: Option<&Plan>,
         mut hears: Option<Hears>,
-    ) -> Result<Place, Refused> {
+    ) -> Result<Slot, Refused> {
         let party = Party::Network(network_of(peer));
         let place = self.admission.enter(party, OF_ONE_MAX).ok_or(Refused::Busy)?;
         let (end, mut told) = (Instant::now() + WAIT_PATIENCE, None);
         loop {
             let waits = match place.standing() {
-                Standing::Served => return Ok(place),
-                Standing::Closed => return Err(Refused::Busy),
-                Standing::Waiting(at) => Waits { serving: at.serving, own: at.own, before: at.before },
+                TurnState::Served => return Ok(place),
+                TurnState::Closed => return Err(Refused::Busy),
+                TurnState::Waiting(at) => Waits { serving: at.serving, own: at.own, before: at.before },
             };
             match &mut hears {
                 Some(hears) if told.replace(waits) != Some(waits) => hears(waits),
@@ -278,35 +187,6 @@ impl Uploads {
     }
 }
 
-/// Hands the body on, as fast as the disk takes it.
-pub(super) async fn feed(mut body: Incoming, to: mpsc::Sender<Fed>, share: &Share) -> Result<(), Refused> {
-    let mut window = tokio::time::Instant::now() + WINDOW;
-    let mut came = 0;
-    loop {
-        let left = window.saturating_duration_since(tokio::time::Instant::now());
-        let frame = match timeout(left, body.frame()).await {
-            Ok(Some(frame)) => frame.map_err(|_| Refused::Short)?,
-            Ok(None) => {
-                // Whoever writes says what became of it.
-                let _ = to.send(Fed::End).await;
-                return Ok(());
-            }
-            Err(_) => return Err(Refused::Short),
-        };
-        let Ok(data) = frame.into_data() else { continue };
-        came += data.len();
-        // No slowness of ours is the client's.
-        window += share.take(data.len() as u64).await;
-        if to.send(Fed::Data(data)).await.is_err() {
-            return Ok(());
-        }
-        // Behind the disk, whose slowness is not the client's.
-        if came >= WINDOW_BYTES {
-            (window, came) = (tokio::time::Instant::now() + WINDOW, 0);
-        }
-    }
-}
-
 impl Work {
     fn run(mut self, ready: oneshot::Sender<()>) -> Result<Stored, Refused> {
         let existing = look(&self.sink, &self.path, self.size, self.new_only)?;
@@ -320,7 +200,7 @@ impl Work {
         let Work { path, mode, modified, new_only, counted, .. } = self;
         let arrival = Arrival { path: &path, size, hash, mode, modified, new_only };
         let stored = settle(&self.sink, &part, existing.as_ref(), arrival)?;
-        stored.count(counted);
+        counted.keep_of(&stored);
         Ok(stored)
     }
 
@@ -359,95 +239,6 @@ impl Work {
         }
         Ok((at, blake3))
     }
-}
-
-/// What stands there and may be the same file.
-fn look(
-    sink: &Sink,
-    path: &RelativePath,
-    size: Option<u64>,
-    new_only: bool,
-) -> Result<Option<ExistingFile>, Refused> {
-    match sink.look(path, size.unwrap_or_default())? {
-        Found::Nothing => Ok(None),
-        _ if new_only => Err(Refused::Unwanted),
-        Found::SameSize(file) if size.is_some() => Ok(Some(file)),
-        _ if sink.existing() == Existing::Refuse => Err(Refused::Taken),
-        _ => Ok(None),
-    }
-}
-
-/// A file of which all bytes are there.
-pub(super) struct Arrival<'a> {
-    pub path: &'a RelativePath,
-    pub size: u64,
-    pub hash: Hash,
-    pub mode: u32,
-    /// Now, where the client does not say.
-    pub modified: Option<SystemTime>,
-    /// Whether nothing may be there.
-    pub new_only: bool,
-}
-
-/// Gives a file its name, unless the `existing` one has the same bytes.
-pub(super) fn settle(
-    sink: &Sink,
-    part: &Part,
-    existing: Option<&ExistingFile>,
-    arrival: Arrival<'_>,
-) -> Result<Stored, Refused> {
-    let Arrival { path, size, hash, .. } = arrival;
-    if let Some(existing) = existing
-        && existing.size() == size
-        && hash_of(existing)? == hash
-    {
-        return identical(part, path, size, hash);
-    }
-    sink.check_place()?;
-    let modified = arrival.modified.unwrap_or_else(SystemTime::now);
-    let age = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-    part.dress(&Metadata {
-        mode: arrival.mode,
-        mtime_seconds: i64::try_from(age.as_secs()).unwrap_or_default(),
-        mtime_nanos: age.subsec_nanos(),
-        archive: None,
-    });
-    let policy = if arrival.new_only { Existing::Refuse } else { sink.existing() };
-    let verified = Verified { hash, sync: false, go_on: &|| true };
-    let published = match part.publish_dressed(policy, &verified) {
-        Ok(published) => published.ok_or(Refused::Taken)?,
-        // Somebody else was faster, maybe with the same file.
-        Err(SinkError::Exists { .. } | SinkError::Newer { .. }) => match look(sink, path, Some(size), false)?
-        {
-            Some(file) if hash_of(&file)? == hash => {
-                Published { name: path.name(), renamed: false, existed: true }
-            }
-            _ => return Err(Refused::Taken),
-        },
-        Err(error) => return Err(error.into()),
-    };
-    Ok(Stored { path: path.clone(), size, hash, published })
-}
-
-/// The file is there already, and what came of it goes.
-pub(super) fn identical(part: &Part, path: &RelativePath, size: u64, hash: Hash) -> Result<Stored, Refused> {
-    part.discard()?;
-    let published = Published { name: path.name(), renamed: false, existed: true };
-    Ok(Stored { path: path.clone(), size, hash, published })
-}
-
-pub(super) fn hash_of(file: &ExistingFile) -> Result<Hash, Refused> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; CHUNK_BYTES];
-    let mut at = 0;
-    while at < file.size() {
-        let most = usize::try_from(file.size() - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-        let now = buffer.get_mut(..most).unwrap_or_default();
-        file.read_at(now, at)?;
-        hasher.update(now);
-        at += most as u64;
-    }
-    Ok(hasher.finalize())
 }
 
 /// A hash of the whole file.

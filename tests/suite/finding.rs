@@ -9,13 +9,13 @@ use std::thread;
 use crate::common::peer::{HandReceiver, identity, welcome};
 use crate::common::*;
 use lanx::client::Connections;
-use lanx::client::handshake::{EnterError, Errand, enter};
+use lanx::client::handshake::{EnterError, SessionRequest, enter};
 use lanx::net::Door;
 use lanx::net::address::{Found, Peer};
 use lanx::trust::dir::ConfigDir;
 use lanx::trust::fingerprint::Fingerprint;
 use lanx::trust::peer_store::PeerStore;
-use lanx::trust::policy::{FirstSight, Visitor};
+use lanx::trust::policy::{ClientAuth, FirstSight};
 use lanx::wire::message::{SenderMessage, Wishes};
 
 #[test]
@@ -107,12 +107,13 @@ fn enter_open(
         heard
     });
     let folder = ConfigDir::at(&scene.path("config")).unwrap();
-    let mut visitor = Visitor::new(&identity(&scene.path("config")), PeerStore::new(&folder), None).unwrap();
+    let mut visitor =
+        ClientAuth::new(&identity(&scene.path("config")), PeerStore::new(&folder), None).unwrap();
     visitor.first_sight = first_sight;
     visitor.agreed = agreed;
-    let errand = Errand {
+    let request = SessionRequest {
         began: None,
-        place: lanx::client::handshake::Place::default(),
+        place: lanx::client::handshake::PutWhere::default(),
         name: "test",
         resumes: None,
         wishes: Wishes::default(),
@@ -123,7 +124,7 @@ fn enter_open(
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let wanted = Connections { first: 1, most: 1 };
-    let entered = runtime.block_on(enter(&peer, &visitor, &errand, wanted)).map(drop);
+    let entered = runtime.block_on(enter(&peer, &visitor, &request, wanted)).map(drop);
     drop(runtime);
     (entered, receiver.join().unwrap())
 }

@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lanx::client::Connections;
-use lanx::client::handshake::{EnterError, Errand, Link, enter_by};
+use lanx::client::handshake::{EnterError, Link, SessionRequest, enter_by};
 use lanx::client::transfer::{SendOutcome, Transfer, send};
 use lanx::net::Door;
 use lanx::net::address::Peer;
-use lanx::server::accept::{Manner, ServeOptions, serve};
+use lanx::server::accept::{ReceiveOptions, ServeOptions, serve};
 use lanx::server::events::{Caller, Receptionist, SessionWatch};
 use lanx::session::sender::compress::Compress;
 use lanx::session::{Diligence, End, FileReport, Observer, Progress};
@@ -21,7 +21,7 @@ use lanx::trust::code::Code;
 use lanx::trust::dir::ConfigDir;
 use lanx::trust::fingerprint::Fingerprint;
 use lanx::trust::peer_store::PeerStore;
-use lanx::trust::policy::{House, Visitor};
+use lanx::trust::policy::{AuthPolicy, ClientAuth};
 use lanx::wire::message::Wishes;
 use tokio::sync::mpsc;
 
@@ -55,12 +55,12 @@ impl SessionWatch for Nobody {
 fn send_over_memory(scene: &Scene, files: &[PathBuf], prepare: impl FnOnce(&Faults)) -> (SendOutcome, u64) {
     let config = scene.path("config");
     let (id, store) = (identity(&config), PeerStore::new(&ConfigDir::at(&config).unwrap()));
-    let house = Arc::new(House::new(&id, store.clone(), false, None).unwrap());
-    let visitor = Visitor::new(&id, store, None).unwrap();
+    let auth = Arc::new(AuthPolicy::new(&id, store.clone(), false, None).unwrap());
+    let visitor = ClientAuth::new(&id, store, None).unwrap();
     let (near, far, faults) = memory(id.fingerprint(), id.fingerprint());
     prepare(&faults);
     let options = FolderOptions { existing: Existing::Refuse, ..FolderOptions::default() };
-    let manner = Manner {
+    let how = ReceiveOptions {
         max_file: None,
         min_free: None,
         to: Arc::new(Target::Folder(Folder::new(&scene.dst, options))),
@@ -90,7 +90,7 @@ fn send_over_memory(scene: &Scene, files: &[PathBuf], prepare: impl FnOnce(&Faul
         let options = ServeOptions { once: true, retry_for: Duration::ZERO, transfers: 1 };
         let (_orders, to_hear) = mpsc::unbounded_channel();
         let serving =
-            serve(vec![Box::new(far)], manner, house, options, Arc::new(Nobody), Arc::default(), to_hear);
+            serve(vec![Box::new(far)], how, auth, options, Arc::new(Nobody), Arc::default(), to_hear);
         let sending = async {
             let link = enter(&near, &visitor).await.unwrap();
             let again = async |_| enter(&near, &visitor).await;
@@ -103,8 +103,8 @@ fn send_over_memory(scene: &Scene, files: &[PathBuf], prepare: impl FnOnce(&Faul
     (outcome, faults.lanes.load(Ordering::Relaxed))
 }
 
-async fn enter(near: &Memory, visitor: &Visitor) -> Result<Link, EnterError> {
-    let errand = Errand {
+async fn enter(near: &Memory, visitor: &ClientAuth) -> Result<Link, EnterError> {
+    let request = SessionRequest {
         began: None,
         name: "test",
         resumes: None,
@@ -116,7 +116,7 @@ async fn enter(near: &Memory, visitor: &Visitor) -> Result<Link, EnterError> {
         large_lost: &|| (),
     };
     let peer = Peer::new("192.0.2.1", 1);
-    enter_by(near.reach().await, &peer, visitor, &errand, Connections { first: 2, most: 4 }).await
+    enter_by(near.reach().await, &peer, visitor, &request, Connections { first: 2, most: 4 }).await
 }
 
 #[test]

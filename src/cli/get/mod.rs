@@ -29,9 +29,9 @@ use crate::session::rate_limit::Pace;
 use crate::store::{Existing, Folder, FolderOptions, Owner, Sink};
 use crate::trust::dir;
 use crate::trust::dir::Guard;
-use crate::web::fetch::download::{Done, Failed, Getter, Job};
+use crate::web::fetch::download::Getter;
 use crate::web::fetch::folder::get_folder;
-use crate::web::fetch::proof::Expected;
+use crate::web::fetch::job::{Done, Expected, Failed, Job};
 use crate::web::fetch::target::Target;
 use crate::web::fetch::transfer::CONNECTIONS_MOST;
 use report::Reporter;
@@ -208,21 +208,21 @@ fn start(
 }
 
 /// Where files go, and what the only one is called.
-struct Place {
+struct OutputPlace {
     folder: PathBuf,
     name: Option<Name>,
 }
 
-fn place(args: &GetArgs) -> anyhow::Result<Place> {
+fn place(args: &GetArgs) -> anyhow::Result<OutputPlace> {
     if args.urls.len() > 1 && (args.blake3.is_some() || args.sha256.is_some()) {
         bail!("a hash is that of one file; give each address a command of its own");
     }
-    let Some(output) = &args.output else { return Ok(Place { folder: ".".into(), name: None }) };
+    let Some(output) = &args.output else { return Ok(OutputPlace { folder: ".".into(), name: None }) };
     let is_folder = args.recursive
         || output.as_os_str().as_bytes().ends_with(b"/")
         || fs::metadata(output).is_ok_and(|metadata| metadata.is_dir());
     if is_folder {
-        return Ok(Place { folder: output.clone(), name: None });
+        return Ok(OutputPlace { folder: output.clone(), name: None });
     }
     if args.urls.len() > 1 {
         bail!("{} is no folder, and there are several addresses; name a folder", Escaped::path(output));
@@ -230,7 +230,7 @@ fn place(args: &GetArgs) -> anyhow::Result<Place> {
     let name = output.file_name().ok_or_else(|| anyhow!("{} is no file", Escaped::path(output)))?;
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.map_or_else(|| ".".into(), Path::to_owned);
-    Ok(Place { folder, name: Some(Name::from_local(name)?) })
+    Ok(OutputPlace { folder, name: Some(Name::from_local(name)?) })
 }
 
 /// The folder, in which unfinished files belong to the address that they are from.

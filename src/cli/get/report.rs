@@ -17,8 +17,8 @@ use crate::name::{Escaped, RelativePath};
 use crate::session::{FileReport, FileStatus, Progress, ReportKind};
 use crate::store::{Made, SinkErrorKind};
 use crate::units;
-use crate::web::fetch::download::{Done, Failed, Job};
 use crate::web::fetch::folder::Heard;
+use crate::web::fetch::job::{Done, Failed, Job};
 use crate::web::fetch::target::Target;
 
 /// Tells of each file and of all.

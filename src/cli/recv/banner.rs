@@ -15,7 +15,7 @@ use crate::net::tcp::listen::reachable_addresses;
 use crate::store::Target;
 use crate::trust::code::Code;
 use crate::trust::fingerprint::Fingerprint;
-use crate::trust::policy::House;
+use crate::trust::policy::AuthPolicy;
 
 /// Tells what to type on the other machine, which comes first, and where we listen.
 /// `over_quic` is where senders may also come over QUIC.
@@ -23,14 +23,14 @@ pub fn invite(
     to: &Target,
     bound: &[SocketAddr],
     over_quic: &[SocketAddr],
-    house: &House,
+    auth: &AuthPolicy,
     shows_code: bool,
     audience: Audience,
 ) {
     if !in_journal() {
         audience.line(to_type(bound));
     }
-    tell_who_may_come(house, shows_code, audience);
+    tell_who_may_come(auth, shows_code, audience);
     audience.line(place(to, bound, over_quic));
     if audience.json {
         let listening = |addr: &SocketAddr, quic| {
@@ -42,11 +42,11 @@ pub fn invite(
 }
 
 /// What a user must know about the door, also with --quiet: that it is open, and the code.
-fn tell_who_may_come(house: &House, shows_code: bool, audience: Audience) {
-    if house.open {
+fn tell_who_may_come(auth: &AuthPolicy, shows_code: bool, audience: Audience) {
+    if auth.open {
         out::error("--open: everybody who can reach this port can send files here");
     }
-    if let (true, Some(book)) = (shows_code, &house.book) {
+    if let (true, Some(book)) = (shows_code, &auth.book) {
         tell_code(audience, "pairing code: ", &book.code());
     }
 }

@@ -3,8 +3,8 @@
 mod banner;
 mod clean;
 mod exec;
-mod manner;
 mod metrics;
+mod options;
 pub mod reload;
 mod report;
 pub mod systemd;
@@ -33,16 +33,16 @@ use crate::net::quic::stats::QuicStats;
 use crate::net::tcp::connection::Listeners;
 use crate::net::tcp::listen::{listen, listen_everywhere};
 use crate::os::said::Said;
-use crate::server::accept::{Manner, ServeError, ServeOptions, serve};
+use crate::server::accept::{ReceiveOptions, ServeError, ServeOptions, serve};
 use crate::server::stats::Ledger;
 use crate::session::carrier::Arrivals;
-use crate::trust::policy::House;
+use crate::trust::policy::AuthPolicy;
 use crate::web::scrape;
 use banner::invite;
 use clean::{clean, keep_clean};
 use exec::Programs;
-use manner::manner;
 use metrics::{Counters, Page};
+use options::receive_options;
 use reload::{Keeper, Settings};
 use report::Doorman;
 use systemd::Inherited;
@@ -54,8 +54,8 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
     if args.clean {
         return clean(&args.dir, args.part_age);
     }
-    let Opening { listeners, bound, datagrams, metrics, house, shows_code, manner } = open(args, audience)?;
-    let to = manner.to.clone();
+    let Opening { listeners, bound, datagrams, metrics, auth, shows_code, how } = open(args, audience)?;
+    let to = how.to.clone();
     let ledger = Arc::new(Ledger::default());
     let counters = Arc::new(Counters::new(ledger.clone()));
     let programs = Programs::start(args, counters.clone())?;
@@ -68,13 +68,13 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         // Before anything is said: a script may answer the first line with a signal.
         let requests = Requests::listen();
         let (orders, to_hear) = mpsc::unbounded_channel();
-        let house = Arc::new(house);
-        let datagrams = over_udp(datagrams, &house, args.patience.timeout(), &counters.quic);
+        let auth = Arc::new(auth);
+        let datagrams = over_udp(datagrams, &auth, args.patience.timeout(), &counters.quic);
         let over_quic: Vec<SocketAddr> = datagrams.iter().map(|(addr, _)| *addr).collect();
-        invite(&to, &bound, &over_quic, &house, shows_code, audience);
+        invite(&to, &bound, &over_quic, &auth, shows_code, audience);
         let announced = match args.no_announce {
             true => None,
-            false => banner::announce(&listeners, &over_quic, house.own, audience),
+            false => banner::announce(&listeners, &over_quic, auth.own, audience),
         };
         let keeper = Keeper {
             requests,
@@ -82,7 +82,7 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
             asked: asked.clone(),
             grace: args.service.grace(),
             ledger: ledger.clone(),
-            settings: Settings { house: house.clone(), args: args.clone(), audience },
+            settings: Settings { auth: auth.clone(), args: args.clone(), audience },
             announced,
         };
         tokio::spawn(keeper.keep());
@@ -94,10 +94,10 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         }
         tokio::spawn(systemd::tell_status(ledger.clone()));
         systemd::ready();
-        let listeners = Listeners::new(listeners, house.tls.clone()).map_err(ServeError::Accept)?;
+        let listeners = Listeners::new(listeners, auth.tls.clone()).map_err(ServeError::Accept)?;
         let mut doors: Vec<Box<dyn Arrivals>> = vec![Box::new(listeners)];
         doors.extend(datagrams.into_iter().map(|(_, listener)| listener));
-        serve(doors, manner, house, options(args), doorman.clone(), ledger, to_hear).await
+        serve(doors, how, auth, options(args), doorman.clone(), ledger, to_hear).await
     });
     signals::leave(runtime);
     doorman.leave();
@@ -135,9 +135,9 @@ struct Opening {
     /// For QUIC.
     datagrams: Vec<UdpSocket>,
     metrics: Option<TcpListener>,
-    house: House,
+    auth: AuthPolicy,
     shows_code: bool,
-    manner: Manner,
+    how: ReceiveOptions,
 }
 
 fn open(args: &RecvArgs, audience: Audience) -> Result<Opening, Failure> {
@@ -145,18 +145,18 @@ fn open(args: &RecvArgs, audience: Audience) -> Result<Opening, Failure> {
     // Sockets that systemd hands over have to be taken before there are threads.
     screen::start();
     let metrics = args.service.metrics.map(metrics::listen).transpose()?;
-    let (mut house, shows_code) = credentials::house(args.code_file.as_deref(), args.open, audience)?;
-    house.remembers = !args.no_remember;
+    let (mut auth, shows_code) = credentials::auth(args.code_file.as_deref(), args.open, audience)?;
+    auth.remembers = !args.no_remember;
     // Before anybody asks how many may be open.
     signals::allow_many_files();
-    let mut manner = manner(args)?;
-    manner.cache = Cache::of_user().map(Arc::new);
+    let mut how = receive_options(args)?;
+    how.cache = Cache::of_user().map(Arc::new);
     let bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
     let bound = bound.map_err(|error| Failure::new(Exit::Other, error))?;
     if args.quic && datagrams.is_empty() {
         datagrams = bound.iter().filter_map(|addr| datagrams_at(*addr)).collect();
     }
-    Ok(Opening { listeners, bound, datagrams, metrics, house, shows_code, manner })
+    Ok(Opening { listeners, bound, datagrams, metrics, auth, shows_code, how })
 }
 
 /// Where senders come: at the sockets that systemd holds for us, or at one of our own.
@@ -187,13 +187,13 @@ fn datagrams_at(addr: SocketAddr) -> Option<UdpSocket> {
 /// The sockets for QUIC, as far as they can be used.
 fn over_udp(
     datagrams: Vec<UdpSocket>,
-    house: &House,
+    auth: &AuthPolicy,
     patience: Duration,
     stats: &Arc<QuicStats>,
 ) -> Vec<(SocketAddr, Box<dyn Arrivals>)> {
     let listen = |socket: UdpSocket| {
         let addr = socket.local_addr().unwrap_or(LISTEN_DEFAULT);
-        let listener = QuicListener::new(socket, house.tls.clone(), patience, stats.clone());
+        let listener = QuicListener::new(socket, auth.tls.clone(), patience, stats.clone());
         let listener = listener.inspect_err(|error| tell_tcp_alone(addr, error)).ok()?;
         tracing::info!("{addr}: {}", listener.granted);
         let listener: Box<dyn Arrivals> = Box::new(listener);

@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::manner::manner;
+use super::options::receive_options;
 use super::systemd;
 use crate::cli::args::line::{self, Command};
 use crate::cli::args::recv::RecvArgs;
@@ -24,10 +24,10 @@ use crate::cli::{credentials, signals};
 use crate::limits::{SCREEN_PATIENCE, SETTINGS_PATIENCE};
 use crate::net::discovery::Announcement;
 use crate::os::background::aside;
-use crate::server::accept::{Manner, Order};
+use crate::server::accept::{Order, ReceiveOptions};
 use crate::server::stats::Ledger;
 use crate::trust::code::Code;
-use crate::trust::policy::House;
+use crate::trust::policy::AuthPolicy;
 use crate::units;
 
 /// Hears signals and passes on what follows from them.
@@ -46,7 +46,7 @@ pub struct Keeper {
 
 /// What is read again at SIGHUP.
 pub struct Settings {
-    pub house: Arc<House>,
+    pub auth: Arc<AuthPolicy>,
     /// As the receiver was started with them: what only a restart changes still stands as it does here.
     pub args: RecvArgs,
     pub audience: Audience,
@@ -56,7 +56,7 @@ pub struct Settings {
 struct Again {
     args: RecvArgs,
     /// None for a receiver that writes to standard output: what it wrote is there.
-    manner: Option<Manner>,
+    how: Option<ReceiveOptions>,
     code: Option<Code>,
     /// No code file is named any more, so its code has ended.
     revoked: bool,
@@ -65,7 +65,7 @@ struct Again {
 }
 
 impl Keeper {
-    /// Keeps the house for as long as the receiver runs.
+    /// Keeps the list of who may come for as long as the receiver runs.
     ///
     /// The first SIGTERM lets what is under way come to its end, for as long as the grace says. A signal meanwhile cuts that
     /// short. One after that ends the program on the spot.
@@ -107,10 +107,10 @@ impl Keeper {
     /// Returns what was asked meanwhile that ends the receiver.
     async fn reload(&mut self) -> Option<Asked> {
         systemd::reloading();
-        let Settings { house, args, .. } = &self.settings;
-        let (house, started) = (house.clone(), args.clone());
+        let Settings { auth, args, .. } = &self.settings;
+        let (auth, started) = (auth.clone(), args.clone());
         // A disk may keep one waiting.
-        let reading = aside(move || read_again(&house, &started));
+        let reading = aside(move || read_again(&auth, &started));
         let read = tokio::select! {
             read = timeout(SETTINGS_PATIENCE, reading) => read,
             asked = self.requests.next_end() => return Some(asked),
@@ -134,10 +134,10 @@ impl Keeper {
     }
 
     fn apply(&mut self, again: Again) {
-        let Again { args, manner, code, revoked, paired } = again;
-        let Settings { house, args: started, audience } = &self.settings;
-        let later = args.held_until_the_next_start(started, house.book.is_some());
-        if let (Some(code), Some(book)) = (code, &house.book) {
+        let Again { args, how, code, revoked, paired } = again;
+        let Settings { auth, args: started, audience } = &self.settings;
+        let later = args.held_until_the_next_start(started, auth.book.is_some());
+        if let (Some(code), Some(book)) = (code, &auth.book) {
             book.change(code);
         }
         audience.note(format_args!(
@@ -151,8 +151,8 @@ impl Keeper {
             audience.note(format_args!("takes effect after a restart: {}", later.join(", ")));
         }
         self.grace = args.service.grace();
-        if let Some(manner) = manner {
-            self.order(Order::Change(manner));
+        if let Some(how) = how {
+            self.order(Order::Change(how));
         }
     }
 
@@ -190,23 +190,23 @@ impl Keeper {
     }
 }
 
-fn read_again(house: &House, started: &RecvArgs) -> Result<Again, Failure> {
+fn read_again(auth: &AuthPolicy, started: &RecvArgs) -> Result<Again, Failure> {
     let line: Vec<OsString> = env::args_os().collect();
     let args = match line::parse(&line, &|name| env::var_os(name))?.command {
         Command::Recv(args) => args,
         // The line is the one that has led here.
         _ => started.clone(),
     };
-    let revoked = house.book.is_some() && started.code_file.is_some() && args.code_file.is_none();
-    let code = match (&args.code_file, &house.book) {
+    let revoked = auth.book.is_some() && started.code_file.is_some() && args.code_file.is_none();
+    let code = match (&args.code_file, &auth.book) {
         (Some(path), Some(_)) => Some(credentials::code_again(path)?),
         // One that nobody has ever seen lets in nobody, and ends the guesses at the old one that are under way.
         _ if revoked => Some(Code::generate().map_err(|error| Failure::new(Exit::Other, error))?),
         _ => None,
     };
-    let peers = house.store.load().map_err(|error| Failure::new(Exit::Other, error))?;
-    let manner = if args.to_stdout() { None } else { Some(manner(&args)?) };
-    Ok(Again { args, manner, code, revoked, paired: peers.senders().len() })
+    let peers = auth.store.load().map_err(|error| Failure::new(Exit::Other, error))?;
+    let how = if args.to_stdout() { None } else { Some(receive_options(&args)?) };
+    Ok(Again { args, how, code, revoked, paired: peers.senders().len() })
 }
 
 impl RecvArgs {

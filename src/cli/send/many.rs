@@ -3,24 +3,24 @@
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
-use super::errand::{Company, Errand, transfer};
+use super::job::{Company, TransferJob, transfer};
 use crate::cli::exit::Exit;
 use crate::cli::signals;
 use crate::cli::ui::out::Audience;
 
-/// Runs every errand to its own end. What goes wrong with one is told at once and ends no other. Returns the gravest exit
+/// Runs every job to its own end. What goes wrong with one is told at once and ends no other. Returns the gravest exit
 /// code.
-pub async fn run(errands: Vec<Errand>, interrupted: impl Future<Output = ()>, audience: Audience) -> Exit {
+pub async fn run(jobs: Vec<TransferJob>, interrupted: impl Future<Output = ()>, audience: Audience) -> Exit {
     signals::allow_many_files();
     let (stop, stopped) = watch::channel(false);
     let mut transfers = JoinSet::new();
     let local = LocalSet::new();
-    let companies = Company::of(errands.len());
-    for (errand, company) in errands.into_iter().zip(companies) {
+    let companies = Company::of(jobs.len());
+    for (job, company) in jobs.into_iter().zip(companies) {
         let mut stopped = stopped.clone();
         // Its other end lives as long as the transfers.
         let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
-        transfers.spawn_local_on(one(Errand { company: Some(company), ..errand }, audience, stop), &local);
+        transfers.spawn_local_on(one(TransferJob { company: Some(company), ..job }, audience, stop), &local);
     }
     let all = local.run_until(async move {
         tokio::pin!(interrupted);
@@ -39,9 +39,9 @@ pub async fn run(errands: Vec<Errand>, interrupted: impl Future<Output = ()>, au
     all.await
 }
 
-async fn one(errand: Errand, audience: Audience, stop: impl Future<Output = ()>) -> Exit {
-    let peer = errand.reporter.peer.to_string();
-    match transfer(errand, stop).await {
+async fn one(job: TransferJob, audience: Audience, stop: impl Future<Output = ()>) -> Exit {
+    let peer = job.reporter.peer.to_string();
+    match transfer(job, stop).await {
         Ok(exit) => exit,
         Err(failure) => failure.about(peer).tell_of_one(audience),
     }

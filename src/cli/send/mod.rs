@@ -1,6 +1,6 @@
 //! `lanx send`.
 
-mod errand;
+mod job;
 mod many;
 mod pick;
 pub mod places;
@@ -32,7 +32,7 @@ use crate::session::rate_limit::Pace;
 use crate::session::{Observer, Progress};
 use crate::source::{Excludes, Feed, List, Options, Root, SourceError, Trouble};
 use crate::wire::message::Wishes;
-use errand::{Errand, Manner, interrupted};
+use job::{SendOptions, TransferJob, interrupted};
 use pick::pick;
 use report::{Reporter, Told};
 use stdin::Streamed;
@@ -96,8 +96,8 @@ async fn deliver(
     let exit = if feeds.is_empty() {
         Ok(Exit::gravest(reporters.iter().map(|reporter| reporter.nothing())))
     } else {
-        let errands = errands(args, reporters, feeds, total, &introduction);
-        set_off(errands, stop, audience).await
+        let jobs = jobs(args, reporters, feeds, total, &introduction);
+        set_off(jobs, stop, audience).await
     };
     // Also where it was broken off: then nothing stays of it.
     let published = report.map_or(Ok(()), |report| report.publish());
@@ -106,14 +106,14 @@ async fn deliver(
 }
 
 /// What is to be done for each receiver.
-fn errands(
+fn jobs(
     args: &SendArgs,
     reporters: Vec<Arc<Reporter>>,
     feeds: Vec<Feed>,
     total: Option<u64>,
     introduction: &Introduction,
-) -> Vec<Errand> {
-    let manner = Manner {
+) -> Vec<TransferJob> {
+    let options = SendOptions {
         connections: args.connections,
         max_connections: args.max_connections,
         dry_run: args.what.dry_run,
@@ -130,31 +130,32 @@ fn errands(
     let expecting =
         counts.map(|(progress, reporter)| (Arc::downgrade(progress), reporter.tally.clone())).collect();
     feeds.first().inspect(|feed| expect(feed, total, expecting));
-    let errands = reporters.into_iter().zip(feeds).zip(progress).map(|((reporter, feed), progress)| Errand {
-        reporter,
-        feed,
-        total,
-        progress,
-        introduction: introduction.clone(),
-        manner: manner.clone(),
-        company: None,
-    });
-    errands.collect()
+    let jobs =
+        reporters.into_iter().zip(feeds).zip(progress).map(|((reporter, feed), progress)| TransferJob {
+            reporter,
+            feed,
+            total,
+            progress,
+            introduction: introduction.clone(),
+            options: options.clone(),
+            company: None,
+        });
+    jobs.collect()
 }
 
 async fn set_off(
-    mut errands: Vec<Errand>,
+    mut jobs: Vec<TransferJob>,
     stop: impl Future<Output = ()>,
     audience: Audience,
 ) -> Result<Exit, Failure> {
-    match errands.pop() {
-        Some(last) if errands.is_empty() => {
+    match jobs.pop() {
+        Some(last) if jobs.is_empty() => {
             let peer = last.reporter.peer.clone();
-            errand::transfer(last, stop).await.map_err(|failure| failure.about(peer))
+            job::transfer(last, stop).await.map_err(|failure| failure.about(peer))
         }
         last => {
-            errands.extend(last);
-            Ok(many::run(errands, stop, audience).await)
+            jobs.extend(last);
+            Ok(many::run(jobs, stop, audience).await)
         }
     }
 }

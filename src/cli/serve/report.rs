@@ -24,8 +24,8 @@ use crate::session::snapshot::{Scene, UnderWay};
 use crate::session::{FileReport, FileStatus, Progress, ReportKind};
 use crate::units;
 use crate::web::certificate::Pin;
+use crate::web::refused::Stored;
 use crate::web::stats::{Answered, Observer, Sent};
-use crate::web::upload::Stored;
 
 /// Answers from this size on are shown while they are under way, and told of at the end: smaller ones are over before anybody
 /// has read a line about them.

@@ -12,6 +12,7 @@ use super::incoming::{Here, Incoming, Next};
 use super::outcomes::Outcomes;
 use crate::content::chunk::ChunkIndex;
 use crate::content::tree::{ChunkValue, chunk_value};
+use crate::content::zeros::value_of_zeros;
 use crate::limits::{CHUNK_BYTES, COMPARERS_MAX, WORKER_STACK_BYTES};
 use crate::session::ending::End;
 use crate::session::frames::Pages;
@@ -149,7 +150,11 @@ fn compare_chunk(
     };
     let content = &mut buffer[..len];
     clock.turn_to(Stage::Read);
+    // What is a hole here need not be read, nor hashed where that was done for another file.
+    let is_hole = incoming.offered.sparse && here.is_hole(offset, len as u64);
+    let zeros = if is_hole { value_of_zeros(layout, *chunk) } else { None };
     let read = match &here {
+        _ if zeros.is_some() => Ok(()),
         Here::Existing(file) => file.read_at(content, offset),
         Here::Part(part) => part.read_at(content, offset),
         Here::Older(older, _) => older.read_at(content, offset),
@@ -168,7 +173,7 @@ fn compare_chunk(
         (Err(error), _) => return failed(&error),
     }
     clock.turn_to(Stage::Hash);
-    if chunk_value(layout, *chunk, content) != *theirs {
+    if zeros.unwrap_or_else(|| chunk_value(layout, *chunk, content)) != *theirs {
         return Ok(incoming.is_wrong(*chunk, &outcomes.outbox));
     }
     incoming.claim(*chunk)?;

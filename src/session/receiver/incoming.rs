@@ -37,7 +37,7 @@ pub enum Bytes {
 }
 
 /// Where a chunk goes.
-pub enum Place {
+pub enum WriteTo {
     Part(Arc<Part>),
     Output(Arc<InOrder>),
 }
@@ -73,6 +73,17 @@ pub enum Here {
     Part(Arc<Part>),
     /// In the older file; if it is right it goes into the part file.
     Older(Arc<ExistingFile>, Arc<Part>),
+}
+
+impl Here {
+    /// Whether that range of it surely holds nothing. Of an older file it is copied in any case.
+    pub fn is_hole(&self, offset: u64, bytes: u64) -> bool {
+        match self {
+            Here::Existing(file) => file.is_hole(offset, bytes),
+            Here::Part(part) => part.is_hole(offset, bytes),
+            Here::Older(..) => false,
+        }
+    }
 }
 
 /// What follows from what was said or done about a file.
@@ -265,16 +276,16 @@ impl Incoming {
     }
 
     /// Where chunk `index` of `len` bytes goes; `None` once the file is over.
-    pub fn place_for(&self, index: ChunkIndex, len: usize) -> Result<Option<Place>, PeerMisbehaved> {
+    pub fn target_for(&self, index: ChunkIndex, len: usize) -> Result<Option<WriteTo>, PeerMisbehaved> {
         let mut state = self.state.lock();
         match &state.bytes {
             Some(Bytes::Output(queue)) => {
-                let place = Place::Output(queue.clone());
+                let place = WriteTo::Output(queue.clone());
                 state.extent.admit(index, len)?;
                 Ok(Some(place))
             }
             Some(Bytes::Part(part)) => {
-                let place = Place::Part(part.clone());
+                let place = WriteTo::Part(part.clone());
                 if let Some(Compared::Asked | Compared::Judged) = state.under_comparison.get(&index.0) {
                     return Err(self.wrong_chunk(index));
                 }

@@ -195,7 +195,7 @@ fn no_more_is_compared_at_once_than_may_be_and_chunks_that_differ_count_until_th
     }
     assert!(open.len() <= COMPARED_AT_ONCE_MAX);
     for chunk in open.iter().take(COMPARED_AT_ONCE_FIRST) {
-        assert!(incoming.place_for(ChunkIndex(*chunk), CHUNK_BYTES).unwrap().is_some());
+        assert!(incoming.target_for(ChunkIndex(*chunk), CHUNK_BYTES).unwrap().is_some());
         incoming.claim(ChunkIndex(*chunk)).unwrap();
         incoming.stored(&[Subtree::of_chunk(ChunkIndex(*chunk), [0; 32])], &outbox).unwrap();
     }
@@ -277,7 +277,7 @@ proptest! {
                 }
                 Event::Chunk(chunk) => {
                     let len = Layout::new(size()).len_of(ChunkIndex(chunk)).unwrap_or_default();
-                    let admitted = incoming.place_for(ChunkIndex(chunk), len).map(drop);
+                    let admitted = incoming.target_for(ChunkIndex(chunk), len).map(drop);
                     admitted
                         .and_then(|()| incoming.claim(ChunkIndex(chunk)))
                         .and_then(|()| incoming.stored(&[Subtree::of_chunk(ChunkIndex(chunk), value(chunk))], &outbox))

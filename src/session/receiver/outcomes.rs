@@ -16,10 +16,10 @@ use super::offered::{Entry, Offered};
 use super::room::Room;
 use super::terms::Terms;
 use crate::cache::Cache;
-use crate::content::chunk::{ChunkIndex, FileId};
+use crate::content::chunk::FileId;
 use crate::content::entry::{Cause, Failure, Metadata, Outcome};
-use crate::content::tree::{Hash, Tree, chunk_value};
-use crate::limits::{CHUNK_BYTES, FAILED_FILE_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
+use crate::content::tree::Hash;
+use crate::limits::{FAILED_FILE_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
 use crate::name::RelativePath;
 use crate::session::ending::{End, Ending, PeerMisbehaved};
 use crate::session::outbox::Outbox;
@@ -211,22 +211,11 @@ impl Outcomes {
         let layout = offered.layout;
         let sink = self.sink(&offered.path)?;
         let Found::SameSize(there) = sink.look(&offered.path, layout.size())? else { return Ok(None) };
-        let mut tree = Tree::new(layout);
-        let mut buffer = vec![0; CHUNK_BYTES];
-        for index in (0..layout.chunks()).map(ChunkIndex) {
-            let (Some(len), Some(offset)) = (layout.len_of(index), layout.offset_of(index)) else { break };
-            if self.is_closed() {
-                break;
-            }
-            let content = &mut buffer[..len];
-            there.read_at(content, offset)?;
-            // Each chunk comes once, so none is misplaced.
-            let _ = tree.insert(index, chunk_value(layout, index, content));
-        }
+        let hash = there.hash(|| !self.is_closed())?;
         if self.terms.diligence.sync {
             there.sync()?;
         }
-        Ok(tree.root())
+        Ok(hash)
     }
 
     pub fn fail_verification(&self, offered: &Offered, part: &Part, ours: Hash, theirs: Hash) {

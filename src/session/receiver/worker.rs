@@ -16,7 +16,7 @@ use rustix::fs::Stat;
 use super::compare::Compares;
 use super::files::Target;
 use super::in_order::InOrder;
-use super::incoming::{Incoming, Place};
+use super::incoming::{Incoming, WriteTo};
 use super::offered::Offered;
 use super::receiving::Receiving;
 use crate::content::compress::{Codec, Decompressor};
@@ -181,11 +181,11 @@ impl<R: Read> Worker<'_, R> {
         let session = self.session;
         let layout = incoming.offered.layout;
         let len = self.content_of(&incoming.offered, header)?.len();
-        let Some(place) = incoming.place_for(header.chunk, len)? else { return Ok(()) };
+        let Some(place) = incoming.target_for(header.chunk, len)? else { return Ok(()) };
         incoming.claim(header.chunk)?;
         let part = match place {
-            Place::Part(part) => part,
-            Place::Output(queue) => return self.put_in_order(incoming, &queue, header, len),
+            WriteTo::Part(part) => part,
+            WriteTo::Output(queue) => return self.put_in_order(incoming, &queue, header, len),
         };
         let (content, len) = (self.buffer.content(len), len as u64);
         if layout.is_open()
@@ -307,7 +307,7 @@ impl<R: Read> Worker<'_, R> {
         check_length(header, layout.size())?;
         self.session.go_on(&incoming, incoming.root(Hash::from_bytes(self.buffer.hash()))?)?;
         let len = header.content_bytes;
-        let Some(Place::Output(queue)) = incoming.place_for(header.chunk, len)? else { return Ok(()) };
+        let Some(WriteTo::Output(queue)) = incoming.target_for(header.chunk, len)? else { return Ok(()) };
         incoming.claim(header.chunk)?;
         self.put_in_order(&incoming, &queue, header, len)
     }

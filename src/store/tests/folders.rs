@@ -2,7 +2,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::*;
 use crate::limits::FOLDER_HANDLES_MAX;
-use crate::store::folders::Manner;
+use crate::store::folders::FindMode;
 
 fn mode(room: &Room, text: &str) -> u32 {
     entry(room, text).mode() & 0o7777
@@ -233,7 +233,7 @@ fn a_tree_of_many_hundred_folders_is_received() {
             assert_eq!(room.sink.folder(Some(&below), &metadata()).expect("dressed"), Made::New);
             at = at.saturating_sub(2);
         }
-        assert!(room.sink.folders.find(folder.as_bytes(), Manner::Look).expect("looked").is_some());
+        assert!(room.sink.folders.find(folder.as_bytes(), FindMode::Look).expect("looked").is_some());
     }
 }
 

@@ -18,9 +18,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::dir::Dir;
+use super::folders::Folders;
 use super::*;
 use crate::content::entry::{EntryKind, Metadata};
-use crate::name::Name;
+use crate::name::{Name, RelativePath};
 
 fn name(text: impl AsRef<[u8]>) -> Name {
     Name::from_wire(text.as_ref()).expect("a legal name")

@@ -1,8 +1,8 @@
 use super::*;
 use crate::limits::{NAME_BYTES_MAX, PARTS_PER_NAME_MAX, RENAME_COMPARED_MAX, RENAME_NUMBER_MAX};
 use crate::name::looks_like_part;
-use crate::store::abilities::Renown;
-use crate::store::part::{part_file_name, part_name_in};
+use crate::store::part_name::{part_file_name, part_name_in};
+use crate::store::place::Renown;
 use crate::store::publish::{numbered, numbered_name};
 
 fn number(text: impl AsRef<[u8]>, n: u32) -> String {

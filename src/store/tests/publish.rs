@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::limits::CHUNK_BYTES;
 use crate::os::clock::Moment;
-use crate::store::publish::link_new;
+use crate::store::moves::link_new;
 
 fn read(room: &Room, name: &str) -> String {
     fs::read_to_string(room.path(name)).expect("readable")

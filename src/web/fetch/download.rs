@@ -2,10 +2,9 @@
 //! server told of is there, and is what was to be expected.
 
 use std::ffi::OsStr;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -18,17 +17,18 @@ use tokio::time::{sleep, timeout};
 
 use super::dial::{Connection, DialError, Dialer, with_cause};
 use super::head::{Seen, Wrong};
-use super::proof::{Expected, Hashes};
-use super::target::{Target, join, origin};
+use super::job::{
+    BUSY_DEFAULT, BUSY_MAX, Done, Ended, Expected, Failed, Job, LOOK, PAUSE_FIRST, PAUSE_MAX, runtime,
+};
+use super::proof::Hashes;
+use super::target::{join, origin};
 use super::transfer::Transfer;
 use crate::content::entry::Metadata;
 use crate::content::tree::{Hash, joined};
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
-use crate::os::said::Said;
 use crate::session::Progress;
-use crate::session::rate_limit::Pace;
-use crate::store::{Existing, ExistingFile, Found, Part, Published, Sink, SinkError, Verified};
+use crate::store::{Existing, ExistingFile, Found, Part, Published, SinkError, Verified};
 use crate::web::certificate::Pin;
 
 /// How often a file that changes meanwhile is begun anew.
@@ -36,108 +36,6 @@ const CHANGES_MAX: u32 = 3;
 
 /// Redirections that are followed.
 const REDIRECTS_MAX: u32 = 10;
-
-/// Between two tries, at first and at most.
-pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(200);
-pub(super) const PAUSE_MAX: Duration = Duration::from_secs(5);
-
-/// How long a server may tell us to wait, and how long we wait where it does not say.
-pub(super) const BUSY_MAX: Duration = Duration::from_secs(60);
-pub(super) const BUSY_DEFAULT: Duration = Duration::from_secs(1);
-
-/// How often it is looked whether to stop, and whether there should be more connections.
-pub(super) const LOOK: Duration = Duration::from_millis(100);
-
-/// What is to be got, and how.
-#[derive(Clone)]
-pub struct Job {
-    pub target: Target,
-    /// Fields for this server alone: a token, and what the user gave.
-    pub fields: HeaderMap,
-    /// Where it goes, where that is not for the server to say.
-    pub path: Option<RelativePath>,
-    pub sink: Arc<Sink>,
-    pub expected: Option<Expected>,
-    pub connections_most: u8,
-    pub limit: Option<Arc<Pace>>,
-    pub silence: Duration,
-    pub retry_for: Duration,
-    /// The mode that a file gets for which there is none in `dress`.
-    pub mode: u32,
-    /// What it gets instead of that mode and the time that the server says.
-    pub dress: Option<Metadata>,
-    pub progress: Arc<Progress>,
-    /// Of all files together, where there are several.
-    pub whole: Option<Arc<Progress>>,
-    pub stop: Arc<AtomicBool>,
-    /// Hears what a person should know meanwhile.
-    pub told: Arc<dyn Fn(&str) + Send + Sync>,
-}
-
-/// A file that is in place.
-#[derive(Clone, Debug)]
-pub struct Done {
-    pub path: RelativePath,
-    pub published: Published,
-    pub size: u64,
-    pub hash: Hash,
-    /// By what it was shown to be the right one.
-    pub verified_by: Option<&'static str>,
-    /// It was there already.
-    pub identical: bool,
-    pub connections: u8,
-}
-
-/// Why it is not.
-#[derive(Debug, thiserror::Error)]
-pub enum Failed {
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    #[error(
-        "{host} does not let this in ({status}); give the token by LANX_TOKEN or --token-file, or what else it asks for by --header"
-    )]
-    NotLetIn { host: String, status: u16 },
-    #[error("{url} cannot be had: {why}; check the address")]
-    Refused { url: String, why: String },
-    #[error("{url} keeps changing while it is got; try again when nobody writes to it")]
-    Changing { url: String },
-    #[error(
-        "{name} is not what was expected: its {kind} is {got}; what had come was removed; find out where it comes from"
-    )]
-    Mismatch { name: RelativePath, kind: &'static str, got: String },
-    #[error("there is no name for {url}; give it one with -o FILE")]
-    NoName { url: String },
-    #[error(transparent)]
-    Store(#[from] SinkError),
-    #[error("interrupted; run the same command again to go on")]
-    Interrupted,
-    #[error("cannot start a thread: {}; let this user have more of them", Said(.0))]
-    Thread(io::Error),
-}
-
-/// Why an attempt has come to nothing.
-pub(super) enum Ended {
-    /// For good.
-    Over(Failed),
-    Changed,
-    NoRanges,
-    /// Where the address led to it is not to be had any more, as a link that is good for a while only.
-    Astray,
-    Busy(Option<Duration>),
-    Lost(DialError),
-}
-
-impl From<DialError> for Ended {
-    fn from(error: DialError) -> Ended {
-        if error.may_pass() { Ended::Lost(error) } else { Ended::Over(error.into()) }
-    }
-}
-
-impl From<SinkError> for Ended {
-    fn from(error: SinkError) -> Ended {
-        Ended::Over(error.into())
-    }
-}
 
 /// An answer, and where it came from in the end.
 pub(super) struct Opened {
@@ -174,10 +72,6 @@ impl Getter {
         let Getter { kept, dialer, runtime } = self;
         runtime.block_on(job.persist(kept, async |kept, _| job.list(dialer, kept, uri).await))
     }
-}
-
-pub(super) fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 impl Job {

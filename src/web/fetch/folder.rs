@@ -15,8 +15,9 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::dial::{Connection, Dialer};
-use super::download::{Done, Ended, Failed, Getter, Job};
+use super::download::Getter;
 use super::head::{Wrong, refusal};
+use super::job::{Done, Ended, Failed, Job};
 use crate::content::entry::Metadata;
 use crate::name::{Name, RelativePath, escape};
 use crate::session::Progress;

@@ -13,7 +13,7 @@ use percent_encoding::percent_decode;
 use super::target::harmless;
 use crate::name::Name;
 use crate::web::pieces::PIECE_BYTES;
-use crate::web::site::TREE;
+use crate::web::reply::TREE;
 
 /// What is known of the file from the first answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ pub mod dial;
 pub mod download;
 pub mod folder;
 pub mod head;
+pub mod job;
 mod notes;
 pub mod proof;
 pub mod shares;

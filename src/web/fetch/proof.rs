@@ -1,6 +1,5 @@
 //! By what a file that came is shown to be the right one: the values of its pieces, where a lanx tells them, or the hash of all of it.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_lc_rs::digest;
@@ -8,8 +7,8 @@ use hyper::header::{self, HeaderMap};
 use hyper::{StatusCode, Uri};
 
 use super::dial::{Connection, Dialer};
-use super::download::{Ended, Failed, Job};
 use super::head::{Seen, Wrong};
+use super::job::{Ended, Expected, Failed, Job, Values};
 use super::transfer::Transfer;
 use crate::content::tree::{ChunkValue, Hash, Stretch, joined};
 use crate::limits::CHUNK_BYTES;
@@ -19,25 +18,6 @@ use crate::web::pieces::PIECE_BYTES;
 
 /// How often a piece that came wrong is got once more.
 const MENDS_MAX: u32 = 3;
-
-/// What the file has to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
-    Blake3(Hash),
-    Sha256([u8; 32]),
-}
-
-impl Expected {
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Expected::Blake3(_) => "BLAKE3",
-            Expected::Sha256(_) => "SHA-256",
-        }
-    }
-}
-
-/// Of each piece, by where it begins: its length, and the value that a lanx tells of it.
-pub(super) type Values = BTreeMap<u64, (u64, ChunkValue)>;
 
 /// What a file is.
 pub(super) struct Hashes {

@@ -17,10 +17,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::dial::{Connection, DialError, Dialer};
-use super::download::{BUSY_DEFAULT, BUSY_MAX, Ended, Failed, Job, LOOK, PAUSE_FIRST, PAUSE_MAX, runtime};
 use super::head::{Seen, Wrong};
+use super::job::{BUSY_DEFAULT, BUSY_MAX, Ended, Failed, Job, LOOK, PAUSE_FIRST, PAUSE_MAX, Values, runtime};
 use super::notes::{Notes, check, chunks_of};
-use super::proof::Values;
 use super::shares::Shares;
 use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::tree::{Hash, Tree, chunk_value};

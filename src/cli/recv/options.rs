@@ -9,14 +9,14 @@ use crate::cli::args::recv::{Compression, RecvArgs, Verify};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::os::said::Said;
-use crate::server::accept::Manner;
+use crate::server::accept::ReceiveOptions;
 use crate::session::Diligence;
 use crate::session::rate_limit::Pace;
 use crate::store::{Existing, Folder, FolderOptions, Output, Target};
 
 /// How transfers are received. Asked for again when settings were read again.
-pub fn manner(args: &RecvArgs) -> Result<Manner, Failure> {
-    Ok(Manner {
+pub fn receive_options(args: &RecvArgs) -> Result<ReceiveOptions, Failure> {
+    Ok(ReceiveOptions {
         to: Arc::new(target(args)?),
         patience: args.patience.timeout(),
         diligence: Diligence { sync: args.sync, reread: args.verify == Verify::Reread },

@@ -35,7 +35,7 @@ use crate::source::{Feed, SharedReader, share};
 
 /// How to send, to each receiver alike.
 #[derive(Clone)]
-pub struct Manner {
+pub struct SendOptions {
     pub connections: Option<u8>,
     pub max_connections: Option<u8>,
     pub dry_run: bool,
@@ -49,14 +49,14 @@ pub struct Manner {
 }
 
 /// One receiver, and what it gets.
-pub struct Errand {
+pub struct TransferJob {
     pub reporter: Arc<Reporter>,
     pub feed: Feed,
     /// The size of all that is sent, where it is known.
     pub total: Option<u64>,
     pub progress: Arc<Progress>,
     pub introduction: Introduction,
-    pub manner: Manner,
+    pub options: SendOptions,
     /// Its part in what all receivers do together, where there are several.
     pub company: Option<Company>,
 }
@@ -103,13 +103,13 @@ impl Company {
 }
 
 /// Sends to one receiver.
-pub async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> Result<Exit, Failure> {
-    let Errand { reporter, feed, total, progress, mut introduction, manner, company } = errand;
+pub async fn transfer(job: TransferJob, stop: impl Future<Output = ()>) -> Result<Exit, Failure> {
+    let TransferJob { reporter, feed, total, progress, mut introduction, options, company } = job;
     let Reporter { peer, audience, events, .. } = &*reporter;
     signals::survive_file_size_limit();
     tokio::pin!(stop);
     let chunks = feed.chunks();
-    let Manner { connections, max_connections, .. } = manner;
+    let SendOptions { connections, max_connections, .. } = options;
     let door = introduction.door();
     let wanted = Connections::wanted(chunks, connections, max_connections, door);
     let entered = async {
@@ -123,12 +123,12 @@ pub async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> Result<
         link = entered => link?,
         () = &mut stop => return Err(interrupted()),
     };
-    if manner.delta && !link.grants_delta {
+    if options.delta && !link.grants_delta {
         let text = "changed files are sent whole, as the receiver does not run with --delta";
         audience.note(format_args!("{peer}: {text}"));
     }
     // What is typed or piped may be secret, and how long it becomes tells of it: only where the user wants that.
-    let wished = if feed.stream().is_some() { manner.compress.if_wished() } else { manner.compress };
+    let wished = if feed.stream().is_some() { options.compress.if_wished() } else { options.compress };
     let granted = wished.granted(link.codecs);
     if let (Compress::Always(_), Compress::No) = (wished, granted) {
         let text = "nothing is compressed, as the receiver is older or runs with --compress no";
@@ -149,7 +149,7 @@ pub async fn transfer(errand: Errand, stop: impl Future<Output = ()>) -> Result<
         receives: false,
     };
     let shown = Shown::new(subject, *audience);
-    let Manner { dry_run, pace, cache, checksum, patience, retry_for, .. } = manner;
+    let SendOptions { dry_run, pace, cache, checksum, patience, retry_for, .. } = options;
     let transfer = Transfer {
         feed,
         dry_run,
