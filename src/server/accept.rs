@@ -388,8 +388,6 @@ async fn next(doors: &mut [Box<dyn Arrivals>]) -> io::Result<Box<dyn Arrival>> {
     poll_fn(come).await
 }
 
-// What a receiver is told while it serves.
-
 /// What a receiver is told while it serves.
 #[derive(Debug)]
 pub enum Order {

@@ -1,5 +1,6 @@
-//! Part files where no lock tells who writes to one: where the file system has no locks, has them for each machine by itself, or only seems
-//! to have them.
+//! How a part file is kept from others: by a lock where that has an effect, and otherwise by a name of its own.
+//!
+//! Here is the second way, for file systems that have no locks, have them for each machine by itself, or only seem to have them.
 //!
 //! There each session makes a part file of its own, `.{name}.v2-{key}.{random}.lanx-part`, and nobody else ever writes to it: what others
 //! of the same key have left is only read, and taken over where a comparison shows that it is right. So it does not matter who of them is

@@ -1,5 +1,5 @@
-//! What becomes of the files of a session at the receiver, and who is told. Nothing here waits, and no thread is started: who
-//! finishes, compares or writes a file says here how that ended.
+//! What becomes of the files of a session at the receiver, and who is told. No thread is started here: whoever finishes, compares or
+//! writes a file says here how that ended, and names it where that may take a while.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -163,11 +163,11 @@ impl Receiving {
             },
             SenderMessage::Withdraw { file, failure } => self.withdraw(file, failure),
             SenderMessage::Finish { files } => self.finish(files),
-            // Those about connections are for whoever has the connections.
             SenderMessage::Total { bytes } => {
                 self.outcomes.progress.expect(bytes);
                 Ok(())
             }
+            // Those about connections are for whoever has the connections.
             SenderMessage::Beat | SenderMessage::HangUp { .. } => Ok(()),
             SenderMessage::Leave { text } => Err(End::PeerLeft(text)),
         }
