@@ -169,15 +169,18 @@ pub fn run(args: &TrustArgs) -> Result<Exit, Failure> {
 }
 
 fn list(peers: &Peers) {
-    let heading =
-        if peers.senders().is_empty() { "no machine is paired" } else { "paired, may send to this machine:" };
+    let heading = if peers.senders().is_empty() {
+        "no machine may send to this one"
+    } else {
+        "paired, may send to this machine:"
+    };
     out::line(heading);
     for peer in peers.senders() {
         let Peer { fingerprint, name, last_address, rights, .. } = peer;
         out::line(format_args!("  {fingerprint}  {name}  last seen at {last_address}{}", told(rights)));
     }
     if !peers.hosts().is_empty() {
-        out::line("paired, this machine sends to (receivers whose key is known):");
+        out::line("receivers whose key is known:");
     }
     for host in peers.hosts() {
         out::line(format_args!("  {}  {}", host.fingerprint, host.address));

@@ -469,7 +469,9 @@ pub enum EnterError {
     OnlyFound { peer: Peer, met: Met },
     #[error("{peer} does not know this machine and wants the code that it shows")]
     CodeWanted { peer: Peer },
-    #[error("{peer} lets everybody in and is new here; its key is {key}{met}")]
+    #[error(
+        "{peer} lets this machine in without a code and is new here: it lets everybody in, or knows this machine from before; its key is {key}{met}"
+    )]
     FirstSight { peer: Peer, key: Fingerprint, met: Met },
     #[error(
         "{peer} does not know this machine, and no code was given; send from a terminal and type the code that it shows, give both ends the same one (LANX_CODE or --code-file), or copy your identity there (SECURITY.md)"

@@ -428,6 +428,8 @@ fn habits_of_other_programs_get_a_hint_that_helps() {
     for (line, words) in [
         ("send 10.77.0.2 notes.txt", "lanx: the host comes last: lanx send notes.txt 10.77.0.2\n"),
         ("send nas notes.txt", "lanx: the host comes last: lanx send notes.txt nas\n"),
+        ("send 10.77.0.2:/tmp/x notes.txt", "lanx: the host comes last: lanx send notes.txt 10.77.0.2\n"),
+        ("send ann@nas: notes.txt", "lanx: the host comes last: lanx send notes.txt nas\n"),
         ("send nas:9000 notes.txt", "lanx: the host comes last: lanx send notes.txt nas:9000\n"),
         (
             "send notes.txt ann@nas:/tmp",
@@ -451,11 +453,20 @@ fn habits_of_other_programs_get_a_hint_that_helps() {
             "send -z notes.txt nas",
             "lanx has no -z; `--compress zstd` compresses, and without it lanx does so where that is faster\n",
         ),
+        (
+            "recv 10.77.0.2",
+            "recv takes a folder: lanx recv DIR, and lanx send FILE 10.77.0.2 there (a folder of that name is ./10.77.0.2)\n",
+        ),
+        (
+            "recv K0D-5F9-391",
+            "lanx: K0D-5F9-391 looks like a pairing code, which is typed where `lanx send` asks for it (a folder of that name is ./K0D-5F9-391)\n",
+        ),
     ] {
         let output = scene.run(line.split(' '));
         output.expect_code(2);
         assert!(output.err().ends_with(words), "{line}: {}", output.err());
     }
+    assert_eq!(listing(&scene.src), ["notes.txt"], "no folder was made");
 }
 
 #[test]

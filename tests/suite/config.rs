@@ -302,7 +302,7 @@ fn whoever_is_trusted_can_be_changed_whatever_is_set() {
     assert!(output.err().contains("config.toml:2: send has no option limt"), "{}", output.err());
     let key = output.out().lines().nth(2).unwrap().split_whitespace().next().unwrap().to_owned();
     trust(&["remove", &key], "nonsense").expect_code(0).expect_out(&["may not send"]);
-    trust(&[], "").expect_code(0).expect_out(&["no machine is paired"]);
+    trust(&[], "").expect_code(0).expect_out(&["no machine may send to this one"]);
 }
 
 /// Nothing is received with --clean, so nothing that is about receiving means anything.

@@ -381,7 +381,10 @@ fn throw_away_runners_push_their_artifacts_and_none_stays_trusted() {
     }
     let mut command = scene.lanx_as("store");
     command.arg("trust");
-    Process::spawn(command).finish(PATIENCE).expect_success().expect_out(&["no machine is paired"]);
+    Process::spawn(command)
+        .finish(PATIENCE)
+        .expect_success()
+        .expect_out(&["no machine may send to this one"]);
 }
 
 #[test]

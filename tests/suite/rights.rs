@@ -147,7 +147,7 @@ fn whoever_has_expired_needs_the_code_and_prune_forgets_it() {
     trust(&scene, &["prune", "--older", "30d"])
         .expect_success()
         .expect_out(&["may not send to this machine any more"]);
-    trust(&scene, &[]).expect_out(&["no machine is paired"]);
+    trust(&scene, &[]).expect_out(&["no machine may send to this one"]);
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn with_no_remember_the_code_lets_in_once_and_nobody_stays() {
         assert!(!sent.err().contains("no code is needed"), "{}", sent.err());
     }
     receiver.wait_for_stdout("proved the code, and is not remembered");
-    trust(&scene, &[]).expect_out(&["no machine is paired"]);
+    trust(&scene, &[]).expect_out(&["no machine may send to this one"]);
 }
 
 #[test]

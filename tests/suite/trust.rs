@@ -274,12 +274,16 @@ fn trust(scene: &Scene, who: &str, words: &[&str]) -> Output {
 #[test]
 fn trust_lists_names_and_removes_and_a_removed_machine_is_not_let_in_any_more() {
     let scene = Scene::new();
-    trust(&scene, "bob", &[]).expect_success().expect_out(&["no machine is paired"]);
+    trust(&scene, "bob", &[]).expect_success().expect_out(&["no machine may send to this one"]);
     scene.pair("alice", "bob");
     let alice = identity(&scene.path("alice")).fingerprint().to_string();
     let bob = identity(&scene.path("bob")).fingerprint().to_string();
     trust(&scene, "bob", &[]).expect_success().expect_out(&[&alice, &bob, "127.0.0.1"]);
-    trust(&scene, "alice", &[]).expect_out(&["receivers whose key is known", &bob, "no machine is paired"]);
+    trust(&scene, "alice", &[]).expect_out(&[
+        "receivers whose key is known",
+        &bob,
+        "no machine may send to this one",
+    ]);
 
     trust(&scene, "bob", &["name", &alice, "laptop of alice"]).expect_success();
     trust(&scene, "bob", &[]).expect_out(&["laptop of alice"]);
@@ -310,7 +314,7 @@ fn of_a_machine_that_is_also_a_known_host_first_that_it_is_let_in_is_removed() {
     trust(&scene, "bob", &["remove", "127.0.0.1"]).expect_success().expect_out(&["may not send"]);
     let receiver = scene.receiver_of("bob", &[], None);
     scene.send_by("alice", None, &file, receiver.addr).expect_code(4);
-    trust(&scene, "bob", &[]).expect_out(&["no machine is paired", &format!("127.0.0.1:{port}")]);
+    trust(&scene, "bob", &[]).expect_out(&["no machine may send to this one", &format!("127.0.0.1:{port}")]);
     trust(&scene, "bob", &["remove", "127.0.0.1"]).expect_success().expect_out(&["is forgotten"]);
     trust(&scene, "bob", &["remove", "127.0.0.1"]).expect_complaint(1, &["127.0.0.1"]);
 }

@@ -17,6 +17,7 @@ use crate::name::{Escaped, RelativePath};
 use crate::session::{FileReport, FileStatus, Progress, ReportKind};
 use crate::store::{Made, SinkErrorKind};
 use crate::units;
+use crate::web::fetch::dial::DialError;
 use crate::web::fetch::folder::Heard;
 use crate::web::fetch::job::{Done, Failed, Job};
 use crate::web::fetch::target::Target;
@@ -205,7 +206,9 @@ fn summary(files: u64, bytes: u64, failed: u64, state: &State, time: Duration) -
 /// The exit code, and whose fault it is where it is about one file.
 fn judge(failed: &Failed) -> (Exit, Option<Cause>) {
     match failed {
-        Failed::Dial(error) if error.may_pass() => (Exit::Unreachable, None),
+        Failed::Dial(error) if error.may_pass() || matches!(error, DialError::NoHttp { .. }) => {
+            (Exit::Unreachable, None)
+        }
         Failed::Dial(_) | Failed::NotLetIn { .. } => (Exit::NotLetIn, None),
         Failed::Refused { .. } | Failed::Changing { .. } => (Exit::SomeFailed, Some(Cause::Source)),
         Failed::NoName { .. } => (Exit::Usage, None),

@@ -10,8 +10,9 @@ mod report;
 pub mod systemd;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
     if args.to_stdout() {
         check_stdout(args).map_err(|error| Failure::new(Exit::Usage, error))?;
     }
+    check_folder(&args.dir).map_err(|error| Failure::new(Exit::Usage, error))?;
     if args.clean {
         return clean(&args.dir, args.part_age);
     }
@@ -110,6 +112,26 @@ pub fn run(args: &RecvArgs, audience: Audience) -> Result<Exit, Failure> {
         events::error(None, None, Exit::Interrupted, "interrupted", "start it again to receive more");
     }
     Ok(exit)
+}
+
+/// Whoever is used to other programs gives the other machine, or its code, where the folder stands.
+fn check_folder(dir: &Path) -> anyhow::Result<()> {
+    let Some(text) = dir.to_str().filter(|_| !dir.exists()) else { return Ok(()) };
+    if text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok() {
+        bail!(
+            "{text} is an address, and recv takes a folder: lanx recv DIR, and lanx send FILE {text} there (a folder of that name is ./{text})"
+        );
+    }
+    let is_group = |group: &str| group.len() == 3 && group.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if text.split('-').count() == 3
+        && text.split('-').all(is_group)
+        && text.bytes().any(|byte| byte.is_ascii_digit())
+    {
+        bail!(
+            "{text} looks like a pairing code, which is typed where `lanx send` asks for it (a folder of that name is ./{text})"
+        );
+    }
+    Ok(())
 }
 
 /// Whether one file can go to standard output: what is given besides makes sense with that, and somebody gets it.

@@ -102,22 +102,42 @@ fn check_order(arguments: &[OsString]) -> Result<(), Failure> {
     let is_host = |text: &&str| {
         text.parse::<Peer>().is_ok_and(|peer| peer.host.parse::<IpAddr>().is_ok() || !peer.host.contains('.'))
     };
-    let host = first.to_str().filter(|text| !Path::new(text).exists() && is_host(text));
-    let Some(host) = host.filter(|_| are_files) else { return Ok(()) };
+    let first = first.to_str().filter(|text| are_files && !Path::new(text).exists());
+    let is_last_a_host = || {
+        let last = files.last().and_then(|last| last.to_str());
+        last.is_some_and(|last| last.parse::<Peer>().is_ok_and(|peer| peer.host.parse::<IpAddr>().is_ok()))
+    };
+    let host = match first.filter(is_host) {
+        Some(host) => Some(host.to_owned()),
+        None => first.and_then(other_host).filter(|_| !is_last_a_host()),
+    };
+    let Some(host) = host else { return Ok(()) };
     let files: Vec<String> = files.iter().map(|file| Escaped::path(Path::new(file)).to_string()).collect();
     Err(usage(anyhow!("the host comes last: lanx send {} {host}", files.join(" "))))
 }
 
+/// The host and the rest of a target as scp and rsync take it, if it is one.
+fn parts(text: &str) -> Option<(&str, &str, &str)> {
+    let bare = text.split_once('@').map_or(text, |(_, host)| host);
+    let bare = bare.strip_suffix(':').unwrap_or(bare);
+    let (host, folder) = bare.split_once(":/").or_else(|| bare.split_once(":~")).unwrap_or((bare, ""));
+    (host.parse::<Peer>().is_ok() && host != text).then_some((bare, host, folder))
+}
+
+/// The host in it.
+fn other_host(text: &str) -> Option<String> {
+    parts(text).map(|(_, host, _)| host.to_owned())
+}
+
 /// What to type instead of a host as scp and rsync take it.
 fn habit(text: &str) -> Option<String> {
-    let bare = text.split_once('@').map_or(text, |(_, host)| host);
-    let (host, folder) = bare.split_once(":/").or_else(|| bare.split_once(":~")).unwrap_or((bare, ""));
-    let is_host = host.parse::<Peer>().is_ok() && host != text;
-    let user = if bare.len() < text.len() { "lanx needs no user" } else { "" };
+    let (bare, host, folder) = parts(text)?;
+    let user = if text.contains('@') { "lanx needs no user" } else { "" };
     let folder =
         if folder.is_empty() && host == bare { "" } else { "the receiver chooses the folder: lanx recv DIR" };
     let why: Vec<&str> = [user, folder].into_iter().filter(|part| !part.is_empty()).collect();
-    is_host.then(|| format!("{}; send to {host}: lanx send FILE {host}", why.join(", and ")))
+    let why = if why.is_empty() { "a colon alone names no port".to_owned() } else { why.join(", and ") };
+    Some(format!("{why}; send to {host}: lanx send FILE {host}"))
 }
 
 /// Whether all arguments are there as files or folders. An address is a host, whatever files there are.

@@ -17,8 +17,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, PeerIncompatible,
-    RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, InvalidMessage,
+    PeerIncompatible, RootCertStore, SignatureScheme,
 };
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -56,8 +56,18 @@ pub enum DialError {
         Said(source)
     )]
     Unreachable { host: String, source: io::Error },
-    #[error("{host} is not the server that was meant: {source}; check the link and where it comes from")]
+    #[error(
+        "{host} is not the server that was meant: {source}; check the link and where it comes from (of `lanx serve` it is the whole \
+         link, with #sha256=)"
+    )]
     NotTrusted { host: String, source: io::Error },
+    #[error("{host} speaks no https there; begin the address with http://, or find out who answers")]
+    Plain { host: String },
+    #[error(
+        "lost {host}: what it answers there is no HTTP; where it speaks https, begin the address with https:// (of `lanx serve` it is \
+         the whole link, with #sha256=)"
+    )]
+    NoHttp { host: String },
     #[error("the proxy {proxy} does not connect to {host} ({what}); see https_proxy and no_proxy")]
     Proxy { proxy: String, host: String, what: String },
     #[error("lost {host}: {what}")]
@@ -212,6 +222,7 @@ impl Dialer {
     ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, DialError> {
         let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let not_trusted = |source: io::Error| match source.kind() {
+            io::ErrorKind::InvalidData if is_no_tls(&source) => DialError::Plain { host: host.to_owned() },
             io::ErrorKind::InvalidData => DialError::NotTrusted { host: host.to_owned(), source },
             _ => DialError::Unreachable { host: host.to_owned(), source },
         };
@@ -296,10 +307,22 @@ impl Connection {
         }
         self.sender.ready().await.map_err(|error| lost(with_cause(&error)))?;
         match timeout(self.silence, self.sender.send_request(request)).await {
+            Ok(Err(error)) if is_no_http(&error) => Err(DialError::NoHttp { host: self.host.clone() }),
             Ok(answer) => answer.map_err(|error| lost(with_cause(&error))),
             Err(_) => Err(lost(format!("it said nothing for {} s", self.silence.as_secs()))),
         }
     }
+}
+
+/// Whether what answered is no TLS at all, as of a server that speaks plain HTTP.
+fn is_no_tls(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<TlsError>());
+    matches!(cause, Some(TlsError::InvalidMessage(InvalidMessage::InvalidContentType)))
+}
+
+/// Whether what answered begins with no version of HTTP, as TLS and other protocols do.
+fn is_no_http(error: &hyper::Error) -> bool {
+    error.is_parse() && error.to_string().contains("version")
 }
 
 /// What hyper says, which tells the cause apart.

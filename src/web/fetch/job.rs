@@ -87,7 +87,9 @@ pub enum Failed {
         "{name} is not what was expected: its {kind} is {got}; what had come was removed; find out where it comes from"
     )]
     Mismatch { name: RelativePath, kind: &'static str, got: String },
-    #[error("there is no name for {url}; give it one with -o FILE")]
+    #[error(
+        "there is no name for {url}; give it one with -o FILE, or get all that is in a folder of a lanx with -r"
+    )]
     NoName { url: String },
     #[error(transparent)]
     Store(#[from] SinkError),
