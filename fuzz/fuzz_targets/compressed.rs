@@ -12,6 +12,7 @@ use lanx::content::chunk::{ChunkIndex, FileId, Layout};
 use lanx::content::compress::{COMPRESSED_ROOM_BYTES, Codec, Codecs, Compressor, Decompressor, Method};
 use lanx::limits::CHUNK_BYTES;
 use lanx::session::frames::FrameWriter;
+use lanx::session::receiver::outcomes::Outcomes;
 use lanx::session::receiver::worker::receive_chunks;
 use lanx::session::receiver::{Receiving, Terms};
 use lanx::session::{End, PeerMisbehaved, Progress, outbox};
@@ -63,7 +64,8 @@ fuzz_target!(|bytes: &[u8]| {
     let to = Arc::new(Destination::Folder(Sink::open(dir.path(), Existing::Refuse).unwrap()));
     let (outbox, _reader) = outbox();
     let terms = Terms { codecs: Codecs::ALL, ..Terms::default() };
-    let session = Receiving::new(to, terms, outbox, Arc::new(()), Counting::new(), Arc::new(Progress::default()));
+    let outcomes = Outcomes::new(to, terms, outbox, Arc::new(()), Counting::new(), Arc::new(Progress::default()));
+    let session = Receiving::new(outcomes, None);
     let session = Arc::new(session);
     let kind = EntryKind::File { size, sparse: false };
     let offer = Offer { file: FileId(0), kind, metadata: Metadata::default(), path: b"file".to_vec() };

@@ -15,6 +15,7 @@ use lanx::content::chunk::{ChunkIndex, FileId, Layout};
 use lanx::content::tree::chunk_value;
 use lanx::limits::CHUNK_BYTES;
 use lanx::session::frames::FrameWriter;
+use lanx::session::receiver::outcomes::Outcomes;
 use lanx::session::receiver::worker::receive_chunks;
 use lanx::session::receiver::{Receiving, Terms};
 use lanx::session::{Diligence, End, OutboxReader, Progress, outbox};
@@ -125,7 +126,7 @@ impl Scene {
         let content = self.content(file, 0);
         let layout = Layout::new(content.len() as u64);
         let mut rest = Instant::now();
-        while !self.over.contains(&number) && rest.elapsed() < QUIET && self.session.ending.get().is_none() {
+        while !self.over.contains(&number) && rest.elapsed() < QUIET && self.session.ending().get().is_none() {
             if self.listen() {
                 rest = Instant::now();
             }
@@ -317,7 +318,8 @@ fuzz_target!(|bytes: &[u8]| {
     let diligence = Diligence { sync: false, reread: case.reread };
     let terms = Terms { diligence, measure: case.measure, delta: case.reread, ..Terms::default() };
     let progress = Arc::new(Progress::default());
-    let session = Arc::new(Receiving::new(to, terms, outbox, Arc::new(()), observer.clone(), progress));
+    let outcomes = Outcomes::new(to, terms, outbox, Arc::new(()), observer.clone(), progress);
+    let session = Arc::new(Receiving::new(outcomes, None));
     let mut scene = Scene {
         session: session.clone(),
         reader,

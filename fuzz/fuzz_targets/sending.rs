@@ -16,7 +16,7 @@ use lanx::name::RelativePath;
 use lanx::session::frames::FrameReader;
 use lanx::session::sender::Sending;
 use lanx::session::link::ConnectionHandle;
-use lanx::session::sender::lanes::Line;
+use lanx::session::sender::lanes::DataConnection;
 use lanx::session::sender::worker::send_chunks;
 use lanx::session::{End, Progress, outbox};
 use lanx::source::{Feed, Input, Item, Next, Options, Root, Stream};
@@ -181,8 +181,8 @@ impl Scene {
         let number = self.connections;
         self.connections += 1;
         let (sealer, opener) = keys(number);
-        let line = Arc::new(Line::new(number, Instant::now(), Arc::new(NoWire)));
-        self.sending.add_line(line.clone());
+        let line = Arc::new(DataConnection::new(number, Instant::now(), Arc::new(NoWire)));
+        self.sending.connections.add(line.clone());
         let mut stream = Vec::new();
         let result = send_chunks(&self.sending, &line, UntilIdle(&mut stream), sealer);
         let mut reader = FrameReader::new(&stream[..], opener);
@@ -295,7 +295,7 @@ fuzz_target!(|bytes: &[u8]| {
             break;
         }
     }
-    let done = sending.is_done();
+    let done = sending.dealer.is_done();
     assert!(end != Some(End::Complete) || done, "complete before every file has its outcome");
     let rest = sending.close();
     assert!(observer.files() as usize + rest.len() <= scene.sizes.len());
