@@ -25,7 +25,7 @@ fn fields(bytes: &[u8]) -> HeaderMap {
         Some((name, HeaderValue::from_bytes(line.get(at + 1..)?.trim_ascii()).ok()?))
     });
     let mut map = HeaderMap::new();
-    lines.take(64).for_each(|(name, value)| drop(map.append(name, value)));
+    lines.take(64).for_each(|(name, value)| _ = map.append(name, value));
     map
 }
 
