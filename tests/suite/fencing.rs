@@ -282,6 +282,8 @@ fn zombies_of_every_kind_replace_nothing_newer() {
             receivers[0] = without_locks(&scene, &["--overwrite"]);
         }
     }
+    // Of each round the large one, or where the receiver was killed what each of four data connections was writing.
+    let most = rounds + 4 * rounds.div_ceil(3);
     let parts = |name: &String| parts_of(&scene.dst.join("tree"), name).len() as u64;
-    assert!(names.iter().map(parts).sum::<u64>() <= rounds, "{:?}", listing(&scene.dst.join("tree")));
+    assert!(names.iter().map(parts).sum::<u64>() <= most, "{:?}", listing(&scene.dst.join("tree")));
 }
