@@ -60,7 +60,7 @@ impl Sink {
         self.folders.root()
     }
 
-    /// What stands at `path`, if that may be replaced; see [`Part::in_place_of`].
+    /// What stands at `path`, if that may be replaced; see [`Part::in_place_of`](super::Part::in_place_of).
     #[must_use]
     pub fn stamp_at(&self, path: &RelativePath) -> Option<Stamp> {
         if self.existing != Existing::Overwrite || self.is_absent {
