@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::handshake::{EnterError, Link};
@@ -15,6 +14,7 @@ use super::pool::{Keys, Pool};
 use crate::cache::Cache;
 use crate::limits::{HOLE_CHUNKS_MAX, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, WORKER_STACK_BYTES};
 use crate::net::control::{Talk, converse};
+use crate::os::background::aside;
 use crate::os::cpu::Load;
 use crate::os::said::Said;
 use crate::session::bottleneck::Accounts;
@@ -271,7 +271,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     }
     if let Some(cache) = how.cache.clone() {
         // It may wait for another program, and sessions with other receivers go on meanwhile.
-        let _ = spawn_blocking(move || cache.flush()).await;
+        let _ = aside(move || cache.flush()).await;
     }
     let (connections, is_lossy) = (pool.peak(), pool.is_lossy());
     let (in_order, reads_once) =

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
 use super::accept::{Passage, ReceiveOptions, SessionServer};
@@ -171,7 +171,7 @@ impl SessionServer {
         session.dismiss().await;
         if let Some(cache) = session.receiving.cache().cloned() {
             // It may wait for another program, and other sessions go on meanwhile.
-            let _ = spawn_blocking(move || cache.flush()).await;
+            let _ = aside(move || cache.flush()).await;
         }
         self.ledger.ended(id);
         self.forget(id);

@@ -66,28 +66,28 @@ pub struct Part {
     pub(super) settled: AtomicBool,
 }
 
-impl Part {
-    /// Opens the first that nobody has, or makes it.
-    pub(super) fn open_numbered(
-        dir: &Arc<Dir>,
-        name: &Name,
-        owner: Owner,
-        size: Size,
-        form: Form,
-    ) -> Result<Self, SinkError> {
-        let target = dir.path_of(name.as_bytes());
-        for number in 0..PARTS_PER_NAME_MAX {
-            let part_name = part_name_in(dir, name, owner, number);
-            let patience = if number == 0 { PART_RELEASE_PATIENCE } else { Duration::ZERO };
-            let locked = lock(dir, &part_name, patience)
-                .map_err(|refused| not_opened(dir, &target, size.room(), refused))?;
-            let Some(locked) = locked else { continue };
-            return Part::begin(dir, name, owner, part_name, locked, size, form);
+/// Opens the first part file of this name and key that nobody has, or makes it.
+pub(super) fn open_numbered(
+    dir: &Dir,
+    name: &Name,
+    owner: Owner,
+    room: u64,
+) -> Result<(Vec<u8>, Locked), SinkError> {
+    let target = dir.path_of(name.as_bytes());
+    for number in 0..PARTS_PER_NAME_MAX {
+        let part_name = part_name_in(dir, name, owner, number);
+        let patience = if number == 0 { PART_RELEASE_PATIENCE } else { Duration::ZERO };
+        let locked =
+            lock(dir, &part_name, patience).map_err(|refused| not_opened(dir, &target, room, refused))?;
+        if let Some(locked) = locked {
+            return Ok((part_name, locked));
         }
-        Err(SinkError::PartsBusy { path: target, tried: PARTS_PER_NAME_MAX })
     }
+    Err(SinkError::PartsBusy { path: target, tried: PARTS_PER_NAME_MAX })
+}
 
-    /// That which nobody else writes to, and where room was made.
+impl Part {
+    /// Begins with what was opened for it, to which nobody else writes, and makes room.
     pub(super) fn begin(
         dir: &Arc<Dir>,
         name: &Name,

@@ -1,7 +1,8 @@
 //! The last step of a file: it gets its name. Whether that is now or later is decided here.
 //!
-//! A file that is to be on the device before the sender hears of it, or to be read back from it, comes later. Such a step takes as long as the device does, so a thread of its own does it while the workers go on receiving;
-//! files that are complete meanwhile are finished together, with one wait for all of them.
+//! A file that is to be on the device before the sender hears of it, or to be read back from it, comes later. Such a step takes as long
+//! as the device does, so a thread of its own does it while the workers go on receiving; files that are complete meanwhile are finished
+//! together, with one wait for all of them.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};

@@ -230,8 +230,9 @@ impl State {
 
     /// Takes the memory for what is known, and so many comparisons more; false where it is not to be had.
     fn keep(&mut self, more: usize) -> bool {
-        // What is known of a file of one chunk is little, and it is no longer known with its outcome.
-        if self.extent.layout().is_single() {
+        // What is known of a file of one chunk is little, and it is no longer known with its outcome. Of one that is written in order
+        // no more waits than its window has chunks.
+        if self.extent.layout().is_single() || matches!(self.bytes, Some(Bytes::Output(_))) {
             return true;
         }
         let compared = (self.under_comparison.len() + more) * COMPARED_BYTES;
