@@ -408,18 +408,9 @@ pub const FINISH_BATCH_FILES: usize = 256;
 /// Stack of a worker thread. Its chunk buffer is on the heap; BLAKE3 and the system calls need a few KiB.
 pub const WORKER_STACK_BYTES: usize = 256 * 1024;
 
-/// Receivers that one program sends to at once: a bit each in 64, and more threads than that a machine has no use for.
+/// Receivers that one program sends to at once: each has threads and connections of its own, and more of them than these a
+/// machine has no use for.
 pub const RECEIVERS_MAX: usize = 64;
-
-/// What is kept of a source for receivers that have not come to it yet, in bytes. With 16 MiB two equal receivers on a busy
-/// machine were parted in every run, with 64 MiB hardly ever (docs/measurements.md); it is taken only where they drift apart.
-pub const SHARED_BYTES_MAX: usize = 64 << 20;
-
-/// What a chunk of a small file counts for at least, in bytes: its copy has a place in the books as well.
-pub const SHARED_CHUNK_BYTES_MIN: usize = 4 * 1024;
-
-/// Files that one receiver may have done with before another one, as far as that is remembered: about 100 bytes each.
-pub const SHARED_FILES_MAX: usize = 65_536;
 
 // ---- sockets and buffers ------------------------------------------------------------------------
 
@@ -499,7 +490,6 @@ const _: () = {
     assert!(2 * EXTENSION_BYTES_MAX + 16 < NAME_BYTES_MAX / 2);
     assert!(SHOWN_NAME_BYTES_MAX <= NAME_BYTES_MAX);
     assert!(CHUNK_BYTES.is_multiple_of(HOLE_BLOCK_BYTES) && FILES_IN_FLIGHT_MAX < FOLDERS_MADE_MAX);
-    assert!(RECEIVERS_MAX <= u64::BITS as usize && SHARED_BYTES_MAX >= 4 * CHUNK_BYTES);
     assert!(BEAT_INTERVAL.as_millis() * 2 < SILENCE_TIMEOUT_MIN.as_millis());
     assert!(SILENCE_TIMEOUT_MIN.as_millis() <= SILENCE_TIMEOUT.as_millis());
     assert!(RETRY_PAUSE_FIRST.as_millis() < RETRY_PAUSE_MAX.as_millis());
@@ -743,13 +733,6 @@ pub const KNOCKS: u32 = 5;
 
 /// See [`RETRY_PAUSE_FIRST`].
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
-
-/// How long, all in all, receivers wait for one that is behind before it has to read by itself. Longer than a busy machine
-/// leaves a thread without its turn, and short enough that nobody notices.
-pub const SHARED_WAIT_MAX: Duration = Duration::from_millis(500);
-
-/// Waiting is forgotten in so many times the time it took: it makes nobody slower by more than a 16th.
-pub const SHARED_WAIT_PART: u32 = 16;
 
 /// How long a receiver that is ready waits for the others, so that they begin together. No longer than between two beats, as
 /// nothing is said meanwhile.

@@ -14,7 +14,7 @@ use lanx::content::chunk::{ChunkIndex, FileId};
 use lanx::limits::CHUNK_BYTES;
 use lanx::name::RelativePath;
 use lanx::session::frames::FrameReader;
-use lanx::session::sender::Sending;
+use lanx::session::sender::{Sending, TransferOptions};
 use lanx::session::link::ConnectionHandle;
 use lanx::session::sender::lanes::DataConnection;
 use lanx::session::sender::worker::send_chunks;
@@ -269,7 +269,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (outbox, reader) = outbox();
     let observer = Counting::new();
     let sending =
-        Arc::new(Sending::new(outbox, observer.clone(), Arc::new(Progress::default()), false, None));
+        Arc::new(Sending::new(outbox, observer.clone(), Arc::new(Progress::default()), TransferOptions::default()));
     let mut scene =
         Scene { sending: sending.clone(), sizes: Vec::new(), connections: 0, answers: Vec::new() };
     for n in &case.files {

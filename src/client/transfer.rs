@@ -11,7 +11,6 @@ use tokio::time::sleep;
 
 use super::handshake::{EnterError, Link};
 use super::pool::{Keys, Pool};
-use crate::cache::Cache;
 use crate::limits::{HOLE_CHUNKS_MAX, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, WORKER_STACK_BYTES};
 use crate::net::control::{Talk, converse};
 use crate::os::background::aside;
@@ -19,30 +18,17 @@ use crate::os::cpu::Load;
 use crate::os::said::Said;
 use crate::session::bottleneck::Accounts;
 use crate::session::destination;
-use crate::session::rate_limit::Pace;
-use crate::session::sender::Sending;
 use crate::session::sender::compress::Compress;
 use crate::session::sender::worker::compare_chunks;
+use crate::session::sender::{Sending, TransferOptions};
 use crate::session::{End, Observer, Progress, outbox};
-use crate::source::{Feed, Next, SharedReader};
+use crate::source::{Feed, Next};
 use crate::wire::message::{SenderMessage, SessionId};
 use crate::wire::stage_times::Stage;
 
 /// What to send and how.
 pub struct Transfer {
-    pub feed: Feed,
-    /// Nothing is to be stored: the user only wants to know what would be.
-    pub dry_run: bool,
-    /// How fast chunks may go, all connections of all transfers with the same pace together.
-    pub pace: Option<Arc<Pace>>,
-    /// Where hashes of files are remembered.
-    pub cache: Option<Arc<Cache>>,
-    /// Every file is to be read, whatever is remembered.
-    pub checksum: bool,
-    /// How chunks are compressed, as far as the receiver grants that.
-    pub compress: Compress,
-    /// What is read for several receivers, where there are several.
-    pub shared: Option<Arc<SharedReader>>,
+    pub options: TransferOptions,
     pub observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
     /// How long a silent receiver is waited for.
@@ -87,18 +73,17 @@ pub enum SendError {
 /// like one that completes.
 pub async fn send(
     mut link: Link,
+    mut feed: Feed,
     transfer: Transfer,
     mut reenter: impl AsyncFnMut(SessionId) -> Result<Link, EnterError>,
     stop: impl Future<Output = ()>,
 ) -> Result<SendOutcome, SendError> {
-    let Transfer { mut feed, dry_run, pace, cache, checksum, compress, shared, .. } = transfer;
-    let Transfer { observer, progress, patience, retry_for, .. } = transfer;
-    let how = How { observer, progress, patience, dry_run, pace, cache, checksum, compress, shared };
+    let retry_for = transfer.retry_for;
     let mut clock = RetryClock::new(retry_for);
     tokio::pin!(stop);
     loop {
         let session = link.session;
-        let ran = run(link, feed, &how, stop.as_mut()).await?;
+        let ran = run(link, feed, &transfer, stop.as_mut()).await?;
         feed = ran.feed;
         let retry = matches!(ran.outcome.end, End::Lost(_) | End::Silent(_) | End::Away)
             && !retry_for.is_zero()
@@ -107,8 +92,8 @@ pub async fn send(
         if !retry {
             return Ok(ran.outcome);
         }
-        how.observer.lost(&ran.outcome.end, retry_for);
-        clock.lost(how.progress.arrived());
+        transfer.observer.lost(&ran.outcome.end, retry_for);
+        clock.lost(transfer.progress.arrived());
         link = loop {
             let Some(pause) = clock.pause() else { return Ok(ran.outcome) };
             let found = async {
@@ -125,7 +110,7 @@ pub async fn send(
                 Err(error) => return Err(error.into()),
             }
         };
-        how.progress.begin_again();
+        transfer.progress.begin_again();
     }
 }
 
@@ -173,21 +158,13 @@ struct Ran {
     feed: Feed,
 }
 
-/// What all sessions of a transfer have in common.
-struct How {
-    observer: Arc<dyn Observer>,
-    progress: Arc<Progress>,
-    patience: Duration,
-    dry_run: bool,
-    pace: Option<Arc<Pace>>,
-    cache: Option<Arc<Cache>>,
-    checksum: bool,
-    compress: Compress,
-    shared: Option<Arc<SharedReader>>,
-}
-
 /// Runs one session to its end.
-async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) -> Result<Ran, SendError> {
+async fn run(
+    link: Link,
+    mut feed: Feed,
+    transfer: &Transfer,
+    stop: impl Future<Output = ()>,
+) -> Result<Ran, SendError> {
     let Link {
         reader,
         writer,
@@ -206,7 +183,6 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
         remembers,
         ..
     } = link;
-    let mut feed = feed;
     if let Some(mark) = destination {
         feed.leave_out(Arc::new(move |device, inode| {
             destination::mark(session, device, inode) == Some(mark)
@@ -214,18 +190,16 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     }
     let (outbox, outbox_reader) = outbox();
     let load = Load::watch();
-    let How { patience, dry_run, compress, .. } = *how;
-    let (pace, limit) = (how.pace.clone(), how.pace.as_ref().map(|pace| pace.rate()));
-    let sending = Sending::new(outbox, how.observer.clone(), how.progress.clone(), dry_run, pace);
-    let mut sending = sending.sharing(how.shared.clone());
-    (sending.cache, sending.trusts_cache) = (how.cache.clone(), remembers && !how.checksum);
+    let Transfer { observer, progress, options, patience, .. } = transfer;
+    let mut sending = Sending::new(outbox, observer.clone(), progress.clone(), options.clone());
+    sending.trusts_cache = remembers && !options.checksum;
     if takes_holes {
         sending.dealer.dealt_together = HOLE_CHUNKS_MAX;
     }
     let sending = Arc::new(sending);
     sending.connections.set_share(share);
     sending.dealer.set_offers_bytes(offers_bytes);
-    how.progress.follow(&sending);
+    progress.follow(&sending);
     let stream = feed.stream().cloned();
     if let Some(stream) = &stream {
         sending.follow(stream);
@@ -236,16 +210,17 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
             sending.ending.decide(end);
         }
     })?;
-    let compress = compress.granted(codecs);
+    let compress = options.compress.granted(codecs);
     if let Compress::Always(method) = compress {
         sending.compress.set(Some(method));
     }
     let (keys, compress) = (Keys { secret, session, cipher }, (compress, codecs));
-    let pool = Pool::new(sending.clone(), (way, handle), keys, wanted, patience, limit, compress);
+    let limit = options.pace.as_ref().map(|pace| pace.rate());
+    let pool = Pool::new(sending.clone(), (way, handle), keys, wanted, *patience, limit, compress);
     let mut end = {
         let hear = |message| std::future::ready(sending.handle(message));
         let mut told = None;
-        let beat = |due: bool| match how.progress.expected_of_session() {
+        let beat = |due: bool| match progress.expected_of_session() {
             Some(bytes) if told != Some(bytes) => {
                 told = Some(bytes);
                 vec![SenderMessage::Total { bytes }]
@@ -253,7 +228,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
             _ => Vec::from_iter(due.then_some(SenderMessage::Beat)),
         };
         let (outbox, ending) = (&outbox_reader, &sending.ending);
-        let talk = Talk { reader, writer, outbox, ending, patience, reads_within: None };
+        let talk = Talk { reader, writer, outbox, ending, patience: *patience, reads_within: None };
         let talk = converse(talk, hear, beat, last_words);
         tokio::pin!(talk);
         tokio::select! {
@@ -269,7 +244,7 @@ async fn run(link: Link, feed: Feed, how: &How, stop: impl Future<Output = ()>) 
     if sending.dealer.is_done() && matches!(end, End::Lost(_) | End::Silent(_) | End::Away) {
         end = End::Complete;
     }
-    if let Some(cache) = how.cache.clone() {
+    if let Some(cache) = options.cache.clone() {
         // It may wait for another program, and sessions with other receivers go on meanwhile.
         let _ = aside(move || cache.flush()).await;
     }

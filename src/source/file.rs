@@ -34,11 +34,6 @@ pub struct Source {
 }
 
 impl Stamp {
-    #[cfg(test)]
-    pub(super) fn with_inode(self, inode: u64) -> Stamp {
-        Stamp { inode, ..self }
-    }
-
     /// How `now` differs, if it does for sure.
     fn change_to(&self, now: &Stamp) -> Option<Change> {
         if (self.device, self.inode) != (now.device, now.inode) {
@@ -92,10 +87,6 @@ impl Source {
 
     pub fn size(&self) -> u64 {
         self.stamp.size
-    }
-
-    pub(super) fn stamp(&self) -> Stamp {
-        self.stamp
     }
 
     /// Whether it takes less room than it is long.

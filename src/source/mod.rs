@@ -4,7 +4,6 @@
 //!   lost session left over. It never holds a list of all of them.
 //! - [`Source`] is a regular file, [`OpenSource`] its bytes.
 //! - [`Stream`] is what can be read only once, as the standard input or what a command writes.
-//! - [`SharedReader`] lets several receivers have what was read once.
 
 pub(crate) mod beneath;
 mod copy;
@@ -14,7 +13,6 @@ mod feed;
 mod file;
 mod item;
 mod listed;
-mod shared;
 mod stream;
 mod walk;
 
@@ -28,6 +26,5 @@ pub use feed::{Feed, Next, Survey};
 pub use file::{OpenSource, Source};
 pub use item::{Item, What};
 pub use listed::List;
-pub use shared::{Content, SharedReader, share};
 pub use stream::{Input, Reached, STANDARD_INPUT, Stream};
 pub use walk::{IsDestination, Options, Root, Trouble, name_of};

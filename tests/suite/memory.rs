@@ -13,6 +13,7 @@ use lanx::net::Door;
 use lanx::net::address::Peer;
 use lanx::server::accept::{ReceiveOptions, ServeOptions, serve};
 use lanx::server::events::{Caller, Receptionist, SessionWatch};
+use lanx::session::sender::TransferOptions;
 use lanx::session::sender::compress::Compress;
 use lanx::session::{Diligence, End, FileReport, Observer, Progress};
 use lanx::source::{Feed, Options, Root};
@@ -72,14 +73,9 @@ fn send_over_memory(scene: &Scene, files: &[PathBuf], prepare: impl FnOnce(&Faul
         cache: None,
     };
     let roots = files.iter().map(|file| Root::inspect(file).unwrap()).collect();
+    let feed = Feed::new(roots, Options::default());
     let transfer = Transfer {
-        feed: Feed::new(roots, Options::default()),
-        dry_run: false,
-        pace: None,
-        cache: None,
-        checksum: false,
-        compress: Compress::No,
-        shared: None,
+        options: TransferOptions { compress: Compress::No, ..TransferOptions::default() },
         observer: Arc::new(Nobody),
         progress: Arc::default(),
         patience: PATIENCE,
@@ -94,7 +90,7 @@ fn send_over_memory(scene: &Scene, files: &[PathBuf], prepare: impl FnOnce(&Faul
         let sending = async {
             let link = enter(&near, &visitor).await.unwrap();
             let again = async |_| enter(&near, &visitor).await;
-            send(link, transfer, again, std::future::pending()).await.unwrap()
+            send(link, feed, transfer, again, std::future::pending()).await.unwrap()
         };
         let (outcome, served) = tokio::join!(sending, serving);
         served.unwrap();

@@ -35,7 +35,7 @@ pub struct SendArgs {
     pub command: Vec<OsString>,
     /// Send to this machine; repeat it to send to several
     ///
-    /// Files are read once for all of them. All other arguments are then files and folders.
+    /// They are sent to side by side. All other arguments are then files and folders.
     #[arg(long, value_name = "HOST[:PORT]", help_heading = WHAT, value_hint = ValueHint::Hostname)]
     pub to: Vec<OsString>,
     /// Use exactly N data connections, 1 to 16

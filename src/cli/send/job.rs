@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::report::{Reporter, broken};
-use crate::cache::Cache;
 use crate::cli::credentials::Introduction;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
@@ -29,21 +28,17 @@ use crate::net::Door;
 use crate::net::address::Peer;
 use crate::net::tcp::tune;
 use crate::session::Progress;
-use crate::session::rate_limit::Pace;
+use crate::session::sender::TransferOptions;
 use crate::session::sender::compress::Compress;
-use crate::source::{Feed, SharedReader, share};
+use crate::source::Feed;
 
 /// How to send, to each receiver alike.
 #[derive(Clone)]
 pub struct SendOptions {
     pub connections: Option<u8>,
     pub max_connections: Option<u8>,
-    pub dry_run: bool,
     pub delta: bool,
-    pub pace: Option<Arc<Pace>>,
-    pub cache: Option<Arc<Cache>>,
-    pub checksum: bool,
-    pub compress: Compress,
+    pub transfer: TransferOptions,
     pub patience: Duration,
     pub retry_for: Duration,
 }
@@ -57,29 +52,24 @@ pub struct TransferJob {
     pub progress: Arc<Progress>,
     pub introduction: Introduction,
     pub options: SendOptions,
-    /// Its part in what all receivers do together, where there are several.
-    pub company: Option<Company>,
+    /// Those that the same is sent to side by side, where there are several.
+    pub group: Option<SendGroup>,
 }
 
-/// What one receiver has to do with the others.
-pub struct Company {
-    pub reads: Arc<SharedReader>,
-    start: Arc<Start>,
-}
+/// The receivers of one `lanx send`. They begin together: what the first one reads of a file the others then find in the
+/// page cache.
+#[derive(Clone)]
+pub struct SendGroup(Arc<Members>);
 
-/// The common start: whoever begins while the others are still at the door would read everything for itself.
-struct Start {
+struct Members {
     /// Receivers of which it is not known yet whether they let us in.
     undecided: watch::Sender<usize>,
     reached: Mutex<HashMap<SocketAddr, Peer>>,
 }
 
-impl Company {
-    /// One for each of so many receivers.
-    pub fn of(receivers: usize) -> Vec<Company> {
-        let start = Arc::new(Start { undecided: watch::Sender::new(receivers), reached: Mutex::default() });
-        let company = |reads| Company { reads: Arc::new(reads), start: start.clone() };
-        share(receivers).into_iter().map(company).collect()
+impl SendGroup {
+    pub fn new(receivers: usize) -> SendGroup {
+        SendGroup(Arc::new(Members { undecided: watch::Sender::new(receivers), reached: Mutex::default() }))
     }
 
     /// Takes in what came of the introduction to `peer`, and waits a little for the others.
@@ -87,15 +77,15 @@ impl Company {
     /// # Errors
     /// That of the introduction; or that this is a receiver that has another name, too.
     pub async fn begin(&self, peer: &Peer, link: Result<Link, Failure>) -> Result<Link, Failure> {
-        self.start.undecided.send_modify(|undecided| *undecided = undecided.saturating_sub(1));
+        self.0.undecided.send_modify(|undecided| *undecided = undecided.saturating_sub(1));
         let link = link?;
-        let first = self.start.reached.lock().insert(link.addr, peer.clone());
+        let first = self.0.reached.lock().insert(link.addr, peer.clone());
         if let Some(first) = first {
             let addr = link.addr;
             let error = anyhow!("{peer} is the same receiver as {first} ({addr}); name it once");
             return Err(Failure::new(Exit::Usage, error));
         }
-        let mut undecided = self.start.undecided.subscribe();
+        let mut undecided = self.0.undecided.subscribe();
         // Too late or not, it goes on.
         let _ = timeout(BEGIN_TOGETHER, undecided.wait_for(|undecided| *undecided == 0)).await;
         Ok(link)
@@ -104,7 +94,7 @@ impl Company {
 
 /// Sends to one receiver.
 pub async fn transfer(job: TransferJob, stop: impl Future<Output = ()>) -> Result<Exit, Failure> {
-    let TransferJob { reporter, feed, total, progress, mut introduction, options, company } = job;
+    let TransferJob { reporter, feed, total, progress, mut introduction, options, group } = job;
     let Reporter { peer, audience, events, .. } = &*reporter;
     signals::survive_file_size_limit();
     tokio::pin!(stop);
@@ -114,8 +104,8 @@ pub async fn transfer(job: TransferJob, stop: impl Future<Output = ()>) -> Resul
     let wanted = Connections::wanted(chunks, connections, max_connections, door);
     let entered = async {
         let link = introduction.enter(peer, wanted, *audience).await;
-        match &company {
-            Some(company) => company.begin(peer, link).await,
+        match &group {
+            Some(group) => group.begin(peer, link).await,
             None => link,
         }
     };
@@ -128,7 +118,8 @@ pub async fn transfer(job: TransferJob, stop: impl Future<Output = ()>) -> Resul
         audience.note(format_args!("{peer}: {text}"));
     }
     // What is typed or piped may be secret, and how long it becomes tells of it: only where the user wants that.
-    let wished = if feed.stream().is_some() { options.compress.if_wished() } else { options.compress };
+    let wished = options.transfer.compress;
+    let wished = if feed.stream().is_some() { wished.if_wished() } else { wished };
     let granted = wished.granted(link.codecs);
     if let (Compress::Always(_), Compress::No) = (wished, granted) {
         let text = "nothing is compressed, as the receiver is older or runs with --compress no";
@@ -145,26 +136,20 @@ pub async fn transfer(job: TransferJob, stop: impl Future<Output = ()>) -> Resul
         total,
         tally: reporter.tally.clone(),
         who: Who { name: None, address: peer.to_string() },
-        named: company.is_some(),
+        named: group.is_some(),
         receives: false,
     };
     let shown = Shown::new(subject, *audience);
-    let SendOptions { dry_run, pace, cache, checksum, patience, retry_for, .. } = options;
+    let SendOptions { patience, retry_for, .. } = options;
     let transfer = Transfer {
-        feed,
-        dry_run,
-        pace,
-        cache,
-        checksum,
-        compress: wished,
-        shared: company.map(|company| company.reads),
+        options: TransferOptions { compress: wished, ..options.transfer },
         observer: reporter.clone(),
         progress: progress.clone(),
         patience,
         retry_for,
     };
     let again = async |session| introduction.try_to_enter(peer, Some(session), wanted, *audience).await;
-    let result = send(link, transfer, again, stop).await;
+    let result = send(link, feed, transfer, again, stop).await;
     drop((shown, ticker));
     let outcome = result.map_err(|error| match error {
         SendError::Enter(error) => Failure::new(credentials::exit(&error), error),

@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
-use super::job::{Company, TransferJob, transfer};
+use super::job::{SendGroup, TransferJob, transfer};
 use crate::cli::exit::Exit;
 use crate::cli::signals;
 use crate::cli::ui::out::Audience;
@@ -15,12 +15,13 @@ pub async fn run(jobs: Vec<TransferJob>, interrupted: impl Future<Output = ()>, 
     let (stop, stopped) = watch::channel(false);
     let mut transfers = JoinSet::new();
     let local = LocalSet::new();
-    let companies = Company::of(jobs.len());
-    for (job, company) in jobs.into_iter().zip(companies) {
+    let group = SendGroup::new(jobs.len());
+    for job in jobs {
         let mut stopped = stopped.clone();
         // Its other end lives as long as the transfers.
         let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
-        transfers.spawn_local_on(one(TransferJob { company: Some(company), ..job }, audience, stop), &local);
+        transfers
+            .spawn_local_on(one(TransferJob { group: Some(group.clone()), ..job }, audience, stop), &local);
     }
     let all = local.run_until(async move {
         tokio::pin!(interrupted);

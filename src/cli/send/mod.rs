@@ -29,6 +29,7 @@ use crate::net::address::Peer;
 use crate::os::clock::Moment;
 use crate::os::direct::Direct;
 use crate::session::rate_limit::Pace;
+use crate::session::sender::TransferOptions;
 use crate::session::{Observer, Progress};
 use crate::source::{Excludes, Feed, List, Options, Root, SourceError, Trouble};
 use crate::wire::message::Wishes;
@@ -116,12 +117,14 @@ fn jobs(
     let options = SendOptions {
         connections: args.connections,
         max_connections: args.max_connections,
-        dry_run: args.what.dry_run,
         delta: args.delta,
-        pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
-        cache: Cache::of_user().map(Arc::new),
-        checksum: args.checksum,
-        compress: args.compress,
+        transfer: TransferOptions {
+            dry_run: args.what.dry_run,
+            pace: args.limit.map(|rate| Arc::new(Pace::new(rate))),
+            cache: Cache::of_user().map(Arc::new),
+            checksum: args.checksum,
+            compress: args.compress,
+        },
         patience: args.patience.timeout(),
         retry_for: args.patience.retry_for(),
     };
@@ -138,7 +141,7 @@ fn jobs(
             progress,
             introduction: introduction.clone(),
             options: options.clone(),
-            company: None,
+            group: None,
         });
     jobs.collect()
 }

@@ -199,11 +199,6 @@ impl Run {
     pub fn left(&self) -> u64 {
         self.end.saturating_sub(self.cursor.load(Ordering::Relaxed))
     }
-
-    /// Whether other receivers may want these chunks at the same time: not those that only this one has or has lost.
-    pub fn is_shared(&self) -> bool {
-        !self.to_hash && !self.again
-    }
 }
 
 #[cfg(test)]

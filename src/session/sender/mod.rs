@@ -11,4 +11,4 @@ pub mod ramp_up;
 mod sending;
 pub mod worker;
 
-pub use sending::Sending;
+pub use sending::{Sending, TransferOptions};

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::attempt::{Attempt, Outgoing};
-use super::compress::Present;
+use super::compress::{Compress, Present};
 use super::dealer::{Dealer, Entry};
 use super::lanes::DataConnections;
 use crate::cache::Cache;
@@ -21,9 +21,24 @@ use crate::session::rate_limit::Pace;
 use crate::session::report::{FileReport, FileStatus, Observer, ReportKind};
 use crate::session::snapshot::{FileUnderWay, Scene, UnderWay};
 use crate::session::stage_clock::Stages;
-use crate::source::{Feed, Item, Next, SharedReader, SourceError, Stream, Trouble, What};
+use crate::source::{Feed, Item, Next, SourceError, Stream, Trouble, What};
 use crate::wire::message::{Against, Offer, ReceiverMessage, SenderMessage};
 use crate::wire::stage_times::Spent;
+
+/// How files are sent, whoever the receiver is.
+#[derive(Clone, Default)]
+pub struct TransferOptions {
+    /// Nothing is to be stored: the user only wants to know what would be.
+    pub dry_run: bool,
+    /// How fast chunks may go, all connections of all transfers with the same pace together.
+    pub pace: Option<Arc<Pace>>,
+    /// Where hashes of files are remembered.
+    pub cache: Option<Arc<Cache>>,
+    /// Every file is to be read, whatever is remembered.
+    pub checksum: bool,
+    /// How chunks are compressed, as far as the receiver grants that.
+    pub compress: Compress,
+}
 
 /// The sender's side of a session, shared by its threads.
 pub struct Sending {
@@ -34,22 +49,15 @@ pub struct Sending {
     pub progress: Arc<Progress>,
     /// All folders were walked through: what is not offered yet has no bytes.
     pub(super) walked: AtomicBool,
-    /// Nothing is to be stored.
-    pub(super) dry_run: bool,
-    /// How fast chunks may go, where the user has set that.
-    pub(super) pace: Option<Arc<Pace>>,
+    pub options: TransferOptions,
     /// Whether it was told that further names become files.
     unlinked: AtomicBool,
     /// What chunks are compressed with at present.
     pub compress: Present,
-    /// Where hashes of files are remembered.
-    pub cache: Option<Arc<Cache>>,
     /// Whether the receiver is told what is remembered, instead of having the files read.
     pub trusts_cache: bool,
     /// A stream was offered: what was read of it cannot be read again for another session.
     pub reads_once: AtomicBool,
-    /// What is read for several receivers, where there are several.
-    pub(super) shared: Option<Arc<SharedReader>>,
     /// The receiver takes a file in order: what it has taken it cannot take back, so no other session can go on from there.
     pub in_order: AtomicBool,
     /// Bytes of content written to data connections.
@@ -92,8 +100,7 @@ impl Sending {
         outbox: Outbox<SenderMessage>,
         observer: Arc<dyn Observer>,
         progress: Arc<Progress>,
-        dry_run: bool,
-        pace: Option<Arc<Pace>>,
+        options: TransferOptions,
     ) -> Sending {
         Sending {
             dealer: Dealer::default(),
@@ -102,14 +109,11 @@ impl Sending {
             observer,
             progress,
             walked: AtomicBool::new(false),
-            dry_run,
-            pace,
+            options,
             unlinked: AtomicBool::new(false),
             compress: Present::default(),
-            cache: None,
             trusts_cache: false,
             reads_once: AtomicBool::new(false),
-            shared: None,
             in_order: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             stages: Stages::default(),
@@ -121,9 +125,6 @@ impl Sending {
     /// Sends every thread of this session home. Returns what has no outcome, in the order of the offers.
     pub fn close(&self) -> Vec<Arc<Item>> {
         let rest = self.dealer.close();
-        if let Some(shared) = &self.shared {
-            shared.lost();
-        }
         rest.into_iter().map(|file| file.item.clone()).collect()
     }
 
@@ -201,10 +202,6 @@ impl Sending {
     }
 
     fn send_missing(&self, attempt: Arc<Attempt>, first: ChunkIndex, count: u64) -> Result<(), End> {
-        if attempt.against == Against::Part {
-            // Before a worker can ask for one of them.
-            self.will_share(&attempt, first, count);
-        }
         self.dealer.enqueue_missing(attempt, first, count)
     }
 
@@ -252,7 +249,7 @@ impl Sending {
             path: item.path.as_ref().map_or(Vec::new(), |path| path.as_bytes().to_vec()),
         };
         let (large, weight) = (!item.layout().is_single(), offer.weight());
-        let remembered = self.cache.as_ref().filter(|_| self.trusts_cache).and_then(|cache| {
+        let remembered = self.options.cache.as_ref().filter(|_| self.trusts_cache).and_then(|cache| {
             let key = item.source()?.key(cache)?;
             cache.get(&key)
         });
@@ -345,7 +342,6 @@ impl Sending {
         if entry.file.layout.is_open() && entry.file.length.set(None).is_ok() {
             self.progress.stream_ended(0);
         }
-        self.shares_no_more(&entry.file.item);
         match outcome {
             Outcome::Unlinked { unable } if entry.file.item.become_a_file() => {
                 if unable {
@@ -353,7 +349,7 @@ impl Sending {
                 }
             }
             outcome => {
-                let status = status(&entry, outcome, self.dry_run)?;
+                let status = status(&entry, outcome, self.options.dry_run)?;
                 self.remember(&entry, &status);
                 Progress::add(&self.progress.files_done, 1);
                 Progress::add(&self.progress.bytes_done, entry.file.size().unwrap_or_default());
@@ -376,7 +372,8 @@ impl Sending {
 impl Sending {
     /// Remembers the hash of a file that was read and stood still meanwhile.
     fn remember(&self, entry: &Entry, status: &FileStatus) {
-        if let (Some(cache), Some(hash), Some(source)) = (&self.cache, entry.root(), entry.file.item.source())
+        if let (Some(cache), Some(hash), Some(source)) =
+            (&self.options.cache, entry.root(), entry.file.item.source())
             && !matches!(status, FileStatus::Failed(_))
         {
             cache.remember_read(source.key(cache), hash, entry.file.since);
@@ -449,33 +446,6 @@ fn settle(item: &Item, status: &FileStatus) {
     }
 }
 
-// What a sender tells those that send the same to other receivers.
-
-impl Sending {
-    /// The same for one of several receivers.
-    pub fn sharing(mut self, shared: Option<Arc<SharedReader>>) -> Sending {
-        if let Some(shared) = &shared {
-            shared.begin();
-        }
-        self.shared = shared;
-        self
-    }
-
-    /// The receiver wants these chunks, and other receivers may, too; none where it only compares for now.
-    pub(super) fn will_share(&self, attempt: &Attempt, first: ChunkIndex, count: u64) {
-        if let (Some(shared), Some(source)) = (&self.shared, attempt.file.item.source()) {
-            shared.wants(source, first, count);
-        }
-    }
-
-    /// The receiver needs no more of the item.
-    pub(super) fn shares_no_more(&self, item: &Item) {
-        if let (Some(shared), Some(source)) = (&self.shared, item.source()) {
-            shared.over(source);
-        }
-    }
-}
-
 // What is not sent all at once: a file that the receiver takes in order, as far as it has asked for it; and a stream, whose
 // chunks are queued as they are read, and whose length is told when it has ended.
 
@@ -499,7 +469,6 @@ impl Sending {
             let got = "a comparison of a stream, or of part of one chunk";
             return Err(PeerMisbehaved::Unexpected { got, expected: "a wish for all of it" }.into());
         }
-        self.will_share(&attempt, ChunkIndex(0), 0);
         match layout.is_single() {
             true => self.dealer.enqueue_hash(attempt, ChunkIndex(0), 1),
             false => Ok(()),
@@ -525,9 +494,6 @@ impl Sending {
         if layout.is_open() {
             self.want_stream(file, end.0);
             return Ok(());
-        }
-        if first == 0 {
-            self.will_share(&attempt, ChunkIndex(0), layout.chunks());
         }
         self.send_missing(attempt, ChunkIndex(first), end.0 - first)
     }

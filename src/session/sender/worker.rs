@@ -13,14 +13,14 @@ use super::lanes::DataConnection;
 use super::sending::Sending;
 use crate::content::chunk::ChunkIndex;
 use crate::content::compress::{COMPRESSED_ROOM_BYTES, Codec, Compressor, Method};
-use crate::content::tree::{Hash, Subtree, chunk_value};
+use crate::content::tree::{ChunkValue, Hash, Subtree, chunk_value};
 use crate::content::zeros::{subtrees_of_zeros, value_of_zeros};
 use crate::limits::{CHUNK_BYTES, PACE_LOOK};
 use crate::session::ending::{End, PeerMisbehaved};
 use crate::session::frames::{ChunkBuffer, FrameWriter, lost};
 use crate::session::progress::Progress;
 use crate::session::stage_clock::Clock;
-use crate::source::{Content, OpenSource, SourceError, Stream};
+use crate::source::{OpenSource, SourceError, Stream};
 use crate::wire::frame::{Header, Kind};
 use crate::wire::seal::Sealer;
 use crate::wire::stage_times::Stage;
@@ -193,7 +193,7 @@ impl<W: Write> Worker<'_, W> {
 
     /// Waits until a frame of `bytes` may be sent. False where the connection or the session is to end meanwhile.
     fn wait_for_turn(&mut self, bytes: u64) -> Result<bool, End> {
-        let Some(pace) = &self.sending.pace else { return Ok(true) };
+        let Some(pace) = &self.sending.options.pace else { return Ok(true) };
         while let Some(wait) = pace.take(bytes) {
             self.clock.turn_to(Stage::Limit);
             // What was gathered need not wait as well.
@@ -221,6 +221,13 @@ impl<W: Write> Worker<'_, W> {
         Progress::add(&self.sending.progress.wire, header.frame_bytes());
         Ok(())
     }
+}
+
+/// What one chunk holds, besides its bytes.
+#[derive(Clone, Copy)]
+struct Content {
+    value: ChunkValue,
+    len: usize,
 }
 
 /// That of the frame for a chunk; `packed` says how it was compressed, and how long it became.
@@ -262,19 +269,16 @@ fn read(
         clock.turn_to(Stage::Hash);
         return Some(Content { value: value_of_zeros(file.layout, index)?, len });
     }
-    let mut read = |content: &mut [u8]| {
-        match open {
-            Some(open) => read_part(open, run, index, content)?,
-            None => source.read_whole(file.layout, content)?,
-        }
-        clock.turn_to(Stage::Hash);
-        Ok(Content { value: chunk_value(file.layout, index, content), len })
+    let read = match open {
+        Some(open) => read_part(open, run, index, content),
+        None => source.read_whole(file.layout, content),
     };
-    let result = match &sending.shared {
-        Some(shared) if run.is_shared() && source.size() > 0 => shared.read(source, index, content, read),
-        _ => read(content),
-    };
-    result.map_err(|error| sending.withdraw(&run.attempt, &error)).ok()
+    if let Err(error) = read {
+        sending.withdraw(&run.attempt, &error);
+        return None;
+    }
+    clock.turn_to(Stage::Hash);
+    Some(Content { value: chunk_value(file.layout, index, content), len })
 }
 
 /// Copies a chunk of a stream into `buffer`, as it is sealed there, and hashes it. The stream keeps it for the case that it
