@@ -137,7 +137,7 @@ fn the_defaults_are_those_that_the_help_names() {
 #[test]
 fn the_example_in_the_documents_is_one() {
     let scene = Scene::new();
-    let text = include_str!("../../docs/config.md");
+    let text = include_str!("../../../docs/config.md");
     let (_, example) = text.split_once("```toml\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
     write(&scene, example);
