@@ -16,7 +16,7 @@ build: ## Build the program: target/release/lanx
 
 test: ## Run the tests, but for the four targets below that need root or half an hour and more
 	@# Most of them wait for each other: more at once than there are CPUs.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked --no-fail-fast
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} $(CARGO) test --locked --no-fail-fast
 
 lint: ## Check the formatting and the lints; every warning is an error
 	$(CARGO) fmt --check
