@@ -6,6 +6,7 @@ mod faults;
 mod fencing;
 #[cfg(target_os = "linux")]
 mod full_disk;
+mod held_clock;
 mod kill_rounds;
 mod outlives;
 #[cfg(target_os = "linux")]

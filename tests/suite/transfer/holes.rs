@@ -176,8 +176,8 @@ fn a_transfer_of_holes_that_was_killed_goes_on() {
     output.expect_success();
     assert_same_holes(&file, &scene.dst.join("image"));
     let done = output.events().pop().unwrap();
-    // Of 40 places with two chunks each no more than are missing.
-    assert!(done["wire_bytes"].as_u64().unwrap() < (62 * CHUNK) as u64, "{done}");
+    // Of 40 places with two chunks each no more than are missing, and one on each connection that was half written.
+    assert!(done["wire_bytes"].as_u64().unwrap() < (67 * CHUNK) as u64, "{done}");
 }
 
 /// A connection that ends under a hole: what the hole stands for goes over another one.

@@ -1,118 +1,35 @@
 //! Whole sessions in this process, over memory: what a session promises holds without any network.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lanx::client::Connections;
-use lanx::client::handshake::{EnterError, Link, SessionRequest, enter_by};
-use lanx::client::transfer::{SendOutcome, Transfer, send};
-use lanx::net::Door;
-use lanx::net::address::Peer;
-use lanx::server::accept::{ReceiveOptions, ServeOptions, serve};
-use lanx::server::events::{Caller, Receptionist, SessionWatch};
-use lanx::session::sender::TransferOptions;
-use lanx::session::sender::compress::Compress;
-use lanx::session::{Diligence, End, FileReport, Observer, Progress};
-use lanx::source::{Feed, Options, Root};
-use lanx::store::{Existing, Folder, FolderOptions, Target};
-use lanx::trust::code::Code;
-use lanx::trust::dir::ConfigDir;
-use lanx::trust::fingerprint::Fingerprint;
-use lanx::trust::peer_store::PeerStore;
-use lanx::trust::policy::{AuthPolicy, ClientAuth};
-use lanx::wire::message::Wishes;
-use tokio::sync::mpsc;
+use lanx::client::transfer::{SendOutcome, send};
+use lanx::session::End;
 
-use crate::common::pair::{Faults, Memory, memory};
-use crate::common::peer::identity;
+use crate::common::ends::{ends, feed, transfer};
+use crate::common::pair::Faults;
 use crate::common::*;
 
-/// Hears everything and says nothing.
-struct Nobody;
-
-impl Receptionist for Nobody {
-    fn started(&self, _caller: Caller, _progress: Arc<Progress>) -> Arc<dyn SessionWatch> {
-        Arc::new(Nobody)
-    }
-    fn measured(&self, _peer: IpAddr, _bytes: u64, _end: &End) {}
-    fn refused(&self, _peer: IpAddr, _why: &str) {}
-    fn disconnected(&self, _peer: IpAddr, _why: &str) {}
-    fn paired(&self, _peer: IpAddr, _key: &Fingerprint, _remembered: bool) {}
-    fn new_code(&self, _code: &Code) {}
-}
-
-impl Observer for Nobody {
-    fn file(&self, _report: &FileReport) {}
-}
-
-impl SessionWatch for Nobody {
-    fn ended(&self, _end: &End) {}
-}
-
-/// Sends the files from one end to the other, which know each other. `prepare` may have something happen on the way.
+/// Sends the files from one end to the other. `prepare` may have something happen on the way.
 fn send_over_memory(scene: &Scene, files: &[PathBuf], prepare: impl FnOnce(&Faults)) -> (SendOutcome, u64) {
-    let config = scene.path("config");
-    let (id, store) = (identity(&config), PeerStore::new(&ConfigDir::at(&config).unwrap()));
-    let auth = Arc::new(AuthPolicy::new(&id, store.clone(), false, None).unwrap());
-    let visitor = ClientAuth::new(&id, store, None).unwrap();
-    let (near, far, faults) = memory(id.fingerprint(), id.fingerprint());
+    let (near, far, faults) = ends(scene);
     prepare(&faults);
-    let options = FolderOptions { existing: Existing::Refuse, ..FolderOptions::default() };
-    let how = ReceiveOptions {
-        max_file: None,
-        min_free: None,
-        to: Arc::new(Target::Folder(Folder::new(&scene.dst, options))),
-        patience: PATIENCE,
-        diligence: Diligence::default(),
-        delta: false,
-        compress: true,
-        pace: None,
-        cache: None,
-    };
-    let roots = files.iter().map(|file| Root::inspect(file).unwrap()).collect();
-    let feed = Feed::new(roots, Options::default());
-    let transfer = Transfer {
-        options: TransferOptions { compress: Compress::No, ..TransferOptions::default() },
-        observer: Arc::new(Nobody),
-        progress: Arc::default(),
-        patience: PATIENCE,
-        retry_for: Duration::ZERO,
-    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let outcome = runtime.block_on(async {
-        let options = ServeOptions { once: true, retry_for: Duration::ZERO, transfers: 1 };
-        let (_orders, to_hear) = mpsc::unbounded_channel();
-        let serving =
-            serve(vec![Box::new(far)], how, auth, options, Arc::new(Nobody), Arc::default(), to_hear);
         let sending = async {
-            let link = enter(&near, &visitor).await.unwrap();
-            let again = async |_| enter(&near, &visitor).await;
-            send(link, feed, transfer, again, std::future::pending()).await.unwrap()
+            let link = near.enter(None).await.unwrap();
+            let again = async |session| near.enter(Some(session)).await;
+            let transfer = transfer(PATIENCE, Duration::ZERO, Arc::default());
+            send(link, feed(files), transfer, again, std::future::pending()).await.unwrap()
         };
-        let (outcome, served) = tokio::join!(sending, serving);
+        let receiving = far.receive(PATIENCE, Duration::ZERO, Arc::default());
+        let (outcome, served) = tokio::join!(sending, receiving);
         served.unwrap();
         outcome
     });
     (outcome, faults.lanes.load(Ordering::Relaxed))
-}
-
-async fn enter(near: &Memory, visitor: &ClientAuth) -> Result<Link, EnterError> {
-    let request = SessionRequest {
-        began: None,
-        name: "test",
-        resumes: None,
-        wishes: Wishes::default(),
-        door: Door::Tcp,
-        place: Default::default(),
-        patience: PATIENCE,
-        waits: &|_| (),
-        large_lost: &|| (),
-    };
-    let peer = Peer::new("192.0.2.1", 1);
-    enter_by(near.reach().await, &peer, visitor, &request, Connections { first: 2, most: 4 }).await
 }
 
 #[test]
