@@ -18,6 +18,7 @@ mod bad_input;
 mod bottleneck;
 mod browser;
 mod browser_people;
+mod browser_trouble;
 mod carriers;
 mod changes;
 mod closed_streams;
