@@ -26,9 +26,15 @@ fn again(scene: &Scene, addr: &str, token: &str) -> WebServer {
 #[ignore = "needs chromium: make test-browser"]
 fn a_link_that_ends_meanwhile_is_told_and_leaves_no_file() {
     let scene = Scene::new();
-    let (_server, relay, browser) = behind_relay(&scene, &["--expire", "6s"]);
+    let (server, relay, browser) = behind_relay(&scene, &["--expire", "15s"]);
     half_sent(&scene, &relay, &browser);
-    std::thread::sleep(std::time::Duration::from_secs(6));
+    wait_until("the time of the link is over", PATIENCE, || {
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n",
+            server.addr
+        );
+        server.ask_raw(head).status == 401
+    });
     relay.release();
     browser.wait_for(1, "failed");
     let words = said(&browser, "failed");
@@ -46,7 +52,7 @@ fn a_server_that_comes_back_without_what_it_had_gets_all_of_it() {
     drop(server);
     browser.wait_for(1, "lost");
     for part in parts_of(&scene.dst, "film") {
-        fs::remove_file(part).unwrap();
+        fs::remove_file(scene.dst.join(part)).unwrap();
     }
     let _server = again(&scene, &addr, TOKEN);
     relay.release();
@@ -148,9 +154,7 @@ fn names_that_no_file_can_have_here_are_told_and_others_come_as_they_are() {
     let long = "n".repeat(255);
     let fine = ["a%2fb", "#?&;", " space ", "new\u{85}line", "C:\\x", "-rf", &long, "💾", "javascript:1"];
     let files: Vec<_> = fine.iter().map(|name| make(&scene.src, name, 10)).collect();
-    for file in &files {
-        browser.choose("#files", std::slice::from_ref(file));
-    }
+    browser.drop_on("#drop", &files);
     browser.wait_for(fine.len(), "done");
     for name in fine {
         assert!(scene.dst.join(name).is_file(), "{name:?}");
