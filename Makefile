@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt doc deny bench bench-net bench-web fuzz kill-rounds soak root-tests test-page test-browser page-pictures page-states test-discovery test-slurm resume profile install man dist deb picture check-macos dist-static
+.PHONY: help demo build test lint fmt doc deny bench bench-net bench-web fuzz kill-rounds soak root-tests test-page test-browser page-pictures test-discovery test-slurm resume profile install man dist deb picture check-macos dist-static
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -65,11 +65,9 @@ test-browser: ## The same, all of it, with a file of 2 GiB (LANX_BROWSER_MIB)
 	LANX_BROWSER_MIB=$${LANX_BROWSER_MIB:-2048} \
 	$(CARGO) test --locked --test suite -- --ignored --test-threads=2 browser
 
-page-pictures: ## Make the pictures of the page in docs anew, from a real browser
-	LANX_PICTURES='$(CURDIR)/docs' $(CARGO) test --locked --test suite -- --ignored browser::pictures
-
-page-states: ## Make pictures of the page in each state, in the light and in the dark, to look at: target/page
-	LANX_STATES='$(CURDIR)/target/page' $(CARGO) test --locked --test suite -- --ignored browser_people::pictures
+page-pictures: ## Make pictures of the page in each state, in the light and in the dark, in target/page, and those in docs of them
+	LANX_PICTURES='$(CURDIR)/target/page' $(CARGO) test --locked --test suite -- --ignored browser_people::pictures
+	for width in 360 800 1600; do cp target/page/all-$$width.png docs/page-$$width.png; done
 
 test-discovery: ## Test finding receivers, networks that lose large packets, and senders that move, between network namespaces; as root
 	$(CARGO) test --locked --test suite -- --ignored --test-threads=4 discovery::

@@ -16,11 +16,13 @@ use crate::units;
 /// Names in one answer: 10,000 are about 2 MiB. The rest comes with the next one.
 const LISTED_MAX: usize = 10_000;
 
-/// The table to its first row. What scripts are needed for is hidden without them.
-const TABLE: &str = "<section id=\"there\" aria-label=\"What is here\">\n\
-    <p id=\"tools\" hidden><input type=\"search\" id=\"search\" placeholder=\"Search\" aria-label=\"Search\"></p>\n\
-    <p><a href=\"?tar\">all of it as one tar file</a></p>\n<table id=\"list\"><thead><tr><th data-sort=\"name\">Name</th>\
-    <th data-sort=\"size\">Size</th><th data-sort=\"mtime\">Time</th><td></td></tr></thead><tbody>\n";
+/// What stands before the table. What scripts are needed for is hidden without them.
+const TOOLS: &str = "<section id=\"there\" aria-label=\"What is here\">\n\
+    <div id=\"tools\"><input type=\"search\" id=\"search\" placeholder=\"Search\" aria-label=\"Search\" hidden>\n";
+
+/// The table to its first row.
+const TABLE: &str = "<table id=\"list\"><thead><tr><th data-sort=\"name\">Name</th>\
+    <th data-sort=\"size\">Size</th><th data-sort=\"mtime\">Changed</th><td></td></tr></thead><tbody>\n";
 
 /// A part of a folder, in the order of the bytes of the names.
 #[derive(Debug)]
@@ -94,7 +96,10 @@ impl Listing {
     /// As a part of a page: a table of links that needs no script.
     #[must_use]
     pub fn html(&self) -> String {
-        let mut page = String::from(TABLE);
+        let mut page = String::from(TOOLS);
+        let none = if self.entries.is_empty() { " hidden" } else { "" };
+        let _ = writeln!(page, "<p id=\"all\"{none}><a href=\"?tar\">Download all (tar)</a></p></div>");
+        page += TABLE;
         for entry in &self.entries {
             let Line { href, kind, dress: Dress { mtime_seconds, .. }, .. } = Line::of(entry);
             let (is_folder, name) = (entry.is_folder, Html(&entry.name));
@@ -110,7 +115,10 @@ impl Listing {
             };
             let _ = write!(page, "<td><time>{}</time></td><td>", date(mtime_seconds));
             if is_folder {
-                let _ = write!(page, "<a href=\"{href}?tar\" aria-label=\"{name} as a tar file\">tar</a>");
+                let _ = write!(
+                    page,
+                    "<a href=\"{href}?tar\" aria-label=\"Download (tar): {name}\">Download (tar)</a>"
+                );
             }
             page += "</td></tr>\n";
         }
@@ -118,7 +126,7 @@ impl Listing {
         let hidden = if self.entries.is_empty() { "" } else { " hidden" };
         let _ = writeln!(page, "<p id=\"empty\"{hidden}>Nothing is here yet.</p>");
         if let Some(next) = self.next() {
-            let _ = writeln!(page, "<p><a href=\"{next}\">more</a></p>");
+            let _ = writeln!(page, "<p><a href=\"{next}\">Show more</a></p>");
         }
         page + "</section>\n"
     }
@@ -202,6 +210,6 @@ mod tests {
         ] {
             assert!(html.contains(link), "{link} is not in {html}");
         }
-        assert!(!html.contains(">more<"));
+        assert!(!html.contains(">Show more<"));
     }
 }

@@ -30,19 +30,32 @@ struct Asset {
     name: &'static str,
     kind: &'static str,
     text: &'static str,
+    /// What of it travels.
+    lean: OnceLock<String>,
     /// Compressed when it is first wanted so.
     zstd: OnceLock<Vec<u8>>,
 }
 
 impl Asset {
     const fn new(name: &'static str, kind: &'static str, text: &'static str) -> Asset {
-        Asset { name, kind, text, zstd: OnceLock::new() }
+        Asset { name, kind, text, lean: OnceLock::new(), zstd: OnceLock::new() }
+    }
+
+    fn text(&'static self) -> &'static str {
+        match self.kind {
+            JAVASCRIPT => self.lean.get_or_init(|| lean(self.text)),
+            _ => self.text,
+        }
     }
 }
 
-static ASSETS: [Asset; 8] = [
+static ASSETS: [Asset; 12] = [
     Asset::new("page.css", CSS, include_str!("page/page.css")),
     Asset::new("page.js", JAVASCRIPT, include_str!("page/page.js")),
+    Asset::new("dom.js", JAVASCRIPT, include_str!("page/dom.js")),
+    Asset::new("list.js", JAVASCRIPT, include_str!("page/list.js")),
+    Asset::new("row.js", JAVASCRIPT, include_str!("page/row.js")),
+    Asset::new("sums.js", JAVASCRIPT, include_str!("page/sums.js")),
     Asset::new("queue.js", JAVASCRIPT, include_str!("page/queue.js")),
     Asset::new("upload.js", JAVASCRIPT, include_str!("page/upload.js")),
     Asset::new("talk.js", JAVASCRIPT, include_str!("page/talk.js")),
@@ -51,27 +64,38 @@ static ASSETS: [Asset; 8] = [
     Asset::new("units.js", JAVASCRIPT, include_str!("page/units.js")),
 ];
 
+/// A script without what only its reader needs: indentation, and lines that are comments. No text in it has several lines.
+fn lean(script: &str) -> String {
+    let lines =
+        script.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with("//"));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
 /// One of the files of the page.
 pub(super) fn asset(name: &str, headers: &HeaderMap) -> Option<Reply> {
     let asset = ASSETS.iter().find(|asset| asset.name == name)?;
     let encodings = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let takes_zstd = encodings.flat_map(|value| value.split(',')).any(|coding| coding.trim() == "zstd");
-    let compress = || zstd::bulk::compress(asset.text.as_bytes(), LEVEL).unwrap_or_default();
+    let compress = || zstd::bulk::compress(asset.text().as_bytes(), LEVEL).unwrap_or_default();
     let packed = takes_zstd.then(|| asset.zstd.get_or_init(compress)).filter(|packed| !packed.is_empty());
     let reply = match packed {
         Some(packed) => {
             Reply::page(StatusCode::OK, asset.kind, &packed[..]).with(header::CONTENT_ENCODING, "zstd")
         }
-        None => Reply::page(StatusCode::OK, asset.kind, asset.text),
+        None => Reply::page(StatusCode::OK, asset.kind, asset.text()),
     };
     // A worker is bound by the policy of its own file.
     Some(reply.with(header::CONTENT_SECURITY_POLICY, POLICY).with(header::VARY, "Accept-Encoding"))
 }
 
-/// The page of a folder; of the top there is no path. `list` is what is in it.
-pub(super) fn html(path: Option<&RelativePath>, puts: bool, list: &str) -> Reply {
-    let name = path.map_or_else(|| b"lanx".to_vec(), |path| path.name().as_bytes().to_vec());
-    let (title, heading) = (Html(&name).to_string(), heading(path));
+/// The page of a folder; of the top there is no path. `top` is what that is called, `list` what is in the folder, if it may be seen.
+pub(super) fn html(top: Option<&[u8]>, path: Option<&RelativePath>, puts: bool, list: &str) -> Reply {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_bytes();
+    let name = path.and_then(|path| path.names().last()).or(top);
+    let title =
+        name.map_or_else(|| Html(host).to_string(), |name| format!("{} on {}", Html(name), Html(host)));
+    let heading = heading(top, path, host, !list.is_empty());
     let values = [
         ("{title}", &*title),
         ("{heading}", &heading),
@@ -91,22 +115,30 @@ pub(super) fn html(path: Option<&RelativePath>, puts: bool, list: &str) -> Reply
     reply.with(header::CONTENT_SECURITY_POLICY, POLICY)
 }
 
-/// The names on the way to a folder, each a link but for the last.
-fn heading(path: Option<&RelativePath>) -> String {
-    let Some(path) = path else { return "Files".to_owned() };
-    let names: Vec<&[u8]> = path.names().collect();
-    let mut heading = String::from("<a href=\"/\">Files</a>");
-    let mut address = String::from("/");
-    for (n, name) in names.iter().enumerate() {
-        address += &in_url(name);
-        address += "/";
-        let name = Html(name);
-        heading += &match n + 1 == names.len() {
-            true => format!(" / <bdi>{name}</bdi>"),
-            false => format!(" / <a href=\"{address}\"><bdi>{name}</bdi></a>"),
-        };
-    }
-    heading
+/// What one looks at: the names on the way to the folder, each a link but for the last, and the machine.
+fn heading(top: Option<&[u8]>, path: Option<&RelativePath>, host: &[u8], is_listed: bool) -> String {
+    let host = Html(host);
+    let here = match (top, path) {
+        (None, None) => return format!("Files <small>on <bdi>{host}</bdi></small>"),
+        (top, None) => format!("<bdi>{}</bdi>", Html(top.unwrap_or_default())),
+        (top, Some(path)) => {
+            let top = top.map_or_else(|| "all".to_owned(), |top| Html(top).to_string());
+            let (mut way, mut address) = (format!("<a href=\"/\"><bdi>{top}</bdi></a>"), String::from("/"));
+            let names: Vec<&[u8]> = path.names().collect();
+            for (n, name) in names.iter().enumerate() {
+                address += &in_url(name);
+                address += "/";
+                let name = Html(name);
+                way += &match n + 1 == names.len() {
+                    true => format!(" / <bdi>{name}</bdi>"),
+                    false => format!(" / <a href=\"{address}\"><bdi>{name}</bdi></a>"),
+                };
+            }
+            way
+        }
+    };
+    let what = if is_listed { "Files in" } else { "Send files to" };
+    format!("{what} {here} <small>on <bdi>{host}</bdi></small>")
 }
 
 #[cfg(test)]
@@ -114,18 +146,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_the_page_is_small_also_where_it_is_not_compressed() {
-        let assets: usize = ASSETS.iter().map(|asset| asset.text.len()).sum();
+    fn all_of_the_page_is_small_on_the_way_also_where_it_is_not_compressed() {
+        let assets: usize = ASSETS.iter().map(|asset| asset.text().len()).sum();
         let all = assets + HTML.len() + PUT.len();
         assert!(all < 60 * 1024, "{all} bytes");
     }
 
     #[test]
+    fn of_a_script_all_travels_but_indentation_and_comments() {
+        let script = "// Says.\nif (a) {\n  // Why.\n  b(\"//c\"); // d\n\n}\n";
+        assert_eq!(lean(script), "if (a) {\nb(\"//c\"); // d\n}\n");
+        for asset in ASSETS.iter().filter(|asset| asset.kind == JAVASCRIPT) {
+            // Within a text of several lines they would be part of it.
+            let odd = asset.text.lines().find(|line| line.matches('`').count() % 2 == 1);
+            assert_eq!(odd, None, "{}", asset.name);
+        }
+    }
+
+    #[test]
     fn the_way_to_a_folder_is_links_and_no_markup() {
         let path = RelativePath::from_wire(b"a b/<i>/{list}").unwrap();
-        let heading = heading(Some(&path));
-        let expected = "<a href=\"/\">Files</a> / <a href=\"/a%20b/\"><bdi>a b</bdi></a> / \
-            <a href=\"/a%20b/%3Ci%3E/\"><bdi>&lt;i&gt;</bdi></a> / <bdi>{list}</bdi>";
-        assert_eq!(heading, expected);
+        let way = heading(Some(b"<in>"), Some(&path), b"n&s", true);
+        let expected = "Files in <a href=\"/\"><bdi>&lt;in&gt;</bdi></a> / <a href=\"/a%20b/\"><bdi>a b</bdi></a> / \
+            <a href=\"/a%20b/%3Ci%3E/\"><bdi>&lt;i&gt;</bdi></a> / <bdi>{list}</bdi> <small>on <bdi>n&amp;s</bdi></small>";
+        assert_eq!(way, expected);
+        let drop = heading(Some(b"in"), None, b"nas", false);
+        assert_eq!(drop, "Send files to <bdi>in</bdi> <small>on <bdi>nas</bdi></small>");
+        assert_eq!(heading(None, None, b"nas", true), "Files <small>on <bdi>nas</bdi></small>");
     }
 }

@@ -25,6 +25,8 @@ use crate::source::beneath::{Beneath, Recent};
 #[derive(Debug)]
 pub struct Place {
     top: Top,
+    /// Of the one folder that is served.
+    name: Option<Vec<u8>>,
     /// Whether names that begin with a dot are served.
     hidden: bool,
 }
@@ -140,7 +142,9 @@ impl Place {
         if let [path] = paths
             && let Root::Folder(folder) = open(path)?
         {
-            return Ok(Place { top: Top::Folder(folder), hidden });
+            let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let name = whole.file_name().map(|name| name.as_bytes().to_vec());
+            return Ok(Place { top: Top::Folder(folder), name, hidden });
         }
         let mut named = BTreeMap::new();
         for path in paths {
@@ -149,7 +153,13 @@ impl Place {
                 return Err(PlaceError::Twice(name.as_bytes().to_vec()));
             }
         }
-        Ok(Place { top: Top::Named(named), hidden })
+        Ok(Place { top: Top::Named(named), name: None, hidden })
+    }
+
+    /// What the folder is called whose files are served. There is none where several paths are, or the root of the disk.
+    #[must_use]
+    pub fn name(&self) -> Option<&[u8]> {
+        self.name.as_deref()
     }
 
     /// Opens what stands at `path`; `None` is the top.

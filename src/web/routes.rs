@@ -107,7 +107,7 @@ impl Site {
             };
         }
         if !self.rights.get && below.is_none() && wants_page(&parts.headers) {
-            return page::html(None, true, "");
+            return page::html(self.place.name(), None, true, "");
         }
         if !self.rights.get {
             return Reply::text(StatusCode::FORBIDDEN, "this server takes files and gives none");
@@ -360,11 +360,11 @@ impl Site {
         let after = asks_for(parts, "after");
         let is_page = wants_page(&parts.headers) || !accepts(&parts.headers, "application/json");
         let address = parts.uri.path().to_owned();
-        let (path, puts) = (path.cloned(), self.rights.put.is_some());
+        let (path, puts, place) = (path.cloned(), self.rights.put.is_some(), self.place.clone());
         let listed = aside(move || {
             let listing = Listing::of(&folder, after.as_deref())?;
             Ok(match is_page {
-                true => page::html(path.as_ref(), puts, &listing.html()),
+                true => page::html(place.name(), path.as_ref(), puts, &listing.html()),
                 false => Reply::page(StatusCode::OK, "application/json", listing.json(&address)),
             })
         });

@@ -1,109 +1,21 @@
-// What a person sees and does: the drop zone, the queue, and the list of what is there.
+// What a person sees and does: the drop zone and the queue.
 
+import { $, make, say } from "./dom.js";
+import { refresh } from "./list.js";
 import { Queue } from "./queue.js";
-import { bytes, count, duration, rate, shown } from "./units.js";
-
-const $ = (id) => document.getElementById(id);
-const make = (tag, name, text = "") => {
-  const element = document.createElement(tag);
-  if (name) element.className = name;
-  element.textContent = text;
-  return element;
-};
-// One line for whoever hears the page and does not see it.
-const say = (text) => {
-  $("say").textContent = text;
-};
-
-// ---- the list ------------------------------------------------------------------------------------------------------------------
-
-const rows = () => [...$("list").tBodies[0].rows];
-
-function search() {
-  const wanted = $("search").value.trim().toLowerCase();
-  let shown = 0;
-  for (const row of rows()) {
-    row.hidden = wanted !== "" && !row.cells[0].textContent.toLowerCase().includes(wanted);
-    if (!row.hidden) shown++;
-  }
-  $("empty").hidden = shown > 0;
-  $("empty").textContent = wanted ? "Nothing matches." : "Nothing is here yet.";
-  if (wanted) say(count(shown, "match").replace(/matchs$/, "matches"));
-}
-
-let order = { key: "name", down: false };
-
-function sort(key) {
-  order = { key, down: order.key === key && !order.down };
-  arrange();
-  const column = key === "mtime" ? "time" : key;
-  say(`sorted by ${column}, ${order.down ? "descending" : "ascending"}`);
-}
-
-function arrange() {
-  const { key, down } = order;
-  const of = (row) => key === "name" ? row.cells[0].textContent : Number(row.dataset[key] ?? -1);
-  const compare = key === "name"
-    ? new Intl.Collator(undefined, { numeric: true, sensitivity: "base" }).compare
-    : (a, b) => a - b;
-  const sorted = rows().sort((a, b) => {
-    // Folders come first whatever the order is.
-    const kind = Number(b.dataset.kind === "folder") - Number(a.dataset.kind === "folder");
-    return kind || (down ? -1 : 1) * compare(of(a), of(b));
-  });
-  $("list").tBodies[0].append(...sorted);
-  for (const head of $("list").tHead.querySelectorAll("[data-sort]")) {
-    head.ariaSort = head.dataset.sort !== key ? "none" : down ? "descending" : "ascending";
-  }
-}
-
-function dress() {
-  for (const time of $("list").tBodies[0].querySelectorAll("time")) {
-    const at = new Date(Number(time.closest("tr").dataset.mtime) * 1000);
-    time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
-  }
-  arrange();
-  search();
-}
-
-// The list as the server has it now. It makes the rows, here as for whoever has no scripts.
-async function refresh() {
-  try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
-    if (!answer.ok) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    $("list").tBodies[0].replaceWith(page.getElementById("list").tBodies[0]);
-    dress();
-  } catch {
-    // It stays as it is until the server answers again.
-  }
-}
-
-if ($("list")) {
-  $("tools").hidden = false;
-  $("search").addEventListener("input", search);
-  for (const head of $("list").tHead.querySelectorAll("[data-sort]")) {
-    const button = make("button", "", head.textContent);
-    button.type = "button";
-    button.addEventListener("click", () => sort(head.dataset.sort));
-    head.replaceChildren(button);
-  }
-  document.addEventListener("visibilitychange", () => document.hidden || refresh());
-  dress();
-}
-
-// ---- the queue -----------------------------------------------------------------------------------------------------------------
+import { Speed, pace, rowOf, show } from "./row.js";
+import { sums } from "./sums.js";
+import { bytes, count, shown } from "./units.js";
 
 // Rows of the queue that are shown at once.
 const SHOWN = 60;
-// How often the queue is drawn at most, and the list is asked for while more is under way and at the end.
-const DRAW_EVERY = 200, REFRESH_EVERY = 3000, REFRESH_LAST = 300;
-// Rates are those of the last seconds.
-const WINDOW = 5000;
+// How often the queue is drawn at most, and the list is asked for while more is under way and at the end. A long list takes a while, and
+// so has so many times as much between.
+const DRAW_EVERY = 200, REFRESH_EVERY = 3000, REFRESH_LAST = 300, REFRESH_PART = 10;
 
 const UNFINISHED = "lanx-unfinished";
 const changedRows = new Set();
-let queue = null, isPlanned = false, drawnAt = 0, refreshAt = 0;
+let queue = null, isPlanned = false, drawnAt = 0, refreshAt = 0, refreshTook = 0;
 
 function plan(upload) {
   if (upload) changedRows.add(upload);
@@ -128,9 +40,9 @@ function draw() {
   const first = sorted.slice(0, SHOWN).map(([, , upload]) => upload);
   const list = $("uploads"), focused = document.activeElement;
   first.forEach((upload, n) => {
-    const row = upload.row ??= rowOf(upload);
+    const isNew = !upload.row, row = upload.row ??= rowOf(upload, queue);
     if (list.children[n] !== row) list.insertBefore(row, list.children[n] ?? null);
-    show(upload);
+    if (isNew || changedRows.has(upload)) show(upload);
   });
   while (list.children.length > first.length) list.lastElementChild.remove();
   const more = all.length - first.length;
@@ -144,124 +56,44 @@ function draw() {
 // A row that moves takes the focus with it. Where its button has gone, another one of the row has it, or else what is left of the
 // queue: whoever has no mouse would have to begin anew at the top of the page.
 function keepFocus(focused) {
-  const isThere = (element) => element?.checkVisibility();
+  const isThere = (element) => element && (element.checkVisibility?.() ?? element.isConnected);
   if (focused === document.body || isThere(focused) && document.activeElement === focused) return;
   const buttons = [focused, ...focused.closest(".upload")?.querySelectorAll("button") ?? [], ...$("queue").querySelectorAll("button")];
   (buttons.find(isThere) ?? $("choose-files")).focus({ preventScroll: true });
 }
 
-function rowOf(upload) {
-  const row = make("li", "upload");
-  const named = shown(upload.name);
-  const name = make("bdi", "name", named);
-  name.title = named;
-  const what = make("span", "what");
-  const bar = document.createElement("progress");
-  bar.max = Math.max(1, upload.size);
-  bar.setAttribute("aria-label", named);
-  const hash = make("code", "hash");
-  const button = (action, text, does) => {
-    const element = make("button", action, text);
-    element.type = "button";
-    element.setAttribute("aria-label", `${text}: ${named}`);
-    element.addEventListener("click", does);
-    return element;
-  };
-  const buttons = make("span", "buttons");
-  buttons.append(
-    button("first", "Send next", () => queue.prefer(upload)),
-    button("pause", "Pause", () => upload.pause()),
-    button("go", "Go on", () => queue.resume(upload)),
-    button("retry", "Retry", () => queue.retry(upload)),
-    button("cancel", "Cancel", () => upload.cancel().then(() => queue.next())),
-    button("remove", "Remove", () => queue.remove(upload)),
-  );
-  row.append(name, buttons, bar, what, hash);
-  return row;
-}
-
-function show(upload) {
-  const { row, state } = upload;
-  row.dataset.state = state;
-  const [, , bar, what, hash] = row.children;
-  upload.speed ??= new Speed();
-  if (!changedRows.has(upload) && row.dataset.shown === state) return;
-  row.dataset.shown = state;
-  bar.value = state === "done" ? bar.max : upload.shown;
-  what.textContent = words(upload);
-  hash.textContent = upload.stored?.blake3 ?? "";
-}
-
-function words(upload) {
-  const size = bytes(upload.size), at = bytes(upload.shown);
-  switch (upload.state) {
-    case "waiting": return `${size}, waits for its turn${upload.detail && `: ${upload.detail}`}`;
-    case "hashing": return `${size}, is hashed`;
-    case "comparing": return `${size}, compared with what is there: ${upload.detail}`;
-    case "sending": return `sending: ${at} of ${size}${pace(upload.speed, upload.shown, upload.size)}`;
-    case "checking": return `${size}, the server checks it`;
-    case "lost": return `${at} of ${size}, waits: ${upload.detail}`;
-    case "paused": return `${at} of ${size}, paused`;
-    case "cancelled": return "cancelled";
-    case "failed": return upload.detail;
-    default: break;
-  }
-  const { status, href } = upload.stored;
-  const took = Math.max(upload.took, 0.001), limit = upload.limit;
-  if (status === "identical") return `${size}, was there already`;
-  const name = status === "renamed" ? `, stored as \u2068${shown(decodeURIComponent(href.split("/").pop()))}\u2069` : "";
-  return `${size} in ${duration(took)}, ${rate(upload.size / took)}${name}${limit ? `, limited by ${limit}` : ""}`;
-}
-
-// How fast something has grown lately.
-class Speed {
-  constructor() {
-    this.samples = [];
-  }
-
-  // Bytes a second; 0 while nobody can tell.
-  at(bytes) {
-    const now = performance.now();
-    const last = this.samples.at(-1);
-    if (!last || now - last[0] > 100) this.samples.push([now, bytes]);
-    while (this.samples.length > 2 && now - this.samples[0][0] > WINDOW) this.samples.shift();
-    const [since, from] = this.samples[0];
-    return now > since + 300 ? Math.max(0, bytes - from) / ((now - since) / 1000) : 0;
-  }
-}
-
-function pace(speed, done, size) {
-  const now = speed.at(done);
-  return now > 0 ? `, ${rate(now)}, ${duration((size - done) / now)} left` : "";
-}
-
 const speed = new Speed();
-let before = { active: 0 };
+let before = { active: 0, kinds: {} };
 
 function drawAll() {
-  const all = queue.uploads;
-  const kept = all.filter((upload) => upload.state !== "cancelled");
-  const sum = (values) => values.reduce((all, value) => all + value, 0);
-  const size = sum(kept.map((upload) => upload.size));
-  const done = sum(kept.map((upload) => upload.state === "done" ? upload.size : upload.shown ?? 0));
-  const finished = all.filter((upload) => upload.state === "done").length;
-  const failed = all.filter((upload) => upload.state === "failed").length;
-  const active = all.filter((upload) => upload.isActive || upload.state === "waiting").length;
+  const all = sums(queue.uploads), { active, kinds } = all;
   const bar = $("total");
-  bar.max = Math.max(1, size);
-  bar.value = done;
-  const parts = [`${count(finished, "file")} of ${all.length} stored`, `${bytes(done)} of ${bytes(size)}`];
-  if (failed) parts.push(`${failed} failed`);
-  const now = pace(speed, done, size);
-  if (active && now) parts.push(now.slice(2));
-  $("sum").textContent = parts.join(" · ");
-  $("clear").hidden = !all.some((upload) => ["done", "cancelled"].includes(upload.state));
+  bar.max = Math.max(1, all.size);
+  bar.value = all.size ? all.done : Number(all.files > 0 && active === 0);
+  const now = speed.at(queue.page.carried);
+  const isAll = all.files > 0 && all.stored === all.files;
+  const files = `${all.stored.toLocaleString("en")} of ${count(all.files, "file")} stored${isAll ? " and verified" : ""}`;
+  $("sum").textContent = `${files} · ${bytes(all.done)} of ${bytes(all.size)}${kinds.sending ? pace(now, all.left) : ""}`;
+  const named = ["hashing", "comparing", "sending", "interrupted", "waiting", "paused", "failed", "cancelled"].filter((kind) => kinds[kind]);
+  $("kinds").textContent = named.map((kind) => `${kinds[kind].toLocaleString("en")} ${kind}`).join(" · ");
+  $("clear").hidden = !kinds.stored && !kinds.cancelled;
   $("stop").hidden = active === 0;
-  $("start").hidden = !all.some((upload) => upload.state === "paused");
+  $("start").hidden = !kinds.paused;
+  tell(all);
+  before = all;
+}
+
+// What has happened since the last drawing, if it is worth a word to whoever does not see it.
+function tell({ stored, active, kinds }) {
+  const { failed = 0, interrupted = 0 } = kinds;
   if (before.active > 0 && active === 0) {
-    say(failed ? `all is over: ${finished} stored, ${failed} failed` : `all ${count(finished, "file")} stored`);
+    say(failed ? `all is over: ${stored} stored, ${failed} failed` : `all ${count(stored, "file")} stored and verified`);
+  } else if (failed > (before.kinds.failed ?? 0)) {
+    const { name, detail } = queue.uploads.findLast((upload) => upload.state === "failed");
+    say(`failed: ${shown(name)}, ${detail}`);
+  } else if (interrupted && !before.kinds.interrupted) {
+    say("interrupted; it goes on by itself");
   }
-  before = { active };
 }
 
 // What is not finished is named after the page was loaded anew: choosing it again goes on with it.
@@ -273,13 +105,19 @@ function remember() {
 function remind() {
   const names = JSON.parse(sessionStorage.getItem(UNFINISHED) ?? "[]");
   if (names.length === 0) return;
-  $("remind").hidden = false;
   const list = names.slice(0, 3).flatMap((name, n) => [n > 0 ? ", " : "", make("bdi", "", shown(name))]);
-  $("remind").replaceChildren("Not finished when this page was loaded anew: ", ...list,
+  note("Not finished when this page was loaded anew: ", ...list,
     `${names.length > 3 ? ` and ${names.length - 3} more` : ""}. Choose them again, and only what is missing is sent.`);
 }
 
-function choose(files) {
+// What a person should know of what was chosen, for all to see.
+function note(...parts) {
+  $("note").hidden = parts.length === 0;
+  $("note").replaceChildren(...parts);
+}
+
+// `unread` are those that the browser could not read.
+function choose(files, unread = 0) {
   const here = location.pathname.slice(1);
   const chosen = [], odd = [];
   for (const { file, name } of files) {
@@ -290,40 +128,52 @@ function choose(files) {
       odd.push(name);
     }
   }
-  $("remind").hidden = true;
-  queue.add(chosen);
-  say(`${count(chosen.length, "file")} chosen${odd.length ? `, ${odd.length} with names that cannot be sent` : ""}`);
+  const twice = queue.add(chosen);
+  const notes = [];
+  if (files.length + unread === 0) notes.push("There is no file in what was chosen; empty folders are not sent.");
+  if (odd.length) notes.push(`${count(odd.length, "name")} cannot be sent: half of a character is missing; rename what has it.`);
+  if (unread) notes.push(`${count(unread, "file or folder", "files or folders")} could not be read, and will not be sent.`);
+  if (twice) notes.push(`${count(twice, "file was", "files were")} in the list already, and will not be sent twice.`);
+  note(...notes.join(" ") ? [notes.join(" ")] : []);
+  say(`${count(chosen.length - twice, "file")} chosen. ${notes.join(" ")}`.trim());
 }
 
 // All files in what was dropped.
-async function dropped(items) {
+async function dropped({ items, files: plain }) {
+  // The browser takes both away as soon as this has returned.
   const entries = [...items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  const files = [];
+  const files = entries.length > 0 ? [] : [...plain].map((file) => ({ file, name: file.name }));
+  let unread = 0;
+  const read = (work) => new Promise(work).catch(() => {
+    unread++;
+  });
   const walk = async (entry, path) => {
     if (entry.isFile) {
-      const file = await new Promise((done) => entry.file(done, () => done(null)));
+      const file = await read((done, lost) => entry.file(done, lost));
       if (file) files.push({ file, name: path + file.name });
       return;
     }
     const reader = entry.createReader();
     for (;;) {
-      const some = await new Promise((done) => reader.readEntries(done, () => done([])));
+      const some = await read((done, lost) => reader.readEntries(done, lost)) ?? [];
       if (some.length === 0) return;
       for (const inner of some) await walk(inner, `${path}${entry.name}/`);
     }
   };
   for (const entry of entries) await walk(entry, "");
-  choose(files);
+  choose(files, unread);
 }
 
 function wire() {
   queue = new Queue(plan, (upload) => {
     if (upload.state === "done" && $("list") && refreshAt === 0) {
       const more = queue.uploads.some((other) => !other.isOver && other !== upload);
-      refreshAt = setTimeout(() => {
+      refreshAt = setTimeout(async () => {
         refreshAt = 0;
-        refresh();
-      }, more ? REFRESH_EVERY : REFRESH_LAST);
+        const began = performance.now();
+        await refresh();
+        refreshTook = performance.now() - began;
+      }, more ? Math.max(REFRESH_EVERY, REFRESH_PART * refreshTook) : REFRESH_LAST);
     }
   });
   for (const id of ["files", "folder"]) {
@@ -343,10 +193,10 @@ function wire() {
   addEventListener("drop", (event) => {
     event.preventDefault();
     hover(false);
-    dropped(event.dataTransfer.items);
+    dropped(event.dataTransfer);
   });
   addEventListener("beforeunload", (event) => {
-    if (queue.uploads.some((upload) => upload.isActive)) event.preventDefault();
+    if (queue.uploads.some((upload) => !upload.isOver)) event.preventDefault();
   });
   $("clear").addEventListener("click", () => queue.clear());
   $("stop").addEventListener("click", () => {

@@ -12,18 +12,23 @@ export class Queue {
     this.uploads = [];
     this.ended = ended;
     const talk = new Talk((message) => this.hear(message), () => this.rejoin());
-    this.page = { talk, slots: new Slots(REQUESTS), names: names(), changed };
+    this.page = { talk, slots: new Slots(REQUESTS), names: names(), changed, carried: 0 };
   }
 
+  // Returns how many of them are in it already, and are not sent twice at once.
   add(chosen) {
+    let twice = 0;
     const own = new Set(this.uploads.filter((upload) => !upload.isOver).map((upload) => upload.path));
     for (const { file, name, path } of chosen) {
-      // What is in the queue already is not sent twice at once.
-      if (own.has(path)) continue;
+      if (own.has(path)) {
+        twice++;
+        continue;
+      }
       own.add(path);
       this.uploads.push(new Upload(file, name, path, this.page));
     }
     this.next();
+    return twice;
   }
 
   next() {

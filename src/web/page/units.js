@@ -26,8 +26,8 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${Math.floor(whole % 3600 / 60)} min`;
 }
 
-export function count(number, one) {
-  return `${number.toLocaleString("en")} ${number === 1 ? one : `${one}s`}`;
+export function count(number, one, many = `${one}s`) {
+  return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
 // A name as it may be shown: what is not to be seen, or turns round what stands beside it, is told by its number. The list has it so

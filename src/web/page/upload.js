@@ -15,19 +15,26 @@ const QUICK = 250, SLOW = 4000;
 const BATCH = 16;
 // Times that one piece may arrive wrong, and a file be begun anew because the server knows nothing of it.
 const TRIES = 3;
-// Without any progress for so long a request is given up: the network may be gone without a word.
-const STALL = 20_000;
+// A request without any progress for so long may have lost its network without a word: the server is asked whether it is there. If it
+// says nothing either, or so often, the request is given up.
+const STALL = 20_000, STALL_ANSWER = 10_000, STALLS = 15;
 const PAUSE_FIRST = 300, PAUSE_MAX = 10_000;
 
-// Why a file cannot be sent, in words for its user.
-class Refused extends Error {}
+// Why a file cannot be sent, and what to do, in words for its user. Some cannot be sent by trying again.
+class Refused extends Error {
+  constructor(reason, { next = "try again", isFinal = false } = {}) {
+    super(`${reason}; ${next}`);
+    this.isFinal = isFinal;
+  }
+}
 
 class Stopped extends Error {}
 
 // The server knows nothing of an upload any more: it was started anew, or nobody asked for long.
 class Gone extends Error {}
 
-const CHANGED = "the file was changed or removed meanwhile; choose it again";
+// A browser reads no more of a file that is not what was chosen.
+const changed = () => new Refused("the file was changed or removed here meanwhile", { next: "choose it again", isFinal: true });
 
 export class Upload {
   // `path` is where it goes, escaped. `page` has what all have in common: talk, slots, names, changed().
@@ -39,6 +46,10 @@ export class Upload {
     // Bytes that the server has written, as far as it has said; those that it has acknowledged, by where they begin.
     this.written = 0;
     this.acked = new Map();
+    // Pieces on their way, by where they begin: { bytes, sent, hashed }.
+    this.flying = new Map();
+    // Bytes that have left since it was begun or gone on with, also those that were sent again.
+    this.carried = 0;
     this.times = { all: 0, disk: 0, lag: 0 };
     this.pieceBytes = PIECE_MIN;
   }
@@ -52,10 +63,28 @@ export class Upload {
   }
 
   get progress() {
-    if (this.state === "done") return this.size;
-    let acked = 0;
-    for (const [bytes] of this.acked.values()) acked += bytes;
-    return Math.min(this.size, Math.max(acked, this.written));
+    return this.state === "done" ? this.size : Math.min(this.size, Math.max(this.proved, this.written));
+  }
+
+  // Bytes whose hash here is the same as the server's.
+  get proved() {
+    let bytes = 0;
+    for (const [length] of this.acked.values()) bytes += length;
+    return bytes;
+  }
+
+  get sent() {
+    return this.#so("sent");
+  }
+
+  get hashed() {
+    return this.#so("hashed");
+  }
+
+  #so(what) {
+    let bytes = this.proved;
+    for (const piece of this.flying.values()) bytes += piece[what];
+    return bytes;
   }
 
   set(state, detail = "") {
@@ -67,12 +96,14 @@ export class Upload {
   async run() {
     this.stop = new AbortController();
     this.began = performance.now();
+    this.carried = 0;
+    this.flying.clear();
     let pause = PAUSE_FIRST, anew = 0;
     for (;;) {
       try {
         const stored = this.size <= PIECE ? await this.sendWhole() : await this.sendPieces();
         if (!stored) {
-          if (++anew > TRIES) throw new Refused("the server forgets it again and again; try later");
+          if (++anew > TRIES) throw new Refused("the server forgets it again and again");
           continue;
         }
         this.took = (performance.now() - this.began) / 1000;
@@ -81,7 +112,8 @@ export class Upload {
       } catch (error) {
         if (this.stop.signal.aborted) return;
         if (!(error instanceof Lost)) {
-          this.set("failed", error instanceof Refused ? error.message : `it went wrong here: ${error.message}`);
+          this.isFinal = error.isFinal;
+          this.set("failed", error instanceof Refused ? error.message : `this page made a mistake (${error.message}); try again`);
           return;
         }
         const before = this.progress;
@@ -102,16 +134,26 @@ export class Upload {
   async cancel() {
     this.stop?.abort();
     this.set("cancelled");
-    if (this.id) await this.page.talk.ask("DELETE", `pieces/${this.id}`).catch(() => {});
-    this.id = null;
+    const { id, asked } = this;
+    this.id = this.asked = null;
+    // Where it waited for its place, that comes later.
+    const told = await asked?.catch(() => null);
+    const own = id ?? told?.body.id;
+    if (own) await this.page.talk.ask("DELETE", `pieces/${own}`).catch(() => {});
   }
 
   // From the beginning, as if it had just been chosen.
   reset() {
-    this.acked.clear();
-    this.id = null;
-    this.written = 0;
+    this.forget();
     this.set("waiting");
+  }
+
+  // Nothing of it is known to be there.
+  forget() {
+    this.acked.clear();
+    this.flying.clear();
+    this.id = null;
+    this.written = this.shown = 0;
   }
 
   get query() {
@@ -121,18 +163,21 @@ export class Upload {
   async sendWhole() {
     this.set("hashing");
     const own = await hash(this.file, 0, true);
-    if (!own) throw new Refused(CHANGED);
+    if (!own) throw changed();
     const slot = await this.page.slots.take(this.stop.signal);
+    const piece = { bytes: this.size, sent: 0, hashed: this.size };
+    this.flying.set(0, piece);
     try {
       this.set("sending");
       const began = performance.now();
       const fields = { "Repr-Digest": `blake3=:${base64(own)}:` };
-      const answer = await this.put(`/${this.path}?${this.query}`, this.file, fields, this.stop.signal);
+      const answer = await this.put(`/${this.path}?${this.query}`, this.file, fields, this.stop.signal, piece);
       this.times.all += performance.now() - began;
       if (answer.status !== 200 && answer.status !== 201) throw refusal(answer);
       if (answer.body.blake3 !== hex(own)) throw new Refused("what arrived is not what was sent");
       return answer.body;
     } finally {
+      this.flying.clear();
       slot.release();
     }
   }
@@ -159,7 +204,7 @@ export class Upload {
     if (answer.status === 404) throw new Gone();
     if (answer.status === 400) {
       this.acked.clear();
-      throw new Refused("the file was changed while it was sent; try it again");
+      throw new Refused("the file was changed while it was sent");
     }
     throw refusal(answer);
   }
@@ -171,33 +216,54 @@ export class Upload {
       const told = await talk.ask("GET", `pieces/${this.id}`);
       if (told.status === 200) return { resumes: false, exists: false };
     }
-    this.acked.clear();
-    this.written = 0;
-    this.id = null;
+    this.forget();
+    const { signal } = this.stop;
+    // Heard as well after it was paused and goes on.
     const waits = (why) => this.stop.signal.aborted || this.set("waiting", turn(why));
     const address = `upload/${this.path}?size=${this.size}&${names}&${this.query}`;
-    const told = await talk.ask("POST", address, undefined, waits);
+    this.asked ??= talk.ask("POST", address, undefined, waits);
+    const { asked } = this;
+    let isLeft = false;
+    const told = await Promise.race([asked, aborted(signal)]).catch((error) => {
+      isLeft = error instanceof Stopped;
+      throw error;
+    }).finally(() => {
+      // Whoever pauses keeps the place in the queue.
+      if (!isLeft) this.asked = null;
+    });
     if (told.status !== 201) throw refusal(told);
     this.id = told.body.id;
+    this.began = performance.now();
     return told.body;
   }
 
   // Sends a part of the file. The answer is { status, body }.
-  async put(address, blob, fields, signal, sent = () => {}) {
+  async put(address, blob, fields, signal, piece) {
     const answer = await new Promise((done, lost) => {
       const request = new XMLHttpRequest();
-      let timer;
+      let timer, stalls = 0;
       const stop = () => request.abort();
       const live = () => {
         clearTimeout(timer);
-        timer = setTimeout(stop, STALL);
+        timer = setTimeout(stalled, STALL);
+      };
+      const stalled = async () => {
+        // One that takes little at a time says nothing while what the network has taken already is enough.
+        timer = setTimeout(stop, STALL_ANSWER);
+        const isThere = ++stalls < STALLS && await this.page.talk.ask("GET", "pieces/none").then(() => true, () => false);
+        if (request.readyState === XMLHttpRequest.DONE) return;
+        if (isThere) live();
+        else stop();
       };
       request.open("PUT", address);
       for (const name in fields) request.setRequestHeader(name, fields[name]);
       request.setRequestHeader("Lanx", "1");
       request.upload.onprogress = ({ loaded }) => {
         live();
-        sent(loaded);
+        stalls = 0;
+        this.carried += loaded - piece.sent;
+        this.page.carried += loaded - piece.sent;
+        piece.sent = loaded;
       };
       request.onloadend = () => {
         clearTimeout(timer);
@@ -219,7 +285,7 @@ export class Upload {
       if (signal.aborted) throw new Stopped();
       // A browser says no more than that it failed. A file that was changed cannot be read at all.
       await this.file.slice(0, 1).arrayBuffer().catch(() => {
-        throw new Refused(CHANGED);
+        throw changed();
       });
       throw error;
     });
@@ -235,7 +301,7 @@ export class Upload {
   // What its time went into.
   get limit() {
     if (this.took === undefined || this.took < 2) return "";
-    if (this.times.lag > 0.2 * this.took * 1000) return "this device, which hashes";
+    if (this.times.lag > 0.2 * this.took * 1000) return "hashing here";
     return this.times.disk > 0.5 * this.times.all ? "the disk of the server" : "the network";
   }
 }
@@ -331,13 +397,27 @@ class Attempt {
   }
 
   async piece({ at, bytes }, slot) {
-    const { upload, stop } = this, { file, size, times } = upload;
+    const { upload } = this, { file } = upload;
     const blob = file.slice(at, at + bytes);
-    const hashed = hash(blob, at, bytes === size);
+    const flying = { bytes, sent: 0, hashed: 0 };
+    upload.flying.set(at, flying);
+    try {
+      await this.prove(at, blob, flying, slot);
+    } finally {
+      upload.flying.delete(at);
+    }
+  }
+
+  async prove(at, blob, flying, slot) {
+    const { upload, stop } = this, { size, times } = upload, { bytes } = flying;
+    const hashed = hash(blob, at, bytes === size).then((value) => {
+      flying.hashed = bytes;
+      return value;
+    });
     let answer;
     const began = performance.now();
     try {
-      answer = await upload.put(`/.lanx/pieces/${upload.id}?at=${at}`, blob, {}, stop.signal);
+      answer = await upload.put(`/.lanx/pieces/${upload.id}?at=${at}`, blob, {}, stop.signal, flying);
     } finally {
       slot.release();
     }
@@ -349,7 +429,7 @@ class Attempt {
     times.disk += answer.body.disk_ms;
     const own = await hashed;
     times.lag += performance.now() - began - took;
-    if (!own) throw new Refused(CHANGED);
+    if (!own) throw changed();
     if (hex(own) === answer.body.value) {
       upload.acked.set(at, [bytes, own]);
       upload.page.changed(upload);
@@ -374,7 +454,7 @@ class Attempt {
     for (let first = 0; first < pieces; first += BATCH) {
       const own = await coming;
       if (stop.signal.aborted) throw new Stopped();
-      if (own.includes(null)) throw new Refused(CHANGED);
+      if (own.includes(null)) throw changed();
       coming = first + BATCH < pieces ? batch(first + BATCH) : null;
       if (upload.state !== "sending") {
         upload.set(state, `${Math.floor(100 * (first + own.length) / pieces)} %`);
@@ -409,16 +489,33 @@ class Attempt {
     const tail = size - size % PIECE;
     if (tail < size) {
       const value = await hash(file.slice(tail), tail, false);
-      if (!value) throw new Refused(CHANGED);
+      if (!value) throw changed();
       own.set(tail, [size - tail, value]);
     }
     return joined(size, own);
   }
 }
 
+// What to do where the server does not take a file.
+const NEXT = {
+  403: "rename it, and choose it again",
+  409: "rename yours, and choose it again",
+  507: "ask whoever runs it for room, then try again",
+};
+
 function refusal({ status, body }) {
-  if (status === 401) return new Refused("the link that this page was opened with is not valid any more; open it anew");
-  return new Refused(body.error || `the server answers ${status}`);
+  if (status === 401) {
+    return new Refused("the link that this page was opened with is not valid any more", { next: "open a new one, and choose the file again" });
+  }
+  return new Refused(`the server says: ${body.error || `status ${status}`}`, { next: NEXT[status] });
+}
+
+// Fails as soon as it is stopped.
+function aborted(signal) {
+  return new Promise((_, lost) => {
+    if (signal.aborted) lost(new Stopped());
+    signal.addEventListener("abort", () => lost(new Stopped()), { once: true });
+  });
 }
 
 function flat(values) {

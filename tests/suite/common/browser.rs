@@ -217,6 +217,22 @@ impl Browser {
         self.type_into(selector, &paths.join("\n"));
     }
 
+    /// Drops files and folders on an element. WebDriver has no word for it but the browser's own.
+    pub fn drop_on<P: AsRef<Path>>(&self, selector: &str, paths: &[P]) {
+        let script = format!(
+            "const {{ x, y, width, height }} = document.querySelector({}).getBoundingClientRect(); return [x + width / 2, y + height / 2]",
+            json!(selector)
+        );
+        let at = self.run(&script);
+        let paths: Vec<_> = paths.iter().map(|path| path.as_ref().to_str().unwrap()).collect();
+        let data = json!({ "items": [], "files": paths, "dragOperationsMask": 1 });
+        for kind in ["dragEnter", "dragOver", "drop"] {
+            let params = json!({ "type": kind, "x": at[0], "y": at[1], "data": data });
+            let command = json!({ "cmd": "Input.dispatchDragEvent", "params": params });
+            self.ask("POST", "goog/cdp/execute", &command);
+        }
+    }
+
     /// Opens a further window, and goes on in it. Returns the one before, for [`Browser::switch_to`].
     pub fn new_window(&self) -> String {
         let before = self.ask("GET", "window", &Value::Null).as_str().unwrap().to_owned();
@@ -317,6 +333,31 @@ pub fn half_sent(scene: &Scene, relay: &WebRelay, browser: &Browser) -> std::pat
     browser.choose("#files", std::slice::from_ref(&file));
     relay.wait_until_carried(40 << 20);
     file
+}
+
+/// Takes all places that uploads have here, and has one more wait.
+pub fn queued(scene: &Scene, server: &WebServer, browser: &Browser) -> Vec<String> {
+    let begin = |n: usize| {
+        let head = format!(
+            "POST /.lanx/upload/other{n}?size=10 HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\nLanx: 1\r\nConnection: close\r\n\r\n",
+            server.addr
+        );
+        server.ask_raw(head).json()["id"].as_str().unwrap().to_owned()
+    };
+    let others = (0..56).map(begin).collect();
+    browser.choose("#files", &[make(&scene.src, "film", 9 << 20)]);
+    others
+}
+
+/// Gives these places back.
+pub fn unqueue(server: &WebServer, others: &[String]) {
+    for id in others {
+        let head = format!(
+            "DELETE /.lanx/pieces/{id} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\nLanx: 1\r\nConnection: close\r\n\r\n",
+            server.addr
+        );
+        server.ask_raw(head);
+    }
 }
 
 /// What stands between the browser and the server, and can be cut, hold bytes back, and turn bits.

@@ -4,6 +4,7 @@
 mod bounds;
 mod browser;
 mod browser_people;
+mod browser_trouble;
 mod field;
 mod folder;
 mod get;
