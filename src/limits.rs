@@ -1,4 +1,5 @@
-//! Every number that bounds or tunes lanx, with its unit and its reason, and what must hold between them.
+//! The numbers that bound or tune lanx and that several rooms share or that must fit each other, each with its unit and its reason,
+//! and what must hold between them. A number of one file stands there.
 //!
 //! Nothing here is a secret or a setting: changing one of the wire limits changes the protocol
 //! (see [`crate::wire::VERSION`]).
@@ -89,15 +90,6 @@ const _: () = assert!(28 * SUBTREE_BYTES + COMPARED_AT_ONCE_FIRST * COMPARED_BYT
 /// connection that is behind leaves gaps.
 pub const KEPT_BYTES_MIN: usize = 64 << 10;
 
-/// More is taken in pieces of this size.
-pub const KEPT_BYTES_STEP: usize = 64 << 10;
-
-/// What is kept of one file is counted in units of so many bytes, as it changes with each chunk.
-pub const KEPT_BYTES_UNIT: usize = 1 << 10;
-
-/// What a failed file counts for whose late chunks are still dropped: a place in a set.
-pub const FAILED_FILE_BYTES: usize = 24;
-
 /// Bytes of explanatory text in a control message.
 pub const TEXT_BYTES_MAX: usize = 1024;
 
@@ -129,13 +121,6 @@ pub const COMPRESSED_SAVES_PART: usize = 8;
 /// Shorter files stay as they are: what could be saved is less than a frame has around it.
 pub const COMPRESSED_BYTES_MIN: usize = 512;
 
-/// Chunks of a file that are not even probed after as many misses as it takes to come this far: 1, 2, 4 and so on. 16 MiB, so
-/// that a file in which something else begins is compressed a moment later.
-pub const COMPRESS_SKIP_MAX: u32 = 64;
-
-/// Chunks that are not probed of a file whose name says that it is compressed already. Names lie, so it is only a first guess.
-pub const COMPRESS_SKIP_SEED: u32 = 16;
-
 /// The level of `--compress zstd`: as zstd itself. On links below 1 Gbit/s a core has time for it.
 pub const ZSTD_LEVEL_DEFAULT: u8 = 3;
 
@@ -146,25 +131,9 @@ pub const ZSTD_LEVEL_MAX: u8 = 12;
 pub const ZSTD_WINDOW_LOG: u32 = 19;
 const _: () = assert!(1 << ZSTD_WINDOW_LOG == 2 * CHUNK_BYTES);
 
-/// Of the tables from [`ZSTD_LEVEL_DEFAULT`] on, as a power of two of 4 bytes each: together 256 KiB. Tables of twice the size save 0.5 %
-/// more.
-pub const ZSTD_TABLE_LOG: u32 = 15;
-
 /// Bytes of memory that compression reserves at most for one data connection, at each end. It touches up to 1.5 MiB of them
 /// (docs/measurements.md).
 pub const CONNECTION_MEMORY_BYTES: usize = 2 << 20;
-
-/// How long a step of `--compress auto` may take to show in the rate before that is measured.
-pub const COMPRESS_SETTLE: Duration = Duration::from_millis(100);
-
-/// For how long a rate is measured at least.
-pub const COMPRESS_MEASURE: Duration = Duration::from_millis(300);
-
-/// And how many bytes have to travel meanwhile: eight chunks, as a rate that is counted in fewer jumps.
-pub const COMPRESS_MEASURE_BYTES: u64 = 8 * CHUNK_BYTES as u64;
-
-/// How much faster the bytes of files must come for a step to stay: what a busy machine's rates vary by.
-pub const COMPRESS_GAIN: f64 = 1.05;
 
 /// A step is tried where those who send wait for the network or for `--limit` for this part of their time, and one is taken back
 /// on trial where they do so for less than [`COMPRESS_WAITS_LITTLE`].
@@ -173,13 +142,6 @@ pub const COMPRESS_WAITS: f64 = 0.5;
 /// See [`COMPRESS_WAITS`].
 pub const COMPRESS_WAITS_LITTLE: f64 = 0.2;
 const _: () = assert!(COMPRESS_WAITS_LITTLE < COMPRESS_WAITS);
-
-/// Something was compressed where the wire had this part of the bytes of files less: half of what one compressed chunk saves.
-pub const COMPRESSED_SHOWS: f64 = 1.0 / 16.0;
-
-/// What of a CPU may always be spent on a step, however busy the machine is: others have their share of the time in any case,
-/// and at 100 Mbit/s no step takes more.
-pub const COMPRESS_CPU_FREE: f64 = 0.25;
 
 /// Pause after a step that brought nothing; it doubles up to [`COMPRESS_PAUSE_MAX`].
 pub const COMPRESS_PAUSE_FIRST: Duration = Duration::from_secs(4);
@@ -199,16 +161,6 @@ pub const PARTS_PER_NAME_MAX: u32 = 100;
 /// Times that one part file is opened anew because its name changed hands between opening and locking.
 /// Each loss means that somebody else made progress, so a handful is plenty.
 pub const PART_RACES_MAX: u32 = 8;
-
-/// How long a part file in use is waited for before another one is begun beside it. A session whose sender is gone ends
-/// within milliseconds, on a busy machine within tenths of a second.
-pub const PART_RELEASE_PATIENCE: Duration = Duration::from_millis(500);
-
-/// How long nothing is waited for after that was in vain.
-pub const PART_RELEASE_PAUSE: Duration = Duration::from_secs(10);
-
-/// How often it is looked at meanwhile.
-pub const PART_RELEASE_LOOK: Duration = Duration::from_millis(5);
 
 /// Hex digits of the name's BLAKE3 in a part name that had to be shortened: 64 bits, so that two long names
 /// with the same beginning get different part files.
@@ -238,16 +190,9 @@ pub const EXTENSION_BYTES_MAX: usize = 16;
 /// Bytes in a block of a file that can be a hole: the block of most file systems and the page of most machines.
 pub const HOLE_BLOCK_BYTES: usize = 4096;
 
-/// Zeros that are written at once where a file system knows no holes.
-pub const ZEROS_BYTES: usize = 64 * 1024;
-
 /// Folders of the destination that are kept open: those that the files under way most often share, and few beside the
 /// descriptors of the files themselves.
 pub const FOLDER_HANDLES_MAX: usize = 128;
-
-/// How long an open folder stands for its path before that is looked up again, and a missing one counts as missing: long
-/// enough for thousands of small files, too short for anybody to be surprised where files arrive after a folder was moved.
-pub const FOLDER_HANDLE_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Folders that are remembered as newly made, at 8 bytes each: those of all files under way, many times over.
 pub const FOLDERS_MADE_MAX: usize = 65_536;
@@ -262,18 +207,11 @@ pub const FOLDER_LEVELS_MADE_MAX: usize = 256;
 /// enough that small files never wait for a round trip.
 pub const FILES_IN_FLIGHT_MAX: usize = 4096;
 
-/// Files for which there must be room again before a sender that had none goes on offering: for one at a time it would be
-/// woken for each.
-pub const OFFERS_WAKE_FILES: usize = FILES_IN_FLIGHT_MAX / OFFERS_WAKE_PART;
-
 /// The same as a part of what may be under way.
 pub const OFFERS_WAKE_PART: usize = 8;
 
 /// Files of more than one chunk that are offered at once: each holds a descriptor and a part file at the receiver.
 pub const LARGE_FILES_IN_FLIGHT_MAX: usize = 16;
-
-/// Failed files of one session whose late chunks the receiver still discards quietly.
-pub const FAILED_FILES_MAX: usize = 65_536;
 
 /// Chunks of one file under comparison at once: their values were asked for and are not here, they are being compared, or
 /// they differ and have not arrived. 128 MiB of file, so that neither side waits for a round trip.
@@ -283,23 +221,12 @@ pub const COMPARED_AT_ONCE_MAX: usize = 512;
 /// what was asked for until then was hashed in vain.
 pub const COMPARED_AT_ONCE_FIRST: usize = 16;
 
-/// Stack of a thread beside the one that carries the control connections: as much as the standard library gives, since names are
-/// looked up there by whatever modules the system has for that.
-pub const ASIDE_STACK_BYTES: usize = 2 << 20;
-
-/// How often threads are looked at whose end nobody could be made to wait for.
-pub const THREADS_POLL: Duration = Duration::from_millis(5);
-
 /// What a subtree of a large file counts for that waits to be merged, with the stretch of chunks that it is of: places in two
 /// trees.
 pub const SUBTREE_BYTES: usize = 160;
 
 /// What a chunk under comparison counts for: that it was asked for, and the sender's value while it waits for a thread.
 pub const COMPARED_BYTES: usize = 128;
-
-/// What a stretch of chunks counts for that may be there: its place in the plan, and subtrees at both of its ends until all
-/// around it has come.
-pub const STRETCH_BYTES: usize = 64 + 16 * SUBTREE_BYTES;
 
 /// Chunks of a file for standard output that are asked for ahead of what is written: 16 MiB, the most that a receiver holds of
 /// it, and more than is on the way in a network of 10 Gbit/s and 10 ms.
@@ -317,16 +244,9 @@ pub const STREAM_WINDOW_CHUNKS: usize = 64;
 /// one that holds no more than [`STREAM_WINDOW_CHUNKS`].
 pub const STREAM_CONFIRM_CHUNKS: u64 = 8;
 
-/// Bytes asked for in the pipe that a stream is read from: four chunks, and what Linux lets everybody have
-/// (`fs.pipe-max-size`). The usual 64 KiB make reader and writer take turns four times for each chunk.
-pub const STREAM_PIPE_BYTES: usize = 1 << 20;
-
 /// Stretches of missing chunks that a receiver names for one file. A part file that is more torn than this has its
 /// further holes compared like data.
 pub const MISSING_PER_FILE_MAX: usize = 1024;
-
-/// Stretches of chunks that wait to be sent at once.
-pub const RUNS_QUEUED_MAX: usize = FILES_IN_FLIGHT_MAX + LARGE_FILES_IN_FLIGHT_MAX * MISSING_PER_FILE_MAX;
 
 /// Bytes of control messages that a sender has not read, from which on a receiver takes no more from it: no new offers, and no
 /// chunks. Thousands of outcomes fit in, and a sender that reads never lets as many come together.
@@ -338,9 +258,6 @@ pub const OUTBOX_QUICK_WRITES: u32 = 8;
 
 /// See [`OUTBOX_QUICK_WRITES`]. Files in flight last a hundred times longer.
 pub const OUTBOX_PAUSE: Duration = Duration::from_millis(1);
-
-/// Messages of one session that were read and wait for its thread.
-pub const MESSAGES_HEARD_MAX: usize = 64;
 
 /// Data connections of a receiver, those of all sessions together. Each has a thread, a chunk buffer and a stream buffer,
 /// 0.35 MiB or so, so that all of them stay below 100 MiB, and below 200 MiB where all of them decompress; and many times more than keep every core and disk busy.
@@ -379,10 +296,6 @@ pub const WAITING_MAX: usize = 640;
 pub const QUEUE_NEWS_INTERVAL: Duration = Duration::from_secs(1);
 const _: () = assert!(QUEUE_NEWS_INTERVAL.as_millis() <= BEAT_INTERVAL.as_millis());
 
-/// How long a session's share of the data connections stands before it hears that it may have more: connections are not to
-/// come and go with every small transfer. That it may have fewer it hears at once.
-pub const SHARE_GROWS_AFTER: Duration = Duration::from_secs(1);
-
 /// How long a sender may take to close data connections that have become too many. What is on the way in one is a few MiB,
 /// and a chunk takes up to 4 s at the lowest rate that a user may set.
 pub const SURPLUS_GRACE: Duration = Duration::from_secs(10);
@@ -394,10 +307,6 @@ pub const STRANGERS_MAX: usize = 512;
 /// Data connections in a row that were tampered with before they brought a single frame, after which a session ends. One may
 /// be a faulty network; so many are somebody who will not stop.
 pub const FORGED_IN_A_ROW_MAX: u32 = 8;
-
-/// Threads that compare what is there with what is offered, at each end of a session; at the receiver no more than its
-/// share of the data connections.
-pub const COMPARERS_MAX: usize = 4;
 
 /// With `--sync`: bytes of one file after which their way to the device is begun, so that little is left at the end.
 pub const WRITE_BACK_BYTES: u64 = 64 << 20;
@@ -417,18 +326,12 @@ pub const RECEIVERS_MAX: usize = 64;
 /// The TCP port where the user does not say.
 pub const PORT_DEFAULT: u16 = 7269;
 
-/// Connections that wait in the kernel to be accepted.
-pub const LISTEN_BACKLOG: i32 = 1024;
-
 /// Socket buffer asked for on data connections, where the kernel grants it: the bandwidth-delay
 /// product of 10 Gbit/s at 3 ms.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 /// The same within one machine, where what waits for the other end is best still in the cache.
 pub const SOCKET_BUFFER_WITHIN_MACHINE_BYTES: usize = 1 << 20;
-
-/// What a data connection has been dealt and TCP has not sent yet, about: two chunks, so that there always is a next one.
-pub const UNSENT_BYTES_MAX: u32 = 2 * CHUNK_BYTES as u32;
 
 /// The same within one machine.
 pub const UNSENT_BYTES_WITHIN_MACHINE_MAX: u32 = 8 * CHUNK_BYTES as u32;
@@ -443,10 +346,6 @@ pub const STRAIGHT_BYTES: usize = 64 * 1024;
 /// a peer counts as silent.
 pub const LIMIT_MIN: u64 = 64_000;
 const _: () = assert!(CHUNK_BYTES as u64 / LIMIT_MIN < SILENCE_TIMEOUT_MIN.as_secs());
-
-/// What a limited rate is counted in, in bytes: fine enough for 2 % at the lowest rate, coarse enough for 32 bits at
-/// the highest.
-pub const PACE_UNIT_BYTES: u64 = 1024;
 
 /// For how long a sender that overslept may make up. A busy machine lets a thread sleep for tenths of a second; over ten
 /// seconds nobody sees more than 2.5 % above the rate.
@@ -531,37 +430,7 @@ pub const OUTPUT_PAUSE: Duration = Duration::from_millis(10);
 
 // What may be done with the files that a process may have open (`ulimit -n`), where those are few.
 
-/// Files that must be allowed to be open at least. A transfer of one file at a time was seen to need 20 at either end; below 8
-/// the runtime that hears signals cannot even begin, and in between files fail one by one, and some transfers hang.
-pub const DESCRIPTORS_MIN: u64 = 32;
-
-/// Files that may be open for each stranger: it takes two descriptors, and half of all is for those who belong.
-pub const DESCRIPTORS_PER_STRANGER: u64 = 4;
-
-/// Files that may be open for each transfer: 16 large files, its connections, folders and files that are open for moments, and those who
-/// wait. With two transfers of large files at 64 some failed.
-pub const DESCRIPTORS_PER_TRANSFER: u64 = 48;
-
-/// Files that may be open for each folder that is held open: those are a convenience, and may take an eighth.
-pub const DESCRIPTORS_PER_FOLDER_HANDLE: u64 = 8;
-
-/// Files that may be open for each one that waits for the device: while a batch does the next one gathers, and each may hold
-/// its folder.
-pub const DESCRIPTORS_PER_FINISHED_FILE: u64 = 32;
-
-/// How long a file is waited for to be closed where no more may be open: those of a session are open for moments.
-pub const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long nothing is waited for after that was in vain: each of many files would.
-pub const DESCRIPTOR_PAUSE: Duration = Duration::from_secs(10);
-
-/// How often it is tried meanwhile.
-pub const DESCRIPTOR_LOOK: Duration = Duration::from_millis(2);
-
 // Finding receivers on the network.
-
-/// Bytes in the name of a receiver: one label of DNS (RFC 1035, section 2.3.4).
-pub const RECEIVER_NAME_MAX_BYTES: usize = 63;
 
 /// Receivers that are kept of those that answer: more than anybody picks from, and less than 1 MiB of what strangers say.
 pub const FOUND_MAX: usize = 256;
@@ -569,15 +438,9 @@ pub const FOUND_MAX: usize = 256;
 /// Addresses of one receiver that are kept: each is tried when it is sent to.
 pub const FOUND_ADDRESSES_MAX: usize = 16;
 
-/// Names under which a receiver tells that it is announced. Somebody who claims each of them makes it take another one.
-pub const NAMES_TOLD_MAX: usize = 4;
-
 /// Records that may be held of what is said on a network, as many as Avahi keeps: some thousand machines, and with what a
 /// packet holds at most less than 40 MiB.
 pub const HEARD_MAX: i64 = 4096;
-
-/// Timers that weigh as much as a record: 16 bytes each. Every record that is heard makes two, also if it was known.
-pub const TIMERS_PER_RECORD: i64 = 16;
 
 /// How often what is held is counted. A receiver that only waits wakes up for it, and a flood has so long.
 pub const HEARD_LOOK: Duration = Duration::from_millis(500);
@@ -597,45 +460,22 @@ pub const LIST_FOR: Duration = Duration::from_secs(2);
 pub const FIND_FOR: Duration = Duration::from_secs(3);
 const _: () = assert!(LIST_FOR.as_millis() <= FIND_FOR.as_millis());
 
-/// How long more of a receiver's addresses are waited for when its first are there, and others of the same name.
-pub const FIND_SETTLE: Duration = Duration::from_millis(250);
-
 /// Lines that are shown to a person who is to pick one: each receiver, and a few changes.
 pub const MENU_LINES_MAX: usize = 4 * FOUND_MAX;
 
 /// After how long without a receiver a person who is to pick one is told what to do.
 pub const PICK_HINT_AFTER: Duration = FIND_FOR;
 
-/// How long an announcement may take to be heard of before it counts as failed. It takes a second: three probes 250 ms
-/// apart (RFC 6762, section 8.1).
-pub const ANNOUNCE_PATIENCE: Duration = Duration::from_secs(5);
-
 /// How long the end of an announcement may take: it is a packet for each interface.
 pub const WITHDRAW_PATIENCE: Duration = Duration::from_millis(500);
-
-/// How often, in seconds, an announcement looks for interfaces that have come or gone: each look wakes an idle receiver, and
-/// a laptop that wakes up should be found soon.
-pub const ANNOUNCE_LOOK_SECONDS: u32 = 10;
 
 // What `lanx doctor` measures with.
 
 /// Numbers of data connections that are measured, one after another.
 pub const PROBE_CONNECTIONS: [u8; 4] = [1, 2, 4, 8];
 
-/// For how long probes travel before they count: TCP has found its speed by then on any local network.
-pub const PROBE_WARM_UP: Duration = Duration::from_millis(300);
-
-/// For how long they count: a dozen of the receiver's words about its progress.
-pub const PROBE_TIME: Duration = Duration::from_millis(1200);
-
-/// How long the receiver's words are waited for where they come too seldom to say anything, as on a link of a few Mbit/s.
-pub const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
-
 /// Bytes of probes in one session: more than 100 Gbit/s carry in the time of all phases.
 pub const PROBE_BYTES_MAX: u64 = 128 << 30;
-
-/// How long probes may come at a receiver: twice what all phases take at most, with connections that are slow to open.
-pub const PROBE_SESSION_MAX: Duration = Duration::from_secs(60);
 
 /// For how long a program that is asked to measures its hashing, and its sealing.
 pub const KERNEL_TIME: Duration = Duration::from_millis(150);
@@ -664,8 +504,6 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long after one address the next of the same name is tried beside it (RFC 8305, section 5: 250 ms).
 pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
 
-/// A way on which one segment of so many is sent again, of at least so many, is one that loses packets.
-pub const LOSSY_SHARE: u64 = 500;
 pub const LOSSY_SEGMENTS_MIN: u64 = 10_000;
 
 /// How long a receiver may take to say anything over UDP. Nothing says that a port is closed, or that somebody drops what is sent.
@@ -682,15 +520,9 @@ pub const BEAT_INTERVAL: Duration = Duration::from_secs(2);
 pub const SMALL_SEGMENT_BYTES: u32 = 1200;
 const _: () = assert!(SMALL_SEGMENT_BYTES + 60 <= 1280);
 
-/// How often a handshake is looked at, whether it stands still.
-pub const LOST_LOOK: Duration = Duration::from_millis(250);
-
 /// Timeouts of TCP in a row after which a handshake counts as one that loses large packets: about a second on a local network,
 /// longer where the way is.
 pub const LOST_TIMEOUTS_HANDSHAKE: u32 = 2;
-
-/// How long the first of the packets that come may be missing: several times what TCP takes to send it again.
-pub const LOST_GAP: Duration = Duration::from_secs(1);
 
 /// How long a receiver may think about a handshake: it is a matter of milliseconds, and of tenths of a second on a busy machine.
 /// What is tried then costs it one more handshake.
@@ -707,13 +539,6 @@ const _: () = assert!((200 << LOST_TIMEOUTS_SESSION) - 200 >= HEARD_LATELY.as_mi
 pub const HEARD_LATELY: Duration = Duration::from_millis(2500);
 const _: () = assert!(HEARD_LATELY.as_millis() > BEAT_INTERVAL.as_millis());
 
-/// How long a packet may take to be acknowledged before it counts as lost where `lanx doctor` tries its size: TCP has sent it
-/// several times by then.
-pub const PACKET_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often it looks.
-pub const PACKET_LOOK: Duration = Duration::from_millis(20);
-
 /// After how much silence a peer counts as lost, where the user does not say.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -727,10 +552,6 @@ pub const RETRY_FOR: Duration = Duration::from_secs(60);
 /// that many senders do not come back in the same moment.
 pub const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(100);
 
-/// How often a receiver that hangs up in the handshake is tried, with pauses from [`RETRY_PAUSE_FIRST`] on that double: 1.5 s
-/// in all, which somebody who named the wrong port can wait.
-pub const KNOCKS: u32 = 5;
-
 /// See [`RETRY_PAUSE_FIRST`].
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -738,29 +559,14 @@ pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// nothing is said meanwhile.
 pub const BEGIN_TOGETHER: Duration = BEAT_INTERVAL;
 
-/// How often a sender looks at its data connections: whether one is stuck, or more of them would help.
-pub const CLIMB_INTERVAL: Duration = Duration::from_millis(100);
-
-/// How long new data connections may take to come up to their speed before it is measured.
-pub const CLIMB_SETTLE: Duration = Duration::from_millis(200);
-
 /// For how long a rate is measured: longer than the buffers of sockets take to fill, short enough for a transfer of seconds.
 pub const CLIMB_MEASURE: Duration = Duration::from_millis(400);
-
-/// How much faster twice the connections must be to be kept: what a busy machine's rates vary by.
-pub const CLIMB_GAIN: f64 = 1.05;
 
 /// Pause after a try that brought nothing; it doubles up to [`CLIMB_PAUSE_MAX`].
 pub const CLIMB_PAUSE_FIRST: Duration = Duration::from_secs(4);
 
 /// See [`CLIMB_PAUSE_FIRST`].
 pub const CLIMB_PAUSE_MAX: Duration = Duration::from_secs(60);
-
-/// From this on, in thousandths, CPUs have no rest and more threads cannot help.
-pub const CLIMB_BUSY: u16 = 950;
-
-/// How many times as long as over the others the rest of a data connection must take to be sent over those instead.
-pub const STRAGGLER_FACTOR: u32 = 2;
 
 /// And by how much longer: the time in which confirmations come, and a new connection.
 pub const STRAGGLER_PATIENCE: Duration = Duration::from_millis(300);
@@ -850,10 +656,6 @@ pub const PEERS_LOCK_WAIT_MILLIS: u64 = 10_000;
 pub const PEERS_LOCK_RETRY_MILLIS: u64 = 5;
 const _: () = assert!(PEERS_LOCK_RETRY_MILLIS * 100 <= PEERS_LOCK_WAIT_MILLIS);
 
-/// Shortest beginning of a fingerprint that stands for all of it in a command: 36 bits, so that nobody removes
-/// the wrong peer by a typing error.
-pub const FINGERPRINT_PREFIX_MIN_CHARS: usize = 6;
-
 /// Characters in one group of a generated code: what a person keeps in mind while typing.
 pub const CODE_GROUP_CHARS: usize = 3;
 
@@ -873,10 +675,6 @@ pub const CODE_TEXT_MAX_BYTES: usize = 256;
 pub const CODE_FILE_MAX_BYTES: usize = 4 * 1024;
 const _: () = assert!(CODE_FILE_MAX_BYTES > CODE_TEXT_MAX_BYTES);
 
-/// Wrong guesses after which a generated code is replaced, and after which a fixed one makes everybody wait.
-/// Three, as people mistype twice.
-pub const GUESSES_PER_CODE: u32 = 3;
-
 /// Attempts that have been handed out and not yet decided. An attempt lives for two messages; more at once
 /// than this is a flood, and each costs two curve multiplications.
 pub const GUESSES_IN_FLIGHT_MAX: usize = 16;
@@ -885,9 +683,6 @@ pub const GUESSES_IN_FLIGHT_MAX: usize = 16;
 pub const GUESSES_IN_FLIGHT_PER_ADDRESS_MAX: usize = 4;
 const _: () = assert!(GUESSES_IN_FLIGHT_PER_ADDRESS_MAX < GUESSES_IN_FLIGHT_MAX);
 
-/// First pause after a wrong guess; it doubles with each further one. Shorter than typing the code again.
-pub const GUESS_PAUSE_FIRST_SECONDS: u64 = 1;
-
 /// Longest pause of everybody: 288 guesses a day at a fixed code, however many addresses the guesser has.
 pub const GUESS_EVERYBODY_PAUSE_MAX_SECONDS: u64 = 300;
 
@@ -895,9 +690,6 @@ pub const GUESS_EVERYBODY_PAUSE_MAX_SECONDS: u64 = 300;
 /// always begin anew.
 pub const GUESS_FORGET_SECONDS: u64 = 3600;
 const _: () = assert!(GUESS_FORGET_SECONDS > GUESS_EVERYBODY_PAUSE_MAX_SECONDS);
-
-/// What to wait when all attempts are taken.
-pub const GUESS_BUSY_SECONDS: u64 = 1;
 
 /// Most frames sealed with one key, far below the 2^64 nonces that the counter has.
 pub const SEALED_FRAMES_PER_KEY_MAX: u64 = 1 << 32;

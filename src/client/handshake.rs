@@ -12,7 +12,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use super::pool::Connections;
 use crate::content::compress::Codecs;
 use crate::limits::{
-    BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KNOCKS, OFFERS_BYTES_MIN, QUEUE_NEWS_INTERVAL,
+    BEAT_INTERVAL, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, OFFERS_BYTES_MIN, QUEUE_NEWS_INTERVAL,
     RETRY_PAUSE_FIRST,
 };
 use crate::name::{RelativePath, Text};
@@ -34,6 +34,10 @@ use crate::trust::policy::{Acquainted, ClientAuth, FirstSight};
 use crate::wire::message::{Barred, Hello, ReceiverMessage, SenderMessage, SessionId, Waiting, Wishes};
 use crate::wire::options::Options;
 use crate::wire::seal::{Cipher, SessionSecret};
+
+/// How often a receiver that hangs up in the handshake is tried, with pauses from [`RETRY_PAUSE_FIRST`] on that double: 1.5 s
+/// in all, which somebody who named the wrong port can wait.
+const KNOCKS: u32 = 5;
 
 pub(super) type Reader = MessageReader<ReadHalf<Box<dyn Duplex>>>;
 pub(super) type Writer = MessageWriter<WriteHalf<Box<dyn Duplex>>>;

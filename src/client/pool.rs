@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::content::compress::Codecs;
 use crate::limits::{
-    CLIMB_BUSY, CLIMB_INTERVAL, CLIMB_MEASURE, CONNECTION_NUMBERS_MAX, CONNECTIONS_FIRST, CONNECTIONS_MAX,
-    CONNECTIONS_MOST, GOODBYE_TIMEOUT, LOSSY_SEGMENTS_MIN, LOSSY_SHARE, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX,
-    STRAGGLER_PATIENCE, WORKER_STACK_BYTES,
+    CLIMB_MEASURE, CONNECTION_NUMBERS_MAX, CONNECTIONS_FIRST, CONNECTIONS_MAX, CONNECTIONS_MOST,
+    GOODBYE_TIMEOUT, LOSSY_SEGMENTS_MIN, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, STRAGGLER_PATIENCE,
+    WORKER_STACK_BYTES,
 };
 use crate::net::Door;
 use crate::os::background;
@@ -30,6 +30,15 @@ use crate::wire::message::SessionId;
 use crate::wire::preface::Belonging;
 use crate::wire::seal::{Cipher, Sealer, SessionSecret};
 use crate::wire::stage_times::Stage;
+
+/// A way on which one segment of so many is sent again, of at least so many, is one that loses packets.
+const LOSSY_SHARE: u64 = 500;
+
+/// How often a sender looks at its data connections: whether one is stuck, or more of them would help.
+const CLIMB_INTERVAL: Duration = Duration::from_millis(100);
+
+/// From this on, in thousandths, CPUs have no rest and more threads cannot help.
+const CLIMB_BUSY: u16 = 950;
 
 /// What data connections take their keys from.
 pub(super) struct Keys {

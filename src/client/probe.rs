@@ -13,8 +13,8 @@ use super::pool::Connections;
 use super::pool::{Keys, open};
 use super::transfer::last_words;
 use crate::limits::{
-    GOODBYE_TIMEOUT, LOST_TIMEOUTS_HANDSHAKE, PACKET_LOOK, PACKET_PATIENCE, PROBE_CONNECTIONS, PROBE_TIME,
-    PROBE_TIME_MAX, PROBE_WARM_UP, PROGRESS_INTERVAL, SMALL_SEGMENT_BYTES, WORKER_STACK_BYTES,
+    GOODBYE_TIMEOUT, LOST_TIMEOUTS_HANDSHAKE, PROBE_CONNECTIONS, PROGRESS_INTERVAL, SMALL_SEGMENT_BYTES,
+    WORKER_STACK_BYTES,
 };
 use crate::net::control::{Talk, converse};
 use crate::net::tcp::tune::is_within_machine;
@@ -25,6 +25,22 @@ use crate::session::link::{ConnectionHandle, Path};
 use crate::session::probe::{Counted, Probing};
 use crate::session::{End, outbox};
 use crate::wire::message::SenderMessage;
+
+/// For how long probes travel before they count: TCP has found its speed by then on any local network.
+const PROBE_WARM_UP: Duration = Duration::from_millis(300);
+
+/// For how long they count: a dozen of the receiver's words about its progress.
+const PROBE_TIME: Duration = Duration::from_millis(1200);
+
+/// How long the receiver's words are waited for where they come too seldom to say anything, as on a link of a few Mbit/s.
+const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long a packet may take to be acknowledged before it counts as lost where `lanx doctor` tries its size: TCP has sent it
+/// several times by then.
+const PACKET_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it looks.
+const PACKET_LOOK: Duration = Duration::from_millis(20);
 
 /// How fast so many connections were together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

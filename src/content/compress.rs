@@ -15,8 +15,12 @@ use zstd::zstd_safe::{
 
 use crate::limits::{
     CHUNK_BYTES, COMPRESSED_BYTES_MIN, COMPRESSED_SAVES_PART, PROBED_BYTES, ZSTD_LEVEL_DEFAULT,
-    ZSTD_TABLE_LOG, ZSTD_WINDOW_LOG,
+    ZSTD_WINDOW_LOG,
 };
+
+/// Of the tables from [`ZSTD_LEVEL_DEFAULT`] on, as a power of two of 4 bytes each: together 256 KiB. Tables of twice the size save 0.5 %
+/// more.
+const ZSTD_TABLE_LOG: u32 = 15;
 
 /// Room for whatever a chunk becomes: lz4 wants as much as the worst chunk takes before it begins.
 pub const COMPRESSED_ROOM_BYTES: usize = get_maximum_output_size(CHUNK_BYTES);

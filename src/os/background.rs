@@ -4,12 +4,18 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::limits::{ASIDE_STACK_BYTES, THREADS_POLL};
+/// Stack of a thread beside the one that carries the control connections: as much as the standard library gives, since names are
+/// looked up there by whatever modules the system has for that.
+const ASIDE_STACK_BYTES: usize = 2 << 20;
+
+/// How often threads are looked at whose end nobody could be made to wait for.
+const THREADS_POLL: Duration = Duration::from_millis(5);
 
 /// Does `work` in a thread of its own, which goes on where nobody waits for it any more.
 ///

@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-use crate::limits::DESCRIPTORS_MIN;
+/// Files that must be allowed to be open at least. A transfer of one file at a time was seen to need 20 at either end; below 8
+/// the runtime that hears signals cannot even begin, and in between files fail one by one, and some transfers hang.
+const DESCRIPTORS_MIN: u64 = 32;
 
 /// So few files may be open that nothing can be begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -23,9 +23,7 @@ use super::queue::{Admission, Slot};
 use super::session::{Session, stopped};
 use super::stats::Ledger;
 use crate::cache::Cache;
-use crate::limits::{
-    DESCRIPTORS_PER_TRANSFER, GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, REFUSALS_WINDOW,
-};
+use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, PROGRESS_INTERVAL, REFUSALS_WINDOW};
 use crate::os::rlimit;
 use crate::os::said::Said;
 use crate::session::carrier::{Arrival, Arrivals};
@@ -38,6 +36,10 @@ use crate::trust::policy::AuthPolicy;
 use crate::wire::message::{ReceiverMessage, SessionId};
 use crate::wire::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, PrefaceError, Role, Status};
 use crate::wire::seal::TAG_BYTES;
+
+/// Files that may be open for each transfer: 16 large files, its connections, folders and files that are open for moments, and those who
+/// wait. With two transfers of large files at 64 some failed.
+const DESCRIPTORS_PER_TRANSFER: u64 = 48;
 
 /// Why the receiver stopped.
 #[derive(Debug, thiserror::Error)]

@@ -9,9 +9,12 @@ use std::net::IpAddr;
 
 use tokio::task::AbortHandle;
 
-use crate::limits::{DESCRIPTORS_PER_STRANGER, STRANGERS_MAX};
+use crate::limits::STRANGERS_MAX;
 use crate::os::rlimit;
 use crate::trust::guesses::network_of;
+
+/// Files that may be open for each stranger: it takes two descriptors, and half of all is for those who belong.
+const DESCRIPTORS_PER_STRANGER: u64 = 4;
 
 /// The strangers at one port.
 pub(super) struct Strangers {

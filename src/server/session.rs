@@ -12,10 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::handshake::{AcceptedPeer, Refusal};
 use super::lanes::DataConnections;
 use super::queue::Slot;
-use crate::limits::{
-    GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KERNEL_TIME_BRIEF, MESSAGES_HEARD_MAX, SHARE_GROWS_AFTER,
-    WORKER_STACK_BYTES,
-};
+use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KERNEL_TIME_BRIEF, WORKER_STACK_BYTES};
 use crate::net::control::{Talk, converse};
 use crate::os::background;
 use crate::os::cpu::Load;
@@ -30,6 +27,13 @@ use crate::wire::message::{ReceiverMessage, SenderMessage, SessionId};
 use crate::wire::options::Options;
 use crate::wire::preface::Belonging;
 use crate::wire::seal::{Cipher, SECRET_BYTES, SessionSecret, Tag};
+
+/// Messages of one session that were read and wait for its thread.
+const MESSAGES_HEARD_MAX: usize = 64;
+
+/// How long a session's share of the data connections stands before it hears that it may have more: connections are not to
+/// come and go with every small transfer. That it may have fewer it hears at once.
+const SHARE_GROWS_AFTER: Duration = Duration::from_secs(1);
 
 /// A session and its data connections.
 pub(super) struct Session {

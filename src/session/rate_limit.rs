@@ -8,7 +8,11 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
-use crate::limits::{CHUNK_BYTES, PACE_BURST, PACE_UNIT_BYTES};
+use crate::limits::{CHUNK_BYTES, PACE_BURST};
+
+/// What a limited rate is counted in, in bytes: fine enough for 2 % at the lowest rate, coarse enough for 32 bits at
+/// the highest.
+const PACE_UNIT_BYTES: u64 = 1024;
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
 

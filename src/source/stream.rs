@@ -24,6 +24,10 @@ use super::error::SourceError;
 use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX, STREAM_WINDOW_CHUNKS, WORKER_STACK_BYTES};
 use crate::os::program::{Program, Unfit};
 
+/// Bytes asked for in the pipe that a stream is read from: four chunks, and what Linux lets everybody have
+/// (`fs.pipe-max-size`). The usual 64 KiB make reader and writer take turns four times for each chunk.
+const STREAM_PIPE_BYTES: usize = 1 << 20;
+
 /// What it is called where it fails.
 pub const STANDARD_INPUT: &str = "standard input";
 
@@ -357,7 +361,7 @@ fn read_some(input: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
 /// much, it stays as it is.
 #[cfg(target_os = "linux")]
 fn widen(input: impl AsFd) {
-    use crate::limits::STREAM_PIPE_BYTES;
+    use STREAM_PIPE_BYTES;
     if let Err(errno) = rustix::pipe::fcntl_setpipe_size(input, STREAM_PIPE_BYTES) {
         tracing::debug!(%errno, "standard input keeps its buffer");
     }

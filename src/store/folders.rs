@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -18,11 +18,15 @@ use rustix::io::Errno;
 use super::dir::{Dir, not_entered};
 use super::error::SinkError;
 use super::refused::not_named;
-use crate::limits::{
-    DESCRIPTORS_PER_FOLDER_HANDLE, FOLDER_HANDLE_AGE_MAX, FOLDER_HANDLES_MAX, FOLDER_LEVELS_MADE_MAX,
-    FOLDERS_MADE_MAX,
-};
+use crate::limits::{FOLDER_HANDLES_MAX, FOLDER_LEVELS_MADE_MAX, FOLDERS_MADE_MAX};
 use crate::os::rlimit;
+
+/// How long an open folder stands for its path before that is looked up again, and a missing one counts as missing: long
+/// enough for thousands of small files, too short for anybody to be surprised where files arrive after a folder was moved.
+const FOLDER_HANDLE_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// Files that may be open for each folder that is held open: those are a convenience, and may take an eighth.
+const DESCRIPTORS_PER_FOLDER_HANDLE: u64 = 8;
 
 /// The destination and the folders beneath it.
 #[derive(Debug)]

@@ -24,13 +24,23 @@ use super::owner::Owner;
 use super::part_name::{names_of, part_name_in, place_of};
 use super::refused::not_named;
 use super::space;
-use crate::limits::{
-    CHUNK_BYTES, FILE_BYTES_MAX, PART_RACES_MAX, PART_RELEASE_LOOK, PART_RELEASE_PATIENCE,
-    PART_RELEASE_PAUSE, PARTS_PER_NAME_MAX, ZEROS_BYTES,
-};
+use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX, PART_RACES_MAX, PARTS_PER_NAME_MAX};
 use crate::name::Name;
 use crate::os::direct::{Direct, DirectFile};
 use crate::os::stamp::Stamp;
+
+/// How long a part file in use is waited for before another one is begun beside it. A session whose sender is gone ends
+/// within milliseconds, on a busy machine within tenths of a second.
+const PART_RELEASE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long nothing is waited for after that was in vain.
+const PART_RELEASE_PAUSE: Duration = Duration::from_secs(10);
+
+/// How often it is looked at meanwhile.
+const PART_RELEASE_LOOK: Duration = Duration::from_millis(5);
+
+/// Zeros that are written at once where a file system knows no holes.
+const ZEROS_BYTES: usize = 64 * 1024;
 
 /// Nobody else reads or writes a file that is not complete.
 pub(super) const PART_MODE: RawMode = 0o600;

@@ -6,7 +6,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use crate::limits::{DESCRIPTOR_LOOK, DESCRIPTOR_PATIENCE, DESCRIPTOR_PAUSE};
+/// How long a file is waited for to be closed where no more may be open: those of a session are open for moments.
+const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long nothing is waited for after that was in vain: each of many files would.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_secs(10);
+
+/// How often it is tried meanwhile.
+const DESCRIPTOR_LOOK: Duration = Duration::from_millis(2);
 
 /// Whether that was any use.
 #[derive(Debug, Default)]

@@ -27,6 +27,16 @@ use std::time::{Duration, Instant};
 use super::code::{Code, CodeError};
 use crate::limits;
 
+/// Wrong guesses after which a generated code is replaced, and after which a fixed one makes everybody wait.
+/// Three, as people mistype twice.
+const GUESSES_PER_CODE: u32 = 3;
+
+/// First pause after a wrong guess; it doubles with each further one. Shorter than typing the code again.
+const GUESS_PAUSE_FIRST_SECONDS: u64 = 1;
+
+/// What to wait when all attempts are taken.
+const GUESS_BUSY_SECONDS: u64 = 1;
+
 /// The receiver's code and what has been guessed at it. Cheap to clone; clones share one book.
 #[derive(Debug, Clone)]
 pub struct GuessBook(Arc<Mutex<State>>);
@@ -173,7 +183,7 @@ impl GuessBook {
         state.forget(now);
         state.check_pause(now)?;
         if state.in_flight_of(guesser) >= limits::GUESSES_IN_FLIGHT_PER_ADDRESS_MAX {
-            let wait = Duration::from_secs(limits::GUESS_BUSY_SECONDS);
+            let wait = Duration::from_secs(GUESS_BUSY_SECONDS);
             return Err(Wait { wait, reason: WaitReason::Busy });
         }
         if state.in_flight.len() >= limits::GUESSES_IN_FLIGHT_MAX {
@@ -222,7 +232,7 @@ impl CodeGuess {
         }
         state.wrong = state.wrong.saturating_add(1);
         state.last_wrong = Some(now);
-        if state.wrong < limits::GUESSES_PER_CODE {
+        if state.wrong < GUESSES_PER_CODE {
             return AfterWrong::Counted;
         }
         state.end_generation(now)
@@ -294,7 +304,7 @@ impl State {
 /// The pause after the `nth` event: it doubles each time, up to `max` seconds.
 fn pause(nth: u32, max: u64) -> Duration {
     let doublings = nth.saturating_sub(1).min(32);
-    Duration::from_secs((limits::GUESS_PAUSE_FIRST_SECONDS << doublings).min(max))
+    Duration::from_secs((GUESS_PAUSE_FIRST_SECONDS << doublings).min(max))
 }
 
 #[cfg(test)]

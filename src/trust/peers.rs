@@ -15,6 +15,10 @@ use super::fingerprint::{Fingerprint, PREFIX};
 use crate::limits;
 use crate::name::RelativePath;
 
+/// Shortest beginning of a fingerprint that stands for all of it in a command: 36 bits, so that nobody removes
+/// the wrong peer by a typing error.
+pub const FINGERPRINT_PREFIX_MIN_CHARS: usize = 6;
+
 /// The highest version of the file that this program reads. It writes the lowest one that has all there is to say.
 const FORMAT: u32 = 2;
 
@@ -393,7 +397,7 @@ impl Peers {
     }
 
     /// Stops letting a sender in. `wanted` is its name, its fingerprint, or the beginning of its fingerprint (with
-    /// or without `SHA256:`) of at least [`limits::FINGERPRINT_PREFIX_MIN_CHARS`] characters.
+    /// or without `SHA256:`) of at least [`FINGERPRINT_PREFIX_MIN_CHARS`] characters.
     ///
     /// # Errors
     /// None or several match.
@@ -458,7 +462,7 @@ impl Peers {
     fn find(&self, wanted: &str) -> Result<usize, PeersError> {
         let whole = wanted.parse::<Fingerprint>().ok();
         let digest = wanted.strip_prefix(PREFIX).unwrap_or(wanted);
-        let long_enough = digest.len() >= limits::FINGERPRINT_PREFIX_MIN_CHARS;
+        let long_enough = digest.len() >= FINGERPRINT_PREFIX_MIN_CHARS;
         let is_meant = |peer: &Peer| match whole {
             Some(fingerprint) => peer.fingerprint == fingerprint,
             None => {

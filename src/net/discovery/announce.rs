@@ -12,11 +12,21 @@ use parking_lot::{Condvar, Mutex};
 use super::record::plain_name;
 use super::service::{Kind, TXT_KEY, TXT_QUIC, TXT_SCHEME, TXT_VERSION, daemon, overgrown, stop};
 use crate::limits::{
-    ANNOUNCE_LOOK_SECONDS, ANNOUNCE_PATIENCE, HEARD_LOOK, NAMES_TOLD_MAX, OVERGROWN_PAUSE_FIRST,
-    OVERGROWN_PAUSE_MAX, WITHDRAW_PATIENCE, WORKER_STACK_BYTES,
+    HEARD_LOOK, OVERGROWN_PAUSE_FIRST, OVERGROWN_PAUSE_MAX, WITHDRAW_PATIENCE, WORKER_STACK_BYTES,
 };
 use crate::trust::fingerprint::Fingerprint;
 use crate::wire::VERSION;
+
+/// Names under which a receiver tells that it is announced. Somebody who claims each of them makes it take another one.
+pub const NAMES_TOLD_MAX: usize = 4;
+
+/// How long an announcement may take to be heard of before it counts as failed. It takes a second: three probes 250 ms
+/// apart (RFC 6762, section 8.1).
+const ANNOUNCE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often, in seconds, an announcement looks for interfaces that have come or gone: each look wakes an idle receiver, and
+/// a laptop that wakes up should be found soon.
+const ANNOUNCE_LOOK_SECONDS: u32 = 10;
 
 /// What to announce.
 pub struct Announce {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -9,9 +10,12 @@ use tokio::time::{Instant, timeout_at};
 use super::browse::Browse;
 use super::record::Sighting;
 use super::service::Kind;
-use crate::limits::{FIND_FOR, FIND_SETTLE, PORT_DEFAULT};
+use crate::limits::{FIND_FOR, PORT_DEFAULT};
 use crate::net::address::{Peer, shown};
 use crate::net::tcp::dial::{ConnectError, resolve_elsewhere};
+
+/// How long more of a receiver's addresses are waited for when its first are there, and others of the same name.
+const FIND_SETTLE: Duration = Duration::from_millis(250);
 
 /// Why a HOST leads nowhere. Each says what to do.
 #[derive(Debug, thiserror::Error)]

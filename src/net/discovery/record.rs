@@ -7,10 +7,13 @@ use if_addrs::IfAddr;
 use mdns_sd::{ResolvedService, ScopedIp};
 
 use super::service::{Kind, TXT_KEY, TXT_QUIC, TXT_SCHEME, TXT_VERSION};
-use crate::limits::{FOUND_ADDRESSES_MAX, RECEIVER_NAME_MAX_BYTES};
+use crate::limits::FOUND_ADDRESSES_MAX;
 use crate::name::{is_unsafe_to_show, shorten};
 use crate::net::address::{Found, Peer};
 use crate::trust::fingerprint::Fingerprint;
+
+/// Bytes in the name of a receiver: one label of DNS (RFC 1035, section 2.3.4).
+pub const RECEIVER_NAME_MAX_BYTES: usize = 63;
 
 /// A receiver, or a web server, as it was seen on the network. Everything in it is foreign and bounded.
 #[derive(Clone, Debug, PartialEq, Eq)]

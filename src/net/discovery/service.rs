@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use mdns_sd::{DaemonStatus, IfKind, Receiver, ServiceDaemon};
 
-use crate::limits::{HEARD_MAX, TIMERS_PER_RECORD};
+use crate::limits::HEARD_MAX;
+
+/// Timers that weigh as much as a record: 16 bytes each. Every record that is heard makes two, also if it was known.
+const TIMERS_PER_RECORD: i64 = 16;
 
 /// What one announces, or looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

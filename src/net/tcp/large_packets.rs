@@ -12,10 +12,15 @@ use tokio::time::interval;
 
 use super::tune::{is_within_machine, traffic};
 use crate::limits::{
-    HEARD_LATELY, LOST_GAP, LOST_LOOK, LOST_SILENCE, LOST_TIMEOUTS_HANDSHAKE, LOST_TIMEOUTS_SESSION,
-    SMALL_SEGMENT_BYTES,
+    HEARD_LATELY, LOST_SILENCE, LOST_TIMEOUTS_HANDSHAKE, LOST_TIMEOUTS_SESSION, SMALL_SEGMENT_BYTES,
 };
 use crate::session::link::Traffic;
+
+/// How often a handshake is looked at, whether it stands still.
+const LOST_LOOK: Duration = Duration::from_millis(250);
+
+/// How long the first of the packets that come may be missing: several times what TCP takes to send it again.
+const LOST_GAP: Duration = Duration::from_secs(1);
 
 /// The addresses to which large packets were lost, or from which. It is a matter of the network and not of a transfer, so the
 /// whole program knows of it, and each connection that it opens.

@@ -5,8 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::limits::LISTEN_BACKLOG;
 use crate::os::said::Said;
+
+/// Connections that wait in the kernel to be accepted.
+const LISTEN_BACKLOG: i32 = 1024;
 
 /// Why a port cannot be listened on. Each says what to do.
 #[derive(Debug, thiserror::Error)]

@@ -13,13 +13,17 @@ use super::outcomes::Outcomes;
 use crate::content::chunk::ChunkIndex;
 use crate::content::tree::{ChunkValue, chunk_value};
 use crate::content::zeros::value_of_zeros;
-use crate::limits::{CHUNK_BYTES, COMPARERS_MAX, WORKER_STACK_BYTES};
+use crate::limits::{CHUNK_BYTES, WORKER_STACK_BYTES};
 use crate::session::ending::End;
 use crate::session::frames::Pages;
 use crate::session::progress::Progress;
 use crate::session::stage_clock::{Clock, Stages};
 use crate::store::SinkError;
 use crate::wire::stage_times::Stage;
+
+/// Threads that compare what is there with what is offered, at each end of a session; at the receiver no more than its
+/// share of the data connections.
+const COMPARERS_MAX: usize = 4;
 
 /// A session whose files are compared.
 pub trait Compares: Send + Sync + 'static {

@@ -14,11 +14,15 @@ use super::offered::{Entry, Offered};
 use super::outcomes::Outcomes;
 use super::terms::Diligence;
 use crate::content::tree::Hash;
-use crate::limits::{DESCRIPTORS_PER_FINISHED_FILE, FINISH_BATCH_FILES, WORKER_STACK_BYTES};
+use crate::limits::{FINISH_BATCH_FILES, WORKER_STACK_BYTES};
 use crate::os::rlimit;
 use crate::session::ending::End;
 use crate::session::report::{FileStatus, ReportKind};
 use crate::store::{Existing, ExistingFile, Made, Part, Published, SinkError};
+
+/// Files that may be open for each one that waits for the device: while a batch does the next one gathers, and each may hold
+/// its folder.
+const DESCRIPTORS_PER_FINISHED_FILE: u64 = 32;
 
 /// What only has to be on the device.
 enum Finished {

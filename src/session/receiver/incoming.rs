@@ -15,7 +15,7 @@ use crate::content::chunk::{ChunkIndex, FileId, Layout};
 use crate::content::tree::{ChunkValue, Hash, Subtree, Tree};
 use crate::limits::{
     CHUNK_BYTES, COMPARED_AT_ONCE_FIRST, COMPARED_AT_ONCE_MAX, COMPARED_BYTES, FILE_BYTES_MAX,
-    KEPT_BYTES_FILE, MISSING_PER_FILE_MAX, STRETCH_BYTES, SUBTREE_BYTES, WRITE_BACK_BYTES,
+    KEPT_BYTES_FILE, MISSING_PER_FILE_MAX, SUBTREE_BYTES, WRITE_BACK_BYTES,
 };
 use crate::session::ending::PeerMisbehaved;
 use crate::session::outbox::Outbox;
@@ -23,6 +23,10 @@ use crate::session::progress::Progress;
 use crate::session::snapshot::FileUnderWay;
 use crate::store::{ExistingFile, Part};
 use crate::wire::message::ReceiverMessage;
+
+/// What a stretch of chunks counts for that may be there: its place in the plan, and subtrees at both of its ends until all
+/// around it has come.
+const STRETCH_BYTES: usize = 64 + 16 * SUBTREE_BYTES;
 
 /// What the chunks of a file are, at the receiver.
 #[derive(Clone)]

@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::limits::{
-    KEPT_BYTES_FILE, KEPT_BYTES_MIN, KEPT_BYTES_STEP, KEPT_BYTES_UNIT, OFFERS_BYTES_MAX, OFFERS_BYTES_MIN,
-};
+use crate::limits::{KEPT_BYTES_FILE, KEPT_BYTES_MIN, OFFERS_BYTES_MAX, OFFERS_BYTES_MIN};
 use crate::session::ending::PeerMisbehaved;
+
+/// More is taken in pieces of this size.
+const KEPT_BYTES_STEP: usize = 64 << 10;
+
+/// What is kept of one file is counted in units of so many bytes, as it changes with each chunk.
+const KEPT_BYTES_UNIT: usize = 1 << 10;
 
 /// What all sessions share beyond what each has in any case.
 pub trait Reserve: Send + Sync {

@@ -19,7 +19,7 @@ use crate::cache::Cache;
 use crate::content::chunk::FileId;
 use crate::content::entry::{Cause, Failure, Metadata, Outcome};
 use crate::content::tree::Hash;
-use crate::limits::{FAILED_FILE_BYTES, FAILED_FILES_MAX, TEXT_BYTES_MAX};
+use crate::limits::TEXT_BYTES_MAX;
 use crate::name::RelativePath;
 use crate::session::ending::{End, Ending, PeerMisbehaved};
 use crate::session::outbox::Outbox;
@@ -29,6 +29,12 @@ use crate::store::{
     Destination, Existing, ExistingFile, Found, LinkFault, Made, Part, Published, Sink, SinkError, Verified,
 };
 use crate::wire::message::ReceiverMessage;
+
+/// What a failed file counts for whose late chunks are still dropped: a place in a set.
+const FAILED_FILE_BYTES: usize = 24;
+
+/// Failed files of one session whose late chunks the receiver still discards quietly.
+const FAILED_FILES_MAX: usize = 65_536;
 
 /// What all that handle files of a session share.
 pub struct Outcomes {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::compare::{CompareQueue, Compares, compare};
 use super::entries::{dress_destination, make_parent_folder, offer_entry};
@@ -18,9 +18,7 @@ use crate::cache::Cache;
 use crate::content::chunk::FileId;
 use crate::content::compress::{Codec, Codecs};
 use crate::content::entry::{Cause, EntryKind, Failure, Outcome};
-use crate::limits::{
-    CONNECTIONS_MAX, FILE_BYTES_MAX, OBSERVER_LOOK, PROBE_BYTES_MAX, PROBE_SESSION_MAX, STREAM_CONFIRM_CHUNKS,
-};
+use crate::limits::{CONNECTIONS_MAX, FILE_BYTES_MAX, OBSERVER_LOOK, PROBE_BYTES_MAX, STREAM_CONFIRM_CHUNKS};
 use crate::name::RelativePath;
 use crate::os::cpu::CpuShares;
 use crate::session::destination;
@@ -34,6 +32,9 @@ use crate::session::stage_clock::Stages;
 use crate::store::{Destination, Existing, ExistingFile, Found, Part, SinkError};
 use crate::wire::message::{Against, Offer, ReceiverMessage, SenderMessage, SessionId};
 use crate::wire::stage_times::Spent;
+
+/// How long probes may come at a receiver: twice what all phases take at most, with connections that are slow to open.
+const PROBE_SESSION_MAX: Duration = Duration::from_secs(60);
 
 /// The receiver's side of a session, shared by its threads.
 pub struct Receiving {

@@ -10,11 +10,35 @@ use std::time::{Duration, Instant};
 
 use crate::content::compress::{Codecs, Method};
 use crate::limits::{
-    COMPRESS_CPU_FREE, COMPRESS_GAIN, COMPRESS_MEASURE, COMPRESS_MEASURE_BYTES, COMPRESS_PAUSE_FIRST,
-    COMPRESS_PAUSE_MAX, COMPRESS_SETTLE, COMPRESS_SKIP_MAX, COMPRESS_SKIP_SEED, COMPRESS_WAITS,
-    COMPRESS_WAITS_LITTLE, COMPRESSED_SHOWS,
+    CHUNK_BYTES, COMPRESS_PAUSE_FIRST, COMPRESS_PAUSE_MAX, COMPRESS_WAITS, COMPRESS_WAITS_LITTLE,
 };
 use crate::name::Name;
+
+/// Chunks of a file that are not even probed after as many misses as it takes to come this far: 1, 2, 4 and so on. 16 MiB, so
+/// that a file in which something else begins is compressed a moment later.
+const COMPRESS_SKIP_MAX: u32 = 64;
+
+/// Chunks that are not probed of a file whose name says that it is compressed already. Names lie, so it is only a first guess.
+const COMPRESS_SKIP_SEED: u32 = 16;
+
+/// How long a step of `--compress auto` may take to show in the rate before that is measured.
+const COMPRESS_SETTLE: Duration = Duration::from_millis(100);
+
+/// For how long a rate is measured at least.
+const COMPRESS_MEASURE: Duration = Duration::from_millis(300);
+
+/// And how many bytes have to travel meanwhile: eight chunks, as a rate that is counted in fewer jumps.
+const COMPRESS_MEASURE_BYTES: u64 = 8 * CHUNK_BYTES as u64;
+
+/// How much faster the bytes of files must come for a step to stay: what a busy machine's rates vary by.
+const COMPRESS_GAIN: f64 = 1.05;
+
+/// Something was compressed where the wire had this part of the bytes of files less: half of what one compressed chunk saves.
+const COMPRESSED_SHOWS: f64 = 1.0 / 16.0;
+
+/// What of a CPU may always be spent on a step, however busy the machine is: others have their share of the time in any case,
+/// and at 100 Mbit/s no step takes more.
+const COMPRESS_CPU_FREE: f64 = 0.25;
 
 /// What the user wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

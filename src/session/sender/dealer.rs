@@ -12,12 +12,19 @@ use super::lanes::DataConnection;
 use crate::content::chunk::{ChunkIndex, FileId};
 use crate::content::tree::Hash;
 use crate::limits::{
-    COMPARED_AT_ONCE_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, OFFERS_BYTES_MIN,
-    OFFERS_WAKE_FILES, OFFERS_WAKE_PART, RUNS_QUEUED_MAX,
+    COMPARED_AT_ONCE_MAX, FILES_IN_FLIGHT_MAX, LARGE_FILES_IN_FLIGHT_MAX, MISSING_PER_FILE_MAX,
+    OFFERS_BYTES_MIN, OFFERS_WAKE_PART,
 };
 use crate::session::ending::{End, PeerMisbehaved};
 use crate::source::Reached;
 use crate::wire::message::Against;
+
+/// Files for which there must be room again before a sender that had none goes on offering: for one at a time it would be
+/// woken for each.
+const OFFERS_WAKE_FILES: usize = FILES_IN_FLIGHT_MAX / OFFERS_WAKE_PART;
+
+/// Stretches of chunks that wait to be sent at once.
+const RUNS_QUEUED_MAX: usize = FILES_IN_FLIGHT_MAX + LARGE_FILES_IN_FLIGHT_MAX * MISSING_PER_FILE_MAX;
 
 /// Stretches of chunks to hash that are queued at once: what an honest receiver compares of all files under way. Of large ones
 /// as many may turn out to differ, and are to be sent.

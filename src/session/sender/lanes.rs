@@ -10,11 +10,14 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::attempt::{Attempt, Dealt};
-use crate::limits::{CONNECTIONS_MAX, STRAGGLER_FACTOR, STRAGGLER_PATIENCE};
+use crate::limits::{CONNECTIONS_MAX, STRAGGLER_PATIENCE};
 use crate::session::ending::PeerMisbehaved;
 use crate::session::link::ConnectionHandle;
 use crate::session::outbox::Outbox;
 use crate::wire::message::SenderMessage;
+
+/// How many times as long as over the others the rest of a data connection must take to be sent over those instead.
+const STRAGGLER_FACTOR: u32 = 2;
 
 /// Chunks that were written to a data connection and may not have arrived, in the order in which they were written.
 pub type Unconfirmed = VecDeque<(Arc<Attempt>, Dealt)>;

@@ -6,7 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{CLIMB_GAIN, CLIMB_MEASURE, CLIMB_PAUSE_FIRST, CLIMB_PAUSE_MAX, CLIMB_SETTLE};
+use crate::limits::{CLIMB_MEASURE, CLIMB_PAUSE_FIRST, CLIMB_PAUSE_MAX};
+
+/// How long new data connections may take to come up to their speed before it is measured.
+const CLIMB_SETTLE: Duration = Duration::from_millis(200);
+
+/// How much faster twice the connections must be to be kept: what a busy machine's rates vary by.
+const CLIMB_GAIN: f64 = 1.05;
 
 /// Finds out how many connections are worth having.
 #[derive(Debug)]
