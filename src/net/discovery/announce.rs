@@ -18,7 +18,7 @@ use crate::trust::fingerprint::Fingerprint;
 use crate::wire::VERSION;
 
 /// Names under which a receiver tells that it is announced. Somebody who claims each of them makes it take another one.
-pub const NAMES_TOLD_MAX: usize = 4;
+const NAMES_TOLD_MAX: usize = 4;
 
 /// How long an announcement may take to be heard of before it counts as failed. It takes a second: three probes 250 ms
 /// apart (RFC 6762, section 8.1).
@@ -102,7 +102,7 @@ struct State {
 
 impl Announcement {
     /// Begins to announce, on a thread of its own: the caller waits for nothing. `told` hears there what comes of it: each
-    /// name once, and no more than [`NAMES_TOLD_MAX`]. Where nothing can be announced, that is not the caller's concern:
+    /// name once, and no more than `NAMES_TOLD_MAX`. Where nothing can be announced, that is not the caller's concern:
     /// whoever knows the address can send all the same.
     pub fn start(announce: Announce, told: impl FnMut(News) + Send + 'static) -> Announcement {
         let current = Arc::<Current>::default();

@@ -13,7 +13,7 @@ use crate::net::address::{Found, Peer};
 use crate::trust::fingerprint::Fingerprint;
 
 /// Bytes in the name of a receiver: one label of DNS (RFC 1035, section 2.3.4).
-pub const RECEIVER_NAME_MAX_BYTES: usize = 63;
+const RECEIVER_NAME_MAX_BYTES: usize = 63;
 
 /// A receiver, or a web server, as it was seen on the network. Everything in it is foreign and bounded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ fn is_link_local(ip: IpAddr) -> bool {
 }
 
 /// A name as it can be typed as HOST and shown anywhere: small letters and digits of any script, `-` and `_`, at most
-/// [`RECEIVER_NAME_MAX_BYTES`]; whatever else is there becomes a `-`. So `Nas (2)` is `nas-2`.
+/// `RECEIVER_NAME_MAX_BYTES`; whatever else is there becomes a `-`. So `Nas (2)` is `nas-2`.
 pub fn plain_name(text: &str) -> String {
     // Small letters may take more room than large ones, so what is cut is what is left in the end.
     let text = String::from_utf8_lossy(shorten(text.as_bytes(), 4 * RECEIVER_NAME_MAX_BYTES)).to_lowercase();
