@@ -1,5 +1,5 @@
-//! What the steps of the chunk path and of the control connection cost, without disk and network: hashing a chunk,
-//! merging chunk values into the hash of a file, a frame's header, and an offer.
+//! What the steps of the chunk path and of the control connection cost, without disk and network: hashing a
+//! chunk, merging chunk values into the hash of a file, a frame's header, and an offer.
 
 #![allow(clippy::expect_used, reason = "a benchmark may stop at the first surprise")]
 

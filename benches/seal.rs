@@ -31,7 +31,8 @@ fn seal(bencher: Bencher, (cipher, size): (Cipher, usize)) {
     bencher.counter(BytesCount::new(size)).bench_local(|| sealer.seal(b"header", &mut payload));
 }
 
-/// Every frame opens once, so the input is sealed beforehand and copied; the copy is outside of the measurement.
+/// Every frame opens once, so the input is sealed beforehand and copied; the copy is outside of the
+/// measurement.
 #[divan::bench(args = CASES)]
 fn open(bencher: Bencher, (cipher, size): (Cipher, usize)) {
     let (mut sealer, _) = keys(cipher).for_sender();

@@ -5,7 +5,8 @@
 //! - [`limits`], [`units`]: numbers that several rooms share; bytes and times for people
 //! - [`name`]: the only door for a foreign file name, and for foreign text
 //! - [`content`]: chunk arithmetic, and the BLAKE3 hash of a file from its chunks
-//! - [`os`]: what is asked of the system: threads, direct I/O, how many files may be open, how busy the CPUs are
+//! - [`os`]: what is asked of the system: threads, direct I/O, how many files may be open, how busy the CPUs
+//!   are
 //! - [`wire`]: what travels, as bytes
 //! - [`source`], [`store`]: the files to send, and the folder they arrive in
 //! - [`trust`]: who one is, who may come in, and how two machines meet

@@ -1,5 +1,5 @@
-//! The numbers that bound or tune lanx and that several rooms share or that must fit each other, each with its unit and its reason,
-//! and what must hold between them. A number of one file stands there.
+//! The numbers that bound or tune lanx and that several rooms share or that must fit each other, each with
+//! its unit and its reason, and what must hold between them. A number of one file stands there.
 //!
 //! Nothing here is a secret or a setting: changing one of the wire limits changes the protocol
 //! (see [`crate::wire::VERSION`]).
@@ -12,16 +12,16 @@ use std::time::Duration;
 /// subtree of 2^8 leaves, and is large enough that a system call per chunk costs nothing.
 pub const CHUNK_BYTES: usize = 256 * 1024;
 
-/// With `--direct`: bytes that addresses, offsets and lengths are multiples of. No page and hardly any sector or block of a
-/// file system is smaller, and none that is in use asks more of an address.
+/// With `--direct`: bytes that addresses, offsets and lengths are multiples of. No page and hardly any sector
+/// or block of a file system is smaller, and none that is in use asks more of an address.
 pub const DIRECT_BLOCK_BYTES: usize = 4096;
 const _: () = assert!(CHUNK_BYTES.is_multiple_of(DIRECT_BLOCK_BYTES));
 
 /// Bytes in one BLAKE3 leaf (BLAKE3 specification, section 2.1), which BLAKE3 calls a chunk.
 pub const BLAKE3_LEAF_BYTES: usize = 1024;
 
-/// Chunks that one frame says to be zeros: 1 GiB. It is hashed within a quarter of a second where it lies behind what is known
-/// beforehand, and data connections take turns on what is longer.
+/// Chunks that one frame says to be zeros: 1 GiB. It is hashed within a quarter of a second where it lies
+/// behind what is known beforehand, and data connections take turns on what is longer.
 pub const HOLE_CHUNKS_MAX: u64 = 4096;
 
 /// The largest file that is offered or accepted, in bytes. Its chunk bitmap takes 32 MiB when full,
@@ -30,7 +30,8 @@ pub const FILE_BYTES_MAX: u64 = 64 << 40;
 
 // ---- the wire ---------------------------------------------------------------------------------
 
-/// Bytes in the body of one control message. The largest is the offer of a file with a long path and many attributes.
+/// Bytes in the body of one control message. The largest is the offer of a file with a long path and many
+/// attributes.
 pub const MESSAGE_BYTES_MAX: usize = 20 * 1024;
 
 /// Bytes in the body of one message of the greeting: what a stranger may make us hold.
@@ -43,18 +44,19 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// refused like any other bad name and the other files still arrive.
 pub const WIRE_NAME_BYTES_MAX: usize = 1024;
 
-/// Bytes in a path beneath the destination. Linux takes 4096 with the NUL byte at the end (`PATH_MAX`), and the
-/// destination's own path stands before it.
+/// Bytes in a path beneath the destination. Linux takes 4096 with the NUL byte at the end (`PATH_MAX`), and
+/// the destination's own path stands before it.
 pub const PATH_BYTES_MAX: usize = 4095;
 
-/// Bytes of a path on the wire; see [`WIRE_NAME_BYTES_MAX`] for why they are more. What is longer still is not offered.
+/// Bytes of a path on the wire; see [`WIRE_NAME_BYTES_MAX`] for why they are more. What is longer still is
+/// not offered.
 pub const WIRE_PATH_BYTES_MAX: usize = PATH_BYTES_MAX + 1;
 
 /// Bytes in the target of a symbolic link: as long as a path (`PATH_MAX`).
 pub const LINK_TARGET_BYTES_MAX: usize = 4095;
 
-/// Bytes of a file's extended attributes, names and values together. ext4 stores about 4 KiB; each file under way may
-/// hold so many at both ends.
+/// Bytes of a file's extended attributes, names and values together. ext4 stores about 4 KiB; each file under
+/// way may hold so many at both ends.
 pub const ATTRIBUTES_BYTES_MAX: usize = 8 * 1024;
 
 /// Extended attributes of one file: the shortest takes a prefix, a name and nothing else.
@@ -63,16 +65,16 @@ pub const ATTRIBUTES_MAX: usize = 512;
 /// What an open offer counts for beside the bytes of its path, target and attributes: a place in the books.
 pub const OFFER_BYTES_BASE: usize = 192;
 
-/// Bytes that the open offers of a session may count for, whatever else goes on at the receiver: some five hundred ordinary
-/// ones, or seven of the heaviest.
+/// Bytes that the open offers of a session may count for, whatever else goes on at the receiver: some five
+/// hundred ordinary ones, or seven of the heaviest.
 pub const OFFERS_BYTES_MIN: usize = 128 << 10;
 
 /// And at most, where there is room: as many ordinary ones as may be open.
 pub const OFFERS_BYTES_MAX: usize = FILES_IN_FLIGHT_MAX * 320;
 
-/// Bytes that a receiver keeps for its senders, all together: their open offers, what they do not read, and what it knows of the
-/// chunks of their large files. Each transfer that is served at once has [`SESSION_BYTES`] of it; the rest goes to those
-/// that need more.
+/// Bytes that a receiver keeps for its senders, all together: their open offers, what they do not read, and
+/// what it knows of the chunks of their large files. Each transfer that is served at once has
+/// [`SESSION_BYTES`] of it; the rest goes to those that need more.
 pub const MEMORY_BYTES: usize = 96 << 20;
 
 /// Of those what a session has in any case.
@@ -81,13 +83,13 @@ pub const SESSION_BYTES: usize =
 const _: () = assert!(TRANSFERS_MAX as usize * SESSION_BYTES <= MEMORY_BYTES);
 const _: () = assert!(2 * TRANSFERS_DEFAULT as usize * SESSION_BYTES <= MEMORY_BYTES);
 
-/// Bytes that a receiver may keep of what it knows of one large file, whatever else goes on: the ends of what is there, up the
-/// largest tree, and the first few comparisons.
+/// Bytes that a receiver may keep of what it knows of one large file, whatever else goes on: the ends of what
+/// is there, up the largest tree, and the first few comparisons.
 pub const KEPT_BYTES_FILE: usize = 8 << 10;
 const _: () = assert!(28 * SUBTREE_BYTES + COMPARED_AT_ONCE_FIRST * COMPARED_BYTES <= KEPT_BYTES_FILE);
 
-/// And beyond that of all large files of a session together. A file whose chunks come as they are sent takes little of it; a
-/// connection that is behind leaves gaps.
+/// And beyond that of all large files of a session together. A file whose chunks come as they are sent takes
+/// little of it; a connection that is behind leaves gaps.
 pub const KEPT_BYTES_MIN: usize = 64 << 10;
 
 /// Bytes of explanatory text in a control message.
@@ -96,12 +98,13 @@ pub const TEXT_BYTES_MAX: usize = 1024;
 /// Data connections in one session.
 pub const CONNECTIONS_MAX: u8 = 16;
 
-/// Numbers that the data connections of one session may use up. Those that die are replaced, and a number is never
-/// used twice; a network that kills this many in one session is not worth going on with.
+/// Numbers that the data connections of one session may use up. Those that die are replaced, and a number is
+/// never used twice; a network that kills this many in one session is not worth going on with.
 pub const CONNECTION_NUMBERS_MAX: u32 = 65_536;
 
-/// Data connections at first, where the user does not say and there are as many chunks: as lanx was ordered. Each has its own
-/// congestion window, and loss halves only one of them; where two cores are both ends, four cost as much as two (docs/measurements.md).
+/// Data connections at first, where the user does not say and there are as many chunks: as lanx was ordered.
+/// Each has its own congestion window, and loss halves only one of them; where two cores are both ends, four
+/// cost as much as two (docs/measurements.md).
 pub const CONNECTIONS_FIRST: u8 = 4;
 
 /// Data connections at most, where the user does not say.
@@ -112,7 +115,8 @@ pub const LONG_PATH_ROUND_TRIP: Duration = Duration::from_millis(5);
 
 // ---- compression --------------------------------------------------------------------------------
 
-/// Bytes from the middle of a chunk that say whether it is worth compressing: 2 us where it is not, 20 us where it is.
+/// Bytes from the middle of a chunk that say whether it is worth compressing: 2 us where it is not, 20 us
+/// where it is.
 pub const PROBED_BYTES: usize = 8 * 1024;
 
 /// One part in so many of a chunk has to be saved: less is not worth the receiver's work.
@@ -124,19 +128,21 @@ pub const COMPRESSED_BYTES_MIN: usize = 512;
 /// The level of `--compress zstd`: as zstd itself. On links below 1 Gbit/s a core has time for it.
 pub const ZSTD_LEVEL_DEFAULT: u8 = 3;
 
-/// The highest level that a user may ask for: those beyond it take more memory than a connection may, whatever their tables.
+/// The highest level that a user may ask for: those beyond it take more memory than a connection may,
+/// whatever their tables.
 pub const ZSTD_LEVEL_MAX: u8 = 12;
 
-/// The window that the chunks of one connection share, as a power of two: two chunks, which both ends have to keep.
+/// The window that the chunks of one connection share, as a power of two: two chunks, which both ends have to
+/// keep.
 pub const ZSTD_WINDOW_LOG: u32 = 19;
 const _: () = assert!(1 << ZSTD_WINDOW_LOG == 2 * CHUNK_BYTES);
 
-/// Bytes of memory that compression reserves at most for one data connection, at each end. It touches up to 1.5 MiB of them
-/// (docs/measurements.md).
+/// Bytes of memory that compression reserves at most for one data connection, at each end. It touches up to
+/// 1.5 MiB of them (docs/measurements.md).
 pub const CONNECTION_MEMORY_BYTES: usize = 2 << 20;
 
-/// A step is tried where those who send wait for the network or for `--limit` for this part of their time, and one is taken back
-/// on trial where they do so for less than [`COMPRESS_WAITS_LITTLE`].
+/// A step is tried where those who send wait for the network or for `--limit` for this part of their time,
+/// and one is taken back on trial where they do so for less than [`COMPRESS_WAITS_LITTLE`].
 pub const COMPRESS_WAITS: f64 = 0.5;
 
 /// See [`COMPRESS_WAITS`].
@@ -166,8 +172,8 @@ pub const PART_RACES_MAX: u32 = 8;
 /// with the same beginning get different part files.
 pub const PART_HASH_HEX_DIGITS: usize = 16;
 
-/// Bytes of a sender's fingerprint in the name of its part files: 80 bits, so that nobody makes a second key with those of
-/// somebody else's.
+/// Bytes of a sender's fingerprint in the name of its part files: 80 bits, so that nobody makes a second key
+/// with those of somebody else's.
 pub const PART_OWNER_BYTES: usize = 10;
 
 /// The shortest age after which a running receiver removes unfinished files, if it is told to.
@@ -179,26 +185,27 @@ pub const PART_SWEEP_PAUSE_MAX: Duration = Duration::from_secs(86_400);
 /// Highest number that `--rename` puts behind a name: `photo (10000).jpg`. It bounds the search.
 pub const RENAME_NUMBER_MAX: u32 = 10_000;
 
-/// Numbered names at which a file is compared before it gets a further number: a chunk of each at most, as far as they differ.
-/// The highest are those of the last transfers, one of which may be repeated.
+/// Numbered names at which a file is compared before it gets a further number: a chunk of each at most, as
+/// far as they differ. The highest are those of the last transfers, one of which may be repeated.
 pub const RENAME_COMPARED_MAX: u32 = 16;
 
 /// Longest ending in bytes, without its dot, that counts as a file type when a number is put before it.
 /// `.torrent` and `.properties` are types, the rest of a sentence behind a full stop is not.
 pub const EXTENSION_BYTES_MAX: usize = 16;
 
-/// Bytes in a block of a file that can be a hole: the block of most file systems and the page of most machines.
+/// Bytes in a block of a file that can be a hole: the block of most file systems and the page of most
+/// machines.
 pub const HOLE_BLOCK_BYTES: usize = 4096;
 
-/// Folders of the destination that are kept open: those that the files under way most often share, and few beside the
-/// descriptors of the files themselves.
+/// Folders of the destination that are kept open: those that the files under way most often share, and few
+/// beside the descriptors of the files themselves.
 pub const FOLDER_HANDLES_MAX: usize = 128;
 
 /// Folders that are remembered as newly made, at 8 bytes each: those of all files under way, many times over.
 pub const FOLDERS_MADE_MAX: usize = 65_536;
 
-/// Folders, one within the other, that one offer has made: more than people nest, and few enough that a thousand bytes on the
-/// wire do not keep the disk busy for long.
+/// Folders, one within the other, that one offer has made: more than people nest, and few enough that a
+/// thousand bytes on the wire do not keep the disk busy for long.
 pub const FOLDER_LEVELS_MADE_MAX: usize = 256;
 
 // ---- what may be under way at once -------------------------------------------------------------
@@ -210,105 +217,112 @@ pub const FILES_IN_FLIGHT_MAX: usize = 4096;
 /// The same as a part of what may be under way.
 pub const OFFERS_WAKE_PART: usize = 8;
 
-/// Files of more than one chunk that are offered at once: each holds a descriptor and a part file at the receiver.
+/// Files of more than one chunk that are offered at once: each holds a descriptor and a part file at the
+/// receiver.
 pub const LARGE_FILES_IN_FLIGHT_MAX: usize = 16;
 
-/// Chunks of one file under comparison at once: their values were asked for and are not here, they are being compared, or
-/// they differ and have not arrived. 128 MiB of file, so that neither side waits for a round trip.
+/// Chunks of one file under comparison at once: their values were asked for and are not here, they are being
+/// compared, or they differ and have not arrived. 128 MiB of file, so that neither side waits for a round
+/// trip.
 pub const COMPARED_AT_ONCE_MAX: usize = 512;
 
-/// The same at the beginning, and the least that is asked for at once later on: a file that is another one differs early, and
-/// what was asked for until then was hashed in vain.
+/// The same at the beginning, and the least that is asked for at once later on: a file that is another one
+/// differs early, and what was asked for until then was hashed in vain.
 pub const COMPARED_AT_ONCE_FIRST: usize = 16;
 
-/// What a subtree of a large file counts for that waits to be merged, with the stretch of chunks that it is of: places in two
-/// trees.
+/// What a subtree of a large file counts for that waits to be merged, with the stretch of chunks that it is
+/// of: places in two trees.
 pub const SUBTREE_BYTES: usize = 160;
 
-/// What a chunk under comparison counts for: that it was asked for, and the sender's value while it waits for a thread.
+/// What a chunk under comparison counts for: that it was asked for, and the sender's value while it waits for
+/// a thread.
 pub const COMPARED_BYTES: usize = 128;
 
-/// Chunks of a file for standard output that are asked for ahead of what is written: 16 MiB, the most that a receiver holds of
-/// it, and more than is on the way in a network of 10 Gbit/s and 10 ms.
+/// Chunks of a file for standard output that are asked for ahead of what is written: 16 MiB, the most that a
+/// receiver holds of it, and more than is on the way in a network of 10 Gbit/s and 10 ms.
 pub const IN_ORDER_WINDOW_CHUNKS: u64 = 64;
 
-/// Chunks after whose writing the sender hears that it may go on: rarely enough to cost nothing, and long before it runs
-/// dry.
+/// Chunks after whose writing the sender hears that it may go on: rarely enough to cost nothing, and long
+/// before it runs dry.
 pub const IN_ORDER_STEP_CHUNKS: u64 = 8;
 
-/// Chunks of a stream that a sender holds at once: those that were read and are not confirmed, as it can read nothing
-/// twice. 16 MiB: more than is on the way in a network of 10 Gbit/s and 10 ms, beside what waits to be sent.
+/// Chunks of a stream that a sender holds at once: those that were read and are not confirmed, as it can read
+/// nothing twice. 16 MiB: more than is on the way in a network of 10 Gbit/s and 10 ms, beside what waits to
+/// be sent.
 pub const STREAM_WINDOW_CHUNKS: usize = 64;
 
-/// Chunks of streams after whose arrival the sender hears of them at once: each [`PROGRESS_INTERVAL`] would be too late for
-/// one that holds no more than [`STREAM_WINDOW_CHUNKS`].
+/// Chunks of streams after whose arrival the sender hears of them at once: each [`PROGRESS_INTERVAL`] would
+/// be too late for one that holds no more than [`STREAM_WINDOW_CHUNKS`].
 pub const STREAM_CONFIRM_CHUNKS: u64 = 8;
 
-/// Stretches of missing chunks that a receiver names for one file. A part file that is more torn than this has its
-/// further holes compared like data.
+/// Stretches of missing chunks that a receiver names for one file. A part file that is more torn than this
+/// has its further holes compared like data.
 pub const MISSING_PER_FILE_MAX: usize = 1024;
 
-/// Bytes of control messages that a sender has not read, from which on a receiver takes no more from it: no new offers, and no
-/// chunks. Thousands of outcomes fit in, and a sender that reads never lets as many come together.
+/// Bytes of control messages that a sender has not read, from which on a receiver takes no more from it: no
+/// new offers, and no chunks. Thousands of outcomes fit in, and a sender that reads never lets as many come
+/// together.
 pub const OUTBOX_BYTES_MAX: usize = 64 << 10;
 
-/// Writes of control messages in a row, each within [`OUTBOX_PAUSE`] of the one before, after which messages are gathered
-/// for that long: many small files are under way. One small file has fewer.
+/// Writes of control messages in a row, each within [`OUTBOX_PAUSE`] of the one before, after which messages
+/// are gathered for that long: many small files are under way. One small file has fewer.
 pub const OUTBOX_QUICK_WRITES: u32 = 8;
 
 /// See [`OUTBOX_QUICK_WRITES`]. Files in flight last a hundred times longer.
 pub const OUTBOX_PAUSE: Duration = Duration::from_millis(1);
 
-/// Data connections of a receiver, those of all sessions together. Each has a thread, a chunk buffer and a stream buffer,
+/// Data connections of a receiver, those of all sessions together. Each has a thread, a chunk buffer and a
+/// stream buffer,
 /// 0.35 MiB or so, so that all of them stay below 100 MiB, and below 200 MiB where all of them decompress; and many times more than keep every core and disk busy.
 pub const DATA_CONNECTIONS_MAX: u16 = 256;
 
-/// Transfers that a receiver serves at once, where the user does not say: a room full of machines, each with two data
-/// connections when all are there.
+/// Transfers that a receiver serves at once, where the user does not say: a room full of machines, each with
+/// two data connections when all are there.
 pub const TRANSFERS_DEFAULT: u16 = 128;
 const _: () = assert!(TRANSFERS_DEFAULT <= DATA_CONNECTIONS_MAX / 2);
 
-/// The most that the user may say. Each transfer has a data connection of its own, and beside those one transfer alone can
-/// have as many as it likes.
+/// The most that the user may say. Each transfer has a data connection of its own, and beside those one
+/// transfer alone can have as many as it likes.
 pub const TRANSFERS_MAX: u16 = DATA_CONNECTIONS_MAX - CONNECTIONS_MAX as u16;
 const _: () = assert!(TRANSFERS_DEFAULT <= TRANSFERS_MAX);
 
-/// Of so many places, for a transfer or to wait, one is for senders that have none. One key alone still gets the
-/// hundred transfers that a receiver has to take.
+/// Of so many places, for a transfer or to wait, one is for senders that have none. One key alone still gets
+/// the hundred transfers that a receiver has to take.
 pub const PLACES_RESERVED: usize = 8;
 const _: () = assert!(TRANSFERS_DEFAULT as usize - TRANSFERS_DEFAULT as usize / PLACES_RESERVED >= 100);
 
-/// Sessions that are remembered when they have ended, so that a data connection which comes too late is told from one
-/// that belongs nowhere: as many as can end while one is on its way.
+/// Sessions that are remembered when they have ended, so that a data connection which comes too late is told
+/// from one that belongs nowhere: as many as can end while one is on its way.
 pub const ENDED_SESSIONS_MAX: usize = 256;
 const _: () = assert!(ENDED_SESSIONS_MAX >= TRANSFERS_MAX as usize);
 
-/// How long the place of a transfer whose sender was lost is kept for it: a sender that lost no more than its connection
-/// comes back within a second.
+/// How long the place of a transfer whose sender was lost is kept for it: a sender that lost no more than its
+/// connection comes back within a second.
 pub const PLACE_KEPT_FOR: Duration = Duration::from_secs(5);
 const _: () = assert!(PLACE_KEPT_FOR.as_millis() > 10 * RETRY_PAUSE_FIRST.as_millis());
 
-/// Senders that wait for their turn: the tasks of one engine, which have one key and so seven eighths of the queue, are 500 and more. Each costs a
-/// TLS connection, 50 KiB or so.
+/// Senders that wait for their turn: the tasks of one engine, which have one key and so seven eighths of the
+/// queue, are 500 and more. Each costs a TLS connection, 50 KiB or so.
 pub const WAITING_MAX: usize = 640;
 
 /// How often a sender that waits hears that its place in the queue has changed: often enough for a person.
 pub const QUEUE_NEWS_INTERVAL: Duration = Duration::from_secs(1);
 const _: () = assert!(QUEUE_NEWS_INTERVAL.as_millis() <= BEAT_INTERVAL.as_millis());
 
-/// How long a sender may take to close data connections that have become too many. What is on the way in one is a few MiB,
-/// and a chunk takes up to 4 s at the lowest rate that a user may set.
+/// How long a sender may take to close data connections that have become too many. What is on the way in one
+/// is a few MiB, and a chunk takes up to 4 s at the lowest rate that a user may set.
 pub const SURPLUS_GRACE: Duration = Duration::from_secs(10);
 const _: () = assert!(SURPLUS_GRACE.as_secs() > 2 * (CHUNK_BYTES as u64 / LIMIT_MIN));
 
 /// Connections that have not yet said who they are, all together.
 pub const STRANGERS_MAX: usize = 512;
 
-/// Data connections in a row that were tampered with before they brought a single frame, after which a session ends. One may
-/// be a faulty network; so many are somebody who will not stop.
+/// Data connections in a row that were tampered with before they brought a single frame, after which a
+/// session ends. One may be a faulty network; so many are somebody who will not stop.
 pub const FORGED_IN_A_ROW_MAX: u32 = 8;
 
-/// With `--sync`: bytes of one file after which their way to the device is begun, so that little is left at the end.
+/// With `--sync`: bytes of one file after which their way to the device is begun, so that little is left at
+/// the end.
 pub const WRITE_BACK_BYTES: u64 = 64 << 20;
 
 /// Complete files that wait for the device together.
@@ -317,8 +331,8 @@ pub const FINISH_BATCH_FILES: usize = 256;
 /// Stack of a worker thread. Its chunk buffer is on the heap; BLAKE3 and the system calls need a few KiB.
 pub const WORKER_STACK_BYTES: usize = 256 * 1024;
 
-/// Receivers that one program sends to at once: each has threads and connections of its own, and more of them than these a
-/// machine has no use for.
+/// Receivers that one program sends to at once: each has threads and connections of its own, and more of them
+/// than these a machine has no use for.
 pub const RECEIVERS_MAX: usize = 64;
 
 // ---- sockets and buffers ------------------------------------------------------------------------
@@ -342,13 +356,13 @@ pub const CONNECTION_BUFFER_BYTES: usize = 192 * 1024;
 /// Frames from this payload on go past those buffers: copying them would cost more than a system call.
 pub const STRAIGHT_BYTES: usize = 64 * 1024;
 
-/// The lowest rate that a user may set, in bytes a second: a chunk then takes 4 s, less than the shortest time after which
-/// a peer counts as silent.
+/// The lowest rate that a user may set, in bytes a second: a chunk then takes 4 s, less than the shortest
+/// time after which a peer counts as silent.
 pub const LIMIT_MIN: u64 = 64_000;
 const _: () = assert!(CHUNK_BYTES as u64 / LIMIT_MIN < SILENCE_TIMEOUT_MIN.as_secs());
 
-/// For how long a sender that overslept may make up. A busy machine lets a thread sleep for tenths of a second; over ten
-/// seconds nobody sees more than 2.5 % above the rate.
+/// For how long a sender that overslept may make up. A busy machine lets a thread sleep for tenths of a
+/// second; over ten seconds nobody sees more than 2.5 % above the rate.
 pub const PACE_BURST: Duration = Duration::from_millis(250);
 const _: () = assert!(PACE_BURST.as_millis() * 20 <= 5_000);
 
@@ -367,7 +381,8 @@ const _: () = {
         WIRE_PATH_BYTES_MAX + LINK_TARGET_BYTES_MAX + ATTRIBUTES_BYTES_MAX + 4 * ATTRIBUTES_MAX + 128
             <= MESSAGE_BYTES_MAX
     );
-    // Any offer can be made where nothing else is open, and one for which there was no room has it when there is some again.
+    // Any offer can be made where nothing else is open, and one for which there was no room has it when there
+    // is some again.
     assert!(OFFER_BYTES_BASE + MESSAGE_BYTES_MAX <= OFFERS_BYTES_MIN);
     assert!(OFFERS_BYTES_MIN <= OFFERS_BYTES_MAX && OFFERS_BYTES_MAX <= u32::MAX as usize);
     assert!(TEXT_BYTES_MAX + 64 <= GREETING_BYTES_MAX && GREETING_BYTES_MAX <= MESSAGE_BYTES_MAX);
@@ -381,7 +396,8 @@ const _: () = {
     assert!(LARGE_FILES_IN_FLIGHT_MAX <= FILES_IN_FLIGHT_MAX);
     // Offsets of the last chunk must not wrap, and `off_t` is signed.
     assert!(FILE_BYTES_MAX < i64::MAX as u64 - CHUNK_BYTES as u64);
-    // A shortened part name (`.`, `~`, digest, `.v2-`, owner, `.100.lanx-part`) must leave most of the name readable.
+    // A shortened part name (`.`, `~`, digest, `.v2-`, owner, `.100.lanx-part`) must leave most of the name
+    // readable.
     assert!(PART_HASH_HEX_DIGITS + PART_OWNER_BYTES * 8 / 5 + 32 < NAME_BYTES_MAX / 2);
     assert!(PART_OWNER_BYTES.is_multiple_of(5) && PART_OWNER_BYTES <= 16);
     assert!(PART_HASH_HEX_DIGITS.is_multiple_of(2) && PART_HASH_HEX_DIGITS <= 64);
@@ -400,60 +416,64 @@ const _: () = {
 /// Columns of the help and of the texts that it shows: what every terminal has, and what is easy to read.
 pub const HELP_COLUMNS: usize = 80;
 
-/// Bytes of the configuration file. All options take less than 2 KiB; the rest is for comments and long lists of what to
-/// exclude.
+/// Bytes of the configuration file. All options take less than 2 KiB; the rest is for comments and long lists
+/// of what to exclude.
 pub const SETTINGS_BYTES_MAX: usize = 64 * 1024;
 
-/// How alike two words have to be (Jaro, of 1) for one to be meant by the other: misspelt options of lanx have 0.82 and more, other
-/// words ('nonsense' and 'connections') less than 0.78.
+/// How alike two words have to be (Jaro, of 1) for one to be meant by the other: misspelt options of lanx
+/// have 0.82 and more, other words ('nonsense' and 'connections') less than 0.78.
 pub const ALIKE_MIN: f64 = 0.8;
 
-/// Refused connections that the user is told of in each [`REFUSALS_WINDOW`]; of the others only how many, at its end.
+/// Refused connections that the user is told of in each [`REFUSALS_WINDOW`]; of the others only how many, at
+/// its end.
 pub const REFUSALS_SHOWN_MAX: u32 = 3;
 
 /// See [`REFUSALS_SHOWN_MAX`].
 pub const REFUSALS_WINDOW: Duration = Duration::from_secs(10);
 
-/// Texts that are told once for all receivers, such as why a file cannot be read; further ones are told for each.
+/// Texts that are told once for all receivers, such as why a file cannot be read; further ones are told for
+/// each.
 pub const TOLD_ONCE_MAX: usize = 4096;
 
-/// What is said and not read yet, in bytes, for each of standard output and standard error: the events or lines of some 100,000
-/// files, and little beside what a transfer takes.
+/// What is said and not read yet, in bytes, for each of standard output and standard error: the events or
+/// lines of some 100,000 files, and little beside what a transfer takes.
 pub const UNREAD_BYTES_MAX: usize = 16 << 20;
 
 /// How much of what waits goes out in one write, in bytes, where it is more than one text: what a pipe holds.
 pub const OUTPUT_WRITE_BYTES: usize = 64 << 10;
 
-/// How long what is said is gathered after something was written: nobody sees it, and a hundred writes a second wake nobody too
-/// often.
+/// How long what is said is gathered after something was written: nobody sees it, and a hundred writes a
+/// second wake nobody too often.
 pub const OUTPUT_PAUSE: Duration = Duration::from_millis(10);
 
 // What may be done with the files that a process may have open (`ulimit -n`), where those are few.
 
 // Finding receivers on the network.
 
-/// Receivers that are kept of those that answer: more than anybody picks from, and less than 1 MiB of what strangers say.
+/// Receivers that are kept of those that answer: more than anybody picks from, and less than 1 MiB of what
+/// strangers say.
 pub const FOUND_MAX: usize = 256;
 
 /// Addresses of one receiver that are kept: each is tried when it is sent to.
 pub const FOUND_ADDRESSES_MAX: usize = 16;
 
-/// Records that may be held of what is said on a network, as many as Avahi keeps: some thousand machines, and with what a
-/// packet holds at most less than 40 MiB.
+/// Records that may be held of what is said on a network, as many as Avahi keeps: some thousand machines, and
+/// with what a packet holds at most less than 40 MiB.
 pub const HEARD_MAX: i64 = 4096;
 
 /// How often what is held is counted. A receiver that only waits wakes up for it, and a flood has so long.
 pub const HEARD_LOOK: Duration = Duration::from_millis(500);
 
-/// How long a receiver is not announced after too much was heard; it doubles up to [`OVERGROWN_PAUSE_MAX`], so that a flood
-/// that lasts costs next to nothing, and is forgotten when an announcement has stood for that long.
+/// How long a receiver is not announced after too much was heard; it doubles up to [`OVERGROWN_PAUSE_MAX`],
+/// so that a flood that lasts costs next to nothing, and is forgotten when an announcement has stood for that
+/// long.
 pub const OVERGROWN_PAUSE_FIRST: Duration = Duration::from_secs(1);
 
 /// See [`OVERGROWN_PAUSE_FIRST`].
 pub const OVERGROWN_PAUSE_MAX: Duration = Duration::from_secs(64);
 
-/// How long `lanx list` looks, and at least: a receiver that was just asked is silent for a second (RFC 6762, section 6), after
-/// which it is asked again.
+/// How long `lanx list` looks, and at least: a receiver that was just asked is silent for a second (RFC 6762,
+/// section 6), after which it is asked again.
 pub const LIST_FOR: Duration = Duration::from_secs(2);
 
 /// How long a HOST that the resolver does not know is looked for among receivers.
@@ -483,14 +503,15 @@ pub const KERNEL_TIME: Duration = Duration::from_millis(150);
 /// The same at a receiver, whose other sessions wait for the core.
 pub const KERNEL_TIME_BRIEF: Duration = Duration::from_millis(4);
 
-/// The longest file that a disk is tried with: enough for the caches of most disks to matter little, and soon written.
+/// The longest file that a disk is tried with: enough for the caches of most disks to matter little, and soon
+/// written.
 pub const DISK_TRIAL_BYTES_MAX: u64 = 512 << 20;
 
 /// Of the free space a trial takes one part in so many at most.
 pub const DISK_TRIAL_SHARE: u64 = 10;
 
-/// What a trial writes before it counts, and then before it first waits for the disk. Each later piece is as long as all
-/// before it.
+/// What a trial writes before it counts, and then before it first waits for the disk. Each later piece is as
+/// long as all before it.
 pub const DISK_TRIAL_PIECE_BYTES: u64 = 4 << 20;
 
 /// After so long no further piece is begun.
@@ -506,7 +527,8 @@ pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
 
 pub const LOSSY_SEGMENTS_MIN: u64 = 10_000;
 
-/// How long a receiver may take to say anything over UDP. Nothing says that a port is closed, or that somebody drops what is sent.
+/// How long a receiver may take to say anything over UDP. Nothing says that a port is closed, or that
+/// somebody drops what is sent.
 pub const UDP_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a peer may take to say who it is.
@@ -515,27 +537,27 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often each side says something on the control connection, be it only that it lives.
 pub const BEAT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Bytes of a segment where larger packets are lost: with the headers of IPv6 and TCP less than the 1280 bytes that every way
-/// must carry (RFC 8200, section 5), with room for those of a tunnel.
+/// Bytes of a segment where larger packets are lost: with the headers of IPv6 and TCP less than the 1280
+/// bytes that every way must carry (RFC 8200, section 5), with room for those of a tunnel.
 pub const SMALL_SEGMENT_BYTES: u32 = 1200;
 const _: () = assert!(SMALL_SEGMENT_BYTES + 60 <= 1280);
 
-/// Timeouts of TCP in a row after which a handshake counts as one that loses large packets: about a second on a local network,
-/// longer where the way is.
+/// Timeouts of TCP in a row after which a handshake counts as one that loses large packets: about a second on
+/// a local network, longer where the way is.
 pub const LOST_TIMEOUTS_HANDSHAKE: u32 = 2;
 
-/// How long a receiver may think about a handshake: it is a matter of milliseconds, and of tenths of a second on a busy machine.
-/// What is tried then costs it one more handshake.
+/// How long a receiver may think about a handshake: it is a matter of milliseconds, and of tenths of a second
+/// on a busy machine. What is tried then costs it one more handshake.
 pub const LOST_SILENCE: Duration = Duration::from_secs(3);
 const _: () = assert!(2 * LOST_SILENCE.as_millis() < HANDSHAKE_TIMEOUT.as_millis());
 
-/// Timeouts of TCP in a row after which a connection of a session has come to a stop: 200 ms that double are 3 s by then, longer
-/// than [`HEARD_LATELY`].
+/// Timeouts of TCP in a row after which a connection of a session has come to a stop: 200 ms that double are
+/// 3 s by then, longer than [`HEARD_LATELY`].
 pub const LOST_TIMEOUTS_SESSION: u32 = 4;
 const _: () = assert!((200 << LOST_TIMEOUTS_SESSION) - 200 >= HEARD_LATELY.as_millis());
 
-/// Whoever was heard on the control connection so short a time ago can be reached: each side speaks there every
-/// [`BEAT_INTERVAL`].
+/// Whoever was heard on the control connection so short a time ago can be reached: each side speaks there
+/// every [`BEAT_INTERVAL`].
 pub const HEARD_LATELY: Duration = Duration::from_millis(2500);
 const _: () = assert!(HEARD_LATELY.as_millis() > BEAT_INTERVAL.as_millis());
 
@@ -548,18 +570,19 @@ pub const SILENCE_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 /// For how long a lost receiver is looked for again, where the user does not say.
 pub const RETRY_FOR: Duration = Duration::from_secs(60);
 
-/// Pause before the first try after a loss; it doubles up to [`RETRY_PAUSE_MAX`], and a random part of it is left out, so
-/// that many senders do not come back in the same moment.
+/// Pause before the first try after a loss; it doubles up to [`RETRY_PAUSE_MAX`], and a random part of it is
+/// left out, so that many senders do not come back in the same moment.
 pub const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(100);
 
 /// See [`RETRY_PAUSE_FIRST`].
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// How long a receiver that is ready waits for the others, so that they begin together. No longer than between two beats, as
-/// nothing is said meanwhile.
+/// How long a receiver that is ready waits for the others, so that they begin together. No longer than
+/// between two beats, as nothing is said meanwhile.
 pub const BEGIN_TOGETHER: Duration = BEAT_INTERVAL;
 
-/// For how long a rate is measured: longer than the buffers of sockets take to fill, short enough for a transfer of seconds.
+/// For how long a rate is measured: longer than the buffers of sockets take to fill, short enough for a
+/// transfer of seconds.
 pub const CLIMB_MEASURE: Duration = Duration::from_millis(400);
 
 /// Pause after a try that brought nothing; it doubles up to [`CLIMB_PAUSE_MAX`].
@@ -583,7 +606,8 @@ pub const STOPPING_TOLD_AFTER: Duration = Duration::from_millis(500);
 /// How long Ctrl-Z, and a signal that ends the program on the spot, wait for a terminal that takes nothing.
 pub const SCREEN_PATIENCE: Duration = Duration::from_millis(200);
 
-/// How often `--json` tells the progress of a session: what a script can act on, and a line each is cheap to keep.
+/// How often `--json` tells the progress of a session: what a script can act on, and a line each is cheap to
+/// keep.
 pub const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long reading the settings again may take.
@@ -592,24 +616,26 @@ pub const SETTINGS_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a side may take to say goodbye before it is left.
 pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long transfers under way may take to end after a SIGTERM, where the user does not say: most end within it, and
-/// nobody who stops a machine likes to wait longer.
+/// How long transfers under way may take to end after a SIGTERM, where the user does not say: most end within
+/// it, and nobody who stops a machine likes to wait longer.
 pub const GRACE: Duration = Duration::from_secs(30);
 
-/// How often a service manager is told how many transfers there are, if that has changed: for a person who looks.
+/// How often a service manager is told how many transfers there are, if that has changed: for a person who
+/// looks.
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often a session looks whether somebody has read what it had to tell: nobody is waiting for it but its own next file.
+/// How often a session looks whether somebody has read what it had to tell: nobody is waiting for it but its
+/// own next file.
 pub const OBSERVER_LOOK: Duration = Duration::from_millis(20);
 
-/// How long, at the end of the program, whoever should read what it says may read none of it. A script that only waits for
-/// the end must not wait for ever.
+/// How long, at the end of the program, whoever should read what it says may read none of it. A script that
+/// only waits for the end must not wait for ever.
 pub const READER_PATIENCE: Duration = Duration::from_secs(10);
 
 // Trust: keys, peers, codes and guesses.
 
-/// Largest certificate that is looked at. A self-signed Ed25519 certificate takes about 300 bytes; the rest is
-/// room for one made by other tools.
+/// Largest certificate that is looked at. A self-signed Ed25519 certificate takes about 300 bytes; the rest
+/// is room for one made by other tools.
 pub const CERTIFICATE_MAX_BYTES: usize = 4 * 1024;
 
 /// Largest identity file: one private key (about 120 bytes as PEM) and one certificate, base64 taking 4/3.
@@ -622,8 +648,8 @@ pub const PEERS_MAX: usize = 1024;
 /// Most receivers whose key is pinned.
 pub const KNOWN_HOSTS_MAX: usize = 1024;
 
-/// Of these, receivers on this machine itself. Scripts meet them at ever new ports, and a list of hundreds of those took longer to
-/// read than a small file takes to send.
+/// Of these, receivers on this machine itself. Scripts meet them at ever new ports, and a list of hundreds of
+/// those took longer to read than a small file takes to send.
 pub const KNOWN_HERE_MAX: usize = 64;
 
 /// Longest name of a peer. A host name label has at most 63 characters (RFC 1035, section 2.3.4).
@@ -699,7 +725,7 @@ pub const SEALED_FRAMES_PER_KEY_MAX: u64 = 1 << 32;
 pub const SEALED_BLOCKS_PER_KEY_MAX: u64 = 1 << 44;
 const _: () = assert!(2 * SEALED_BLOCKS_PER_KEY_MAX.ilog2() + 40 <= 129);
 
-/// Bytes of the folder that a sender may name beneath that of the receiver. It stands in hello and welcome, beside all else that
-/// these say.
+/// Bytes of the folder that a sender may name beneath that of the receiver. It stands in hello and welcome,
+/// beside all else that these say.
 pub const INTO_BYTES_MAX: usize = 1024;
 const _: () = assert!(INTO_BYTES_MAX <= GREETING_BYTES_MAX / 2);

@@ -86,8 +86,8 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// Bytes a second, from `50M` (10^6 bytes), `50Mi` (2^20), `1.5GB`, `400mbit`, each with or without `/s`. Upper or lower
-/// case mean the same: nobody sends a thousandth of a byte.
+/// Bytes a second, from `50M` (10^6 bytes), `50Mi` (2^20), `1.5GB`, `400mbit`, each with or without `/s`.
+/// Upper or lower case mean the same: nobody sends a thousandth of a byte.
 pub fn rate_from(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let text = text.strip_suffix("/s").unwrap_or(&text);

@@ -40,9 +40,10 @@ impl Workload {
     }
 }
 
-/// A program and how it is used. In its commands, which a shell runs, `{sent}` is what is sent, `{source}` the folder that is
-/// in, `{dst}` where it goes and `{dst_name}` the last part of that, `{base}` the folder of all that, `{host}` and `{port}` where the
-/// server listens, `{peer}` the client's address, `{self}` this benchmark, `{mib}` the size.
+/// A program and how it is used. In its commands, which a shell runs, `{sent}` is what is sent, `{source}`
+/// the folder that is in, `{dst}` where it goes and `{dst_name}` the last part of that, `{base}` the folder
+/// of all that, `{host}` and `{port}` where the server listens, `{peer}` the client's address, `{self}` this
+/// benchmark, `{mib}` the size.
 #[derive(Clone)]
 pub struct Contestant {
     pub name: &'static str,

@@ -1,10 +1,11 @@
-//! A link with delay and loss between two network namespaces, for kernels without netem: a TUN device at each end, and
-//! this program between them.
+//! A link with delay and loss between two network namespaces, for kernels without netem: a TUN device at each
+//! end, and this program between them.
 //!
 //!     end_to_end --link NAMESPACE NAMESPACE MBIT ROUND_TRIP_MS LOSS_PERCENT
 //!
-//! It says `ready` when the devices `lan0` are there, without addresses, and ends when its standard input does; the devices go
-//! with it. It takes CPU time on the machine that it serves: at 1 Gbit/s about half a core.
+//! It says `ready` when the devices `lan0` are there, without addresses, and ends when its standard input
+//! does; the devices go with it. It takes CPU time on the machine that it serves: at 1 Gbit/s about half a
+//! core.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,4 +1,5 @@
-//! lanx in turns with what bounds it and what people would use instead: real processes, real sockets, real files.
+//! lanx in turns with what bounds it and what people would use instead: real processes, real sockets, real
+//! files.
 //!
 //!     cargo bench --bench end_to_end
 //!
@@ -14,10 +15,11 @@
 //! | `BENCH_SENDER`, `BENCH_RECEIVER` | commands that run a command on the sender's and the receiver's host | none |
 //! | `BENCH_HOST`, `BENCH_SENDER_HOST` | the receiver's address as the sender sees it, and the sender's as the receiver does | 127.0.0.1 |
 //!
-//! All programs take a turn before any takes the next, so that what else the machine does meets all of them. Before each,
-//! as much memory as it will fill is touched and given back: on a virtual machine the first touch of memory costs many
-//! times the second, and would be charged to whoever comes first. Each command runs under a process of its own that
-//! notes its time, its CPU seconds and its peak memory, with all that it started.
+//! All programs take a turn before any takes the next, so that what else the machine does meets all of them.
+//! Before each, as much memory as it will fill is touched and given back: on a virtual machine the first
+//! touch of memory costs many times the second, and would be charged to whoever comes first. Each command
+//! runs under a process of its own that notes its time, its CPU seconds and its peak memory, with all that it
+//! started.
 
 #![allow(
     clippy::expect_used,

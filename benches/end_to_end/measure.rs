@@ -44,7 +44,8 @@ pub struct Run {
     pub receiver_mib: f64,
 }
 
-/// Runs `command` in a shell and writes what it took to the file `report`. Stops it when our standard input ends.
+/// Runs `command` in a shell and writes what it took to the file `report`. Stops it when our standard input
+/// ends.
 pub fn child(args: &[String]) {
     let [report, command] = args else { panic!("--measure REPORT COMMAND") };
     // Ctrl-C is for the command too, and what it took is told all the same.
@@ -76,8 +77,8 @@ pub fn child(args: &[String]) {
     fs::write(report, serde_json::to_vec(&taken).expect("JSON")).expect("written");
 }
 
-/// A server that is stopped may leave the process behind that served the client, as sshd does. What that took is counted once
-/// somebody waits for it: we.
+/// A server that is stopped may leave the process behind that served the client, as sshd does. What that took
+/// is counted once somebody waits for it: we.
 fn inherit_orphans() {
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("allowed to everybody");
@@ -91,7 +92,8 @@ fn wait_for_orphans() {
     }
 }
 
-/// Has the flag set by Ctrl-C and SIGTERM, instead of ending this process. What it starts is not touched by that.
+/// Has the flag set by Ctrl-C and SIGTERM, instead of ending this process. What it starts is not touched by
+/// that.
 pub fn on_stop_signals(flag: &Arc<AtomicBool>) {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, flag.clone()).expect("the signal can be handled");
@@ -183,7 +185,8 @@ fn read(report: &Path) -> Taken {
     serde_json::from_slice(&fs::read(report).unwrap()).unwrap()
 }
 
-/// Waits until somebody listens, or with UDP can be sent to. To connect would be enough for some servers to end.
+/// Waits until somebody listens, or with UDP can be sent to. To connect would be enough for some servers to
+/// end.
 fn wait_for_port(port: u16, host: Host, stopped: &AtomicBool) -> Result<(), String> {
     let files = "/proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6";
     let look = format!("{} cat {files} 2>/dev/null", host.runner());

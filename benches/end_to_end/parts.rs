@@ -1,6 +1,6 @@
-//! The sum of parts: what lanx does to each chunk, with the same kernels over the same sockets, and nothing around it. No
-//! session, no messages, no comparison, no part file: read, hash, seal, send; receive, open, hash, write. What a transfer takes
-//! beyond this is the program's own.
+//! The sum of parts: what lanx does to each chunk, with the same kernels over the same sockets, and nothing
+//! around it. No session, no messages, no comparison, no part file: read, hash, seal, send; receive, open,
+//! hash, write. What a transfer takes beyond this is the program's own.
 
 use std::fs::File;
 use std::io::{IoSlice, Read, Write};

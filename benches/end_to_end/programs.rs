@@ -1,4 +1,5 @@
-//! The programs and their commands. What stands in braces is put in by `contestants.rs`, whose type says what it means.
+//! The programs and their commands. What stands in braces is put in by `contestants.rs`, whose type says what
+//! it means.
 
 use crate::contestants::Contestant;
 
@@ -164,8 +165,8 @@ pub const RSYNCD_ZSTD: Contestant = Contestant {
     ..RSYNCD
 };
 
-/// At both ends GLOBUS_HOSTNAME is that end's own address, as the name of the machine may stand for another. It wants a name for
-/// each address, from `/etc/hosts` or DNS.
+/// At both ends GLOBUS_HOSTNAME is that end's own address, as the name of the machine may stand for another.
+/// It wants a name for each address, from `/etc/hosts` or DNS.
 pub const GRIDFTP: Contestant = Contestant {
     name: "GridFTP, 4 streams",
     server: Some(
@@ -195,7 +196,8 @@ pub const ARIA2: Contestant = Contestant {
 
 pub const SSHD: &str = "/usr/sbin/sshd";
 
-/// A key for both ends, and what they need to know. The remote shell gets our PATH, which is where `qcp` was found.
+/// A key for both ends, and what they need to know. The remote shell gets our PATH, which is where `qcp` was
+/// found.
 pub const SSH_SETUP: &str = "ssh-keygen -q -t ed25519 -N '' -f '{base}/key' && ssh-keygen -q -t ed25519 -N '' -f '{base}/host' && \
      printf '%s\\n' 'HostKey {base}/host' 'AuthorizedKeysFile {base}/key.pub' 'StrictModes no' 'PidFile none' \
      'PermitRootLogin yes' 'UsePAM no' 'Subsystem sftp internal-sftp' \"SetEnv \\\"PATH=$PATH\\\"\" > '{base}/sshd.conf' && \
@@ -225,8 +227,8 @@ pub const MSCP: Contestant = Contestant {
     ..SCP
 };
 
-/// It starts its remote end by ssh. Told nothing, it takes the link for one of 100 Mbit/s and 300 ms, and sizes its window by
-/// that: this is a window for 10 Gbit/s and 10 ms.
+/// It starts its remote end by ssh. Told nothing, it takes the link for one of 100 Mbit/s and 300 ms, and
+/// sizes its window by that: this is a window for 10 Gbit/s and 10 ms.
 pub const QCP: Contestant = Contestant {
     name: "qcp",
     client: "exec qcp -q --rx 1250M --rtt 10 --ssh-config '{base}/ssh.conf' -S -F -S '{base}/ssh.conf' -S -p -S {port} \
@@ -242,8 +244,8 @@ pub const QCP_TREE: Contestant = Contestant {
     ..QCP
 };
 
-/// It hashes all that it will send before it prints the ticket that the receiver needs, so the wait for that is part of the
-/// time. The ticket has addresses only, as relays and names are on the internet.
+/// It hashes all that it will send before it prints the ticket that the receiver needs, so the wait for that
+/// is part of the time. The ticket has addresses only, as relays and names are on the internet.
 pub const SENDME: Contestant = Contestant {
     name: "sendme",
     server: Some(

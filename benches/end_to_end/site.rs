@@ -18,8 +18,8 @@ pub struct Site {
     /// Bytes in all of it.
     pub bytes: u64,
     pub port: u16,
-    /// Where the next run's files arrive. Destinations are kept to the end where there is room: some file systems make
-    /// files slowly for a while after many were removed.
+    /// Where the next run's files arrive. Destinations are kept to the end where there is room: some file
+    /// systems make files slowly for a while after many were removed.
     pub destination: PathBuf,
     runs: usize,
     folder: TempDir,

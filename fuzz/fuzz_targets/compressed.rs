@@ -1,7 +1,8 @@
-//! What a sender says is compressed, in a sealed session over a real folder: a file of one chunk or several, and frames of it in
-//! either codec that are honest, changed, or made of any bytes.
+//! What a sender says is compressed, in a sealed session over a real folder: a file of one chunk or several,
+//! and frames of it in either codec that are honest, changed, or made of any bytes.
 //!
-//! Whatever comes: no panic, no byte beyond the chunk, and under the final name only the file that was promised.
+//! Whatever comes: no panic, no byte beyond the chunk, and under the final name only the file that was
+//! promised.
 #![no_main]
 
 use std::fs;

@@ -1,7 +1,7 @@
 //! A sender that says and sends whatever it likes, to the receiver's side of a session over a real folder.
 //!
-//! Whatever it does: no panic, one outcome at most for each file, and under a final name only what was there before or
-//! bytes whose hash the sender said.
+//! Whatever it does: no panic, one outcome at most for each file, and under a final name only what was there
+//! before or bytes whose hash the sender said.
 #![no_main]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -348,7 +348,8 @@ fuzz_target!(|bytes: &[u8]| {
     check(dir.path(), &scene.allowed);
 });
 
-/// Demands that every file under a final name is one that was promised. What a link points to is none of ours.
+/// Demands that every file under a final name is one that was promised. What a link points to is none of
+/// ours.
 fn check(folder: &Path, allowed: &HashSet<blake3::Hash>) {
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();

@@ -1,5 +1,5 @@
-//! Frames on a data connection on which somebody changes, drops and inserts bytes: what opens is what was sealed, in order,
-//! from the first on; whatever else comes is a forgery or a loss.
+//! Frames on a data connection on which somebody changes, drops and inserts bytes: what opens is what was
+//! sealed, in order, from the first on; whatever else comes is a forgery or a loss.
 #![no_main]
 
 use arbitrary::Arbitrary;

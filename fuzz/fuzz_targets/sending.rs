@@ -1,7 +1,7 @@
 //! A receiver that says whatever it likes, to the sender's side of a session over real files.
 //!
-//! Whatever it says: no panic, every frame that is sent is a chunk of an offered file with the right bytes, and a file is
-//! told of at most once.
+//! Whatever it says: no panic, every frame that is sent is a chunk of an offered file with the right bytes,
+//! and a file is told of at most once.
 #![no_main]
 
 use std::fs;

@@ -1,5 +1,5 @@
-//! What HTTP brings from outside: at the server the path, the fields and the ranges of a request; at `get` an address, where it is sent
-//! to, and the head of an answer.
+//! What HTTP brings from outside: at the server the path, the fields and the ranges of a request; at `get` an
+//! address, where it is sent to, and the head of an answer.
 #![no_main]
 
 use std::time::{Duration, SystemTime};

@@ -1,11 +1,14 @@
-//! Hashes of files that were read before, so that a file which nobody has touched since need not be read again.
+//! Hashes of files that were read before, so that a file which nobody has touched since need not be read
+//! again.
 //!
-//! A file is known by its file system, its inode, its size and the times of its last write and its last change. Nobody can put the last
-//! of these back, on the file systems that count here; but a page that a program has mapped may be written and get no new time before it is written
-//! back, so only what was at rest for a minute before it was read is remembered. What lacks is only read; that a hash is remembered of other
+//! A file is known by its file system, its inode, its size and the times of its last write and its last
+//! change. Nobody can put the last of these back, on the file systems that count here; but a page that a
+//! program has mapped may be written and get no new time before it is written back, so only what was at rest
+//! for a minute before it was read is remembered. What lacks is only read; that a hash is remembered of other
 //! bytes must not be. So an entry that does not have its own check sum counts as none.
 //!
-//! The entries are in one SQLite file, which any number of programs use at once. That it cannot be used is no error for a transfer.
+//! The entries are in one SQLite file, which any number of programs use at once. That it cannot be used is no
+//! error for a transfer.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -25,15 +28,16 @@ use crate::os::file_system;
 use crate::os::said::Said;
 use crate::os::stamp::Stamp;
 
-/// How long a file must have been at rest before it was read. Linux writes a mapped page back after 30 s, and then it gets a time
-/// (vm.dirty_expire_centisecs).
+/// How long a file must have been at rest before it was read. Linux writes a mapped page back after 30 s, and
+/// then it gets a time (vm.dirty_expire_centisecs).
 const REST: Duration = Duration::from_secs(60);
 
-/// Entries that wait to be written, at 100 bytes each. One transaction for each file would cost more than reading it.
+/// Entries that wait to be written, at 100 bytes each. One transaction for each file would cost more than
+/// reading it.
 const PENDING_MAX: usize = 8192;
 
-/// Entries that wait at most, where another program keeps the database for itself: a disk that is busy holds up each of its
-/// transactions. What comes beyond is not remembered, which is said.
+/// Entries that wait at most, where another program keeps the database for itself: a disk that is busy holds
+/// up each of its transactions. What comes beyond is not remembered, which is said.
 const PENDING_MOST: usize = 16 * PENDING_MAX;
 
 /// Above that the oldest go, when it is opened: some 20 million files.
@@ -42,14 +46,15 @@ const BYTES_MAX: u64 = 2 << 30;
 /// After so many days an entry that is of use is noted again, so that what is of none can be told from it.
 const SEEN_DAYS: i64 = 7;
 
-/// So many reads see one state of the database: to look for a newer one takes system calls and as long as the read. What another program writes
-/// meanwhile is found a little later.
+/// So many reads see one state of the database: to look for a newer one takes system calls and as long as the
+/// read. What another program writes meanwhile is found a little later.
 const READS_OF_ONE_STATE: u32 = 4096;
 
 /// The version of the table, as `PRAGMA user_version`.
 const VERSION: i32 = 1;
 
-/// How long another program's transaction is waited for, by threads that move files; what was to be written waits for the next time then.
+/// How long another program's transaction is waited for, by threads that move files; what was to be written
+/// waits for the next time then.
 const BUSY: Duration = Duration::from_secs(2);
 
 /// The same for the last time, when the files are there and nobody else waits.
@@ -207,8 +212,9 @@ impl Cache {
         Ok(cache)
     }
 
-    /// What a file in this state is known by. `on_it` opens something on its file system, where that was never met. `None` on one where the times
-    /// of a file prove nothing: over a network, in memory, without a UUID, or unknown to lanx.
+    /// What a file in this state is known by. `on_it` opens something on its file system, where that was
+    /// never met. `None` on one where the times of a file prove nothing: over a network, in memory, without a
+    /// UUID, or unknown to lanx.
     pub fn key(&self, stamp: &Stamp, on_it: impl FnOnce() -> Option<OwnedFd>) -> Option<Key> {
         let find = || system_of(on_it()?.as_fd());
         let system = (*self.systems.lock().entry(stamp.device).or_insert_with(find))?;
@@ -258,15 +264,16 @@ impl Cache {
         Some(hash)
     }
 
-    /// Remembers the hash of a file that was read from its beginning to its end after `since`, and that had this key then and has it
-    /// still, unless it was not at rest.
+    /// Remembers the hash of a file that was read from its beginning to its end after `since`, and that had
+    /// this key then and has it still, unless it was not at rest.
     pub fn remember_read(&self, key: Option<Key>, hash: Hash, since: SystemTime) {
         if let Some(key) = key.filter(|key| key.was_at_rest(since)) {
             self.put(key, hash);
         }
     }
 
-    /// Remembers the hash of a file that was written here, by nobody else, and is complete: whoever maps it later gives it another time.
+    /// Remembers the hash of a file that was written here, by nobody else, and is complete: whoever maps it
+    /// later gives it another time.
     pub fn remember_written(&self, key: Key, hash: Hash) {
         self.put(key, hash);
     }
@@ -281,8 +288,8 @@ impl Cache {
         }
     }
 
-    /// Writes what waits to be, and sees what others have written from now on. Waits for other programs that write, however long that
-    /// takes within reason.
+    /// Writes what waits to be, and sees what others have written from now on. Waits for other programs that
+    /// write, however long that takes within reason.
     pub fn flush(&self) {
         self.flush_within(BUSY_LAST);
     }
@@ -298,7 +305,8 @@ impl Cache {
         }
     }
 
-    /// Writes entries. False where another program is writing all the time: then they wait, as long as there are not too many.
+    /// Writes entries. False where another program is writing all the time: then they wait, as long as there
+    /// are not too many.
     fn write(&self, entries: Vec<(Key, Hash)>) -> bool {
         let Err(error) = self.insert(&entries) else { return true };
         let mut pending = self.pending.lock();
@@ -437,8 +445,9 @@ fn today() -> i64 {
     (now.as_secs() / 86_400).cast_signed()
 }
 
-/// The file systems whose times prove what the module says: numbers from linux/magic.h, and of ZFS and bcachefs from their own
-/// headers. Those over a network, in memory and in user space are none, nor is one laid over others.
+/// The file systems whose times prove what the module says: numbers from linux/magic.h, and of ZFS and
+/// bcachefs from their own headers. Those over a network, in memory and in user space are none, nor is one
+/// laid over others.
 #[cfg(target_os = "linux")]
 const PROVEN: [u64; 6] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x2FC1_2FC1, 0xCA45_1A4E];
 

@@ -26,8 +26,8 @@ impl Layout {
         Layout { size, open: false }
     }
 
-    /// Of a stream whose end is not known: more than one chunk, and every chunk is full as far as anybody knows. Only the
-    /// last one may turn out to be shorter.
+    /// Of a stream whose end is not known: more than one chunk, and every chunk is full as far as anybody
+    /// knows. Only the last one may turn out to be shorter.
     pub fn open() -> Layout {
         Layout { size: FILE_BYTES_MAX, open: true }
     }
@@ -66,7 +66,8 @@ impl Layout {
         Some(rest.min(CHUNK_BYTES as u64) as usize)
     }
 
-    /// Where `count` chunks from `first` on begin and end, in bytes; `None` for none, or where the file has not all of them.
+    /// Where `count` chunks from `first` on begin and end, in bytes; `None` for none, or where the file has
+    /// not all of them.
     pub fn range_of(self, first: ChunkIndex, count: u64) -> Option<Range<u64>> {
         let end = first.0.checked_add(count).filter(|end| count > 0 && *end <= self.chunks())?;
         let last = ChunkIndex(end - 1);

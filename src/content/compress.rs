@@ -1,9 +1,9 @@
 //! The codecs that chunks may travel in, and what keeps them honest: exact lengths and a bounded window.
 //!
-//! A chunk is compressed after it was hashed and before it is sealed. With lz4 each stands for itself. With zstd the chunks of one
-//! connection share a window, as small files are alike: those of a source tree become a quarter less than each by itself. The
-//! receiver decompresses into the room of one chunk and compares what came with the layout: there is no length to lie about, and
-//! nothing is allocated for one.
+//! A chunk is compressed after it was hashed and before it is sealed. With lz4 each stands for itself. With
+//! zstd the chunks of one connection share a window, as small files are alike: those of a source tree become
+//! a quarter less than each by itself. The receiver decompresses into the room of one chunk and compares what
+//! came with the layout: there is no length to lie about, and nothing is allocated for one.
 
 use lz4_flex::block::{
     CompressTable, DecompressError, compress_into_with_table, decompress_into, get_maximum_output_size,
@@ -18,8 +18,8 @@ use crate::limits::{
     ZSTD_WINDOW_LOG,
 };
 
-/// Of the tables from [`ZSTD_LEVEL_DEFAULT`] on, as a power of two of 4 bytes each: together 256 KiB. Tables of twice the size save 0.5 %
-/// more.
+/// Of the tables from [`ZSTD_LEVEL_DEFAULT`] on, as a power of two of 4 bytes each: together 256 KiB. Tables
+/// of twice the size save 0.5 % more.
 const ZSTD_TABLE_LOG: u32 = 15;
 
 /// Room for whatever a chunk becomes: lz4 wants as much as the worst chunk takes before it begins.
@@ -111,7 +111,8 @@ impl std::fmt::Display for Method {
     }
 }
 
-/// What one connection compresses with. Its tables are made when they are first needed, and used for every chunk from then on.
+/// What one connection compresses with. Its tables are made when they are first needed, and used for every
+/// chunk from then on.
 #[derive(Default)]
 pub struct Compressor {
     probe: Option<Box<CompressTable>>,
@@ -128,8 +129,8 @@ struct ZstdWriter {
 }
 
 impl Compressor {
-    /// Whether `content` seems worth compressing: whether lz4 saves enough of a piece in its middle. `room` has
-    /// [`COMPRESSED_ROOM_BYTES`] and holds nothing of use afterwards.
+    /// Whether `content` seems worth compressing: whether lz4 saves enough of a piece in its middle. `room`
+    /// has [`COMPRESSED_ROOM_BYTES`] and holds nothing of use afterwards.
     pub fn is_worthwhile(&mut self, content: &[u8], room: &mut [u8]) -> bool {
         if content.len() < COMPRESSED_BYTES_MIN {
             return false;
@@ -141,8 +142,9 @@ impl Compressor {
         compressed.is_ok_and(|compressed| saves(len, compressed))
     }
 
-    /// Compresses `content` into `room`, which has [`COMPRESSED_ROOM_BYTES`]. Returns what it became, and how long; `None` where
-    /// that saves too little. What is returned has to be the connection's next, as what follows may build on it.
+    /// Compresses `content` into `room`, which has [`COMPRESSED_ROOM_BYTES`]. Returns what it became, and how
+    /// long; `None` where that saves too little. What is returned has to be the connection's next, as what
+    /// follows may build on it.
     pub fn compress(&mut self, method: Method, content: &[u8], room: &mut [u8]) -> Option<(Codec, usize)> {
         // With less room than the content takes it gives up early.
         let most = content.len() - content.len() / COMPRESSED_SAVES_PART;

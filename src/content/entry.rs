@@ -1,5 +1,5 @@
-//! What is told of an entry of a folder besides its bytes, and what becomes of it: the types that a source, a store and a session
-//! have in common. How they travel is the business of `wire`.
+//! What is told of an entry of a folder besides its bytes, and what becomes of it: the types that a source, a
+//! store and a session have in common. How they travel is the business of `wire`.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::name::Text;
 /// What an entry has besides its bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// Permission bits as in `st_mode`; the receiver takes no others than `0o777`, and those beyond only together with the
-    /// owner.
+    /// Permission bits as in `st_mode`; the receiver takes no others than `0o777`, and those beyond only
+    /// together with the owner.
     pub mode: u32,
     /// Modification time in seconds since 1970-01-01 UTC, negative before.
     pub mtime_seconds: i64,
@@ -30,9 +30,9 @@ pub struct Archive {
     pub attributes: Attributes,
 }
 
-/// Extended attributes as they travel: their number, then the name and the value of each behind a length, all lengths and the number
-/// of 16 bits, little-endian. From the wire to the disk they are one block of memory, as thousands of offers wait at once and each may
-/// have hundreds of them.
+/// Extended attributes as they travel: their number, then the name and the value of each behind a length, all
+/// lengths and the number of 16 bits, little-endian. From the wire to the disk they are one block of memory,
+/// as thousands of offers wait at once and each may have hundreds of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes(Box<[u8]>);
 
@@ -70,7 +70,8 @@ pub enum EntryKind {
     HardLink { to: Vec<u8> },
     /// A regular file of more than one chunk whose size nobody knows yet: it is read as it is sent.
     Stream,
-    /// A folder so deep that it is made before what is in it: one offer makes only so many. It is offered again, as a folder.
+    /// A folder so deep that it is made before what is in it: one offer makes only so many. It is offered
+    /// again, as a folder.
     ParentFolder,
 }
 
@@ -185,8 +186,8 @@ pub enum Cause {
     Storage,
     /// The sender could not read it.
     Source,
-    /// It changed or went away while the sender read it. Only the sender tells that from the one before: the next try may find it at
-    /// rest.
+    /// It changed or went away while the sender read it. Only the sender tells that from the one before: the
+    /// next try may find it at rest.
     Changed,
     /// What arrived is not what was sent.
     Verification,

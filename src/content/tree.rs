@@ -1,14 +1,14 @@
 //! The BLAKE3 hash of a whole file from the chaining values of its chunks, in any order.
 //!
 //! A chunk of 256 KiB is a complete BLAKE3 subtree of 2^8 leaves, so its chaining value can be computed from
-//! its bytes alone while they are in cache ([`blake3::hazmat`]). Siblings are merged as soon as both are known,
-//! so a [`Tree`] holds only the roots of the finished subtrees: about (chunks under way) x log2(chunks) values.
-//! The shape of the tree is that of the BLAKE3 specification, section 2.1: a left subtree is always complete
-//! and as large as can be.
+//! its bytes alone while they are in cache ([`blake3::hazmat`]). Siblings are merged as soon as both are
+//! known, so a [`Tree`] holds only the roots of the finished subtrees: about (chunks under way) x
+//! log2(chunks) values. The shape of the tree is that of the BLAKE3 specification, section 2.1: a left
+//! subtree is always complete and as large as can be.
 //!
-//! The tree of a stream grows while nobody knows its end. Until then the subtrees at the left edge stay apart: any two of
-//! them may be all there is, and then they merge into the root, which is another function. All others are merged at once,
-//! so here, too, no more is held.
+//! The tree of a stream grows while nobody knows its end. Until then the subtrees at the left edge stay
+//! apart: any two of them may be all there is, and then they merge into the root, which is another function.
+//! All others are merged at once, so here, too, no more is held.
 
 use std::collections::BTreeMap;
 
@@ -23,8 +23,8 @@ use crate::limits::BLAKE3_LEAF_BYTES;
 /// The BLAKE3 hash of a whole file, as `b3sum` prints it.
 pub type Hash = blake3::Hash;
 
-/// What one chunk contributes to the hash of its file: its chaining value, or the hash of the whole file where the
-/// chunk is all of it.
+/// What one chunk contributes to the hash of its file: its chaining value, or the hash of the whole file
+/// where the chunk is all of it.
 pub type ChunkValue = [u8; 32];
 
 /// The value of chunk `index` of a file laid out as `layout`, from its bytes.
@@ -125,7 +125,8 @@ impl Tree {
         }
         (self.open, self.chunks) = (false, chunks);
         for (node, value) in std::mem::take(&mut self.pending) {
-            // A node of one chunk may be the last one; all others were merged of as many chunks as they stand for.
+            // A node of one chunk may be the last one; all others were merged of as many chunks as they stand
+            // for.
             let last = ((node.index + 1) << node.level) - 1;
             if last >= chunks || self.root.is_some() {
                 return Err(Misplaced(ChunkIndex(last)));
@@ -195,8 +196,9 @@ pub struct Stretch {
 }
 
 impl Stretch {
-    /// Of `bytes` bytes from `at`, in a file of `size`. `None` where these are no subtree: one is all of the file, or a power of
-    /// two long from a multiple of that on, or what is left behind such a place. None is shorter than a leaf but the last.
+    /// Of `bytes` bytes from `at`, in a file of `size`. `None` where these are no subtree: one is all of the
+    /// file, or a power of two long from a multiple of that on, or what is left behind such a place. None is
+    /// shorter than a leaf but the last.
     #[must_use]
     pub fn new(size: u64, at: u64, bytes: u64) -> Option<Stretch> {
         let end = at.checked_add(bytes).filter(|end| *end <= size)?;
@@ -223,8 +225,8 @@ impl Stretch {
     }
 }
 
-/// The hash of a file of `size` bytes from the values of stretches, by where each begins, with its length. `None` where they do
-/// not cover it.
+/// The hash of a file of `size` bytes from the values of stretches, by where each begins, with its length.
+/// `None` where they do not cover it.
 #[must_use]
 pub fn joined(size: u64, stretches: &BTreeMap<u64, (u64, ChunkValue)>) -> Option<Hash> {
     let root = match stretches.get(&0) {

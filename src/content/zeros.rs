@@ -1,8 +1,9 @@
 //! The values of chunks and subtrees that hold nothing but zeros, each computed once or known beforehand.
 //!
-//! Each leaf of a BLAKE3 tree is hashed with its place in the file, so zeros have another value at each place. But they have the same in every file,
-//! and a thousand disk images with holes have them at the same places. And they have the same for ever: `zeros.bin` holds the values of whole
-//! GiB, in order, so that a hole in the first TiB of a file costs the hashing of what is left at its ends.
+//! Each leaf of a BLAKE3 tree is hashed with its place in the file, so zeros have another value at each
+//! place. But they have the same in every file, and a thousand disk images with holes have them at the same
+//! places. And they have the same for ever: `zeros.bin` holds the values of whole GiB, in order, so that a
+//! hole in the first TiB of a file costs the hashing of what is left at its ends.
 
 use std::sync::OnceLock;
 
@@ -15,13 +16,15 @@ use crate::limits::CHUNK_BYTES;
 /// Values that are kept together: those of 1 GiB, at 160 KiB.
 const BLOCK: usize = 1 << BLOCK_LEVEL;
 
-/// Blocks that there may be: those of the first 64 GiB of a file, at 10 MiB. What lies behind is computed each time.
+/// Blocks that there may be: those of the first 64 GiB of a file, at 10 MiB. What lies behind is computed
+/// each time.
 const BLOCKS: usize = 64;
 
 /// The level in the tree of a subtree of 1 GiB.
 const BLOCK_LEVEL: u8 = 12;
 
-/// The values of the subtrees of 1 GiB of zeros, from the beginning of a file on. A test says how they are made.
+/// The values of the subtrees of 1 GiB of zeros, from the beginning of a file on. A test says how they are
+/// made.
 static TABLE: &[u8] = include_bytes!("zeros.bin");
 
 type Block = Box<[OnceLock<ChunkValue>]>;
@@ -29,7 +32,8 @@ type Block = Box<[OnceLock<ChunkValue>]>;
 static KNOWN: [OnceLock<Block>; BLOCKS] = [const { OnceLock::new() }; BLOCKS];
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
-/// The value of chunk `index` of a file laid out as `layout`, if that holds nothing but zeros; `None` where the file has no such chunk.
+/// The value of chunk `index` of a file laid out as `layout`, if that holds nothing but zeros; `None` where
+/// the file has no such chunk.
 #[must_use]
 pub fn value_of_zeros(layout: Layout, index: ChunkIndex) -> Option<ChunkValue> {
     let zeros = ZEROS.get(..layout.len_of(index)?)?;
@@ -45,15 +49,16 @@ pub fn value_of_zeros(layout: Layout, index: ChunkIndex) -> Option<ChunkValue> {
     Some(known.map_or_else(compute, |known| *known.get_or_init(compute)))
 }
 
-/// The values of `count` chunks from `first` on that hold nothing but zeros, in subtrees as large as can be, but of no more than 1 GiB.
-/// `None` where the file has no such chunks, or is a stream.
+/// The values of `count` chunks from `first` on that hold nothing but zeros, in subtrees as large as can be,
+/// but of no more than 1 GiB. `None` where the file has no such chunks, or is a stream.
 #[must_use]
 pub fn subtrees_of_zeros(layout: Layout, first: ChunkIndex, count: u64) -> Option<Vec<Subtree>> {
     let end = first.0.checked_add(count).filter(|end| *end <= layout.chunks())?;
     if layout.is_open() {
         return None;
     }
-    // A last chunk that is short is no part of a full subtree, and what is all of the file has a hash and no value.
+    // A last chunk that is short is no part of a full subtree, and what is all of the file has a hash and no
+    // value.
     let whole = layout.size() / CHUNK_BYTES as u64;
     let mut subtrees = Vec::new();
     let mut at = first.0;
@@ -181,7 +186,8 @@ mod tests {
         assert_eq!((in_table(1024), in_table(u64::MAX)), (None, None));
     }
 
-    /// How the table was made: it takes minutes. Where it is not right, the right one is left in the folder for temporary files.
+    /// How the table was made: it takes minutes. Where it is not right, the right one is left in the folder
+    /// for temporary files.
     #[test]
     #[ignore = "hashes a TiB of zeros"]
     fn all_of_the_table_is_right() {

@@ -62,7 +62,8 @@ impl fmt::Debug for Name {
     }
 }
 
-/// A name that was refused, and why. The name inside is escaped and cut short, so the message is fit to print.
+/// A name that was refused, and why. The name inside is escaped and cut short, so the message is fit to
+/// print.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the file name \"{shown}\"{} {fault}; rename it on the sending side", in_path(.within))]
 pub struct BadName {
@@ -149,7 +150,8 @@ pub(super) fn fault(name: &[u8]) -> Option<NameFault> {
 }
 
 /// Whether some file system could take this name for a part file's. Not only the exact bytes count: APFS and
-/// FAT ignore case, FAT drops dots and spaces at the end, and HFS+ skips invisible characters when it compares.
+/// FAT ignore case, FAT drops dots and spaces at the end, and HFS+ skips invisible characters when it
+/// compares.
 pub(crate) fn looks_like_part(name: &[u8]) -> bool {
     // Nearly all names: a first character that can be seen and is another.
     if name.first().is_some_and(|byte| matches!(byte, b' '..=b'~') && !PART_PREFIX.contains(byte)) {
@@ -176,7 +178,8 @@ pub(crate) fn shorten(name: &[u8], max_bytes: usize) -> &[u8] {
     cut.unwrap_or_default()
 }
 
-/// A name or path of which the beginning is enough, escaped: for messages that have more to say than a long name.
+/// A name or path of which the beginning is enough, escaped: for messages that have more to say than a long
+/// name.
 pub(crate) fn shown(name: &[u8]) -> String {
     let part = shorten(name, SHOWN_NAME_BYTES_MAX);
     let more = if part.len() < name.len() { "..." } else { "" };

@@ -7,10 +7,10 @@ use std::path::Path;
 
 /// Foreign bytes, shown so that they can do nothing to a terminal, a log or a page.
 ///
-/// UTF-8 text stays readable. Control characters, line and paragraph separators, characters that are invisible
-/// or turn the direction of writing, and bytes that are not UTF-8 are shown by their code: `\n`, `\x1b`,
-/// `\u{202e}`, `\xff`. A backslash is doubled, so different bytes never look the same. Quotation marks are
-/// left alone: text for JSON still goes through a JSON writer.
+/// UTF-8 text stays readable. Control characters, line and paragraph separators, characters that are
+/// invisible or turn the direction of writing, and bytes that are not UTF-8 are shown by their code: `\n`,
+/// `\x1b`, `\u{202e}`, `\xff`. A backslash is doubled, so different bytes never look the same. Quotation
+/// marks are left alone: text for JSON still goes through a JSON writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Escaped<'a>(pub &'a [u8]);
 
@@ -46,8 +46,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Foreign text that is a sentence, perhaps with escaped names in it: shown like [`Escaped`], but backslashes are left
-/// as they are, so that escaping twice changes nothing.
+/// Foreign text that is a sentence, perhaps with escaped names in it: shown like [`Escaped`], but backslashes
+/// are left as they are, so that escaping twice changes nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Sentence<'a>(pub &'a [u8]);
 
@@ -123,9 +123,9 @@ pub fn escape(text: impl AsRef<[u8]>) -> String {
     Escaped(text.as_ref()).to_string()
 }
 
-/// Control characters (C0, DEL, C1) and the characters that change or hide what stands around them: those with
-/// `Bidi_Control` or `Default_Ignorable_Code_Point` in the Unicode Character Database, the separators U+2028 and
-/// U+2029, and the interlinear marks. Variation selectors are left, as emoji need them.
+/// Control characters (C0, DEL, C1) and the characters that change or hide what stands around them: those
+/// with `Bidi_Control` or `Default_Ignorable_Code_Point` in the Unicode Character Database, the separators
+/// U+2028 and U+2029, and the interlinear marks. Variation selectors are left, as emoji need them.
 pub(crate) fn is_unsafe_to_show(c: char) -> bool {
     c.is_control()
         || matches!(c,

@@ -11,8 +11,8 @@ use crate::limits::PORT_DEFAULT;
 use crate::name::escape;
 use crate::trust::fingerprint::Fingerprint;
 
-/// `HOST[:PORT]`: a name, an IPv4 or an IPv6 address. An IPv6 address with a port stands in brackets; without one it
-/// may. A link-local address has its zone: `fe80::1%eth0`.
+/// `HOST[:PORT]`: a name, an IPv4 or an IPv6 address. An IPv6 address with a port stands in brackets; without
+/// one it may. A link-local address has its zone: `fe80::1%eth0`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     pub host: String,
@@ -54,8 +54,8 @@ impl Peer {
         (self.found.is_none() && !name.contains(['.', ':', '%'])).then_some(name)
     }
 
-    /// Whether anybody on the network can have this name: one that was found there, ends in `.local` (RFC 6762), or has one
-    /// label that the resolver may have asked the link for (LLMNR, mDNS).
+    /// Whether anybody on the network can have this name: one that was found there, ends in `.local` (RFC
+    /// 6762), or has one label that the resolver may have asked the link for (LLMNR, mDNS).
     pub fn is_anybodys_name(&self) -> bool {
         let host = self.host.trim_end_matches('.').to_lowercase();
         self.found.is_some()
@@ -148,7 +148,8 @@ impl fmt::Display for Peer {
     }
 }
 
-/// An address as a person may type it: where it is of one link, with the name of the interface and not its number.
+/// An address as a person may type it: where it is of one link, with the name of the interface and not its
+/// number.
 pub fn shown(addr: &SocketAddr) -> String {
     let interface = match addr {
         SocketAddr::V6(addr) if addr.scope_id() != 0 => interface(addr.scope_id()),

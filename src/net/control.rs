@@ -1,5 +1,5 @@
-//! The control connection: messages in both directions, each direction by itself, so that neither side can wait
-//! for the other to read first.
+//! The control connection: messages in both directions, each direction by itself, so that neither side can
+//! wait for the other to read first.
 
 use std::future::Future;
 use std::io;
@@ -143,11 +143,12 @@ pub struct Talk<'a, R, W, Out> {
     pub reads_within: Option<Duration>,
 }
 
-/// Carries a session's messages until its end is decided, by either side or by the network, then says goodbye:
-/// what still waits in the outbox, and `last` words that depend on the end. Returns the end.
+/// Carries a session's messages until its end is decided, by either side or by the network, then says
+/// goodbye: what still waits in the outbox, and `last` words that depend on the end. Returns the end.
 ///
 /// `beat` is what a side says by itself: that it lives, and how far it has come. It is asked every
-/// [`PROGRESS_INTERVAL`], and whenever the outbox is nudged, and must answer where its argument says that it is due.
+/// [`PROGRESS_INTERVAL`], and whenever the outbox is nudged, and must answer where its argument says that it
+/// is due.
 pub async fn converse<R, W, In, Out, Heard>(
     talk: Talk<'_, R, W, Out>,
     mut hear: impl FnMut(In) -> Heard,
@@ -225,8 +226,9 @@ async fn speak<W: AsyncWrite + Unpin, Out: Message>(
     }
 }
 
-/// Writes what still waits, closes our direction and waits for the other side to close its own: closing a socket with unread
-/// bytes in it would destroy what the other side has not read yet. Gives up where nothing moves for [`GOODBYE_TIMEOUT`].
+/// Writes what still waits, closes our direction and waits for the other side to close its own: closing a
+/// socket with unread bytes in it would destroy what the other side has not read yet. Gives up where nothing
+/// moves for [`GOODBYE_TIMEOUT`].
 async fn goodbye<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, Out: Message>(
     reader: &mut MessageReader<R>,
     writer: &mut MessageWriter<W>,

@@ -1,7 +1,7 @@
 //! How a session is carried from one machine to the other, and how one finds the other.
 //!
-//! [`tcp`] and [`quic`] reach and listen, [`control`] is a control connection, [`discovery`] is mDNS: receivers that announce
-//! themselves.
+//! [`tcp`] and [`quic`] reach and listen, [`control`] is a control connection, [`discovery`] is mDNS:
+//! receivers that announce themselves.
 
 pub mod address;
 pub mod control;

@@ -1,5 +1,5 @@
-//! Threads beside the one that carries the control connections, for what may take as long as a disk does. The runtime's own
-//! would end the program where none can be had.
+//! Threads beside the one that carries the control connections, for what may take as long as a disk does. The
+//! runtime's own would end the program where none can be had.
 
 use std::io;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-/// Stack of a thread beside the one that carries the control connections: as much as the standard library gives, since names are
-/// looked up there by whatever modules the system has for that.
+/// Stack of a thread beside the one that carries the control connections: as much as the standard library
+/// gives, since names are looked up there by whatever modules the system has for that.
 const ASIDE_STACK_BYTES: usize = 2 << 20;
 
 /// How often threads are looked at whose end nobody could be made to wait for.

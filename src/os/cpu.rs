@@ -41,8 +41,8 @@ impl Load {
     }
 }
 
-/// How busy the CPUs were. A program may be allowed the time of fewer of them, `quota`, than it may run on; it then has no
-/// rest when it has used up that.
+/// How busy the CPUs were. A program may be allowed the time of fewer of them, `quota`, than it may run on;
+/// it then has no rest when it has used up that.
 fn share(before: Times, now: Times, quota: u64) -> Option<CpuShares> {
     let all = now.all.checked_sub(before.all).filter(|all| *all > 0)?;
     let thousandths = |before: u64, now: u64, all: u64| {
@@ -73,9 +73,9 @@ fn usable() -> impl Fn(usize) -> bool {
     |_| true
 }
 
-/// The lines of the CPUs in Linux's /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal (proc_stat(5)). Guests
-/// are in user. Time that other machines took from this one counts as busy: it could not be used. The sums of those that
-/// `may_use` picks, and how many they are.
+/// The lines of the CPUs in Linux's /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal
+/// (proc_stat(5)). Guests are in user. Time that other machines took from this one counts as busy: it could
+/// not be used. The sums of those that `may_use` picks, and how many they are.
 fn of_machine(text: &str, may_use: impl Fn(usize) -> bool) -> Option<(u64, u64, u64)> {
     let mut sums = (0_u64, 0_u64, 0_u64);
     for line in text.lines() {
@@ -96,8 +96,8 @@ fn of_machine(text: &str, may_use: impl Fn(usize) -> bool) -> Option<(u64, u64, 
     (sums.2 > 0).then_some(sums)
 }
 
-/// Fields 14 and 15 of Linux's /proc/self/stat: user and system time (proc_pid_stat(5)). The second field, the program's
-/// name in parentheses, may hold anything.
+/// Fields 14 and 15 of Linux's /proc/self/stat: user and system time (proc_pid_stat(5)). The second field,
+/// the program's name in parentheses, may hold anything.
 fn of_program(text: &str) -> Option<u64> {
     let (_, behind) = text.rsplit_once(')')?;
     let mut fields = behind.split_whitespace().skip(11);

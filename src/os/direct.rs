@@ -1,7 +1,8 @@
 //! Direct I/O: whole blocks read and written past the page cache, by a second handle of the file.
 //!
-//! Everything else goes on through the ordinary handle: what is no whole block, what is looked at, and all of a file for
-//! which direct I/O is refused, be it at once or in the middle. So a refusal costs speed and never a byte.
+//! Everything else goes on through the ordinary handle: what is no whole block, what is looked at, and all of
+//! a file for which direct I/O is refused, be it at once or in the middle. So a refusal costs speed and never
+//! a byte.
 
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,8 +29,8 @@ impl Direct {
         Arc::default()
     }
 
-    /// A second handle of the file behind `file`, which `open` opens with a further flag. `None` where that is refused, or
-    /// where its name stands for another file by now, which others find out.
+    /// A second handle of the file behind `file`, which `open` opens with a further flag. `None` where that
+    /// is refused, or where its name stands for another file by now, which others find out.
     pub fn open(
         self: &Arc<Self>,
         file: impl AsFd,
@@ -139,8 +140,8 @@ pub struct DirectFile {
 }
 
 impl DirectFile {
-    /// Reads into `buf` from `offset`. Returns how many bytes that made, from none to all: the rest is for the ordinary handle,
-    /// where it is no whole block, the file ends or this is refused.
+    /// Reads into `buf` from `offset`. Returns how many bytes that made, from none to all: the rest is for
+    /// the ordinary handle, where it is no whole block, the file ends or this is refused.
     ///
     /// # Errors
     /// What the system said.

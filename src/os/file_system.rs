@@ -2,8 +2,8 @@
 
 use std::os::fd::AsFd;
 
-/// NFS, CIFS as it was and is, SMB, 9P, Ceph, AFS, Lustre, GPFS, FUSE, BeeGFS, OrangeFS and the shared folders of VirtualBox: numbers from
-/// linux/magic.h, and of those that are not there from their own headers.
+/// NFS, CIFS as it was and is, SMB, 9P, Ceph, AFS, Lustre, GPFS, FUSE, BeeGFS, OrangeFS and the shared
+/// folders of VirtualBox: numbers from linux/magic.h, and of those that are not there from their own headers.
 #[cfg(target_os = "linux")]
 const SHARED: [u64; 13] = [
     0x6969,

@@ -84,7 +84,8 @@ impl Running {
 }
 
 impl Program {
-    /// Starts it: the program and its arguments, by no shell. Returns its standard output; the others are ours.
+    /// Starts it: the program and its arguments, by no shell. Returns its standard output; the others are
+    /// ours.
     ///
     /// # Errors
     /// [`Unfit::NotStarted`].
@@ -92,7 +93,8 @@ impl Program {
         let (program, arguments) = line.split_first().ok_or(Unfit::NotStarted(Errno::NOENT))?;
         let mut command = command(program);
         command.args(arguments).stdout(Stdio::piped());
-        // One that may ask something at the terminal has to stay in the terminal's group; Ctrl-C reaches it there.
+        // One that may ask something at the terminal has to stay in the terminal's group; Ctrl-C reaches it
+        // there.
         let has_group = !io::stdin().is_terminal();
         if has_group {
             command.process_group(0);
@@ -111,7 +113,8 @@ impl Program {
         let Some(pid) = self.0.lock().as_ref().map(|running| Pid::from_child(&running.child)) else {
             return Ok(());
         };
-        // Not under the lock, and it stays there to be told to end: its number is nobody else's until it is waited for below.
+        // Not under the lock, and it stays there to be told to end: its number is nobody else's until it is
+        // waited for below.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         retry_on_intr(|| waitid(WaitId::Pid(pid), options)).map_err(Unfit::Lost)?;
         let Some(mut running) = self.0.lock().take() else { return Ok(()) };

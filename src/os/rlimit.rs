@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-/// Files that must be allowed to be open at least. A transfer of one file at a time was seen to need 20 at either end; below 8
-/// the runtime that hears signals cannot even begin, and in between files fail one by one, and some transfers hang.
+/// Files that must be allowed to be open at least. A transfer of one file at a time was seen to need 20 at
+/// either end; below 8 the runtime that hears signals cannot even begin, and in between files fail one by
+/// one, and some transfers hang.
 const DESCRIPTORS_MIN: u64 = 32;
 
 /// So few files may be open that nothing can be begun.
@@ -32,7 +33,8 @@ fn enough(open: Option<u64>) -> Result<(), TooFew> {
     }
 }
 
-/// As many as `most`, or one for each `each` of the files that may be open where those are fewer; one at least.
+/// As many as `most`, or one for each `each` of the files that may be open where those are fewer; one at
+/// least.
 pub fn at_most(most: usize, each: u64) -> usize {
     within(getrlimit(Resource::Nofile).current, most, each)
 }

@@ -10,8 +10,8 @@ pub struct Stamp {
     pub size: u64,
     pub mtime_seconds: i64,
     pub mtime_nanos: i64,
-    /// The change time proves no change by itself: a backup that links the file, a chmod or a rename moves it, too. But
-    /// nobody can put it back, so while it stands still, nothing was written.
+    /// The change time proves no change by itself: a backup that links the file, a chmod or a rename moves
+    /// it, too. But nobody can put it back, so while it stands still, nothing was written.
     pub ctime_seconds: i64,
     pub ctime_nanos: i64,
 }

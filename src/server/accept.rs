@@ -1,5 +1,5 @@
-//! The receiver: one port for everyone, and for each session a thread that looks at files and one for each of its
-//! data connections.
+//! The receiver: one port for everyone, and for each session a thread that looks at files and one for each of
+//! its data connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{pending, poll_fn};
@@ -37,8 +37,8 @@ use crate::wire::message::{ReceiverMessage, SessionId};
 use crate::wire::preface::{BELONGING_BYTES, Belonging, PREFACE_BYTES, PrefaceError, Role, Status};
 use crate::wire::seal::TAG_BYTES;
 
-/// Files that may be open for each transfer: 16 large files, its connections, folders and files that are open for moments, and those who
-/// wait. With two transfers of large files at 64 some failed.
+/// Files that may be open for each transfer: 16 large files, its connections, folders and files that are open
+/// for moments, and those who wait. With two transfers of large files at 64 some failed.
 const DESCRIPTORS_PER_TRANSFER: u64 = 48;
 
 /// Why the receiver stopped.
@@ -55,7 +55,8 @@ pub struct ServeOptions {
     pub once: bool,
     /// With `once`: how long a sender that was lost may take to come back.
     pub retry_for: Duration,
-    /// Transfers that are served at once; others wait for their turn. There is one standard output, and nobody waits for it.
+    /// Transfers that are served at once; others wait for their turn. There is one standard output, and
+    /// nobody waits for it.
     pub transfers: u16,
 }
 
@@ -67,7 +68,8 @@ pub struct ReceiveOptions {
     pub patience: Duration,
     /// What must have happened to a file before its sender hears that it arrived.
     pub diligence: Diligence,
-    /// Of a file that differs from an existing one only what differs is sent, whether its sender asks for that or not.
+    /// Of a file that differs from an existing one only what differs is sent, whether its sender asks for
+    /// that or not.
     pub delta: bool,
     /// Whether chunks may come compressed.
     pub compress: bool,
@@ -102,7 +104,8 @@ pub async fn serve(
     // When it was told that nobody can be let in.
     let mut told: Option<Instant> = None;
     let end = loop {
-        // A session under way may still need data connections, so the door stays open until the last has ended.
+        // A session under way may still need data connections, so the door stays open until the last has
+        // ended.
         if reception.is_leaving() && reception.sessions.lock().is_empty() {
             break End::Away;
         }
@@ -135,7 +138,8 @@ pub async fn serve(
     Ok(())
 }
 
-/// How often a receiver looks whether those who send still may: as soon as a person who removes one would look.
+/// How often a receiver looks whether those who send still may: as soon as a person who removes one would
+/// look.
 const REVOCATIONS_LOOK: Duration = Duration::from_secs(1);
 
 /// What happens to sessions, as far as `once` has to know.
@@ -247,8 +251,8 @@ impl SessionServer {
         self.admission.close();
     }
 
-    /// Ends the sessions of those who may not send any more. Where nobody can tell, they go on: who comes is told so. So do
-    /// those that were never among those who may, and have proved the code.
+    /// Ends the sessions of those who may not send any more. Where nobody can tell, they go on: who comes is
+    /// told so. So do those that were never among those who may, and have proved the code.
     fn end_revoked(&self) {
         for session in self.sessions.lock().values().filter(|session| session.is_remembered) {
             if let Ok(false) = self.auth.lets_in(&session.peer) {
@@ -328,8 +332,8 @@ impl SessionServer {
         strangers.came_in(number, addr.ip(), task);
     }
 
-    /// Hears what a connection is for. A data connection is handed to its session; a control connection becomes an
-    /// accepted peer.
+    /// Hears what a connection is for. A data connection is handed to its session; a control connection
+    /// becomes an accepted peer.
     async fn meet(&self, mut arrival: Box<dyn Arrival>) -> Result<Option<AcceptedPeer>, Refusal> {
         let mut preface = [0; PREFACE_BYTES];
         let begun = arrival.read(&mut preface).await?;

@@ -12,7 +12,8 @@ use crate::trust::fingerprint::Fingerprint;
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub ip: IpAddr,
-    /// What it is called here, or the beginning of its key where it has no name; nothing if its key is our own.
+    /// What it is called here, or the beginning of its key where it has no name; nothing if its key is our
+    /// own.
     pub name: Option<String>,
     /// Data connections that it wants.
     pub connections: u8,

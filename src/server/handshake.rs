@@ -39,8 +39,8 @@ pub(super) struct AcceptedPeer {
     pub handle: Option<Arc<dyn ConnectionHandle>>,
     pub secret: SessionSecret,
     pub peer: Fingerprint,
-    /// Whether it is let in for what is known of its key. Otherwise the code alone has let it in, as the key could not be
-    /// remembered.
+    /// Whether it is let in for what is known of its key. Otherwise the code alone has let it in, as the key
+    /// could not be remembered.
     pub is_remembered: bool,
     pub wishes: Wishes,
     /// What it may compress with.
@@ -282,8 +282,8 @@ impl Visit<'_> {
         }
     }
 
-    /// Whether it may come in without a code. Where nobody can tell, it hears that: a connection that just ends would look
-    /// like a network that failed.
+    /// Whether it may come in without a code. Where nobody can tell, it hears that: a connection that just
+    /// ends would look like a network that failed.
     async fn is_known(&mut self) -> Result<bool, Refusal> {
         match self.auth.lets_in(&self.peer) {
             Ok(known) => Ok(known),
@@ -296,7 +296,8 @@ impl Visit<'_> {
         }
     }
 
-    /// Has it noted that a machine that is paired was here. The transfer does not wait for that, nor depend on it.
+    /// Has it noted that a machine that is paired was here. The transfer does not wait for that, nor depend
+    /// on it.
     fn note_seen(&self) {
         if !self.auth.is_long_unseen(&self.peer) {
             return;

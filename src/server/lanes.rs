@@ -33,8 +33,8 @@ fn here(error: io::Error) -> Refusal {
 
 #[derive(Default)]
 struct State {
-    /// The numbers that were used. None is used twice, also when its connection is gone: its keys would be used
-    /// twice, and whoever recorded the connection could play it once more.
+    /// The numbers that were used. None is used twice, also when its connection is gone: its keys would be
+    /// used twice, and whoever recorded the connection could play it once more.
     used: Numbers,
     live: HashMap<u32, Live>,
     threads: Vec<JoinHandle<()>>,
@@ -75,8 +75,8 @@ struct Live {
 }
 
 impl DataConnections {
-    /// Gives a connection that has proved that it belongs here a thread. `wanted` is how many the sender has asked for;
-    /// the place says how many of them there may be now.
+    /// Gives a connection that has proved that it belongs here a thread. `wanted` is how many the sender has
+    /// asked for; the place says how many of them there may be now.
     pub fn start(
         self: &Arc<Self>,
         receiving: &Arc<Receiving>,
@@ -130,8 +130,8 @@ impl DataConnections {
         self.state.lock().live.len()
     }
 
-    /// A connection has ended. The network and whoever sits on it may end any; the sender deals the rest of its chunks
-    /// again. What the sender itself did wrong, or what this machine cannot do, ends the session.
+    /// A connection has ended. The network and whoever sits on it may end any; the sender deals the rest of
+    /// its chunks again. What the sender itself did wrong, or what this machine cannot do, ends the session.
     fn ended(
         &self,
         receiving: &Receiving,
@@ -162,7 +162,8 @@ impl DataConnections {
         receiving.say(ReceiverMessage::HungUp { connection: number, frames: frames.load(Ordering::Acquire) });
     }
 
-    /// Counts a connection that was tampered with. Returns how many there were in a row that had brought nothing.
+    /// Counts a connection that was tampered with. Returns how many there were in a row that had brought
+    /// nothing.
     fn forged(&self, number: u32, frames: u64, end: &End) -> u32 {
         let mut state = self.state.lock();
         state.forged = state.forged.saturating_add(1);
@@ -176,7 +177,8 @@ impl DataConnections {
         state.forged_in_a_row
     }
 
-    /// The sender gives a connection up, one that may not even have come here. Its thread says how far it came.
+    /// The sender gives a connection up, one that may not even have come here. Its thread says how far it
+    /// came.
     pub fn hang_up(&self, receiving: &Receiving, number: u32) {
         let mut state = self.state.lock();
         if let Some(live) = state.live.get(&number) {

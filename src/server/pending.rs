@@ -1,8 +1,8 @@
 //! Connections that have not shown yet that they belong here.
 //!
-//! Their number is bounded. When there are too many, one has to go: the one that has taken longest among those of the
-//! network that most come from. Whoever belongs is through in milliseconds and comes alone, so a flood from one machine
-//! crowds out nobody but itself, however fast it is.
+//! Their number is bounded. When there are too many, one has to go: the one that has taken longest among
+//! those of the network that most come from. Whoever belongs is through in milliseconds and comes alone, so a
+//! flood from one machine crowds out nobody but itself, however fast it is.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -13,7 +13,8 @@ use crate::limits::STRANGERS_MAX;
 use crate::os::rlimit;
 use crate::trust::guesses::network_of;
 
-/// Files that may be open for each stranger: it takes two descriptors, and half of all is for those who belong.
+/// Files that may be open for each stranger: it takes two descriptors, and half of all is for those who
+/// belong.
 const DESCRIPTORS_PER_STRANGER: u64 = 4;
 
 /// The strangers at one port.

@@ -1,14 +1,16 @@
-//! Who is served, who waits, and how many data connections each may have: of senders, and of uploads to the web door, which have
-//! pieces on the way instead.
+//! Who is served, who waits, and how many data connections each may have: of senders, and of uploads to the
+//! web door, which have pieces on the way instead.
 //!
-//! A receiver has so many places, and each place has a data connection of its own, so that whoever is served always gets
-//! on. The other data connections of the receiver are shared: equally among parties, and equally among the transfers of
-//! one party. When somebody comes or goes the shares change; what somebody has to give back first is given to nobody
-//! before it is back. So the bound on data connections, and with it on threads and memory, holds at every moment. Memory for
-//! what is under way is shared beside them: each place has its own, and the rest is lent.
+//! A receiver has so many places, and each place has a data connection of its own, so that whoever is served
+//! always gets on. The other data connections of the receiver are shared: equally among parties, and equally
+//! among the transfers of one party. When somebody comes or goes the shares change; what somebody has to give
+//! back first is given to nobody before it is back. So the bound on data connections, and with it on threads
+//! and memory, holds at every moment. Memory for what is under way is shared beside them: each place has its
+//! own, and the rest is lent.
 //!
-//! Whoever finds no place waits. A free place goes to the party that has the fewest, and among those to who came first.
-//! The last places are for parties that have none, so that nobody waits behind all transfers of one party.
+//! Whoever finds no place waits. A free place goes to the party that has the fewest, and among those to who
+//! came first. The last places are for parties that have none, so that nobody waits behind all transfers of
+//! one party.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -57,8 +59,8 @@ struct Slots {
 
 struct Seat {
     party: Party,
-    /// Data connections that are wanted, may be had, and are there. There may be more than may be had, until those are
-    /// closed that have become too many.
+    /// Data connections that are wanted, may be had, and are there. There may be more than may be had, until
+    /// those are closed that have become too many.
     wanted: u8,
     allowed: u8,
     open: u8,
@@ -101,7 +103,8 @@ impl Admission {
         Admission::with(places, may_wait, DATA_CONNECTIONS_MAX.into())
     }
 
-    /// The same with so many that may wait, and so many data connections in all: one for each place, and others to share.
+    /// The same with so many that may wait, and so many data connections in all: one for each place, and
+    /// others to share.
     #[must_use]
     pub fn with(places: usize, may_wait: usize, connections: usize) -> Arc<Admission> {
         let (served, waiting) = (BTreeMap::new(), BTreeMap::new());
@@ -120,7 +123,8 @@ impl Admission {
         self.slots.lock().waiting.len()
     }
 
-    /// Gives somebody who wants so many data connections a place, or one in the queue. `None`: neither is free.
+    /// Gives somebody who wants so many data connections a place, or one in the queue. `None`: neither is
+    /// free.
     pub fn enter(self: &Arc<Self>, party: Party, wanted: u8) -> Option<Slot> {
         let mut slots = self.slots.lock();
         let seated = slots.has_place_for(party);
@@ -186,8 +190,8 @@ impl Slot {
     }
 }
 
-/// A party may have as much as it leaves: alone the half, with another one a third. So there is always some for whoever comes,
-/// and nobody has to give back what it uses.
+/// A party may have as much as it leaves: alone the half, with another one a third. So there is always some
+/// for whoever comes, and nobody has to give back what it uses.
 impl Reserve for Slot {
     fn take(&self, bytes: usize) -> bool {
         let mut slots = self.admission.slots.lock();
@@ -271,11 +275,11 @@ impl Slots {
             .map(|(number, _)| number)
     }
 
-    /// Those who wait, in the order in which they will be served if nobody else comes, each with the number of places that
-    /// its party has now.
+    /// Those who wait, in the order in which they will be served if nobody else comes, each with the number
+    /// of places that its party has now.
     ///
-    /// The party with the fewest places is next. Its second in the queue comes when it has one place more, and so on: who is
-    /// the n-th of its party counts as if the party had n places more already.
+    /// The party with the fewest places is next. Its second in the queue comes when it has one place more,
+    /// and so on: who is the n-th of its party counts as if the party had n places more already.
     fn order(&self) -> Vec<(u64, usize)> {
         let mut places: HashMap<Party, usize> = HashMap::new();
         self.served.values().for_each(|seat| *places.entry(seat.party).or_default() += 1);
@@ -328,8 +332,9 @@ impl Slots {
         }
     }
 
-    /// How many data connections each of those who are served should have, in their order: one, and of `all` others
-    /// the next always goes to the party that has the fewest, and there to the transfer that has the fewest.
+    /// How many data connections each of those who are served should have, in their order: one, and of `all`
+    /// others the next always goes to the party that has the fewest, and there to the transfer that has the
+    /// fewest.
     fn fair_shares(&self, all: usize) -> Vec<u8> {
         let wanted: usize = self.served.values().map(|seat| usize::from(seat.wanted.saturating_sub(1))).sum();
         if wanted <= all {

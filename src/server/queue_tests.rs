@@ -167,8 +167,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 proptest! {
-    /// Whatever happens: the bounds hold, everybody who is served may have a data connection, nobody waits for a place that
-    /// is free for it, and all places come back.
+    /// Whatever happens: the bounds hold, everybody who is served may have a data connection, nobody waits
+    /// for a place that is free for it, and all places come back.
     #[test]
     fn the_bounds_hold_and_nobody_waits_in_vain(events in events(), places in 1..40usize) {
         let admission = Admission::new(places, true);

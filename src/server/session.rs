@@ -1,4 +1,5 @@
-//! One session at the receiver: its control connection, the thread that looks at files, and its data connections.
+//! One session at the receiver: its control connection, the thread that looks at files, and its data
+//! connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,8 +32,8 @@ use crate::wire::seal::{Cipher, SECRET_BYTES, SessionSecret, Tag};
 /// Messages of one session that were read and wait for its thread.
 const MESSAGES_HEARD_MAX: usize = 64;
 
-/// How long a session's share of the data connections stands before it hears that it may have more: connections are not to
-/// come and go with every small transfer. That it may have fewer it hears at once.
+/// How long a session's share of the data connections stands before it hears that it may have more:
+/// connections are not to come and go with every small transfer. That it may have fewer it hears at once.
 const SHARE_GROWS_AFTER: Duration = Duration::from_secs(1);
 
 /// A session and its data connections.
@@ -118,7 +119,8 @@ impl Session {
         self.receiving.ending().decide(End::Lost("the sender lost the connection and came back".into()));
     }
 
-    /// Whether nobody will hear how it ends: its sender is gone, also where not all that it said has been heard.
+    /// Whether nobody will hear how it ends: its sender is gone, also where not all that it said has been
+    /// heard.
     pub async fn is_forsaken(&self) -> bool {
         let control = self.control.lock().0.clone();
         let answers = async {
@@ -216,8 +218,8 @@ impl Session {
         }
     }
 
-    /// What there is to say by itself: the sender's share of the connections, and bytes that were written and kept, of which
-    /// `told` were told. Something is said in any case where it is `due`.
+    /// What there is to say by itself: the sender's share of the connections, and bytes that were written and
+    /// kept, of which `told` were told. Something is said in any case where it is `due`.
     fn news(&self, due: bool, share: &mut Share, told: &mut (u64, u64)) -> Vec<ReceiverMessage> {
         let progress = self.receiving.progress();
         let now = (progress.written.load(Ordering::Relaxed), progress.kept.load(Ordering::Relaxed));
@@ -297,8 +299,8 @@ impl Share {
         Share { told: slot.allowed(), since: Instant::now() }
     }
 
-    /// What to tell now: at once that it must give some back, and that it may have more only if nothing has changed
-    /// for a while.
+    /// What to tell now: at once that it must give some back, and that it may have more only if nothing has
+    /// changed for a while.
     fn news(&mut self, allowed: u8, now: Instant) -> Option<u8> {
         let due = now.saturating_duration_since(self.since) >= SHARE_GROWS_AFTER;
         let news = allowed < self.told || (allowed > self.told && due);

@@ -1,5 +1,5 @@
-//! Those who were let in, at the receiver: a place for each, its session from the welcome to the end, and what is kept of
-//! a session that was lost.
+//! Those who were let in, at the receiver: a place for each, its session from the welcome to the end, and
+//! what is kept of a session that was lost.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
@@ -191,11 +191,13 @@ impl SessionServer {
         Ok(slot)
     }
 
-    /// Ends the session that a sender goes on with, if it is still here. Returns its place, if it was the sender's own.
+    /// Ends the session that a sender goes on with, if it is still here. Returns its place, if it was the
+    /// sender's own.
     async fn clear_the_way(&self, accepted: &AcceptedPeer) -> Option<Arc<Slot>> {
         let id = accepted.resumes?;
         let session = self.sessions.lock().get(&id).filter(|session| session.peer == accepted.peer).cloned();
-        // Once: two that claim to go on with one session are two transfers, and the second one waits for its turn.
+        // Once: two that claim to go on with one session are two transfers, and the second one waits for its
+        // turn.
         let slot = match session {
             Some(session) => {
                 let slot = session.hand_over_place()?;
@@ -212,8 +214,9 @@ impl SessionServer {
         Some(slot)
     }
 
-    /// Waits for the end of the sessions whose sender was killed and has come back as this sender. What they still store would
-    /// otherwise meet what it sends now: in a folder that is finished, it would change its time.
+    /// Waits for the end of the sessions whose sender was killed and has come back as this sender. What they
+    /// still store would otherwise meet what it sends now: in a folder that is finished, it would change its
+    /// time.
     async fn see_out(&self, accepted: &AcceptedPeer) {
         let own = |session: &&Arc<Session>| session.peer == accepted.peer;
         let own: Vec<_> = self.sessions.lock().values().filter(own).cloned().collect();
@@ -276,7 +279,8 @@ fn new_session_id() -> Result<SessionId, getrandom::Error> {
 
 // A sender that was let in and waits for its turn.
 
-/// Waits until the sender is served in `slot`, tells it meanwhile where it stands, and notices when it leaves.
+/// Waits until the sender is served in `slot`, tells it meanwhile where it stands, and notices when it
+/// leaves.
 ///
 /// `farewell` is what it hears where that never comes.
 ///

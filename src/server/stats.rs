@@ -1,5 +1,6 @@
-//! What a receiver counts for whoever watches it from outside. Nothing is counted twice for that: sums are taken, when
-//! somebody asks, from what the sessions under way know of themselves, and kept of those that have ended.
+//! What a receiver counts for whoever watches it from outside. Nothing is counted twice for that: sums are
+//! taken, when somebody asks, from what the sessions under way know of themselves, and kept of those that
+//! have ended.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,9 +1,11 @@
-//! The name of the limit: what a transfer was waiting for, from what the threads of both ends did with their time.
+//! The name of the limit: what a transfer was waiting for, from what the threads of both ends did with their
+//! time.
 //!
-//! Chunks go through a row of stages, and the slowest has no rest: those before it wait to hand on, those behind it for
-//! something to come. So the limit is the stage in which its threads spent most of their time, and the network is, where
-//! the sender's threads waited to send while the receiver's waited for something to come. A machine whose CPUs had no rest,
-//! and not for others only, is the limit whatever its threads were doing, as then each stage also waits for a CPU.
+//! Chunks go through a row of stages, and the slowest has no rest: those before it wait to hand on, those
+//! behind it for something to come. So the limit is the stage in which its threads spent most of their time,
+//! and the network is, where the sender's threads waited to send while the receiver's waited for something to
+//! come. A machine whose CPUs had no rest, and not for others only, is the limit whatever its threads were
+//! doing, as then each stage also waits for a CPU.
 
 use crate::wire::stage_times::{Spent, Stage};
 

@@ -1,7 +1,7 @@
 //! How a session's connections come to be: a receiver has [`Arrivals`], a sender a [`Way`].
 //!
-//! Whatever carries them, they are told apart here no more. What differs between carriers costs one call for each connection; the
-//! loops over chunks are compiled for each kind of [`Lane`].
+//! Whatever carries them, they are told apart here no more. What differs between carriers costs one call for
+//! each connection; the loops over chunks are compiled for each kind of [`Lane`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -116,7 +116,8 @@ pub trait Arrivals: Send {
 /// Where a control connection went, and how data connections get there.
 pub trait Way: Send + Sync {
     fn addr(&self) -> SocketAddr;
-    /// Opens a data connection and says `hello` on it. `segment_bytes` bounds what is sent at once where large packets are lost.
+    /// Opens a data connection and says `hello` on it. `segment_bytes` bounds what is sent at once where
+    /// large packets are lost.
     fn open(
         &self,
         hello: Vec<u8>,

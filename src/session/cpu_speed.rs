@@ -43,8 +43,8 @@ pub fn speeds(cipher: Cipher, time: Duration) -> Result<Speeds, SealError> {
     }
 }
 
-/// How many bytes of text one core compresses a second, with each step that a transfer may take by itself; each measured for
-/// `time`.
+/// How many bytes of text one core compresses a second, with each step that a transfer may take by itself;
+/// each measured for `time`.
 pub fn compression(time: Duration) -> [(Method, u64); 3] {
     let lines = (0_u32..).flat_map(|n| {
         let number = n.wrapping_mul(0x9e37_79b9);

@@ -1,8 +1,8 @@
-//! How a sender recognises the folder that its receiver puts files into, where both run on one machine: it must not send
-//! what it has just received, one level deeper each time.
+//! How a sender recognises the folder that its receiver puts files into, where both run on one machine: it
+//! must not send what it has just received, one level deeper each time.
 //!
-//! The receiver tells a mark: BLAKE3 in its key derivation mode over the boot of this machine, the session, and device and
-//! inode of the folder. Whoever does not have that folder before it learns nothing from that.
+//! The receiver tells a mark: BLAKE3 in its key derivation mode over the boot of this machine, the session,
+//! and device and inode of the folder. Whoever does not have that folder before it learns nothing from that.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -15,7 +15,8 @@ pub type Mark = [u8; 16];
 /// BLAKE3's context for this use (BLAKE3 specification, section 6.2).
 const CONTEXT: &str = "lanx 2026-11-30 mark of the destination";
 
-/// The mark of a folder; `None` where the system does not tell which boot this is, so that machines could be mixed up.
+/// The mark of a folder; `None` where the system does not tell which boot this is, so that machines could be
+/// mixed up.
 #[must_use]
 pub fn mark(session: SessionId, device: u64, inode: u64) -> Option<Mark> {
     static BOOT: OnceLock<Option<String>> = OnceLock::new();

@@ -18,7 +18,8 @@ const CONTENT_AT: usize = DIRECT_BLOCK_BYTES;
 /// Where the hash before it begins.
 const HASH_AT: usize = CONTENT_AT - HASH_BYTES;
 
-/// What one worker reads, hashes, seals and writes in: room for a chunk, behind room for the hash that leads a whole file.
+/// What one worker reads, hashes, seals and writes in: room for a chunk, behind room for the hash that leads
+/// a whole file.
 pub struct ChunkBuffer {
     bytes: Pages,
 }
@@ -69,8 +70,8 @@ impl<W: Write> FrameWriter<W> {
         FrameWriter { out: BufWriter::with_capacity(CONNECTION_BUFFER_BYTES, stream), sealer }
     }
 
-    /// Seals `payload` in place and writes the frame with one vectored write, where the kernel takes it whole. Calls
-    /// `sealed` in between.
+    /// Seals `payload` in place and writes the frame with one vectored write, where the kernel takes it
+    /// whole. Calls `sealed` in between.
     ///
     /// # Errors
     /// [`End::Lost`] where the stream fails, [`End::Exhausted`] where the key is used up.
@@ -132,8 +133,8 @@ impl<R: Read> FrameReader<R> {
         &mut self.input.stream
     }
 
-    /// The next header, or `None` where the stream ends between two frames. It is only a claim until its payload was
-    /// opened: good for finding out how much to read, and for nothing else.
+    /// The next header, or `None` where the stream ends between two frames. It is only a claim until its
+    /// payload was opened: good for finding out how much to read, and for nothing else.
     ///
     /// # Errors
     /// [`End::Lost`] for a stream that fails or ends inside a header, [`End::Forged`] for a header that cannot be.
@@ -158,8 +159,8 @@ impl<R: Read> FrameReader<R> {
         Ok(Some(header))
     }
 
-    /// Fills `payload` with the payload of the frame whose header was read last, and opens it in place. Calls `received` in
-    /// between.
+    /// Fills `payload` with the payload of the frame whose header was read last, and opens it in place. Calls
+    /// `received` in between.
     ///
     /// # Errors
     /// [`End::Lost`] for a stream that fails or ends before, [`End::Forged`] for a frame that the sender did not seal, or not
@@ -192,8 +193,8 @@ fn not_opened(error: SealError) -> End {
     }
 }
 
-/// What `BufReader` is, with a buffer that the system gets back (see [`Pages`]). Long payloads go past it; and behind one it
-/// takes no more than stands before the next, so that this can go past it as well.
+/// What `BufReader` is, with a buffer that the system gets back (see [`Pages`]). Long payloads go past it;
+/// and behind one it takes no more than stands before the next, so that this can go past it as well.
 struct Buffered<R> {
     stream: R,
     buffer: Pages,
@@ -267,8 +268,8 @@ pub(super) fn lost(error: &io::Error) -> End {
 
 // Buffers that the system gets back whole.
 
-/// So many bytes, all zero at first. They are pages of their own, beside the allocator: what the buffers of a hundred
-/// connections leave behind in its arenas would otherwise stay there.
+/// So many bytes, all zero at first. They are pages of their own, beside the allocator: what the buffers of a
+/// hundred connections leave behind in its arenas would otherwise stay there.
 pub(super) struct Pages(Memory);
 
 enum Memory {

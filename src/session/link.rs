@@ -1,7 +1,8 @@
 //! The seam between a session and what carries it: what a connection is, without a word on how it is made.
 //!
-//! A [`Lane`] is a data connection, a [`Control`] the control connection. Whoever has one of them sees the rest of it through its
-//! [`ConnectionHandle`]. How connections come to be is told in [`carrier`](super::carrier).
+//! A [`Lane`] is a data connection, a [`Control`] the control connection. Whoever has one of them sees the
+//! rest of it through its [`ConnectionHandle`]. How connections come to be is told in
+//! [`carrier`](super::carrier).
 
 use std::future::ready;
 use std::io::{self, Read, Write};
@@ -15,8 +16,8 @@ use zeroize::Zeroizing;
 
 use crate::wire::seal::SessionSecret;
 
-/// One data connection, as the thread has it that moves chunks over it. Reading and writing block, and end with an error when
-/// somebody hangs up. `flush` says that there is nothing to write for now.
+/// One data connection, as the thread has it that moves chunks over it. Reading and writing block, and end
+/// with an error when somebody hangs up. `flush` says that there is nothing to write for now.
 pub trait Lane: Read + Write + Send + 'static {
     /// The same connection once more, for those who look at it while the thread is blocked in it.
     ///
@@ -31,8 +32,8 @@ pub trait ConnectionHandle: Send + Sync {
     fn hang_up(&self);
     /// Whether the other side has ended it. Whoever writes to it finds out only then.
     fn is_dead(&self) -> bool;
-    /// Whether anybody is at the other end, who is asked where nothing else would tell: over UDP a program that was killed goes without
-    /// a word.
+    /// Whether anybody is at the other end, who is asked where nothing else would tell: over UDP a program
+    /// that was killed goes without a word.
     fn answers(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
         Box::pin(ready(!self.is_dead()))
     }
@@ -42,8 +43,8 @@ pub trait ConnectionHandle: Send + Sync {
     fn delivered(&self) -> Option<u64> {
         None
     }
-    /// How it shows that it sends the same again and again, and that nothing of it arrives as it is too large; nothing where it
-    /// goes on.
+    /// How it shows that it sends the same again and again, and that nothing of it arrives as it is too
+    /// large; nothing where it goes on.
     fn swallowed(&self) -> Option<String> {
         None
     }
@@ -95,8 +96,8 @@ pub struct FarEnd {
 pub struct Troubles {
     /// Segments that we sent once more.
     pub retransmits: u64,
-    /// Segments that came out of order, as they do behind one that was lost: how a receiver sees what its sender sends
-    /// once more.
+    /// Segments that came out of order, as they do behind one that was lost: how a receiver sees what its
+    /// sender sends once more.
     pub out_of_order: u64,
     /// Packets of QUIC that we sent and that were lost.
     pub lost_packets: u64,

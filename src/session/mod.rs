@@ -1,9 +1,11 @@
 //! What to say next, given what was heard: the two sides of a session, without any socket.
 //!
-//! A session moves files from a [`crate::session::sender::Sending`] to a [`crate::session::receiver::Receiving`]. Each side hears messages
-//! through its `handle`, speaks through an [`Outbox`], and moves chunks in worker threads that run
-//! [`send_chunks`](crate::session::sender::worker::send_chunks) and [`receive_chunks`](crate::session::receiver::worker::receive_chunks) over whatever
-//! [`Lane`](link::Lane) they are handed ([`link`]).
+//! A session moves files from a [`crate::session::sender::Sending`] to a
+//! [`crate::session::receiver::Receiving`]. Each side hears messages through its `handle`, speaks through an
+//! [`Outbox`], and moves chunks in worker threads that run
+//! [`send_chunks`](crate::session::sender::worker::send_chunks) and
+//! [`receive_chunks`](crate::session::receiver::worker::receive_chunks) over whatever [`Lane`](link::Lane)
+//! they are handed ([`link`]).
 
 pub mod bottleneck;
 pub mod carrier;

@@ -1,8 +1,9 @@
 //! From a session's threads to its control connection: messages, never chunks.
 //!
-//! To speak makes nobody wait, so that nobody can be held up by a peer that does not read while it holds something, least of
-//! all the task that reads from it. Whoever is about to take more from the peer waits before it does ([`Outbox::wait_for_room`],
-//! [`OutboxReader::room`]) until the peer has read what it was told.
+//! To speak makes nobody wait, so that nobody can be held up by a peer that does not read while it holds
+//! something, least of all the task that reads from it. Whoever is about to take more from the peer waits
+//! before it does ([`Outbox::wait_for_room`], [`OutboxReader::room`]) until the peer has read what it was
+//! told.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ struct Shared {
     room_async: Notify,
 }
 
-/// Messages as they travel: whoever says one writes it, so that none passes from the memory of one thread to another's.
+/// Messages as they travel: whoever says one writes it, so that none passes from the memory of one thread to
+/// another's.
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
@@ -119,8 +121,8 @@ impl<M> OutboxReader<M> {
         }
     }
 
-    /// Waits for messages and appends all that are there to `to`, each behind its length. Returns whether it was nudged
-    /// ([`Outbox::nudge`]). Cancelling it loses nothing.
+    /// Waits for messages and appends all that are there to `to`, each behind its length. Returns whether it
+    /// was nudged ([`Outbox::nudge`]). Cancelling it loses nothing.
     pub async fn take_all(&self, to: &mut Vec<u8>) -> bool {
         loop {
             self.take_rest(to);
@@ -132,7 +134,8 @@ impl<M> OutboxReader<M> {
         }
     }
 
-    /// Appends the messages that are there now to those that have not been written; an empty `to` says that all have.
+    /// Appends the messages that are there now to those that have not been written; an empty `to` says that
+    /// all have.
     pub fn take_rest(&self, to: &mut Vec<u8>) {
         let mut queue = self.shared.queue.lock();
         if to.is_empty() {

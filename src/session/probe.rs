@@ -1,7 +1,8 @@
 //! A session without files: the sender wants to know how fast the network is, from memory to memory.
 //!
-//! Its data connections carry probes, which the receiver opens as it opens chunks, counts as progress and forgets. The
-//! sender takes the speed from what the receiver says that it has taken in, as nothing else tells what has arrived.
+//! Its data connections carry probes, which the receiver opens as it opens chunks, counts as progress and
+//! forgets. The sender takes the speed from what the receiver says that it has taken in, as nothing else
+//! tells what has arrived.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -138,7 +139,8 @@ impl Probing {
         number.checked_sub(self.given_up()).is_some_and(|position| position < self.share().into())
     }
 
-    /// Gives up the oldest data connection. `hangs` says that its end would not reach the receiver, which is told of it.
+    /// Gives up the oldest data connection. `hangs` says that its end would not reach the receiver, which is
+    /// told of it.
     pub fn give_up(&self, hangs: bool) {
         let connection = self.given_up.fetch_add(1, Ordering::Relaxed);
         if hangs {
@@ -191,7 +193,8 @@ impl Probing {
     }
 }
 
-/// Sends probes over `stream`, data connection `number`, until it is over or there may not be so many connections any more.
+/// Sends probes over `stream`, data connection `number`, until it is over or there may not be so many
+/// connections any more.
 ///
 /// # Errors
 /// [`End::Lost`] where the stream fails, [`End::Exhausted`] where the key is used up.

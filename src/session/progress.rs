@@ -7,13 +7,14 @@ use parking_lot::Mutex;
 
 use super::snapshot::{Scene, UnderWay};
 
-/// How far a transfer has come, over all its sessions. Bytes are counted where the receiver has written them; at the
-/// sender that is the receiver's word, so sums of them never wrap.
+/// How far a transfer has come, over all its sessions. Bytes are counted where the receiver has written them;
+/// at the sender that is the receiver's word, so sums of them never wrap.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Bytes in the files offered so far. Those of a stream come in when it has ended.
     pub offered: AtomicU64,
-    /// Bytes that all files will have, also those that were not offered yet, as far as anybody can tell; 0 while nobody can.
+    /// Bytes that all files will have, also those that were not offered yet, as far as anybody can tell; 0
+    /// while nobody can.
     expected: AtomicU64,
     /// Streams under way whose end is not known: while there are any, nobody knows the whole.
     pub endless: AtomicU64,
@@ -52,7 +53,8 @@ impl Progress {
         self.endless.fetch_sub(1, Ordering::Release);
     }
 
-    /// Bytes in all files that are known of: those offered so far, or more where more are expected; `None` while nobody knows.
+    /// Bytes in all files that are known of: those offered so far, or more where more are expected; `None`
+    /// while nobody knows.
     pub fn known(&self) -> Option<u64> {
         let endless = self.endless.load(Ordering::Acquire) > 0;
         (!endless).then(|| Progress::get(&self.offered).max(Progress::get(&self.expected)))

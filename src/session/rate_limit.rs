@@ -1,4 +1,5 @@
-//! `--limit`: how fast chunks may be sent, all connections to all receivers together, or received, from all senders together.
+//! `--limit`: how fast chunks may be sent, all connections to all receivers together, or received, from all
+//! senders together.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -10,15 +11,15 @@ use governor::{Quota, RateLimiter};
 
 use crate::limits::{CHUNK_BYTES, PACE_BURST};
 
-/// What a limited rate is counted in, in bytes: fine enough for 2 % at the lowest rate, coarse enough for 32 bits at
-/// the highest.
+/// What a limited rate is counted in, in bytes: fine enough for 2 % at the lowest rate, coarse enough for 32
+/// bits at the highest.
 const PACE_UNIT_BYTES: u64 = 1024;
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
 
-/// A bucket that fills at the rate (the generic cell rate algorithm of ITU-T I.371, by the crate governor), and that all
-/// connections take from before they send. What a connection may send it sends at once; the kernel spreads it, as
-/// the transport tells it to.
+/// A bucket that fills at the rate (the generic cell rate algorithm of ITU-T I.371, by the crate governor),
+/// and that all connections take from before they send. What a connection may send it sends at once; the
+/// kernel spreads it, as the transport tells it to.
 #[derive(Debug)]
 pub struct Pace {
     bucket: Limiter,
@@ -48,7 +49,8 @@ impl Pace {
         self.rate
     }
 
-    /// Takes the right to send so many bytes. Returns how long to wait before asking again where it cannot be had yet.
+    /// Takes the right to send so many bytes. Returns how long to wait before asking again where it cannot be
+    /// had yet.
     pub fn take(&self, bytes: u64) -> Option<Duration> {
         let units = bytes.div_ceil(PACE_UNIT_BYTES);
         let units = u32::try_from(units).ok().and_then(NonZeroU32::new)?;

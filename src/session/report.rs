@@ -15,7 +15,8 @@ pub struct FileReport {
     /// The path it was offered under.
     pub path: RelativePath,
     pub kind: ReportKind,
-    /// Whether it was named by the sender's user, or stands at the top of the destination, rather than in a folder.
+    /// Whether it was named by the sender's user, or stands at the top of the destination, rather than in a
+    /// folder.
     pub named: bool,
     /// Bytes in the file; `None` for what is no file, and for a stream that failed before its end was known.
     pub size: Option<u64>,
@@ -74,8 +75,8 @@ pub trait Observer: Send + Sync {
     fn large_lost(&self) {}
     /// The receiver was lost, and is looked for again for so long.
     fn lost(&self, _end: &End, _retry_for: Duration) {}
-    /// Whether there may be more to report. While there may not, no further files are offered or looked at. What is under
-    /// way goes on, and the connections stay up.
+    /// Whether there may be more to report. While there may not, no further files are offered or looked at.
+    /// What is under way goes on, and the connections stay up.
     fn keeps_up(&self) -> bool {
         true
     }

@@ -1,4 +1,5 @@
-//! What is under way at one moment, for whoever shows it to a person. Looked at a few times a second and never waited for.
+//! What is under way at one moment, for whoever shows it to a person. Looked at a few times a second and
+//! never waited for.
 
 use crate::content::chunk::Layout;
 use crate::name::RelativePath;

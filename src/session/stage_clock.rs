@@ -1,5 +1,5 @@
-//! Clocks for the threads that move chunks: each knows what it does at a moment, so that in the end somebody can say what
-//! the transfer was waiting for.
+//! Clocks for the threads that move chunks: each knows what it does at a moment, so that in the end somebody
+//! can say what the transfer was waiting for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,8 +37,8 @@ impl Stages {
     }
 }
 
-/// The clock of one thread. It reads the time once for each change of stage, and writes to memory that is its own: anybody
-/// may look at any moment, and no thread waits for another.
+/// The clock of one thread. It reads the time once for each change of stage, and writes to memory that is its
+/// own: anybody may look at any moment, and no thread waits for another.
 pub(super) struct Clock<'a> {
     stages: &'a Stages,
     own: Arc<Times>,

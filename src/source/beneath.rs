@@ -1,8 +1,8 @@
-//! A folder that the user named. Everything in it is opened beneath its handle and through no symbolic link, so that a folder
-//! which somebody swaps for a link meanwhile leads nowhere.
+//! A folder that the user named. Everything in it is opened beneath its handle and through no symbolic link,
+//! so that a folder which somebody swaps for a link meanwhile leads nowhere.
 //!
-//! Thousands of folders may be named, and their files be under way at once, so only a few handles are open: one that was
-//! closed meanwhile is opened by its path again, and has to be the same folder then.
+//! Thousands of folders may be named, and their files be under way at once, so only a few handles are open:
+//! one that was closed meanwhile is opened by its path again, and has to be the same folder then.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -108,8 +108,8 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Whether the next try may find things as they should be: it changed, or was listed and went away. What the user named and is not
-    /// there was only looked at.
+    /// Whether the next try may find things as they should be: it changed, or was listed and went away. What
+    /// the user named and is not there was only looked at.
     pub fn is_passing(&self) -> bool {
         match self {
             SourceError::Changed { .. } => true,

@@ -52,8 +52,8 @@ impl Excludes {
     }
 }
 
-/// The pattern, with classes as git has them: `[!a]` never matches a `/` (to the crate it is a character like any other), and
-/// `[[:alpha:]]` and its like are classes.
+/// The pattern, with classes as git has them: `[!a]` never matches a `/` (to the crate it is a character like
+/// any other), and `[[:alpha:]]` and its like are classes.
 fn within_names(line: &str) -> String {
     if line.starts_with('#') {
         return line.into();

@@ -17,8 +17,8 @@ use crate::name::RelativePath;
 pub struct Feed {
     /// What a lost session left over.
     again: VecDeque<Arc<Item>>,
-    /// Folders and links whose time has come. The walk holds a sender as long as it lasts, and so does everything that
-    /// may still come: when the last one is gone, that is the end.
+    /// Folders and links whose time has come. The walk holds a sender as long as it lasts, and so does
+    /// everything that may still come: when the last one is gone, that is the end.
     ready: Receiver<Item>,
     walk: Option<Walk>,
     /// The stream that was not handed out yet.
@@ -35,7 +35,8 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// All files that a walk finds now, and the bytes in them; `None` where `stop` said before that nobody wants to know any more.
+    /// All files that a walk finds now, and the bytes in them; `None` where `stop` said before that nobody
+    /// wants to know any more.
     pub fn count(self, stop: impl Fn() -> bool) -> Option<(u64, u64)> {
         // Folders have no bytes, so nobody hears of them.
         let (nobody, _) = unbounded();
@@ -84,8 +85,8 @@ impl Feed {
         Feed { again: VecDeque::new(), ready, walk, stream: None, chunks: known.then_some(chunks), survey }
     }
 
-    /// One stream, which is to be the file at `path`. It comes out as soon as it is known whether it is longer than a chunk:
-    /// what is not is offered as any other file.
+    /// One stream, which is to be the file at `path`. It comes out as soon as it is known whether it is
+    /// longer than a chunk: what is not is offered as any other file.
     pub fn of_stream(stream: Arc<Stream>, path: RelativePath, metadata: Metadata) -> Feed {
         let (_, ready) = unbounded();
         let stream = Some(Coming { stream, path, metadata });
@@ -115,7 +116,8 @@ impl Feed {
         })
     }
 
-    /// From now on leaves out the folder that the receiver puts files into, where it is one of those that are walked through.
+    /// From now on leaves out the folder that the receiver puts files into, where it is one of those that are
+    /// walked through.
     pub fn leave_out(&mut self, is_destination: IsDestination) {
         if let Some(walk) = &mut self.walk {
             walk.leave_out(is_destination);

@@ -29,7 +29,8 @@ pub struct Source {
     /// All of it, where it was read before it was offered: at most one chunk.
     held: Option<Arc<[u8]>>,
     direct: Option<Arc<Direct>>,
-    /// The folder that the user named, and where the file is in it; none where the user named the file itself.
+    /// The folder that the user named, and where the file is in it; none where the user named the file
+    /// itself.
     beneath: Option<(Arc<Beneath>, PathBuf)>,
 }
 
@@ -140,7 +141,8 @@ impl Source {
         rustix::io::retry_on_intr(|| rustix::fs::openat(rustix::fs::CWD, &self.path, flags, Mode::empty()))
     }
 
-    /// The hash of all of it. `None` where that was given up, as `go_on` said; it hears before each chunk how many bytes that has.
+    /// The hash of all of it. `None` where that was given up, as `go_on` said; it hears before each chunk how
+    /// many bytes that has.
     ///
     /// # Errors
     /// As [`Source::open`], and [`SourceError::Changed`] where it changed until it was read.
@@ -162,8 +164,8 @@ impl Source {
         }
         let open = self.open_unchecked()?;
         let read = open.read_chunk(layout, ChunkIndex(0), buf);
-        // Once is enough: what is the offered file afterwards was it while it was read. And where it is not, that says
-        // more than how reading it failed.
+        // Once is enough: what is the offered file afterwards was it while it was read. And where it is not,
+        // that says more than how reading it failed.
         let now = open.look()?;
         read.and_then(|()| match buf {
             [] => open.check_empty(),
@@ -258,8 +260,8 @@ impl OpenSource {
         SourceError::Changed { path: self.path.clone(), change }
     }
 
-    /// Checks that what was read of the file, and has this `hash`, is what is in it. Where only its change time has moved
-    /// that takes another read of all of it. False where that was given up, as `go_on` said.
+    /// Checks that what was read of the file, and has this `hash`, is what is in it. Where only its change
+    /// time has moved that takes another read of all of it. False where that was given up, as `go_on` said.
     ///
     /// # Errors
     /// [`SourceError::Changed`] says how it differs.
@@ -279,8 +281,8 @@ impl OpenSource {
         }
     }
 
-    /// The hash of all of it, which is read from its beginning to its end. `None` where that was given up, as `go_on` said; it hears
-    /// before each chunk how many bytes that has.
+    /// The hash of all of it, which is read from its beginning to its end. `None` where that was given up, as
+    /// `go_on` said; it hears before each chunk how many bytes that has.
     fn hash(&self, layout: Layout, go_on: impl Fn(usize) -> bool) -> Result<Option<Hash>, SourceError> {
         whole::hash(layout, &mut Reading { file: self, layout, go_on })
     }
@@ -292,8 +294,8 @@ impl OpenSource {
         if again == content { Ok(()) } else { Err(self.changed(Change::Rewritten)) }
     }
 
-    /// Checks that a file which is said to be empty has nothing to read: the system makes those of `/proc` as they are read,
-    /// and says that they have no bytes.
+    /// Checks that a file which is said to be empty has nothing to read: the system makes those of `/proc` as
+    /// they are read, and says that they have no bytes.
     fn check_empty(&self) -> Result<(), SourceError> {
         match self.file.read_at(&mut [0], 0) {
             Ok(0) => Ok(()),

@@ -37,8 +37,8 @@ pub enum What {
     Symlink {
         target: Vec<u8>,
     },
-    /// A further name of the file `to`. Should that not arrive, or the receiver be unable to give it further names, this one
-    /// is sent as a file of its own.
+    /// A further name of the file `to`. Should that not arrive, or the receiver be unable to give it further
+    /// names, this one is sent as a file of its own.
     HardLink {
         to: Arc<FirstName>,
         source: Source,
@@ -122,7 +122,8 @@ impl Item {
         true
     }
 
-    /// It has its outcome: under `arrived` it is there now, or nowhere. What waited for it comes out of the feed.
+    /// It has its outcome: under `arrived` it is there now, or nowhere. What waited for it comes out of the
+    /// feed.
     pub fn done(&self, arrived: Option<&RelativePath>) {
         if let Some(first) = self.first.lock().take() {
             first.settle(arrived);
@@ -137,8 +138,8 @@ impl fmt::Debug for Item {
     }
 }
 
-/// A folder whose content is under way. It is offered, with its times, when all of that has its outcome: writing into it
-/// would change them again.
+/// A folder whose content is under way. It is offered, with its times, when all of that has its outcome:
+/// writing into it would change them again.
 pub(super) struct Folder {
     path: Option<RelativePath>,
     metadata: Metadata,

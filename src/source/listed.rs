@@ -1,5 +1,5 @@
-//! A list of what is sent of a folder: paths relative to it, a line or a NUL byte behind each. It is read as the walk goes on, so
-//! that it may be of any length.
+//! A list of what is sent of a folder: paths relative to it, a line or a NUL byte behind each. It is read as
+//! the walk goes on, so that it may be of any length.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -18,7 +18,8 @@ pub struct List {
     pub recursive: bool,
 }
 
-/// The longest path that a system opens is 4,096 bytes (PATH_MAX of linux/limits.h); what is longer is no list of paths.
+/// The longest path that a system opens is 4,096 bytes (PATH_MAX of linux/limits.h); what is longer is no
+/// list of paths.
 const LISTED_BYTES_MAX: usize = 64 * 1024;
 
 impl List {
@@ -26,7 +27,8 @@ impl List {
         self.path.as_os_str() == "-"
     }
 
-    /// Whether what was read of it is gone: it is the standard input, or a pipe, as a shell makes of `<(COMMAND)`.
+    /// Whether what was read of it is gone: it is the standard input, or a pipe, as a shell makes of
+    /// `<(COMMAND)`.
     pub fn is_read_once(&self) -> bool {
         self.is_stdin() || self.path.metadata().is_ok_and(|metadata| !metadata.is_file())
     }
@@ -57,7 +59,8 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// The next path, of names and nothing else; `None` at the end of the list, and behind an error of reading it.
+    /// The next path, of names and nothing else; `None` at the end of the list, and behind an error of
+    /// reading it.
     pub fn next(&mut self) -> Option<Result<PathBuf, SourceError>> {
         while !self.ended {
             let line = match self.line() {

@@ -1,6 +1,7 @@
 //! What is sent: the walk through the folders, the files' bytes, and whether they stay as they were.
 //!
-//! - [`Feed`] hands out one [`Item`] after another: what the walk finds, each folder behind all that is in it, and what a
+//! - [`Feed`] hands out one [`Item`] after another: what the walk finds, each folder behind all that is in
+//!   it, and what a
 //!   lost session left over. It never holds a list of all of them.
 //! - [`Source`] is a regular file, [`OpenSource`] its bytes.
 //! - [`Stream`] is what can be read only once, as the standard input or what a command writes.

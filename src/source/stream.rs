@@ -1,11 +1,11 @@
 //! A stream: what can be read once, from its beginning to an end that nobody knows, as a pipe is.
 //!
-//! A thread of its own reads ahead into a window of chunks. Each stays there until every receiver is known to have it, as it
-//! cannot be read again: a data connection may die with it. The thread ends with the stream or with the program; nobody
-//! waits for it, since whoever writes to the pipe may never write again.
+//! A thread of its own reads ahead into a window of chunks. Each stays there until every receiver is known to
+//! have it, as it cannot be read again: a data connection may die with it. The thread ends with the stream or
+//! with the program; nobody waits for it, since whoever writes to the pipe may never write again.
 //!
-//! What a command writes is a stream too. It ends well only where the command does, so nothing that was half written gets a
-//! name.
+//! What a command writes is a stream too. It ends well only where the command does, so nothing that was half
+//! written gets a name.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -35,8 +35,8 @@ pub const STANDARD_INPUT: &str = "standard input";
 pub enum Input {
     /// The standard input, or another descriptor.
     Open(OwnedFd),
-    /// The program to run and its arguments. It starts when a receiver has let us in: before, whoever is asked for a code would
-    /// share the terminal with it.
+    /// The program to run and its arguments. It starts when a receiver has let us in: before, whoever is
+    /// asked for a code would share the terminal with it.
     Command(Vec<OsString>),
 }
 
@@ -54,7 +54,8 @@ struct Shared {
     name: PathBuf,
     is_command: bool,
     state: Mutex<State>,
-    /// Waited on by the thread that reads: for room, for somebody to read for, or for there being nobody any more.
+    /// Waited on by the thread that reads: for room, for somebody to read for, or for there being nobody any
+    /// more.
     changed: Condvar,
     program: Program,
 }
@@ -168,8 +169,8 @@ impl Stream {
         (self.shared.is_command && ended_empty).then_some(&self.shared.name)
     }
 
-    /// Has `wake` called from now on whenever more is known of the stream; whoever was to be called before is not. A command
-    /// starts now.
+    /// Has `wake` called from now on whenever more is known of the stream; whoever was to be called before is
+    /// not. A command starts now.
     pub fn attach(&self, wake: impl Fn() + Send + Sync + 'static) {
         let mut state = self.shared.state.lock();
         state.wake.insert(self.me, Arc::new(wake));
@@ -215,7 +216,8 @@ impl Stream {
     }
 }
 
-/// This receiver has all that it wants: nobody waits for it any more. With the last one a command ends that still runs.
+/// This receiver has all that it wants: nobody waits for it any more. With the last one a command ends that
+/// still runs.
 impl Drop for Stream {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
@@ -357,8 +359,8 @@ fn read_some(input: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
-/// Makes a pipe hold more, so that reader and writer need not take turns so often. Where it is none, or may not hold so
-/// much, it stays as it is.
+/// Makes a pipe hold more, so that reader and writer need not take turns so often. Where it is none, or may
+/// not hold so much, it stays as it is.
 #[cfg(target_os = "linux")]
 fn widen(input: impl AsFd) {
     use STREAM_PIPE_BYTES;

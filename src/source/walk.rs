@@ -1,5 +1,5 @@
-//! The walk through what the user named: folders are gone through as they are met, and nothing is held longer than the
-//! way from the top down to where the walk is.
+//! The walk through what the user named: folders are gone through as they are met, and nothing is held longer
+//! than the way from the top down to where the walk is.
 
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -53,8 +53,8 @@ pub struct Root {
 }
 
 impl Root {
-    /// Looks at what `path` names, following symbolic links as `scp` does. A folder whose path ends in `/` or a dot stands
-    /// for what is in it.
+    /// Looks at what `path` names, following symbolic links as `scp` does. A folder whose path ends in `/` or
+    /// a dot stands for what is in it.
     ///
     /// # Errors
     /// [`SourceError`] for what is missing, may not be read, or has a name that cannot be sent.
@@ -99,7 +99,8 @@ fn kind_of(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// Whether what is in this folder are no files on any disk, but what the kernel says of processes and devices.
+/// Whether what is in this folder are no files on any disk, but what the kernel says of processes and
+/// devices.
 #[cfg(target_os = "linux")]
 fn is_made_up(folder: OwnedFd) -> bool {
     // PROC_SUPER_MAGIC and SYSFS_MAGIC of linux/magic.h; their width differs by system.
@@ -129,7 +130,8 @@ fn bad_name(path: &Path, reason: crate::name::BadName) -> SourceError {
     SourceError::BadName { path: path.into(), reason, unsent: Unsent::default() }
 }
 
-/// The name that what stands at `path` gets at the receiver; `None` for a path that stands for what is in a folder.
+/// The name that what stands at `path` gets at the receiver; `None` for a path that stands for what is in a
+/// folder.
 pub fn name_of(path: &Path) -> Option<OsString> {
     let bytes = path.as_os_str().as_bytes();
     let contents = bytes.ends_with(b"/") || bytes.ends_with(b"/.");
@@ -571,8 +573,8 @@ impl Walk {
     }
 }
 
-/// The offer of a folder before what is in it, where the receiver would otherwise have to make more folders for one offer than it
-/// does.
+/// The offer of a folder before what is in it, where the receiver would otherwise have to make more folders
+/// for one offer than it does.
 fn parent_folder(to: Option<&RelativePath>, stat: &Stat, within: &Within) -> Option<Item> {
     let depth = to?.as_bytes().split(|&byte| byte == b'/').count();
     let is_due = depth.is_multiple_of(FOLDER_LEVELS_MADE_MAX);
@@ -712,7 +714,8 @@ fn attributes_in(
             attributes_of(open_at(folder, name, flags), stat, path)
         }
         FileType::Symlink => {
-            // It cannot be opened for reading. The way there is the open folder and not its path, which may lead elsewhere by now.
+            // It cannot be opened for reading. The way there is the open folder and not its path, which may
+            // lead elsewhere by now.
             let way = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
             let names = |names: &mut [u8]| llistxattr(&way, names);
             told(read(names, |name, value| lgetxattr(&way, name, value)), path)
@@ -728,7 +731,8 @@ fn open_at(folder: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> Result<OwnedF
     rustix::io::retry_on_intr(|| rustix::fs::openat(folder, name, flags, Mode::empty()))
 }
 
-/// The attributes of what was opened at `path`, which has to be what was seen there: whatever took its place has others.
+/// The attributes of what was opened at `path`, which has to be what was seen there: whatever took its place
+/// has others.
 fn attributes_of(
     opened: Result<OwnedFd, Errno>,
     stat: &Stat,

@@ -1,5 +1,5 @@
-//! What the destination's file system can do, found out before any bytes are sent for it. Many file systems over FUSE, and
-//! those of object stores, lack what others have, and would say so only at the last step.
+//! What the destination's file system can do, found out before any bytes are sent for it. Many file systems
+//! over FUSE, and those of object stores, lack what others have, and would say so only at the last step.
 //!
 //! Nothing is tried under a name that somebody may look for: there is a folder for that, which goes at once.
 
@@ -16,13 +16,15 @@ use super::refused::is_about_a_name;
 use crate::limits::NAME_BYTES_MAX;
 use crate::name::{PART_PREFIX, PART_SUFFIX};
 
-/// Names of devices, which some file systems refuse whatever their ending (Microsoft, "Naming Files, Paths, and Namespaces").
+/// Names of devices, which some file systems refuse whatever their ending (Microsoft, "Naming Files, Paths,
+/// and Namespaces").
 const DEVICES: [&[u8]; 6] = [b"CON", b"PRN", b"AUX", b"NUL", b"COM", b"LPT"];
 
 /// A name of so many bytes is stored everywhere: eCryptfs has room for 143, others for more.
 const SHORT_NAME_BYTES: usize = 100;
 
-/// Lengths that are tried where a file system does not keep what it says of itself: EncFS has room for about 175.
+/// Lengths that are tried where a file system does not keep what it says of itself: EncFS has room for about
+/// 175.
 const NAME_LENGTHS: [usize; 4] = [200, 175, 143, SHORT_NAME_BYTES];
 
 /// What the name of a trial's folder says between that of a part file and its random bytes.
@@ -79,7 +81,8 @@ impl Abilities {
         if safely { Ok(()) } else { Err(SinkError::NoSafeRename { path: root.path().into() }) }
     }
 
-    /// Whether two names may be one here, and each have a lock of its own. Other systems than Linux lock files, not names.
+    /// Whether two names may be one here, and each have a lock of its own. Other systems than Linux lock
+    /// files, not names.
     pub fn may_fold(&self, dir: &Dir) -> bool {
         cfg!(target_os = "linux") && !self.is_well_known(dir)
     }
@@ -158,7 +161,8 @@ fn name_bytes(dir: &Dir) -> usize {
 
 fn moves_safely(root: &Dir, renown: Renown) -> bool {
     let moved = match renown {
-        // They can do it. A sandbox that refuses the calls does so whatever their names are, so none needs to be there.
+        // They can do it. A sandbox that refuses the calls does so whatever their names are, so none needs to
+        // be there.
         Renown::WellKnown => random_hex().map_or(Ok(()), |absent| move_new(root, &absent, &absent)),
         Renown::Network | Renown::Unknown => {
             let Some(trial) = Trial::begin(root) else { return true };
@@ -168,7 +172,8 @@ fn moves_safely(root: &Dir, renown: Renown) -> bool {
             moved
         }
     };
-    // All rights to the folder are ours, so a refusal is that of a sandbox. What else may be wrong, the file itself shows.
+    // All rights to the folder are ours, so a refusal is that of a sandbox. What else may be wrong, the file
+    // itself shows.
     !matches!(moved, Err(errno) if is_unsupported(errno) || errno == Errno::PERM)
 }
 
@@ -178,7 +183,8 @@ fn random_hex() -> Option<Vec<u8>> {
     Some(random.map(|byte| format!("{byte:02x}")).concat().into_bytes())
 }
 
-/// Whether a folder of this name was made for a trial. One that is still there belonged to a receiver that was killed.
+/// Whether a folder of this name was made for a trial. One that is still there belonged to a receiver that
+/// was killed.
 pub(super) fn is_trial(name: &[u8]) -> bool {
     let random = name.strip_prefix(PART_PREFIX).and_then(|name| name.strip_prefix(TRIAL));
     let random = random.and_then(|name| name.strip_suffix(PART_SUFFIX));

@@ -118,7 +118,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Bytes of all files in the destination and beneath, as they are long. Of a folder that cannot be read nothing is counted.
+    /// Bytes of all files in the destination and beneath, as they are long. Of a folder that cannot be read
+    /// nothing is counted.
     #[must_use]
     pub fn bytes_there(&self) -> u64 {
         let (mut bytes, mut folders) = (0_u64, vec![Vec::new()]);

@@ -1,6 +1,6 @@
-//! One directory, held open: everything lanx does to the destination goes through a handle like this, relative
-//! to it and never through a symlink, so that nothing swapped meanwhile can lead anywhere else. How folders beneath
-//! the destination are found and made is in [`crate::store::folders`].
+//! One directory, held open: everything lanx does to the destination goes through a handle like this,
+//! relative to it and never through a symlink, so that nothing swapped meanwhile can lead anywhere else. How
+//! folders beneath the destination are found and made is in [`crate::store::folders`].
 
 use std::hash::BuildHasher;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,12 +21,13 @@ use crate::name::RelativePath;
 use crate::os::clock::Moment;
 use crate::os::stamp::Stamp;
 
-/// A folder just made is for nobody else's eyes until it gets the mode that the sender's has. The sticky bit, which is of no
-/// use to one user alone, marks it as one that a transfer has begun: if that was killed, the next one finishes it.
+/// A folder just made is for nobody else's eyes until it gets the mode that the sender's has. The sticky bit,
+/// which is of no use to one user alone, marks it as one that a transfer has begun: if that was killed, the
+/// next one finishes it.
 const FOLDER_MODE: RawMode = 0o1700;
 
-/// The setuid bit, which means nothing on a folder, marks one that its owner may not write to and that a transfer has opened
-/// to us: if that was killed, the next one closes it.
+/// The setuid bit, which means nothing on a folder, marks one that its owner may not write to and that a
+/// transfer has opened to us: if that was killed, the next one closes it.
 const OPENED_MARK: RawMode = 0o4000;
 
 /// What is set with that mark.
@@ -43,8 +44,8 @@ pub(super) struct Dir {
 }
 
 impl Dir {
-    /// Opens DIR, and makes it (mode 0777 less the umask) when only its last part is missing. DIR itself may be
-    /// a symlink: it is the user's own word.
+    /// Opens DIR, and makes it (mode 0777 less the umask) when only its last part is missing. DIR itself may
+    /// be a symlink: it is the user's own word.
     ///
     /// Also says whether it was made.
     pub(super) fn open_root(path: &Path) -> Result<(Self, bool), SinkError> {
@@ -76,8 +77,8 @@ impl Dir {
         Ok(dir)
     }
 
-    /// The folder at `below` as a destination of its own, which nothing leads out of; `None` where it is missing and not to
-    /// be made. No symbolic link on the way is followed.
+    /// The folder at `below` as a destination of its own, which nothing leads out of; `None` where it is
+    /// missing and not to be made. No symbolic link on the way is followed.
     ///
     /// # Errors
     /// [`SinkError::InTheWay`] where something on the way is no directory; otherwise what the system said.
@@ -96,8 +97,8 @@ impl Dir {
         Self::root(fd, &path).map(Some)
     }
 
-    /// Makes the folder `name` as any program would, and sees to it that its name survives a power cut: nothing else does
-    /// that for a folder that no sender offers.
+    /// Makes the folder `name` as any program would, and sees to it that its name survives a power cut:
+    /// nothing else does that for a folder that no sender offers.
     fn make_plain_folder(&self, name: &[u8]) -> Result<Dir, Errno> {
         match self.writing(|| rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o777))) {
             // EXIST: somebody made it a moment ago.
@@ -115,7 +116,8 @@ impl Dir {
         Ok((stat.st_dev, stat.st_ino))
     }
 
-    /// Whether something is mounted here: the kernel says so (Linux 5.8), or the folder above is on another device.
+    /// Whether something is mounted here: the kernel says so (Linux 5.8), or the folder above is on another
+    /// device.
     pub(super) fn is_mount_point(&self) -> Result<bool, SinkError> {
         let failed = |errno| SinkError::system("look at", self.path.clone(), errno);
         #[cfg(target_os = "linux")]
@@ -221,8 +223,8 @@ impl Dir {
         if flags.contains(OFlags::CREATE) { self.writing(open) } else { open() }
     }
 
-    /// Opens the folder at `below`, one or more names with `/` between them, in one step of the kernel where it can
-    /// keep that beneath the handle; `NOSYS` for several names where it cannot.
+    /// Opens the folder at `below`, one or more names with `/` between them, in one step of the kernel where
+    /// it can keep that beneath the handle; `NOSYS` for several names where it cannot.
     pub(super) fn open_folder(&self, below: &[u8]) -> Result<Dir, Errno> {
         if !self.place.beneath && below.contains(&b'/') {
             return Err(Errno::NOSYS);
@@ -237,8 +239,8 @@ impl Dir {
         if self.below.is_empty() { name.into() } else { [&self.below, &b"/"[..], name].concat() }
     }
 
-    /// Gives a folder that was opened to us for a moment the mode that it had, as `stat` was taken of it now. It may have
-    /// been opened by an earlier transfer.
+    /// Gives a folder that was opened to us for a moment the mode that it had, as `stat` was taken of it now.
+    /// It may have been opened by an earlier transfer.
     pub(super) fn close_again(&self, stat: &Stat) {
         let before = self.place.opened.lock().remove(&self.below);
         if let Some(mode) = before.or_else(|| Self::mode_before(stat))
@@ -276,8 +278,8 @@ impl Dir {
         let _ = self.place.run.set(run);
     }
 
-    /// When this session's sender began, by the clock of the file system: `made`, which has just changed, is the first file of the
-    /// session, if nothing was made before.
+    /// When this session's sender began, by the clock of the file system: `made`, which has just changed, is
+    /// the first file of the session, if nothing was made before.
     pub(super) fn began(&self, made: &Stat) -> (i64, i64) {
         let age = || self.place.run.get().map_or(Duration::ZERO, |run| run.elapsed());
         *self.place.began.get_or_init(|| ago(changed(made), age()))
@@ -310,8 +312,8 @@ impl Dir {
         self.place.marks.hash_one(path)
     }
 
-    /// Renames `from`, which `made` was taken of, to `to`, where it replaces a file that is older than what is sent, and still as it was
-    /// when it was looked at.
+    /// Renames `from`, which `made` was taken of, to `to`, where it replaces a file that is older than what
+    /// is sent, and still as it was when it was looked at.
     ///
     /// # Errors
     /// [`NotReplaced::Newer`] where it is not, and what the system said.
@@ -355,15 +357,16 @@ impl Dir {
         Ok(())
     }
 
-    /// Whether it is what stood there when it was looked at. One that lost another of its names to what arrived was changed by that.
+    /// Whether it is what stood there when it was looked at. One that lost another of its names to what
+    /// arrived was changed by that.
     fn is_as_looked_at(&self, there: &Stat, looked_at: Option<Stamp>) -> bool {
         let (Some(before), now) = (looked_at, Stamp::of(there)) else { return false };
         let is_left_over = || self.place.left_over.lock().contains(&(there.st_dev, there.st_ino));
         now == before || (is_left_over() && now.has_content_of(&before))
     }
 
-    /// Keeps other receivers, and other sessions of this one, from replacing anything in this folder for as long as it is held; `None` where
-    /// that cannot be had, as where one of them stands still.
+    /// Keeps other receivers, and other sessions of this one, from replacing anything in this folder for as
+    /// long as it is held; `None` where that cannot be had, as where one of them stands still.
     fn alone(&self) -> Option<OwnedFd> {
         let folder = self.open(b".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).ok()?;
         let begun = Instant::now();
@@ -390,9 +393,9 @@ impl Dir {
         self.writing(|| rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(FOLDER_MODE)))
     }
 
-    /// Does what needs to write to the directory. A folder of ours that may not be written to, as an earlier transfer
-    /// of a read-only folder left it, is opened to us for that: it gets its mode again when the transfer is through
-    /// with it. The destination itself is left as the user made it.
+    /// Does what needs to write to the directory. A folder of ours that may not be written to, as an earlier
+    /// transfer of a read-only folder left it, is opened to us for that: it gets its mode again when the
+    /// transfer is through with it. The destination itself is left as the user made it.
     fn writing<T>(&self, act: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
         let result = match act() {
             Err(Errno::ACCESS) if self.admit_us() => act(),
@@ -497,8 +500,8 @@ impl Dir {
         }
     }
 
-    /// Gives a file that was made without a name this one, unless something has it (`EXIST`); `NOENT` where that
-    /// cannot be done here.
+    /// Gives a file that was made without a name this one, unless something has it (`EXIST`); `NOENT` where
+    /// that cannot be done here.
     pub(super) fn name_unnamed(&self, file: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
         let how = &self.place.unnamed;
         if how.load(Ordering::Relaxed) == unnamed::BY_HANDLE {
@@ -586,8 +589,8 @@ mod unnamed {
 }
 
 impl Facts {
-    /// Remembers what mode a folder has that is to be opened to us. Whether there is room for that: what cannot be closed
-    /// again is not opened.
+    /// Remembers what mode a folder has that is to be opened to us. Whether there is room for that: what
+    /// cannot be closed again is not opened.
     fn note_opened(&self, below: &[u8], stat: &Stat) -> bool {
         let mut opened = self.opened.lock();
         let room = opened.len() < FOLDERS_OPENED_MAX || opened.contains_key(below);
@@ -598,11 +601,12 @@ impl Facts {
     }
 }
 
-/// Names that are remembered where a file system has no times of change: 1 MiB or so. Once there are more, nothing is
-/// replaced there any more in this session.
+/// Names that are remembered where a file system has no times of change: 1 MiB or so. Once there are more,
+/// nothing is replaced there any more in this session.
 const PUBLISHED_MAX: usize = 65_536;
 
-/// Files with several names that are remembered: 1 MiB or so. The other names of further ones are not replaced in this session.
+/// Files with several names that are remembered: 1 MiB or so. The other names of further ones are not
+/// replaced in this session.
 const LEFT_OVER_MAX: usize = 65_536;
 
 /// Why something was not replaced.
@@ -632,9 +636,9 @@ fn changed(stat: &Stat) -> (i64, i64) {
     (stat.st_ctime as i64, stat.st_ctime_nsec as i64)
 }
 
-/// The time that was so long before another one, or a little later: a file system's clock ticks every few milliseconds, and what was there
-/// before must not look younger for it. Where it tells no more than hundredths of a second it may have no more than every other
-/// second.
+/// The time that was so long before another one, or a little later: a file system's clock ticks every few
+/// milliseconds, and what was there before must not look younger for it. Where it tells no more than
+/// hundredths of a second it may have no more than every other second.
 fn ago((seconds, nanos): (i64, i64), age: Duration) -> (i64, i64) {
     let tick = if nanos % 10_000_000 == 0 { CLOCK_TICK_COARSE } else { CLOCK_TICK };
     let age = age.saturating_sub(tick);
@@ -662,7 +666,8 @@ fn is_ours(stat: &Stat) -> bool {
     stat.st_uid == rustix::process::geteuid().as_raw()
 }
 
-/// Whether an error says that the file system (or a sandbox) does not know the call, rather than that it failed.
+/// Whether an error says that the file system (or a sandbox) does not know the call, rather than that it
+/// failed.
 pub(super) fn is_unsupported(errno: Errno) -> bool {
     // One number on Linux, two on macOS, so no pattern can list both.
     errno == Errno::OPNOTSUPP || errno == Errno::NOTSUP || matches!(errno, Errno::NOSYS | Errno::INVAL)
@@ -724,8 +729,8 @@ fn open_beneath(_dir: BorrowedFd<'_>, _name: &[u8], _flags: OFlags, _mode: Mode)
     Err(Errno::NOSYS)
 }
 
-/// Whether openat2 works here: only Linux has it, kernels before 5.6 lack it, and containers' filters may deny
-/// it. One harmless call finds out for good.
+/// Whether openat2 works here: only Linux has it, kernels before 5.6 lack it, and containers' filters may
+/// deny it. One harmless call finds out for good.
 fn probe_openat2(dir: BorrowedFd<'_>) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     retry_on_intr(|| open_beneath(dir, b".", flags, Mode::empty())).is_ok()

@@ -1,5 +1,6 @@
-//! Which folders were made here and have their time, over all sessions of a receiver. What is made in such a folder afterwards changes
-//! that time, as where several senders share a tree; then the sender that it came from may set it again, and nothing else of it.
+//! Which folders were made here and have their time, over all sessions of a receiver. What is made in such a
+//! folder afterwards changes that time, as where several senders share a tree; then the sender that it came
+//! from may set it again, and nothing else of it.
 //!
 //! Only marks (hashes of paths) are kept: that two share one costs a wrong time.
 

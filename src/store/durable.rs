@@ -55,9 +55,9 @@ impl Part {
         }
     }
 
-    /// Reads the file back and hashes it. What is in memory is dropped first, so that the bytes come from the device;
-    /// they must have been synced, as only then they can be dropped. Where the storage is memory there is nothing to
-    /// drop.
+    /// Reads the file back and hashes it. What is in memory is dropped first, so that the bytes come from the
+    /// device; they must have been synced, as only then they can be dropped. Where the storage is memory
+    /// there is nothing to drop.
     ///
     /// # Errors
     /// What the device said, or [`SinkError::UnexpectedEnd`].
@@ -67,8 +67,8 @@ impl Part {
 }
 
 impl ExistingFile {
-    /// Waits until the file is on the device, as it is now, and so are its name and the names of the folders that it is in:
-    /// whoever put it there may not have waited.
+    /// Waits until the file is on the device, as it is now, and so are its name and the names of the folders
+    /// that it is in: whoever put it there may not have waited.
     ///
     /// # Errors
     /// What the device said.
@@ -156,8 +156,8 @@ impl Sink {
         folders.into_iter().try_for_each(|dir| self.sync_folder(dir))
     }
 
-    /// Waits until what was made by other means than parts is on the device: folders (those marked so) with their modes and
-    /// times, and the names of links.
+    /// Waits until what was made by other means than parts is on the device: folders (those marked so) with
+    /// their modes and times, and the names of links.
     ///
     /// # Errors
     /// What the device said.
@@ -184,7 +184,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Syncs the file system of a folder, unless that is among the `synced`: for many entries one wait instead of one each.
+    /// Syncs the file system of a folder, unless that is among the `synced`: for many entries one wait
+    /// instead of one each.
     #[cfg(target_os = "linux")]
     fn sync_with_all(&self, dir: &Arc<Dir>, synced: &mut Vec<u64>) -> Result<(), SinkError> {
         let failed = |errno| SinkError::system("sync", dir.path().into(), errno);
@@ -218,16 +219,17 @@ impl Sink {
         Ok(())
     }
 
-    /// Waits until everything written so far to the file systems of these parts is on the device: for many small files
-    /// one wait instead of one each. Says nothing of errors that were met before, see [`Part::synced`].
+    /// Waits until everything written so far to the file systems of these parts is on the device: for many
+    /// small files one wait instead of one each. Says nothing of errors that were met before, see
+    /// [`Part::synced`].
     ///
     /// # Errors
     /// What the device said, of these files or of others. `NOSYS` where the system has no such call, or one that is silent
     /// about errors; then each is to be synced by itself.
     pub fn sync_together<'a>(&self, parts: impl IntoIterator<Item = &'a Part>) -> Result<(), SinkError> {
         let failed = |errno| SinkError::system("sync", self.path().into(), errno);
-        // What could not be written is told to those that were open then, and once to each. So the one that was opened
-        // first asks: no other had been written to before.
+        // What could not be written is told to those that were open then, and once to each. So the one that
+        // was opened first asks: no other had been written to before.
         let mut first: Vec<&Part> = Vec::new();
         for part in parts {
             // A folder beneath the destination can be another file system.

@@ -47,8 +47,8 @@ pub enum Found {
 /// A regular file that stood at the final name.
 #[derive(Debug)]
 pub struct ExistingFile {
-    /// `None` for a file of at most one chunk, which is opened for its one read: thousands of those may wait to be
-    /// compared, more than a process may have open.
+    /// `None` for a file of at most one chunk, which is opened for its one read: thousands of those may wait
+    /// to be compared, more than a process may have open.
     fd: Option<OwnedFd>,
     /// And its folder is found again, for the same reason.
     folders: Arc<Folders>,
@@ -107,8 +107,8 @@ impl ExistingFile {
         }
     }
 
-    /// Gives it mode, time and the like of the sender's file, which has the same bytes, as far as we may. One with further names
-    /// stays as it is: they are none of the sender's business.
+    /// Gives it mode, time and the like of the sender's file, which has the same bytes, as far as we may. One
+    /// with further names stays as it is: they are none of the sender's business.
     ///
     /// # Errors
     /// [`SinkError::UnexpectedEnd`] when it has another length by now, otherwise what the system said.
@@ -191,8 +191,8 @@ impl<G: Fn() -> bool> Contents for Reading<'_, G> {
     }
 }
 
-/// The regular file at `path`, of whatever size: an older version, whose chunks a new one may take over. `None` where there is
-/// none that may be read: then there is nothing to take over.
+/// The regular file at `path`, of whatever size: an older version, whose chunks a new one may take over.
+/// `None` where there is none that may be read: then there is nothing to take over.
 pub(super) fn older(folders: &Arc<Folders>, path: &RelativePath) -> Option<ExistingFile> {
     let dir = folders.find(folders::parent(path.as_bytes()), FindMode::Glance).ok()??;
     let name = path.name();
@@ -214,8 +214,8 @@ pub(super) fn look(folders: &Arc<Folders>, path: &RelativePath, size: u64) -> Re
     let dir = match folders.find(folders::parent(path.as_bytes()), FindMode::Glance) {
         Ok(Some(dir)) => dir,
         Ok(None) => return Ok(Found::Nothing),
-        // A folder of ours may be closed even to us, until something is to be written there. Making the part file
-        // tells.
+        // A folder of ours may be closed even to us, until something is to be written there. Making the part
+        // file tells.
         Err(SinkError::Permission { .. }) => return Ok(Found::Nothing),
         Err(error) => return Err(error),
     };

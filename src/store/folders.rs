@@ -1,10 +1,10 @@
-//! The folders beneath the destination: found without following a symlink, made where they are missing, and kept open
-//! for a moment, so that many small files of one folder find it once.
+//! The folders beneath the destination: found without following a symlink, made where they are missing, and
+//! kept open for a moment, so that many small files of one folder find it once.
 //!
-//! A handle is resolved beneath the destination by the kernel in one step (openat2), or from folder to folder where it
-//! cannot do that. It then means that folder wherever somebody moves it, so it is looked up anew after
-//! [`FOLDER_HANDLE_AGE_MAX`]. Only whoever moves a folder out of the destination within that time has files arrive in
-//! it there.
+//! A handle is resolved beneath the destination by the kernel in one step (openat2), or from folder to folder
+//! where it cannot do that. It then means that folder wherever somebody moves it, so it is looked up anew
+//! after [`FOLDER_HANDLE_AGE_MAX`]. Only whoever moves a folder out of the destination within that time has
+//! files arrive in it there.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -21,8 +21,9 @@ use super::refused::not_named;
 use crate::limits::{FOLDER_HANDLES_MAX, FOLDER_LEVELS_MADE_MAX, FOLDERS_MADE_MAX};
 use crate::os::rlimit;
 
-/// How long an open folder stands for its path before that is looked up again, and a missing one counts as missing: long
-/// enough for thousands of small files, too short for anybody to be surprised where files arrive after a folder was moved.
+/// How long an open folder stands for its path before that is looked up again, and a missing one counts as
+/// missing: long enough for thousands of small files, too short for anybody to be surprised where files
+/// arrive after a folder was moved.
 const FOLDER_HANDLE_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Files that may be open for each folder that is held open: those are a convenience, and may take an eighth.
@@ -33,7 +34,8 @@ const DESCRIPTORS_PER_FOLDER_HANDLE: u64 = 8;
 pub(super) struct Folders {
     root: Arc<Dir>,
     open: Mutex<HashMap<Box<[u8]>, Held>>,
-    /// The one that was last looked for in vain: of a folder that is to come, many files are offered in a row.
+    /// The one that was last looked for in vain: of a folder that is to come, many files are offered in a
+    /// row.
     missing: Mutex<Option<(Box<[u8]>, Instant)>>,
     /// How many of them are held open.
     most: usize,
@@ -48,8 +50,8 @@ struct Held {
     used: Instant,
 }
 
-/// The folders that were made here and have not been dressed, or synced, since. Only marks (hashes of paths): that two
-/// share one costs a wrong word in a report or a sync for nothing.
+/// The folders that were made here and have not been dressed, or synced, since. Only marks (hashes of paths):
+/// that two share one costs a wrong word in a report or a sync for nothing.
 #[derive(Debug, Default)]
 struct Made {
     marks: RandomState,
@@ -91,8 +93,8 @@ impl Folders {
         &self.root
     }
 
-    /// The folder at `below` (names with `/` between them; empty for the destination itself), `None` when it or one
-    /// on the way is missing.
+    /// The folder at `below` (names with `/` between them; empty for the destination itself), `None` when it
+    /// or one on the way is missing.
     ///
     /// # Errors
     /// [`SinkError::InTheWay`] for what stands in its place or on the way and is no directory.
@@ -174,8 +176,8 @@ impl Folders {
         }
     }
 
-    /// Does something in the folder at `below`, which is made if it is missing; once more should it turn out that the
-    /// folder, or one on the way, was removed meanwhile.
+    /// Does something in the folder at `below`, which is made if it is missing; once more should it turn out
+    /// that the folder, or one on the way, was removed meanwhile.
     pub(super) fn within<T>(
         &self,
         below: &[u8],

@@ -10,8 +10,8 @@ use rustix::io::{Errno, retry_on_intr};
 use super::error::SinkError;
 use super::space;
 
-/// Fills `buf` from `offset`. A file that ends before is an error of its own. `path` is asked for errors only, so
-/// that the way without one allocates nothing.
+/// Fills `buf` from `offset`. A file that ends before is an error of its own. `path` is asked for errors
+/// only, so that the way without one allocates nothing.
 pub(super) fn read_exact_at(
     file: BorrowedFd<'_>,
     buf: &mut [u8],

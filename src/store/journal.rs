@@ -1,5 +1,6 @@
-//! What is remembered of a part file whose sender cannot be asked for values: a file beside it, in which the caller notes the
-//! values of what was written. They are believed of nothing: the caller hashes the part file and compares.
+//! What is remembered of a part file whose sender cannot be asked for values: a file beside it, in which the
+//! caller notes the values of what was written. They are believed of nothing: the caller hashes the part file
+//! and compares.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -16,8 +17,8 @@ use crate::name::PART_SUFFIX;
 const MARK: &[u8] = b".values";
 
 impl Part {
-    /// The journal of this part file, made where there is none; `None` where its name would be too long, or something else
-    /// has that name.
+    /// The journal of this part file, made where there is none; `None` where its name would be too long, or
+    /// something else has that name.
     ///
     /// # Errors
     /// What the system said.

@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use super::dir::Dir;
 use crate::os::file_system;
 
-/// After so long without a change a part file counts as left by a session that is no more. Should it be there after all, it only sends that
-/// file again.
+/// After so long without a change a part file counts as left by a session that is no more. Should it be there
+/// after all, it only sends that file again.
 pub(super) const REST: Duration = Duration::from_secs(600);
 
 /// Whether a lock that one session has on a part file in this folder keeps all others from it.

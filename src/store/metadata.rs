@@ -1,10 +1,10 @@
-//! What an entry has besides its bytes: mode, time, and with `--archive` owner and attributes. What is refused is a
-//! warning and never fails the entry, whose bytes are right.
+//! What an entry has besides its bytes: mode, time, and with `--archive` owner and attributes. What is
+//! refused is a warning and never fails the entry, whose bytes are right.
 //!
-//! The order matters. A new owner takes the setuid bits and capabilities from a file, so it comes first. An access
-//! control list changes the mode, so the mode comes after the attributes; the sender's mode has in its group bits what
-//! the list allows at most, so that both agree in the end. It is last, as it takes the mark from a folder that is begun: one
-//! without that has its time as well.
+//! The order matters. A new owner takes the setuid bits and capabilities from a file, so it comes first. An
+//! access control list changes the mode, so the mode comes after the attributes; the sender's mode has in its
+//! group bits what the list allows at most, so that both agree in the end. It is last, as it takes the mark
+//! from a folder that is begun: one without that has its time as well.
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -111,8 +111,8 @@ pub(super) fn set_time(dir: &Dir, metadata: &Metadata) {
     }
 }
 
-/// The mode that something gets. The special bits are the sender's only where the owner is as well: what is ours would
-/// otherwise be run with our rights.
+/// The mode that something gets. The special bits are the sender's only where the owner is as well: what is
+/// ours would otherwise be run with our rights.
 fn mode(wanted: u32, of: Of, owned: bool) -> u32 {
     let special = match of {
         _ if owned => wanted & SPECIAL_BITS,

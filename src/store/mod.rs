@@ -1,7 +1,8 @@
-//! The destination: one directory, beneath which files arrive as part files and get their final names only when
-//! they are complete and verified.
+//! The destination: one directory, beneath which files arrive as part files and get their final names only
+//! when they are complete and verified.
 //!
-//! - [`Sink::open`] takes the directory handle; everything afterwards is relative to it and follows no symlink.
+//! - [`Sink::open`] takes the directory handle; everything afterwards is relative to it and follows no
+//!   symlink.
 //! - [`Sink::look`] says what stands at a final name.
 //! - [`Sink::part`] gives the locked part file to write into, new or left by an earlier transfer.
 //! - [`Sink::part_of_stream`] gives one whose length is known at its end.

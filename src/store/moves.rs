@@ -9,7 +9,8 @@ use crate::name::Escaped;
 pub(super) fn move_new(dir: &Dir, from: &[u8], to: &[u8]) -> Result<(), Errno> {
     match dir.rename_new(from, to) {
         Err(errno) if is_unsupported(errno) => link_new(dir, from, to),
-        // A sandbox that does not know the call may say so (seccomp). Where it is a matter of rights, a link is refused as well.
+        // A sandbox that does not know the call may say so (seccomp). Where it is a matter of rights, a link
+        // is refused as well.
         Err(Errno::PERM) => {
             link_new(dir, from, to).map_err(|errno| if is_unsupported(errno) { Errno::PERM } else { errno })
         }

@@ -1,10 +1,13 @@
-//! How a part file is kept from others: by a lock where that has an effect, and otherwise by a name of its own.
+//! How a part file is kept from others: by a lock where that has an effect, and otherwise by a name of its
+//! own.
 //!
-//! Here is the second way, for file systems that have no locks, have them for each machine by itself, or only seem to have them.
+//! Here is the second way, for file systems that have no locks, have them for each machine by itself, or only
+//! seem to have them.
 //!
-//! There each session makes a part file of its own, `.{name}.v2-{key}.{random}.lanx-part`, and nobody else ever writes to it: what others
-//! of the same key have left is only read, and taken over where a comparison shows that it is right. So it does not matter who of them is
-//! still there. What a session of this very program has left nobody else writes to either, so the next one goes on with it in place.
+//! There each session makes a part file of its own, `.{name}.v2-{key}.{random}.lanx-part`, and nobody else
+//! ever writes to it: what others of the same key have left is only read, and taken over where a comparison
+//! shows that it is right. So it does not matter who of them is still there. What a session of this very
+//! program has left nobody else writes to either, so the next one goes on with it in place.
 
 use std::sync::Arc;
 
@@ -22,7 +25,8 @@ use crate::limits::{FILE_BYTES_MAX, PART_RACES_MAX};
 use crate::name::Name;
 
 impl Part {
-    /// Opens or makes the part file for `name`, and makes room for `size` bytes. For a stream, what is there goes.
+    /// Opens or makes the part file for `name`, and makes room for `size` bytes. For a stream, what is there
+    /// goes.
     pub(super) fn open(
         dir: &Arc<Dir>,
         name: &Name,
@@ -45,7 +49,8 @@ impl Part {
     }
 }
 
-/// Opens what a session of this program has left, otherwise makes a new one, which no other session opens to write.
+/// Opens what a session of this program has left, otherwise makes a new one, which no other session opens to
+/// write.
 fn open_own(dir: &Dir, name: &Name, owner: Owner, room: u64) -> Result<(Vec<u8>, Locked), SinkError> {
     let target = dir.path_of(name.as_bytes());
     let refused = |action, errno| not_opened(dir, &target, room, (action, errno));

@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 
 use crate::limits::PART_OWNER_BYTES;
 
-/// Whose an unfinished file is: the key of the sender, which TLS has shown to be its own. Nobody else's session compares,
-/// tells of or removes it.
+/// Whose an unfinished file is: the key of the sender, which TLS has shown to be its own. Nobody else's
+/// session compares, tells of or removes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner([u8; PART_OWNER_BYTES]);
 
@@ -19,8 +19,8 @@ impl Owner {
     }
 }
 
-/// As it stands in the name of a part file: the version of such names, and the key in base32 (RFC 4648), in small letters as
-/// some file systems know no others.
+/// As it stands in the name of a part file: the version of such names, and the key in base32 (RFC 4648), in
+/// small letters as some file systems know no others.
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("v2-")?;

@@ -1,8 +1,9 @@
 //! A part file: where a file waits, locked, until it is complete and verified.
 //!
-//! It belongs to the key that sends the file: it is called `.{name}.v2-{key}.lanx-part`, or `.{name}.v2-{key}.{n}.lanx-part`
-//! when others hold the ones before, and no other key's session opens it. Its bytes are never believed: they only save
-//! sending what a comparison shows to be right. So the worst that a wrong part file can cause is a comparison for nothing.
+//! It belongs to the key that sends the file: it is called `.{name}.v2-{key}.lanx-part`, or
+//! `.{name}.v2-{key}.{n}.lanx-part` when others hold the ones before, and no other key's session opens it.
+//! Its bytes are never believed: they only save sending what a comparison shows to be right. So the worst
+//! that a wrong part file can cause is a comparison for nothing.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -29,8 +30,8 @@ use crate::name::Name;
 use crate::os::direct::{Direct, DirectFile};
 use crate::os::stamp::Stamp;
 
-/// How long a part file in use is waited for before another one is begun beside it. A session whose sender is gone ends
-/// within milliseconds, on a busy machine within tenths of a second.
+/// How long a part file in use is waited for before another one is begun beside it. A session whose sender is
+/// gone ends within milliseconds, on a busy machine within tenths of a second.
 const PART_RELEASE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long nothing is waited for after that was in vain.
@@ -45,10 +46,11 @@ const ZEROS_BYTES: usize = 64 * 1024;
 /// Nobody else reads or writes a file that is not complete.
 pub(super) const PART_MODE: RawMode = 0o600;
 
-/// A part file that this value alone holds, by an exclusive lock, until it is published, discarded or dropped.
+/// A part file that this value alone holds, by an exclusive lock, until it is published, discarded or
+/// dropped.
 ///
-/// Threads share it by reference. Dropping it keeps the file, so that the transfer can be resumed, except that of a
-/// stream, and a part that was empty and into which nothing was written but holes.
+/// Threads share it by reference. Dropping it keeps the file, so that the transfer can be resumed, except
+/// that of a stream, and a part that was empty and into which nothing was written but holes.
 #[derive(Debug)]
 pub struct Part {
     pub(super) dir: Arc<Dir>,
@@ -64,12 +66,13 @@ pub struct Part {
     /// What holds only zeros is to take no room.
     pub(super) sparse: bool,
     existing_len: u64,
-    /// What stood under its name when it was looked at. Where there is something else by the time it is published, that stays.
+    /// What stood under its name when it was looked at. Where there is something else by the time it is
+    /// published, that stays.
     pub(super) looked_at: Option<Stamp>,
     /// Before anything was written to it.
     pub(super) opened: Instant,
-    /// Why it was not synced. The system tells each error once, and takes what it could not write for written. Held during
-    /// each sync.
+    /// Why it was not synced. The system tells each error once, and takes what it could not write for
+    /// written. Held during each sync.
     pub(super) unsynced: Mutex<Option<Errno>>,
     written: AtomicBool,
     /// Published or discarded: the part name is none of our business any more.
@@ -132,8 +135,8 @@ impl Part {
         Ok(part)
     }
 
-    /// Cuts off what a longer file left behind, hides the bytes again if an earlier publishing had opened them
-    /// to others, and makes room.
+    /// Cuts off what a longer file left behind, hides the bytes again if an earlier publishing had opened
+    /// them to others, and makes room.
     fn prepare(&self, mut stat: Stat, form: Form, target: &Path) -> Result<(), SinkError> {
         if Mode::from_raw_mode(stat.st_mode).bits() & 0o777 != PART_MODE {
             self.set_part_mode();
@@ -170,7 +173,8 @@ impl Part {
     }
 
     /// Bytes that were in the part file when it was opened, at most [`size`](Self::size). They prove nothing;
-    /// where space was taken ahead they include ranges never written, see [`data_extents`](Self::data_extents).
+    /// where space was taken ahead they include ranges never written, see
+    /// [`data_extents`](Self::data_extents).
     #[must_use]
     pub fn existing_len(&self) -> u64 {
         self.existing_len
@@ -207,8 +211,8 @@ impl Part {
     }
 
     /// Writes all of `buf` at `offset`, in bytes. Many threads may write at once, best to ranges that do not
-    /// overlap. After an error the part is still good for further writes and for resuming. In a sparse file whole
-    /// blocks of zeros become holes.
+    /// overlap. After an error the part is still good for further writes and for resuming. In a sparse file
+    /// whole blocks of zeros become holes.
     ///
     /// # Errors
     /// [`SinkError::OutOfRange`] outside of the agreed size, before anything is written;
@@ -251,8 +255,8 @@ impl Part {
         result.map_err(|(_, errno)| self.not_written(offset.saturating_add(buf.len() as u64), errno))
     }
 
-    /// Makes a hole. A new file is one, except where something was written; what an earlier transfer left may be data
-    /// or space taken ahead, and goes.
+    /// Makes a hole. A new file is one, except where something was written; what an earlier transfer left may
+    /// be data or space taken ahead, and goes.
     fn clear(&self, offset: u64, bytes: u64) -> Result<(), SinkError> {
         let file = self.file.as_fd();
         if bytes == 0 || (self.is_fresh() && space::is_hole(file, offset, bytes)) {
@@ -375,8 +379,8 @@ impl Drop for Part {
 pub(super) enum Form {
     /// All of it is taken ahead, where that is cheap.
     Plain,
-    /// As it is written: much of it may share what an older file takes, see [`Part::take_over`]. What was taken ahead would
-    /// stay taken.
+    /// As it is written: much of it may share what an older file takes, see [`Part::take_over`]. What was
+    /// taken ahead would stay taken.
     Shared,
     /// As it is written, and what holds only zeros takes none.
     Sparse,
@@ -385,9 +389,9 @@ pub(super) enum Form {
 // Chunks of an older version of the file that need not be sent.
 
 impl Part {
-    /// Puts `content`, which was read from `older` at `offset`, into the part file at the same place: by sharing the blocks of
-    /// the older file where the file system can (btrfs, XFS), otherwise by writing it. Never anything else, also where somebody
-    /// writes to the older file meanwhile.
+    /// Puts `content`, which was read from `older` at `offset`, into the part file at the same place: by
+    /// sharing the blocks of the older file where the file system can (btrfs, XFS), otherwise by writing it.
+    /// Never anything else, also where somebody writes to the older file meanwhile.
     ///
     /// # Errors
     /// As [`Part::write_at`].
@@ -401,7 +405,8 @@ impl Part {
         self.write_at(content, offset)
     }
 
-    /// Has the system copy a range, which it does without copying where it can. False where it cannot, or not all of it.
+    /// Has the system copy a range, which it does without copying where it can. False where it cannot, or not
+    /// all of it.
     #[cfg(target_os = "linux")]
     fn share(&self, older: &ExistingFile, len: usize, offset: u64) -> bool {
         let Ok(from) = older.descriptor() else { return false };
@@ -438,8 +443,8 @@ impl Part {
 // Part files that are written past the page cache.
 
 impl Part {
-    /// Has whole chunks written past the page cache from now on. Not those of a sparse file, of which any block may become a
-    /// hole, nor a file of one chunk, which is not worth a second handle.
+    /// Has whole chunks written past the page cache from now on. Not those of a sparse file, of which any
+    /// block may become a hole, nor a file of one chunk, which is not worth a second handle.
     pub(super) fn open_directly(&mut self, direct: &Arc<Direct>) {
         if self.sparse || self.size.room() <= CHUNK_BYTES as u64 {
             return;
@@ -493,9 +498,9 @@ pub(super) fn not_opened(dir: &Dir, target: &Path, size: u64, refused: Refused) 
 
 /// Opens or makes a part file and locks it; `None` for one that is not for us.
 ///
-/// One in use is waited for a moment: a sender that was killed and started again can be back before its last session has
-/// let go of what it had, and would begin anew beside it. Where that was in vain, it is not done again for a while: two
-/// senders with the same files would wait for each of them.
+/// One in use is waited for a moment: a sender that was killed and started again can be back before its last
+/// session has let go of what it had, and would begin anew beside it. Where that was in vain, it is not done
+/// again for a while: two senders with the same files would wait for each of them.
 pub(super) fn lock(dir: &Dir, part_name: &[u8], patience: Duration) -> Result<Option<Locked>, Refused> {
     lock_by(dir, part_name, patience, thread::sleep)
 }

@@ -21,9 +21,9 @@ pub(super) fn place_of(dir: &Dir, name: &Name, owner: Owner) -> Result<PartPlace
     Ok(((stat.st_dev, stat.st_ino), part_name_in(dir, name, owner, 0)))
 }
 
-/// The name of the part file in `dir`, where names may be shorter than elsewhere: see [`part_file_name`]. Where two names may
-/// be one (`a` and `A`) it has the hash of the name in it: a file system over FUSE may well lock each of the two for itself, and
-/// two files would be written into one part file.
+/// The name of the part file in `dir`, where names may be shorter than elsewhere: see [`part_file_name`].
+/// Where two names may be one (`a` and `A`) it has the hash of the name in it: a file system over FUSE may
+/// well lock each of the two for itself, and two files would be written into one part file.
 pub(super) fn part_name_in(dir: &Dir, name: &Name, owner: Owner, which: impl Into<Which>) -> Vec<u8> {
     let which = which.into();
     let abilities = &dir.place().abilities;
@@ -37,8 +37,8 @@ pub(super) fn part_name_in(dir: &Dir, name: &Name, owner: Owner, which: impl Int
     }
 }
 
-/// The name of the part file: `.{name}.{owner}.lanx-part` or `.{name}.{owner}.{number}.lanx-part`, or where that is longer than
-/// `most` bytes that with the hash.
+/// The name of the part file: `.{name}.{owner}.lanx-part` or `.{name}.{owner}.{number}.lanx-part`, or where
+/// that is longer than `most` bytes that with the hash.
 pub(super) fn part_file_name(name: &Name, owner: Owner, which: impl Into<Which>, most: usize) -> Vec<u8> {
     let which = which.into();
     let tail = part_tail(owner, which);

@@ -31,14 +31,16 @@ pub(super) struct Facts {
     pub(super) waited_in_vain: Mutex<Option<Instant>>,
     /// When this session's sender began to read what it sends, by the clock of the machine.
     pub(super) run: OnceLock<Moment>,
-    /// The same by the clock of the file system, in seconds and nanoseconds: when the first file of this session was made, less the time
-    /// since. What has changed after that is never replaced: it is newer, or what the session itself has published.
+    /// The same by the clock of the file system, in seconds and nanoseconds: when the first file of this
+    /// session was made, less the time since. What has changed after that is never replaced: it is newer, or
+    /// what the session itself has published.
     pub(super) began: OnceLock<(i64, i64)>,
-    /// Marks of what the session has published, where the file system has no times of change that could tell (exFAT). In
-    /// small letters, as those that lack these are the ones that take two spellings for one name.
+    /// Marks of what the session has published, where the file system has no times of change that could tell
+    /// (exFAT). In small letters, as those that lack these are the ones that take two spellings for one name.
     pub(super) published: Mutex<HashSet<u64>>,
     pub(super) marks: RandomState,
-    /// Files that lost one of several names to what arrived: that changed them, but they are as old as they were.
+    /// Files that lost one of several names to what arrived: that changed them, but they are as old as they
+    /// were.
     pub(super) left_over: Mutex<HashSet<(Dev, u64)>>,
     /// Held from the look at what is to be replaced until it is.
     pub(super) replacing: Mutex<()>,
@@ -74,7 +76,8 @@ pub(super) struct Abilities {
 pub(super) enum Renown {
     /// One of those that take any name of 255 bytes in UTF-8.
     WellKnown,
-    /// What is behind NFS nobody knows. Each question crosses the network, and most take the letters of all languages.
+    /// What is behind NFS nobody knows. Each question crosses the network, and most take the letters of all
+    /// languages.
     Network,
     Unknown,
 }

@@ -48,12 +48,13 @@ pub struct Verified<'a> {
 
 impl Part {
     /// Gives the file its final name in one step, so that the name holds either what was there before or the
-    /// whole file. The caller has verified its bytes and dressed it, see [`Part::dress`]. On an error nothing is replaced,
-    /// and the part file stays, unless the name is refused to it: then it would only lie there.
+    /// whole file. The caller has verified its bytes and dressed it, see [`Part::dress`]. On an error nothing
+    /// is replaced, and the part file stays, unless the name is refused to it: then it would only lie there.
     ///
-    /// With [`Existing::Rename`] files of the same size that have its name, or one of some numbered names (see
-    /// `numbered_name`), are read: if one has the same bytes, that one stays, and the part file goes. Otherwise each
-    /// repetition of a transfer would leave another copy. `None`, and the part file stays, where it was not to go on with that.
+    /// With [`Existing::Rename`] files of the same size that have its name, or one of some numbered names
+    /// (see `numbered_name`), are read: if one has the same bytes, that one stays, and the part file goes.
+    /// Otherwise each repetition of a transfer would leave another copy. `None`, and the part file stays,
+    /// where it was not to go on with that.
     ///
     /// # Errors
     /// [`SinkError::Exists`] with [`Existing::Refuse`] when the name is taken, [`SinkError::InTheWay`] with
@@ -103,8 +104,8 @@ impl Part {
         rustix::fs::fstat(&self.file).ok()
     }
 
-    /// Gives the file its mode and time, and with [`Metadata::archive`] owner and attributes, as far as the file system
-    /// and our rights allow; what is refused is only a warning.
+    /// Gives the file its mode and time, and with [`Metadata::archive`] owner and attributes, as far as the
+    /// file system and our rights allow; what is refused is only a warning.
     pub fn dress(&self, metadata: &Metadata) {
         metadata::dress(&self.dir, self.file.as_fd(), metadata, metadata::Of::File, &|| self.path());
     }
@@ -201,9 +202,9 @@ enum Moved {
 
 // Names with a number, for what is received beside something of the same name.
 
-/// A numbered name of `name`: one at which the `same` stands, or a free one that could be had by `make`. However many there
-/// are, no more than [`RENAME_COMPARED_MAX`] are compared, those with the lowest and the highest numbers, and few are looked
-/// at.
+/// A numbered name of `name`: one at which the `same` stands, or a free one that could be had by `make`.
+/// However many there are, no more than [`RENAME_COMPARED_MAX`] are compared, those with the lowest and the
+/// highest numbers, and few are looked at.
 pub(super) fn numbered_name(
     dir: &Dir,
     name: &Name,
@@ -228,8 +229,8 @@ pub(super) fn numbered_name(
     Err(SinkError::NoFreeName { path: dir.path_of(name.as_bytes()), tried: RENAME_NUMBER_MAX })
 }
 
-/// A number whose name is free, while that of the number before is taken: with names that were given in order, the first. One
-/// past the last where none is.
+/// A number whose name is free, while that of the number before is taken: with names that were given in
+/// order, the first. One past the last where none is.
 fn free_number(dir: &Dir, name: &Name) -> Result<u32, SinkError> {
     let is_taken = |number| {
         let Some(name) = numbered(name, number) else { return Ok(true) };
@@ -305,8 +306,8 @@ impl Part {
         !matches!(self.dir.stat(self.name.as_bytes()), Ok(None))
     }
 
-    /// What stands at `name`. Reads only a file of the same size, and of that no more than up to the first chunk that
-    /// differs.
+    /// What stands at `name`. Reads only a file of the same size, and of that no more than up to the first
+    /// chunk that differs.
     pub(super) fn standing(&self, name: &Name, verified: &Verified<'_>) -> Occupant {
         let there = match self.of_same_size(name) {
             Ok(Some(there)) => there,
@@ -382,11 +383,12 @@ impl Contents for Both<'_> {
     }
 }
 
-// A file that arrives whole. Where the file system can (Linux, O_TMPFILE), it has no name until all of it is there: that
-// takes half as many system calls as a part file, and leaves nothing behind when the machine stops.
+// A file that arrives whole. Where the file system can (Linux, O_TMPFILE), it has no name until all of it is
+// there: that takes half as many system calls as a part file, and leaves nothing behind when the machine
+// stops.
 
-/// Has the file system say what it says when a file is closed: over a network and FUSE that may be the first word of a full
-/// disk or quota.
+/// Has the file system say what it says when a file is closed: over a network and FUSE that may be the first
+/// word of a full disk or quota.
 fn close_well(file: BorrowedFd<'_>, size: u64, path: &Path) -> Result<(), SinkError> {
     let copy = file.try_clone_to_owned().map_err(|error| {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::MFILE);
@@ -396,9 +398,9 @@ fn close_well(file: BorrowedFd<'_>, size: u64, path: &Path) -> Result<(), SinkEr
         .map_err(|errno| space::refused("close", file, size, path, Errno::from_raw_os_error(errno as i32)))
 }
 
-/// Makes the file `name` of these bytes, in a folder that may be `new`. The file as it is then; `None` where it has to go by way of a part file:
-/// something has that name, an earlier transfer left a part file that is to be used up, or the file system knows no files
-/// without a name.
+/// Makes the file `name` of these bytes, in a folder that may be `new`. The file as it is then; `None` where
+/// it has to go by way of a part file: something has that name, an earlier transfer left a part file that is
+/// to be used up, or the file system knows no files without a name.
 pub(super) fn store(
     dir: &Dir,
     name: &Name,

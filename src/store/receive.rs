@@ -1,4 +1,5 @@
-//! What a directory does with a file that comes: it looks at what is there, and opens what the file is written into.
+//! What a directory does with a file that comes: it looks at what is there, and opens what the file is
+//! written into.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,8 +18,8 @@ use crate::content::entry::Metadata;
 use crate::name::RelativePath;
 
 impl Sink {
-    /// Looks at what stands at `path`, where a file of `size` bytes is to go. Nothing does where a folder on the way is
-    /// missing.
+    /// Looks at what stands at `path`, where a file of `size` bytes is to go. Nothing does where a folder on
+    /// the way is missing.
     ///
     /// # Errors
     /// [`SinkError::InTheWay`] when it is a directory, a FIFO, a device or the like (none of which is opened), or when
@@ -30,13 +31,15 @@ impl Sink {
         existing::look(&self.folders, path, size)
     }
 
-    /// The regular file that stands at `path`, whatever its size, to take chunks over from; see [`Part::take_over`].
+    /// The regular file that stands at `path`, whatever its size, to take chunks over from; see
+    /// [`Part::take_over`].
     #[must_use]
     pub fn older(&self, path: &RelativePath) -> Option<ExistingFile> {
         existing::older(&self.folders, path)
     }
 
-    /// Whether a new file can be stored at `path`, as far as the file system tells before there are any bytes.
+    /// Whether a new file can be stored at `path`, as far as the file system tells before there are any
+    /// bytes.
     ///
     /// # Errors
     /// [`SinkError::NameUnstorable`], and [`SinkError::NoSafeRename`] where nothing is to be replaced and nothing but that can
@@ -47,9 +50,9 @@ impl Sink {
         if self.existing == Existing::Overwrite { Ok(()) } else { abilities.check_moves(root) }
     }
 
-    /// Opens the part file for `path`, or makes one, and makes room for `size` bytes. Nobody else gets the same one
-    /// before it is published, discarded or dropped. Folders missing on the way are made, for our eyes only until
-    /// [`Sink::folder`] dresses them. In a `sparse` one zeros take no room.
+    /// Opens the part file for `path`, or makes one, and makes room for `size` bytes. Nobody else gets the
+    /// same one before it is published, discarded or dropped. Folders missing on the way are made, for our
+    /// eyes only until [`Sink::folder`] dresses them. In a `sparse` one zeros take no room.
     ///
     /// # Errors
     /// [`SinkError::TooLarge`], [`SinkError::NoSpace`], [`SinkError::PartsBusy`],
@@ -79,9 +82,10 @@ impl Sink {
         Ok(part)
     }
 
-    /// Makes the file at `path` of these bytes, which the caller has verified, if nothing is there. Folders missing on the
-    /// way are made as by [`Sink::part`]. The file as it is then; `None`, and nothing was done, where something is there, an earlier transfer left
-    /// a part file, or the file system cannot make a file complete at once: then it has to go by way of a part file.
+    /// Makes the file at `path` of these bytes, which the caller has verified, if nothing is there. Folders
+    /// missing on the way are made as by [`Sink::part`]. The file as it is then; `None`, and nothing was
+    /// done, where something is there, an earlier transfer left a part file, or the file system cannot make a
+    /// file complete at once: then it has to go by way of a part file.
     ///
     /// # Errors
     /// [`SinkError::NoSpace`], [`SinkError::InTheWay`] for what stands on the way and is no directory; otherwise what
@@ -102,8 +106,8 @@ impl Sink {
         self.folders.within(below, store)
     }
 
-    /// As [`Sink::part`], for a stream. It begins empty, no room is made ahead, and dropping it removes it: a stream is read
-    /// once, so nobody could send the rest.
+    /// As [`Sink::part`], for a stream. It begins empty, no room is made ahead, and dropping it removes it: a
+    /// stream is read once, so nobody could send the rest.
     ///
     /// # Errors
     /// As [`Sink::part`].
@@ -116,8 +120,8 @@ impl Sink {
         Ok(part)
     }
 
-    /// What another session has left of the file at `path`, where locks decide nothing: that of which most is there. `None` where
-    /// there is none, or this program has it itself.
+    /// What another session has left of the file at `path`, where locks decide nothing: that of which most is
+    /// there. `None` where there is none, or this program has it itself.
     pub fn left_by_another(&self, path: &RelativePath) -> Option<ExistingFile> {
         let dir = self.folders.find(parent(path.as_bytes()), FindMode::Glance).ok()??;
         if locks_decide(&dir).ok()? {

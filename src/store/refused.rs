@@ -22,7 +22,8 @@ pub(super) fn not_named(
     errno: Errno,
 ) -> SinkError {
     match errno {
-        // The answer of FAT and NTFS to a name that they cannot store; nothing else is wrong with what was asked.
+        // The answer of FAT and NTFS to a name that they cannot store; nothing else is wrong with what was
+        // asked.
         Errno::INVAL => SinkError::NameUnstorable { path, cause: errno.into() },
         errno => space::refused(action, dir.fd(), size, &path, errno),
     }

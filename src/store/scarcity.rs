@@ -1,4 +1,5 @@
-//! Opening where as many files are open as may be: most are open for moments, so one that closes is waited for.
+//! Opening where as many files are open as may be: most are open for moments, so one that closes is waited
+//! for.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -6,7 +7,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-/// How long a file is waited for to be closed where no more may be open: those of a session are open for moments.
+/// How long a file is waited for to be closed where no more may be open: those of a session are open for
+/// moments.
 const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long nothing is waited for after that was in vain: each of many files would.
@@ -22,8 +24,8 @@ pub(super) struct Scarcity {
 }
 
 impl Scarcity {
-    /// What `open` comes to once there is a descriptor, or has been none for too long. After that nobody waits for a while:
-    /// each of many files would.
+    /// What `open` comes to once there is a descriptor, or has been none for too long. After that nobody
+    /// waits for a while: each of many files would.
     pub fn outlast<T>(&self, open: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
         self.outlast_by(open, Instant::now, thread::sleep)
     }

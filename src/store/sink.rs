@@ -70,8 +70,8 @@ impl Sink {
         dir.stat(path.name().as_bytes()).ok()?.map(|stat| Stamp::of(&stat))
     }
 
-    /// What the file at `path` is known by among those whose hashes are remembered: a file of this size, and with this mode and time where that is
-    /// `wanted`.
+    /// What the file at `path` is known by among those whose hashes are remembered: a file of this size, and
+    /// with this mode and time where that is `wanted`.
     pub fn key_at(
         &self,
         path: &RelativePath,
@@ -86,8 +86,8 @@ impl Sink {
         if is_file && is_dressed && !self.is_absent { self.key_of(&stat, cache) } else { None }
     }
 
-    /// The same of a file that was looked at. Of one on another file system than the destination, which is mounted somewhere beneath it, nothing is
-    /// remembered.
+    /// The same of a file that was looked at. Of one on another file system than the destination, which is
+    /// mounted somewhere beneath it, nothing is remembered.
     pub fn key_of(&self, stat: &Stat, cache: &Cache) -> Option<Key> {
         if stat.st_dev != self.identity.0 {
             return None;

@@ -28,8 +28,8 @@ fn occupied(stat: &Stat) -> u64 {
 
 /// Makes sure that `size` bytes fit into the part file `file`, described by `stat`, and gives it its length.
 ///
-/// A file of at most one chunk costs nothing here: its one write tells whether there is room. (For a sparse file see
-/// [`set_length`].)
+/// A file of at most one chunk costs nothing here: its one write tells whether there is room. (For a sparse
+/// file see [`set_length`].)
 pub(super) fn reserve(
     dir: &Dir,
     file: BorrowedFd<'_>,
@@ -54,8 +54,8 @@ pub(super) fn reserve(
     set_length(file, stat, size, target)
 }
 
-/// Gives a part file its length. For a sparse file that is all: how much of it will be taken nobody knows, and it may
-/// well be longer than the disk.
+/// Gives a part file its length. For a sparse file that is all: how much of it will be taken nobody knows,
+/// and it may well be longer than the disk.
 pub(super) fn set_length(
     file: BorrowedFd<'_>,
     stat: &Stat,
@@ -134,8 +134,8 @@ pub(crate) fn lives_in_memory(_file: impl AsFd) -> bool {
     false
 }
 
-/// Bytes this user may still write on the file system of `file`. `None` where it does not say: a tmpfs without
-/// limit, ramfs and some network file systems report no blocks at all.
+/// Bytes this user may still write on the file system of `file`. `None` where it does not say: a tmpfs
+/// without limit, ramfs and some network file systems report no blocks at all.
 pub(crate) fn free_bytes(file: impl AsFd) -> Option<u64> {
     disk_bytes(file).map(|(free, _)| free)
 }
@@ -152,8 +152,8 @@ pub(super) fn disk_bytes(file: impl AsFd) -> Option<(u64, u64)> {
     Some((blocks.saturating_mul(block_bytes), fs.f_blocks.saturating_mul(block_bytes)))
 }
 
-/// Gives an error of making, writing or growing a file of `size` bytes its type: the one place that knows what
-/// "full" looks like. `file` is the file, or its directory when there is no file yet.
+/// Gives an error of making, writing or growing a file of `size` bytes its type: the one place that knows
+/// what "full" looks like. `file` is the file, or its directory when there is no file yet.
 pub(super) fn refused(
     action: &'static str,
     file: BorrowedFd<'_>,
@@ -196,8 +196,8 @@ pub(super) struct Stretch {
     pub is_zeros: bool,
 }
 
-/// Parts `buf`, which goes to `offset` of the file, into whole blocks of zeros and the rest. At the end of the file a
-/// begun block counts as whole.
+/// Parts `buf`, which goes to `offset` of the file, into whole blocks of zeros and the rest. At the end of
+/// the file a begun block counts as whole.
 pub(super) fn stretches(buf: &[u8], offset: u64, ends_file: bool) -> impl Iterator<Item = Stretch> {
     let mut blocks = blocks(buf, offset, ends_file).peekable();
     std::iter::from_fn(move || {
@@ -224,7 +224,8 @@ fn blocks(buf: &[u8], offset: u64, ends_file: bool) -> impl Iterator<Item = Stre
     })
 }
 
-/// A line of the cache at a time, so that the compiler can use wide registers and data is most often seen in the first.
+/// A line of the cache at a time, so that the compiler can use wide registers and data is most often seen in
+/// the first.
 fn is_zeros(block: &[u8]) -> bool {
     block.chunks(64).all(|line| line.iter().fold(0, |all, byte| all | byte) == 0)
 }

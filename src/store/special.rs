@@ -20,9 +20,9 @@ use crate::name::{Escaped, Name, RelativePath};
 use crate::os::stamp::Stamp;
 
 impl Sink {
-    /// Makes the symbolic link `path` to `target`, which is text and never followed. It gets its time, and with
-    /// [`Metadata::archive`] its owner, as far as the file system and our rights allow. The same link there already is
-    /// [`Made::Identical`], whatever its time was; it has the right one then.
+    /// Makes the symbolic link `path` to `target`, which is text and never followed. It gets its time, and
+    /// with [`Metadata::archive`] its owner, as far as the file system and our rights allow. The same link
+    /// there already is [`Made::Identical`], whatever its time was; it has the right one then.
     ///
     /// # Errors
     /// [`SinkError::Exists`] with [`Existing::Refuse`] when something else is there, [`SinkError::InTheWay`] with
@@ -94,9 +94,9 @@ impl Sink {
         })
     }
 
-    /// What would become of an entry, without changing anything: `true` when it would be made (for a file: when it
-    /// would be received, or compared with one of the same size), `false` when the same is there already. A file is
-    /// expected to be there when its further name is made, so it is not looked for.
+    /// What would become of an entry, without changing anything: `true` when it would be made (for a file:
+    /// when it would be received, or compared with one of the same size), `false` when the same is there
+    /// already. A file is expected to be there when its further name is made, so it is not looked for.
     ///
     /// # Errors
     /// Those that making it would meet, as far as they can be known.
@@ -150,8 +150,8 @@ impl Sink {
         }
     }
 
-    /// Whether what is `there` is the same file. One that may be a copy of it is left to a comparison, where it is not to be
-    /// replaced.
+    /// Whether what is `there` is the same file. One that may be a copy of it is left to a comparison, where
+    /// it is not to be replaced.
     fn is_further_name(&self, there: &Stat, file: &Stat) -> Result<bool, LinkFault> {
         match (is_same_file(there, file), kind_of(there), self.existing) {
             (false, FileKind::Regular, Existing::Refuse) => Err(LinkFault::Taken),
@@ -229,8 +229,8 @@ impl Wish<'_> {
         }
     }
 
-    /// Makes it under the name of a part file and renames that over what is there, so that the name always stands for
-    /// the one or the other.
+    /// Makes it under the name of a part file and renames that over what is there, so that the name always
+    /// stands for the one or the other.
     fn replace(&self, there: Option<Stamp>, make: Make<'_>, failed: Failed<'_>) -> Result<Made, SinkError> {
         for number in 0..PARTS_PER_NAME_MAX {
             let part = part_name_in(self.dir, self.name, self.owner, number);
@@ -248,8 +248,8 @@ impl Wish<'_> {
             Some(made) => self.dir.replace_older(part, self.name.as_bytes(), &made, there),
             None => Err(NotReplaced::Failed(Errno::NOENT)),
         };
-        // It is still there after an error, or when both were names of one file all of a sudden: then a rename does
-        // nothing.
+        // It is still there after an error, or when both were names of one file all of a sudden: then a
+        // rename does nothing.
         match self.dir.unlink(part) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => {
@@ -319,15 +319,17 @@ pub enum Made {
 
 impl Sink {
     /// Makes the folder if it is missing and gives it mode and time, and with [`Metadata::archive`] owner and
-    /// attributes, as far as the file system and our rights allow; what is refused is only a warning. Its time is right
-    /// as long as nothing is made in it afterwards. Setuid, setgid and sticky bits are the sender's only where the owner is.
+    /// attributes, as far as the file system and our rights allow; what is refused is only a warning. Its
+    /// time is right as long as nothing is made in it afterwards. Setuid, setgid and sticky bits are the
+    /// sender's only where the owner is.
     ///
-    /// A folder that was there stays as it is, with what is in it, except with [`Existing::Overwrite`]: it is not the
-    /// sender's to change. One that another transfer has begun and not finished counts as new; and one that this receiver made for the
-    /// same sender, and in which something was made since it had its time, gets its time again.
+    /// A folder that was there stays as it is, with what is in it, except with [`Existing::Overwrite`]: it is
+    /// not the sender's to change. One that another transfer has begun and not finished counts as new; and
+    /// one that this receiver made for the same sender, and in which something was made since it had its
+    /// time, gets its time again.
     ///
-    /// `None` is the destination itself. It gets its time at most: mode and owner say who may use the receiver's own folder,
-    /// and that is never for a sender to decide.
+    /// `None` is the destination itself. It gets its time at most: mode and owner say who may use the
+    /// receiver's own folder, and that is never for a sender to decide.
     ///
     /// [`Made::New`] where it was missing, or was made by [`Sink::part`] and the like for what is in it.
     ///
@@ -365,8 +367,8 @@ impl Sink {
         Ok(if is_new { Made::New } else { Made::Identical })
     }
 
-    /// Makes a folder as [`Sink::part`] and the like do for what is in it: it is open to this user alone until it has come as
-    /// [`Sink::folder`].
+    /// Makes a folder as [`Sink::part`] and the like do for what is in it: it is open to this user alone
+    /// until it has come as [`Sink::folder`].
     ///
     /// # Errors
     /// As [`Sink::folder`].

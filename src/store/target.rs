@@ -1,5 +1,5 @@
-//! Where a receiver puts what it gets, as its user named it. DIR is a name and no folder: each session opens it anew, so what
-//! is mounted there meanwhile is used, and nothing is held while nobody sends.
+//! Where a receiver puts what it gets, as its user named it. DIR is a name and no folder: each session opens
+//! it anew, so what is mounted there meanwhile is used, and nothing is held while nobody sends.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,14 +1,14 @@
 //! Pairing codes: what a receiver shows and a sender types.
 //!
-//! A *generated* code is nine symbols of Crockford's base32, shown as `K7Q-M2X-HD4`: 45 random bits that can be
-//! read over a telephone. A *fixed* code is any text of at least eight characters that a user chose.
+//! A *generated* code is nine symbols of Crockford's base32, shown as `K7Q-M2X-HD4`: 45 random bits that can
+//! be read over a telephone. A *fixed* code is any text of at least eight characters that a user chose.
 //!
 //! The sender cannot know which of the two the receiver uses, and both must feed the same bytes to SPAKE2. So
-//! one rule holds for every code on both sides and looks at nothing but its text: leave out spaces and dashes,
-//! turn to capitals, read O as 0 and I and L as 1 (as Crockford does); if exactly nine symbols of the alphabet
-//! remain, they are the password, otherwise the text as it is without surrounding whitespace. The two kinds get
-//! different tags. A fixed code that happens to look like a generated one loses its case and dashes on both
-//! sides alike; that is the only price.
+//! one rule holds for every code on both sides and looks at nothing but its text: leave out spaces and
+//! dashes, turn to capitals, read O as 0 and I and L as 1 (as Crockford does); if exactly nine symbols of the
+//! alphabet remain, they are the password, otherwise the text as it is without surrounding whitespace. The
+//! two kinds get different tags. A fixed code that happens to look like a generated one loses its case and
+//! dashes on both sides alike; that is the only price.
 //!
 //! Text is compared as bytes. Two ways to write the same accented letter (Unicode NFC and NFD) are two codes.
 
@@ -128,8 +128,8 @@ impl Code {
 
     /// The code in the first line of a file or pipe.
     ///
-    /// Links are followed and pipes read, since secret stores hand out both; but like a key of ssh, the file must
-    /// belong to this user or root, and nobody else may read or change it.
+    /// Links are followed and pipes read, since secret stores hand out both; but like a key of ssh, the file
+    /// must belong to this user or root, and nobody else may read or change it.
     ///
     /// # Errors
     /// The file cannot be read, others can read it, it is longer than [`limits::CODE_FILE_MAX_BYTES`], or its
@@ -138,8 +138,8 @@ impl Code {
         Self::read(File::open(path).map_err(not_opened(path))?, path)
     }
 
-    /// The same of a file that can be read again and again. A pipe is given only once what was written to it, and to open
-    /// one may take for ever.
+    /// The same of a file that can be read again and again. A pipe is given only once what was written to it,
+    /// and to open one may take for ever.
     ///
     /// # Errors
     /// Those of [`Code::from_file`], and [`CodeError::NotAFile`].
@@ -174,7 +174,8 @@ impl Code {
         &self.0
     }
 
-    /// What SPAKE2 takes as the password: the same bytes on both sides, by the rule in the module's description.
+    /// What SPAKE2 takes as the password: the same bytes on both sides, by the rule in the module's
+    /// description.
     pub(crate) fn password(&self) -> Zeroizing<Vec<u8>> {
         let mut password = Zeroizing::new(Vec::with_capacity(FIXED_TAG.len() + limits::CODE_TEXT_MAX_BYTES));
         match canonical(&self.0) {

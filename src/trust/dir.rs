@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::os::said::Said;
 
-/// The folder of this user's lanx: `$LANX_CONFIG_DIR`, else `$XDG_CONFIG_HOME/lanx`, else `$HOME/.config/lanx`
-/// (XDG Base Directory Specification 0.8).
+/// The folder of this user's lanx: `$LANX_CONFIG_DIR`, else `$XDG_CONFIG_HOME/lanx`, else
+/// `$HOME/.config/lanx` (XDG Base Directory Specification 0.8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigDir(PathBuf);
 
@@ -58,8 +58,8 @@ pub enum ConfigDirError {
 }
 
 impl ConfigDir {
-    /// Finds the folder from environment variables, which `lookup` reads (`std::env::var_os` outside of tests),
-    /// and makes it with mode 0700 if it is missing.
+    /// Finds the folder from environment variables, which `lookup` reads (`std::env::var_os` outside of
+    /// tests), and makes it with mode 0700 if it is missing.
     ///
     /// # Errors
     /// No variable names a folder, it cannot be made, or others than its user may write to it.
@@ -67,7 +67,8 @@ impl ConfigDir {
         Self::at(&locate(lookup)?)
     }
 
-    /// The path of a file in the folder, which is looked at in the same way; `None` if no such file is there. Nothing is made.
+    /// The path of a file in the folder, which is looked at in the same way; `None` if no such file is there.
+    /// Nothing is made.
     ///
     /// # Errors
     /// Others than its user may write to the folder.
@@ -133,7 +134,8 @@ fn judge(path: &Path, mode: u32, owner: u32, me: u32) -> Result<(), ConfigDirErr
     Ok(())
 }
 
-/// An empty variable counts as unset, and a relative XDG_CONFIG_HOME is ignored, as the XDG specification asks.
+/// An empty variable counts as unset, and a relative XDG_CONFIG_HOME is ignored, as the XDG specification
+/// asks.
 fn locate(lookup: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, ConfigDirError> {
     let variable = |name| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(folder) = variable("LANX_CONFIG_DIR") {
@@ -220,7 +222,8 @@ impl FileError {
 /// The user who may do everything.
 const ROOT: u32 = 0;
 
-/// Reads a file of at most `max` bytes that belongs to this user, or is a secret that root owns, and is guarded as `guard` says.
+/// Reads a file of at most `max` bytes that belongs to this user, or is a secret that root owns, and is
+/// guarded as `guard` says.
 pub(crate) fn read(path: &Path, guard: Guard, max: usize) -> Result<Zeroizing<Vec<u8>>, FileError> {
     // O_NONBLOCK keeps a named pipe from hanging the open; it means nothing for a regular file.
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
@@ -244,8 +247,8 @@ pub(crate) fn read(path: &Path, guard: Guard, max: usize) -> Result<Zeroizing<Ve
     read_bounded(file, path, max)
 }
 
-/// Refuses permission bits that let others do more than `guard` allows. A secret of root's may be read by its group: so
-/// orchestrators mount them (0440, 0640), often where nobody can change that.
+/// Refuses permission bits that let others do more than `guard` allows. A secret of root's may be read by its
+/// group: so orchestrators mount them (0440, 0640), often where nobody can change that.
 pub(crate) fn judge_mode(path: &Path, guard: Guard, metadata: &Metadata) -> Result<(), FileError> {
     let mode = metadata.mode();
     let (forbidden, what) = match guard {
@@ -259,8 +262,8 @@ pub(crate) fn judge_mode(path: &Path, guard: Guard, metadata: &Metadata) -> Resu
     Ok(())
 }
 
-/// Reads all of `file`, refusing more than `max` bytes. No copy of a secret is left behind in freed memory: a buffer
-/// that turns out to be too small is wiped.
+/// Reads all of `file`, refusing more than `max` bytes. No copy of a secret is left behind in freed memory: a
+/// buffer that turns out to be too small is wiped.
 pub(crate) fn read_bounded(file: File, path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, FileError> {
     // A pipe has no length, and a file may grow.
     let len = file.metadata().map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(max));

@@ -14,9 +14,9 @@ use crate::limits;
 
 /// SHA-256 of the SubjectPublicKeyInfo (DER) of a peer's certificate.
 ///
-/// It names the key and not the certificate around it: whoever holds the key may make a new certificate at any
-/// time (another name, another expiry) and is still the same peer, and a certificate says nothing that lanx
-/// believes apart from its key. RFC 7858 and RFC 7469 pin the same bytes for the same reason.
+/// It names the key and not the certificate around it: whoever holds the key may make a new certificate at
+/// any time (another name, another expiry) and is still the same peer, and a certificate says nothing that
+/// lanx believes apart from its key. RFC 7858 and RFC 7469 pin the same bytes for the same reason.
 ///
 /// Shown as ssh shows keys: `SHA256:` and 43 characters of base64 without padding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,24 +1,26 @@
 //! Counting guesses at a receiver's code.
 //!
-//! Every attempt to pair carries the *generation* it began in, and a wrong guess that uses up a code's allowance
-//! ends the generation. An attempt of an older generation never succeeds, even with the right code, so guessing on
-//! many connections at once gains nothing over guessing one after another.
+//! Every attempt to pair carries the *generation* it began in, and a wrong guess that uses up a code's
+//! allowance ends the generation. An attempt of an older generation never succeeds, even with the right code,
+//! so guessing on many connections at once gains nothing over guessing one after another.
 //!
-//! - A generated code is replaced after three wrong guesses. Guessing 45 bits three at a time, with a new code
+//! - A generated code is replaced after three wrong guesses. Guessing 45 bits three at a time, with a new
+//!   code
 //!   each time, succeeds in one of 10^13 rounds.
 //! - A fixed code cannot be replaced, so from the third wrong guess on each one ends the generation.
-//! - Either way everybody then waits, first a second and twice as long each time up to five minutes. Without that,
+//! - Either way everybody then waits, first a second and twice as long each time up to five minutes. Without
+//!   that,
 //!   a guesser with many addresses would replace a generated code faster than its owner can type it.
 //!
-//! A right guess does *not* replace the code: like the PIN of a meeting it lets further machines in for as long as
-//! the receiver runs. Nor does it forgive the wrong guesses of others.
+//! A right guess does *not* replace the code: like the PIN of a meeting it lets further machines in for as
+//! long as the receiver runs. Nor does it forgive the wrong guesses of others.
 //!
-//! An attempt that is dropped without a verdict counts as nothing. Until the receiver has answered a confirmation
-//! the guesser has seen one SPAKE2 message, which is equally likely under every code (a uniform point), and it
-//! has to commit to a guess before it hears more. What hanging up costs the receiver is bounded by the number of
-//! attempts in flight. Where all of those are taken, the oldest of the network (an IPv4 address, a /64 of IPv6) that has most
-//! of them goes: whoever knows the code is through in milliseconds, so that half-open attempts keep out nobody
-//! at another address.
+//! An attempt that is dropped without a verdict counts as nothing. Until the receiver has answered a
+//! confirmation the guesser has seen one SPAKE2 message, which is equally likely under every code (a uniform
+//! point), and it has to commit to a guess before it hears more. What hanging up costs the receiver is
+//! bounded by the number of attempts in flight. Where all of those are taken, the oldest of the network (an
+//! IPv4 address, a /64 of IPv6) that has most of them goes: whoever knows the code is through in
+//! milliseconds, so that half-open attempts keep out nobody at another address.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -157,7 +159,8 @@ impl GuessBook {
         })))
     }
 
-    /// From now on the user's code is this one. What was guessed at another one does not count for it; the pauses stay.
+    /// From now on the user's code is this one. What was guessed at another one does not count for it; the
+    /// pauses stay.
     pub fn change(&self, code: Code) {
         let mut state = self.state();
         if *state.code != code {
@@ -172,8 +175,8 @@ impl GuessBook {
         Arc::clone(&self.state().code)
     }
 
-    /// Lets `address` make one guess, if it is time. Call it when the sender's SPAKE2 message has come, and bound
-    /// the time until its confirmation.
+    /// Lets `address` make one guess, if it is time. Call it when the sender's SPAKE2 message has come, and
+    /// bound the time until its confirmation.
     ///
     /// # Errors
     /// Everybody has to wait, or too many attempts of this address are in flight.
@@ -200,8 +203,8 @@ impl GuessBook {
         })
     }
 
-    /// A thread that panicked while holding the lock left counts that are at worst one off; refusing everybody
-    /// from then on would be worse.
+    /// A thread that panicked while holding the lock left counts that are at worst one off; refusing
+    /// everybody from then on would be worse.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -273,8 +276,8 @@ impl State {
         if self.last_wrong.is_some_and(quiet) {
             self.last_wrong = None;
             self.pauses = 0;
-            // The code itself has been guessed at, however long ago: only a fixed one, whose count does not end,
-            // starts over.
+            // The code itself has been guessed at, however long ago: only a fixed one, whose count does not
+            // end, starts over.
             if !self.generated {
                 self.wrong = 0;
             }

@@ -17,8 +17,8 @@ use super::dir::{ConfigDir, Draft, FileError, Guard};
 use super::fingerprint::{Fingerprint, FingerprintError};
 use crate::limits;
 
-/// The file in the configuration folder: the private key and its certificate, both as PEM (RFC 7468). One file,
-/// so that the two always belong together and copying it to another machine copies the identity.
+/// The file in the configuration folder: the private key and its certificate, both as PEM (RFC 7468). One
+/// file, so that the two always belong together and copying it to another machine copies the identity.
 pub const FILE_NAME: &str = "identity.pem";
 
 /// The name in the certificate. Nobody reads it; X.509 wants one.

@@ -11,17 +11,18 @@
 //!
 //! Each state is a type whose step consumes it, so no step can be repeated or left out.
 //!
-//! The sender proves first. The receiver's message alone is equally likely under every code, so whoever poses as a
-//! sender has to commit to one guess and hears nothing but yes or no; whoever poses as a receiver can test the one
-//! guess it put into its own message, and no other. Nothing that either of them records helps to try codes at home.
+//! The sender proves first. The receiver's message alone is equally likely under every code, so whoever poses
+//! as a sender has to commit to one guess and hears nothing but yes or no; whoever poses as a receiver can
+//! test the one guess it put into its own message, and no other. Nothing that either of them records helps to
+//! try codes at home.
 //!
 //! The identities of SPAKE2 are both fingerprints. Its key K is joined with the TLS exporter value E of this
-//! connection: the proofs are `HMAC-SHA256(HKDF-SHA256(salt E, key K, info label), sender || receiver || X || Y)`
-//! with a label for each side. Somebody in the middle who ends TLS on both sides has two connections with two
-//! values, and no proof made on one holds on the other.
+//! connection: the proofs are `HMAC-SHA256(HKDF-SHA256(salt E, key K, info label), sender || receiver || X ||
+//! Y)` with a label for each side. Somebody in the middle who ends TLS on both sides has two connections with
+//! two values, and no proof made on one holds on the other.
 //!
-//! SPAKE2 is that of the crate `spake2` (Abdalla and Pointcheval 2005, on Ed25519, as in magic-wormhole). RFC 9382
-//! describes the same exchange with other constants; proofs on both sides follow its section 4.
+//! SPAKE2 is that of the crate `spake2` (Abdalla and Pointcheval 2005, on Ed25519, as in magic-wormhole). RFC
+//! 9382 describes the same exchange with other constants; proofs on both sides follow its section 4.
 
 use aws_lc_rs::{hkdf, hmac};
 use spake2::{Ed25519Group, Identity, Password, Spake2};
@@ -39,7 +40,8 @@ pub type Proof = [u8; 32];
 const SENDER_LABEL: &[u8] = b"lanx/2 pairing: proof of the sender";
 const RECEIVER_LABEL: &[u8] = b"lanx/2 pairing: proof of the receiver";
 
-/// The TLS exporter value of the connection, see [`crate::trust::tls::channel_binding`]. Cleared when dropped.
+/// The TLS exporter value of the connection, see [`crate::trust::tls::channel_binding`]. Cleared when
+/// dropped.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct ChannelBinding([u8; 32]);
 
@@ -129,7 +131,8 @@ impl Confirming {
 }
 
 impl Responder {
-    /// Answers the sender's message with the code of [`crate::trust::guesses::CodeGuess::code`]. Send the message.
+    /// Answers the sender's message with the code of [`crate::trust::guesses::CodeGuess::code`]. Send the
+    /// message.
     ///
     /// # Errors
     /// The sender's message has another length or is no point, or the cryptographic library failed. Nothing was
@@ -147,8 +150,8 @@ impl Responder {
         Ok((Self(Proofs::new(setting, &key, message, &own)?), own))
     }
 
-    /// Takes the sender's proof. If it holds, call [`crate::trust::guesses::CodeGuess::right`]; if that agrees, let the
-    /// sender in, remember it and send the proof that is returned here.
+    /// Takes the sender's proof. If it holds, call [`crate::trust::guesses::CodeGuess::right`]; if that
+    /// agrees, let the sender in, remember it and send the proof that is returned here.
     ///
     /// # Errors
     /// The proof does not hold. Call [`crate::trust::guesses::CodeGuess::wrong`] and tell the sender nothing but that.
@@ -164,8 +167,8 @@ impl Setting<'_> {
     }
 }
 
-/// The crate checks the length, the side (so that a message cannot be sent back to where it came from) and that
-/// the point is one.
+/// The crate checks the length, the side (so that a message cannot be sent back to where it came from) and
+/// that the point is one.
 fn finish(exchange: Spake2<Ed25519Group>, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, PairingError> {
     exchange.finish(message).map(Zeroizing::new).map_err(|_| PairingError::Message)
 }

@@ -17,7 +17,8 @@ fn setting(binding: &ChannelBinding) -> Setting<'_> {
     Setting { sender: SENDER, receiver: RECEIVER, binding }
 }
 
-/// Runs the exchange; says what the receiver made of the sender's proof and, if it answered, the sender of its.
+/// Runs the exchange; says what the receiver made of the sender's proof and, if it answered, the sender of
+/// its.
 fn run(
     (typed, sender): (&str, Setting<'_>),
     (shown, receiver): (&str, Setting<'_>),

@@ -1,8 +1,8 @@
 //! The remembered machines on disk.
 //!
-//! `peers.toml` is replaced as a whole, so a reader sees one state or the next and needs no lock. Whoever changes it
-//! holds `peers.lock` (flock(2)) from reading to replacing, so that two processes do not lose each other's entries.
-//! The lock is a file of its own, as the other one gets a new inode with each change.
+//! `peers.toml` is replaced as a whole, so a reader sees one state or the next and needs no lock. Whoever
+//! changes it holds `peers.lock` (flock(2)) from reading to replacing, so that two processes do not lose each
+//! other's entries. The lock is a file of its own, as the other one gets a new inode with each change.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -28,8 +28,8 @@ const LOCK_NAME: &str = "peers.lock";
 pub struct PeerStore {
     file: PathBuf,
     lock: PathBuf,
-    /// What was read last, and what the file was then: whoever comes costs a look at it, and not that it is understood anew,
-    /// also where it is damaged.
+    /// What was read last, and what the file was then: whoever comes costs a look at it, and not that it is
+    /// understood anew, also where it is damaged.
     read: Arc<Mutex<Option<(Stamp, Understood)>>>,
 }
 

@@ -1,7 +1,9 @@
 //! What is remembered of other machines: two lists that never mix.
 //!
-//! - *Allowed senders* may write to the receivers of this user. A key gets there by proving a code to a receiver.
-//! - *Known hosts* are receivers to which this user has sent, and the key each one had. They may do nothing here;
+//! - *Allowed senders* may write to the receivers of this user. A key gets there by proving a code to a
+//!   receiver.
+//! - *Known hosts* are receivers to which this user has sent, and the key each one had. They may do nothing
+//!   here;
 //!   the list notices when another machine answers at the address.
 //!
 //! This module is the content; [`crate::trust::peer_store`] keeps it on disk.
@@ -15,11 +17,12 @@ use super::fingerprint::{Fingerprint, PREFIX};
 use crate::limits;
 use crate::name::RelativePath;
 
-/// Shortest beginning of a fingerprint that stands for all of it in a command: 36 bits, so that nobody removes
-/// the wrong peer by a typing error.
+/// Shortest beginning of a fingerprint that stands for all of it in a command: 36 bits, so that nobody
+/// removes the wrong peer by a typing error.
 pub const FINGERPRINT_PREFIX_MIN_CHARS: usize = 6;
 
-/// The highest version of the file that this program reads. It writes the lowest one that has all there is to say.
+/// The highest version of the file that this program reads. It writes the lowest one that has all there is to
+/// say.
 const FORMAT: u32 = 2;
 
 /// The version that knows neither rights nor when a machine was last here.
@@ -274,7 +277,8 @@ impl Peers {
         self.sender(fingerprint).is_some_and(|peer| !peer.rights.have_expired(now_unix_seconds))
     }
 
-    /// Whether this key is among those that may write to this user's receivers, or might. Known hosts may not.
+    /// Whether this key is among those that may write to this user's receivers, or might. Known hosts may
+    /// not.
     pub fn is_paired(&self, fingerprint: &Fingerprint) -> bool {
         self.senders.iter().any(|peer| peer.fingerprint == *fingerprint)
     }
@@ -288,8 +292,8 @@ impl Peers {
         }
     }
 
-    /// A receiver remembered at some port of `host`, where none that is remembered there has this key. A machine may run
-    /// several receivers, each with a key of its own.
+    /// A receiver remembered at some port of `host`, where none that is remembered there has this key. A
+    /// machine may run several receivers, each with a key of its own.
     pub fn namesake(&self, host: &str, fingerprint: &Fingerprint) -> Option<&KnownHost> {
         let host = host.to_lowercase();
         let there = |known: &&KnownHost| known.address.rsplit_once(':').is_some_and(|(name, _)| name == host);
@@ -300,9 +304,9 @@ impl Peers {
         namesakes.next()
     }
 
-    /// Lets a sender in from now on. One that is in already keeps its name and date, and gets its new address.
-    /// `name` is what the sender calls itself: characters that do not belong in a name become `_`, and a name that
-    /// is taken gets a number.
+    /// Lets a sender in from now on. One that is in already keeps its name and date, and gets its new
+    /// address. `name` is what the sender calls itself: characters that do not belong in a name become `_`,
+    /// and a name that is taken gets a number.
     ///
     /// # Errors
     /// The list is full, or the address is none.
@@ -335,7 +339,8 @@ impl Peers {
         })
     }
 
-    /// Notes that a sender was let in, unless that was noted a moment ago: not each transfer is worth a write.
+    /// Notes that a sender was let in, unless that was noted a moment ago: not each transfer is worth a
+    /// write.
     ///
     /// # Errors
     /// The address is none.
@@ -370,7 +375,8 @@ impl Peers {
         Ok(peer.clone())
     }
 
-    /// Stops letting in the senders that were last here before `then`, and those whose time is up. Returns them.
+    /// Stops letting in the senders that were last here before `then`, and those whose time is up. Returns
+    /// them.
     pub fn prune(&mut self, then_unix_seconds: u64, now_unix_seconds: u64) -> Vec<Peer> {
         let goes = |peer: &mut Peer| {
             peer.last_seen() < then_unix_seconds || peer.rights.have_expired(now_unix_seconds)
@@ -396,8 +402,8 @@ impl Peers {
         Ok(peer.clone())
     }
 
-    /// Stops letting a sender in. `wanted` is its name, its fingerprint, or the beginning of its fingerprint (with
-    /// or without `SHA256:`) of at least [`FINGERPRINT_PREFIX_MIN_CHARS`] characters.
+    /// Stops letting a sender in. `wanted` is its name, its fingerprint, or the beginning of its fingerprint
+    /// (with or without `SHA256:`) of at least [`FINGERPRINT_PREFIX_MIN_CHARS`] characters.
     ///
     /// # Errors
     /// None or several match.
@@ -424,8 +430,8 @@ impl Peers {
         let is_full = self.hosts.len() >= limits::KNOWN_HOSTS_MAX;
         let here = || self.hosts.iter().filter(|host| is_this_machine(host)).count();
         if is_full || (is_this_machine(&new) && here() >= limits::KNOWN_HERE_MAX) {
-            // Scripts and tests meet this machine itself at ever new ports; those are the first to be forgotten, and
-            // no other is.
+            // Scripts and tests meet this machine itself at ever new ports; those are the first to be
+            // forgotten, and no other is.
             let Some(oldest) = self.hosts.iter().position(is_this_machine) else {
                 let max = limits::KNOWN_HOSTS_MAX;
                 return Err(PeersError::Full { what: "known hosts", max });

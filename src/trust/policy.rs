@@ -69,8 +69,8 @@ impl AuthPolicy {
         peers.is_ok_and(|peers| peers.sender(peer).is_some_and(|peer| peer.is_long_unseen(now())))
     }
 
-    /// What the holder of this key is called here; the beginning of the key where it has no name, and nothing where it is
-    /// our own.
+    /// What the holder of this key is called here; the beginning of the key where it has no name, and nothing
+    /// where it is our own.
     pub fn name_of(&self, peer: &Fingerprint) -> Option<String> {
         if *peer == self.own {
             return None;
@@ -87,7 +87,8 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// How much of a key is shown where it stands for a name: enough to tell machines apart, and to name one to `lanx trust`.
+/// How much of a key is shown where it stands for a name: enough to tell machines apart, and to name one to
+/// `lanx trust`.
 const KEY_SHOWN_CHARS: usize = 15;
 
 /// A sender on its way.
@@ -99,8 +100,8 @@ pub struct ClientAuth {
     /// What to prove to a receiver that does not know us.
     pub code: Option<Code>,
     pub first_sight: FirstSight,
-    /// The key that the user said yes to, or that let us in before in this run. No other is taken after that, whether or not
-    /// it could be remembered.
+    /// The key that the user said yes to, or that let us in before in this run. No other is taken after that,
+    /// whether or not it could be remembered.
     pub agreed: Option<Fingerprint>,
 }
 
@@ -108,8 +109,8 @@ pub struct ClientAuth {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FirstSight {
     None,
-    /// One that the user named by an address, or by a name that the resolver knows. A name that was only announced is
-    /// anybody's.
+    /// One that the user named by an address, or by a name that the resolver knows. A name that was only
+    /// announced is anybody's.
     Named,
 }
 
@@ -120,8 +121,8 @@ pub enum Acquainted {
     Known,
     /// It has our own key, which nobody else can have, and was not met at this address before.
     Ourselves,
-    /// Nobody was met at this address, or by this name. That its key is known from another one proves nothing: whoever is
-    /// trusted there need not be who was meant here.
+    /// Nobody was met at this address, or by this name. That its key is known from another one proves
+    /// nothing: whoever is trusted there need not be who was meant here.
     Unknown,
     /// It had another key before.
     Changed { was: Fingerprint },
@@ -163,7 +164,8 @@ impl ClientAuth {
         Ok(peers.hosts().iter().find(|host| host.fingerprint == *key).map(|host| host.address.clone()))
     }
 
-    /// Whom we met by the name `host` at another port, where nobody we met by that name has this key, and it is not ours.
+    /// Whom we met by the name `host` at another port, where nobody we met by that name has this key, and it
+    /// is not ours.
     ///
     /// # Errors
     /// [`PeerStoreError`] where what we knew cannot be read.

@@ -1,8 +1,8 @@
 //! TLS 1.3 between two keys.
 //!
 //! Certificates here are envelopes for a key. Whether that key is welcome is decided after the handshake, by
-//! fingerprint; the handshake proves only that the peer holds it. So a verifier accepts every certificate with
-//! an Ed25519 key, whatever its name, issuer or expiry, and checks the handshake signature in full.
+//! fingerprint; the handshake proves only that the peer holds it. So a verifier accepts every certificate
+//! with an Ed25519 key, whatever its name, issuer or expiry, and checks the handshake signature in full.
 //!
 //! There is no resumption, no ticket and no early data: a transfer makes one control connection, and a full
 //! handshake each time keeps the exporter (and with it the session secret) new.
@@ -130,8 +130,8 @@ pub fn peer_fingerprint(certificates: Option<&[CertificateDer<'_>]>) -> Result<F
     }
 }
 
-/// The value that pairing over this connection is bound to. Equal at both ends of one connection, and different
-/// on any other, so also on the two connections of somebody in the middle.
+/// The value that pairing over this connection is bound to. Equal at both ends of one connection, and
+/// different on any other, so also on the two connections of somebody in the middle.
 ///
 /// # Errors
 /// The handshake is not complete.

@@ -1,5 +1,5 @@
-//! Bytes to values and back, shared by every message: little-endian integers, and byte strings behind a length
-//! that is checked against its limit before anything is taken.
+//! Bytes to values and back, shared by every message: little-endian integers, and byte strings behind a
+//! length that is checked against its limit before anything is taken.
 
 /// Why bytes are not what the protocol says they must be. It is always the other side's doing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,8 @@
 //! ```text
 //! offset  bytes  field
 //! 0       1      kind: 1 chunk, 2 whole file, 3 zeros, 4 probe, 5 hole
-//! 1       1      codec of the content: 0 none, 1 lz4, 3 zstd, 4 zstd that goes on; for a chunk and a whole file only
+//! 1       1      codec of the content: 0 none, 1 lz4, 3 zstd, 4 zstd that goes on; for a chunk and a whole
+//! file only
 //! 2       2      0
 //! 4       4      length of the payload in bytes, u32
 //! 8       8      file, u64 (0 for a probe)
@@ -11,15 +12,16 @@
 //! 24      ...    payload
 //! ```
 //! The payload of a *chunk* is that chunk of a file of more than one chunk. The payload of a *whole file* is
-//! the BLAKE3 hash of the file (32 bytes) and then the file, which is at most one chunk: such a file
-//! needs no other message, so a small file can be published by the thread that received it. *Zeros* stand for a chunk that
-//! holds nothing else, as the holes of a sparse file do; they have no payload. A *probe* belongs to no file: its payload, at
-//! most a chunk, only shows how fast it travels. A *hole* stands for as many chunks as its payload says (u64, 1 to 4,096), which hold nothing
-//! but zeros; only a receiver that has said so takes it.
-//! With a codec the content (of a whole file, what follows the hash) is one block of LZ4 without a frame around it, or blocks of a frame
-//! of Zstandard (RFC 8878) which goes on for as long as the connection or until another begins, with a window of two chunks at most. It
-//! becomes exactly as long as the chunk is; values and hashes are those of what it becomes. Of a stream only full chunks have one.
-//! A connection ends between two frames.
+//! the BLAKE3 hash of the file (32 bytes) and then the file, which is at most one chunk: such a file needs no
+//! other message, so a small file can be published by the thread that received it. *Zeros* stand for a chunk
+//! that holds nothing else, as the holes of a sparse file do; they have no payload. A *probe* belongs to no
+//! file: its payload, at most a chunk, only shows how fast it travels. A *hole* stands for as many chunks as
+//! its payload says (u64, 1 to 4,096), which hold nothing but zeros; only a receiver that has said so takes
+//! it. With a codec the content (of a whole file, what follows the hash) is one block of LZ4 without a frame
+//! around it, or blocks of a frame of Zstandard (RFC 8878) which goes on for as long as the connection or
+//! until another begins, with a window of two chunks at most. It becomes exactly as long as the chunk is;
+//! values and hashes are those of what it becomes. Of a stream only full chunks have one. A connection ends
+//! between two frames.
 
 use super::codec::{DecodeError, Reader};
 use super::seal::TAG_BYTES;
@@ -52,7 +54,8 @@ pub struct Header {
     pub kind: Kind,
     pub file: FileId,
     pub chunk: ChunkIndex,
-    /// Bytes of file content in the payload, as they travel: for a whole file without its hash, for zeros none.
+    /// Bytes of file content in the payload, as they travel: for a whole file without its hash, for zeros
+    /// none.
     pub content_bytes: usize,
     /// What they are compressed with.
     pub codec: Option<Codec>,

@@ -1,4 +1,5 @@
-//! What sender and receiver say to each other before a session begins; `PROTOCOL.md` tells the whole conversation.
+//! What sender and receiver say to each other before a session begins; `PROTOCOL.md` tells the whole
+//! conversation.
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::options::Options;
@@ -23,12 +24,12 @@ pub struct Hello {
     pub connections: u8,
     /// The cipher that is fast here.
     pub cipher: Cipher,
-    /// Whether the receiver is to prove the code even if it would let the sender in without: the sender has one, and
-    /// does not know the receiver.
+    /// Whether the receiver is to prove the code even if it would let the sender in without: the sender has
+    /// one, and does not know the receiver.
     pub prove: bool,
     pub wishes: Wishes,
-    /// The session that this one goes on with, after its control connection was lost. The receiver ends that one first,
-    /// so that its part files are free.
+    /// The session that this one goes on with, after its control connection was lost. The receiver ends that
+    /// one first, so that its part files are free.
     pub resumes: Option<SessionId>,
     /// What the sender's machine calls itself; for people, and believed by nobody.
     pub name: Text,

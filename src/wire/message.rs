@@ -1,6 +1,6 @@
-//! Messages on the control connection. Each travels as a 32-bit length of what follows, a tag byte, and its fields
-//! in the order in which they stand here. The two directions have their own tags: what only a
-//! sender may say cannot be parsed from a receiver.
+//! Messages on the control connection. Each travels as a 32-bit length of what follows, a tag byte, and its
+//! fields in the order in which they stand here. The two directions have their own tags: what only a sender
+//! may say cannot be parsed from a receiver.
 
 use super::codec::{DecodeError, Reader, Writer};
 pub use super::greeting::{Barred, Hello, PakeMessage, PakeProof, SessionId, Waiting, Wishes};
@@ -53,23 +53,26 @@ pub enum SenderMessage {
     HangUp { connection: u32 },
     /// The stream has ended, and is so long in all.
     Length { file: FileId, bytes: u64 },
-    /// All files of this session together are expected to have so many bytes. For people only: more or less may come.
+    /// All files of this session together are expected to have so many bytes. For people only: more or less
+    /// may come.
     Total { bytes: u64 },
 }
 
 /// What a receiver says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReceiverMessage {
-    /// Come in: the session's name, how many data connections it may have for now, and how their frames are sealed.
+    /// Come in: the session's name, how many data connections it may have for now, and how their frames are
+    /// sealed.
     Welcome { session: SessionId, connections: u8, cipher: Cipher, options: Options },
     /// Send the whole file.
     Send { file: FileId },
-    /// Something is there. What is missing follows, and what is to be hashed, each chunk once; where the file is one chunk,
-    /// this alone asks for its hash.
+    /// Something is there. What is missing follows, and what is to be hashed, each chunk once; where the file
+    /// is one chunk, this alone asks for its hash.
     Compare { file: FileId, against: Against },
     /// These chunks are not there.
     Missing { file: FileId, first: ChunkIndex, count: u64 },
-    /// Say the values of these chunks. The receiver never says its own, so that nobody learns from them what it has.
+    /// Say the values of these chunks. The receiver never says its own, so that nobody learns from them what
+    /// it has.
     Hash { file: FileId, first: ChunkIndex, count: u64 },
     /// A file is done with.
     Outcome { file: FileId, outcome: Outcome },
@@ -91,13 +94,13 @@ pub enum ReceiverMessage {
     Confirmed { connection: u32, frames: u64 },
     /// A data connection has ended, and so many of its frames have been taken in.
     HungUp { connection: u32, frames: u64 },
-    /// Send the chunks of the file below `end`: they are needed in order, and there is no room for more. The next one of
-    /// these goes on from there.
+    /// Send the chunks of the file below `end`: they are needed in order, and there is no room for more. The
+    /// next one of these goes on from there.
     SendUpTo { file: FileId, end: ChunkIndex },
     /// You may come in when it is your turn. Said again whenever that changes, and to say: still here.
     Waiting(Waiting),
-    /// What one thread of this machine hashes and seals a second, in bytes, and how many threads it runs at once; said
-    /// once, where the sender measures.
+    /// What one thread of this machine hashes and seals a second, in bytes, and how many threads it runs at
+    /// once; said once, where the sender measures.
     Speeds { hash: u64, seal: u64, cores: u32 },
     /// From now on the session may have so many data connections: others came or went.
     Share { connections: u8 },
@@ -105,8 +108,8 @@ pub enum ReceiverMessage {
     Spent(Spent),
     /// The receiver is being stopped or restarted, and ends the session. It may be back in a moment.
     Away,
-    /// What was stored does not lie where it should, or nothing can be stored there. Ends the session, or stands in the place
-    /// of the welcome.
+    /// What was stored does not lie where it should, or nothing can be stored there. Ends the session, or
+    /// stands in the place of the welcome.
     Misplaced { text: Text },
     /// The sender may not send here any more. Ends the session.
     Revoked,

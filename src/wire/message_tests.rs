@@ -381,8 +381,8 @@ fn a_time_of_more_than_a_second_of_nanoseconds_is_refused() {
 }
 
 proptest! {
-    /// Whatever is accepted is exactly what would have been written: there are no two spellings of a message, but for text,
-    /// which is escaped, and options, which may be unknown.
+    /// Whatever is accepted is exactly what would have been written: there are no two spellings of a message,
+    /// but for text, which is escaped, and options, which may be unknown.
     #[test]
     fn anything_that_decodes_encodes_to_the_same_bytes(mut bytes in prop::collection::vec(any::<u8>(), 1..80), tag in 0u8..19) {
         bytes[0] = tag;

@@ -16,10 +16,10 @@ pub mod stage_times;
 
 pub use codec::DecodeError;
 
-/// The version of everything in this room. Two programs whose versions differ do not talk to each other. What can be told
-/// in [`options`] needs no other one.
+/// The version of everything in this room. Two programs whose versions differ do not talk to each other. What
+/// can be told in [`options`] needs no other one.
 pub const VERSION: u16 = 2;
 
-/// What both sides agree to speak inside TLS (RFC 7301). It binds the version in the clear preface to the handshake: nobody
-/// in between can make two programs believe that they speak another.
+/// What both sides agree to speak inside TLS (RFC 7301). It binds the version in the clear preface to the
+/// handshake: nobody in between can make two programs believe that they speak another.
 pub const ALPN: &[u8] = b"lanx/2";

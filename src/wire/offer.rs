@@ -18,8 +18,8 @@ pub struct Offer {
     pub file: FileId,
     pub kind: EntryKind,
     pub metadata: Metadata,
-    /// Unchecked: only [`crate::name::RelativePath`] makes a path of it. Empty for the destination itself, which only a
-    /// folder can be.
+    /// Unchecked: only [`crate::name::RelativePath`] makes a path of it. Empty for the destination itself,
+    /// which only a folder can be.
     pub path: Vec<u8>,
 }
 

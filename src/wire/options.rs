@@ -29,15 +29,16 @@ const GRANTS_DELTA: u8 = 3;
 /// In a welcome: what the open offers of the session may weigh, u32.
 const OFFERS_BYTES: u8 = 4;
 
-/// In a hello: codecs that the sender may compress chunks with. In a welcome: which of these the receiver takes. A bit for each,
-/// u8.
+/// In a hello: codecs that the sender may compress chunks with. In a welcome: which of these the receiver
+/// takes. A bit for each, u8.
 const CODECS: u8 = 5;
 
-/// In a hello: the folder beneath the receiver's own that the sender wants its files in. In a welcome: the same, where they go
-/// there. A path as in an offer, of at most [`INTO_BYTES_MAX`] bytes.
+/// In a hello: the folder beneath the receiver's own that the sender wants its files in. In a welcome: the
+/// same, where they go there. A path as in an offer, of at most [`INTO_BYTES_MAX`] bytes.
 const INTO: u8 = 6;
 
-/// In a welcome: the receiver takes one file and writes it to its standard output, so the file needs no name. Empty.
+/// In a welcome: the receiver takes one file and writes it to its standard output, so the file needs no name.
+/// Empty.
 const TO_OUTPUT: u8 = 7;
 
 /// In a welcome: the receiver remembers hashes of files, so that an offer may come with one. Empty.
@@ -45,7 +46,8 @@ const REMEMBERS: u8 = 8;
 /// In a welcome: the receiver does not remember whoever proves its code, and wants it each time. Empty.
 const FORGETS: u8 = 9;
 
-/// In a hello: how long ago the sender began to read what it sends, in milliseconds, u64 of at most [`AGE_MAX`].
+/// In a hello: how long ago the sender began to read what it sends, in milliseconds, u64 of at most
+/// [`AGE_MAX`].
 const AGE: u8 = 10;
 
 /// In a welcome: the receiver takes a hole in one frame, however many chunks it has. Empty.
@@ -57,14 +59,15 @@ const AGE_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// What one side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The highest version that it speaks. The preface names one in the clear, where anybody on the way can change it; this
-    /// is said inside TLS.
+    /// The highest version that it speaks. The preface names one in the clear, where anybody on the way can
+    /// change it; this is said inside TLS.
     pub highest_version: u16,
     /// In a welcome: by which a sender on the same machine recognises the receiver's folder.
     pub destination: Option<[u8; 16]>,
     /// In a welcome: whether only the changed parts of changed files are sent, as the sender has asked.
     pub grants_delta: bool,
-    /// In a welcome: what the open offers of the session may weigh. Where it is not said, [`OFFERS_BYTES_MIN`].
+    /// In a welcome: what the open offers of the session may weigh. Where it is not said,
+    /// [`OFFERS_BYTES_MIN`].
     pub offers_bytes: Option<u32>,
     /// Codecs that the sender may use, and in a welcome those of them that the receiver takes.
     pub codecs: Codecs,
@@ -76,7 +79,8 @@ pub struct Options {
     pub remembers: bool,
     /// In a welcome: whether the receiver wants its code each time.
     pub forgets: bool,
-    /// In a hello: how long ago the sender began to read what it sends. What the receiver has that is younger is not replaced.
+    /// In a hello: how long ago the sender began to read what it sends. What the receiver has that is younger
+    /// is not replaced.
     pub age: Option<Duration>,
     /// In a welcome: whether a hole of many chunks may come in one frame.
     pub takes_holes: bool,

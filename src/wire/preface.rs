@@ -8,12 +8,13 @@
 //! 7       1      0
 //! ```
 //! The receiver answers a control connection with the same eight bytes and a status in the place of the role:
-//! 0 welcome, 1 another version is spoken here, 2 too busy, 3 about to end. The layout of these eight bytes never
-//! changes, so that any two versions can tell each other apart.
+//! 0 welcome, 1 another version is spoken here, 2 too busy, 3 about to end. The layout of these eight bytes
+//! never changes, so that any two versions can tell each other apart.
 //!
-//! A data connection goes on with the session it belongs to (16 bytes) and its number there (u32), counted from
-//! 0 and below the number of connections that the receiver granted. The tag of a frame without payload that has
-//! these 28 bytes as its header follows: it proves that the sender knows the session (see [`crate::wire::seal`]).
+//! A data connection goes on with the session it belongs to (16 bytes) and its number there (u32), counted
+//! from 0 and below the number of connections that the receiver granted. The tag of a frame without payload
+//! that has these 28 bytes as its header follows: it proves that the sender knows the session (see
+//! [`crate::wire::seal`]).
 
 use super::VERSION;
 use super::codec::DecodeError;

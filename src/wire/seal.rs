@@ -1,7 +1,7 @@
 //! Sealing of the data connections' frames.
 //!
-//! A data connection has no handshake of its own. Its keys come from the [`SessionSecret`], which both ends take
-//! from the TLS exporter of the control connection:
+//! A data connection has no handshake of its own. Its keys come from the [`SessionSecret`], which both ends
+//! take from the TLS exporter of the control connection:
 //!
 //! ```text
 //! key = HKDF-SHA256(salt "lanx/2 data keys", key SessionSecret,
@@ -11,15 +11,16 @@
 //! sealed frame = header || AEAD(key, nonce, associated data = header, payload) || tag (16)
 //! ```
 //!
-//! A key and a nonce never meet twice: each direction of each connection has its own key, the session secret is new
-//! with every TLS connection, a [`Sealer`] owns its key, cannot be cloned and only counts up, and it stops long before the
-//! counter wraps. One rule is left to the session, which must keep it: **a connection number is used once**. The
-//! sender never gives one out again, and the receiver refuses one that it has seen under the same secret, whether the
-//! first connection still lives or not. Otherwise whoever recorded a connection could play it once more.
+//! A key and a nonce never meet twice: each direction of each connection has its own key, the session secret
+//! is new with every TLS connection, a [`Sealer`] owns its key, cannot be cloned and only counts up, and it
+//! stops long before the counter wraps. One rule is left to the session, which must keep it: **a connection
+//! number is used once**. The sender never gives one out again, and the receiver refuses one that it has seen
+//! under the same secret, whether the first connection still lives or not. Otherwise whoever recorded a
+//! connection could play it once more.
 //!
 //! The frame with counter 0 is the *hello*: an empty payload sealed with the hello's bytes as its header
-//! ([`Sealer::prove`], [`Opener::check_proof`]). It proves that the peer knows the session, before anything is
-//! allocated for it. Everything else begins at counter 1.
+//! ([`Sealer::prove`], [`Opener::check_proof`]). It proves that the peer knows the session, before anything
+//! is allocated for it. Everything else begins at counter 1.
 
 use std::fmt;
 
@@ -164,7 +165,8 @@ impl fmt::Debug for SessionSecret {
     }
 }
 
-/// The keys of one data connection. Each end takes its half by consuming them, so no key is used from two places.
+/// The keys of one data connection. Each end takes its half by consuming them, so no key is used from two
+/// places.
 #[derive(Debug)]
 pub struct DataKeys {
     to_receiver: Counter,
@@ -197,8 +199,8 @@ impl Sealer {
         self.seal_next(hello, &mut [])
     }
 
-    /// Encrypts `payload` in place and returns the tag to send after it. `header` goes in the clear and cannot be
-    /// changed on the way. Allocates nothing.
+    /// Encrypts `payload` in place and returns the tag to send after it. `header` goes in the clear and
+    /// cannot be changed on the way. Allocates nothing.
     ///
     /// # Errors
     /// No hello was sent yet, or the key is used up.
@@ -296,9 +298,10 @@ impl fmt::Debug for Counter {
 
 // The ciphers, each from the library that has it fastest on this CPU.
 //
-// aws-lc-rs has AES-GCM for AVX-512 and for CPUs with no vector AES at all, and ring has it for those in between: VAES with
-// 256 bits, as in AMD's Zen 3 and Intel's smaller cores. There it is more than twice as fast (docs/measurements.md, *Tried*).
-// What they make of a frame is the same, so the two ends need not agree on one.
+// aws-lc-rs has AES-GCM for AVX-512 and for CPUs with no vector AES at all, and ring has it for those in
+// between: VAES with 256 bits, as in AMD's Zen 3 and Intel's smaller cores. There it is more than twice as
+// fast (docs/measurements.md, *Tried*). What they make of a frame is the same, so the two ends need not agree
+// on one.
 
 /// Bytes of the nonce of one frame.
 pub(super) const NONCE_BYTES: usize = aws::NONCE_LEN;

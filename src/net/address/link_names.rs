@@ -1,11 +1,12 @@
 //! Which names the resolver may have got from the link, where anybody can have any name.
 //!
-//! The system does not say where an answer came from (getaddrinfo(3)), so this asks where it can have come from: the hosts
-//! line of nsswitch.conf(5), the name servers of resolv.conf(5), and hosts(5).
+//! The system does not say where an answer came from (getaddrinfo(3)), so this asks where it can have come
+//! from: the hosts line of nsswitch.conf(5), the name servers of resolv.conf(5), and hosts(5).
 
 use std::fs;
 
-/// Modules of nsswitch.conf that ask the link for names of one label. `mdns_minimal` and its kin ask for `.local` only.
+/// Modules of nsswitch.conf that ask the link for names of one label. `mdns_minimal` and its kin ask for
+/// `.local` only.
 const ASKING: [&str; 5] = ["resolve", "mdns", "mdns4", "mdns6", "wins"];
 
 /// The stub resolver of systemd-resolved, which speaks LLMNR.

@@ -17,15 +17,16 @@ use crate::limits::{
 use crate::trust::fingerprint::Fingerprint;
 use crate::wire::VERSION;
 
-/// Names under which a receiver tells that it is announced. Somebody who claims each of them makes it take another one.
+/// Names under which a receiver tells that it is announced. Somebody who claims each of them makes it take
+/// another one.
 const NAMES_TOLD_MAX: usize = 4;
 
-/// How long an announcement may take to be heard of before it counts as failed. It takes a second: three probes 250 ms
-/// apart (RFC 6762, section 8.1).
+/// How long an announcement may take to be heard of before it counts as failed. It takes a second: three
+/// probes 250 ms apart (RFC 6762, section 8.1).
 const ANNOUNCE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often, in seconds, an announcement looks for interfaces that have come or gone: each look wakes an idle receiver, and
-/// a laptop that wakes up should be found soon.
+/// How often, in seconds, an announcement looks for interfaces that have come or gone: each look wakes an
+/// idle receiver, and a laptop that wakes up should be found soon.
 const ANNOUNCE_LOOK_SECONDS: u32 = 10;
 
 /// What to announce.
@@ -101,9 +102,9 @@ struct State {
 }
 
 impl Announcement {
-    /// Begins to announce, on a thread of its own: the caller waits for nothing. `told` hears there what comes of it: each
-    /// name once, and no more than `NAMES_TOLD_MAX`. Where nothing can be announced, that is not the caller's concern:
-    /// whoever knows the address can send all the same.
+    /// Begins to announce, on a thread of its own: the caller waits for nothing. `told` hears there what
+    /// comes of it: each name once, and no more than `NAMES_TOLD_MAX`. Where nothing can be announced, that
+    /// is not the caller's concern: whoever knows the address can send all the same.
     pub fn start(announce: Announce, told: impl FnMut(News) + Send + 'static) -> Announcement {
         let current = Arc::<Current>::default();
         let mut teller = Teller { told, names: Vec::new(), service: announce.what.kind().service() };
@@ -176,7 +177,8 @@ enum Ended {
     Failed(#[from] Error),
 }
 
-/// Announces until all is over: whenever that has ended, it begins anew after a pause, of which the first is given.
+/// Announces until all is over: whenever that has ended, it begins anew after a pause, of which the first is
+/// given.
 fn keep(current: &Current, first: Duration, mut announce: impl FnMut() -> Ended) {
     let mut pause = first;
     let mut warned = false;

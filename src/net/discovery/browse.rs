@@ -14,7 +14,8 @@ use crate::limits::{FOUND_MAX, HEARD_LOOK};
 /// What has changed on the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A receiver is there, or says something else than before. The text tells receivers apart and is not for showing.
+    /// A receiver is there, or says something else than before. The text tells receivers apart and is not for
+    /// showing.
     Here(String, Sighting),
     /// One that was there has said goodbye, or does not answer any more.
     Gone(String),
@@ -45,8 +46,8 @@ impl Browse {
         })
     }
 
-    /// Waits for the next change. Nothing is lost when this is dropped before it is ready. Where too much is said on the
-    /// network, this is told once and nothing changes any more.
+    /// Waits for the next change. Nothing is lost when this is dropped before it is ready. Where too much is
+    /// said on the network, this is told once and nothing changes any more.
     pub async fn next(&mut self) -> Change {
         while let Some(events) = &self.events {
             tokio::select! {

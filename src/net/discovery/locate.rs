@@ -14,7 +14,8 @@ use crate::limits::{FIND_FOR, PORT_DEFAULT};
 use crate::net::address::{Peer, shown};
 use crate::net::tcp::dial::{ConnectError, resolve_elsewhere};
 
-/// How long more of a receiver's addresses are waited for when its first are there, and others of the same name.
+/// How long more of a receiver's addresses are waited for when its first are there, and others of the same
+/// name.
 const FIND_SETTLE: Duration = Duration::from_millis(250);
 
 /// Why a HOST leads nowhere. Each says what to do.
@@ -45,8 +46,9 @@ impl LocateError {
     }
 }
 
-/// Finds out where those of `peers` are that have a plain name which the resolver does not know, or knows as that of this machine,
-/// where nothing listens. All others are left as they are, without a wait; so are those for which nobody can look here.
+/// Finds out where those of `peers` are that have a plain name which the resolver does not know, or knows as
+/// that of this machine, where nothing listens. All others are left as they are, without a wait; so are those
+/// for which nobody can look here.
 ///
 /// # Errors
 /// None or several receivers of that name answer within [`FIND_FOR`].
@@ -79,8 +81,8 @@ pub async fn locate(peers: &mut [Peer]) -> Result<(), LocateError> {
     Ok(())
 }
 
-/// Those of `peers` that have a plain name and that cannot be resolved to another machine, and why. The resolver is asked for
-/// all of them at the same time, so that one that does not answer is waited for once.
+/// Those of `peers` that have a plain name and that cannot be resolved to another machine, and why. The
+/// resolver is asked for all of them at the same time, so that one that does not answer is waited for once.
 async fn unknown<Asked>(peers: &mut [Peer], ask: impl Fn(Peer) -> Asked) -> Vec<(&mut Peer, String)>
 where
     Asked: Future<Output = Result<Vec<SocketAddr>, ConnectError>> + Send + 'static,
@@ -122,7 +124,8 @@ async fn look<'a>(browse: &mut Browse, peers: impl Iterator<Item = &'a Peer> + C
     }
 }
 
-/// The receivers that `peer` may stand for: of its name and its port, or where the user gave none, of any port.
+/// The receivers that `peer` may stand for: of its name and its port, or where the user gave none, of any
+/// port.
 fn matching<'a>(peer: &Peer, here: &[&'a Sighting]) -> Vec<&'a Sighting> {
     let name = peer.link_name().unwrap_or(&peer.host).to_lowercase();
     let named: Vec<&Sighting> = here.iter().copied().filter(|sighting| sighting.name == name).collect();

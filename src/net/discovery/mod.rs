@@ -1,11 +1,12 @@
-//! Receivers and web servers that announce themselves on the network (mDNS, RFC 6762, and DNS-SD, RFC 6763), and whoever looks for them.
+//! Receivers and web servers that announce themselves on the network (mDNS, RFC 6762, and DNS-SD, RFC 6763),
+//! and whoever looks for them.
 //!
-//! Nothing here is secret and nothing is believed: what is found says where to try, and the handshake decides who it is.
-//! Loopback is never announced on or looked at.
+//! Nothing here is secret and nothing is believed: what is found says where to try, and the handshake decides
+//! who it is. Loopback is never announced on or looked at.
 //!
-//! The crate drives one thread for each [`Announcement`] or [`Browse`]. It is told to end and not waited for longer than
-//! a goodbye takes. It keeps whatever it hears for as long as that claims to be valid, so both have an eye on how much that
-//! is, and leave it rather than have it grow.
+//! The crate drives one thread for each [`Announcement`] or [`Browse`]. It is told to end and not waited for
+//! longer than a goodbye takes. It keeps whatever it hears for as long as that claims to be valid, so both
+//! have an eye on how much that is, and leave it rather than have it grow.
 
 mod announce;
 mod browse;

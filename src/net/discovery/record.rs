@@ -34,9 +34,10 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    /// Reads the records of one. `None` where nothing there could be connected to. Addresses that mean this machine
-    /// are none of another one, and of public ones only those of the `networks` of this machine count: nobody is to send us
-    /// across the Internet. The networks are asked for once, and only where there is such an address.
+    /// Reads the records of one. `None` where nothing there could be connected to. Addresses that mean this
+    /// machine are none of another one, and of public ones only those of the `networks` of this machine
+    /// count: nobody is to send us across the Internet. The networks are asked for once, and only where there
+    /// is such an address.
     pub(super) fn read(
         kind: Kind,
         service: &ResolvedService,
@@ -94,8 +95,8 @@ fn usable(ip: &ScopedIp, port: u16) -> Option<SocketAddr> {
     (!nowhere).then_some(addr)
 }
 
-/// Whether only networks of somebody's own have such addresses. They may be another network than ours: some routers pass
-/// on what is announced.
+/// Whether only networks of somebody's own have such addresses. They may be another network than ours: some
+/// routers pass on what is announced.
 fn is_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
@@ -122,8 +123,8 @@ fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
-/// A name as it can be typed as HOST and shown anywhere: small letters and digits of any script, `-` and `_`, at most
-/// `RECEIVER_NAME_MAX_BYTES`; whatever else is there becomes a `-`. So `Nas (2)` is `nas-2`.
+/// A name as it can be typed as HOST and shown anywhere: small letters and digits of any script, `-` and `_`,
+/// at most `RECEIVER_NAME_MAX_BYTES`; whatever else is there becomes a `-`. So `Nas (2)` is `nas-2`.
 pub fn plain_name(text: &str) -> String {
     // Small letters may take more room than large ones, so what is cut is what is left in the end.
     let text = String::from_utf8_lossy(shorten(text.as_bytes(), 4 * RECEIVER_NAME_MAX_BYTES)).to_lowercase();

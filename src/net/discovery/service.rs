@@ -6,7 +6,8 @@ use mdns_sd::{DaemonStatus, IfKind, Receiver, ServiceDaemon};
 
 use crate::limits::HEARD_MAX;
 
-/// Timers that weigh as much as a record: 16 bytes each. Every record that is heard makes two, also if it was known.
+/// Timers that weigh as much as a record: 16 bytes each. Every record that is heard makes two, also if it was
+/// known.
 const TIMERS_PER_RECORD: i64 = 16;
 
 /// What one announces, or looks for.
@@ -59,7 +60,8 @@ pub(super) fn stop(daemon: &ServiceDaemon) -> Option<Receiver<DaemonStatus>> {
     daemon.shutdown().inspect_err(|error| tracing::debug!("the mDNS thread is gone: {error}")).ok()
 }
 
-/// Whether the thread holds more of what others say than it should: by its own counts of records, names and timers.
+/// Whether the thread holds more of what others say than it should: by its own counts of records, names and
+/// timers.
 pub(super) fn overgrown(counts: &HashMap<String, i64>) -> bool {
     let held = |(name, n): (&String, &i64)| match name.as_str() {
         "timer" => n / TIMERS_PER_RECORD,

@@ -1,6 +1,8 @@
-//! The two kinds of connection, each on a stream: the control connection goes both ways, a data connection one way.
+//! The two kinds of connection, each on a stream: the control connection goes both ways, a data connection
+//! one way.
 //!
-//! Workers block as they do over TCP: whoever has to wait parks its thread, and is woken by the thread that drives the connection.
+//! Workers block as they do over TCP: whoever has to wait parks its thread, and is woken by the thread that
+//! drives the connection.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -30,8 +32,8 @@ use crate::wire::seal::{SECRET_BYTES, SessionSecret};
 /// There is nothing to say about an end: what had to be said was said in messages.
 const NO_CODE: VarInt = VarInt::from_u32(0);
 
-/// How long a sender may take to acknowledge anything before it is taken for gone: enough for packets that are lost on the way, and for
-/// a machine that has too much to do.
+/// How long a sender may take to acknowledge anything before it is taken for gone: enough for packets that
+/// are lost on the way, and for a machine that has too much to do.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_ROUND_TRIPS: u32 = 8;
 const ANSWER_LOOK: Duration = Duration::from_millis(5);
@@ -231,7 +233,8 @@ impl ConnectionHandle for LaneHandle {
     }
 }
 
-/// The control connection beside whoever talks on it. What happens to packets is counted here, as they belong to no stream.
+/// The control connection beside whoever talks on it. What happens to packets is counted here, as they belong
+/// to no stream.
 struct ControlHandle {
     connection: Connection,
     window: Window,

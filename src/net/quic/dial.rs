@@ -181,8 +181,9 @@ async fn watch_address(connection: Connection) {
     }
 }
 
-/// Opens streams on the connection of the control connection, and beyond [`LANES_OF_ONE`](profile::LANES_OF_ONE) on a second one from
-/// the same socket: it has a thread and a congestion window of its own.
+/// Opens streams on the connection of the control connection, and beyond
+/// [`LANES_OF_ONE`](profile::LANES_OF_ONE) on a second one from the same socket: it has a thread and a
+/// congestion window of its own.
 struct QuicWay {
     endpoint: Endpoint,
     config: ClientConfig,

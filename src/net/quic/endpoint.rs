@@ -1,7 +1,7 @@
 //! UDP sockets, and the threads that carry what goes over them.
 //!
-//! Endpoints and connections are driven beside the program's own runtime: what encrypts every packet must not wait for whoever
-//! speaks on a control connection, and the other way round.
+//! Endpoints and connections are driven beside the program's own runtime: what encrypts every packet must not
+//! wait for whoever speaks on a control connection, and the other way round.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
@@ -24,8 +24,8 @@ use tokio::runtime::{Builder, Handle};
 use super::profile::PAYLOAD_BYTES_MAX;
 use crate::session::cpu_speed::cores;
 
-/// Bytes of packets that a socket is asked to hold in each direction: what comes in 30 ms at 1 Gbit/s. The kernel grants no more than
-/// `net.core.rmem_max` and `wmem_max`.
+/// Bytes of packets that a socket is asked to hold in each direction: what comes in 30 ms at 1 Gbit/s. The
+/// kernel grants no more than `net.core.rmem_max` and `wmem_max`.
 pub const UDP_BUFFER_BYTES: usize = 4 << 20;
 
 /// Threads that QUIC runs on at most, beside the workers: one for the sockets, the others for connections.
@@ -149,7 +149,8 @@ pub fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Asks for room for packets, and says what there is. Linux counts twice what it grants, for what it needs itself.
+/// Asks for room for packets, and says what there is. Linux counts twice what it grants, for what it needs
+/// itself.
 fn make_room(socket: &UdpSocket) -> io::Result<Granted> {
     let socket = SockRef::from(socket);
     // What is more than the limit is cut to it, and no error.

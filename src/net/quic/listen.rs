@@ -1,7 +1,8 @@
 //! Letting senders come over UDP.
 //!
-//! An address is validated before anything is kept of it: whoever speaks first gets a Retry packet, which costs no memory, and only
-//! who answers from where it says that it is gets further. From there on it is a stranger like any other (`server/pending.rs`).
+//! An address is validated before anything is kept of it: whoever speaks first gets a Retry packet, which
+//! costs no memory, and only who answers from where it says that it is gets further. From there on it is a
+//! stranger like any other (`server/pending.rs`).
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -69,7 +70,8 @@ impl QuicListener {
         let tls = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
         let mut config = ServerConfig::with_crypto(Arc::new(tls));
         let mut transport = profile::transport(patience);
-        // Whoever comes opens one stream: a control connection goes both ways, a data connection of a session that is here one way.
+        // Whoever comes opens one stream: a control connection goes both ways, a data connection of a session
+        // that is here one way.
         transport
             .max_concurrent_bidi_streams(VarInt::from_u32(1))
             .max_concurrent_uni_streams(VarInt::from_u32(1));
@@ -150,8 +152,8 @@ fn no_handshake(error: ConnectionError) -> io::Error {
     }
 }
 
-/// Hands on each stream that comes, for as long as the connection is there, and watches how it is doing. `further`: it is a further
-/// one of a session and carries data connections alone, which hold this.
+/// Hands on each stream that comes, for as long as the connection is there, and watches how it is doing.
+/// `further`: it is a further one of a session and carries data connections alone, which hold this.
 async fn watch(
     connection: Connection,
     addr: SocketAddr,

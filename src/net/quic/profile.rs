@@ -1,8 +1,10 @@
-//! How fast to send, and how much may be on its way: chosen from what the path shows, not from what anybody typed.
+//! How fast to send, and how much may be on its way: chosen from what the path shows, not from what anybody
+//! typed.
 //!
-//! All streams of a connection share one congestion window, so that what decides about it matters more than over TCP, where a pool
-//! has several. On a path of a millisecond and more it is BBR, which does not take a packet that the network lost for a jam.
-//! On a shorter one, which loses packets only where a buffer is full, it is CUBIC, which takes less CPU time.
+//! All streams of a connection share one congestion window, so that what decides about it matters more than
+//! over TCP, where a pool has several. On a path of a millisecond and more it is BBR, which does not take a
+//! packet that the network lost for a jam. On a shorter one, which loses packets only where a buffer is full,
+//! it is CUBIC, which takes less CPU time.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -19,20 +21,22 @@ pub const PAYLOAD_BYTES_MAX: u16 = 8972;
 /// Bytes on one stream that the receiver has not read. More than that costs connections (quinn issue 2809).
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 
-/// Data connections that one QUIC connection carries before a sender opens a second one of the session. All packets of a connection are
-/// made by one thread, so that more of them need another one where they are to help.
+/// Data connections that one QUIC connection carries before a sender opens a second one of the session. All
+/// packets of a connection are made by one thread, so that more of them need another one where they are to
+/// help.
 pub const LANES_OF_ONE: usize = 8;
 
 /// Bytes of a connection that the receiver has not read, before it has shown that it belongs here.
 pub const STRANGERS_WINDOW_BYTES: u32 = 64 << 10;
 
-/// The same of all that have, each of which gets no more than 8 streams may have and no less than two chunks. Whoever has it in
-/// full does not read, which its workers do but for a disk that is slow.
+/// The same of all that have, each of which gets no more than 8 streams may have and no less than two chunks.
+/// Whoever has it in full does not read, which its workers do but for a disk that is slow.
 const WINDOWS_BYTES: u32 = 64 << 20;
 const WINDOW_BYTES_MAX: u32 = 8 * STREAM_WINDOW_BYTES;
 const WINDOW_BYTES_MIN: u32 = 2 * CHUNK_BYTES as u32;
 
-/// Bytes that wait at the sender, sent or not, until they are acknowledged: twice what may be on its way, and some for the workers.
+/// Bytes that wait at the sender, sent or not, until they are acknowledged: twice what may be on its way, and
+/// some for the workers.
 const SEND_WINDOW_SPARE_BYTES: u64 = 2 << 20;
 const SEND_WINDOW_BYTES_MAX: u64 = 32 << 20;
 
@@ -42,7 +46,8 @@ const LONG_PATH: Duration = Duration::from_millis(1);
 /// A path that was short and takes so long is another one.
 const MOVED_AWAY: Duration = Duration::from_millis(10);
 
-/// What is taken for the round trip until one was seen. A packet of the handshake is sent again after three of them.
+/// What is taken for the round trip until one was seen. A packet of the handshake is sent again after three
+/// of them.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
 /// For how long the receiver may gather acknowledgements.
@@ -54,8 +59,8 @@ const NEAR_WINDOW_BYTES: u64 = 100 * 1452;
 /// Bytes that are sent on any path before the first acknowledgement (RFC 6928).
 const FIRST_WINDOW_BYTES: u64 = 10 * 1200;
 
-/// When packets of full size were lost in a row, smaller ones are sent for so long before larger ones are tried again. Loss alone
-/// may look like that.
+/// When packets of full size were lost in a row, smaller ones are sent for so long before larger ones are
+/// tried again. Loss alone may look like that.
 const MTU_COOLDOWN: Duration = Duration::from_secs(5);
 
 /// How often larger packets are tried where they were lost before.
@@ -88,8 +93,9 @@ fn idle(patience: Duration) -> Option<IdleTimeout> {
     IdleTimeout::try_from(patience + patience / 2).ok()
 }
 
-/// How much may be unread at a receiver with so many `sessions`, whose UDP socket holds `buffer` bytes of packets, on a path of this
-/// round trip. Across a room all that may be unread can come at once, and what does not fit into the socket is lost.
+/// How much may be unread at a receiver with so many `sessions`, whose UDP socket holds `buffer` bytes of
+/// packets, on a path of this round trip. Across a room all that may be unread can come at once, and what
+/// does not fit into the socket is lost.
 pub fn window(buffer: usize, sessions: usize, round_trip: Duration) -> u32 {
     let near = u32::try_from(4 * buffer).unwrap_or(u32::MAX);
     let most = if round_trip < LONG_PATH { near } else { WINDOW_BYTES_MAX };
@@ -116,8 +122,8 @@ impl ControllerFactory for Choice {
     }
 }
 
-/// Who decides how much may be on its way: BBR, or CUBIC once the first acknowledgement has shown that the path is short, until it
-/// is no longer.
+/// Who decides how much may be on its way: BBR, or CUBIC once the first acknowledgement has shown that the
+/// path is short, until it is no longer.
 enum Chosen {
     Undecided(Box<dyn Controller>, Instant, u16),
     Near(Box<dyn Controller>, u16),

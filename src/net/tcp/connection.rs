@@ -1,4 +1,5 @@
-//! The two kinds of connection, each over a TCP socket of its own: a control connection with TLS on it, and a data connection.
+//! The two kinds of connection, each over a TCP socket of its own: a control connection with TLS on it, and a
+//! data connection.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream as Socket};
@@ -24,8 +25,8 @@ use crate::session::carrier::{AnyLane, Arrival, Arrivals, Doing, Reached, Way};
 use crate::session::link::{ConnectionHandle, Control, Duplex, FarEnd, Lane, Path, Traffic, Troubles};
 use crate::trust::tls::{self, TlsError};
 
-/// A data connection. While its thread writes, the kernel fills segments (Nagle's algorithm); when there is nothing to write for
-/// now, the last one does not wait until those before it are acknowledged.
+/// A data connection. While its thread writes, the kernel fills segments (Nagle's algorithm); when there is
+/// nothing to write for now, the last one does not wait until those before it are acknowledged.
 struct TcpLane(Socket);
 
 impl TcpLane {

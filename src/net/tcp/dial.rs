@@ -162,7 +162,8 @@ fn advice(peer: &Peer, attempts: &Attempts) -> String {
         return format!("name the interface, as in {example}");
     }
     let any = |kind| attempts.0.iter().any(|(_, error)| error.kind() == kind);
-    // A firewall drops what comes, or answers that there is no way to the machine (IPv4) or that there may be none (IPv6).
+    // A firewall drops what comes, or answers that there is no way to the machine (IPv4) or that there may be
+    // none (IPv6).
     let silent = any(io::ErrorKind::TimedOut);
     let rejected = any(io::ErrorKind::HostUnreachable) || any(io::ErrorKind::PermissionDenied);
     let port = peer.port;
@@ -263,7 +264,8 @@ pub async fn data(addr: SocketAddr, segment_bytes: Option<u32>, patience: Durati
     Ok(stream)
 }
 
-/// The addresses of `peer`: those at which it was found, otherwise those that the resolver knows; at least one.
+/// The addresses of `peer`: those at which it was found, otherwise those that the resolver knows; at least
+/// one.
 ///
 /// # Errors
 /// [`ConnectError::Unknown`].
@@ -304,7 +306,8 @@ fn unresolved(host: &str, error: &io::Error) -> String {
     }
 }
 
-/// [`resolve`], but for a name that leads to this machine, where nothing listens: another one may have it, too.
+/// [`resolve`], but for a name that leads to this machine, where nothing listens: another one may have it,
+/// too.
 ///
 /// # Errors
 /// [`ConnectError::Unknown`], or [`ConnectError::OwnName`].
@@ -328,8 +331,8 @@ pub async fn resolve_elsewhere(peer: &Peer) -> Result<Vec<SocketAddr>, ConnectEr
     }
 }
 
-/// Why none of the attempts came to anything. Machines that were cloned often have one name, and whoever means the other one is
-/// led to this one.
+/// Why none of the attempts came to anything. Machines that were cloned often have one name, and whoever
+/// means the other one is led to this one.
 fn unreachable(peer: Peer, attempts: Attempts, own: &[IpAddr]) -> ConnectError {
     let refused = |(addr, error): &(SocketAddr, io::Error)| {
         is_own(addr, own) && error.kind() == io::ErrorKind::ConnectionRefused
@@ -340,7 +343,8 @@ fn unreachable(peer: Peer, attempts: Attempts, own: &[IpAddr]) -> ConnectError {
     }
 }
 
-/// Whether a receiver on this machine can be meant: it was found there, or is named by an address or as `localhost`.
+/// Whether a receiver on this machine can be meant: it was found there, or is named by an address or as
+/// `localhost`.
 fn means_this_machine(peer: &Peer) -> bool {
     peer.found.is_some()
         || peer.host.parse::<IpAddr>().is_ok()
@@ -366,8 +370,8 @@ async fn connect_one(addr: SocketAddr, segment_bytes: Option<u32>) -> io::Result
     }
 }
 
-/// Tries the addresses in the resolver's order, each a little after the one before or as soon as that failed; the first
-/// connection that stands is taken (RFC 8305, 'Happy Eyeballs', without its sorting).
+/// Tries the addresses in the resolver's order, each a little after the one before or as soon as that failed;
+/// the first connection that stands is taken (RFC 8305, 'Happy Eyeballs', without its sorting).
 async fn first(peer: &Peer, addrs: Vec<SocketAddr>) -> Result<Connected, ConnectError> {
     let mut rest = addrs.into_iter();
     let mut trying = JoinSet::new();

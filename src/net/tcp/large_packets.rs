@@ -1,5 +1,6 @@
-//! Packets that are lost because they are large: somewhere on the way less fits through than both ends believe, and what is in
-//! between swallows the rest and says nothing. What TCP shows of it, and the addresses to which packets are kept small for it.
+//! Packets that are lost because they are large: somewhere on the way less fits through than both ends
+//! believe, and what is in between swallows the rest and says nothing. What TCP shows of it, and the
+//! addresses to which packets are kept small for it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,8 +23,8 @@ const LOST_LOOK: Duration = Duration::from_millis(250);
 /// How long the first of the packets that come may be missing: several times what TCP takes to send it again.
 const LOST_GAP: Duration = Duration::from_secs(1);
 
-/// The addresses to which large packets were lost, or from which. It is a matter of the network and not of a transfer, so the
-/// whole program knows of it, and each connection that it opens.
+/// The addresses to which large packets were lost, or from which. It is a matter of the network and not of a
+/// transfer, so the whole program knows of it, and each connection that it opens.
 static LOST: Mutex<BTreeSet<IpAddr>> = Mutex::new(BTreeSet::new());
 
 /// Bytes of a segment to this address, where they have to be few.
@@ -97,7 +98,8 @@ impl Handshake {
     }
 }
 
-/// Completes when the handshake on this connection stands still. Within a machine nothing is lost, so that it never does there.
+/// Completes when the handshake on this connection stands still. Within a machine nothing is lost, so that it
+/// never does there.
 pub async fn stalled(socket: &impl AsFd, addr: SocketAddr) -> Sign {
     let before = traffic(socket).filter(|_| !is_within_machine(addr));
     let Some(before) = before else { return std::future::pending().await };
@@ -112,8 +114,8 @@ pub async fn stalled(socket: &impl AsFd, addr: SocketAddr) -> Sign {
     }
 }
 
-/// How it shows that a connection has come to a stop, as what it sends is larger than need be and does not arrive; `None` where
-/// it goes on.
+/// How it shows that a connection has come to a stop, as what it sends is larger than need be and does not
+/// arrive; `None` where it goes on.
 pub fn swallowed(socket: &impl AsFd) -> Option<Sign> {
     let Traffic { unacknowledged, timeouts, segment_bytes, .. } = traffic(socket)?;
     let stands =
@@ -141,7 +143,8 @@ mod tests {
         silent: Duration::ZERO,
     };
 
-    /// What is seen of a handshake that began with [`START`] and then was like this, so many milliseconds later.
+    /// What is seen of a handshake that began with [`START`] and then was like this, so many milliseconds
+    /// later.
     fn seen(looks: &[(u64, Traffic)]) -> Option<Sign> {
         let moved = Instant::now();
         let mut handshake = Handshake { before: START, moved };

@@ -61,8 +61,8 @@ fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// The addresses by which another machine may reach a listener: all of ours where it listens on all, without those
-/// that only this machine or only one link knows. Empty where there is none.
+/// The addresses by which another machine may reach a listener: all of ours where it listens on all, without
+/// those that only this machine or only one link knows. Empty where there is none.
 pub fn reachable_addresses(bound: SocketAddr) -> Vec<IpAddr> {
     let ip = bound.ip().to_canonical();
     if !ip.is_unspecified() {

@@ -1,5 +1,5 @@
-//! Reaching a receiver: the connection, and TLS on it. Where that stands still, large packets may be lost on the way, and it is
-//! tried beside it with small ones.
+//! Reaching a receiver: the connection, and TLS on it. Where that stands still, large packets may be lost on
+//! the way, and it is tried beside it with small ones.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -67,8 +67,8 @@ pub async fn reach(
     }
 }
 
-/// Has the other machine hear at once that this connection is over. What was to be closed in order would wait behind what is
-/// lost.
+/// Has the other machine hear at once that this connection is over. What was to be closed in order would wait
+/// behind what is lost.
 fn abandon(socket: &OwnedFd) {
     if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
         tracing::debug!("a connection is not reset: {error}");

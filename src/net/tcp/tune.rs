@@ -16,7 +16,8 @@ use crate::limits::{
 };
 use crate::session::link::{Interface, Path, Traffic, Troubles};
 
-/// What a data connection has been dealt and TCP has not sent yet, about: two chunks, so that there always is a next one.
+/// What a data connection has been dealt and TCP has not sent yet, about: two chunks, so that there always is
+/// a next one.
 const UNSENT_BYTES_MAX: u32 = 2 * CHUNK_BYTES as u32;
 
 /// Whether the other side has closed the connection, also where what it said before has not been read yet.
@@ -43,10 +44,10 @@ pub fn data(socket: &SockRef, peer: SocketAddr, patience: Duration) -> io::Resul
     bound_silence(socket, patience)
 }
 
-/// A socket that is to be connected to `addr`, with segments of at most so many bytes in both directions: each side says at the
-/// beginning what it takes. Within this machine nothing is lost, and bbr, which paces what it sends, takes
-/// half as much CPU time again as cubic. It goes on pacing for whatever comes after it, so this has to be said before the
-/// socket is connected.
+/// A socket that is to be connected to `addr`, with segments of at most so many bytes in both directions:
+/// each side says at the beginning what it takes. Within this machine nothing is lost, and bbr, which paces
+/// what it sends, takes half as much CPU time again as cubic. It goes on pacing for whatever comes after it,
+/// so this has to be said before the socket is connected.
 pub fn before_connecting(socket: &SockRef, addr: SocketAddr, segment_bytes: Option<u32>) -> io::Result<()> {
     segment_bytes.map_or(Ok(()), |bytes| socket.set_tcp_mss(bytes))?;
     if is_within_machine(addr) && congestion(socket).is_some_and(|now| now.starts_with("bbr")) {
@@ -57,7 +58,8 @@ pub fn before_connecting(socket: &SockRef, addr: SocketAddr, segment_bytes: Opti
 
 /// A connected socket that is to send chunks to `addr`.
 ///
-/// - Little waits to be sent for the first time: what a slow connection has been dealt, no faster one can take over, and the
+/// - Little waits to be sent for the first time: what a slow connection has been dealt, no faster one can
+///   take over, and the
 ///   last chunks of a transfer would wait for it. Within the machine no connection is slow, and to wait seldom is worth more.
 /// - On a long path bbr does not take each loss for a jam; elsewhere the system's choice is as good.
 #[cfg_attr(not(target_os = "linux"), allow(unused_variables, reason = "only Linux has the first"))]
@@ -106,8 +108,8 @@ pub fn control(socket: &SockRef, patience: Duration) -> io::Result<()> {
     bound_silence(socket, patience)
 }
 
-/// Bounds how long a dead peer goes unnoticed by the kernel: keepalive probes find one while nothing is sent, and
-/// TCP_USER_TIMEOUT one that no longer acknowledges what is sent.
+/// Bounds how long a dead peer goes unnoticed by the kernel: keepalive probes find one while nothing is sent,
+/// and TCP_USER_TIMEOUT one that no longer acknowledges what is sent.
 fn bound_silence(socket: &SockRef, patience: Duration) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(patience / 2).with_interval(BEAT_INTERVAL * 2);
     socket.set_tcp_keepalive(&keepalive)?;
@@ -116,8 +118,8 @@ fn bound_silence(socket: &SockRef, patience: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks for `bytes` in each direction, but only where the kernel grants that much. Linux clamps the
-/// value to net.core.rmem_max and wmem_max (208 KiB unless somebody raised them) and then also stops growing the
+/// Asks for `bytes` in each direction, but only where the kernel grants that much. Linux clamps the value to
+/// net.core.rmem_max and wmem_max (208 KiB unless somebody raised them) and then also stops growing the
 /// buffer by itself, so that asking for much yields less than not asking.
 fn buffers(socket: &SockRef, bytes: usize) -> io::Result<()> {
     let clamp = kernel_clamps();
@@ -164,9 +166,10 @@ mod max_pacing_rate {
     nix::setsockopt_impl!(MaxPacingRate, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, u64, SetStruct<u64>);
 }
 
-/// Has the kernel spread what is sent, so that a chunk does not leave in one burst: SO_MAX_PACING_RATE, which TCP keeps by
-/// itself (tcp(7), since Linux 4.13). A quarter faster than `limit`, in bytes a second: what holds the limit is the
-/// session's bucket, and headers and repeats count here as well. Where it is refused the transfer is just less smooth.
+/// Has the kernel spread what is sent, so that a chunk does not leave in one burst: SO_MAX_PACING_RATE, which
+/// TCP keeps by itself (tcp(7), since Linux 4.13). A quarter faster than `limit`, in bytes a second: what
+/// holds the limit is the session's bucket, and headers and repeats count here as well. Where it is refused
+/// the transfer is just less smooth.
 #[cfg(target_os = "linux")]
 pub fn pace(socket: &impl std::os::fd::AsFd, limit: u64) {
     use nix::sys::socket::setsockopt;
@@ -284,8 +287,9 @@ mod kernel {
 
     use crate::session::link::{Traffic, Troubles};
 
-    /// `struct tcp_info` grows at its end, and a kernel fills what it knows. So we ask for no more of it than the kernel has:
-    /// 32-bit words up to `tcpi_total_retrans`, which all have, or up to `tcpi_rcv_ooopack`, which came with Linux 5.4.
+    /// `struct tcp_info` grows at its end, and a kernel fills what it knows. So we ask for no more of it than
+    /// the kernel has: 32-bit words up to `tcpi_total_retrans`, which all have, or up to `tcpi_rcv_ooopack`,
+    /// which came with Linux 5.4.
     type Short = [u32; TOTAL_RETRANS + 1];
     type Long = [u32; RCV_OOOPACK + 1];
     /// The third byte of the first word.

@@ -1,6 +1,6 @@
-//! The receiver's side of a comparison: hash what is here and hold it against the values that the sender says, so that what
-//! differs flows while the rest is still being compared. Nothing is read before its value has come: comparing costs whoever
-//! asks for it as much as us.
+//! The receiver's side of a comparison: hash what is here and hold it against the values that the sender
+//! says, so that what differs flows while the rest is still being compared. Nothing is read before its value
+//! has come: comparing costs whoever asks for it as much as us.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -21,8 +21,8 @@ use crate::session::stage_clock::{Clock, Stages};
 use crate::store::SinkError;
 use crate::wire::stage_times::Stage;
 
-/// Threads that compare what is there with what is offered, at each end of a session; at the receiver no more than its
-/// share of the data connections.
+/// Threads that compare what is there with what is offered, at each end of a session; at the receiver no more
+/// than its share of the data connections.
 const COMPARERS_MAX: usize = 4;
 
 /// A session whose files are compared.
@@ -67,7 +67,8 @@ impl CompareQueue {
         self.changed.notify_all();
     }
 
-    /// The next job; waits for one. `None` once the session is closed, or where there are more than `most` threads.
+    /// The next job; waits for one. `None` once the session is closed, or where there are more than `most`
+    /// threads.
     fn next(&self, most: usize) -> Option<Job> {
         let mut state = self.state.lock();
         loop {

@@ -35,8 +35,8 @@ enum Fate {
     Differs,
 }
 
-/// Offers a file of `size` bytes where `part` waits as its part file, says `value` of each chunk that is compared, and hears
-/// what of it is to be sent.
+/// Offers a file of `size` bytes where `part` waits as its part file, says `value` of each chunk that is
+/// compared, and hears what of it is to be sent.
 fn fates(
     size: u64,
     fill: impl FnOnce(&File),

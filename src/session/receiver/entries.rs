@@ -60,7 +60,8 @@ pub fn make_parent_folder(outcomes: &Outcomes, offer: &Offer, path: &RelativePat
     outcomes.say_outcome(offer.file, false, offer.weight(), outcome);
 }
 
-/// The sender's folder has no name here: only its content was wanted. Nobody sent it, so nobody is told of it.
+/// The sender's folder has no name here: only its content was wanted. Nobody sent it, so nobody is told of
+/// it.
 pub fn dress_destination(outcomes: &Outcomes, offer: &Offer) {
     if outcomes.terms.dry_run {
         return outcomes.say_outcome(offer.file, false, offer.weight(), Outcome::Wanted);

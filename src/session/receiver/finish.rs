@@ -1,8 +1,8 @@
 //! The last step of a file: it gets its name. Whether that is now or later is decided here.
 //!
-//! A file that is to be on the device before the sender hears of it, or to be read back from it, comes later. Such a step takes as long
-//! as the device does, so a thread of its own does it while the workers go on receiving; files that are complete meanwhile are finished
-//! together, with one wait for all of them.
+//! A file that is to be on the device before the sender hears of it, or to be read back from it, comes later.
+//! Such a step takes as long as the device does, so a thread of its own does it while the workers go on
+//! receiving; files that are complete meanwhile are finished together, with one wait for all of them.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -20,8 +20,8 @@ use crate::session::ending::End;
 use crate::session::report::{FileStatus, ReportKind};
 use crate::store::{Existing, ExistingFile, Made, Part, Published, SinkError};
 
-/// Files that may be open for each one that waits for the device: while a batch does the next one gathers, and each may hold
-/// its folder.
+/// Files that may be open for each one that waits for the device: while a batch does the next one gathers,
+/// and each may hold its folder.
 const DESCRIPTORS_PER_FINISHED_FILE: u64 = 32;
 
 /// What only has to be on the device.
@@ -47,8 +47,8 @@ struct Complete {
     hash: Hash,
 }
 
-/// What names files when all their bytes are there, with the threads that wait for the device. Those are started by the first
-/// file that needs them.
+/// What names files when all their bytes are there, with the threads that wait for the device. Those are
+/// started by the first file that needs them.
 pub struct Finisher {
     outcomes: Arc<Outcomes>,
     queue: Mutex<Option<Sender<Finished>>>,
@@ -61,8 +61,8 @@ impl Finisher {
         Finisher { outcomes, queue: Mutex::default(), flush: Mutex::default(), threads: Mutex::default() }
     }
 
-    /// Gives a complete part file its name, if it is the file that was sent; otherwise removes it. Now, where that takes no
-    /// time, and otherwise in a thread.
+    /// Gives a complete part file its name, if it is the file that was sent; otherwise removes it. Now, where
+    /// that takes no time, and otherwise in a thread.
     pub fn publish(&self, offered: &Offered, part: Arc<Part>, ours: Hash, theirs: Hash) {
         let outcomes = &self.outcomes;
         if ours != theirs {
@@ -81,7 +81,8 @@ impl Finisher {
             part.dress(&offered.metadata);
             let Some(result) = outcomes.name(offered, &part, ours) else { return };
             if is_taken(&result) && !offered.layout.is_single() {
-                // The large file that took the name will be read, and the data connection is not to wait for that.
+                // The large file that took the name will be read, and the data connection is not to wait for
+                // that.
                 let offered = offered.clone();
                 self.aside(move |outcomes| outcomes.published(&offered, ours, result));
             } else {
@@ -150,8 +151,8 @@ impl Finisher {
         let _ = sender.try_send(part);
     }
 
-    /// Does what takes as long as the disk does and is the rare case, in a thread of its own. There are at most as many
-    /// as large files under way.
+    /// Does what takes as long as the disk does and is the rare case, in a thread of its own. There are at
+    /// most as many as large files under way.
     fn aside(&self, work: impl FnOnce(&Outcomes) + Send + 'static) {
         self.threads.lock().retain(|thread| !thread.is_finished());
         self.start("aside", work);
@@ -166,8 +167,9 @@ impl Finisher {
         }
     }
 
-    /// Has the threads of a session that is closed end, and publish nothing more: the session's next one may offer the same
-    /// files at any moment, and must neither find their part files in use nor their names taken meanwhile.
+    /// Has the threads of a session that is closed end, and publish nothing more: the session's next one may
+    /// offer the same files at any moment, and must neither find their part files in use nor their names
+    /// taken meanwhile.
     pub fn close(&self) {
         *self.queue.lock() = None;
         *self.flush.lock() = None;
@@ -265,7 +267,8 @@ fn sync_names(
     sink.sync_entries(entries)
 }
 
-/// Gives the files of a batch their names, each once it is on the device and, if it is to be, read back from there.
+/// Gives the files of a batch their names, each once it is on the device and, if it is to be, read back from
+/// there.
 fn publish(outcomes: &Outcomes, batch: Vec<Complete>) -> Vec<(Complete, Result<Published, SinkError>)> {
     let together = sync_together(outcomes, &batch);
     let mut published = Vec::with_capacity(batch.len());

@@ -1,7 +1,7 @@
 //! The chunks of a file that is written in order: those that come early wait here for their turn.
 //!
-//! The sender hears how far it may go, so no more than [`IN_ORDER_WINDOW_CHUNKS`] of them wait at once, and no data connection
-//! ever waits for another's chunk or for whoever takes what is written.
+//! The sender hears how far it may go, so no more than [`IN_ORDER_WINDOW_CHUNKS`] of them wait at once, and
+//! no data connection ever waits for another's chunk or for whoever takes what is written.
 
 use std::collections::BTreeMap;
 
@@ -83,8 +83,8 @@ impl InOrder {
         self.state.lock().next
     }
 
-    /// Takes a chunk of `len` bytes in, which has not come before, and with it the buffer that it is in; the caller gets another
-    /// one.
+    /// Takes a chunk of `len` bytes in, which has not come before, and with it the buffer that it is in; the
+    /// caller gets another one.
     ///
     /// # Errors
     /// There is no room for it yet.

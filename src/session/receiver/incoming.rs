@@ -24,15 +24,16 @@ use crate::session::snapshot::FileUnderWay;
 use crate::store::{ExistingFile, Part};
 use crate::wire::message::ReceiverMessage;
 
-/// What a stretch of chunks counts for that may be there: its place in the plan, and subtrees at both of its ends until all
-/// around it has come.
+/// What a stretch of chunks counts for that may be there: its place in the plan, and subtrees at both of its
+/// ends until all around it has come.
 const STRETCH_BYTES: usize = 64 + 16 * SUBTREE_BYTES;
 
 /// What the chunks of a file are, at the receiver.
 #[derive(Clone)]
 pub enum Bytes {
-    /// A file under the final name that may be the offered one; none where it is surely another. Of that the sender hears no
-    /// sooner than of any other that differs, as it is not to learn from it how large the files here are.
+    /// A file under the final name that may be the offered one; none where it is surely another. Of that the
+    /// sender hears no sooner than of any other that differs, as it is not to learn from it how large the
+    /// files here are.
     Existing(Option<Arc<ExistingFile>>),
     /// A part file that chunks are written into.
     Part(Arc<Part>),
@@ -49,11 +50,11 @@ pub enum WriteTo {
 /// What of a file is compared before it is sent.
 #[derive(Default)]
 pub struct Plan {
-    /// Whole chunks, as far as their values were not asked for. Never a shorter one of a part file: how a few bytes differ
-    /// tells what they are.
+    /// Whole chunks, as far as their values were not asked for. Never a shorter one of a part file: how a few
+    /// bytes differ tells what they are.
     left: VecDeque<Range<u64>>,
-    /// The last chunk of an existing file where it is short. Its value is asked for when all others were right, so that only
-    /// whoever has the whole file hears that the rest is right, too.
+    /// The last chunk of an existing file where it is short. Its value is asked for when all others were
+    /// right, so that only whoever has the whole file hears that the rest is right, too.
     tail: Option<u64>,
     /// The chunks that are in the part file; others are in the older file.
     own: Vec<Range<u64>>,
@@ -115,8 +116,8 @@ pub struct Settled {
 /// A file under way that takes more than one frame, or none because it is compared with an existing one.
 pub struct Incoming {
     pub offered: Offered,
-    /// The chunks that were written or kept, so that no chunk is ever written twice and nothing is written any more once
-    /// all of them are there.
+    /// The chunks that were written or kept, so that no chunk is ever written twice and nothing is written
+    /// any more once all of them are there.
     claims: Claims,
     /// Bytes written, to know when it is time to write them back.
     written: AtomicU64,
@@ -151,8 +152,8 @@ impl Plan {
         Plan { left: VecDeque::from([Range { start: 0, end: whole }]), tail, ..Plan::default() }
     }
 
-    /// Of a part file, and perhaps an older version of the file. Few enough stretches that what lies between can be told in
-    /// [`MISSING_PER_FILE_MAX`] messages.
+    /// Of a part file, and perhaps an older version of the file. Few enough stretches that what lies between
+    /// can be told in [`MISSING_PER_FILE_MAX`] messages.
     pub fn of_part(layout: Layout, part: &Part, older: Option<ExistingFile>) -> Plan {
         let whole = whole_chunks(layout.size());
         let end = whole_chunks(part.existing_len()).min(whole);
@@ -166,7 +167,8 @@ impl Plan {
         Plan { left: left.into_iter().collect(), tail: None, own, older }
     }
 
-    /// Has everything between the first and the last chunk compared: what is needed for many stretches is not to be had.
+    /// Has everything between the first and the last chunk compared: what is needed for many stretches is not
+    /// to be had.
     fn coarsen(&mut self) {
         if let (Some(first), Some(last)) = (self.own.first(), self.own.last()) {
             self.own = Vec::from([Range { start: first.start, end: last.end }]);
@@ -222,8 +224,9 @@ impl State {
         Some(Settled { bytes, layout: self.extent.layout(), ours, theirs })
     }
 
-    /// Whether the existing file is known to be another one, and nothing that the sender says of it is still on its way: each
-    /// value that was asked for has come, and where these were all of them, the hash behind them.
+    /// Whether the existing file is known to be another one, and nothing that the sender says of it is still
+    /// on its way: each value that was asked for has come, and where these were all of them, the hash behind
+    /// them.
     fn is_another(&self) -> bool {
         let all_asked = self.plan.left.is_empty() && self.plan.tail.is_none();
         self.differs
@@ -234,8 +237,8 @@ impl State {
 
     /// Takes the memory for what is known, and so many comparisons more; false where it is not to be had.
     fn keep(&mut self, more: usize) -> bool {
-        // What is known of a file of one chunk is little, and it is no longer known with its outcome. Of one that is written in order
-        // no more waits than its window has chunks.
+        // What is known of a file of one chunk is little, and it is no longer known with its outcome. Of one
+        // that is written in order no more waits than its window has chunks.
         if self.extent.layout().is_single() || matches!(self.bytes, Some(Bytes::Output(_))) {
             return true;
         }
@@ -305,7 +308,8 @@ impl Incoming {
         }
     }
 
-    /// The part file that `count` chunks of zeros from `first` on are made in, for the caller alone; `None` once the file is over.
+    /// The part file that `count` chunks of zeros from `first` on are made in, for the caller alone; `None`
+    /// once the file is over.
     ///
     /// # Errors
     /// One of them is there, or is being compared, or the file is only compared.
@@ -445,8 +449,9 @@ impl Incoming {
 
     // ---- comparing ----
 
-    /// Tells the sender which chunks are surely missing, and asks for the first values. Under the lock, so that nothing of this
-    /// file is said after it ended: the first chunk may arrive, and fail, before the last is told.
+    /// Tells the sender which chunks are surely missing, and asks for the first values. Under the lock, so
+    /// that nothing of this file is said after it ended: the first chunk may arrive, and fail, before the
+    /// last is told.
     pub fn begin_comparing(&self, outbox: &Outbox<ReceiverMessage>) {
         let mut state = self.state.lock();
         if self.offered.layout.is_single() {
@@ -468,7 +473,8 @@ impl Incoming {
         self.ask(&mut state, outbox);
     }
 
-    /// Asks for values as far as there is room for more: for few as long as most of the file may be another one's.
+    /// Asks for values as far as there is room for more: for few as long as most of the file may be another
+    /// one's.
     fn ask(&self, state: &mut State, outbox: &Outbox<ReceiverMessage>) {
         if state.plan.left.is_empty() && state.there + 1 == self.offered.layout.chunks() {
             state.plan.left.extend(state.plan.tail.take().map(|tail| tail..tail + 1));
@@ -555,7 +561,8 @@ impl Incoming {
         }
     }
 
-    /// What is here of a chunk is not what was sent. Under the lock, so that nothing of this file is said after it ended.
+    /// What is here of a chunk is not what was sent. Under the lock, so that nothing of this file is said
+    /// after it ended.
     pub fn is_wrong(&self, index: ChunkIndex, outbox: &Outbox<ReceiverMessage>) -> Next {
         let mut state = self.state.lock();
         match state.bytes {
@@ -572,8 +579,8 @@ impl Incoming {
     }
 }
 
-// Which chunks of a file are there: stretches of them, as they come nearly in order. There are no more stretches than subtrees
-// that wait to be merged.
+// Which chunks of a file are there: stretches of them, as they come nearly in order. There are no more
+// stretches than subtrees that wait to be merged.
 
 #[derive(Default)]
 struct Claims(Mutex<RangeSet<u64>>);
@@ -602,13 +609,14 @@ impl Claims {
 
 // How long a file under way is, as far as that is known, and so which chunks can be its own.
 //
-// Of a stream only the last chunk may be short, and which one is the last is known when its length is. Until then a short
-// chunk is taken on trust, once; the length must bear it out.
+// Of a stream only the last chunk may be short, and which one is the last is known when its length is. Until
+// then a short chunk is taken on trust, once; the length must bear it out.
 
 struct Extent {
     file: FileId,
     layout: Layout,
-    /// While the end is not known: the furthest chunk that came, and the one that was short, with their bytes.
+    /// While the end is not known: the furthest chunk that came, and the one that was short, with their
+    /// bytes.
     furthest: Option<(ChunkIndex, usize)>,
     short: Option<(ChunkIndex, usize)>,
 }

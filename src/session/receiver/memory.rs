@@ -1,5 +1,5 @@
-//! What a session at the receiver keeps in memory for its sender: so much in any case, and more out of what all sessions of the
-//! receiver share.
+//! What a session at the receiver keeps in memory for its sender: so much in any case, and more out of what
+//! all sessions of the receiver share.
 
 use std::sync::Arc;
 

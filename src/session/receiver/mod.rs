@@ -1,7 +1,8 @@
 //! The receiver's side of a session: what it makes of each offer, and when a file is published.
 //!
-//! [`Receiving`] hears the sender, [`worker`] takes chunks in. Both hand a file on when all of it is there: to the finisher, which
-//! names it, or to whoever writes the standard output. What became of it is said to [`outcomes::Outcomes`] alone.
+//! [`Receiving`] hears the sender, [`worker`] takes chunks in. Both hand a file on when all of it is there:
+//! to the finisher, which names it, or to whoever writes the standard output. What became of it is said to
+//! [`outcomes::Outcomes`] alone.
 
 mod compare;
 mod entries;

@@ -1,5 +1,6 @@
-//! What becomes of the files of a session at the receiver, and who is told. No thread is started here: whoever finishes, compares or
-//! writes a file says here how that ended, and names it where that may take a while.
+//! What becomes of the files of a session at the receiver, and who is told. No thread is started here:
+//! whoever finishes, compares or writes a file says here how that ended, and names it where that may take a
+//! while.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -82,8 +83,8 @@ impl Outcomes {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Ends all that is under way. What was received of each file stays in its part file, except of a stream: nobody
-    /// could go on with it.
+    /// Ends all that is under way. What was received of each file stays in its part file, except of a stream:
+    /// nobody could go on with it.
     pub fn close(&self) {
         let mut files = self.files.lock();
         self.closed.store(true, Ordering::Relaxed);
@@ -132,7 +133,8 @@ impl Outcomes {
             .ok_or_else(|| SinkError::NoFolder { path: OsStr::from_bytes(path.as_bytes()).into() })
     }
 
-    /// Whether what stands at its path is remembered to have this hash. What may be replaced has to have its mode and time as well.
+    /// Whether what stands at its path is remembered to have this hash. What may be replaced has to have its
+    /// mode and time as well.
     pub fn has_remembered(&self, offered: &Offered, hash: Hash) -> bool {
         let (Some(cache), Some(sink)) = (&self.cache, self.to.folder()) else { return false };
         let wanted = (self.to.existing() == Existing::Overwrite).then_some(&offered.metadata);
@@ -148,7 +150,8 @@ impl Outcomes {
         }
     }
 
-    /// Remembers the hash of a file that was made here. One that somebody has written to since does not have its time any more.
+    /// Remembers the hash of a file that was made here. One that somebody has written to since does not have
+    /// its time any more.
     pub fn remember_written(&self, offered: &Offered, hash: Hash, made: &Stat) {
         if let (Some(cache), Some(sink)) = (&self.cache, self.to.folder())
             && let Some(key) = sink.key_of(made, cache)
@@ -169,8 +172,8 @@ impl Outcomes {
         }
     }
 
-    /// Gives a dressed part with this `hash` its name. May read files of its size. `None` where the session ended meanwhile,
-    /// and nobody is left to tell.
+    /// Gives a dressed part with this `hash` its name. May read files of its size. `None` where the session
+    /// ended meanwhile, and nobody is left to tell.
     pub fn name(&self, offered: &Offered, part: &Part, hash: Hash) -> Option<Result<Published, SinkError>> {
         if let Err(error) = self.to.check_place() {
             return Some(Err(error));
@@ -200,8 +203,8 @@ impl Outcomes {
         }
     }
 
-    /// Somebody else took the name while the file was on its way: perhaps with the same file, as two senders that have
-    /// it may send it at once, and a task that an engine starts anew beside the old one.
+    /// Somebody else took the name while the file was on its way: perhaps with the same file, as two senders
+    /// that have it may send it at once, and a task that an engine starts anew beside the old one.
     fn name_was_taken(&self, offered: &Offered, hash: Hash, error: &SinkError) {
         match self.hash_there(offered) {
             // The session is over and nobody is left to tell.
@@ -212,7 +215,8 @@ impl Outcomes {
         }
     }
 
-    /// The hash of the file under the final name; `None` where that has another size, or the session ends meanwhile.
+    /// The hash of the file under the final name; `None` where that has another size, or the session ends
+    /// meanwhile.
     fn hash_there(&self, offered: &Offered) -> Result<Option<Hash>, SinkError> {
         let layout = offered.layout;
         let sink = self.sink(&offered.path)?;
@@ -243,8 +247,8 @@ impl Outcomes {
         self.fail(offered, Failure::new(Cause::Verification, text));
     }
 
-    /// The device failed. The part file goes: memory may still have what the device has not, and a comparison would find
-    /// nothing wrong.
+    /// The device failed. The part file goes: memory may still have what the device has not, and a comparison
+    /// would find nothing wrong.
     pub fn fail_unsynced(&self, offered: &Offered, part: &Part, error: &SinkError) {
         self.discard(part);
         self.fail(offered, error.failure());
@@ -290,7 +294,8 @@ impl Outcomes {
     }
 
     pub fn fail(&self, offered: &Offered, mut failure: Failure) {
-        // What is wrong may be a folder that it is in, and whoever reads of it wants to know which files it takes along.
+        // What is wrong may be a folder that it is in, and whoever reads of it wants to know which files it
+        // takes along.
         let (path, text) = (offered.path.to_string(), failure.text.to_string());
         let name = path.rsplit('/').next().unwrap_or_default();
         if !text.contains(name) && path.len() + text.len() < TEXT_BYTES_MAX {
@@ -341,7 +346,8 @@ impl Outcomes {
         }
     }
 
-    /// Every file has its outcome. The sender's summary counts the bytes that it heard of, so it hears of all.
+    /// Every file has its outcome. The sender's summary counts the bytes that it heard of, so it hears of
+    /// all.
     pub fn complete(&self) {
         let Progress { written, kept, .. } = &*self.progress;
         let (written, kept) = (Progress::get(written), Progress::get(kept));

@@ -33,7 +33,8 @@ use crate::store::{Destination, Existing, ExistingFile, Found, Part, SinkError};
 use crate::wire::message::{Against, Offer, ReceiverMessage, SenderMessage, SessionId};
 use crate::wire::stage_times::Spent;
 
-/// How long probes may come at a receiver: twice what all phases take at most, with connections that are slow to open.
+/// How long probes may come at a receiver: twice what all phases take at most, with connections that are slow
+/// to open.
 const PROBE_SESSION_MAX: Duration = Duration::from_secs(60);
 
 /// The receiver's side of a session, shared by its threads.
@@ -198,8 +199,8 @@ impl Receiving {
         self.outcomes.to.output().is_some()
     }
 
-    /// Whether the sender may say what it remembers. Where each file is to be on the device, or read back from there, it is read in
-    /// any case.
+    /// Whether the sender may say what it remembers. Where each file is to be on the device, or read back
+    /// from there, it is read in any case.
     pub fn remembers(&self) -> bool {
         self.outcomes.cache.is_some()
             && self.outcomes.to.folder().is_some()
@@ -222,8 +223,8 @@ impl Receiving {
         self.outcomes.terms.measure
     }
 
-    /// What the threads have done with their time so far, on a machine that was so `busy` meanwhile. Where a file is written in
-    /// order that is for one thread to say: the others are waiting for it as well.
+    /// What the threads have done with their time so far, on a machine that was so `busy` meanwhile. Where a
+    /// file is written in order that is for one thread to say: the others are waiting for it as well.
     pub fn spent(&self, busy: Option<CpuShares>) -> Spent {
         match self.outcomes.to.output() {
             Some(_) => self.output_stages.spent(busy),
@@ -237,8 +238,8 @@ impl Receiving {
         files.offered > 0 || files.finished
     }
 
-    /// Ends all that is under way. What was received of each file stays in its part file, except of a stream: nobody
-    /// could go on with it.
+    /// Ends all that is under way. What was received of each file stays in its part file, except of a stream:
+    /// nobody could go on with it.
     pub fn close(&self) {
         self.outcomes.close();
         self.compare.close();
@@ -287,8 +288,8 @@ impl Receiving {
 
     // ---- for the workers ----
 
-    /// A frame of a stream was taken in. Its sender holds what it has not heard of, so it hears of each few at once,
-    /// whichever data connection they came over.
+    /// A frame of a stream was taken in. Its sender holds what it has not heard of, so it hears of each few
+    /// at once, whichever data connection they came over.
     pub(super) fn took_in_of_stream(&self) {
         let before = self.streamed.fetch_add(1, Ordering::Relaxed);
         if (before + 1).is_multiple_of(STREAM_CONFIRM_CHUNKS) {

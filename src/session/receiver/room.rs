@@ -1,4 +1,5 @@
-//! How much may be stored: what the user of a receiver keeps free, how long one file may be, and what one sender may have there.
+//! How much may be stored: what the user of a receiver keeps free, how long one file may be, and what one
+//! sender may have there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,8 +28,8 @@ pub struct Room {
     pub quota: Option<Arc<Quota>>,
 }
 
-/// How much may lie where a sender sends to, and how much does. What is replaced or removed meanwhile is still counted, until
-/// all sessions of the sender have ended and it is counted anew.
+/// How much may lie where a sender sends to, and how much does. What is replaced or removed meanwhile is
+/// still counted, until all sessions of the sender have ended and it is counted anew.
 #[derive(Debug)]
 pub struct Quota {
     most: u64,

@@ -1,8 +1,8 @@
 //! The receiver's chunk path: read, open, check, hash, write. One thread runs this for each data connection.
 //!
-//! Nothing is believed before it was checked against what was agreed: the file must be under way, the chunk must be
-//! one of its chunks that nobody has written, and the length must be that chunk's. As at the sender there is no
-//! channel, no allocation, and no lock held across I/O in the loop over chunks.
+//! Nothing is believed before it was checked against what was agreed: the file must be under way, the chunk
+//! must be one of its chunks that nobody has written, and the length must be that chunk's. As at the sender
+//! there is no channel, no allocation, and no lock held across I/O in the loop over chunks.
 
 use std::io;
 use std::io::Read;
@@ -33,7 +33,8 @@ use crate::wire::frame::{HASH_BYTES, Header, Kind, chunks_of_hole};
 use crate::wire::seal::Opener;
 use crate::wire::stage_times::Stage;
 
-/// Receives chunks from `stream` until it ends between two frames, and counts in `frames` those that were taken in.
+/// Receives chunks from `stream` until it ends between two frames, and counts in `frames` those that were
+/// taken in.
 ///
 /// # Errors
 /// [`End::Lost`] where the stream fails or ends inside a frame, [`End::Misbehaved`] where the sender breaks the
@@ -70,8 +71,9 @@ pub fn receive_chunks<R: Read>(
     Ok(())
 }
 
-/// A stream that is read no faster than the receiver's `--limit` lets it: what was read is paid for before more is read. So each of
-/// many connections goes on, if only a little at a time, and none seems dead to its sender.
+/// A stream that is read no faster than the receiver's `--limit` lets it: what was read is paid for before
+/// more is read. So each of many connections goes on, if only a little at a time, and none seems dead to its
+/// sender.
 struct Paced<'a, R> {
     stream: R,
     session: &'a Receiving,
@@ -117,8 +119,9 @@ impl<R: Read> Worker<'_, R> {
         Ok(self.session.took_probe(header.content_bytes as u64)?)
     }
 
-    /// Reads what travels compressed, and makes of it what it was: in the buffer, and with the header that it would have had then.
-    /// Also of a file that has failed, as what follows on the connection may build on it.
+    /// Reads what travels compressed, and makes of it what it was: in the buffer, and with the header that it
+    /// would have had then. Also of a file that has failed, as what follows on the connection may build on
+    /// it.
     fn unpack(&mut self, header: &Header, codec: Codec) -> Result<Header, End> {
         let packed = self.packed.get_or_insert_with(ChunkBuffer::new);
         let payload = match header.kind {
@@ -140,8 +143,8 @@ impl<R: Read> Worker<'_, R> {
     }
 
     fn receive_chunk(&mut self, header: &Header) -> Result<(), End> {
-        // The decoder has bounded the length by that of a chunk; everything else waits until the frame is known to be
-        // the sender's.
+        // The decoder has bounded the length by that of a chunk; everything else waits until the frame is
+        // known to be the sender's.
         let unpacked = header.codec.map(|codec| self.unpack(header, codec)).transpose()?;
         if unpacked.is_none() {
             let content = self.buffer.content(header.content_bytes);
@@ -170,7 +173,8 @@ impl<R: Read> Worker<'_, R> {
         if header.kind == Kind::Zeros {
             return Ok(self.buffer.content(expected));
         }
-        // Of a stream any chunk may be the last, as long as its length is not known; but none is empty, as nothing has no value.
+        // Of a stream any chunk may be the last, as long as its length is not known; but none is empty, as
+        // nothing has no value.
         if !layout.is_open() || header.content_bytes == 0 {
             check_length(header, expected as u64)?;
         }
@@ -312,7 +316,8 @@ impl<R: Read> Worker<'_, R> {
         self.put_in_order(&incoming, &queue, header, len)
     }
 
-    /// A claimed chunk whose turn may not have come. What it hashes to is told first: what is known to be wrong is not written.
+    /// A claimed chunk whose turn may not have come. What it hashes to is told first: what is known to be
+    /// wrong is not written.
     fn put_in_order(
         &mut self,
         incoming: &Arc<Incoming>,
@@ -338,7 +343,8 @@ enum Stored {
     Part(Part),
 }
 
-/// Stores a file that is one chunk. It gets its name at once only where it is `right` and nothing else is to be done first.
+/// Stores a file that is one chunk. It gets its name at once only where it is `right` and nothing else is to
+/// be done first.
 fn store_whole(
     session: &Receiving,
     offered: &Offered,

@@ -22,8 +22,8 @@ pub struct Outgoing {
     pub since: SystemTime,
     /// Its hash, where that is remembered and was said.
     pub remembered: Option<Hash>,
-    /// Opened by the first worker that needs it, where the file takes more than one chunk: few of those are under
-    /// way, and many of the others, more than a process may have open.
+    /// Opened by the first worker that needs it, where the file takes more than one chunk: few of those are
+    /// under way, and many of the others, more than a process may have open.
     open: OnceLock<Result<OpenSource, SourceError>>,
     /// Of a stream: its length, once it has ended, or nothing once it is done with before.
     pub length: OnceLock<Option<u64>>,
@@ -59,7 +59,8 @@ impl Outgoing {
         self.is_large() && self.item.source().is_some_and(Source::is_sparse)
     }
 
-    /// How many chunks from this one on lie in a hole. None where it cannot be opened, of which whoever reads it hears.
+    /// How many chunks from this one on lie in a hole. None where it cannot be opened, of which whoever reads
+    /// it hears.
     pub fn hole_at(&self, first: ChunkIndex) -> u64 {
         let open = self.item.source().and_then(|source| self.open(source).ok());
         open.map_or(0, |open| open.hole_at(self.layout, first))
@@ -135,8 +136,9 @@ impl Dealt {
     }
 }
 
-/// Chunks `first..end` of a file, dealt one by one from an atomic cursor to whichever connection asks next; those of a hole together.
-/// While connections keep pace each gets every n-th chunk; a slow one takes fewer turns.
+/// Chunks `first..end` of a file, dealt one by one from an atomic cursor to whichever connection asks next;
+/// those of a hole together. While connections keep pace each gets every n-th chunk; a slow one takes fewer
+/// turns.
 pub struct Run {
     pub attempt: Arc<Attempt>,
     end: u64,
@@ -163,8 +165,8 @@ impl Run {
         Run { to_hash: true, ..Run::missing(attempt, first, count) }
     }
 
-    /// What comes next, for one worker alone; `None` once all are dealt or the attempt is over. Of a hole no more than up to the next
-    /// multiple of so many chunks.
+    /// What comes next, for one worker alone; `None` once all are dealt or the attempt is over. Of a hole no
+    /// more than up to the next multiple of so many chunks.
     pub fn deal(&self, together: u64) -> Option<Dealt> {
         if self.is_exhausted() {
             return None;

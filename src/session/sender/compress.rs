@@ -1,7 +1,9 @@
-//! Whether chunks are compressed, and how: what the user says, what a file is like, and what makes the transfer faster.
+//! Whether chunks are compressed, and how: what the user says, what a file is like, and what makes the
+//! transfer faster.
 //!
-//! Where the user does not say, a transfer begins without and goes up one step at a time: off, lz4, zstd 1, zstd 3. A step is tried
-//! where those who send wait for the network or for `--limit` and the CPUs have time for it, and it stays only if the bytes of
+//! Where the user does not say, a transfer begins without and goes up one step at a time: off, lz4, zstd 1,
+//! zstd 3. A step is tried where those who send wait for the network or for `--limit` and the CPUs have time
+//! for it, and it stays only if the bytes of
 //! *files* then come faster. Where compressing has become what they wait for, the step below is tried in the same way. While
 //! nothing is compressed, as in a film, a step costs nothing and says nothing; it is judged when something is.
 
@@ -14,11 +16,12 @@ use crate::limits::{
 };
 use crate::name::Name;
 
-/// Chunks of a file that are not even probed after as many misses as it takes to come this far: 1, 2, 4 and so on. 16 MiB, so
-/// that a file in which something else begins is compressed a moment later.
+/// Chunks of a file that are not even probed after as many misses as it takes to come this far: 1, 2, 4 and
+/// so on. 16 MiB, so that a file in which something else begins is compressed a moment later.
 const COMPRESS_SKIP_MAX: u32 = 64;
 
-/// Chunks that are not probed of a file whose name says that it is compressed already. Names lie, so it is only a first guess.
+/// Chunks that are not probed of a file whose name says that it is compressed already. Names lie, so it is
+/// only a first guess.
 const COMPRESS_SKIP_SEED: u32 = 16;
 
 /// How long a step of `--compress auto` may take to show in the rate before that is measured.
@@ -33,11 +36,12 @@ const COMPRESS_MEASURE_BYTES: u64 = 8 * CHUNK_BYTES as u64;
 /// How much faster the bytes of files must come for a step to stay: what a busy machine's rates vary by.
 const COMPRESS_GAIN: f64 = 1.05;
 
-/// Something was compressed where the wire had this part of the bytes of files less: half of what one compressed chunk saves.
+/// Something was compressed where the wire had this part of the bytes of files less: half of what one
+/// compressed chunk saves.
 const COMPRESSED_SHOWS: f64 = 1.0 / 16.0;
 
-/// What of a CPU may always be spent on a step, however busy the machine is: others have their share of the time in any case,
-/// and at 100 Mbit/s no step takes more.
+/// What of a CPU may always be spent on a step, however busy the machine is: others have their share of the
+/// time in any case, and at 100 Mbit/s no step takes more.
 const COMPRESS_CPU_FREE: f64 = 0.25;
 
 /// What the user wants.
@@ -153,7 +157,8 @@ impl Guess {
 
 // What makes the transfer faster.
 
-/// The steps, and how many bytes a second one core compresses so, about: it only says what is not worth trying.
+/// The steps, and how many bytes a second one core compresses so, about: it only says what is not worth
+/// trying.
 const STEPS: [(Method, f64); 3] = [(Method::Lz4, 400e6), (Method::Zstd(1), 300e6), (Method::Zstd(3), 170e6)];
 
 /// What was counted up to a moment.
@@ -162,7 +167,8 @@ pub struct Counted {
     /// Bytes of files that were sent, and of the frames that they were sent in.
     pub files: u64,
     pub wire: u64,
-    /// Nanoseconds that those who send waited for the network or for their turn, and had something to do in all.
+    /// Nanoseconds that those who send waited for the network or for their turn, and had something to do in
+    /// all.
     pub waited: u64,
     pub busy: u64,
 }

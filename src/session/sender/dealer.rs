@@ -19,15 +19,15 @@ use crate::session::ending::{End, PeerMisbehaved};
 use crate::source::Reached;
 use crate::wire::message::Against;
 
-/// Files for which there must be room again before a sender that had none goes on offering: for one at a time it would be
-/// woken for each.
+/// Files for which there must be room again before a sender that had none goes on offering: for one at a time
+/// it would be woken for each.
 const OFFERS_WAKE_FILES: usize = FILES_IN_FLIGHT_MAX / OFFERS_WAKE_PART;
 
 /// Stretches of chunks that wait to be sent at once.
 const RUNS_QUEUED_MAX: usize = FILES_IN_FLIGHT_MAX + LARGE_FILES_IN_FLIGHT_MAX * MISSING_PER_FILE_MAX;
 
-/// Stretches of chunks to hash that are queued at once: what an honest receiver compares of all files under way. Of large ones
-/// as many may turn out to differ, and are to be sent.
+/// Stretches of chunks to hash that are queued at once: what an honest receiver compares of all files under
+/// way. Of large ones as many may turn out to differ, and are to be sent.
 const COMPARED_QUEUED_MAX: usize = LARGE_FILES_IN_FLIGHT_MAX * COMPARED_AT_ONCE_MAX + FILES_IN_FLIGHT_MAX;
 
 /// Which work a thread takes.
@@ -42,8 +42,8 @@ pub enum Work {
 /// What waits for workers, and how they wait for it.
 pub struct Dealer {
     pub queue: Mutex<Queue>,
-    /// Waited on by those who send, for chunks. One waiter is told of one chunk: to wake all of them for each of many
-    /// small files would cost more than sending it.
+    /// Waited on by those who send, for chunks. One waiter is told of one chunk: to wake all of them for each
+    /// of many small files would cost more than sending it.
     to_send: Condvar,
     /// By those who only compare.
     to_compare: Condvar,
@@ -160,8 +160,8 @@ impl Queue {
 }
 
 impl Queue {
-    /// Queues what was read of the stream and is wanted. Returns how many chunks that were, and how far it was read, once it
-    /// is wanted at all.
+    /// Queues what was read of the stream and is wanted. Returns how many chunks that were, and how far it
+    /// was read, once it is wanted at all.
     pub fn queue_stream(&mut self) -> Option<(Arc<Attempt>, u64, Reached)> {
         let entry = self.files.get_mut(&self.stream?)?;
         let attempt = entry.attempt.clone()?;
@@ -302,8 +302,8 @@ impl Dealer {
     }
 
     /// The next chunk of `held`, which is exchanged for the next run with its kind of work where it has none.
-    /// Calls `idle` before waiting, so that nothing lies unflushed meanwhile. `None` once the session, or the worker's
-    /// own connection, is closed, or the connection is one too many.
+    /// Calls `idle` before waiting, so that nothing lies unflushed meanwhile. `None` once the session, or the
+    /// worker's own connection, is closed, or the connection is one too many.
     pub fn next(
         &self,
         held: &mut Option<Arc<Run>>,

@@ -1,5 +1,5 @@
-//! The sender's data connections: which there are, how each is doing, and what each has taken and the receiver has not
-//! confirmed, which must be dealt again if it dies.
+//! The sender's data connections: which there are, how each is doing, and what each has taken and the
+//! receiver has not confirmed, which must be dealt again if it dies.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,10 +16,12 @@ use crate::session::link::ConnectionHandle;
 use crate::session::outbox::Outbox;
 use crate::wire::message::SenderMessage;
 
-/// How many times as long as over the others the rest of a data connection must take to be sent over those instead.
+/// How many times as long as over the others the rest of a data connection must take to be sent over those
+/// instead.
 const STRAGGLER_FACTOR: u32 = 2;
 
-/// Chunks that were written to a data connection and may not have arrived, in the order in which they were written.
+/// Chunks that were written to a data connection and may not have arrived, in the order in which they were
+/// written.
 pub type Unconfirmed = VecDeque<(Arc<Attempt>, Dealt)>;
 
 /// One data connection as the sender's side of a session sees it.
@@ -53,7 +55,8 @@ impl DataConnection {
         DataConnection { number, wire, retired: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
-    /// Notes a frame that is about to be written. False once the connection has ended: it must go another way.
+    /// Notes a frame that is about to be written. False once the connection has ended: it must go another
+    /// way.
     pub fn note(&self, attempt: &Arc<Attempt>, dealt: Dealt) -> bool {
         let mut state = self.state.lock();
         if !state.closed {
@@ -65,9 +68,9 @@ impl DataConnection {
         !state.closed
     }
 
-    /// Whether the connection is of no more use, though nobody has said so: the other side has ended it, or the receiver
-    /// has owed an answer about it for `patience`, and nothing reaches it any more. A chunk may take longer than that on a slow
-    /// link.
+    /// Whether the connection is of no more use, though nobody has said so: the other side has ended it, or
+    /// the receiver has owed an answer about it for `patience`, and nothing reaches it any more. A chunk may
+    /// take longer than that on a slow link.
     pub fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
         let mut state = self.state.lock();
         if state.closed {
@@ -190,8 +193,8 @@ impl DataConnections {
         self.all.lock().insert(line.number, line);
     }
 
-    /// Of the data connections that there are, how many segments were sent again, and how many there were in all, as far as anybody
-    /// knows.
+    /// Of the data connections that there are, how many segments were sent again, and how many there were in
+    /// all, as far as anybody knows.
     pub fn losses(&self) -> (u64, u64) {
         let lines = self.all.lock();
         lines.values().fold((0, 0), |(again, all), line| {
@@ -222,7 +225,8 @@ impl DataConnections {
         self.changed.notify_one();
     }
 
-    /// Has all but `most` data connections end behind what is written on them, the youngest first. Whether there were any.
+    /// Has all but `most` data connections end behind what is written on them, the youngest first. Whether
+    /// there were any.
     pub fn retire_surplus(&self, most: usize) -> bool {
         let lines = self.all.lock();
         let mut working: Vec<&Arc<DataConnection>> =
@@ -251,7 +255,8 @@ impl DataConnections {
         }
     }
 
-    /// Gives up the data connections that have come to a stop though the receiver can be reached. Whether there were any.
+    /// Gives up the data connections that have come to a stop though the receiver can be reached. Whether
+    /// there were any.
     pub fn give_up_swallowed(&self) -> bool {
         let lines: Vec<Arc<DataConnection>> = self.all.lock().values().cloned().collect();
         let stopped: Vec<&Arc<DataConnection>> =
@@ -263,8 +268,8 @@ impl DataConnections {
         !stopped.is_empty()
     }
 
-    /// Gives up the data connection that would hold up the end of a transfer whose chunks are all dealt, if there is one: see
-    /// `straggler`. Whether there was.
+    /// Gives up the data connection that would hold up the end of a transfer whose chunks are all dealt, if
+    /// there is one: see `straggler`. Whether there was.
     pub fn give_up_straggler(&self, now: Instant) -> bool {
         let mut lines: Vec<Arc<DataConnection>> = self.all.lock().values().cloned().collect();
         lines.retain(|line| !line.is_closed());
@@ -289,7 +294,8 @@ impl DataConnections {
         line.map_or(Ok(()), |line| line.confirm(frames))
     }
 
-    /// One has ended after the receiver had taken in so many frames. Returns the chunks on it that it had not.
+    /// One has ended after the receiver had taken in so many frames. Returns the chunks on it that it had
+    /// not.
     pub fn hung_up(&self, connection: u32, frames: u64) -> Result<Unconfirmed, PeerMisbehaved> {
         let Some(line) = self.all.lock().remove(&connection) else { return Ok(Unconfirmed::new()) };
         let lost = line.close(frames)?;
@@ -302,8 +308,8 @@ impl DataConnections {
     }
 }
 
-// The end of a transfer: all chunks are dealt, and one connection that is far slower than the others still has some. Sent
-// again over the others they arrive sooner.
+// The end of a transfer: all chunks are dealt, and one connection that is far slower than the others still
+// has some. Sent again over the others they arrive sooner.
 
 /// How a connection is doing.
 #[derive(Clone, Copy, Debug)]
@@ -320,8 +326,8 @@ impl Speed {
     }
 }
 
-/// Which connection, if any, is worth giving up: what is on it would come much sooner over the others. Only the slowest: once
-/// it is gone the others have its share of the way.
+/// Which connection, if any, is worth giving up: what is on it would come much sooner over the others. Only
+/// the slowest: once it is gone the others have its share of the way.
 pub fn straggler(all: &[Speed]) -> Option<usize> {
     let slow = all.iter().enumerate().filter(|(_, this)| is_straggler(this, all));
     slow.max_by_key(|(_, this)| this.time(this.rate)).map(|(at, _)| at)

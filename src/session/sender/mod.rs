@@ -1,7 +1,7 @@
 //! The sender's side of a session.
 //!
-//! [`Sending`] offers files and hears what the receiver wants of them, [`dealer`] has what the workers do next, [`lanes`] the data
-//! connections that they do it over, and [`worker`] is what each of them runs.
+//! [`Sending`] offers files and hears what the receiver wants of them, [`dealer`] has what the workers do
+//! next, [`lanes`] the data connections that they do it over, and [`worker`] is what each of them runs.
 
 pub mod attempt;
 pub mod compress;

@@ -1,8 +1,10 @@
-//! How many data connections a transfer has: few at first, and more for as long as they really make it faster.
+//! How many data connections a transfer has: few at first, and more for as long as they really make it
+//! faster.
 //!
-//! More connections help where each has a window of its own that loss or a long round trip keeps small, and cost where a disk or
-//! a CPU is the limit. Which it is shows in the rate alone: it is measured, then twice as many connections are tried,
-//! and those are kept only if it rose. After a try that brought nothing the next one waits, each time longer.
+//! More connections help where each has a window of its own that loss or a long round trip keeps small, and
+//! cost where a disk or a CPU is the limit. Which it is shows in the rate alone: it is measured, then twice
+//! as many connections are tried, and those are kept only if it rose. After a try that brought nothing the
+//! next one waits, each time longer.
 
 use std::time::{Duration, Instant};
 
@@ -57,8 +59,8 @@ impl Climb {
         matches!(self.phase, Phase::Rest { .. })
     }
 
-    /// To be called now and then with the bytes sent so far. `busy`: the CPUs of this machine have no rest, so that more
-    /// threads cannot help.
+    /// To be called now and then with the bytes sent so far. `busy`: the CPUs of this machine have no rest,
+    /// so that more threads cannot help.
     pub fn step(&mut self, bytes: u64, busy: bool, now: Instant) {
         match self.phase {
             Phase::Settle { until } | Phase::Rest { until } if now >= until => {
@@ -106,7 +108,8 @@ impl Climb {
 mod tests {
     use super::*;
 
-    /// Runs a climb for a minute against a path on which so many connections have `rate`. Returns the numbers it had.
+    /// Runs a climb for a minute against a path on which so many connections have `rate`. Returns the numbers
+    /// it had.
     fn climbed(first: u8, most: u8, busy: bool, rate: impl Fn(u8) -> f64) -> Vec<u8> {
         let start = Instant::now();
         let mut climb = Climb::new(first, most, start);

@@ -58,7 +58,8 @@ pub struct Sending {
     pub trusts_cache: bool,
     /// A stream was offered: what was read of it cannot be read again for another session.
     pub reads_once: AtomicBool,
-    /// The receiver takes a file in order: what it has taken it cannot take back, so no other session can go on from there.
+    /// The receiver takes a file in order: what it has taken it cannot take back, so no other session can go
+    /// on from there.
     pub in_order: AtomicBool,
     /// Bytes of content written to data connections.
     pub sent: AtomicU64,
@@ -222,13 +223,14 @@ impl Sending {
         }
     }
 
-    /// Once all chunks are dealt, gives up the data connection that would hold up the end, if there is one. Whether there was.
+    /// Once all chunks are dealt, gives up the data connection that would hold up the end, if there is one.
+    /// Whether there was.
     pub fn give_up_straggler(&self, now: Instant) -> bool {
         self.dealer.queue.lock().is_dealt() && self.connections.give_up_straggler(now)
     }
 
-    /// Whether one more data connection than so many would find something to do. At the end a new one, which is slow at first,
-    /// would only take the last chunks from those that wait for them.
+    /// Whether one more data connection than so many would find something to do. At the end a new one, which
+    /// is slow at first, would only take the last chunks from those that wait for them.
     pub fn has_work_beside(&self, connections: usize) -> bool {
         connections == 0 || self.dealer.queue.lock().has_more_than(connections)
     }
@@ -282,7 +284,8 @@ impl Sending {
         Ok(())
     }
 
-    /// What `feed` has next; waits for outcomes where it depends on them, and for the observer. `None` once the session is closed.
+    /// What `feed` has next; waits for outcomes where it depends on them, and for the observer. `None` once
+    /// the session is closed.
     pub fn next_of(&self, feed: &mut Feed) -> Option<Next> {
         while !self.observer.keeps_up() {
             let mut queue = self.dealer.queue.lock();
@@ -360,7 +363,8 @@ impl Sending {
             }
         }
         drop(entry);
-        // What waited for this has come out of the feed by now, and whoever waits for the feed looks at it under the lock.
+        // What waited for this has come out of the feed by now, and whoever waits for the feed looks at it
+        // under the lock.
         let worth = self.dealer.queue.lock().is_worth_offering(was_large);
         if worth {
             self.dealer.settled.notify_all();
@@ -417,7 +421,8 @@ fn status(entry: &Entry, outcome: Outcome, dry_run: bool) -> Result<FileStatus, 
     })
 }
 
-/// What to tell of it; nothing of the destination itself, which nobody sent, and of a folder when all in it is there.
+/// What to tell of it; nothing of the destination itself, which nobody sent, and of a folder when all in it
+/// is there.
 fn report(entry: &Entry, status: FileStatus) -> Option<FileReport> {
     let (item, size) = (&entry.file.item, entry.file.size());
     let hash = entry.root().or(entry.file.remembered.filter(|_| matches!(status, FileStatus::Remembered)));
@@ -446,8 +451,8 @@ fn settle(item: &Item, status: &FileStatus) {
     }
 }
 
-// What is not sent all at once: a file that the receiver takes in order, as far as it has asked for it; and a stream, whose
-// chunks are queued as they are read, and whose length is told when it has ended.
+// What is not sent all at once: a file that the receiver takes in order, as far as it has asked for it; and a
+// stream, whose chunks are queued as they are read, and whose length is told when it has ended.
 
 impl Sending {
     /// Hears of all that comes of `stream`, also before it is offered.
@@ -546,8 +551,8 @@ impl Sending {
         }
     }
 
-    /// Says the value of a chunk that the receiver has asked for, and the hash after the last one. Of a file of one chunk they
-    /// are the same.
+    /// Says the value of a chunk that the receiver has asked for, and the hash after the last one. Of a file
+    /// of one chunk they are the same.
     pub(super) fn say_value(
         &self,
         attempt: &Attempt,
@@ -562,8 +567,8 @@ impl Sending {
         self.hashed(attempt, &[Subtree::of_chunk(chunk, value)], false)
     }
 
-    /// Takes in the values of chunks that were read, or of a hole; after the last one tells the receiver the hash of the file,
-    /// unless it went with the chunk.
+    /// Takes in the values of chunks that were read, or of a hole; after the last one tells the receiver the
+    /// hash of the file, unless it went with the chunk.
     pub(super) fn hashed(&self, attempt: &Attempt, subtrees: &[Subtree], told: bool) -> Result<(), End> {
         let file = &attempt.file;
         let mut tree = attempt.tree.lock();
@@ -581,8 +586,8 @@ impl Sending {
         Ok(())
     }
 
-    /// Whether the source still is what was read of it, which has this `hash`; where it is not, it is withdrawn. May read a
-    /// file of its size, so no lock is held meanwhile.
+    /// Whether the source still is what was read of it, which has this `hash`; where it is not, it is
+    /// withdrawn. May read a file of its size, so no lock is held meanwhile.
     fn is_still(&self, attempt: &Attempt, hash: &Hash) -> bool {
         let file = &attempt.file;
         // A file of one chunk was checked when it was read.

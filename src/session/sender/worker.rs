@@ -1,7 +1,7 @@
 //! The sender's chunk path: read, hash, seal, write. One thread runs this for each data connection.
 //!
-//! A thread owns its buffer, which stays in its core's cache from the read to the write. In the loop there is no
-//! channel, no allocation, and no lock held across I/O.
+//! A thread owns its buffer, which stays in its core's cache from the read to the write. In the loop there is
+//! no channel, no allocation, and no lock held across I/O.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -50,7 +50,8 @@ pub fn send_chunks<W: Write>(
     worker.writer.flush().map_err(|e| lost(&e))
 }
 
-/// Hashes what the receiver compares until the session is closed, also while every connection is busy sending.
+/// Hashes what the receiver compares until the session is closed, also while every connection is busy
+/// sending.
 ///
 /// # Errors
 /// [`End::Misbehaved`] where the receiver asked for a value twice.
@@ -144,8 +145,8 @@ impl<W: Write> Worker<'_, W> {
         Ok(())
     }
 
-    /// Waits for the turn of a frame, and takes note of what it carries, which has these values. False where it is not to be written:
-    /// then it is dealt again.
+    /// Waits for the turn of a frame, and takes note of what it carries, which has these values. False where
+    /// it is not to be written: then it is dealt again.
     fn may_write(
         &mut self,
         run: &Run,
@@ -154,7 +155,8 @@ impl<W: Write> Worker<'_, W> {
         subtrees: &[Subtree],
     ) -> Result<bool, End> {
         let (attempt, sending) = (&run.attempt, self.sending);
-        // What is not written after all is the last of this connection: what was compressed later would build on it.
+        // What is not written after all is the last of this connection: what was compressed later would build
+        // on it.
         if !self.wait_for_turn(header.frame_bytes())? {
             if run.again {
                 sending.dealer.deal_again(attempt, dealt);
@@ -191,7 +193,8 @@ impl<W: Write> Worker<'_, W> {
         packed
     }
 
-    /// Waits until a frame of `bytes` may be sent. False where the connection or the session is to end meanwhile.
+    /// Waits until a frame of `bytes` may be sent. False where the connection or the session is to end
+    /// meanwhile.
     fn wait_for_turn(&mut self, bytes: u64) -> Result<bool, End> {
         let Some(pace) = &self.sending.options.pace else { return Ok(true) };
         while let Some(wait) = pace.take(bytes) {
@@ -238,8 +241,8 @@ fn header(attempt: &Attempt, chunk: ChunkIndex, content: &Content, packed: Optio
     Header { kind, file: file.id, chunk, content_bytes, codec: packed.map(|(codec, _)| codec) }
 }
 
-/// Reads a chunk into `buffer` and hashes it, or takes it from a session that has. Where the source cannot be read the file
-/// is withdrawn.
+/// Reads a chunk into `buffer` and hashes it, or takes it from a session that has. Where the source cannot be
+/// read the file is withdrawn.
 fn read(
     sending: &Sending,
     run: &Run,
@@ -281,8 +284,8 @@ fn read(
     Some(Content { value: chunk_value(file.layout, index, content), len })
 }
 
-/// Copies a chunk of a stream into `buffer`, as it is sealed there, and hashes it. The stream keeps it for the case that it
-/// does not arrive.
+/// Copies a chunk of a stream into `buffer`, as it is sealed there, and hashes it. The stream keeps it for
+/// the case that it does not arrive.
 fn read_stream(
     sending: &Sending,
     file: &Outgoing,

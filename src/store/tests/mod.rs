@@ -52,7 +52,8 @@ struct Room {
 }
 
 impl Room {
-    /// Waits until the clock of the file system has moved on, so that what is there is older than a session that begins now.
+    /// Waits until the clock of the file system has moved on, so that what is there is older than a session
+    /// that begins now.
     fn age(&self) {
         let changed = || {
             let file = tempfile::tempfile_in(self.folder.path()).expect("a file");
@@ -150,7 +151,8 @@ fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
 
-/// Runs `test` as a user who is not root: as somebody else where the tests run as root, whom no mode keeps out.
+/// Runs `test` as a user who is not root: as somebody else where the tests run as root, whom no mode keeps
+/// out.
 #[cfg(target_os = "linux")]
 fn as_a_user(test: impl FnOnce() + Send) {
     use rustix::process::{Uid, geteuid};
