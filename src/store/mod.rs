@@ -43,6 +43,7 @@ mod stdout;
 mod target;
 
 #[cfg(test)]
+#[path = "store_tests.rs"]
 mod tests;
 
 pub use clean::{PartFiles, Removal, StalePart};

@@ -1,16 +1,30 @@
+#[path = "bytes_tests.rs"]
 mod bytes;
+#[path = "clean_tests.rs"]
 mod clean;
+#[path = "direct_tests.rs"]
 mod direct;
+#[path = "dress_tests.rs"]
 mod dress;
+#[path = "error_tests.rs"]
 mod error;
+#[path = "folders_tests.rs"]
 mod folders;
+#[path = "holes_tests.rs"]
 mod holes;
+#[path = "links_tests.rs"]
 mod links;
+#[path = "look_tests.rs"]
 mod look;
+#[path = "numbering_tests.rs"]
 mod numbering;
+#[path = "open_tests.rs"]
 mod open;
+#[path = "part_tests.rs"]
 mod part;
+#[path = "publish_tests.rs"]
 mod publish;
+#[path = "whole_tests.rs"]
 mod whole;
 
 use std::fs;
