@@ -16,7 +16,7 @@ build: ## Build the program: target/release/lanx
 
 test: ## Run the tests, but for the four targets below that need root or half an hour and more
 	@# Most of them wait for each other: more at once than there are CPUs.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked --no-fail-fast
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} $(CARGO) test --locked --no-fail-fast
 
 lint: ## Check the formatting and the lints; every warning is an error
 	$(CARGO) fmt --check
@@ -70,7 +70,7 @@ page-pictures: ## Make pictures of the page in each state, in the light and in t
 	for width in 360 800 1600; do cp target/page/all-$$width.png docs/page-$$width.png; done
 
 test-discovery: ## Test finding receivers, networks that lose large packets, and senders that move, between network namespaces; as root
-	$(CARGO) test --locked --test suite -- --ignored --test-threads=4 discovery:: large_packets:: moving::
+	$(CARGO) test --locked --test suite -- --ignored --test-threads=4 discovery::
 
 test-slurm: ## Have Slurm, GNU parallel and fpsync drive lanx on this machine while nodes and receivers go down (needs Debian's packages)
 	$(CARGO) build --locked

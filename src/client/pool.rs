@@ -4,10 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{self, Duration};
 
 use parking_lot::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::content::compress::Codecs;
 use crate::limits::{
@@ -134,9 +134,10 @@ impl Pool {
     pub async fn keep(&self) {
         let mut without_any = Instant::now();
         let mut pause = RETRY_PAUSE_FIRST;
-        let mut climb = Climb::new(self.wanted.first, self.wanted.most, Instant::now());
-        let mut steps = (self.compress == Compress::Auto).then(|| Steps::new(self.codecs, Instant::now()));
-        let mut load = (Load::watch(), Instant::now(), None);
+        let mut climb = Climb::new(self.wanted.first, self.wanted.most, without_any.into_std());
+        let mut steps =
+            (self.compress == Compress::Auto).then(|| Steps::new(self.codecs, without_any.into_std()));
+        let mut load = (Load::watch(), without_any, None);
         let mut gave_up = None;
         // Connections that were opened since the receiver had one.
         let mut in_vain = 0;
@@ -147,10 +148,10 @@ impl Pool {
             }
             if !steps.as_ref().is_some_and(Steps::is_trying) {
                 let busy = load.2.is_some_and(|machine| machine >= CLIMB_BUSY);
-                climb.step(self.sending.sent.load(Ordering::Relaxed), busy, now);
+                climb.step(self.sending.sent.load(Ordering::Relaxed), busy, now.into_std());
             }
             if let Some(steps) = &mut steps {
-                self.compress(steps, &climb, load.2.unwrap_or_default(), now);
+                self.compress(steps, &climb, load.2.unwrap_or_default(), now.into_std());
             }
             let most = usize::from(climb.now().min(self.sending.connections.share()));
             self.sending.retire_surplus(most);
@@ -176,14 +177,14 @@ impl Pool {
                 // One that ended is replaced at once, one that is stuck must be looked for.
                 let _ = timeout(CLIMB_INTERVAL, self.sending.connections.changed.notified()).await;
             }
-            self.sending.connections.give_up_stuck(Instant::now(), self.patience);
+            self.sending.connections.give_up_stuck(Instant::now().into_std(), self.patience);
             self.avoid_large_packets();
             let losses = self.sending.connections.losses();
             if losses.1 > self.losses.lock().1 {
                 *self.losses.lock() = losses;
             }
             if gave_up.is_none_or(|at: Instant| at.elapsed() >= STRAGGLER_PATIENCE)
-                && self.sending.give_up_straggler(Instant::now())
+                && self.sending.give_up_straggler(Instant::now().into_std())
             {
                 gave_up = Some(Instant::now());
             }
@@ -213,7 +214,7 @@ impl Pool {
     }
 
     /// Lets `steps` have its way with compression, as far as `climb` is at rest. `machine`: how busy it is, in thousandths.
-    fn compress(&self, steps: &mut Steps, climb: &Climb, machine: u16, now: Instant) {
+    fn compress(&self, steps: &mut Steps, climb: &Climb, machine: u16, now: time::Instant) {
         if !climb.rests() {
             return steps.disturbed(now);
         }
@@ -264,7 +265,7 @@ impl Pool {
         if let Some(limit) = self.limit {
             handle.pace(limit);
         }
-        let line = Arc::new(DataConnection::new(number, Instant::now(), handle));
+        let line = Arc::new(DataConnection::new(number, Instant::now().into_std(), handle));
         let (sending, own) = (self.sending.clone(), line.clone());
         let work = move || match lane.send_chunks(&sending, &own, sealer) {
             Ok(()) => own.finish(),

@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::handshake::Link;
 use super::pool::Connections;
@@ -104,7 +104,7 @@ pub async fn measure(
     };
     let (mut packets, mut trials) = (None, Vec::new());
     let end = {
-        let hear = |message| std::future::ready(probing.handle(message, Instant::now()));
+        let hear = |message| std::future::ready(probing.handle(message, Instant::now().into_std()));
         let beat = |due: bool| Vec::from_iter(due.then_some(SenderMessage::Beat));
         let (outbox, ending) = (&outbox_reader, &probing.ending);
         let talk = Talk { reader, writer, outbox, ending, patience, reads_within: None };

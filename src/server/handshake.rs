@@ -3,9 +3,9 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::io::{ReadHalf, WriteHalf, split};
+use tokio::time::Instant;
 
 use super::events::Receptionist;
 use crate::content::compress::Codecs;
@@ -331,7 +331,7 @@ impl Visit<'_> {
             Ok(_) => return Err(unexpected("a SPAKE2 message")),
             Err(_) => return Err(Refusal::WentForCode(self.peer)),
         };
-        let attempt = match book.offer(self.address, Instant::now()) {
+        let attempt = match book.offer(self.address, Instant::now().into_std()) {
             Ok(attempt) => attempt,
             Err(wait) => {
                 let seconds = u32::try_from(wait.wait.as_secs() + 1).unwrap_or(u32::MAX);
@@ -361,7 +361,7 @@ impl Visit<'_> {
     }
 
     async fn wrong(&mut self, attempt: CodeGuess) -> Result<Refusal, Refusal> {
-        if let AfterWrong::NewCode { code, .. } = attempt.wrong(Instant::now()) {
+        if let AfterWrong::NewCode { code, .. } = attempt.wrong(Instant::now().into_std()) {
             self.receptionist.new_code(&code);
         }
         self.bar(Barred::WrongCode).await?;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::handshake::{AcceptedPeer, Refusal};
 use super::lanes::DataConnections;
@@ -222,7 +222,7 @@ impl Session {
             self.receiving.set_share(connections);
             news.push(ReceiverMessage::Share { connections });
         }
-        self.data.trim(share.told, Instant::now());
+        self.data.trim(share.told, Instant::now().into_std());
         if now != std::mem::replace(told, now) || (due && news.is_empty()) {
             news.push(ReceiverMessage::Progress { written: now.0, kept: now.1 });
         }

@@ -7,6 +7,7 @@
 pub mod bad_disk;
 mod browser;
 pub mod datagrams;
+pub mod ends;
 mod events;
 mod files;
 pub mod hostile;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,12 +16,13 @@ use lanx::trust::fingerprint::Fingerprint;
 use lanx::wire::preface::{PREFACE_BYTES, Role, Status};
 use lanx::wire::seal::SessionSecret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 const ADDR: &str = "192.0.2.1:1";
 
 /// Bytes that wait in a lane at most.
-const LANE_BYTES: usize = 1 << 20;
+const LANE_BYTES: usize = 1 << 18;
 
 /// The sender's end: whoever has it can reach the receiver.
 #[derive(Clone)]
@@ -32,12 +33,55 @@ pub struct Memory {
     faults: Arc<Faults>,
 }
 
-/// What happens to lanes.
+/// What happens on the way.
 #[derive(Default)]
 pub struct Faults {
     /// Each lane is cut when it has carried so many bytes; never where it is 0.
     pub cut_after: AtomicU64,
+    /// From so many bytes on all lanes together nothing comes through any more, and nobody hears of it; never where it is 0.
+    pub silent_after: AtomicU64,
+    /// Nobody answers at the other end.
+    pub away: AtomicBool,
     pub lanes: AtomicU64,
+    /// Bytes that all lanes have carried.
+    pub carried: AtomicU64,
+    cut: Notify,
+}
+
+impl Faults {
+    pub fn is_silent(&self) -> bool {
+        let after = self.silent_after.load(Ordering::Relaxed);
+        after > 0 && self.carried.load(Ordering::Relaxed) >= after
+    }
+
+    /// Cuts the control connections.
+    pub fn cut(&self) {
+        self.cut.notify_waiters();
+    }
+
+    /// Carries what two ends say to each other.
+    async fn carry(self: Arc<Self>, mut near: DuplexStream, mut far: DuplexStream) {
+        let (mut there, mut back) = ([0; 4096], [0; 4096]);
+        loop {
+            tokio::select! {
+                () = self.cut.notified() => return,
+                read = near.read(&mut there) => if !self.pass(&mut far, read.map(|len| &there[..len])).await {
+                    return;
+                },
+                read = far.read(&mut back) => if !self.pass(&mut near, read.map(|len| &back[..len])).await {
+                    return;
+                },
+            }
+        }
+    }
+
+    /// Whether it goes on.
+    async fn pass(&self, to: &mut DuplexStream, read: io::Result<&[u8]>) -> bool {
+        match read {
+            Ok(bytes) if !bytes.is_empty() => self.is_silent() || to.write_all(bytes).await.is_ok(),
+            _ => false,
+        }
+    }
 }
 
 /// The receiver's end.
@@ -51,15 +95,24 @@ pub fn memory(sender: Fingerprint, receiver: Fingerprint) -> (Memory, MemoryArri
 }
 
 impl Memory {
-    pub async fn reach(&self) -> Reached {
-        let (mut near, far) = duplex(1 << 16);
-        self.arrivals.send(MemoryArrival { stream: Stream::Control(far), from: self.clone() }).ok().unwrap();
-        near.write_all(&Role::Control.encode()).await.unwrap();
+    /// A control connection, whatever becomes of it.
+    ///
+    /// # Errors
+    /// Where nobody answers.
+    pub async fn reach(&self) -> io::Result<Reached> {
+        if self.faults.away.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let ((mut near, left), (right, far)) = (duplex(1 << 16), duplex(1 << 16));
+        tokio::spawn(self.faults.clone().carry(left, right));
+        let arrival = MemoryArrival { stream: Stream::Control(far), from: self.clone() };
+        self.arrivals.send(arrival).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+        near.write_all(&Role::Control.encode()).await?;
         let mut answer = [0; PREFACE_BYTES];
-        near.read_exact(&mut answer).await.unwrap();
+        near.read_exact(&mut answer).await?;
         assert_eq!(Status::decode(answer), Ok(Status::Welcome));
         let control = control(near, self.receiver);
-        Reached { control, way: Arc::new(self.clone()), round_trip: Duration::from_micros(1) }
+        Ok(Reached { control, way: Arc::new(self.clone()), round_trip: Duration::from_micros(1) })
     }
 }
 
@@ -85,7 +138,10 @@ impl Way for Memory {
         _patience: Duration,
     ) -> Doing<'_, io::Result<Box<dyn AnyLane>>> {
         let cut_after = self.faults.cut_after.load(Ordering::Relaxed);
-        let pipe = Arc::new(Pipe { cut_after, ..Pipe::default() });
+        if self.faults.away.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) });
+        }
+        let pipe = Arc::new(Pipe { cut_after, faults: self.faults.clone(), ..Pipe::default() });
         self.faults.lanes.fetch_add(1, Ordering::Relaxed);
         let stream = Stream::Lane(io::Cursor::new(hello), pipe.clone());
         let sent = self.arrivals.send(MemoryArrival { stream, from: self.clone() });
@@ -180,6 +236,7 @@ struct Pipe {
     state: Mutex<State>,
     changed: Condvar,
     cut_after: u64,
+    faults: Arc<Faults>,
 }
 
 #[derive(Default)]
@@ -223,7 +280,7 @@ impl Lane for MemoryLane {
 impl Read for MemoryLane {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let mut state = self.0.state.lock().unwrap();
-        while state.bytes.is_empty() && !state.finished && !state.cut {
+        while (state.bytes.is_empty() && !state.finished || self.0.faults.is_silent()) && !state.cut {
             state = self.0.changed.wait(state).unwrap();
         }
         if state.cut {
@@ -250,6 +307,7 @@ impl Write for MemoryLane {
         let taken = bytes.len().min(LANE_BYTES - state.bytes.len());
         state.bytes.extend(&bytes[..taken]);
         state.carried += taken as u64;
+        self.0.faults.carried.fetch_add(taken as u64, Ordering::Relaxed);
         Ok(taken)
     }
 

@@ -58,7 +58,7 @@ fn every_command_and_topic_has_its_help() {
     let text = nonsense.err();
     assert!(text.contains("recv") && !text.split([' ', ',', ']']).any(|word| word == "man"), "{text}");
     let json = scene.run(["help", "json"]).expect_success().out();
-    let schema = include_str!("../../docs/events.schema.json");
+    let schema = include_str!("../../../docs/events.schema.json");
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
     for event in schema["oneOf"].as_array().unwrap() {
         let name = event["$ref"].as_str().unwrap().rsplit('/').next().unwrap();

@@ -211,7 +211,7 @@ fn a_page_that_others_can_reach_is_warned_of_and_a_taken_port_is_an_error() {
 
 /// The names in the table of docs/service.md, without the labels.
 fn documented() -> BTreeSet<String> {
-    let text = include_str!("../../docs/service.md");
+    let text = include_str!("../../../docs/service.md");
     let cells = text.lines().filter_map(|line| line.strip_prefix("| `lanx_")?.split_once('`'));
     cells.map(|(name, _)| format!("lanx_{}", name.split('{').next().unwrap())).collect()
 }

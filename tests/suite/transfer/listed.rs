@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::trees::manifest;
 use crate::common::*;
-use crate::trees::manifest;
 
 /// A tree of which a list names a part.
 fn tree(scene: &Scene) -> PathBuf {

@@ -231,7 +231,8 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
 fn rounds(what: &str, scene: &Scene, cargo: &Cargo) {
     let seed = seed();
     let mut dice = Dice(seed);
-    for n in 0..setting("LANX_KILL_ROUNDS", 6) {
+    // Over UDP each receiver that is killed takes its time until the sender notices.
+    for n in 0..setting("LANX_KILL_ROUNDS", if scene.over_quic { 2 } else { 6 }) {
         let story = format!("{what} of {} bytes, seed {seed}, round {n}", cargo.bytes);
         round(scene, cargo, &mut dice, n, &story);
         eprintln!("survived: {story}");

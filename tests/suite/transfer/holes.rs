@@ -105,7 +105,7 @@ fn a_tebibyte_of_holes_costs_what_is_in_it() {
 #[test]
 fn holes_arrive_over_quic_compressed_limited_and_in_a_dry_run() {
     for scene in [Scene::new(), Scene::over_quic()] {
-        let file = sparse(scene.src.join("image"), 40 * GIB + 5, &[3 * GIB, 40 * GIB - 9 * CHUNK as u64]);
+        let file = sparse(scene.src.join("image"), GIB + (64 << 20) + 5, &[GIB + 9 * CHUNK as u64]);
         for (flags, into) in [
             (&["--compress", "zstd"][..], "packed"),
             // What is on the wire is what is limited: of the hole that is next to nothing.
@@ -176,8 +176,8 @@ fn a_transfer_of_holes_that_was_killed_goes_on() {
     output.expect_success();
     assert_same_holes(&file, &scene.dst.join("image"));
     let done = output.events().pop().unwrap();
-    // Of 40 places with two chunks each no more than are missing.
-    assert!(done["wire_bytes"].as_u64().unwrap() < (62 * CHUNK) as u64, "{done}");
+    // Of 40 places with two chunks each no more than are missing, and one on each connection that was half written.
+    assert!(done["wire_bytes"].as_u64().unwrap() < (67 * CHUNK) as u64, "{done}");
 }
 
 /// A connection that ends under a hole: what the hole stands for goes over another one.
@@ -185,17 +185,17 @@ fn a_transfer_of_holes_that_was_killed_goes_on() {
 fn a_hole_on_a_connection_that_dies_is_dealt_again() {
     let scene = Scene::new();
     // All zeros around what is there are hashed, so the holes are short.
-    let places: Vec<u64> = (0..60).map(|n| (n * 64 + 3) * CHUNK as u64).collect();
-    let file = sparse(scene.src.join("image"), 60 * 64 * CHUNK as u64 + 1, &places);
+    let places: Vec<u64> = (0..40).map(|n| (n * 64 + 3) * CHUNK as u64).collect();
+    let file = sparse(scene.src.join("image"), 40 * 64 * CHUNK as u64 + 1, &places);
     let receiver = scene.receiver();
     let relay = Relay::to(receiver.addr);
-    for nth in 0..12 {
+    for nth in 0..6 {
         // In the middle of the frame of a hole, or of a chunk, which stand by turns.
         let at = 44 + (nth as u64 % 4) * 300_000 + 20;
         relay.add_fault(Fault { kind: Kind::Data, nth, at, harm: Harm::Cut });
     }
     scene.send_with(&["-c", "2"], &[&file], relay.addr).expect_code(0);
-    assert!(relay.data_connections() > 12, "{} connections", relay.data_connections());
+    assert!(relay.data_connections() > 6, "{} connections", relay.data_connections());
     assert_same_holes(&file, &scene.dst.join("image"));
 }
 

@@ -194,7 +194,7 @@ fn strangers_who_open_data_connections_of_sessions_that_they_make_up() {
 #[test]
 fn a_guest_who_asks_on_and_on_and_reads_no_answer_is_left_before_it_costs_much() {
     let scene = Scene::new();
-    let receiver = scene.receiver();
+    let receiver = scene.receiver_with(&["--timeout", "5"]);
     let mut guest = HandSender::enter(&identity(&scene.path("config")), receiver.addr, 1);
     // Each offer is refused at once, so that none is under way any more when the next one comes.
     let refused = (0..10_000_000).try_for_each(|file| guest.talk.say(&offer(file, "not//a/path", 5)));

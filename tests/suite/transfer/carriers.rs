@@ -84,7 +84,8 @@ fn a_receiver_that_was_killed_is_resumed(scene: Make) {
     let scene = scene();
     let file = make(&scene.src, "image.raw", 40 * CHUNK);
     let mut receiver = scene.receiver();
-    let sender = scene.start_send(&["--retry-for", "0", "--limit", "8M"], &[&file], receiver.addr);
+    let sender =
+        scene.start_send(&["--retry-for", "0", "--limit", "8M", "--timeout", "5"], &[&file], receiver.addr);
     wait_for_chunks(&scene, &read(&file), 8);
     receiver.process.kill();
     sender.finish(PATIENCE).expect_code(3);

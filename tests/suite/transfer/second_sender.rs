@@ -26,7 +26,7 @@ fn run(flags: &[&str], cases: &[&str]) {
     let scene = Scene::new();
     let receiver = scene.receiver_with(&[flags, &["--open"]].concat());
     let mut command = Command::new(python);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/second_sender.py"));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/transfer/second_sender.py"));
     command.arg(receiver.addr.port().to_string()).arg(&scene.dst).args(cases);
     let ended = Process::spawn(command).finish(4 * PATIENCE);
     assert_eq!(ended.code, Some(0), "{}\n{}\n{}", ended.out(), ended.err(), receiver.process.story());

@@ -102,7 +102,7 @@ fn a_folder_in_which_no_file_can_be_made_is_named_to_both_sides() {
 fn a_folder_without_its_parent_is_not_made() {
     let scene = Scene::new();
     let dir = scene.path("a/b/c");
-    let output = scene.run(["recv".as_ref(), dir.as_os_str()]);
+    let output = scene.run(["recv".as_ref(), "--listen=127.0.0.1:0".as_ref(), dir.as_os_str()]);
     output.expect_complaint(7, &[dir.to_str().unwrap(), "mkdir -p"]);
     assert!(!scene.path("a").exists());
 }

@@ -2,6 +2,7 @@
 //! the connection, and stores nothing of it.
 
 use std::io::Write;
+use std::thread;
 
 use crate::common::hostile::{chunk, file};
 use crate::common::peer::{HandSender, chunk_frame, compressed_frame, hello, identity};
@@ -67,14 +68,20 @@ fn of_whole(codec: Codec) -> Header {
 fn punished(codecs: Codecs, lies: &[Lie]) {
     let scene = Scene::new();
     let receiver = scene.receiver();
-    for (what, header, payload, words) in lies {
+    let lie = |(what, header, payload, words): &Lie| {
         let mut sender = sender(&scene, &receiver, codecs, what);
         let (mut sealer, mut stream) = sender.open_data(0);
         let _ = stream.write_all(&compressed_frame(&mut sealer, *header, payload));
         let (_, reason) = sender.dismissal();
         assert!(reason.contains("broke the protocol") && reason.contains(words), "{what}: {reason}");
         receiver.wait_for_stderr(words);
-    }
+    };
+    // At once: each waits until the receiver has said goodbye.
+    thread::scope(|scope| {
+        for each in lies {
+            scope.spawn(|| lie(each));
+        }
+    });
     let names: Vec<_> =
         listing(&scene.dst).into_iter().filter(|name| !name.as_encoded_bytes().starts_with(b".")).collect();
     assert!(names.is_empty(), "{names:?} came of it");
