@@ -152,14 +152,6 @@ mod tests {
         assert!(all < 60 * 1024, "{all} bytes");
     }
 
-    /// Else a browser hears of each only from the one before it, a way there and back later.
-    #[test]
-    fn every_script_is_asked_for_at_once() {
-        for asset in ASSETS.iter().filter(|asset| asset.kind == JAVASCRIPT) {
-            assert!(HTML.contains(&format!("\"/.lanx/{}\"", asset.name)), "{}", asset.name);
-        }
-    }
-
     #[test]
     fn of_a_script_all_travels_but_indentation_and_comments() {
         let script = "// Says.\nif (a) {\n  // Why.\n  b(\"//c\"); // d\n\n}\n";
