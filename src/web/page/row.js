@@ -107,6 +107,7 @@ function stored(upload, size) {
   const time = Math.max(took, 0.001);
   const part = carried < 0.95 * upload.size ? `, of which ${bytes(carried)} were sent` : "";
   const name = status === "renamed" ? ` · as \u2068${shown(decodeURIComponent(href.split("/").pop()))}\u2069` : "";
-  const speed = carried > 0 ? `, ${rate(carried / time)}` : "";
+  // Of little the rate says nothing.
+  const speed = carried >= 1e6 ? `, ${rate(carried / time)}` : "";
   return `${size}${part} in ${duration(time)}${speed}${name}${limit ? ` · limited by ${limit}` : ""}`;
 }

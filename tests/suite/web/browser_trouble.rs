@@ -6,6 +6,8 @@ use std::os::unix::fs::symlink;
 
 use serde_json::json;
 
+#[cfg(target_os = "linux")]
+use crate::common::bad_disk::{ENOSPC, call, on_a_bad_disk};
 use crate::common::*;
 
 const MIB: usize = 1 << 20;
@@ -300,4 +302,22 @@ fn the_sums_leave_out_what_failed_and_count_time_for_what_comes_by_itself() {
     let expected = json!({ "files": 5, "stored": 1, "size": 260, "done": 100, "left": 110, "active": 3, "kinds": {
         "stored": 1, "sending": 1, "waiting": 1, "paused": 1, "failed": 1, "cancelled": 1, "interrupted": 1 } });
     assert_eq!(browser.run("return all"), expected);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "needs chromium: make test-browser"]
+fn a_disk_that_is_full_in_the_middle_fails_its_file_alone_and_says_so() {
+    let scene = Scene::new();
+    let failing = [(call::PWRITE64, Some(8 * MIB as u64))];
+    let start = || WebServer::start(&scene, &["--put", "--get"], &scene.dst);
+    let server = on_a_bad_disk(&failing, ENOSPC, start);
+    let browser = Browser::start(&scene);
+    visit(&browser, &server.url(""));
+    browser.choose("#files", &[make(&scene.src, "film", 20 * MIB), make(&scene.src, "fits", 7 * MIB)]);
+    browser.wait_for(1, "failed");
+    browser.wait_for(1, "done");
+    let words = said(&browser, "failed");
+    assert!(words.contains("the disk is full here; ask whoever runs it for room"), "{words}");
+    assert_eq!(finished(&scene.dst), ["fits"]);
 }
