@@ -219,7 +219,7 @@ fn remove(store: &PeerStore, machine: &str) -> anyhow::Result<String> {
     }
     match machine.parse::<address::Peer>() {
         Ok(peer) if store.forget_host(&peer.address())? => Ok(format!(
-            "the key of {} is forgotten; the next transfer to it asks for a code again",
+            "the key of {} is forgotten; the next transfer to it is as the first one was",
             peer.address()
         )),
         _ => Err(anyhow!(

@@ -28,7 +28,7 @@ use crate::client::probe::{
     Found, Loses, MeasureError, Measured, Packets, Trial, measure, probe_connections,
 };
 use crate::content::compress::Method;
-use crate::limits::{KERNEL_TIME, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
+use crate::limits::{DISK_TRIAL_BYTES_MAX, KERNEL_TIME, SILENCE_TIMEOUT, SILENCE_TIMEOUT_MIN};
 use crate::name::Escaped;
 use crate::net::Door;
 use crate::net::address::Peer;
@@ -144,6 +144,12 @@ async fn examine(args: &DoctorArgs, peer: Option<&Peer>, audience: Audience) -> 
         known.figures.same_machine = measured.path.same_machine;
         known.packets = measured.packets;
         known.way = Some((measured.path, round_trip));
+    }
+    if screen::can_draw() {
+        let (dir, most) = (Escaped::path(&args.dir), units::bytes(DISK_TRIAL_BYTES_MAX));
+        audience.note(format_args!(
+            "measuring the disk of {dir} with a file of at most {most}, of which nothing stays (--dir DIR takes another disk)"
+        ));
     }
     let stopped = Arc::new(AtomicBool::new(false));
     let (dir, asked) = (args.dir.clone(), stopped.clone());

@@ -173,7 +173,7 @@ async fn find(args: &SendArgs, peers: &mut Vec<Peer>) -> Result<(), Failure> {
         return targets::find(peers).await;
     }
     peers.push(pick(&Acquaintances::load()?).await?);
-    Ok(())
+    targets::find(peers).await
 }
 
 /// What each receiver gets, if anything can be sent, and the size of that where it is known.

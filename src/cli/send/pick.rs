@@ -17,7 +17,7 @@ use crate::net::address::Peer;
 use crate::net::discovery::{Browse, Change, Kind, Sighting};
 use crate::trust::fingerprint::Fingerprint;
 
-const QUESTION: &str = "Send to which? (number or name) ";
+const QUESTION: &str = "Send to which? (number, name or address; q ends) ";
 
 /// Has the person at the terminal pick a receiver.
 pub async fn pick(known: &Acquaintances) -> Result<Peer, Failure> {
@@ -45,15 +45,31 @@ pub async fn pick(known: &Acquaintances) -> Result<Peer, Failure> {
                 }
             }
         };
-        let Some(line) = line else {
-            let error = anyhow!("nothing was sent, as no receiver was picked; give one: lanx send FILE HOST");
-            return Err(Failure::new(Exit::Usage, error));
-        };
-        match menu.choose(&line, known) {
+        let Some(line) = line else { return Err(nobody_picked()) };
+        if leaves(&line) {
+            return Err(nobody_picked());
+        }
+        match address(&line).map_or_else(|| menu.choose(&line, known), Ok) {
             Ok(peer) => return Ok(peer),
             Err(why) => out::note(why),
         }
     }
+}
+
+fn nobody_picked() -> Failure {
+    let error = anyhow!("nothing was sent, as no receiver was picked; give one: lanx send FILE HOST");
+    Failure::new(Exit::Usage, error)
+}
+
+/// Whether the person wants to pick nobody. No receiver is picked by these, whatever it calls itself.
+fn leaves(answer: &str) -> bool {
+    ["q", "quit", "exit"].contains(&answer.trim().to_lowercase().as_str())
+}
+
+/// A receiver that is in no list: an address, or a name with a dot or a port, which none in the list has.
+fn address(answer: &str) -> Option<Peer> {
+    let answer = answer.trim();
+    answer.contains(['.', ':']).then(|| answer.parse().ok()).flatten()
 }
 
 fn say(text: &str) {
@@ -173,9 +189,9 @@ impl Menu {
 
     fn none_of_them(&self) -> String {
         if self.is_empty() {
-            return "there is no receiver so far; start `lanx recv` on the other machine".into();
+            return "there is no receiver so far; start `lanx recv` on the other machine, or type its address".into();
         }
-        "that is none of them; type a number or a name from the list, or press Ctrl-C".into()
+        "that is none of them; type a number or a name from the list, or an address, or q to end".into()
     }
 }
 
@@ -208,6 +224,7 @@ impl Item {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PORT_DEFAULT;
 
     fn sighting(name: &str, port: u16) -> Sighting {
         let addrs = vec![([10, 0, 0, 5], port).into()];
@@ -242,6 +259,18 @@ mod tests {
             let why = menu.choose(answer, &Acquaintances::default()).unwrap_err();
             assert_eq!(crate::name::escape(&why), why, "{answer:?}");
         }
+    }
+
+    #[test]
+    fn an_address_is_picked_that_is_in_no_list_and_q_picks_nobody() {
+        let host = |text| address(text).map(|peer| (peer.host, peer.port));
+        assert_eq!(host(" 10.0.0.9\n"), Some(("10.0.0.9".into(), PORT_DEFAULT)));
+        assert_eq!(host("nas.lan:7000"), Some(("nas.lan".into(), 7000)));
+        assert_eq!(host("[fe80::1%eth0]:7"), Some(("fe80::1%eth0".into(), 7)));
+        for answer in ["nas", "1", "", "nas:port", "a b.c", "\x1b.[A"] {
+            assert_eq!(host(answer), None, "{answer:?}");
+        }
+        assert!(leaves(" Q\n") && leaves("quit") && !leaves("1") && !leaves(""));
     }
 
     #[test]

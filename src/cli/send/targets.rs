@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::anyhow;
+use tokio::time::sleep;
 
 use super::places;
 use crate::cli::acquaintances::Acquaintances;
 use crate::cli::args::send::SendArgs;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::cli::ui::{out, screen};
 use crate::limits::RECEIVERS_MAX;
 use crate::name::Escaped;
 use crate::net::address::Peer;
@@ -38,6 +41,7 @@ pub fn split(args: &SendArgs) -> Result<(Vec<Peer>, Vec<PathBuf>), Failure> {
             .ok_or_else(|| no_host(arguments))?;
         check_port(host, paths)?;
         check_order(arguments)?;
+        check_several(host, paths)?;
         (vec![peer(host, "the last argument is the host")?], paths)
     } else {
         let peers: Result<Vec<Peer>, Failure> =
@@ -114,6 +118,27 @@ fn check_order(arguments: &[OsString]) -> Result<(), Failure> {
     let Some(host) = host else { return Ok(()) };
     let files: Vec<String> = files.iter().map(|file| Escaped::path(Path::new(file)).to_string()).collect();
     Err(usage(anyhow!("the host comes last: lanx send {} {host}", files.join(" "))))
+}
+
+/// Whoever sends to several hosts may name them one after the other.
+fn check_several(last: &OsStr, paths: &[OsString]) -> Result<(), Failure> {
+    let is_missing_host = |path: &&OsString| {
+        let text = path.to_str().filter(|text| !text.contains('/') && !Path::new(text).exists());
+        let peer = text.and_then(|text| text.parse::<Peer>().ok());
+        peer.is_some_and(|peer| peer.host.parse::<IpAddr>().is_ok() || !peer.host.contains('.'))
+    };
+    let others: Vec<&OsString> = paths.iter().rev().take_while(is_missing_host).collect();
+    let there = paths.len() - others.len();
+    if others.is_empty() || there == 0 {
+        return Ok(());
+    }
+    let shown = |text: &OsStr| Escaped::path(Path::new(text)).to_string();
+    let first = others.last().map_or_else(String::new, |host| shown(host));
+    let hosts: Vec<String> = others.iter().rev().map(|host| shown(host)).chain([shown(last)]).collect();
+    Err(usage(anyhow!(
+        "{first}: no such file or folder; to send to several hosts, name each with --to: lanx send FILE --to {}",
+        hosts.join(" --to ")
+    )))
 }
 
 /// The host and the rest of a target as scp and rsync take it, if it is one.
@@ -199,8 +224,24 @@ pub(crate) async fn find_anew(peer: &Peer) -> Result<Peer, Failure> {
     Ok(peer)
 }
 
+/// How long a name may take before it is said that it is looked for: what nobody waits for knowingly.
+const LOOKING_TOLD_AFTER: Duration = Duration::from_millis(400);
+
 async fn look_for(peers: &mut [Peer], known: &Acquaintances) -> Result<(), Failure> {
-    locate(peers).await.map_err(|error| {
+    let names: Vec<String> = peers.iter().map(|peer| peer.host.clone()).collect();
+    let looking = locate(peers);
+    tokio::pin!(looking);
+    let located = tokio::select! {
+        located = &mut looking => located,
+        () = sleep(LOOKING_TOLD_AFTER) => {
+            // For whoever watches; a log needs no more than what came of it.
+            if screen::can_draw() {
+                out::note(format_args!("looking for {} on this network", names.join(" and ")));
+            }
+            looking.await
+        }
+    };
+    located.map_err(|error| {
         let peer = error.peer().clone();
         match &error {
             LocateError::Unknown { seen, .. } => match known.alike(&peer.host, seen) {

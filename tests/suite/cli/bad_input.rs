@@ -486,3 +486,18 @@ fn a_port_alone_says_where_to_listen_and_folders_go_whole_without_being_told() {
         receiver.finish(PATIENCE).expect_code(0);
     }
 }
+
+#[test]
+fn several_hosts_in_a_row_get_the_way_to_name_them() {
+    let scene = Scene::new();
+    let file = make(&scene.src, "file", 10);
+    let name = file.file_name().unwrap().to_str().unwrap();
+    scene
+        .run(["send", name, "nas", "backup"])
+        .expect_complaint(2, &["nas: no such file", "--to nas --to backup"]);
+    scene
+        .run(["send", name, "10.1.2.3", "10.1.2.4", "10.1.2.5"])
+        .expect_complaint(2, &["10.1.2.3: no such file", "--to 10.1.2.3 --to 10.1.2.4 --to 10.1.2.5"]);
+    // A file that is missing is no host.
+    scene.run(["send", name, "notes.txt", "127.0.0.1:1"]).expect_complaint(3, &["notes.txt: no such file"]);
+}

@@ -124,7 +124,7 @@ fn a_person_picks_one_of_three_and_sees_them_come_and_go() {
     late.wait_for("attic");
     late.wait_for("paired");
     late.type_keys("1");
-    late.wait_for("(number or name) 1");
+    late.wait_for("q ends) 1");
     let (attic, _) = &all[1];
     attic.process.signal(Signal::INT);
     late.wait_for("attic has left");
