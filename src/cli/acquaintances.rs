@@ -52,7 +52,8 @@ impl Acquaintances {
         sighting.key.is_some_and(|key| self.own == Some(key) || self.peers.may_send(&key, policy::now()))
     }
 
-    /// Whether it announces a key to which one can send without a code. Whether it has that key only a handshake shows.
+    /// Whether it announces a key to which one can send without a code. Whether it has that key only a
+    /// handshake shows.
     pub fn knows(&self, sighting: &Sighting) -> bool {
         let known =
             |key| self.own == Some(key) || self.peers.hosts().iter().any(|host| host.fingerprint == key);

@@ -7,8 +7,8 @@ use socket2::SockRef;
 use super::credentials;
 use crate::net::discovery::{Announce, Announcement, News, What};
 
-/// Announces what listens at one of these sockets until what is returned is dropped; nothing where no other machine can reach
-/// any of them.
+/// Announces what listens at one of these sockets until what is returned is dropped; nothing where no other
+/// machine can reach any of them.
 pub fn start(
     listeners: &[TcpListener],
     what: impl FnOnce(SocketAddr) -> What,
@@ -37,8 +37,8 @@ impl Bound {
     }
 }
 
-/// Which socket is announced, as whoever has several has one name all the same, and whether what is announced of IPv6
-/// holds for IPv4: by the same socket, or by another one at the same port.
+/// Which socket is announced, as whoever has several has one name all the same, and whether what is announced
+/// of IPv6 holds for IPv4: by the same socket, or by another one at the same port.
 fn announced(all: &[Bound]) -> Option<(SocketAddr, bool)> {
     let widest = |bound: &&Bound| (bound.addr.ip().is_unspecified(), bound.addr.is_ipv6(), !bound.only_v6);
     let outward = all.iter().filter(|bound| !bound.addr.ip().to_canonical().is_loopback());

@@ -47,7 +47,8 @@ fn other(error: impl Into<anyhow::Error>) -> Failure {
     Failure::new(Exit::Other, error)
 }
 
-/// For what the user has to change: a service manager that starts it again would only hear the same (exit code 2).
+/// For what the user has to change: a service manager that starts it again would only hear the same (exit
+/// code 2).
 fn configuration(error: impl Into<anyhow::Error>) -> Failure {
     Failure::new(Exit::Usage, error)
 }
@@ -69,8 +70,8 @@ pub fn code_again(path: &Path) -> Result<Code, Failure> {
     Code::from_regular_file(path).map_err(configuration)
 }
 
-/// The code that the user gave in a file or in the environment. The file wins: it was named for this very run, as one in the
-/// settings does not count beside a code in the environment.
+/// The code that the user gave in a file or in the environment. The file wins: it was named for this very
+/// run, as one in the settings does not count beside a code in the environment.
 fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
     if let Some(path) = file {
         return Code::from_file(path).map(Some).map_err(configuration);
@@ -85,8 +86,8 @@ fn given_code(file: Option<&Path>) -> Result<Option<Code>, Failure> {
     Ok(Some(code))
 }
 
-/// The receiver's door, and whether its code is to be shown. Without a code from the user, and without a terminal to
-/// show one on, none is offered: nobody could know it.
+/// The receiver's door, and whether its code is to be shown. Without a code from the user, and without a
+/// terminal to show one on, none is offered: nobody could know it.
 pub fn auth(code_file: Option<&Path>, open: bool, audience: Audience) -> Result<(AuthPolicy, bool), Failure> {
     let (identity, store) = ourselves()?;
     // Read for each that comes; here it is only seen that it can be, before everybody is sent away.
@@ -116,7 +117,8 @@ pub struct Introduction {
     pub into: Option<RelativePath>,
     /// What is sent has no name, so only a receiver that writes to its standard output can have it.
     pub is_nameless: bool,
-    /// When what is sent began to be read; nothing before the first receiver has let it in, unless it comes through a pipe.
+    /// When what is sent began to be read; nothing before the first receiver has let it in, unless it comes
+    /// through a pipe.
     pub began: Option<Moment>,
     asking: Arc<Mutex<()>>,
     /// Where the receiver is, if it is not where it was last.
@@ -367,8 +369,8 @@ async fn ask(question: String) -> Result<String, Failure> {
     })
 }
 
-/// Asks on the terminal; `None` where that has ended. A thread of its own waits for the answer, so that Ctrl-C is still heard; where the answer never
-/// comes, it ends with the program.
+/// Asks on the terminal; `None` where that has ended. A thread of its own waits for the answer, so that
+/// Ctrl-C is still heard; where the answer never comes, it ends with the program.
 pub async fn ask_line(question: String) -> Result<Option<String>, Failure> {
     let _hidden = screen::hide();
     let (answered, answer) = oneshot::channel();
@@ -384,7 +386,8 @@ pub async fn ask_line(question: String) -> Result<Option<String>, Failure> {
     }
 }
 
-/// One line; nothing at the end. Of a line that is too long for any answer the rest is not left to answer the next question.
+/// One line; nothing at the end. Of a line that is too long for any answer the rest is not left to answer the
+/// next question.
 fn read_answer(input: &mut impl BufRead) -> io::Result<String> {
     let mut line = Vec::new();
     let bytes = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;

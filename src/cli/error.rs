@@ -63,8 +63,8 @@ impl Failure {
     }
 }
 
-/// What happened, and what to do next. Every message ends in the latter, behind a semicolon; where one does not, because
-/// another program or the system made it, the exit code says enough for an answer.
+/// What happened, and what to do next. Every message ends in the latter, behind a semicolon; where one does
+/// not, because another program or the system made it, the exit code says enough for an answer.
 pub fn message_and_hint(text: &str, exit: Exit) -> (&str, &str) {
     match text.rsplit_once("; ") {
         Some((message, hint)) if !message.is_empty() && !hint.is_empty() => (message, hint),

@@ -18,7 +18,8 @@ pub enum Exit {
     Interrupted = 130,
 }
 
-/// First that the user ended it, then what somebody has to do something about, last what may be over with the next try.
+/// First that the user ended it, then what somebody has to do something about, last what may be over with the
+/// next try.
 const FROM_GRAVEST: [Exit; 9] = [
     Exit::Interrupted,
     Exit::Verification,
@@ -43,7 +44,8 @@ impl Exit {
         self as u8
     }
 
-    /// Whether what ended with it may go through later by itself: the other machine is back, or what changes data on the way is gone.
+    /// Whether what ended with it may go through later by itself: the other machine is back, or what changes
+    /// data on the way is gone.
     pub fn is_retryable(self) -> bool {
         matches!(self, Exit::Unreachable | Exit::Verification | Exit::Interrupted)
     }

@@ -133,8 +133,9 @@ pub fn completions(args: &CompletionsArgs, parser: &clap::Command) -> Result<Exi
     Ok(Exit::Success)
 }
 
-/// The parser as a shell may offer it: without what is hidden, which clap_complete writes down like all else, and with the
-/// commands that `lanx config` takes, of which the parser knows only that a command line follows.
+/// The parser as a shell may offer it: without what is hidden, which clap_complete writes down like all else,
+/// and with the commands that `lanx config` takes, of which the parser knows only that a command line
+/// follows.
 fn offered(plain: &clap::Command) -> clap::Command {
     let names = plain.get_subcommands().map(clap::Command::get_name).filter(|name| takes_settings(name));
     let with_options = PossibleValuesParser::new(names.map(str::to_owned));
@@ -153,7 +154,8 @@ fn offered(plain: &clap::Command) -> clap::Command {
         .subcommands(shown)
 }
 
-/// zsh takes what stands behind a colon in the name of a value, as in `HOST[:PORT]`, for a command that completes it.
+/// zsh takes what stands behind a colon in the name of a value, as in `HOST[:PORT]`, for a command that
+/// completes it.
 fn without_colon(arg: Arg) -> Arg {
     let names = arg.get_value_names().unwrap_or_default();
     let short = |name: &str| name.split(['[', ':']).next().unwrap_or_default().to_owned();
@@ -166,7 +168,8 @@ fn without_colon(arg: Arg) -> Arg {
     }
 }
 
-/// clap_complete offers in bash all options of a command where no word was begun, and then bash offers no files.
+/// clap_complete offers in bash all options of a command where no word was begun, and then bash offers no
+/// files.
 const BASH: &str = r#"
 _lanx_words() {
     local word words=()
@@ -404,8 +407,8 @@ fn words(text: &str) -> String {
     out + rest
 }
 
-/// The columns but the last are as wide as what is in them, the last is filled. Where they would take most of the width it
-/// stands below them.
+/// The columns but the last are as wide as what is in them, the last is filled. Where they would take most of
+/// the width it stands below them.
 fn table(out: &mut String, rows: &[Vec<String>], columns: usize) {
     let rule = |row: &Vec<String>| row.iter().all(|cell| cell.trim_matches('-').is_empty());
     for (number, row) in rows.iter().enumerate().filter(|(_, row)| !rule(row)) {

@@ -46,7 +46,8 @@ pub fn main() -> ExitCode {
     ui::out::finish(Stream::Stdout, end);
     let lost = ui::out::tell_lost();
     ui::out::finish(Stream::Stderr, end);
-    // Of a transfer the exit code says what became of the files; any other command is done when its answer is out.
+    // Of a transfer the exit code says what became of the files; any other command is done when its answer is
+    // out.
     let exit = if lost && exit == Exit::Success && !moves_files { Exit::Other } else { exit };
     exit.into()
 }

@@ -29,8 +29,9 @@ pub fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::new(Exit::Other, anyhow!("cannot start: {error}")))
 }
 
-/// Ends the runtime, which waits for all of its threads where it is just dropped. Those that hang in a disk or a name
-/// service are not waited for, as nothing can be done for them; others have a moment for their last word.
+/// Ends the runtime, which waits for all of its threads where it is just dropped. Those that hang in a disk
+/// or a name service are not waited for, as nothing can be done for them; others have a moment for their last
+/// word.
 pub fn leave(runtime: Runtime) {
     runtime.shutdown_timeout(WITHDRAW_PATIENCE);
 }
@@ -47,7 +48,8 @@ pub fn interrupted(audience: Audience) -> impl Future<Output = ()> {
     }
 }
 
-/// Becomes true at the first SIGINT or SIGTERM from this call on, for who looks now and then. A second one ends the program at once.
+/// Becomes true at the first SIGINT or SIGTERM from this call on, for who looks now and then. A second one
+/// ends the program at once.
 pub fn noted() -> Arc<AtomicBool> {
     let came = Arc::new(AtomicBool::new(false));
     end_at_the_second(&[SignalKind::interrupt(), SignalKind::terminate()], &came);
@@ -149,8 +151,8 @@ pub fn survive_file_size_limit() {
     }
 }
 
-/// Raises the soft limit of open files to the hard one: every session and every stranger takes some, and the usual
-/// soft limit of 1024 is for programs that use select(2).
+/// Raises the soft limit of open files to the hard one: every session and every stranger takes some, and the
+/// usual soft limit of 1024 is for programs that use select(2).
 pub fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

@@ -20,7 +20,8 @@ pub const TOKEN_VARIABLE: &str = "LANX_TOKEN";
 /// Bytes of a file with a token: its first line, and some more of whatever is behind it.
 const FILE_BYTES_MAX: usize = 4096;
 
-/// The token that the user gave: in a file, of which `-` is the standard input, or in the environment. The file comes first.
+/// The token that the user gave: in a file, of which `-` is the standard input, or in the environment. The
+/// file comes first.
 pub fn given(file: Option<&Path>) -> Result<Option<Token>, Failure> {
     let usage = |error: anyhow::Error| Failure::new(Exit::Usage, error);
     let (text, place) = match file {

@@ -207,8 +207,9 @@ fn told(rights: &Rights) -> String {
 /// The end of the year 9999, behind which nobody writes dates.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// Forgets the paired machine of that name or key, otherwise the host of that address. A machine often has one name as
-/// both; then what lets it in here has to go first, and a host with its port is never a machine's name.
+/// Forgets the paired machine of that name or key, otherwise the host of that address. A machine often has
+/// one name as both; then what lets it in here has to go first, and a host with its port is never a machine's
+/// name.
 fn remove(store: &PeerStore, machine: &str) -> anyhow::Result<String> {
     match store.remove_peer(machine) {
         Ok(peer) => {

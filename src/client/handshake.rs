@@ -35,8 +35,8 @@ use crate::wire::message::{Barred, Hello, ReceiverMessage, SenderMessage, Sessio
 use crate::wire::options::Options;
 use crate::wire::seal::{Cipher, SessionSecret};
 
-/// How often a receiver that hangs up in the handshake is tried, with pauses from [`RETRY_PAUSE_FIRST`] on that double: 1.5 s
-/// in all, which somebody who named the wrong port can wait.
+/// How often a receiver that hangs up in the handshake is tried, with pauses from [`RETRY_PAUSE_FIRST`] on
+/// that double: 1.5 s in all, which somebody who named the wrong port can wait.
 const KNOCKS: u32 = 5;
 
 pub(super) type Reader = MessageReader<ReadHalf<Box<dyn Duplex>>>;
@@ -236,7 +236,8 @@ fn recognise(peer: &Peer, visitor: &ClientAuth, now: Fingerprint) -> Result<Acqu
             Err(EnterError::KeyChanged { peer: peer.clone(), address: address.into(), was, now })
         }
         Acquainted::Known => Ok(standing),
-        // The port is as freely announced as the name, so a key that is remembered holds for all ports of the name.
+        // The port is as freely announced as the name, so a key that is remembered holds for all ports of the
+        // name.
         _ if found.is_some() => match visitor.namesake(&peer.host, &now)? {
             Some(known) => Err(EnterError::Namesake { peer: peer.clone(), known: Box::new(known), now }),
             None => Ok(standing),
@@ -272,8 +273,8 @@ struct Greeting<'a> {
 
 impl Greeting<'_> {
     async fn run(&mut self, request: &SessionRequest<'_>, connections: u8) -> Result<Welcome, EnterError> {
-        // Whoever has a code wants to know that it speaks to the machine that has the same one, and not to another one that
-        // it happens to know as well.
+        // Whoever has a code wants to know that it speaks to the machine that has the same one, and not to
+        // another one that it happens to know as well.
         let prove = self.standing == Acquainted::Unknown && self.visitor.code.is_some();
         let SessionRequest { name, resumes, began, wishes, place, .. } = *request;
         let into = place.into.map(|into| into.as_bytes().to_vec());
@@ -531,8 +532,9 @@ impl EnterError {
         }
     }
 
-    /// Whether the receiver, or the network, ended the connection without a word, and nothing speaks against trying once more.
-    /// Something does once the code was in use: each time whoever poses as the receiver can test another one with it.
+    /// Whether the receiver, or the network, ended the connection without a word, and nothing speaks against
+    /// trying once more. Something does once the code was in use: each time whoever poses as the receiver can
+    /// test another one with it.
     pub fn was_hung_up_on(&self) -> bool {
         matches!(
             self,
@@ -550,7 +552,8 @@ impl EnterError {
         }
     }
 
-    /// What the receiver hears of it, whose user wonders as well; nothing where it knows, or is nobody to talk to.
+    /// What the receiver hears of it, whose user wonders as well; nothing where it knows, or is nobody to
+    /// talk to.
     pub(super) fn parting(&self) -> Option<&'static str> {
         match self {
             EnterError::KeyChanged { .. } => Some("it has another key on record for this machine"),
@@ -568,8 +571,8 @@ impl EnterError {
     }
 }
 
-// A receiver that is hung about by strangers sends some of them away, and cannot know yet that we are none. So whoever is
-// hung up on comes again a few times.
+// A receiver that is hung about by strangers sends some of them away, and cannot know yet that we are none.
+// So whoever is hung up on comes again a few times.
 
 /// Does `enter`, again where it was hung up on.
 ///

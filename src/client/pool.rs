@@ -47,7 +47,8 @@ pub(super) struct Keys {
     pub cipher: Cipher,
 }
 
-/// Opens data connection `number`, with segments of at most so many bytes, and proves that it belongs to its session.
+/// Opens data connection `number`, with segments of at most so many bytes, and proves that it belongs to its
+/// session.
 pub(super) async fn open(
     way: &dyn Way,
     keys: &Keys,
@@ -73,8 +74,9 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Those of a transfer of so many chunks, where that is known: never more than there are. `asked` is the number that the
-    /// user wants, otherwise `most` bounds it. Over QUIC they are streams, which cost no handshake.
+    /// Those of a transfer of so many chunks, where that is known: never more than there are. `asked` is the
+    /// number that the user wants, otherwise `most` bounds it. Over QUIC they are streams, which cost no
+    /// handshake.
     pub fn wanted(chunks: Option<u64>, asked: Option<u8>, most: Option<u8>, door: Door) -> Self {
         let (first, most_here) = match door {
             Door::Quic => (CONNECTIONS_MOST, CONNECTIONS_MAX),
@@ -137,9 +139,9 @@ impl Pool {
         }
     }
 
-    /// Opens as many connections as are wanted and allowed, replaces those that die and ends those that have become too
-    /// many, for as long as it is polled. Where none can be had for as long as a silent peer would be waited for, the session
-    /// is lost.
+    /// Opens as many connections as are wanted and allowed, replaces those that die and ends those that have
+    /// become too many, for as long as it is polled. Where none can be had for as long as a silent peer would
+    /// be waited for, the session is lost.
     pub async fn keep(&self) {
         let mut without_any = Instant::now();
         let mut pause = RETRY_PAUSE_FIRST;
@@ -203,8 +205,8 @@ impl Pool {
         }
     }
 
-    /// Has connections begin anew with small packets where what is sent is lost, though the receiver is heard: that handshake and
-    /// beats came through says nothing of larger packets.
+    /// Has connections begin anew with small packets where what is sent is lost, though the receiver is
+    /// heard: that handshake and beats came through says nothing of larger packets.
     fn avoid_large_packets(&self) {
         if !self.control.is_heard() {
             return;
@@ -222,7 +224,8 @@ impl Pool {
         }
     }
 
-    /// Lets `steps` have its way with compression, as far as `climb` is at rest. `machine`: how busy it is, in thousandths.
+    /// Lets `steps` have its way with compression, as far as `climb` is at rest. `machine`: how busy it is,
+    /// in thousandths.
     fn compress(&self, steps: &mut Steps, climb: &Climb, machine: u16, now: time::Instant) {
         if !climb.rests() {
             return steps.disturbed(now);
@@ -306,8 +309,8 @@ impl Pool {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// Waits a little for the threads of a session that was closed. Where it did not come to its end, they may be
-    /// stuck in a connection, which ends under them.
+    /// Waits a little for the threads of a session that was closed. Where it did not come to its end, they
+    /// may be stuck in a connection, which ends under them.
     pub async fn dismiss(&self, end: &End, others: Vec<JoinHandle<()>>) {
         if *end != End::Complete {
             self.sending.connections.hang_up();

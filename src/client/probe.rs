@@ -1,4 +1,5 @@
-//! A session that only measures: how large packets may be, then probes over one connection, two, four and eight, each for a moment.
+//! A session that only measures: how large packets may be, then probes over one connection, two, four and
+//! eight, each for a moment.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,11 +33,12 @@ const PROBE_WARM_UP: Duration = Duration::from_millis(300);
 /// For how long they count: a dozen of the receiver's words about its progress.
 const PROBE_TIME: Duration = Duration::from_millis(1200);
 
-/// How long the receiver's words are waited for where they come too seldom to say anything, as on a link of a few Mbit/s.
+/// How long the receiver's words are waited for where they come too seldom to say anything, as on a link of a
+/// few Mbit/s.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How long a packet may take to be acknowledged before it counts as lost where `lanx doctor` tries its size: TCP has sent it
-/// several times by then.
+/// How long a packet may take to be acknowledged before it counts as lost where `lanx doctor` tries its size:
+/// TCP has sent it several times by then.
 const PACKET_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often it looks.
@@ -98,7 +100,8 @@ pub fn probe_connections() -> Connections {
     Connections { first: most, most }
 }
 
-/// Measures the way to a receiver that was asked to let measure. `told` hears of what is found at once. `stop` ends it early.
+/// Measures the way to a receiver that was asked to let measure. `told` hears of what is found at once.
+/// `stop` ends it early.
 ///
 /// # Errors
 /// [`MeasureError`] where the session breaks, or is stopped.
@@ -207,7 +210,8 @@ impl Lines {
         Ok(())
     }
 
-    /// Finds the largest packet that gets through. The one connection that is open afterwards, if there is one, is as good as any.
+    /// Finds the largest packet that gets through. The one connection that is open afterwards, if there is
+    /// one, is as good as any.
     async fn try_packets(&mut self) -> io::Result<Option<Packets>> {
         if is_within_machine(self.way.addr()) {
             return Ok(None);
@@ -222,7 +226,8 @@ impl Lines {
             return Ok(Some(Packets { largest: usual, loses: Some(Loses::Back) }));
         }
         self.way.keep_small();
-        // The largest of which it is known that they pass, and the smallest of which it is known that they do not.
+        // The largest of which it is known that they pass, and the smallest of which it is known that they do
+        // not.
         let (mut largest, mut lost) = (SMALL_SEGMENT_BYTES + self.way.headers_bytes(), usual);
         if !self.passes(largest).await? {
             return Err(io::Error::other(format!("even packets of {largest} bytes are lost on the way")));
@@ -243,8 +248,8 @@ impl Lines {
         Ok(passes)
     }
 
-    /// Opens a connection and sees whether full segments get through on it, and how large the packets are that it sends; `None`
-    /// where the system does not say.
+    /// Opens a connection and sees whether full segments get through on it, and how large the packets are
+    /// that it sends; `None` where the system does not say.
     async fn try_packet(&mut self, segment_bytes: Option<u32>) -> io::Result<Option<(u32, bool)>> {
         self.open(segment_bytes).await?;
         let Some(line) = self.open.last() else { return Ok(None) };
@@ -261,7 +266,8 @@ impl Lines {
         }
     }
 
-    /// Ends the only connection, and waits until the receiver has room for another one. Where it hangs, so would its end.
+    /// Ends the only connection, and waits until the receiver has room for another one. Where it hangs, so
+    /// would its end.
     async fn give_up(&mut self, hangs: bool) {
         let Some(line) = self.open.pop() else { return };
         self.probing.give_up(hangs);
@@ -282,7 +288,8 @@ impl Lines {
         let probing = self.probing.clone();
         let work = move || {
             if let Err(end) = lane.send_probes(&probing, number, sealer) {
-                // One whose connection was taken from it because there are too many, or all is over, has nothing to tell.
+                // One whose connection was taken from it because there are too many, or all is over, has
+                // nothing to tell.
                 if !probing.is_over() && probing.allows(number) {
                     probing.ending.decide(end);
                 }

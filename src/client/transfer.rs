@@ -65,8 +65,9 @@ pub enum SendError {
     Enter(#[from] EnterError),
 }
 
-/// Sends the files and waits for the outcome of each. When the receiver is lost, `reenter` looks for it again and what
-/// has no outcome yet is offered once more: what arrived of it waits in part files. `stop` ends it all early.
+/// Sends the files and waits for the outcome of each. When the receiver is lost, `reenter` looks for it again
+/// and what has no outcome yet is offered once more: what arrived of it waits in part files. `stop` ends it
+/// all early.
 ///
 /// # Errors
 /// [`SendError`] where this machine or the receiver refuses to go on. A session that breaks for good is a [`SendOutcome`]
@@ -128,8 +129,8 @@ impl RetryClock {
         RetryClock { retry_for, since: Instant::now(), arrived: None, pause: RETRY_PAUSE_FIRST }
     }
 
-    /// A session was lost. Only one that brought something starts the clock anew: otherwise a receiver that dies
-    /// each time would be looked for without end.
+    /// A session was lost. Only one that brought something starts the clock anew: otherwise a receiver that
+    /// dies each time would be looked for without end.
     fn lost(&mut self, arrived: u64) {
         if self.arrived.is_none_or(|before| arrived > before) {
             *self = RetryClock { arrived: Some(arrived), ..RetryClock::new(self.retry_for) };
@@ -283,7 +284,8 @@ fn spawn<T: Send + 'static>(
     builder.spawn(move || work(&sending)).map_err(SendError::Thread)
 }
 
-/// Offers one item after another; the thread ends with the feed, and what of it could not be offered any more.
+/// Offers one item after another; the thread ends with the feed, and what of it could not be offered any
+/// more.
 fn start_offering(sending: &Arc<Sending>, mut feed: Feed) -> Result<JoinHandle<Feed>, SendError> {
     spawn(sending, "offer", move |sending| {
         while let Some(next) = sending.next_of(&mut feed) {

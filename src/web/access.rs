@@ -1,5 +1,5 @@
-//! Who may ask: whoever has the token of the link. A browser trades it for a cookie at once, so that it stands in no address
-//! that somebody sees or copies; everybody else sends it along.
+//! Who may ask: whoever has the token of the link. A browser trades it for a cookie at once, so that it
+//! stands in no address that somebody sees or copies; everybody else sends it along.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -167,8 +167,8 @@ impl Access {
     /// [`BadToken::NoRandom`].
     pub fn new(token: Option<Token>, port: u16, term: Term) -> Result<Access, BadToken> {
         let mut salt = Zeroizing::new([0; TOKEN_BYTES]);
-        // Where the token opens once, who has it is not to know what it was traded for. Otherwise a server that is started again
-        // knows the cookies of the one before.
+        // Where the token opens once, who has it is not to know what it was traded for. Otherwise a server
+        // that is started again knows the cookies of the one before.
         if term.once {
             getrandom::fill(&mut *salt).map_err(|_| BadToken::NoRandom)?;
         }

@@ -1,6 +1,6 @@
-//! A folder as one tar file whose length is known before its first byte: the folder is walked through twice, once to add up
-//! and once to send. What differs the second time ends the answer short. Of the list in between nothing is held, so a folder
-//! of any size takes no more memory than its fullest level.
+//! A folder as one tar file whose length is known before its first byte: the folder is walked through twice,
+//! once to add up and once to send. What differs the second time ends the answer short. Of the list in
+//! between nothing is held, so a folder of any size takes no more memory than its fullest level.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -35,7 +35,8 @@ enum Item<'a> {
     File { path: &'a [u8], file: &'a OpenFile },
 }
 
-/// How many bytes the tar file of `folder`, which is called `name`, will have. `go_on` is asked at each entry.
+/// How many bytes the tar file of `folder`, which is called `name`, will have. `go_on` is asked at each
+/// entry.
 ///
 /// # Errors
 /// The folder is too deep or too full, or cannot be read.
@@ -95,8 +96,8 @@ fn send_item(item: &Item<'_>, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Resul
     Ok(())
 }
 
-/// Visits `folder` and all that is in it, each folder before what it holds, in the order of the bytes of the names. What this
-/// user may not read is left out.
+/// Visits `folder` and all that is in it, each folder before what it holds, in the order of the bytes of the
+/// names. What this user may not read is left out.
 fn walk(
     folder: &Folder,
     path: &[u8],

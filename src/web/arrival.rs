@@ -15,7 +15,8 @@ use crate::content::tree::Hash;
 use crate::name::RelativePath;
 use crate::store::{Existing, ExistingFile, Found, Part, Published, Sink, SinkError, Verified};
 
-/// Pieces that wait for the disk, each of at most 64 KiB as the connection reads them: 16 MiB for all uploads.
+/// Pieces that wait for the disk, each of at most 64 KiB as the connection reads them: 16 MiB for all
+/// uploads.
 pub(super) const PIECES_WAITING: usize = 4;
 
 /// Who sends less than this in so much time is given up: as who takes less, see [`guarded`](super::guarded).

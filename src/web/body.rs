@@ -1,9 +1,9 @@
-//! The bytes of an answer. Those of a file go from the page cache into a buffer that is used again and again, and from there
-//! to the connection.
+//! The bytes of an answer. Those of a file go from the page cache into a buffer that is used again and again,
+//! and from there to the connection.
 //!
-//! What is in memory already is read at once, as that takes less time than to hand it to another thread; for a disk a thread
-//! waits, so that nobody else who is served does. After each read the file is looked at: if it is not what the head of the
-//! answer told any more, the answer ends short, and its reader sees that.
+//! What is in memory already is read at once, as that takes less time than to hand it to another thread; for
+//! a disk a thread waits, so that nobody else who is served does. After each read the file is looked at: if
+//! it is not what the head of the answer told any more, the answer ends short, and its reader sees that.
 
 use std::fs::File;
 use std::io;
@@ -25,11 +25,12 @@ use crate::os::background::aside;
 use crate::os::stamp::Stamp;
 use crate::store::space::lives_in_memory;
 
-/// Bytes of a buffer. As large as a chunk: fewer system calls save nothing that can be measured, and 200 busy clients take
-/// 50 MiB.
+/// Bytes of a buffer. As large as a chunk: fewer system calls save nothing that can be measured, and 200 busy
+/// clients take 50 MiB.
 pub const PIECE_BYTES: usize = 256 * 1024;
 
-/// Buffers that are kept for the next answer. As many as are in use at once in most places; more would be memory for nothing.
+/// Buffers that are kept for the next answer. As many as are in use at once in most places; more would be
+/// memory for nothing.
 const KEPT_MAX: usize = 8;
 
 /// Buffers that wait for their next use.
@@ -310,7 +311,8 @@ impl Reading {
     }
 }
 
-/// What of it is in the page cache: `None` where nothing is, [`io::ErrorKind::Unsupported`] where nobody can tell.
+/// What of it is in the page cache: `None` where nothing is, [`io::ErrorKind::Unsupported`] where nobody can
+/// tell.
 #[cfg(target_os = "linux")]
 fn read_cached(file: &File, buffer: &mut [u8], at: u64) -> Option<io::Result<usize>> {
     use rustix::io::{Errno, ReadWriteFlags};

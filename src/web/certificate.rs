@@ -1,7 +1,7 @@
 //! What the server shows in TLS: a certificate of its own, which is kept beside the identity, or the user's.
 //!
-//! Its key is on P-256 and not an Ed25519 one, as no browser takes those. A link names the key by its SHA-256, so that
-//! `lanx get` needs nobody to vouch for it.
+//! Its key is on P-256 and not an Ed25519 one, as no browser takes those. A link names the key by its
+//! SHA-256, so that `lanx get` needs nobody to vouch for it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! A connection whose other end has to keep going: one that takes what it asked for drop by drop would hold a place, a file
-//! and a buffer for as long as it likes.
+//! A connection whose other end has to keep going: one that takes what it asked for drop by drop would hold a
+//! place, a file and a buffer for as long as it likes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,8 +1,9 @@
-//! The hashes of what is served: the values of each piece of 4 MiB, by which a client proves what it got and finds what is wrong, and
-//! SHA-256 for whoever wants that. They are computed when somebody asks, and kept for as long as the file is the same.
+//! The hashes of what is served: the values of each piece of 4 MiB, by which a client proves what it got and
+//! finds what is wrong, and SHA-256 for whoever wants that. They are computed when somebody asks, and kept
+//! for as long as the file is the same.
 //!
-//! A piece is hashed at a time, two at most, and one at most for each network of clients. So one that asks for a thousand files waits
-//! for itself alone, and nobody waits until a large file is through.
+//! A piece is hashed at a time, two at most, and one at most for each network of clients. So one that asks
+//! for a thousand files waits for itself alone, and nobody waits until a large file is through.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -70,7 +71,8 @@ impl Known {
         (known == stamp).then(|| hashes.clone())
     }
 
-    /// Hashes a file for `peer`, unless that was done before. `told` gets the value of each piece as soon as it is known.
+    /// Hashes a file for `peer`, unless that was done before. `told` gets the value of each piece as soon as
+    /// it is known.
     ///
     /// # Errors
     /// It cannot be read, has changed meanwhile, or nobody waits for it any more.

@@ -1,5 +1,6 @@
-//! Under which names this machine may be asked. A page of anybody's can have its name lead to an address here (DNS
-//! rebinding), and then a browser takes what is served for a part of that page; the name in `Host` gives it away.
+//! Under which names this machine may be asked. A page of anybody's can have its name lead to an address here
+//! (DNS rebinding), and then a browser takes what is served for a part of that page; the name in `Host` gives
+//! it away.
 
 use std::net::IpAddr;
 
@@ -24,7 +25,8 @@ impl Hosts {
         Hosts(names)
     }
 
-    /// Whether a request for this `HOST[:PORT]` is meant for here. An address cannot be made to lead elsewhere.
+    /// Whether a request for this `HOST[:PORT]` is meant for here. An address cannot be made to lead
+    /// elsewhere.
     #[must_use]
     pub fn allow(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };

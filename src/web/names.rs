@@ -6,7 +6,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 
 use crate::name::{BadName, Escaped, RelativePath};
 
-/// The bytes that stand for themselves in a path and in an `ext-value`: those that both RFC 3986 and RFC 8187 leave alone.
+/// The bytes that stand for themselves in a path and in an `ext-value`: those that both RFC 3986 and RFC 8187
+/// leave alone.
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What is asked for beneath the root, and whether it has to be a folder.
@@ -43,7 +44,8 @@ pub fn wanted(path: &str) -> Result<Wanted, Unusable> {
     if below.is_empty() && !path.ends_with("//") {
         return Ok(Wanted { path: None, folder });
     }
-    // An escaped slash is a byte of a name, which no name can hold: taken apart first, it cannot make two of one.
+    // An escaped slash is a byte of a name, which no name can hold: taken apart first, it cannot make two of
+    // one.
     let names: Vec<Vec<u8>> = below.split('/').map(|name| percent_decode_str(name).collect()).collect();
     if let Some(name) = names.iter().find(|name| name.contains(&b'/')) {
         return Err(Unusable::Name(crate::name::Name::from_wire(name).err().ok_or(Unusable::Malformed)?));
@@ -58,8 +60,8 @@ pub fn in_url(name: &[u8]) -> String {
     percent_encode(name, KEPT).to_string()
 }
 
-/// `Content-Disposition` of RFC 6266 for a file of this name: for old clients what of it is ASCII and harmless, and for others
-/// all of it. Bytes that are no UTF-8 cannot be said there, and are U+FFFD.
+/// `Content-Disposition` of RFC 6266 for a file of this name: for old clients what of it is ASCII and
+/// harmless, and for others all of it. Bytes that are no UTF-8 cannot be said there, and are U+FFFD.
 #[must_use]
 pub fn attachment(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name);

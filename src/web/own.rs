@@ -1,5 +1,6 @@
-//! What the server answers under `/.lanx/`: its sums, the page, and the requests by which a file comes in pieces. These can be made
-//! one by one, or all in one conversation ([`talk`](super::talk)); what they mean is the same.
+//! What the server answers under `/.lanx/`: its sums, the page, and the requests by which a file comes in
+//! pieces. These can be made one by one, or all in one conversation ([`talk`](super::talk)); what they mean
+//! is the same.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,7 +24,8 @@ use super::site::Site;
 use super::upload::Uploads;
 use crate::content::tree::{ChunkValue, Hash};
 
-/// What shows that the page, or a program, asks by its own will: a page of somebody else's cannot have a browser send it.
+/// What shows that the page, or a program, asks by its own will: a page of somebody else's cannot have a
+/// browser send it.
 pub const PAGE_FIELD: &str = "lanx";
 
 /// Bytes in the body of such a request: the values of one comparison.

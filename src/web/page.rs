@@ -1,5 +1,5 @@
-//! The page that browsers are shown: one HTML file that the listing of a folder is put into, a style, and a few scripts, all of
-//! them part of the program.
+//! The page that browsers are shown: one HTML file that the listing of a folder is put into, a style, and a
+//! few scripts, all of them part of the program.
 
 use std::sync::OnceLock;
 
@@ -64,7 +64,8 @@ static ASSETS: [Asset; 12] = [
     Asset::new("units.js", JAVASCRIPT, include_str!("page/units.js")),
 ];
 
-/// A script without what only its reader needs: indentation, and lines that are comments. No text in it has several lines.
+/// A script without what only its reader needs: indentation, and lines that are comments. No text in it has
+/// several lines.
 fn lean(script: &str) -> String {
     let lines =
         script.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with("//"));
@@ -88,7 +89,8 @@ pub(super) fn asset(name: &str, headers: &HeaderMap) -> Option<Reply> {
     Some(reply.with(header::CONTENT_SECURITY_POLICY, POLICY).with(header::VARY, "Accept-Encoding"))
 }
 
-/// The page of a folder; of the top there is no path. `top` is what that is called, `list` what is in the folder, if it may be seen.
+/// The page of a folder; of the top there is no path. `top` is what that is called, `list` what is in the
+/// folder, if it may be seen.
 pub(super) fn html(top: Option<&[u8]>, path: Option<&RelativePath>, puts: bool, list: &str) -> Reply {
     let system = rustix::system::uname();
     let host = system.nodename().to_bytes();

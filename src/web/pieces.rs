@@ -1,9 +1,9 @@
-//! Files that clients put here in pieces: each piece goes straight to its place in the part file, several at once, and is hashed
-//! on the way. PROTOCOL.md has the requests.
+//! Files that clients put here in pieces: each piece goes straight to its place in the part file, several at
+//! once, and is hashed on the way. PROTOCOL.md has the requests.
 //!
-//! What is believed of a part file is the value of each piece as it was written by this process; of what was there before nothing
-//! is, until it was hashed again and is what the client says that it has. So a name is only given to a file whose values join to
-//! the hash that the client computed.
+//! What is believed of a part file is the value of each piece as it was written by this process; of what was
+//! there before nothing is, until it was hashed again and is what the client says that it has. So a name is
+//! only given to a file whose values join to the hash that the client computed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -54,11 +54,12 @@ const COMPARISONS_MAX: usize = 2;
 /// Pieces that are kept of all open uploads, together: 1 TiB in the smallest ones, in some 100 MiB.
 const KEPT_MAX: u64 = 1 << 20;
 
-/// After this time without a request an upload that no conversation holds is nobody's: its part file waits for whoever comes
-/// with the file again.
+/// After this time without a request an upload that no conversation holds is nobody's: its part file waits
+/// for whoever comes with the file again.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
-/// After this time another page may go on with it: whoever reloads a page has to find the file again, which takes longer.
+/// After this time another page may go on with it: whoever reloads a page has to find the file again, which
+/// takes longer.
 const LEFT_AFTER: Duration = Duration::from_secs(10);
 
 /// Bytes of the name of an upload: 128 bits, which nobody guesses.
@@ -152,8 +153,8 @@ impl Default for Pieces {
 }
 
 impl Pieces {
-    /// Makes room for a new one: what nobody uses any more goes, and so does what the same page began with the same file before it
-    /// was loaded anew, of whose end the network may not have told yet.
+    /// Makes room for a new one: what nobody uses any more goes, and so does what the same page began with
+    /// the same file before it was loaded anew, of whose end the network may not have told yet.
     pub async fn make_way(&self, plan: &Plan) {
         let now = Instant::now();
         let mut gone = Vec::new();
@@ -270,8 +271,8 @@ impl Pieces {
         }
     }
 
-    /// Holds the values that the client has of whole pieces of [`PIECE_BYTES`], from the one numbered `first` on, against what is
-    /// there. Answers with the numbers of those that differ; the others need not be sent.
+    /// Holds the values that the client has of whole pieces of [`PIECE_BYTES`], from the one numbered `first`
+    /// on, against what is there. Answers with the numbers of those that differ; the others need not be sent.
     ///
     /// # Errors
     /// [`Refused`].
@@ -308,7 +309,8 @@ impl Pieces {
         match upload.close(Some(hash)) {
             // Of a file that is there already no byte has to come.
             Err(Refused::Incomplete) if upload.exists() => {
-                // Of a file that is there already no byte has to come, and of one that would be refused neither.
+                // Of a file that is there already no byte has to come, and of one that would be refused
+                // neither.
                 let is_there = upload.is_there(hash)?;
                 if !is_there && upload.sink.existing() != Existing::Refuse {
                     return Err(Refused::Incomplete);
@@ -462,7 +464,8 @@ impl Upload {
         ))
     }
 
-    /// Waits for a turn: this upload has no more pieces on the way than its place allows. One that is sent again has its turn already.
+    /// Waits for a turn: this upload has no more pieces on the way than its place allows. One that is sent
+    /// again has its turn already.
     async fn turn(&self, at: u64, bytes: u64) -> Result<(), Refused> {
         loop {
             let freed = self.freed.notified();
@@ -482,8 +485,8 @@ impl Upload {
         }
     }
 
-    /// The right to write there. Whoever has it already is sent away: a client that sends a piece again has given up the one before,
-    /// of which the network may not have told yet.
+    /// The right to write there. Whoever has it already is sent away: a client that sends a piece again has
+    /// given up the one before, of which the network may not have told yet.
     async fn claim(self: &Arc<Self>, at: u64, bytes: u64) -> Result<Claim, Refused> {
         let end = at + bytes;
         loop {
@@ -562,7 +565,8 @@ impl Upload {
         self.existing.as_ref().map_or(Ok(false), |existing| Ok(existing.hash(|| true)? == Some(hash)))
     }
 
-    /// Takes no more pieces: the file is complete and has this hash, or is given up. What is on its way then is cancelled.
+    /// Takes no more pieces: the file is complete and has this hash, or is given up. What is on its way then
+    /// is cancelled.
     fn close(&self, hash: Option<Hash>) -> Result<(), Refused> {
         let mut state = self.state.lock();
         if state.is_closing {

@@ -1,7 +1,8 @@
 //! What is served: the files and folders that the user named, and nothing that a symbolic link leads to.
 //!
-//! A folder is opened beneath its handle, the last name of a path by itself, so that nothing which is swapped meanwhile leads
-//! anywhere else. What stands there is looked at before it is opened, as opening a device can have effects of its own.
+//! A folder is opened beneath its handle, the last name of a path by itself, so that nothing which is swapped
+//! meanwhile leads anywhere else. What stands there is looked at before it is opened, as opening a device can
+//! have effects of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -156,7 +157,8 @@ impl Place {
         Ok(Place { top: Top::Named(named), name: None, hidden })
     }
 
-    /// What the folder is called whose files are served. There is none where several paths are, or the root of the disk.
+    /// What the folder is called whose files are served. There is none where several paths are, or the root
+    /// of the disk.
     #[must_use]
     pub fn name(&self) -> Option<&[u8]> {
         self.name.as_deref()
@@ -210,7 +212,8 @@ impl Place {
         }
     }
 
-    /// Whether something of this name in a folder is served. What is in a part file is not verified, and somebody else's.
+    /// Whether something of this name in a folder is served. What is in a part file is not verified, and
+    /// somebody else's.
     fn serves(&self, name: &[u8]) -> bool {
         (self.hidden || !name.starts_with(b".")) && !looks_like_part(name)
     }
@@ -285,8 +288,8 @@ impl Folder {
         self.place.open(Some(&path))
     }
 
-    /// The first names behind `after`, in the order of their bytes, and whether there are more. No more than `most` are held
-    /// at any moment, however large the folder is.
+    /// The first names behind `after`, in the order of their bytes, and whether there are more. No more than
+    /// `most` are held at any moment, however large the folder is.
     ///
     /// # Errors
     /// What the system said.

@@ -1,7 +1,7 @@
 //! Which bytes of a file a request asks for: `Range` of RFC 9110, section 14.
 //!
-//! One range is answered, and clamped to the file. Of several the whole file is sent, as the RFC allows: whoever asks for ten
-//! thousand of them costs no more than anybody else.
+//! One range is answered, and clamped to the file. Of several the whole file is sent, as the RFC allows:
+//! whoever asks for ten thousand of them costs no more than anybody else.
 
 use std::ops::Range;
 

@@ -119,8 +119,8 @@ impl Site {
                 self.file(peer, file, &name, parts).await
             }
             Ok(Found::Folder(_)) if !path.folder => {
-                // Links of the page are beneath the folder only where its address ends so. Of the path only what was
-                // understood as one goes back, so that it leads nowhere else.
+                // Links of the page are beneath the folder only where its address ends so. Of the path only
+                // what was understood as one goes back, so that it leads nowhere else.
                 let to = format!("{}/{}", parts.uri.path(), query_of(&parts.uri));
                 moved(StatusCode::PERMANENT_REDIRECT, &to)
             }
@@ -241,8 +241,8 @@ impl Site {
         let uri = request.uri();
         match self.access.judge(peer, request.headers(), uri.query(), Instant::now()) {
             Admission::Welcome => None,
-            // A person gets an address without the token, and a cookie instead. A program that takes the link as it is has no
-            // use for either.
+            // A person gets an address without the token, and a cookie instead. A program that takes the link
+            // as it is has no use for either.
             Admission::ByLink if wants_page(request.headers()) => {
                 let to = format!("{}{}", uri.path(), query_of(uri));
                 let reply = moved(StatusCode::SEE_OTHER, &to);
@@ -291,8 +291,8 @@ impl Site {
             .with(header::ETAG, Validators::of(&stamp, SystemTime::now()).tag())
     }
 
-    /// The values of a file that nobody has hashed yet, each as soon as it is known: a large file takes longer than a client waits
-    /// without a word.
+    /// The values of a file that nobody has hashed yet, each as soon as it is known: a large file takes
+    /// longer than a client waits without a word.
     fn values(self: &Arc<Self>, peer: IpAddr, file: OpenFile) -> Body {
         let length = 32 * file.stamp.size.div_ceil(PIECE_BYTES).max(1);
         let (to, values) = mpsc::channel(VALUES_AHEAD);

@@ -1,5 +1,5 @@
-//! One page for programs, as `recv --metrics` has it, over the HTTP of `serve` and with bounds of its own: there is one Prometheus, or
-//! a few.
+//! One page for programs, as `recv --metrics` has it, over the HTTP of `serve` and with bounds of its own:
+//! there is one Prometheus, or a few.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! Who is served: connections, and what each of them may take.
 //!
-//! Threads of their own carry the connections, each with a runtime that nobody else uses; a connection stays on the one that
-//! had the fewest when it came. How many there may be, from one address and in all, is decided before a byte is read.
+//! Threads of their own carry the connections, each with a runtime that nobody else uses; a connection stays
+//! on the one that had the fewest when it came. How many there may be, from one address and in all, is
+//! decided before a byte is read.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -35,21 +36,22 @@ use crate::trust::guesses::network_of;
 /// Connections at once. Idle ones take 20 KiB each.
 const CONNECTIONS_MAX: usize = 2048;
 
-/// Connections from one address, for IPv6 one /64: as many as a browser, or a download over many of them, for a whole house
-/// behind one address.
+/// Connections from one address, for IPv6 one /64: as many as a browser, or a download over many of them, for
+/// a whole house behind one address.
 const CONNECTIONS_PER_NETWORK_MAX: usize = 512;
 
 /// Files that a connection has open at most: itself, the folder it looks into, and the file.
 const DESCRIPTORS_PER_CONNECTION: u64 = 3;
 
-/// How long the head of a request may take, from the moment that the connection waits for it: so it is also how long an idle
-/// one stays.
+/// How long the head of a request may take, from the moment that the connection waits for it: so it is also
+/// how long an idle one stays.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a TLS handshake may take.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of the head of a request: enough for any path (4 KiB, three times as long when escaped) with cookies and all.
+/// Bytes of the head of a request: enough for any path (4 KiB, three times as long when escaped) with cookies
+/// and all.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Fields of a head. Browsers send some 20.
@@ -123,7 +125,8 @@ struct Counted {
     peer: IpAddr,
 }
 
-/// What a conversation has of the connection that it goes on over: it stays counted, and hears when all is to end.
+/// What a conversation has of the connection that it goes on over: it stays counted, and hears when all is to
+/// end.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     _counted: Arc<Counted>,

@@ -1,5 +1,6 @@
-//! The conversation of a page with the server, over one WebSocket: the requests about uploads, each with a number that its answer
-//! has as well, and what the server tells unasked. Pieces do not travel here: several requests at once are faster.
+//! The conversation of a page with the server, over one WebSocket: the requests about uploads, each with a
+//! number that its answer has as well, and what the server tells unasked. Pieces do not travel here: several
+//! requests at once are faster.
 //!
 //! ```text
 //! page    {"n":1,"ask":"POST upload/a.jpg?size=5000000"}

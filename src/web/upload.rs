@@ -1,8 +1,8 @@
-//! Files that clients put here: through the same store as those of `lanx recv`, so that a name stands for what was there before
-//! or for all of the new file.
+//! Files that clients put here: through the same store as those of `lanx recv`, so that a name stands for
+//! what was there before or for all of the new file.
 //!
-//! A thread for each upload writes and hashes what the connection hands it, so a slow disk holds up nobody else. What ends
-//! short, or is not what its digest says, leaves a part file at most and no name.
+//! A thread for each upload writes and hashes what the connection hands it, so a slow disk holds up nobody
+//! else. What ends short, or is not what its digest says, leaves a part file at most and no name.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,7 +28,8 @@ use crate::server::queue::{Admission, Party, Slot, TurnState};
 use crate::store::{Folder, Owner, Part, Sink};
 use crate::trust::guesses::network_of;
 
-/// Uploads at once: each has a part file, and a thread or some pieces on their way. One in eight is for clients that have none.
+/// Uploads at once: each has a part file, and a thread or some pieces on their way. One in eight is for
+/// clients that have none.
 const UPLOADS_MAX: usize = 64;
 
 /// Further ones that wait for their turn.
@@ -82,8 +83,9 @@ impl Uploads {
         self.admission.waiting()
     }
 
-    /// A place for one more upload of `peer`, once it is its turn: of the network with the fewest, and among those of who came first,
-    /// as senders have theirs at a receiver. `hears` is told meanwhile, and waits for as long as it takes.
+    /// A place for one more upload of `peer`, once it is its turn: of the network with the fewest, and among
+    /// those of who came first, as senders have theirs at a receiver. `hears` is told meanwhile, and waits
+    /// for as long as it takes.
     async fn place(
         &self,
         peer: IpAddr,
@@ -248,8 +250,8 @@ enum Digest {
     Blake3([u8; 32]),
 }
 
-/// The hash that the client tells (RFC 9530, and `blake3` beside its algorithms). One that cannot be read is refused: whoever
-/// sends it wants it checked.
+/// The hash that the client tells (RFC 9530, and `blake3` beside its algorithms). One that cannot be read is
+/// refused: whoever sends it wants it checked.
 fn digest_of(headers: &HeaderMap) -> Result<Option<Digest>, Refused> {
     for name in ["content-digest", "repr-digest"] {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());

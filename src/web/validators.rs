@@ -1,4 +1,5 @@
-//! Whether a file is still the one that a client has seen: entity tags and conditional requests of RFC 9110, section 13.
+//! Whether a file is still the one that a client has seen: entity tags and conditional requests of RFC 9110,
+//! section 13.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,8 +15,8 @@ const CONTEXT: &str = "lanx 2026-11-30 entity tag";
 /// Hexadecimal digits of a tag: 128 bits, so that no two files have the same.
 const TAG_DIGITS: usize = 32;
 
-/// How long a file has to have been left alone before its times prove anything. A kernel takes them from its tick, of 10 ms at
-/// most: of two writes within one the second changes no time.
+/// How long a file has to have been left alone before its times prove anything. A kernel takes them from its
+/// tick, of 10 ms at most: of two writes within one the second changes no time.
 const TICK: Duration = Duration::from_millis(20);
 
 /// The same where a file system keeps whole seconds, or every other one (FAT).
@@ -101,7 +102,8 @@ impl Validators {
         }
     }
 
-    /// Whether a range may be answered with a part. A date is never enough: within its second a file can change again.
+    /// Whether a range may be answered with a part. A date is never enough: within its second a file can
+    /// change again.
     #[must_use]
     pub fn allow_range(&self, headers: &HeaderMap) -> bool {
         match headers.get(IF_RANGE) {

@@ -113,7 +113,8 @@ fn wrong(path: &Path, line: usize, what: String) -> SettingError {
     SettingError::Wrong { place: Origin::File { path: path.to_owned(), line }, what }
 }
 
-/// The values of a key, if the command has such an option (above all tables: any command) and its parser takes them.
+/// The values of a key, if the command has such an option (above all tables: any command) and its parser
+/// takes them.
 fn values(
     table: Option<&str>,
     key: &str,

@@ -1,5 +1,5 @@
-//! Which of several values counts: the command line before the environment, that before the file, and in both what is said of
-//! one command before what is said of all.
+//! Which of several values counts: the command line before the environment, that before the file, and in both
+//! what is said of one command before what is said of all.
 
 use std::env;
 use std::ffi::OsString;
@@ -27,8 +27,8 @@ pub struct Chosen<'a> {
     pub values: Vec<String>,
 }
 
-/// What is set for a command that was parsed, so that it has the options of all commands as well. `given` is what the command
-/// line has of it.
+/// What is set for a command that was parsed, so that it has the options of all commands as well. `given` is
+/// what the command line has of it.
 ///
 /// # Errors
 /// A variable cannot be used, or two options of the same layer exclude each other.
@@ -134,8 +134,8 @@ impl Odds<'_> {
         named(one, other) || named(other, one)
     }
 
-    /// Adds a layer beneath those that are there. What is at odds with something above it is left out, and two of the same layer
-    /// may not be.
+    /// Adds a layer beneath those that are there. What is at odds with something above it is left out, and
+    /// two of the same layer may not be.
     fn add<'a>(
         &self,
         chosen: &mut Vec<Chosen<'a>>,
@@ -173,8 +173,8 @@ impl Odds<'_> {
 
 // Variables of the environment that look like options and are none: whoever sets one means something by it.
 
-/// Demands that no variable is meant for a command that has no such option. Commands that tell about the program itself do not
-/// look.
+/// Demands that no variable is meant for a command that has no such option. Commands that tell about the
+/// program itself do not look.
 pub fn check(name: &str, parser: &clap::Command) -> Result<(), Failure> {
     if is_about_itself(name) {
         return Ok(());

@@ -1,8 +1,8 @@
 //! Options that are not on the command line: from the environment and from a file.
 //!
-//! What there is to be set is what the parser of the command line knows: every long option, by its name, with the same
-//! values. So a new option can be set without a word here. What is set becomes the default of its option, and the command
-//! line is parsed once more. `docs/config.md` tells the rules to people.
+//! What there is to be set is what the parser of the command line knows: every long option, by its name, with
+//! the same values. So a new option can be set without a word here. What is set becomes the default of its
+//! option, and the command line is parsed once more. `docs/config.md` tells the rules to people.
 
 mod file;
 mod layers;

@@ -10,13 +10,14 @@ use crate::cli::serve;
 /// Options that are about one run, or would give the other arguments another meaning.
 const FOR_ONE_RUN: [&str; 7] = ["blake3", "clean", "dry-run", "name", "output", "sha256", "to"];
 
-/// Commands that do nothing but tell about the program itself, so that they also work where what is set is wrong.
+/// Commands that do nothing but tell about the program itself, so that they also work where what is set is
+/// wrong.
 const WITHOUT: [&str; 4] = [CONFIG, "completions", "man", "help"];
 
 const CONFIG: &str = "config";
 
-/// The command that does its work also without them, so that whoever may send here can be taken off the list whatever a file of
-/// options says.
+/// The command that does its work also without them, so that whoever may send here can be taken off the list
+/// whatever a file of options says.
 const GOES_ON: &str = "trust";
 
 /// Whether `key` is an option that nobody can set.
@@ -164,7 +165,8 @@ pub fn settings(command: &clap::Command) -> Vec<Setting<'_>> {
     own.chain(theirs).collect()
 }
 
-/// The same commands, of which each option that can be set can be taken back. Whichever is last on the command line counts.
+/// The same commands, of which each option that can be set can be taken back. Whichever is last on the
+/// command line counts.
 pub fn with_negations(command: clap::Command) -> clap::Command {
     let negated = |command: clap::Command, name: Option<&str>| {
         let settings = command.get_arguments().filter_map(|arg| Setting::of(name, arg));

@@ -21,7 +21,8 @@ use crate::name::{Escaped, escape};
 
 /// Show which options are in force, and where they come from
 ///
-/// An option on the command line comes first, then the environment, then the configuration file, then the default.
+/// An option on the command line comes first, then the environment, then the configuration file, then the
+/// default.
 #[derive(clap::Args, Debug)]
 #[command(after_help = examples::CONFIG)]
 pub struct ConfigArgs {

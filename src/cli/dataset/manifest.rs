@@ -1,4 +1,5 @@
-//! `lanx manifest`: one list of all entries of a dataset, in the order of their paths, with one hash over all of it.
+//! `lanx manifest`: one list of all entries of a dataset, in the order of their paths, with one hash over all
+//! of it.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -30,7 +31,8 @@ use crate::units;
 pub struct ManifestArgs {
     /// Folders to read, and reports of `lanx send --report`
     ///
-    /// Paths are relative to each folder, and in a report as they are at the receiver. Of several entries with one path the last counts.
+    /// Paths are relative to each folder, and in a report as they are at the receiver. Of several entries
+    /// with one path the last counts.
     #[arg(required = true, value_name = "FOLDER|REPORT", value_hint = ValueHint::AnyPath)]
     inputs: Vec<PathBuf>,
     /// Write the list to FILE

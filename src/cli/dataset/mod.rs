@@ -1,5 +1,5 @@
-//! What is told of a whole dataset: `send --report` writes what became of each entry, `lanx manifest` makes one list of folders and
-//! reports, and `lanx verify` reads a copy and holds it against that list.
+//! What is told of a whole dataset: `send --report` writes what became of each entry, `lanx manifest` makes
+//! one list of folders and reports, and `lanx verify` reads a copy and holds it against that list.
 
 pub mod manifest;
 mod record;

@@ -1,5 +1,5 @@
-//! The lines of a report and of a manifest, each a JSON object: one entry of a dataset, and what stands before and behind all of
-//! them.
+//! The lines of a report and of a manifest, each a JSON object: one entry of a dataset, and what stands
+//! before and behind all of them.
 
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt;

@@ -1,4 +1,5 @@
-//! `send --report FILE`: what became of each entry, a line for each. The file gets its name when every entry has its outcome.
+//! `send --report FILE`: what became of each entry, a line for each. The file gets its name when every entry
+//! has its outcome.
 
 use std::path::Path;
 

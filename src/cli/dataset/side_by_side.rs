@@ -13,8 +13,8 @@ pub enum Next<J> {
     End,
 }
 
-/// Does `work` on each job that `next` hands out, as many at once as there are CPUs, and has `take` take in each result. `next` and
-/// `take` are called by this thread.
+/// Does `work` on each job that `next` hands out, as many at once as there are CPUs, and has `take` take in
+/// each result. `next` and `take` are called by this thread.
 ///
 /// # Errors
 /// The first error of `take`, or that there is no thread to be had.

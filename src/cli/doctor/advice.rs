@@ -1,4 +1,5 @@
-//! What the user can do for a faster transfer, from what is known of this machine and of the way to the other.
+//! What the user can do for a faster transfer, from what is known of this machine and of the way to the
+//! other.
 
 use std::time::Duration;
 

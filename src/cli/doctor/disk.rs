@@ -13,7 +13,8 @@ use crate::os::said::Said;
 use crate::store::space::{free_bytes, lives_in_memory};
 use crate::units;
 
-/// Why a disk could not be tried. Nothing was to be sent, so each says something else to do than a failed transfer does.
+/// Why a disk could not be tried. Nothing was to be sent, so each says something else to do than a failed
+/// transfer does.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
     #[error("there is no folder {}; give one whose disk to measure with --dir DIR", Escaped::path(path))]
@@ -44,8 +45,8 @@ pub struct DiskTrial {
     pub in_memory: bool,
 }
 
-/// Tries the disk of `dir` with a file that has no name, so that nothing of it is left whatever happens. `stopped` is asked
-/// often; `None` where it says so.
+/// Tries the disk of `dir` with a file that has no name, so that nothing of it is left whatever happens.
+/// `stopped` is asked often; `None` where it says so.
 ///
 /// # Errors
 /// [`TrialError`] where the folder cannot be written to, or has too little room.

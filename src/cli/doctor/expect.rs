@@ -67,7 +67,8 @@ impl Figures {
         self.network.iter().find(|(_, rate)| *rate >= WORTH_MORE * most).copied()
     }
 
-    /// What a transfer from this machine reaches. Without a network that was measured: what this machine can do.
+    /// What a transfer from this machine reaches. Without a network that was measured: what this machine can
+    /// do.
     pub fn sending(&self) -> Option<Expected> {
         let network = self.best_network();
         let threads = network.map(|(connections, _)| connections);
@@ -93,8 +94,8 @@ impl Figures {
     }
 }
 
-/// More connections are worth naming where they are so much faster: they were measured one after another, and no two
-/// moments of a network are alike.
+/// More connections are worth naming where they are so much faster: they were measured one after another, and
+/// no two moments of a network are alike.
 const WORTH_MORE: f64 = 0.95;
 
 /// The first of the slowest.

@@ -1,4 +1,5 @@
-//! `lanx doctor`: how fast the parts are, what a transfer is to be expected to reach, and what to do about it.
+//! `lanx doctor`: how fast the parts are, what a transfer is to be expected to reach, and what to do about
+//! it.
 
 mod advice;
 pub mod disk;
@@ -46,8 +47,8 @@ use expect::{Expected, Figures};
 
 /// Measure this machine and the network, and advise
 ///
-/// Measures disk, hashing and encryption here and, with HOST, the network to it. Prints the transfer rate to expect, what
-/// limits it, and what would make it faster.
+/// Measures disk, hashing and encryption here and, with HOST, the network to it. Prints the transfer rate to
+/// expect, what limits it, and what would make it faster.
 #[derive(clap::Args, Debug)]
 #[command(after_help = examples::DOCTOR)]
 pub struct DoctorArgs {

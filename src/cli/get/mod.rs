@@ -45,20 +45,20 @@ const FIELDS_FILE_BYTES_MAX: usize = 64 * 1024;
 pub struct GetArgs {
     /// Addresses of files: http://HOST/PATH or https://HOST/PATH
     ///
-    /// A link that lanx serve shows is one as well: its token goes to that server alone, and its #sha256= is the only key that
-    /// is taken.
+    /// A link that lanx serve shows is one as well: its token goes to that server alone, and its #sha256= is
+    /// the only key that is taken.
     #[arg(required = true, num_args = 1.., value_name = "URL", value_hint = ValueHint::Url)]
     pub urls: Vec<String>,
     /// Get folders of lanx serve, with all that is in them
     ///
-    /// With times and permissions, each under its own name; of the root of a server, what is in it. What is there already, and the same,
-    /// is left alone, so that the same command goes on where it was interrupted.
+    /// With times and permissions, each under its own name; of the root of a server, what is in it. What is
+    /// there already, and the same, is left alone, so that the same command goes on where it was interrupted.
     #[arg(short, long, conflicts_with_all = ["blake3", "sha256"], help_heading = group::FILES)]
     pub recursive: bool,
     /// Store it as FILE, or into a folder
     ///
-    /// Without it a file is stored in the current folder, under the last name of its address. With --recursive it is a folder,
-    /// made where it is missing.
+    /// Without it a file is stored in the current folder, under the last name of its address. With
+    /// --recursive it is a folder, made where it is missing.
     #[arg(short, long, value_name = "FILE", help_heading = group::FILES, value_hint = ValueHint::AnyPath)]
     pub output: Option<PathBuf>,
     /// Replace existing files
@@ -82,8 +82,8 @@ pub struct GetArgs {
     pub token_file: Option<PathBuf>,
     /// Send a field along: 'Name: value'
     ///
-    /// To the servers that are named alone, and not where they redirect to. Every user of this machine sees it: what is secret
-    /// belongs into --header-file. May be repeated.
+    /// To the servers that are named alone, and not where they redirect to. Every user of this machine sees
+    /// it: what is secret belongs into --header-file. May be repeated.
     #[arg(long, value_name = "FIELD", value_parser = field, help_heading = group::TRUST)]
     pub header: Vec<(HeaderName, HeaderValue)>,
     /// Send the fields in FILE along, one on each line

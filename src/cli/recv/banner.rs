@@ -105,7 +105,8 @@ fn to_type(bound: &[SocketAddr]) -> String {
 
 // Telling the network of a receiver, and its user what came of that.
 
-/// Announces the receiver until what is returned is dropped: one that other machines can reach at one of its sockets.
+/// Announces the receiver until what is returned is dropped: one that other machines can reach at one of its
+/// sockets.
 pub fn announce(
     listeners: &[TcpListener],
     over_quic: &[SocketAddr],

@@ -16,8 +16,8 @@ use crate::os::said::Said;
 use crate::store::{Existing, Folder, FolderOptions, Owner, Removal, Sink, SinkError, StalePart};
 use crate::units;
 
-/// Lists the part files in `dir` and the folders beneath, and removes those that no transfer uses: with an `age` only those
-/// that were last written to before that.
+/// Lists the part files in `dir` and the folders beneath, and removes those that no transfer uses: with an
+/// `age` only those that were last written to before that.
 pub fn clean(dir: &Path, age: Option<Duration>) -> Result<Exit, Failure> {
     // A folder that is not there has no part files, and must not be made for the answer.
     if let Err(error) = std::fs::metadata(dir) {

@@ -1,5 +1,5 @@
-//! `recv --exec`: a program of the receiver's own user that is run for what has arrived. It hears of it in a file, so that no name
-//! of a sender is ever an argument, and nothing that it does reaches a sender.
+//! `recv --exec`: a program of the receiver's own user that is run for what has arrived. It hears of it in a
+//! file, so that no name of a sender is ever an argument, and nothing that it does reaches a sender.
 
 use std::env;
 use std::fs::File;
@@ -33,7 +33,8 @@ use crate::session::{FileReport, FileStatus, ReportKind};
 /// The variable with the path of the list.
 const LIST_VARIABLE: &str = "LANX_LIST";
 
-/// Runs that may wait for their turn. A program that is slower than what comes would otherwise fill the disk with lists.
+/// Runs that may wait for their turn. A program that is slower than what comes would otherwise fill the disk
+/// with lists.
 const WAITING_MAX: usize = 1000;
 
 /// How often it is looked whether a program has ended.
@@ -279,7 +280,8 @@ impl Runner {
     }
 }
 
-/// Starts a program. What it says goes where lanx complains: its standard output may be what a script reads of lanx.
+/// Starts a program. What it says goes where lanx complains: its standard output may be what a script reads
+/// of lanx.
 fn start(run: &Run) -> io::Result<Child> {
     let stderr = || io::stderr().as_fd().try_clone_to_owned().map(File::from);
     let mut command = command(&run.program);

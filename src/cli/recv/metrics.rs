@@ -1,4 +1,5 @@
-//! What `recv --metrics` tells Prometheus. docs/service.md has the list; labels are few and never come from outside.
+//! What `recv --metrics` tells Prometheus. docs/service.md has the list; labels are few and never come from
+//! outside.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -134,7 +134,8 @@ fn check_folder(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether one file can go to standard output: what is given besides makes sense with that, and somebody gets it.
+/// Whether one file can go to standard output: what is given besides makes sense with that, and somebody gets
+/// it.
 fn check_stdout(args: &RecvArgs) -> anyhow::Result<()> {
     if let Some(flag) = args.against_stdout() {
         bail!("`recv -` writes to standard output, and {flag} is for a folder; leave one of them out");
@@ -240,8 +241,8 @@ fn options(args: &RecvArgs) -> ServeOptions {
     }
 }
 
-/// What to end with. A receiver that serves until it is told to end has done so; one that was to receive something, and has
-/// not, was interrupted.
+/// What to end with. A receiver that serves until it is told to end has done so; one that was to receive
+/// something, and has not, was interrupted.
 fn exit(args: &RecvArgs, asked: Option<Asked>, result: Option<Exit>) -> Exit {
     let once = args.once || args.to_stdout();
     match asked {

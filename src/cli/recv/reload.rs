@@ -67,8 +67,8 @@ struct Again {
 impl Keeper {
     /// Keeps the list of who may come for as long as the receiver runs.
     ///
-    /// The first SIGTERM lets what is under way come to its end, for as long as the grace says. A signal meanwhile cuts that
-    /// short. One after that ends the program on the spot.
+    /// The first SIGTERM lets what is under way come to its end, for as long as the grace says. A signal
+    /// meanwhile cuts that short. One after that ends the program on the spot.
     pub async fn keep(mut self) {
         match self.wait_for_the_end().await {
             Asked::Leave => self.leave().await,
@@ -103,8 +103,8 @@ impl Keeper {
         asked
     }
 
-    /// Has what was changed in the settings hold from the next transfer on: all of it, or where anything is wrong, nothing.
-    /// Returns what was asked meanwhile that ends the receiver.
+    /// Has what was changed in the settings hold from the next transfer on: all of it, or where anything is
+    /// wrong, nothing. Returns what was asked meanwhile that ends the receiver.
     async fn reload(&mut self) -> Option<Asked> {
         systemd::reloading();
         let Settings { auth, args, .. } = &self.settings;
@@ -200,7 +200,8 @@ fn read_again(auth: &AuthPolicy, started: &RecvArgs) -> Result<Again, Failure> {
     let revoked = auth.book.is_some() && started.code_file.is_some() && args.code_file.is_none();
     let code = match (&args.code_file, &auth.book) {
         (Some(path), Some(_)) => Some(credentials::code_again(path)?),
-        // One that nobody has ever seen lets in nobody, and ends the guesses at the old one that are under way.
+        // One that nobody has ever seen lets in nobody, and ends the guesses at the old one that are under
+        // way.
         _ if revoked => Some(Code::generate().map_err(|error| Failure::new(Exit::Other, error))?),
         _ => None,
     };

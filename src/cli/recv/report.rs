@@ -49,13 +49,15 @@ pub struct Doorman {
 /// Tells of those who were refused, but not of each of a flood.
 #[derive(Default)]
 struct Refusals {
-    /// When the current [`REFUSALS_WINDOW`] began, and how many it has seen that were told of or are still to be.
+    /// When the current [`REFUSALS_WINDOW`] began, and how many it has seen that were told of or are still to
+    /// be.
     since: Option<Instant>,
     seen: u32,
 }
 
 impl Refusals {
-    /// Tells of one, or counts it. Returns when to tell how many were counted, where this is the first of them.
+    /// Tells of one, or counts it. Returns when to tell how many were counted, where this is the first of
+    /// them.
     fn tell(&mut self, now: Instant, text: std::fmt::Arguments<'_>) -> Option<Instant> {
         let since = match self.since.filter(|since| now.duration_since(*since) < REFUSALS_WINDOW) {
             Some(since) => since,

@@ -18,8 +18,8 @@ use crate::limits::STATUS_INTERVAL;
 use crate::server::stats::Ledger;
 use crate::units;
 
-/// The sockets that we were started with (`LISTEN_FDS` of sd_listen_fds(3)); none where somebody else started us. To be
-/// called before there are threads: it takes the variables from the environment.
+/// The sockets that we were started with (`LISTEN_FDS` of sd_listen_fds(3)); none where somebody else started
+/// us. To be called before there are threads: it takes the variables from the environment.
 pub fn inherited() -> Result<Inherited, Failure> {
     let mut inherited = ListenFd::from_env();
     let mut sockets = Inherited::default();

@@ -56,8 +56,8 @@ pub struct TransferJob {
     pub group: Option<SendGroup>,
 }
 
-/// The receivers of one `lanx send`. They begin together: what the first one reads of a file the others then find in the
-/// page cache.
+/// The receivers of one `lanx send`. They begin together: what the first one reads of a file the others then
+/// find in the page cache.
 #[derive(Clone)]
 pub struct SendGroup(Arc<Members>);
 
@@ -117,7 +117,8 @@ pub async fn transfer(job: TransferJob, stop: impl Future<Output = ()>) -> Resul
         let text = "changed files are sent whole, as the receiver does not run with --delta";
         audience.note(format_args!("{peer}: {text}"));
     }
-    // What is typed or piped may be secret, and how long it becomes tells of it: only where the user wants that.
+    // What is typed or piped may be secret, and how long it becomes tells of it: only where the user wants
+    // that.
     let wished = options.transfer.compress;
     let wished = if feed.stream().is_some() { wished.if_wished() } else { wished };
     let granted = wished.granted(link.codecs);
@@ -167,7 +168,8 @@ pub async fn transfer(job: TransferJob, stop: impl Future<Output = ()>) -> Resul
 /// A transfer that is over sooner is not worth another way.
 const ADVICE_AFTER: Duration = Duration::from_secs(10);
 
-/// Tells of QUIC where packets were lost on the way and the system lets nobody have what would help TCP with that.
+/// Tells of QUIC where packets were lost on the way and the system lets nobody have what would help TCP with
+/// that.
 fn advise_quic(door: Door, outcome: &SendOutcome, took: Duration, peer: &Peer, audience: Audience) {
     if door == Door::Tcp && outcome.is_lossy && took >= ADVICE_AFTER && !tune::allows_bbr() {
         audience.note(format_args!(

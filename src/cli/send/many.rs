@@ -8,8 +8,8 @@ use crate::cli::exit::Exit;
 use crate::cli::signals;
 use crate::cli::ui::out::Audience;
 
-/// Runs every job to its own end. What goes wrong with one is told at once and ends no other. Returns the gravest exit
-/// code.
+/// Runs every job to its own end. What goes wrong with one is told at once and ends no other. Returns the
+/// gravest exit code.
 pub async fn run(jobs: Vec<TransferJob>, interrupted: impl Future<Output = ()>, audience: Audience) -> Exit {
     signals::allow_many_files();
     let (stop, stopped) = watch::channel(false);

@@ -163,7 +163,8 @@ async fn set_off(
     }
 }
 
-/// Finds out where the receivers are that only this network knows, and has the user pick one if none was named.
+/// Finds out where the receivers are that only this network knows, and has the user pick one if none was
+/// named.
 async fn find(args: &SendArgs, peers: &mut Vec<Peer>) -> Result<(), Failure> {
     if !peers.is_empty() {
         // Where the host stands before the file, what stands last is no name to look for.

@@ -76,8 +76,8 @@ fn say(text: &str) {
     out::ask(format_args!("{text}\n"));
 }
 
-/// Puts a line in the place of the question, and asks again beneath it. What was typed is not shown there, so it is not to
-/// count either.
+/// Puts a line in the place of the question, and asks again beneath it. What was typed is not shown there, so
+/// it is not to count either.
 fn above_question(line: &str) {
     forget_typed();
     let width = QUESTION.len();
@@ -117,8 +117,9 @@ impl Menu {
         self.items.iter().all(|item| item.gone)
     }
 
-    /// Takes in a change. Returns what is to be shown of it: nothing where a receiver says what it said before but for
-    /// further addresses, nor once a flood of changes has filled the screen. Past [`FOUND_MAX`] no receiver is added.
+    /// Takes in a change. Returns what is to be shown of it: nothing where a receiver says what it said
+    /// before but for further addresses, nor once a flood of changes has filled the screen. Past
+    /// [`FOUND_MAX`] no receiver is added.
     fn heard(&mut self, change: Change, known: &Acquaintances) -> Option<String> {
         let at = match change {
             Change::Here(id, sighting) => match self.items.iter().position(|item| item.id == id) {
@@ -147,8 +148,8 @@ impl Menu {
         Some(item.show(at + 1, known))
     }
 
-    /// The receiver of that number or name, if it still is what the person was shown: a flood that has filled the screen
-    /// hides what changes behind it.
+    /// The receiver of that number or name, if it still is what the person was shown: a flood that has filled
+    /// the screen hides what changes behind it.
     ///
     /// # Errors
     /// What to tell the person instead.
@@ -171,7 +172,8 @@ impl Menu {
     /// Where the receiver of that number or name stands.
     fn meant(&self, answer: &str) -> Result<usize, String> {
         let answer = answer.trim();
-        // What looks like a number never is a name: nobody is to call themselves what somebody else is picked by.
+        // What looks like a number never is a name: nobody is to call themselves what somebody else is picked
+        // by.
         if !answer.is_empty() && answer.bytes().all(|byte| byte.is_ascii_digit()) {
             let number = answer.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
             return number.filter(|at| *at < self.items.len()).ok_or_else(|| self.none_of_them());

@@ -1,5 +1,6 @@
-//! Where receivers were reached last that only this network knows by their names, so that the next transfer need not look for
-//! them. A place is only where to try first: the handshake proves that the key there is the one that is known by that name.
+//! Where receivers were reached last that only this network knows by their names, so that the next transfer
+//! need not look for them. A place is only where to try first: the handshake proves that the key there is the
+//! one that is known by that name.
 
 use std::collections::BTreeMap;
 use std::env;

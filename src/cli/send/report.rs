@@ -113,7 +113,8 @@ impl Reporter {
         text.starts_with(NO_ROOM) && self.no_room.swap(true, Ordering::Relaxed)
     }
 
-    /// Files that the user named each get a line, as `b3sum` would print it; those in folders are too many for that.
+    /// Files that the user named each get a line, as `b3sum` would print it; those in folders are too many
+    /// for that.
     fn success(&self, report: &FileReport) {
         let FileReport { path, hash: Some(hash), named, .. } = report else { return };
         let what = match &report.status {

@@ -1,4 +1,5 @@
-//! `lanx send -` and `lanx send HOST -- COMMAND`: the standard input, or what a command writes, instead of files.
+//! `lanx send -` and `lanx send HOST -- COMMAND`: the standard input, or what a command writes, instead of
+//! files.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
@@ -113,9 +114,9 @@ fn standard_input() -> Result<io::Stdin, Failure> {
     Ok(stdin)
 }
 
-/// Whether this standard stream was closed when the program began. Before `main` Rust's runtime opens /dev/null there, for
-/// reading and writing, so that no file that is opened later can take its place. Who means /dev/null opens it for one of the
-/// two, as a shell does for `</dev/null` and `>/dev/null`.
+/// Whether this standard stream was closed when the program began. Before `main` Rust's runtime opens
+/// /dev/null there, for reading and writing, so that no file that is opened later can take its place. Who
+/// means /dev/null opens it for one of the two, as a shell does for `</dev/null` and `>/dev/null`.
 pub(crate) fn was_closed(stream: BorrowedFd<'_>) -> bool {
     let (Ok(null), Ok(there), Ok(flags)) = (stat("/dev/null"), fstat(stream), fcntl_getfl(stream)) else {
         return false;

@@ -1,5 +1,5 @@
-//! How much there is to send in all, where only a walk through folders can tell: a second walk, which waits for nothing and so
-//! is far ahead of the one that offers.
+//! How much there is to send in all, where only a walk through folders can tell: a second walk, which waits
+//! for nothing and so is far ahead of the one that offers.
 
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -14,14 +14,16 @@ use crate::source::{Feed, Survey};
 /// A transfer that is over sooner does not pay for a second walk.
 const SURVEY_AFTER: Duration = Duration::from_secs(1);
 
-/// Nor does one that gets through so many files in that time without a byte of them: a second walk would hardly be faster.
+/// Nor does one that gets through so many files in that time without a byte of them: a second walk would
+/// hardly be faster.
 const SURVEY_FILES: u64 = 20_000;
 
 /// Those who want to know it, one for each receiver.
 pub type Expecting = Vec<(Weak<Progress>, Arc<Tally>)>;
 
-/// Tells how much there is in `feed`: at once the bytes where those are known, and all of it after a walk that begins when the
-/// transfer has lasted for [`SURVEY_AFTER`] and is not going through files that need not be sent.
+/// Tells how much there is in `feed`: at once the bytes where those are known, and all of it after a walk
+/// that begins when the transfer has lasted for [`SURVEY_AFTER`] and is not going through files that need not
+/// be sent.
 pub fn expect(feed: &Feed, total: Option<u64>, expecting: Expecting) {
     if let Some(total) = total {
         expecting.iter().filter_map(|(progress, _)| progress.upgrade()).for_each(|one| one.expect(total));

@@ -25,8 +25,8 @@ fn usage(error: anyhow::Error) -> Failure {
     Failure::new(Exit::Usage, error)
 }
 
-/// The receivers, and what to send to each of them. Without `--to` the last argument is the host. No receivers: the user
-/// named none, and all arguments are there as files or folders.
+/// The receivers, and what to send to each of them. Without `--to` the last argument is the host. No
+/// receivers: the user named none, and all arguments are there as files or folders.
 pub fn split(args: &SendArgs) -> Result<(Vec<Peer>, Vec<PathBuf>), Failure> {
     let arguments = args.words();
     if args.runs_a_command() {
@@ -209,7 +209,8 @@ pub(crate) fn peer(host: &OsStr, rule: &str) -> Result<Peer, Failure> {
         .map_err(|error| usage(anyhow!("{rule}, and '{shown}' is none: {error}")))
 }
 
-/// Finds out where those are that only this network knows: where they were last, or else where they say that they are.
+/// Finds out where those are that only this network knows: where they were last, or else where they say that
+/// they are.
 pub(crate) async fn find(peers: &mut [Peer]) -> Result<(), Failure> {
     let known = Acquaintances::load()?;
     places::try_first(peers, &known);

@@ -51,8 +51,8 @@ const LEAVING_LOOK: Duration = Duration::from_millis(20);
 pub struct ServeArgs {
     /// Files and folders to serve
     ///
-    /// Of a single folder what is in it is served, of several paths each by its name. Symbolic links in folders are not
-    /// served.
+    /// Of a single folder what is in it is served, of several paths each by its name. Symbolic links in
+    /// folders are not served.
     #[arg(default_value = ".", value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
     /// Let clients have what is there, as without --put
@@ -95,7 +95,8 @@ pub struct ServeArgs {
     pub listen: Option<SocketAddr>,
     /// Do not announce the server on this network
     ///
-    /// By default `lanx list` shows it, by mDNS, unless it listens on loopback only. Links and tokens are announced in no case.
+    /// By default `lanx list` shows it, by mDNS, unless it listens on loopback only. Links and tokens are
+    /// announced in no case.
     #[arg(long, help_heading = group::DOOR)]
     pub no_announce: bool,
     /// Answer requests for this host name as well

@@ -27,8 +27,8 @@ use crate::web::certificate::Pin;
 use crate::web::refused::Stored;
 use crate::web::stats::{Answered, Observer, Sent};
 
-/// Answers from this size on are shown while they are under way, and told of at the end: smaller ones are over before anybody
-/// has read a line about them.
+/// Answers from this size on are shown while they are under way, and told of at the end: smaller ones are
+/// over before anybody has read a line about them.
 const TOLD_FROM_BYTES: u64 = 1024 * 1024;
 
 /// How the server is reached.
@@ -83,7 +83,8 @@ impl Reached<'_> {
     }
 }
 
-/// The link for a camera, in lines of half blocks: dark on the light ground that cameras expect, whatever the terminal's colours.
+/// The link for a camera, in lines of half blocks: dark on the light ground that cameras expect, whatever the
+/// terminal's colours.
 fn qr_code(link: &str) -> Option<String> {
     // The pin is for programs; a browser has no use for it, and the code is half as large without.
     let link = link.split('#').next().unwrap_or_default();

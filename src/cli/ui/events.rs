@@ -1,5 +1,6 @@
-//! Events for scripts: with `--json` one JSON object a line on stdout. What each field means stands in `docs/json.md`,
-//! its form in `docs/events.schema.json`. Nothing else writes them, and nothing below this room knows of them.
+//! Events for scripts: with `--json` one JSON object a line on stdout. What each field means stands in
+//! `docs/json.md`, its form in `docs/events.schema.json`. Nothing else writes them, and nothing below this
+//! room knows of them.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -277,13 +278,14 @@ pub struct Reached {
     pub most: (u64, f64),
 }
 
-/// Escapes whatever could do something to a terminal or hide in it. JSON alone would let most of that pass; for who
-/// parses it, it is the same text.
+/// Escapes whatever could do something to a terminal or hide in it. JSON alone would let most of that pass;
+/// for who parses it, it is the same text.
 struct Harmless;
 
 impl Formatter for Harmless {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
-        // Nearly all of it; character by character it would take longer than all the rest of a small file's event.
+        // Nearly all of it; character by character it would take longer than all the rest of a small file's
+        // event.
         if text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
             return out.write_all(text.as_bytes());
         }
@@ -562,8 +564,8 @@ pub(crate) fn to_the_microsecond(time: std::time::Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e6
 }
 
-/// A name as text, and in base64 as well where the text is not all of it: where it is not UTF-8. Each byte sequence that
-/// is not stands in the text as U+FFFD.
+/// A name as text, and in base64 as well where the text is not all of it: where it is not UTF-8. Each byte
+/// sequence that is not stands in the text as U+FFFD.
 pub fn lossless(name: &[u8]) -> (Cow<'_, str>, Option<String>) {
     match String::from_utf8_lossy(name) {
         text @ Cow::Borrowed(_) => (text, None),
@@ -596,7 +598,8 @@ impl SessionEvents {
         Whom { session: self.session, peer: Some(&self.peer) }
     }
 
-    /// Writes the start, unless that was done before. `reached` is where a sender reached its receiver, and how it compresses.
+    /// Writes the start, unless that was done before. `reached` is where a sender reached its receiver, and
+    /// how it compresses.
     pub fn start(&self, reached: Option<(SocketAddr, Compress)>) {
         let mut state = self.state.lock();
         if !std::mem::replace(&mut state.started, true) {
@@ -635,8 +638,9 @@ impl SessionEvents {
 }
 
 impl Reached {
-    /// What to tell now. After a loss the counters start at the last file that was complete, and the total of a receiver
-    /// grows with each offer; what was told stands until there is more. There is no total while a stream has not ended.
+    /// What to tell now. After a loss the counters start at the last file that was complete, and the total of
+    /// a receiver grows with each offer; what was told stands until there is more. There is no total while a
+    /// stream has not ended.
     fn next(self, files: u64, bytes: u64, total: Option<u64>) -> Reached {
         let files = self.files.max(files);
         let Some(total) = total else {
@@ -656,7 +660,8 @@ pub struct Ticker {
 }
 
 impl Ticker {
-    /// Follows `progress`, which is to reach `total` bytes; what is offered so far where nobody knows the total.
+    /// Follows `progress`, which is to reach `total` bytes; what is offered so far where nobody knows the
+    /// total.
     pub fn follow(events: Arc<SessionEvents>, progress: Arc<Progress>, total: Option<u64>) -> Ticker {
         let (stop, stopped) = bounded::<()>(0);
         let follow = move || {

@@ -18,7 +18,8 @@ pub fn in_foreground() -> bool {
 /// How the terminal was before what is typed was kept from it.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// Has the terminal not show what is typed, which would stand in the middle of what is drawn. Ctrl-C and its kin work as ever.
+/// Has the terminal not show what is typed, which would stand in the middle of what is drawn. Ctrl-C and its
+/// kin work as ever.
 pub fn mute() {
     let mut before = BEFORE.lock();
     if before.is_some() || !io::stdin().is_terminal() || !in_foreground() {
@@ -40,7 +41,8 @@ pub fn unmute() {
     }
 }
 
-// Ctrl-Z while transfers are shown: what is drawn goes before the program stops, so that the shell finds its line free.
+// Ctrl-Z while transfers are shown: what is drawn goes before the program stops, so that the shell finds its
+// line free.
 
 /// What the signal handler and whoever draws tell each other.
 struct Suspension {

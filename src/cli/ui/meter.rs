@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The rate that is shown is that of so long: the buffers on the way make single moments say little. How long it will take is
-/// told once there are samples for all of it.
+/// The rate that is shown is that of so long: the buffers on the way make single moments say little. How long
+/// it will take is told once there are samples for all of it.
 const WINDOW: Duration = Duration::from_secs(4);
 
 /// From this on there is enough to tell a rate.
@@ -13,7 +13,8 @@ const RATE_AFTER: Duration = Duration::from_millis(500);
 /// What a transfer did in so long is what it is doing.
 const DOING_WINDOW: Duration = Duration::from_secs(1);
 
-/// A transfer that has not moved for so long stands still: more than the pauses of a healthy one, and of a slow `--limit`.
+/// A transfer that has not moved for so long stands still: more than the pauses of a healthy one, and of a
+/// slow `--limit`.
 const STALL_AFTER: Duration = Duration::from_secs(5);
 
 /// In so long what is told of the end moves to where the rate says it is.
@@ -80,8 +81,8 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Takes the counters in: bytes that were there already and bytes that crossed the network, so far. `left` are those
-    /// that are missing, where that is known.
+    /// Takes the counters in: bytes that were there already and bytes that crossed the network, so far.
+    /// `left` are those that are missing, where that is known.
     pub fn read(&mut self, now: Instant, kept: u64, moved: u64, left: Option<u64>) -> Reading {
         let sample = Sample { at: now, kept, moved };
         if self.samples.back().is_some_and(|last| kept < last.kept || moved < last.moved) {

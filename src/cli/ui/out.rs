@@ -1,5 +1,6 @@
-//! The way out for all that is said on standard output and standard error. While files move a thread writes each of them, so
-//! that a reader that is late, a terminal that is held or a pipe that is full holds up nobody else.
+//! The way out for all that is said on standard output and standard error. While files move a thread writes
+//! each of them, so that a reader that is late, a terminal that is held or a pipe that is full holds up
+//! nobody else.
 
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
@@ -20,15 +21,15 @@ use crate::limits::{
 use crate::os::said::Said;
 use crate::units;
 
-/// Says something, as whole lines. While files move nobody waits for that: what finds [`UNREAD_BYTES_MAX`] unread is left out, and
-/// all that comes until those are read. Then a line says how much that was.
+/// Says something, as whole lines. While files move nobody waits for that: what finds [`UNREAD_BYTES_MAX`]
+/// unread is left out, and all that comes until those are read. Then a line says how much that was.
 pub fn say(to: Stream, text: Vec<u8>) {
     let outlet = outlet(to);
     outlet.say(outlet.state.lock(), to, text);
 }
 
-/// The same of what must not be left out. Nobody waits here either, so whoever has much to say asks for room before it
-/// comes to that: [`has_room`].
+/// The same of what must not be left out. Nobody waits here either, so whoever has much to say asks for room
+/// before it comes to that: [`has_room`].
 pub fn keep(to: Stream, text: Vec<u8>) {
     let outlet = outlet(to);
     outlet.keep(outlet.state.lock(), to, text);
@@ -57,8 +58,8 @@ pub trait Picture: Send + 'static {
     fn clear(&mut self) -> bool;
 }
 
-/// From now on files move, and threads write what is said, with this picture below. Without threads it is written by whoever
-/// says it.
+/// From now on files move, and threads write what is said, with this picture below. Without threads it is
+/// written by whoever says it.
 pub fn start(picture: impl Picture) {
     STDERR.start("stderr", Some(Box::new(picture)));
     if !is_one_place() {
@@ -66,8 +67,9 @@ pub fn start(picture: impl Picture) {
     }
 }
 
-/// Waits until all that was said there is written, or nobody has read any of it for [`READER_PATIENCE`], also counted from
-/// `end`, when the program began to end. Whatever is said afterwards is written by who says it, and where nobody reads, not at all.
+/// Waits until all that was said there is written, or nobody has read any of it for [`READER_PATIENCE`], also
+/// counted from `end`, when the program began to end. Whatever is said afterwards is written by who says it,
+/// and where nobody reads, not at all.
 pub fn finish(to: Stream, end: Instant) {
     keys::unmute();
     if !outlet(to).finish(end) && to == Stream::Stdout {
@@ -94,8 +96,8 @@ pub fn settle(patience: Duration) {
 /// What first kept something from stdout.
 static LOST: OnceLock<io::Error> = OnceLock::new();
 
-/// Remembers what became of a write to stdout, which is told at the end: a transfer does not depend on it. A reader that has
-/// left wanted no more.
+/// Remembers what became of a write to stdout, which is told at the end: a transfer does not depend on it. A
+/// reader that has left wanted no more.
 pub fn written(result: io::Result<()>) {
     if let Err(error) = result
         && error.kind() != io::ErrorKind::BrokenPipe
@@ -302,8 +304,8 @@ impl Outlet {
         }
     }
 
-    /// Waits for the next task, as the one before is done. What is said soon after that is gathered: the lines of ten
-    /// thousand files would be as many writes otherwise, and wake their reader as often.
+    /// Waits for the next task, as the one before is done. What is said soon after that is gathered: the
+    /// lines of ten thousand files would be as many writes otherwise, and wake their reader as often.
     fn next(&self) -> Task {
         let mut state = self.state.lock();
         let mut paused = false;
@@ -332,7 +334,8 @@ impl Outlet {
         if here { write(Stream::Stderr, &text) } else { say(Stream::Stderr, text) }
     }
 
-    /// Waits until there is nothing left to do, or for the moment that `until` says of the one when something was done last.
+    /// Waits until there is nothing left to do, or for the moment that `until` says of the one when something
+    /// was done last.
     fn wait_idle(&self, state: &mut MutexGuard<'_, State>, until: impl Fn(Instant) -> Instant) {
         while state.writer == Writer::Thread
             && let Some(still_since) = state.still_since

@@ -1,4 +1,5 @@
-//! The two streams, and what stands beside the words on each of them: colours, signs, and for the journal a level.
+//! The two streams, and what stands beside the words on each of them: colours, signs, and for the journal a
+//! level.
 
 use std::env;
 use std::fmt::Display;
@@ -77,8 +78,8 @@ pub fn sign(to: Stream, well: bool) -> String {
     }
 }
 
-/// Whether standard error is the journal's (`JOURNAL_STREAM` of systemd.exec(5)), which has the time of each line, and
-/// from whom it is, by itself.
+/// Whether standard error is the journal's (`JOURNAL_STREAM` of systemd.exec(5)), which has the time of each
+/// line, and from whom it is, by itself.
 pub fn in_journal() -> bool {
     static JOURNAL: OnceLock<bool> = OnceLock::new();
     *JOURNAL.get_or_init(|| {
@@ -89,7 +90,8 @@ pub fn in_journal() -> bool {
     })
 }
 
-/// What stands before a line on standard error: for the journal its level (sd-daemon(3)), for others who complains.
+/// What stands before a line on standard error: for the journal its level (sd-daemon(3)), for others who
+/// complains.
 pub fn mark(level: Level) -> String {
     let colour = match level {
         Level::ERROR if !in_journal() => Paint::Red,

@@ -1,4 +1,5 @@
-//! Transfers under way, as a terminal or a log shows them: bytes that the receiver has written, never bytes queued.
+//! Transfers under way, as a terminal or a log shows them: bytes that the receiver has written, never bytes
+//! queued.
 
 use std::sync::Arc;
 use std::thread;
@@ -17,13 +18,15 @@ use crate::name::RelativePath;
 use crate::session::Progress;
 use crate::units;
 
-/// How often transfers are looked at, and drawn anew on a terminal: often enough to seem alive, slow enough to be read.
+/// How often transfers are looked at, and drawn anew on a terminal: often enough to seem alive, slow enough
+/// to be read.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a transfer lasts before a terminal shows it: what is over sooner would only flash.
 const SHOWN_AFTER: Duration = Duration::from_millis(300);
 
-/// How often a line tells of transfers where there is no terminal, as in a log: two a minute do not bury the rest.
+/// How often a line tells of transfers where there is no terminal, as in a log: two a minute do not bury the
+/// rest.
 const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Transfers that a log has a line for each time; of more only how many.
@@ -139,8 +142,8 @@ fn attend() {
     }
 }
 
-/// Held from the look at the transfers until it is handed on, so that none is drawn that has ended. No session is asked while
-/// the screen is held: it may be telling something just then.
+/// Held from the look at the transfers until it is handed on, so that none is drawn that has ended. No
+/// session is asked while the screen is held: it may be telling something just then.
 static DRAWING: Mutex<()> = Mutex::new(());
 
 fn draw() {

@@ -1,4 +1,5 @@
-//! The last lines of a terminal: a bar of indicatif for each transfer under way, by a template that suits the width.
+//! The last lines of a terminal: a bar of indicatif for each transfer under way, by a template that suits the
+//! width.
 
 use std::io::{self, IsTerminal, Write};
 use std::mem::take;
@@ -335,9 +336,9 @@ fn template(line: &Line) -> String {
     format!("{{before}}{bar}{{after}}{below}")
 }
 
-/// Where indicatif draws: each frame goes out in one write, at whose end the cursor stands at the beginning of the first line.
-/// When a window is made narrower, terminals wrap what they show and keep the cursor where it is in it, so nobody has to know how
-/// many rows that takes by then.
+/// Where indicatif draws: each frame goes out in one write, at whose end the cursor stands at the beginning
+/// of the first line. When a window is made narrower, terminals wrap what they show and keep the cursor where
+/// it is in it, so nobody has to know how many rows that takes by then.
 #[derive(Clone, Debug, Default)]
 struct Canvas(Arc<Frame>);
 

@@ -237,7 +237,8 @@ impl Counts {
         failed + &skipped
     }
 
-    /// Files that were there, and bytes of others that were there in part, so that size, time and rate add up.
+    /// Files that were there, and bytes of others that were there in part, so that size, time and rate add
+    /// up.
     fn already_there(&self, crossed: u64) -> Option<String> {
         let files = (self.identical > 0).then(|| match self.identical == self.arrived {
             true => "all".into(),

@@ -1,4 +1,5 @@
-//! A connection to a server, by way of a proxy where the environment names one, with TLS where the address says so.
+//! A connection to a server, by way of a proxy where the environment names one, with TLS where the address
+//! says so.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -129,7 +130,8 @@ impl Dialer {
                 .with_no_client_auth(),
             None => {
                 let mut roots = RootCertStore::empty();
-                // What is damaged is left out; with none at all every certificate is refused, and that is told then.
+                // What is damaged is left out; with none at all every certificate is refused, and that is
+                // told then.
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
                 builder.with_root_certificates(roots).with_no_client_auth()
             }

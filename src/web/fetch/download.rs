@@ -1,5 +1,5 @@
-//! One file from its first request to its name, over as many tries as that takes. It gets its name when every byte that the
-//! server told of is there, and is what was to be expected.
+//! One file from its first request to its name, over as many tries as that takes. It gets its name when every
+//! byte that the server told of is there, and is what was to be expected.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -187,8 +187,8 @@ impl Job {
         }
     }
 
-    /// Asks for something, and follows where that leads. What is secret goes to nobody but the server that was named. The
-    /// answer comes over the connection that is `kept`.
+    /// Asks for something, and follows where that leads. What is secret goes to nobody but the server that
+    /// was named. The answer comes over the connection that is `kept`.
     pub(super) async fn open(
         &self,
         dialer: &Dialer,
@@ -499,8 +499,8 @@ impl Job {
     }
 }
 
-/// Asks over the connection that was kept, where it is to this server, or over a new one. One that was kept may have been closed by
-/// its other end meanwhile, which says nothing.
+/// Asks over the connection that was kept, where it is to this server, or over a new one. One that was kept
+/// may have been closed by its other end meanwhile, which says nothing.
 async fn ask(
     dialer: &Dialer,
     kept: &mut Option<Connection>,

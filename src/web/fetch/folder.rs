@@ -1,5 +1,6 @@
-//! A folder of a lanx, with all that is in it: it is walked page by page, while a few threads get its files, each over a connection
-//! that it keeps. Nothing of what the server lists leads anywhere but beneath that folder, here and there.
+//! A folder of a lanx, with all that is in it: it is walked page by page, while a few threads get its files,
+//! each over a connection that it keeps. Nothing of what the server lists leads anywhere but beneath that
+//! folder, here and there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -35,7 +36,8 @@ const WAITING_FILES: usize = 256;
 /// Folders within each other: as many as `serve` sends in one tar file.
 const DEPTH_MAX: usize = 64;
 
-/// Entries of all folders, and folders that are known of and were not looked into yet: a server could tell of more for ever.
+/// Entries of all folders, and folders that are known of and were not looked into yet: a server could tell of
+/// more for ever.
 const ENTRIES_MAX: u64 = 20_000_000;
 const FOLDERS_WAITING_MAX: usize = 100_000;
 
@@ -79,7 +81,8 @@ impl Scene for Tree {
     }
 }
 
-/// Membership in a folder. As long as it lasts something may still be made in there, so that the folder gets its time when it ends.
+/// Membership in a folder. As long as it lasts something may still be made in there, so that the folder gets
+/// its time when it ends.
 struct Within {
     tree: Arc<Tree>,
     path: Option<RelativePath>,
@@ -156,8 +159,8 @@ impl Dress {
     }
 }
 
-/// Gets the folder that `base` names, and all that is in it, into its destination: under its own name, or straight into that where it
-/// is the server's root. Blocks until all that can be had is there.
+/// Gets the folder that `base` names, and all that is in it, into its destination: under its own name, or
+/// straight into that where it is the server's root. Blocks until all that can be had is there.
 ///
 /// # Errors
 /// What ended it before everything was asked for.
@@ -336,7 +339,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Where an entry goes. Straight into the destination goes nothing that programs read unasked, as `.bashrc`.
+    /// Where an entry goes. Straight into the destination goes nothing that programs read unasked, as
+    /// `.bashrc`.
     fn path_of(
         &self,
         entry: &Entry,

@@ -1,5 +1,5 @@
-//! What a server says of a file. It is believed once, and every part has to say the same: parts of two states of a file, put
-//! together, would be a file that never was.
+//! What a server says of a file. It is believed once, and every part has to say the same: parts of two states
+//! of a file, put together, would be a file that never was.
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
@@ -22,7 +22,8 @@ pub struct Seen {
     pub size: Option<u64>,
     pub tag: Option<String>,
     pub modified: Option<String>,
-    /// Whether that time was over when the server answered: what changes within one second has the same time before and after.
+    /// Whether that time was over when the server answered: what changes within one second has the same time
+    /// before and after.
     pub is_settled: bool,
     /// Whether parts can be asked for.
     pub ranges: bool,
@@ -97,8 +98,8 @@ impl Seen {
         self.tag.as_deref().filter(|tag| tag.starts_with('"') && tag.len() > 2)
     }
 
-    /// Whether parts can be put together: the server gives them, and says by what one knows that they are of one file (RFC 9110,
-    /// section 15.3.7.3), or tells values by which all of it is proved.
+    /// Whether parts can be put together: the server gives them, and says by what one knows that they are of
+    /// one file (RFC 9110, section 15.3.7.3), or tells values by which all of it is proved.
     #[must_use]
     pub fn can_be_divided(&self) -> bool {
         let is_proved = self.has_tree && self.tag.is_some();
@@ -177,7 +178,8 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Wrong {
     }
 }
 
-/// How long to wait: seconds, or until a time (RFC 9110, section 10.2.3), which is that of the server's clock where it tells it.
+/// How long to wait: seconds, or until a time (RFC 9110, section 10.2.3), which is that of the server's clock
+/// where it tells it.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     if let Some(seconds) = number(headers, header::RETRY_AFTER) {
         return Some(Duration::from_secs(seconds));

@@ -1,8 +1,10 @@
-//! The web door's other side: a file of any HTTP server, over several connections where that is of use, and never a wrong one.
+//! The web door's other side: a file of any HTTP server, over several connections where that is of use, and
+//! never a wrong one.
 //!
 //! - [`target`] is an address, with what of it is no server's business; [`dial`] connects to it.
 //! - [`head`] judges what a server says of a file, first and with every part.
-//! - [`download`] gets a file over as many tries as that takes, and gives it its name; `transfer` is one of them, over several
+//! - [`download`] gets a file over as many tries as that takes, and gives it its name; `transfer` is one of
+//!   them, over several
 //!   connections, to which [`shares`] deals the chunks.
 //! - [`folder`] walks through a folder of a lanx, and gets each of its files so.
 //! - [`proof`] shows that what came is right; `notes` says what of a part file need not be got again.

@@ -1,5 +1,5 @@
-//! What is noted beside a part file whose server cannot be asked for values: enough to know which of its bytes need not be got again.
-//! Nothing of it is believed: the bytes are hashed again.
+//! What is noted beside a part file whose server cannot be asked for values: enough to know which of its
+//! bytes need not be got again. Nothing of it is believed: the bytes are hashed again.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,7 +15,8 @@ use crate::store::{Part, SinkError};
 /// Chunks of a piece that is noted: 4 MiB.
 const PIECE_CHUNKS: u64 = 16;
 
-/// What is noted of a part file: the value of each piece of 4 MiB that was written, behind a key that says of which file.
+/// What is noted of a part file: the value of each piece of 4 MiB that was written, behind a key that says of
+/// which file.
 #[derive(Default)]
 pub(super) struct Notes {
     file: Option<File>,

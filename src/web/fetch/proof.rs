@@ -1,4 +1,5 @@
-//! By what a file that came is shown to be the right one: the values of its pieces, where a lanx tells them, or the hash of all of it.
+//! By what a file that came is shown to be the right one: the values of its pieces, where a lanx tells them,
+//! or the hash of all of it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -69,8 +70,8 @@ impl Hashes {
 }
 
 impl Transfer {
-    /// Holds what came against the values that a lanx tells of its file. What is wrong is got once more. The hash of the file, where
-    /// that was done; `None` where nobody tells any values.
+    /// Holds what came against the values that a lanx tells of its file. What is wrong is got once more. The
+    /// hash of the file, where that was done; `None` where nobody tells any values.
     pub async fn prove(&self, kept: &mut Option<Connection>) -> Result<Option<Hash>, Ended> {
         let size = self.layout.size();
         let told = self.values.lock().take();

@@ -1,5 +1,6 @@
-//! Which connection gets which chunks. Each has a stretch of the file to go through from its beginning; one that is done takes
-//! the second half of whoever has most left. So all end together, and the tail is not left to a connection that is slow.
+//! Which connection gets which chunks. Each has a stretch of the file to go through from its beginning; one
+//! that is done takes the second half of whoever has most left. So all end together, and the tail is not left
+//! to a connection that is slow.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -7,10 +8,12 @@ use std::time::{Duration, Instant};
 /// Chunks of a stretch that are worth a request of their own: 1 MiB.
 const HALVED_MIN: u64 = 8;
 
-/// A connection from which nothing has come for so long has its stretch taken away by one that has nothing to do.
+/// A connection from which nothing has come for so long has its stretch taken away by one that has nothing to
+/// do.
 const STALLED: Duration = Duration::from_secs(2);
 
-/// The same where something comes, but no whole chunk for so long: one that drips holds up the end for nobody.
+/// The same where something comes, but no whole chunk for so long: one that drips holds up the end for
+/// nobody.
 const DRIPPING: Duration = Duration::from_secs(10);
 
 /// Who has what.
@@ -106,7 +109,8 @@ impl Shares {
         Some(taken)
     }
 
-    /// A connection has read a chunk. Whether it is the first, and so the one that writes it; and whether the stretch goes on.
+    /// A connection has read a chunk. Whether it is the first, and so the one that writes it; and whether the
+    /// stretch goes on.
     pub fn read(&mut self, who: usize, chunk: u64, now: Instant) -> (bool, bool) {
         let first = self.claim(chunk);
         let Some(held) = self.held.get_mut(who).and_then(Option::as_mut) else { return (first, false) };

@@ -52,8 +52,8 @@ impl Target {
         Ok(Target { uri, pin, token })
     }
 
-    /// What the file is called at its server: the last name of the path, and no folder before it. A name that begins with a dot
-    /// would be hidden, and some of those are read by programs.
+    /// What the file is called at its server: the last name of the path, and no folder before it. A name that
+    /// begins with a dot would be hidden, and some of those are read by programs.
     #[must_use]
     pub fn name(&self) -> Option<Name> {
         let last = self.uri.path().rsplit('/').next()?;

@@ -1,5 +1,5 @@
-//! A file whose length is known, under way: over several connections, each carried by a thread that reads a chunk, hashes it while
-//! it is in the cache, and writes it to its place in the part file.
+//! A file whose length is known, under way: over several connections, each carried by a thread that reads a
+//! chunk, hashes it while it is in the cache, and writes it to its place in the part file.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -35,7 +35,8 @@ const DIVIDED_FROM_BYTES: u64 = 50_000_000;
 const CONNECTIONS_FIRST: u8 = 4;
 pub const CONNECTIONS_MOST: u8 = 16;
 
-/// Chunks of one request: 64 MiB, so that the time between two requests does not count, and one that is cut short is rare.
+/// Chunks of one request: 64 MiB, so that the time between two requests does not count, and one that is cut
+/// short is rare.
 const REQUEST_CHUNKS: u64 = 256;
 
 /// How long a connection without work waits for some that others leave.
@@ -85,7 +86,8 @@ impl Transfer {
     ) -> Result<Arc<Transfer>, Ended> {
         let layout = Layout::new(part.size());
         let (mut notes, mut noted) = (Notes::default(), BTreeMap::new());
-        // What cannot be asked for in parts cannot be gone on with, nor what may be of another state of the file.
+        // What cannot be asked for in parts cannot be gone on with, nor what may be of another state of the
+        // file.
         if let (true, Some(tag)) = (seen.can_be_divided(), seen.strong_tag()) {
             let key = Notes::key(&job.target.uri, part.size(), tag);
             notes = Notes::open(&part, key)?;
@@ -163,7 +165,8 @@ impl Transfer {
         }
     }
 
-    /// Reads again what was noted, while what is missing comes: hours may go into it where a file is large and its disk is slow.
+    /// Reads again what was noted, while what is missing comes: hours may go into it where a file is large
+    /// and its disk is slow.
     fn begin_checks(self: &Arc<Self>) -> Option<thread::JoinHandle<()>> {
         if self.noted.is_empty() {
             return None;
@@ -374,8 +377,8 @@ impl Transfer {
         Ok(answer)
     }
 
-    /// Reads the body of an answer that has these chunks, as far as they are still wanted of this connection. Whether it came
-    /// to its end, so that the next request may follow.
+    /// Reads the body of an answer that has these chunks, as far as they are still wanted of this connection.
+    /// Whether it came to its end, so that the next request may follow.
     async fn read(
         &self,
         who: usize,
