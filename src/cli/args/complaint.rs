@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Whether a command line that could not be understood asks for events. What is set beside it cannot be asked: it may be just that
 /// which is wrong.
@@ -19,13 +19,58 @@ pub fn told(error: &clap::Error) -> Option<String> {
     Some(habit(error).unwrap_or_else(|| text.trim_end().to_owned()))
 }
 
-/// What to do about an option that other programs have and lanx does not need.
+/// What to do about an option that other programs have and lanx does not need: scp, rsync, nc and croc for `send` and `recv`, curl,
+/// wget and aria2 for `get`, miniserve for `serve`.
 fn habit(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
     let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else { return None };
-    let instead = match option.as_str() {
-        "-P" => "the port stands behind the host: lanx send FILE HOST:PORT",
-        "--progress" => "progress is always shown on a terminal, so leave it out",
-        "-z" => "`--compress zstd` compresses, and without it lanx does so where that is faster",
+    let command = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => {
+            usage.to_string().split_whitespace().skip_while(|word| *word != "lanx").nth(1).map(str::to_owned)
+        }
+        _ => None,
+    };
+    let option = option.split('=').next().unwrap_or(option);
+    let instead = match (command.as_deref().unwrap_or_default(), option) {
+        ("send", "-P") => "the port stands behind the host: lanx send FILE HOST:PORT",
+        (_, "--progress") => "progress is always shown on a terminal, so leave it out",
+        ("send", "-z" | "-C") => {
+            "`--compress zstd` compresses, and without it lanx does so where that is faster"
+        }
+        ("send", "-p" | "-t") => "modes and times always go along, so leave it out",
+        ("send", "-u" | "--update") => "what is the same is left alone in any case, so leave it out",
+        ("send", "-l" | "--bwlimit") => "`--limit 5M` holds a rate",
+        ("send", "-e" | "--rsh" | "-i") => {
+            "it needs no ssh, as each machine has a key of its own; leave it out"
+        }
+        ("send", "--partial") => "what was interrupted always goes on when it is sent again, so leave it out",
+        ("send", "--delete") => "it removes nothing at the receiver",
+        ("send", "--code") => {
+            "the code is asked for, or comes from LANX_CODE or --code-file, where nobody else on this machine can read it"
+        }
+        ("recv", "-l") => "it always listens, and -p PORT is where: lanx recv -p 8000",
+        ("get", "-O" | "--remote-name") => {
+            "a file always gets the name that it has in the URL, so leave it out"
+        }
+        ("get", "-L" | "--location") => "redirects are always followed, so leave it out",
+        ("get", "-c" | "-C" | "--continue" | "--continue-at") => {
+            "what was interrupted always goes on, so leave it out"
+        }
+        ("get", "-k" | "--insecure") => {
+            "the link that `lanx serve` shows pins its certificate: URL#sha256=..."
+        }
+        ("get", "-H") => "a field is given by --header: --header 'NAME: VALUE'",
+        ("get", "-u" | "--user") => {
+            "a password goes into a field: --header-file FILE with Authorization: Basic ..."
+        }
+        ("get", "-x" | "-s" | "--split") => "`--max-connections N` is how many connections there may be",
+        ("get", "-F" | "-T" | "-d" | "-X" | "--data" | "--upload-file" | "--form") => {
+            "it only fetches; `lanx send` sends, or `curl -T FILE URL` to a `lanx serve --put`"
+        }
+        ("serve", "--bind" | "-i" | "--interfaces") => "`--listen ADDR:PORT` is where it listens",
+        ("serve", "-u" | "--upload-files") => "`--put` lets clients put files there",
         _ => return None,
     };
     Some(format!("lanx has no {option}; {instead}"))

@@ -108,7 +108,12 @@ pub fn rate(text: &str) -> Result<u64, String> {
     match rate_from(text) {
         Some(rate) if rate >= LIMIT_MIN => Ok(rate),
         Some(_) => {
-            Err(format!("the lowest rate is {LIMIT_MIN} bytes a second, as a slower sender would seem dead"))
+            let bare = text.bytes().all(|byte| byte.is_ascii_digit());
+            let unit =
+                if bare { format!("; the unit stands in the same word: {text}M") } else { String::new() };
+            Err(format!(
+                "the lowest rate is {LIMIT_MIN} bytes a second, as a slower sender would seem dead{unit}"
+            ))
         }
         None => Err("expected a number and a unit, as in 50M, 1.5Gi or 400mbit".into()),
     }

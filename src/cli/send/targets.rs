@@ -120,12 +120,14 @@ fn check_order(arguments: &[OsString]) -> Result<(), Failure> {
     Err(usage(anyhow!("the host comes last: lanx send {} {host}", files.join(" "))))
 }
 
-/// Whoever sends to several hosts may name them one after the other.
+/// Whoever sends to several hosts may name them one after the other. A plain word is more likely a file that is missing.
 fn check_several(last: &OsStr, paths: &[OsString]) -> Result<(), Failure> {
     let is_missing_host = |path: &&OsString| {
         let text = path.to_str().filter(|text| !text.contains('/') && !Path::new(text).exists());
         let peer = text.and_then(|text| text.parse::<Peer>().ok());
-        peer.is_some_and(|peer| peer.host.parse::<IpAddr>().is_ok() || !peer.host.contains('.'))
+        peer.is_some_and(|peer| {
+            peer.host.parse::<IpAddr>().is_ok() || text.is_some_and(|text| text.contains(':'))
+        })
     };
     let others: Vec<&OsString> = paths.iter().rev().take_while(is_missing_host).collect();
     let there = paths.len() - others.len();

@@ -88,10 +88,11 @@ pub struct ServeArgs {
     /// The same for each address of a client
     #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = group::SPEED)]
     pub limit_client: Option<u64>,
-    /// Listen at this address [default: [::]:7270]
+    /// Listen at this port [default: [::]:7270]
     ///
-    /// The default accepts IPv4 as well. Port 0 picks a free one.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = values::socket, help_heading = group::DOOR)]
+    /// 8000 is port 8000 of all addresses, of IPv4 as well; 127.0.0.1:8000 is that of one. Port 0 picks a free one. --port is
+    /// the same.
+    #[arg(short = 'p', long, alias = "port", value_name = "[ADDR:]PORT", value_parser = values::listen_at, help_heading = group::DOOR)]
     pub listen: Option<SocketAddr>,
     /// Do not announce the server on this network
     ///

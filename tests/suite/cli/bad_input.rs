@@ -453,6 +453,21 @@ fn habits_of_other_programs_get_a_hint_that_helps() {
             "send -z notes.txt nas",
             "lanx has no -z; `--compress zstd` compresses, and without it lanx does so where that is faster\n",
         ),
+        ("send -e ssh notes.txt nas", "each machine has a key of its own; leave it out\n"),
+        ("send --partial notes.txt nas", "always goes on when it is sent again, so leave it out\n"),
+        ("send --delete notes.txt nas", "lanx has no --delete; it removes nothing at the receiver\n"),
+        ("send -l 800 notes.txt nas", "lanx has no -l; `--limit 5M` holds a rate\n"),
+        (
+            "send --code=x notes.txt nas",
+            "LANX_CODE or --code-file, where nobody else on this machine can read it\n",
+        ),
+        ("recv -l 9000", "lanx has no -l; it always listens, and -p PORT is where: lanx recv -p 8000\n"),
+        ("get -O http://127.0.0.1:1/x", "always gets the name that it has in the URL, so leave it out\n"),
+        ("get -L http://127.0.0.1:1/x", "redirects are always followed, so leave it out\n"),
+        ("get -C - http://127.0.0.1:1/x", "what was interrupted always goes on, so leave it out\n"),
+        ("get -k https://127.0.0.1:1/x", "`lanx serve` shows pins its certificate: URL#sha256=...\n"),
+        ("get -F file=@notes.txt http://127.0.0.1:1/", "or `curl -T FILE URL` to a `lanx serve --put`\n"),
+        ("serve --bind 127.0.0.1 notes.txt", "`--listen ADDR:PORT` is where it listens\n"),
         (
             "recv 10.77.0.2",
             "recv takes a folder: lanx recv DIR, and lanx send FILE 10.77.0.2 there (a folder of that name is ./10.77.0.2)\n",
@@ -493,8 +508,8 @@ fn several_hosts_in_a_row_get_the_way_to_name_them() {
     let file = make(&scene.src, "file", 10);
     let name = file.file_name().unwrap().to_str().unwrap();
     scene
-        .run(["send", name, "nas", "backup"])
-        .expect_complaint(2, &["nas: no such file", "--to nas --to backup"]);
+        .run(["send", name, "nas:7000", "backup"])
+        .expect_complaint(2, &["nas:7000: no such file", "--to nas:7000 --to backup"]);
     scene
         .run(["send", name, "10.1.2.3", "10.1.2.4", "10.1.2.5"])
         .expect_complaint(2, &["10.1.2.3: no such file", "--to 10.1.2.3 --to 10.1.2.4 --to 10.1.2.5"]);

@@ -97,7 +97,7 @@ fn the_most_common_messages_are_these_word_for_word() {
         (
             "send --limit 1 notes.txt nas",
             2,
-            "lanx: invalid value '1' for '--limit <RATE>': the lowest rate is 64000 bytes a second, as a slower sender would seem dead",
+            "lanx: invalid value '1' for '--limit <RATE>': the lowest rate is 64000 bytes a second, as a slower sender would seem dead; the unit stands in the same word: 1M",
         ),
         (
             "send --limit fast notes.txt nas",
