@@ -166,8 +166,8 @@ impl Pool {
             }
             let most = usize::from(climb.now().min(self.sending.connections.share()));
             self.sending.retire_surplus(most);
-            let lines = self.sending.connections.count();
-            if lines < most && (gave_up.is_none() || self.sending.has_work_beside(lines)) {
+            let connections = self.sending.connections.count();
+            if connections < most && (gave_up.is_none() || self.sending.has_work_beside(connections)) {
                 let opened = match self.open().await {
                     // One that the receiver can do nothing with ends at once, and so would the next.
                     Ok(()) if in_vain >= most => Err(io::Error::other("the other side ends each one")),
@@ -277,8 +277,8 @@ impl Pool {
         if let Some(limit) = self.limit {
             handle.pace(limit);
         }
-        let line = Arc::new(DataConnection::new(number, Instant::now().into_std(), handle));
-        let (sending, own) = (self.sending.clone(), line.clone());
+        let connection = Arc::new(DataConnection::new(number, Instant::now().into_std(), handle));
+        let (sending, own) = (self.sending.clone(), connection.clone());
         let work = move || match lane.send_chunks(&sending, &own, sealer) {
             Ok(()) => own.finish(),
             // The network, or whoever sits on it, ended this connection; the receiver knows how far it came.
@@ -292,9 +292,9 @@ impl Pool {
         let mut threads = self.threads.lock();
         threads.retain(|thread| !thread.is_finished());
         threads.push(builder.spawn(work)?);
-        self.sending.connections.add(line);
-        let lines = u8::try_from(self.sending.connections.count()).unwrap_or(u8::MAX);
-        self.peak.fetch_max(lines, Ordering::Relaxed);
+        self.sending.connections.add(connection);
+        let connections = u8::try_from(self.sending.connections.count()).unwrap_or(u8::MAX);
+        self.peak.fetch_max(connections, Ordering::Relaxed);
         Ok(())
     }
 

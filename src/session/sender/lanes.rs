@@ -189,19 +189,19 @@ impl DataConnections {
     }
 
     /// A data connection was opened.
-    pub fn add(&self, line: Arc<DataConnection>) {
-        self.all.lock().insert(line.number, line);
+    pub fn add(&self, connection: Arc<DataConnection>) {
+        self.all.lock().insert(connection.number, connection);
     }
 
     /// Of the data connections that there are, how many segments were sent again, and how many there were in
     /// all, as far as anybody knows.
     pub fn losses(&self) -> (u64, u64) {
-        let lines = self.all.lock();
-        lines.values().fold((0, 0), |(again, all), line| {
-            let segments = line.wire.traffic().map_or(0, |traffic| {
+        let connections = self.all.lock();
+        connections.values().fold((0, 0), |(again, all), connection| {
+            let segments = connection.wire.traffic().map_or(0, |traffic| {
                 traffic.acknowledged.checked_div(traffic.segment_bytes.into()).unwrap_or_default()
             });
-            (again + line.wire.troubles().retransmits, all + segments)
+            (again + connection.wire.troubles().retransmits, all + segments)
         })
     }
 
@@ -212,7 +212,7 @@ impl DataConnections {
 
     /// Whether the receiver has taken in one of them, and it has not ended.
     pub fn has_taken(&self) -> bool {
-        self.all.lock().values().any(|line| line.is_taken())
+        self.all.lock().values().any(|connection| connection.is_taken())
     }
 
     /// How many data connections the receiver allows at present.
@@ -228,42 +228,44 @@ impl DataConnections {
     /// Has all but `most` data connections end behind what is written on them, the youngest first. Whether
     /// there were any.
     pub fn retire_surplus(&self, most: usize) -> bool {
-        let lines = self.all.lock();
+        let connections = self.all.lock();
         let mut working: Vec<&Arc<DataConnection>> =
-            lines.values().filter(|line| !line.is_retired()).collect();
+            connections.values().filter(|connection| !connection.is_retired()).collect();
         let Some(surplus @ 1..) = working.len().checked_sub(most) else { return false };
-        working.sort_by_key(|line| std::cmp::Reverse(line.number));
-        for line in &working[..surplus] {
-            tracing::debug!("data connection {} is one too many now", line.number);
-            line.retire();
+        working.sort_by_key(|connection| std::cmp::Reverse(connection.number));
+        for connection in &working[..surplus] {
+            tracing::debug!("data connection {} is one too many now", connection.number);
+            connection.retire();
         }
         true
     }
 
     /// A worker could not go on: asks the receiver how far its connection came.
-    pub fn failed(&self, line: &DataConnection) {
-        line.hang_up();
-        self.outbox.send(&SenderMessage::HangUp { connection: line.number });
+    pub fn failed(&self, connection: &DataConnection) {
+        connection.hang_up();
+        self.outbox.send(&SenderMessage::HangUp { connection: connection.number });
     }
 
     /// Gives up the data connections that are stuck (see [`DataConnection::is_stuck`]).
     pub fn give_up_stuck(&self, now: Instant, patience: Duration) {
-        let lines: Vec<Arc<DataConnection>> = self.all.lock().values().cloned().collect();
-        for line in lines.iter().filter(|line| line.is_stuck(now, patience)) {
-            tracing::info!("data connection {} is stuck", line.number);
-            self.failed(line);
+        let connections: Vec<Arc<DataConnection>> = self.all.lock().values().cloned().collect();
+        for connection in connections.iter().filter(|connection| connection.is_stuck(now, patience)) {
+            tracing::info!("data connection {} is stuck", connection.number);
+            self.failed(connection);
         }
     }
 
     /// Gives up the data connections that have come to a stop though the receiver can be reached. Whether
     /// there were any.
     pub fn give_up_swallowed(&self) -> bool {
-        let lines: Vec<Arc<DataConnection>> = self.all.lock().values().cloned().collect();
-        let stopped: Vec<&Arc<DataConnection>> =
-            lines.iter().filter(|line| !line.is_closed() && line.wire.swallowed().is_some()).collect();
-        for line in &stopped {
-            tracing::info!("nothing of what data connection {} sends arrives", line.number);
-            self.failed(line);
+        let connections: Vec<Arc<DataConnection>> = self.all.lock().values().cloned().collect();
+        let stopped: Vec<&Arc<DataConnection>> = connections
+            .iter()
+            .filter(|connection| !connection.is_closed() && connection.wire.swallowed().is_some())
+            .collect();
+        for connection in &stopped {
+            tracing::info!("nothing of what data connection {} sends arrives", connection.number);
+            self.failed(connection);
         }
         !stopped.is_empty()
     }
@@ -271,38 +273,37 @@ impl DataConnections {
     /// Gives up the data connection that would hold up the end of a transfer whose chunks are all dealt, if
     /// there is one: see `straggler`. Whether there was.
     pub fn give_up_straggler(&self, now: Instant) -> bool {
-        let mut lines: Vec<Arc<DataConnection>> = self.all.lock().values().cloned().collect();
-        lines.retain(|line| !line.is_closed());
-        let speeds: Vec<Speed> = lines.iter().map(|line| line.speed(now)).collect();
-        let Some((line, speed)) = straggler(&speeds).and_then(|at| lines.get(at).zip(speeds.get(at))) else {
+        let mut connections: Vec<Arc<DataConnection>> = self.all.lock().values().cloned().collect();
+        connections.retain(|connection| !connection.is_closed());
+        let speeds: Vec<Speed> = connections.iter().map(|connection| connection.speed(now)).collect();
+        let Some((connection, speed)) =
+            straggler(&speeds).and_then(|at| connections.get(at).zip(speeds.get(at)))
+        else {
             return false;
         };
-        let (number, backlog) = (line.number, speed.backlog);
+        let (number, backlog) = (connection.number, speed.backlog);
         tracing::info!("data connection {number} is slow; chunks on it that go another way: {backlog}");
-        self.failed(line);
+        self.failed(connection);
         true
     }
 
     /// Ends all data connections under their workers.
     pub fn hang_up(&self) {
-        self.all.lock().values().for_each(|line| line.hang_up());
+        self.all.lock().values().for_each(|connection| connection.hang_up());
     }
 
-    pub fn confirmed(&self, connection: u32, frames: u64) -> Result<(), PeerMisbehaved> {
-        let line = self.all.lock().get(&connection).cloned();
+    pub fn confirmed(&self, number: u32, frames: u64) -> Result<(), PeerMisbehaved> {
+        let connection = self.all.lock().get(&number).cloned();
         // It may be about one that was refused before it began.
-        line.map_or(Ok(()), |line| line.confirm(frames))
+        connection.map_or(Ok(()), |connection| connection.confirm(frames))
     }
 
     /// One has ended after the receiver had taken in so many frames. Returns the chunks on it that it had
     /// not.
-    pub fn hung_up(&self, connection: u32, frames: u64) -> Result<Unconfirmed, PeerMisbehaved> {
-        let Some(line) = self.all.lock().remove(&connection) else { return Ok(Unconfirmed::new()) };
-        let lost = line.close(frames)?;
-        tracing::info!(
-            "data connection {connection} ended; chunks on it that go another way: {}",
-            lost.len()
-        );
+    pub fn hung_up(&self, number: u32, frames: u64) -> Result<Unconfirmed, PeerMisbehaved> {
+        let Some(connection) = self.all.lock().remove(&number) else { return Ok(Unconfirmed::new()) };
+        let lost = connection.close(frames)?;
+        tracing::info!("data connection {number} ended; chunks on it that go another way: {}", lost.len());
         self.changed.notify_one();
         Ok(lost)
     }

@@ -47,7 +47,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 fn one_is_stuck_when_nothing_reaches_the_other_side_for_half_of_the_patience() {
     let (wire, patience) = (Wired::default(), Duration::from_secs(10));
     let start = Instant::now();
-    let line = DataConnection::new(0, start, Arc::new(wire.clone()));
+    let connection = DataConnection::new(0, start, Arc::new(wire.clone()));
     let after = |seconds| start + Duration::from_secs(seconds);
     let arrives = |bytes| wire.1.store(bytes, Ordering::Relaxed);
     arrives(1);
@@ -61,7 +61,7 @@ fn one_is_stuck_when_nothing_reaches_the_other_side_for_half_of_the_patience() {
         (21, 4, true),
     ] {
         arrives(bytes);
-        assert_eq!(line.is_stuck(after(seconds), patience), stuck, "after {seconds} s");
+        assert_eq!(connection.is_stuck(after(seconds), patience), stuck, "after {seconds} s");
     }
     // Where nobody knows what arrives the answer alone counts.
     let (unknown, patience) =
@@ -73,32 +73,32 @@ proptest! {
     #[test]
     fn what_was_not_confirmed_is_given_back_in_order_and_nothing_else(events in events(), extra in 0u64..4) {
         let (wire, attempt, now) = (Wired::default(), attempt(), Instant::now());
-        let line = DataConnection::new(3, now, Arc::new(wire.clone()));
+        let connection = DataConnection::new(3, now, Arc::new(wire.clone()));
         let (mut noted, mut confirmed) = (0u64, 0u64);
         for event in events {
             match event {
                 Event::Note => {
-                    prop_assert!(line.note(&attempt, Dealt::one(ChunkIndex(noted))));
+                    prop_assert!(connection.note(&attempt, Dealt::one(ChunkIndex(noted))));
                     noted += 1;
                 }
                 Event::Confirm(by) => {
                     let Some(frames) = confirmed.checked_add_signed(by) else { continue };
                     let right = frames >= confirmed && frames <= noted;
-                    prop_assert_eq!(line.confirm(frames).is_ok(), right);
+                    prop_assert_eq!(connection.confirm(frames).is_ok(), right);
                     confirmed = if right { frames } else { confirmed };
                 }
                 // Never while less than the patience has passed.
-                Event::Stuck => prop_assert!(!line.is_stuck(now, Duration::from_secs(5))),
+                Event::Stuck => prop_assert!(!connection.is_stuck(now, Duration::from_secs(5))),
             }
         }
         let frames = confirmed + extra;
-        match line.close(frames) {
+        match connection.close(frames) {
             Ok(lost) => {
                 prop_assert!(frames <= noted);
                 let lost: Vec<u64> = lost.into_iter().map(|(_, dealt)| dealt.first.0).collect();
                 prop_assert_eq!(lost, (frames..noted).collect::<Vec<_>>());
-                prop_assert!(wire.0.load(Ordering::Relaxed) && line.is_closed());
-                prop_assert!(!line.note(&attempt, Dealt::one(ChunkIndex(noted))), "a closed line takes nothing");
+                prop_assert!(wire.0.load(Ordering::Relaxed) && connection.is_closed());
+                prop_assert!(!connection.note(&attempt, Dealt::one(ChunkIndex(noted))), "a closed connection takes nothing");
             }
             Err(_) => prop_assert!(frames > noted),
         }

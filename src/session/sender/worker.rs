@@ -31,14 +31,15 @@ use crate::wire::stage_times::Stage;
 /// [`End::Lost`] where the stream fails, [`End::Misbehaved`] where the receiver asked for a chunk twice.
 pub fn send_chunks<W: Write>(
     sending: &Sending,
-    line: &DataConnection,
+    connection: &DataConnection,
     stream: W,
     sealer: Sealer,
 ) -> Result<(), End> {
     let writer = FrameWriter::new(stream, sealer);
     let clock = Clock::new(&sending.stages, Stage::Wait);
     let (compressor, packed) = (Compressor::default(), None);
-    let mut worker = Worker { sending, line, writer, buffer: ChunkBuffer::new(), compressor, packed, clock };
+    let mut worker =
+        Worker { sending, connection, writer, buffer: ChunkBuffer::new(), compressor, packed, clock };
     let mut held = None;
     while let Some(dealt) = worker.next(&mut held)? {
         match &held {
@@ -74,7 +75,7 @@ pub fn compare_chunks(sending: &Sending) -> Result<(), End> {
 
 struct Worker<'a, W: Write> {
     sending: &'a Sending,
-    line: &'a DataConnection,
+    connection: &'a DataConnection,
     writer: FrameWriter<W>,
     buffer: ChunkBuffer,
     compressor: Compressor,
@@ -85,14 +86,14 @@ struct Worker<'a, W: Write> {
 
 impl<W: Write> Worker<'_, W> {
     fn next(&mut self, held: &mut Option<Arc<Run>>) -> Result<Option<Dealt>, End> {
-        let Worker { sending, line, writer, clock, .. } = self;
+        let Worker { sending, connection, writer, clock, .. } = self;
         let rest = || {
             clock.turn_to(Stage::Send);
             let flushed = writer.flush();
             clock.turn_to(Stage::Wait);
             flushed
         };
-        sending.dealer.next(held, Work::All, Some(line), rest).map_err(|e| lost(&e))
+        sending.dealer.next(held, Work::All, Some(connection), rest).map_err(|e| lost(&e))
     }
 
     fn send(&mut self, run: &Arc<Run>, dealt: Dealt) -> Result<(), End> {
@@ -169,7 +170,7 @@ impl<W: Write> Worker<'_, W> {
         if !run.again {
             sending.hashed(attempt, subtrees, header.kind == Kind::Whole)?;
         }
-        let noted = self.line.note(attempt, dealt);
+        let noted = self.connection.note(attempt, dealt);
         if !noted {
             sending.dealer.deal_again(attempt, dealt);
         }
@@ -201,7 +202,8 @@ impl<W: Write> Worker<'_, W> {
             self.clock.turn_to(Stage::Limit);
             // What was gathered need not wait as well.
             self.writer.flush().map_err(|e| lost(&e))?;
-            if self.line.is_closed() || self.line.is_retired() || self.sending.dealer.is_closed() {
+            if self.connection.is_closed() || self.connection.is_retired() || self.sending.dealer.is_closed()
+            {
                 return Ok(false);
             }
             std::thread::sleep(wait.min(PACE_LOOK));
