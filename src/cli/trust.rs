@@ -220,7 +220,7 @@ fn remove(store: &PeerStore, machine: &str) -> anyhow::Result<String> {
     }
     match machine.parse::<address::Peer>() {
         Ok(peer) if store.forget_host(&peer.address())? => Ok(format!(
-            "the key of {} is forgotten; the next transfer to it is as the first one was",
+            "the key of {} is forgotten; at a terminal the next transfer asks before it trusts a key there, and a script should give a code",
             peer.address()
         )),
         _ => Err(anyhow!(

@@ -26,6 +26,7 @@ use crate::os::program::{Program, Unfit};
 
 /// Bytes asked for in the pipe that a stream is read from: four chunks, and what Linux lets everybody have
 /// (`fs.pipe-max-size`). The usual 64 KiB make reader and writer take turns four times for each chunk.
+#[cfg(target_os = "linux")]
 const STREAM_PIPE_BYTES: usize = 1 << 20;
 
 /// What it is called where it fails.

@@ -57,7 +57,7 @@ pub struct DoctorArgs {
     host: Option<OsString>,
     /// Measure the disk of this folder
     ///
-    /// With an unnamed temporary file of at most 512 MiB.
+    /// With an unnamed temporary file of at most 537 MB.
     #[arg(long, value_name = "DIR", default_value = ".", help_heading = group::MEASURED, value_hint = ValueHint::DirPath)]
     dir: PathBuf,
     /// Read the receiver's code from the first line of FILE

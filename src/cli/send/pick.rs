@@ -63,7 +63,10 @@ fn nobody_picked() -> Failure {
 
 /// Whether the person wants to pick nobody. No receiver is picked by these, whatever it calls itself.
 fn leaves(answer: &str) -> bool {
-    ["q", "quit", "exit"].contains(&answer.trim().to_lowercase().as_str())
+    let answer = answer.trim().to_lowercase();
+    // The key Esc stands in the line as what it sends.
+    let typed = answer.trim_start_matches('\x1b');
+    ["q", "quit", "exit"].contains(&typed) || (typed.is_empty() && typed != answer)
 }
 
 /// A receiver that is in no list: an address, or a name with a dot or a port, which none in the list has.
@@ -272,7 +275,13 @@ mod tests {
         for answer in ["nas", "1", "", "nas:port", "a b.c", "\x1b.[A"] {
             assert_eq!(host(answer), None, "{answer:?}");
         }
-        assert!(leaves(" Q\n") && leaves("quit") && !leaves("1") && !leaves(""));
+        assert!(
+            leaves(" Q\n")
+                && leaves("quit")
+                && leaves("\x1b\n")
+                && leaves("\x1bq")
+                && ["1", "", "\x1b[A"].iter().all(|answer| !leaves(answer))
+        );
     }
 
     #[test]

@@ -9,15 +9,16 @@ use std::{fs, io};
 
 use socket2::{SockRef, TcpKeepalive};
 
-#[cfg(target_os = "linux")]
-use crate::limits::UNSENT_BYTES_WITHIN_MACHINE_MAX;
 use crate::limits::{
-    BEAT_INTERVAL, CHUNK_BYTES, LONG_PATH_ROUND_TRIP, SOCKET_BUFFER_BYTES, SOCKET_BUFFER_WITHIN_MACHINE_BYTES,
+    BEAT_INTERVAL, LONG_PATH_ROUND_TRIP, SOCKET_BUFFER_BYTES, SOCKET_BUFFER_WITHIN_MACHINE_BYTES,
 };
+#[cfg(target_os = "linux")]
+use crate::limits::{CHUNK_BYTES, UNSENT_BYTES_WITHIN_MACHINE_MAX};
 use crate::session::link::{Interface, Path, Traffic, Troubles};
 
 /// What a data connection has been dealt and TCP has not sent yet, about: two chunks, so that there always is
 /// a next one.
+#[cfg(target_os = "linux")]
 const UNSENT_BYTES_MAX: u32 = 2 * CHUNK_BYTES as u32;
 
 /// Whether the other side has closed the connection, also where what it said before has not been read yet.

@@ -54,6 +54,12 @@ impl Faults {
         after > 0 && self.carried.load(Ordering::Relaxed) >= after
     }
 
+    /// The receiver goes, without a word, and can be reached no more.
+    pub fn go_away(&self) {
+        self.away.store(true, Ordering::Relaxed);
+        self.cut();
+    }
+
     /// Cuts the control connections.
     pub fn cut(&self) {
         self.cut.notify_waiters();

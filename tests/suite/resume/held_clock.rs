@@ -71,6 +71,15 @@ impl Session {
         session
     }
 
+    /// The same, when half of what there is has crossed and nothing more comes through.
+    async fn half_way(scene: &Scene, files: &[PathBuf], retry_for: [Duration; 2]) -> Session {
+        let session = Session::begin(scene, files, retry_for, |faults| {
+            faults.silent_after.store(20 << 18, Ordering::Relaxed);
+        });
+        until("nothing comes through", || session.faults.is_silent()).await;
+        session
+    }
+
     fn end(&self) -> Option<End> {
         self.sent.borrow().as_ref().map(|outcome| outcome.end.clone())
     }
@@ -125,10 +134,7 @@ fn a_silent_receiver_is_left_when_patience_ends_and_only_missing_chunks_are_sent
     let files = [make(&scene.src, "image.raw", 40 * CHUNK)];
     with_the_clock_held(async {
         let minute = Duration::from_secs(60);
-        let session = Session::begin(&scene, &files, [minute; 2], |faults| {
-            faults.silent_after.store(20 << 18, Ordering::Relaxed);
-        });
-        until("nothing comes through", || session.faults.is_silent()).await;
+        let session = Session::half_way(&scene, &files, [minute; 2]).await;
         pass(SILENCE - 3 * SECOND).await;
         assert_eq!((session.sender.ends(), session.tries.get()), (vec![], 0));
         pass(5 * SECOND).await;
@@ -151,12 +157,8 @@ fn a_receiver_that_is_away_for_minutes_is_looked_for_every_few_seconds_and_found
     let scene = Scene::new();
     let files = [make(&scene.src, "image.raw", 40 * CHUNK)];
     with_the_clock_held(async {
-        let session = Session::begin(&scene, &files, [Duration::from_secs(600); 2], |faults| {
-            faults.silent_after.store(20 << 18, Ordering::Relaxed);
-        });
-        until("half of it is there", || session.faults.is_silent()).await;
-        session.faults.away.store(true, Ordering::Relaxed);
-        session.faults.cut();
+        let session = Session::half_way(&scene, &files, [Duration::from_secs(600); 2]).await;
+        session.faults.go_away();
         until("the loss is noticed", || !session.sender.ends().is_empty()).await;
         pass(Duration::from_secs(300)).await;
         let tries = session.tries.get();
@@ -177,12 +179,8 @@ fn who_stays_away_is_waited_for_as_long_as_was_asked_and_no_longer() {
     let files = [make(&scene.src, "image.raw", 40 * CHUNK)];
     with_the_clock_held(async {
         let hour = Duration::from_secs(3600);
-        let session = Session::begin(&scene, &files, [hour; 2], |faults| {
-            faults.silent_after.store(20 << 18, Ordering::Relaxed);
-        });
-        until("half of it is there", || session.faults.is_silent()).await;
-        session.faults.away.store(true, Ordering::Relaxed);
-        session.faults.cut();
+        let session = Session::half_way(&scene, &files, [hour; 2]).await;
+        session.faults.go_away();
         until("both notice", || !session.sender.ends().is_empty() && !session.receiver.ends().is_empty())
             .await;
         pass(hour - 10 * SECOND).await;
