@@ -17,12 +17,12 @@ use crate::units;
 const LISTED_MAX: usize = 10_000;
 
 /// What stands before the table. What scripts are needed for is hidden without them.
-const TOOLS: &str = "<section id=\"there\" aria-label=\"What is here\">\n\
+const TOOLS: &str = "<section id=\"there\" aria-labelledby=\"here\">\n<h2 id=\"here\">Files that are here</h2>\n\
     <div id=\"tools\"><input type=\"search\" id=\"search\" placeholder=\"Search\" aria-label=\"Search\" hidden>\n";
 
 /// The table to its first row.
 const TABLE: &str = "<table id=\"list\"><thead><tr><th data-sort=\"name\">Name</th>\
-    <th data-sort=\"size\">Size</th><th data-sort=\"mtime\">Changed</th><td></td></tr></thead><tbody>\n";
+    <th data-sort=\"size\">Size</th><th data-sort=\"mtime\">Modified</th><td></td></tr></thead><tbody>\n";
 
 /// A part of a folder, in the order of the bytes of the names.
 #[derive(Debug)]

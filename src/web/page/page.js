@@ -62,6 +62,7 @@ function keepFocus(focused) {
   (buttons.find(isThere) ?? $("choose-files")).focus({ preventScroll: true });
 }
 
+const KINDS = ["preparing", "comparing", "starting", "sending", "interrupted", "waiting", "paused", "failed", "cancelled"];
 const speed = new Speed();
 let before = { active: 0, kinds: {} };
 
@@ -69,13 +70,14 @@ function drawAll() {
   const all = sums(queue.uploads), { active, kinds } = all;
   const bar = $("total");
   bar.max = Math.max(1, all.size);
-  bar.value = all.size ? all.done : Number(all.files > 0 && active === 0);
+  bar.value = all.size ? all.done : Number(all.stored === all.files);
   const now = speed.at(queue.page.carried);
   const isAll = all.files > 0 && all.stored === all.files;
   const files = `${all.stored.toLocaleString("en")} of ${count(all.files, "file")} stored${isAll ? " and verified" : ""}`;
-  $("sum").textContent = `${files} · ${bytes(all.done)} of ${bytes(all.size)}${kinds.sending ? pace(now, all.left) : ""}`;
-  const named = ["hashing", "comparing", "sending", "interrupted", "waiting", "paused", "failed", "cancelled"].filter((kind) => kinds[kind]);
-  $("kinds").textContent = named.map((kind) => `${kinds[kind].toLocaleString("en")} ${kind}`).join(" · ");
+  const time = kinds.sending ? pace(now, all.left) : "";
+  $("sum").textContent = `${files} · ${bytes(all.done)} of ${bytes(all.size)}${time}${time && kinds.paused ? " without what is paused" : ""}`;
+  const named = KINDS.filter((kind) => kinds[kind]).map((kind) => `${kinds[kind].toLocaleString("en")} ${kind}`);
+  $("kinds").textContent = [...named, active ? "keep this page open" : kinds.paused ? "" : "this page can be closed"].filter(Boolean).join(" · ");
   $("clear").hidden = !kinds.stored && !kinds.cancelled;
   $("stop").hidden = active === 0;
   $("start").hidden = !kinds.paused;

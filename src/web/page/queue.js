@@ -63,6 +63,15 @@ export class Queue {
     this.next();
   }
 
+  // One whose name the server does not take, under another one.
+  rename(upload, name) {
+    const folder = (path) => path.slice(0, path.lastIndexOf("/") + 1);
+    const path = folder(upload.path) + encodeURIComponent(name);
+    if (this.add([{ file: upload.file, name: folder(upload.name) + name, path }]) > 0) return;
+    upload.cancel();
+    this.remove(upload);
+  }
+
   remove(upload) {
     this.uploads = this.uploads.filter((other) => other !== upload);
     this.page.changed();

@@ -54,8 +54,9 @@ export function rowOf(upload, queue) {
   buttons.append(
     button("first", "Send next", () => queue.prefer(upload)),
     button("pause", "Pause", () => upload.pause()),
-    button("go", "Go on", () => queue.resume(upload)),
+    button("go", "Resume", () => queue.resume(upload)),
     button("retry", "Try again", () => queue.retry(upload)),
+    button("rename", "Rename and send", () => rename(upload, queue)),
     button("cancel", "Cancel", () => upload.cancel().then(() => queue.next())),
     hide,
   );
@@ -63,10 +64,15 @@ export function rowOf(upload, queue) {
   return row;
 }
 
+function rename(upload, queue) {
+  const name = prompt("Send it under the name", upload.path.split("/").map(decodeURIComponent).pop());
+  if (name) queue.rename(upload, name);
+}
+
 export function show(upload) {
   const { row, state } = upload, [, , bar, what, proof] = row.children;
   row.dataset.state = state;
-  row.dataset.final = Boolean(upload.isFinal);
+  row.dataset.next = upload.next ?? "";
   bar.value = state === "done" ? bar.max : upload.shown;
   const [named, detail, steps] = words(upload);
   what.children[0].textContent = named;
@@ -80,25 +86,29 @@ function words(upload) {
   const size = bytes(upload.size), at = bytes(upload.shown);
   switch (upload.state) {
     case "waiting": return ["Waiting", `${size} · ${upload.detail || "other files of this page come first"}`];
-    case "hashing": return ["Hashing", `${size} · this device hashes it before it is sent`];
+    case "hashing": return ["Preparing", `${size} · this device computes its checksum before it is sent`];
     case "comparing": return ["Comparing", `${size} · ${upload.detail} of it held against what the server has`];
     case "sending": {
+      if (upload.isStarting) return ["Starting", size];
       upload.speed ??= new Speed();
-      return ["Sending", `${at} of ${size}${pace(upload.speed.at(upload.carried), upload.size - upload.shown)}`, steps(upload)];
+      return ["Sending", `${at} of ${size} stored${pace(upload.speed.at(upload.carried), upload.size - upload.shown)}`, steps(upload)];
     }
-    case "checking": return ["Checking", `${size} · the server compares the hash of all of it`];
-    case "lost": return ["Interrupted", `${at} of ${size} · ${upload.detail}; it goes on by itself`];
-    case "paused": return ["Paused", `${at} of ${size}`];
+    case "checking": return ["Checking", `${size} · the server compares the checksum of all of it`];
+    case "lost": return ["Interrupted", `${at} of ${size} stored · ${upload.detail}; it goes on by itself`];
+    case "paused": return ["Paused", `${at} of ${size} stored`];
     case "cancelled": return ["Cancelled", size];
     case "failed": return ["Failed", upload.detail];
     default: return ["Stored and verified", stored(upload, size), "BLAKE3 "];
   }
 }
 
-// What is hashed, what is sent, and what is waited for.
-function steps({ size, hashed, sent, proved }) {
-  if (sent < size) return `hashed ${bytes(hashed)} · sent ${bytes(sent)} · verified ${bytes(proved)}`;
-  return hashed < size ? "all of it is sent; this device still hashes it" : "all of it is sent; the server still writes it";
+// What has left and is not stored yet, and what is waited for.
+function steps({ size, hashed, sent, shown: stored }) {
+  if (sent === size) return `all of it is sent; ${hashed < size ? "this device still computes checksums" : "the server still writes it"}`;
+  const parts = [];
+  if (sent > stored) parts.push(`${bytes(sent - stored)} on the way`);
+  if (hashed < sent) parts.push(`${bytes(sent - hashed)} sent and without a checksum yet`);
+  return parts.join(" · ");
 }
 
 function stored(upload, size) {

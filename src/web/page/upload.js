@@ -20,11 +20,11 @@ const TRIES = 3;
 const STALL = 20_000, STALL_ANSWER = 10_000, STALLS = 15;
 const PAUSE_FIRST = 300, PAUSE_MAX = 10_000;
 
-// Why a file cannot be sent, and what to do, in words for its user. Some cannot be sent by trying again.
+// Why a file cannot be sent, in words for its user. What to do next is to try again, to rename it, or something else, in words too.
 class Refused extends Error {
-  constructor(reason, { next = "try again", isFinal = false } = {}) {
-    super(`${reason}; ${next}`);
-    this.isFinal = isFinal;
+  constructor(reason, next = "retry", words = next === "retry" ? "try again" : "") {
+    super(words ? `${reason}; ${words}` : reason);
+    this.next = next;
   }
 }
 
@@ -34,7 +34,7 @@ class Stopped extends Error {}
 class Gone extends Error {}
 
 // A browser reads no more of a file that is not what was chosen.
-const changed = () => new Refused("the file was changed or removed here meanwhile", { next: "choose it again", isFinal: true });
+const changed = () => new Refused("the file was changed or removed here meanwhile", "choose", "choose it again");
 
 export class Upload {
   // `path` is where it goes, escaped. `page` has what all have in common: talk, slots, names, changed().
@@ -56,6 +56,11 @@ export class Upload {
 
   get isActive() {
     return ["hashing", "comparing", "sending", "checking", "lost"].includes(this.state);
+  }
+
+  // Nothing of it has left yet.
+  get isStarting() {
+    return this.state === "sending" && this.carried === 0 && this.progress === 0;
   }
 
   get isOver() {
@@ -112,7 +117,7 @@ export class Upload {
       } catch (error) {
         if (this.stop.signal.aborted) return;
         if (!(error instanceof Lost)) {
-          this.isFinal = error.isFinal;
+          this.next = error.next ?? "retry";
           this.set("failed", error instanceof Refused ? error.message : `this page made a mistake (${error.message}); try again`);
           return;
         }
@@ -301,7 +306,7 @@ export class Upload {
   // What its time went into.
   get limit() {
     if (this.took === undefined || this.took < 2) return "";
-    if (this.times.lag > 0.2 * this.took * 1000) return "hashing here";
+    if (this.times.lag > 0.2 * this.took * 1000) return "checksums on this device";
     return this.times.disk > 0.5 * this.times.all ? "the disk of the server" : "the network";
   }
 }
@@ -498,16 +503,16 @@ class Attempt {
 
 // What to do where the server does not take a file.
 const NEXT = {
-  403: "rename it, and choose it again",
-  409: "rename yours, and choose it again",
-  507: "ask whoever runs it for room, then try again",
+  403: ["rename"],
+  409: ["rename"],
+  507: ["retry", "ask whoever runs it for room, then try again"],
 };
 
 function refusal({ status, body }) {
   if (status === 401) {
-    return new Refused("the link that this page was opened with is not valid any more", { next: "open a new one, and choose the file again" });
+    return new Refused("the link that this page was opened with is not valid any more", "choose", "open a new one, and choose the file again");
   }
-  return new Refused(`the server says: ${body.error || `status ${status}`}`, { next: NEXT[status] });
+  return new Refused(`the server says: ${body.error || `status ${status}`}`, ...NEXT[status] ?? []);
 }
 
 // Fails as soon as it is stopped.
