@@ -190,6 +190,7 @@ impl Tree {
 }
 
 /// A stretch of a file that is a whole subtree of its BLAKE3 tree, hashed as its bytes come.
+#[derive(Debug)]
 pub struct Stretch {
     hasher: Hasher,
     is_all: bool,

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::bounds::Share;
+use super::passing::{Passer, Passing};
 use super::place::OpenFile;
 use super::stats::Meter;
 use crate::limits::CHUNK_BYTES;
@@ -144,10 +145,11 @@ impl Body {
 
     /// So many bytes of a file, from `at`.
     #[must_use]
-    pub fn file(open: OpenFile, at: u64, bytes: u64, pool: &Arc<Pool>) -> Body {
+    pub fn file(open: OpenFile, at: u64, bytes: u64, pool: &Arc<Pool>, passing: &Arc<Passing>) -> Body {
         let way = if lives_in_memory(&open.file) { Way::Memory } else { Way::Cache };
         let OpenFile { file, stamp, .. } = open;
-        let reading = Reading { file, stamp, at, way, waiting: None, pool: pool.clone() };
+        let passer = Passer::new(passing, stamp);
+        let reading = Reading { file, stamp, at, way, waiting: None, pool: pool.clone(), passer };
         Body::new(bytes, Content::File(reading))
     }
 
@@ -248,6 +250,7 @@ struct Reading {
     way: Way,
     waiting: Option<Waiting>,
     pool: Arc<Pool>,
+    passer: Passer,
 }
 
 /// A buffer that a thread fills, and what came of it.
@@ -306,6 +309,7 @@ impl Reading {
         if piece.end == 0 || now != self.stamp {
             return Err(changed());
         }
+        self.passer.sees(self.at, piece.buffer.get(..piece.end).unwrap_or_default());
         self.at += piece.end as u64;
         Ok(Data::Piece(piece))
     }
@@ -364,7 +368,13 @@ mod tests {
         let pool = Arc::<Pool>::default();
         for way in [Way::Memory, Way::Cache, Way::Thread] {
             for range in [0..content.len(), 5..PIECE_BYTES + 6, content.len() - 1..content.len(), 7..7] {
-                let mut body = Body::file(open(room.path()), range.start as u64, range.len() as u64, &pool);
+                let mut body = Body::file(
+                    open(room.path()),
+                    range.start as u64,
+                    range.len() as u64,
+                    &pool,
+                    &Arc::default(),
+                );
                 if let Content::File(reading) = &mut body.content {
                     reading.way = way;
                 }
@@ -380,7 +390,8 @@ mod tests {
             let room = tempfile::tempdir().unwrap();
             let path = room.path().join("file");
             fs::write(&path, vec![1; 2 * PIECE_BYTES]).unwrap();
-            let mut body = Body::file(open(room.path()), 0, 2 * PIECE_BYTES as u64, &Arc::default());
+            let mut body =
+                Body::file(open(room.path()), 0, 2 * PIECE_BYTES as u64, &Arc::default(), &Arc::default());
             let first = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
             assert!(first.into_data().unwrap().remaining() > 0);
             let file = fs::OpenOptions::new().write(true).open(&path).unwrap();

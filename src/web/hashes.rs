@@ -2,7 +2,7 @@
 //! finds what is wrong, and SHA-256 for whoever wants that. They are computed when somebody asks, and kept
 //! for as long as the file is the same.
 //!
-//! A piece is hashed at a time, two at most, and one at most for each network of clients. So one that asks
+//! What is being sent meanwhile is hashed on its way. All else is read for its hash: a piece at a time, two at most, and one at most for each network of clients. So one that asks
 //! for a thousand files waits for itself alone, and nobody waits until a large file is through.
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,6 +18,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::passing::Passing;
 use super::pieces::PIECE_BYTES;
 use super::place::{Missing, OpenFile};
 use super::validators::Validators;
@@ -54,11 +55,18 @@ pub struct Known {
     files: Mutex<BTreeMap<(u64, u64), (Stamp, Hashes)>>,
     turns: Semaphore,
     clients: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+    /// Where whoever sends a file looks whether its values are wanted.
+    pub passing: Arc<Passing>,
 }
 
 impl Default for Known {
     fn default() -> Known {
-        Known { files: Mutex::default(), turns: Semaphore::new(HASHED_MAX), clients: Mutex::default() }
+        Known {
+            files: Mutex::default(),
+            turns: Semaphore::new(HASHED_MAX),
+            clients: Mutex::default(),
+            passing: Arc::default(),
+        }
     }
 }
 
@@ -88,8 +96,16 @@ impl Known {
             return Ok(known);
         }
         let own = self.turns_of(peer);
+        let passed = (!with_sha256).then(|| self.passing.watch(&stamp));
         let mut hashing = Hashing::new(open, with_sha256);
         while !hashing.is_done() {
+            if let Some(passed) = &passed
+                && let Some(value) = passed.value(hashing.at).await
+            {
+                hashing.add(value);
+                tell(told, value).await?;
+                continue;
+            }
             let turn = (own.acquire().await, self.turns.acquire().await);
             let work = move || {
                 // Whoever is sent something comes first.
@@ -99,10 +115,7 @@ impl Known {
             let (next, value) = aside(work).await.and_then(|hashed| hashed).map_err(Missing::Failed)?;
             drop(turn);
             hashing = next;
-            let Some(told) = told else { continue };
-            if told.send(Ok(value.to_vec().into())).await.is_err() {
-                return Err(Missing::Failed(io::Error::other("nobody waits for it any more")));
-            }
+            tell(told, value).await?;
         }
         let hashes = hashing.finish().map_err(Missing::Failed)?;
         // Within one tick of its clock a file can change and leave no trace.
@@ -149,6 +162,12 @@ fn changed() -> io::Error {
     io::Error::other("it has changed while it was hashed")
 }
 
+async fn tell(told: Option<&mpsc::Sender<io::Result<Bytes>>>, value: ChunkValue) -> Result<(), Missing> {
+    let Some(told) = told else { return Ok(()) };
+    let sent = told.send(Ok(value.to_vec().into())).await;
+    sent.map_err(|_| Missing::Failed(io::Error::other("nobody waits for it any more")))
+}
+
 impl Hashing {
     fn new(open: &OpenFile, with_sha256: bool) -> Hashing {
         Hashing {
@@ -188,10 +207,16 @@ impl Hashing {
             return Err(changed());
         }
         let value = stretch.value();
+        self.add(value);
+        Ok(value)
+    }
+
+    /// That of the next piece is known.
+    fn add(&mut self, value: ChunkValue) {
+        let bytes = PIECE_BYTES.min(self.stamp.size - self.at);
         self.values.extend_from_slice(&value);
         self.pieces.insert(self.at, (bytes, value));
         self.at += bytes;
-        Ok(value)
     }
 
     fn finish(self) -> io::Result<Hashes> {

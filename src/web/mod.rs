@@ -27,6 +27,7 @@ pub mod listing;
 pub mod names;
 mod own;
 pub mod page;
+pub mod passing;
 pub mod pieces;
 pub mod place;
 pub mod ranges;

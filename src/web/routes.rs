@@ -323,14 +323,19 @@ impl Site {
             Verdict::Failed => empty(StatusCode::PRECONDITION_FAILED),
             Verdict::NotModified => empty(StatusCode::NOT_MODIFIED),
             Verdict::Serve => match selection(parts, &validators, size) {
-                Selection::Whole => Reply::new(StatusCode::OK, Body::file(file, 0, size, &self.pool)),
+                Selection::Whole => {
+                    Reply::new(StatusCode::OK, Body::file(file, 0, size, &self.pool, &self.known.passing))
+                }
                 Selection::Unsatisfiable => empty(StatusCode::RANGE_NOT_SATISFIABLE)
                     .with(header::CONTENT_RANGE, format!("bytes */{size}")),
                 Selection::Part(range) => {
                     let (first, last) = (range.start, range.end.saturating_sub(1));
                     let bytes = range.end.saturating_sub(first);
-                    Reply::new(StatusCode::PARTIAL_CONTENT, Body::file(file, first, bytes, &self.pool))
-                        .with(header::CONTENT_RANGE, format!("bytes {first}-{last}/{size}"))
+                    Reply::new(
+                        StatusCode::PARTIAL_CONTENT,
+                        Body::file(file, first, bytes, &self.pool, &self.known.passing),
+                    )
+                    .with(header::CONTENT_RANGE, format!("bytes {first}-{last}/{size}"))
                 }
             },
         };

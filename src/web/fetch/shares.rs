@@ -5,8 +5,18 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use crate::limits::CHUNK_BYTES;
+use crate::web::pieces::PIECE_BYTES;
+
 /// Chunks of a stretch that are worth a request of their own: 1 MiB.
 const HALVED_MIN: u64 = 8;
+
+/// From this length on a stretch begins with a whole piece: those are what a server of our own has values of,
+/// and it hashes them on their way.
+const WHOLE_FROM: u64 = 4 * PIECE_CHUNKS;
+
+/// Chunks of a piece.
+const PIECE_CHUNKS: u64 = PIECE_BYTES / CHUNK_BYTES as u64;
 
 /// A connection from which nothing has come for so long has its stretch taken away by one that has nothing to
 /// do.
@@ -101,6 +111,7 @@ impl Shares {
         let length = most.left.end - most.left.start;
         let from = match stalled(most) {
             true => most.left.start,
+            false if length >= WHOLE_FROM => (most.left.start + length / 2).next_multiple_of(PIECE_CHUNKS),
             false if length >= HALVED_MIN => most.left.start + length / 2,
             false => return None,
         };
@@ -175,17 +186,20 @@ mod tests {
     #[test]
     fn whoever_is_done_takes_half_of_what_is_left() {
         let now = Instant::now();
-        let mut shares = Shares::new(100, &[]);
-        assert_eq!(shares.take(0, now), Some(0..100));
-        assert_eq!(shares.take(1, now), Some(50..100));
-        assert_eq!((shares.take(2, now), shares.left(1)), (Some(75..100), 50..75));
-        for chunk in 0..40 {
+        let mut shares = Shares::new(60, &[]);
+        assert_eq!(shares.take(0, now), Some(0..60));
+        assert_eq!(shares.take(1, now), Some(30..60));
+        assert_eq!((shares.take(2, now), shares.left(1)), (Some(45..60), 30..45));
+        for chunk in 0..20 {
             assert_eq!(shares.read(0, chunk, now), (true, true));
         }
         // The longest is that of 1 or 2 by now.
-        assert_eq!(shares.take(3, now), Some(87..100));
+        assert_eq!(shares.take(3, now), Some(52..60));
         shares.give_up(3);
-        assert_eq!((shares.take(4, now), shares.left(0)), (Some(87..100), 40..50));
+        assert_eq!((shares.take(4, now), shares.left(0)), (Some(52..60), 20..30));
+        // Where there is enough, a whole piece is the first.
+        let mut many = Shares::new(1000, &[]);
+        assert_eq!((many.take(0, now), many.take(1, now)), (Some(0..1000), Some(512..1000)));
         // Five chunks are not worth a request.
         let mut few = Shares::new(5, &[]);
         assert_eq!((few.take(0, now), few.take(1, now)), (Some(0..5), None));
