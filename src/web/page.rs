@@ -98,12 +98,8 @@ pub(super) fn html(top: Option<&[u8]>, path: Option<&RelativePath>, puts: bool, 
     let title =
         name.map_or_else(|| Html(host).to_string(), |name| format!("{} on {}", Html(name), Html(host)));
     let heading = heading(top, path, host, !list.is_empty());
-    let values = [
-        ("{title}", &*title),
-        ("{heading}", &heading),
-        ("{put}", if puts { PUT } else { "" }),
-        ("{list}", list),
-    ];
+    let put = if puts { PUT.replace("{host}", &Html(host).to_string()) } else { String::new() };
+    let values = [("{title}", &*title), ("{heading}", &heading), ("{put}", &*put), ("{list}", list)];
     // In the order in which they stand there, so that nothing in a value is taken for a place.
     let (mut page, mut rest) = (String::new(), HTML);
     for (mark, value) in values {

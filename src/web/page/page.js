@@ -42,7 +42,7 @@ function draw() {
   first.forEach((upload, n) => {
     const isNew = !upload.row, row = upload.row ??= rowOf(upload, queue);
     if (list.children[n] !== row) list.insertBefore(row, list.children[n] ?? null);
-    if (isNew || changedRows.has(upload)) show(upload);
+    if (isNew || upload.isActive || changedRows.has(upload)) show(upload);
   });
   while (list.children.length > first.length) list.lastElementChild.remove();
   const more = all.length - first.length;
@@ -75,14 +75,23 @@ function drawAll() {
   const isAll = all.files > 0 && all.stored === all.files;
   const files = `${all.stored.toLocaleString("en")} of ${count(all.files, "file")} stored${isAll ? " and verified" : ""}`;
   const time = kinds.sending ? pace(now, all.left) : "";
-  $("sum").textContent = `${files} · ${bytes(all.done)} of ${bytes(all.size)}${time}${time && kinds.paused ? " without what is paused" : ""}`;
+  $("sum").textContent = `${files} · ${bytes(all.done)} of ${bytes(all.size)}${time}${time && kinds.paused ? ", not counting what is paused" : ""}`;
   const named = KINDS.filter((kind) => kinds[kind]).map((kind) => `${kinds[kind].toLocaleString("en")} ${kind}`);
-  $("kinds").textContent = [...named, active ? "keep this page open" : kinds.paused ? "" : "this page can be closed"].filter(Boolean).join(" · ");
+  $("kinds").textContent = [...named, ...advice(all)].join(" · ");
+  $("kinds").classList.toggle("troubled", kinds.failed > 0 && active === 0);
+  bar.classList.toggle("troubled", kinds.failed > 0 && active === 0);
   $("clear").hidden = !kinds.stored && !kinds.cancelled;
   $("stop").hidden = active === 0;
   $("start").hidden = !kinds.paused;
   tell(all);
   before = all;
+}
+
+// What a person can do meanwhile.
+function advice({ active, kinds: { interrupted, paused, failed } }) {
+  if (interrupted) return ["if that lasts, look at your network, or ask whoever runs the server"];
+  if (active > 0) return ["keep this page open"];
+  return paused || failed ? [] : ["this page can be closed"];
 }
 
 // What has happened since the last drawing, if it is worth a word to whoever does not see it.
@@ -94,7 +103,7 @@ function tell({ stored, active, kinds }) {
     const { name, detail } = queue.uploads.findLast((upload) => upload.state === "failed");
     say(`failed: ${shown(name)}, ${detail}`);
   } else if (interrupted && !before.kinds.interrupted) {
-    say("interrupted; it goes on by itself");
+    say("interrupted; this page keeps trying");
   }
 }
 

@@ -94,7 +94,7 @@ function words(upload) {
       return ["Sending", `${at} of ${size} stored${pace(upload.speed.at(upload.carried), upload.size - upload.shown)}`, steps(upload)];
     }
     case "checking": return ["Checking", `${size} · the server compares the checksum of all of it`];
-    case "lost": return ["Interrupted", `${at} of ${size} stored · ${upload.detail}; it goes on by itself`];
+    case "lost": return ["Interrupted", `${at} of ${size} stored · ${upload.detail}; this page keeps trying`];
     case "paused": return ["Paused", `${at} of ${size} stored`];
     case "cancelled": return ["Cancelled", size];
     case "failed": return ["Failed", upload.detail];
@@ -107,7 +107,7 @@ function steps({ size, hashed, sent, shown: stored }) {
   if (sent === size) return `all of it is sent; ${hashed < size ? "this device still computes checksums" : "the server still writes it"}`;
   const parts = [];
   if (sent > stored) parts.push(`${bytes(sent - stored)} on the way`);
-  if (hashed < sent) parts.push(`${bytes(sent - hashed)} sent and without a checksum yet`);
+  if (hashed < sent) parts.push(`${bytes(sent - hashed)} not yet checked`);
   return parts.join(" · ");
 }
 

@@ -148,7 +148,7 @@ fn what_there_is_no_room_for_is_told_with_what_to_do() {
     );
     // What failed counts as well: not all of it is here.
     assert_eq!(browser.sum(), "1 of 3 files stored · 9.4 MB of 18 MB");
-    assert_eq!(browser.text("#kinds"), "2 failed · this page can be closed");
+    assert_eq!(browser.text("#kinds"), "2 failed");
     assert_eq!(finished(&scene.dst), ["large"]);
 }
 
