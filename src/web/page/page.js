@@ -79,7 +79,7 @@ function drawAll() {
   const named = KINDS.filter((kind) => kinds[kind]).map((kind) => `${kinds[kind].toLocaleString("en")} ${kind}`);
   $("kinds").textContent = [...named, ...advice(all)].join(" · ");
   $("kinds").classList.toggle("troubled", kinds.failed > 0 && active === 0);
-  bar.classList.toggle("troubled", kinds.failed > 0 && active === 0);
+  bar.classList.toggle("troubled", active === 0 ? kinds.failed > 0 : kinds.interrupted > 0 && !kinds.sending);
   $("clear").hidden = !kinds.stored && !kinds.cancelled;
   $("stop").hidden = active === 0;
   $("start").hidden = !kinds.paused;
@@ -89,7 +89,7 @@ function drawAll() {
 
 // What a person can do meanwhile.
 function advice({ active, kinds: { interrupted, paused, failed } }) {
-  if (interrupted) return ["if that lasts, look at your network, or ask whoever runs the server"];
+  if (interrupted) return ["keep this page open; if the server stays silent, look at your network, or ask whoever runs it"];
   if (active > 0) return ["keep this page open"];
   return paused || failed ? [] : ["this page can be closed"];
 }

@@ -56,7 +56,7 @@ export function rowOf(upload, queue) {
     button("pause", "Pause", () => upload.pause()),
     button("go", "Resume", () => queue.resume(upload)),
     button("retry", "Try again", () => queue.retry(upload)),
-    button("rename", "Rename and send", () => rename(upload, queue)),
+    button("rename", "Rename…", () => rename(upload, queue)),
     button("cancel", "Cancel", () => upload.cancel().then(() => queue.next())),
     hide,
   );
@@ -117,7 +117,7 @@ function stored(upload, size) {
   const time = Math.max(took, 0.001);
   const part = carried < 0.95 * upload.size ? `, of which ${bytes(carried)} were sent` : "";
   const name = status === "renamed" ? ` · as \u2068${shown(decodeURIComponent(href.split("/").pop()))}\u2069` : "";
-  // Of little the rate says nothing.
-  const speed = carried >= 1e6 ? `, ${rate(carried / time)}` : "";
+  // Of little the rate says nothing. What was sent twice counts once.
+  const speed = carried >= 1e6 ? `, ${rate(Math.min(carried, upload.size) / time)}` : "";
   return `${size}${part} in ${duration(time)}${speed}${name}${limit ? ` · limited by ${limit}` : ""}`;
 }

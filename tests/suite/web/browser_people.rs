@@ -159,7 +159,7 @@ fn whoever_does_not_see_it_hears_what_each_thing_is_and_what_has_happened() {
         "Search",
         "Pause: sending.bin",
         "Resume: paused.bin",
-        "Rename and send: a.txt",
+        "Rename…: a.txt",
         "Hide: done.bin",
         "sending.bin",
         "All files",
@@ -169,8 +169,10 @@ fn whoever_does_not_see_it_hears_what_each_thing_is_and_what_has_happened() {
     }
     // One line says it, and not at every step.
     assert_eq!(browser.run("return document.querySelectorAll('[aria-live], [role=alert], [role=status], [role=log], output').length"), 1);
-    relay.release();
+    // Before anything goes on: nothing is over twice.
     browser.click("[data-state=paused] .go");
+    browser.wait_for(2, "sending");
+    relay.release();
     browser.wait_for(3, "done");
     browser.wait("the end is said", "return say.textContent.startsWith('all is over: 3 stored, 1 failed')");
     let said = browser.run("return said");
