@@ -328,9 +328,6 @@ pub const WRITE_BACK_BYTES: u64 = 64 << 20;
 /// Complete files that wait for the device together.
 pub const FINISH_BATCH_FILES: usize = 256;
 
-/// Stack of a worker thread. Its chunk buffer is on the heap; BLAKE3 and the system calls need a few KiB.
-pub const WORKER_STACK_BYTES: usize = 256 * 1024;
-
 /// Receivers that one program sends to at once: each has threads and connections of its own, and more of them
 /// than these a machine has no use for.
 pub const RECEIVERS_MAX: usize = 64;

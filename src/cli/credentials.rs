@@ -4,7 +4,6 @@ use std::env;
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -27,6 +26,7 @@ use crate::net::address::Peer;
 use crate::net::tcp::dial::ConnectError;
 use crate::os::clock::Moment;
 use crate::os::said::Said;
+use crate::os::threads;
 use crate::trust::code::Code;
 use crate::trust::dir::ConfigDir;
 use crate::trust::fingerprint::Fingerprint;
@@ -378,7 +378,7 @@ pub async fn ask_line(question: String) -> Result<Option<String>, Failure> {
     let wait = move || {
         let _ = answered.send(read_answer(&mut io::stdin().lock()));
     };
-    thread::Builder::new().name("ask".into()).spawn(wait).map_err(other)?;
+    threads::named("ask").spawn(wait).map_err(other)?;
     match answer.await {
         Ok(Ok(line)) => Ok(Some(line).filter(|line| !line.is_empty())),
         Ok(Err(error)) => Err(other(anyhow!("cannot read from the terminal: {}; {ASK_AGAIN}", Said(&error)))),

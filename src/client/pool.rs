@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{self, Duration};
 
 use parking_lot::Mutex;
@@ -13,11 +13,11 @@ use crate::content::compress::Codecs;
 use crate::limits::{
     CLIMB_MEASURE, CONNECTION_NUMBERS_MAX, CONNECTIONS_FIRST, CONNECTIONS_MAX, CONNECTIONS_MOST,
     GOODBYE_TIMEOUT, LOSSY_SEGMENTS_MIN, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, STRAGGLER_PATIENCE,
-    WORKER_STACK_BYTES,
 };
 use crate::net::Door;
 use crate::os::background;
 use crate::os::cpu::Load;
+use crate::os::threads;
 use crate::session::carrier::{AnyLane, Way};
 use crate::session::cpu_speed::cores;
 use crate::session::link::ConnectionHandle;
@@ -288,7 +288,7 @@ impl Pool {
             }
             Err(end) => sending.ending.decide(end),
         };
-        let builder = thread::Builder::new().name("send".into()).stack_size(WORKER_STACK_BYTES);
+        let builder = threads::worker("send");
         let mut threads = self.threads.lock();
         threads.retain(|thread| !thread.is_finished());
         threads.push(builder.spawn(work)?);

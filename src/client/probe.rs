@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -15,11 +15,11 @@ use super::pool::{Keys, open};
 use super::transfer::last_words;
 use crate::limits::{
     GOODBYE_TIMEOUT, LOST_TIMEOUTS_HANDSHAKE, PROBE_CONNECTIONS, PROGRESS_INTERVAL, SMALL_SEGMENT_BYTES,
-    WORKER_STACK_BYTES,
 };
 use crate::net::control::{Talk, converse};
 use crate::net::tcp::tune::is_within_machine;
 use crate::os::background;
+use crate::os::threads;
 use crate::session::carrier::Way;
 use crate::session::cpu_speed::Speeds;
 use crate::session::link::{ConnectionHandle, Path};
@@ -295,7 +295,7 @@ impl Lines {
                 }
             }
         };
-        let builder = thread::Builder::new().name("probe".into()).stack_size(WORKER_STACK_BYTES);
+        let builder = threads::worker("probe");
         self.open.push(Line { handle, thread: builder.spawn(work)? });
         Ok(())
     }

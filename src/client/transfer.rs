@@ -4,18 +4,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::handshake::{EnterError, Link};
 use super::pool::{Keys, Pool};
-use crate::limits::{HOLE_CHUNKS_MAX, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX, WORKER_STACK_BYTES};
+use crate::limits::{HOLE_CHUNKS_MAX, RETRY_PAUSE_FIRST, RETRY_PAUSE_MAX};
 use crate::net::control::{Talk, converse};
 use crate::os::background::aside;
 use crate::os::cpu::Load;
 use crate::os::said::Said;
+use crate::os::threads;
 use crate::session::bottleneck::Accounts;
 use crate::session::destination;
 use crate::session::sender::compress::Compress;
@@ -280,7 +281,7 @@ fn spawn<T: Send + 'static>(
     work: impl FnOnce(&Sending) -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, SendError> {
     let sending = sending.clone();
-    let builder = thread::Builder::new().name(name.into()).stack_size(WORKER_STACK_BYTES);
+    let builder = threads::worker(name);
     builder.spawn(move || work(&sending)).map_err(SendError::Thread)
 }
 

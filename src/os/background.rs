@@ -3,9 +3,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::os::threads;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -24,7 +25,7 @@ const THREADS_POLL: Duration = Duration::from_millis(5);
 pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let (done, result) = oneshot::channel();
     let work = move || drop(done.send(work()));
-    thread::Builder::new().name("aside".into()).stack_size(ASIDE_STACK_BYTES).spawn(work)?;
+    threads::named("aside").stack_size(ASIDE_STACK_BYTES).spawn(work)?;
     result.await.map_err(|_| io::Error::other("a thread ended before its work was done"))
 }
 
@@ -63,8 +64,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_held_is_free_when_all_threads_have_ended() {
-        let (held, one) = (Arc::new(()), thread::spawn(|| {}));
-        join(vec![one, thread::spawn(|| {})], held.clone()).await;
+        let (held, one) = (Arc::new(()), std::thread::spawn(|| {}));
+        join(vec![one, std::thread::spawn(|| {})], held.clone()).await;
         assert_eq!(Arc::strong_count(&held), 1);
         assert_eq!(aside(|| 7).await.unwrap(), 7);
     }

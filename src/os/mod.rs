@@ -9,3 +9,4 @@ pub mod program;
 pub mod rlimit;
 pub mod said;
 pub mod stamp;
+pub mod threads;

@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::handshake::Refusal;
 use super::queue::{Counted, Slot};
-use crate::limits::{CONNECTION_NUMBERS_MAX, FORGED_IN_A_ROW_MAX, SURPLUS_GRACE, WORKER_STACK_BYTES};
+use crate::limits::{CONNECTION_NUMBERS_MAX, FORGED_IN_A_ROW_MAX, SURPLUS_GRACE};
+use crate::os::threads;
 use crate::session::End;
 use crate::session::carrier::AnyLane;
 use crate::session::link::{ConnectionHandle, Troubles};
@@ -108,7 +109,7 @@ impl DataConnections {
             let result = lane.receive_chunks(&session, opener, &counter);
             connections.ended(&session, number, &counter, result, counted);
         };
-        let builder = thread::Builder::new().name("receive".into()).stack_size(WORKER_STACK_BYTES);
+        let builder = threads::worker("receive");
         state.threads.retain(|thread| !thread.is_finished());
         match builder.spawn(work) {
             Ok(thread) => {

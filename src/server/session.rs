@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,10 +13,11 @@ use tokio::time::{Instant, timeout};
 use super::handshake::{AcceptedPeer, Refusal};
 use super::lanes::DataConnections;
 use super::queue::Slot;
-use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KERNEL_TIME_BRIEF, WORKER_STACK_BYTES};
+use crate::limits::{GOODBYE_TIMEOUT, HANDSHAKE_TIMEOUT, KERNEL_TIME_BRIEF};
 use crate::net::control::{Talk, converse};
 use crate::os::background;
 use crate::os::cpu::Load;
+use crate::os::threads;
 use crate::session::carrier::Arrival;
 use crate::session::cpu_speed::{Speeds, speeds};
 use crate::session::link::{ConnectionHandle, Troubles};
@@ -194,7 +195,7 @@ impl Session {
     /// Has a thread of its own look at files and make them: that may take as long as the disk does.
     fn start_files(&self, mut to_hear: mpsc::Receiver<SenderMessage>) {
         let (receiving, cipher) = (self.receiving.clone(), self.cipher);
-        let builder = thread::Builder::new().name("files".into()).stack_size(WORKER_STACK_BYTES);
+        let builder = threads::worker("files");
         let spawned = builder.spawn(move || {
             if receiving.measures()
                 && let Ok(Speeds { hash, seal, cores }) = speeds(cipher, KERNEL_TIME_BRIEF)

@@ -13,7 +13,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -21,8 +20,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::error::SourceError;
-use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX, STREAM_WINDOW_CHUNKS, WORKER_STACK_BYTES};
+use crate::limits::{CHUNK_BYTES, FILE_BYTES_MAX, STREAM_WINDOW_CHUNKS};
 use crate::os::program::{Program, Unfit};
+use crate::os::threads;
 
 /// Bytes asked for in the pipe that a stream is read from: four chunks, and what Linux lets everybody have
 /// (`fs.pipe-max-size`). The usual 64 KiB make reader and writer take turns four times for each chunk.
@@ -154,7 +154,7 @@ impl Stream {
         let shared = Shared { name, is_command, state, changed: Condvar::new(), program: Program::default() };
         let shared = Arc::new(shared);
         let own = shared.clone();
-        let builder = thread::Builder::new().name("stdin".into()).stack_size(WORKER_STACK_BYTES);
+        let builder = threads::worker("stdin");
         builder.spawn(move || own.end(own.run(input)))?;
         Ok((0..readers).map(|me| Arc::new(Stream { shared: shared.clone(), me })).collect())
     }

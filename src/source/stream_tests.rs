@@ -9,7 +9,7 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < PATIENCE, "waited in vain until {what}");
-        thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -61,7 +61,7 @@ fn no_more_is_read_than_the_window_holds_and_each_release_lets_one_in() {
     let window = STREAM_WINDOW_CHUNKS as u64;
     let content = painted((STREAM_WINDOW_CHUNKS + 20) * CHUNK_BYTES + 5);
     let all = content.clone();
-    let writing = thread::spawn(move || writer.write_all(&all).unwrap());
+    let writing = std::thread::spawn(move || writer.write_all(&all).unwrap());
     wait_until("the window is full", || stream.reached().chunks == window);
     // Backwards and forwards: connections confirm in any order.
     for (before, index) in (0..10).rev().chain(10..21).enumerate() {

@@ -72,7 +72,7 @@ pub struct Passer {
     stamp: Stamp,
     sender: Option<Sender>,
     /// The piece under way: its value so far, where it begins, and the bytes that are still to come.
-    piece: Option<(Stretch, u64, u64)>,
+    piece: Option<(Box<Stretch>, u64, u64)>,
 }
 
 /// One of those that are waited for. Only whoever wants the values keeps them.
@@ -130,7 +130,7 @@ impl Passer {
             return;
         }
         let length = PIECE_BYTES.min(self.stamp.size - at);
-        self.piece = Stretch::new(self.stamp.size, at, length).map(|stretch| (stretch, at, length));
+        self.piece = Stretch::new(self.stamp.size, at, length).map(|stretch| (Box::new(stretch), at, length));
     }
 
     fn update(&mut self, bytes: &[u8]) {

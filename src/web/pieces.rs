@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
@@ -26,6 +25,7 @@ use crate::content::tree::{ChunkValue, Hash, Stretch, joined};
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
 use crate::os::background::aside;
+use crate::os::threads;
 use crate::server::queue::Slot;
 use crate::store::{Existing, ExistingFile, Part, Sink};
 
@@ -259,7 +259,7 @@ impl Pieces {
         let (to, from) = mpsc::channel(PIECES_WAITING);
         let (done, result) = oneshot::channel();
         let run = move || drop(done.send(take(claim, stretch, bytes, from, place)));
-        thread::Builder::new().name("piece".into()).spawn(run).map_err(Refused::Thread)?;
+        threads::named("piece").spawn(run).map_err(Refused::Thread)?;
         let fed = tokio::select! {
             fed = feed(body, to, share) => fed,
             () = cancel.notified() => Err(Refused::Short),

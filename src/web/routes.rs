@@ -3,7 +3,6 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
@@ -35,6 +34,7 @@ use super::upload::Uploads;
 use super::validators::{Validators, Verdict};
 use crate::name::{Escaped, RelativePath};
 use crate::os::background::aside;
+use crate::os::threads;
 
 /// Pieces of a tar file that are made ahead.
 const ARCHIVE_PIECES: usize = 2;
@@ -406,7 +406,7 @@ impl Site {
             archive::send(&folder, &name, &to);
             drop(permit);
         };
-        if !head_only && let Err(error) = thread::Builder::new().name("archive".into()).spawn(work) {
+        if !head_only && let Err(error) = threads::named("archive").spawn(work) {
             return refused(&Missing::Failed(error), "a folder");
         }
         Reply::new(StatusCode::OK, Body::made(pieces, length))

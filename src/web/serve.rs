@@ -31,6 +31,7 @@ use super::guarded::Guarded;
 use super::site::Site;
 use crate::net::tcp::tune;
 use crate::os::rlimit;
+use crate::os::threads;
 use crate::trust::guesses::network_of;
 
 /// Connections at once. Idle ones take 20 KiB each.
@@ -273,7 +274,7 @@ impl Carrier {
             // Tasks that are left end with it.
             drop(runtime);
         };
-        let thread = thread::Builder::new().name("web".into()).spawn(carry)?;
+        let thread = threads::named("web").spawn(carry)?;
         Ok(Carrier { to, carried, thread })
     }
 }

@@ -6,7 +6,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::digest;
@@ -24,6 +23,7 @@ use super::refused::{Hears, Refused, Stored, Waits};
 use crate::content::tree::Hash;
 use crate::name::RelativePath;
 use crate::os::background::aside;
+use crate::os::threads;
 use crate::server::queue::{Admission, Party, Slot, TurnState};
 use crate::store::{Folder, Owner, Part, Sink};
 use crate::trust::guesses::network_of;
@@ -177,7 +177,7 @@ impl Uploads {
         let (ready, begun) = oneshot::channel();
         let (done, result) = oneshot::channel();
         let run = move || drop(done.send(work.run(ready)));
-        thread::Builder::new().name("upload".into()).spawn(run).map_err(Refused::Thread)?;
+        threads::named("upload").spawn(run).map_err(Refused::Thread)?;
         // Refused before a byte of it is asked for, where the client waits for that (Expect: 100-continue).
         let has_begun = begun.await.is_ok();
         let fed = if has_begun { feed(body, to, &share).await } else { Ok(()) };

@@ -2,6 +2,7 @@
 
 use std::thread;
 
+use crate::os::threads;
 use anyhow::anyhow;
 use crossbeam_channel::{bounded, unbounded};
 
@@ -31,7 +32,7 @@ pub fn side_by_side<J: Send, R: Send>(
     thread::scope(move |scope| {
         for n in 0..threads {
             let (to_do, results) = (to_do.clone(), results.clone());
-            let builder = thread::Builder::new().name("hash".into());
+            let builder = threads::named("hash");
             let spawned = builder.spawn_scoped(scope, move || {
                 for job in to_do {
                     // Refused where the others have given up.

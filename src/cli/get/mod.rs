@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use anyhow::{anyhow, bail};
 use clap::ValueHint;
@@ -24,6 +23,7 @@ use super::ui::out::Audience;
 use super::ui::screen;
 use super::{signals, token};
 use crate::name::{Escaped, Name, RelativePath};
+use crate::os::threads;
 use crate::session::Progress;
 use crate::session::rate_limit::Pace;
 use crate::store::{Existing, Folder, FolderOptions, Owner, Sink};
@@ -202,7 +202,7 @@ fn start(
         };
         drop(done.send(got));
     };
-    let started = thread::Builder::new().name("get".into()).spawn(work);
+    let started = threads::named("get").spawn(work);
     started.map_err(|error| anyhow!("cannot start a thread: {error}; let this user have more of them"))?;
     Ok(result)
 }

@@ -28,6 +28,7 @@ use crate::cli::exit::Exit;
 use crate::name::{Escaped, RelativePath};
 use crate::os::program::{Unfit, command};
 use crate::os::said::Said;
+use crate::os::threads;
 use crate::session::{FileReport, FileStatus, ReportKind};
 
 /// The variable with the path of the list.
@@ -95,7 +96,7 @@ impl Programs {
         let stop = Arc::<Stop>::default();
         let runner =
             Runner { to_run, stop: stop.clone(), patience: args.exec_timeout, counters: counters.clone() };
-        let spawned = thread::Builder::new().name("exec".into()).spawn(move || runner.run_all());
+        let spawned = threads::named("exec").spawn(move || runner.run_all());
         let runner = spawned.map_err(|error| {
             Failure::new(
                 Exit::Other,

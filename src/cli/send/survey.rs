@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::cli::ui::summary::Tally;
-use crate::limits::WORKER_STACK_BYTES;
 use crate::os::background;
+use crate::os::threads;
 use crate::session::Progress;
 use crate::source::{Feed, Survey};
 
@@ -29,7 +29,7 @@ pub fn expect(feed: &Feed, total: Option<u64>, expecting: Expecting) {
         expecting.iter().filter_map(|(progress, _)| progress.upgrade()).for_each(|one| one.expect(total));
     }
     let Some(survey) = feed.survey() else { return };
-    let builder = thread::Builder::new().name("survey".into()).stack_size(4 * WORKER_STACK_BYTES);
+    let builder = threads::named("survey").stack_size(4 * threads::WORKER_STACK_BYTES);
     // Nobody waits for it: it ends with the transfers, or with the program.
     if let Err(error) = builder.spawn(move || look_ahead(survey, &expecting)) {
         tracing::info!("nobody can look ahead for how much there is: {error}");

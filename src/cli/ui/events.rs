@@ -3,11 +3,11 @@
 //! room knows of them.
 
 use std::borrow::Cow;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use std::{io, thread};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,8 +21,9 @@ use super::paint::Stream;
 use super::summary::{Counts, Crossed, LimitReport};
 use crate::cli::exit::Exit;
 use crate::content::entry::Cause;
-use crate::limits::{PROGRESS_EVENT_INTERVAL, PROGRESS_INTERVAL, WORKER_STACK_BYTES};
+use crate::limits::{PROGRESS_EVENT_INTERVAL, PROGRESS_INTERVAL};
 use crate::name::is_unsafe_to_show;
+use crate::os::threads;
 use crate::session::bottleneck::Accounts;
 use crate::session::sender::compress::Compress;
 use crate::session::{FileReport, FileStatus, Progress, ReportKind};
@@ -678,7 +679,7 @@ impl Ticker {
                 }
             }
         };
-        let builder = thread::Builder::new().name("events".into()).stack_size(4 * WORKER_STACK_BYTES);
+        let builder = threads::named("events").stack_size(4 * threads::WORKER_STACK_BYTES);
         let thread = builder.spawn(follow);
         if let Err(error) = &thread {
             tracing::warn!("there will be no progress events: cannot start a thread: {error}");

@@ -3,11 +3,11 @@
 //! nobody else.
 
 use std::collections::VecDeque;
+use std::io;
 use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
-use std::{io, thread};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::fs::fstat;
@@ -15,10 +15,9 @@ use tracing::Level;
 
 use super::keys;
 use super::paint::{Stream, mark};
-use crate::limits::{
-    OUTPUT_PAUSE, OUTPUT_WRITE_BYTES, READER_PATIENCE, UNREAD_BYTES_MAX, WORKER_STACK_BYTES,
-};
+use crate::limits::{OUTPUT_PAUSE, OUTPUT_WRITE_BYTES, READER_PATIENCE, UNREAD_BYTES_MAX};
 use crate::os::said::Said;
+use crate::os::threads;
 use crate::units;
 
 /// Says something, as whole lines. While files move nobody waits for that: what finds [`UNREAD_BYTES_MAX`]
@@ -283,7 +282,7 @@ impl Outlet {
 
     fn start(&'static self, name: &str, picture: Option<Box<dyn Picture>>) {
         let mut state = self.state.lock();
-        let builder = thread::Builder::new().name(name.into()).stack_size(WORKER_STACK_BYTES);
+        let builder = threads::worker(name);
         if builder.spawn(|| self.write_all(picture)).is_ok() {
             state.writer = Writer::Thread;
         }

@@ -13,8 +13,8 @@ use super::out::{self, Audience};
 use super::screen::{self, can_draw};
 use super::summary::Tally;
 use super::view::{View, Who};
-use crate::limits::WORKER_STACK_BYTES;
 use crate::name::RelativePath;
+use crate::os::threads;
 use crate::session::Progress;
 use crate::units;
 
@@ -86,7 +86,7 @@ impl Shown {
         let mut board = BOARD.lock();
         board.transfers.push(transfer.clone());
         if !board.attended {
-            let thread = thread::Builder::new().name("progress".into()).stack_size(4 * WORKER_STACK_BYTES);
+            let thread = threads::named("progress").stack_size(4 * threads::WORKER_STACK_BYTES);
             board.attended = thread.spawn(attend).is_ok();
         }
         Shown { transfer: Some(transfer) }

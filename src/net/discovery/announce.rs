@@ -3,7 +3,6 @@
 use std::mem::replace;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use mdns_sd::{DaemonEvent, Error, IfKind, Receiver, RecvTimeoutError, ServiceDaemon, ServiceInfo};
@@ -11,9 +10,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::record::plain_name;
 use super::service::{Kind, TXT_KEY, TXT_QUIC, TXT_SCHEME, TXT_VERSION, daemon, overgrown, stop};
-use crate::limits::{
-    HEARD_LOOK, OVERGROWN_PAUSE_FIRST, OVERGROWN_PAUSE_MAX, WITHDRAW_PATIENCE, WORKER_STACK_BYTES,
-};
+use crate::limits::{HEARD_LOOK, OVERGROWN_PAUSE_FIRST, OVERGROWN_PAUSE_MAX, WITHDRAW_PATIENCE};
+use crate::os::threads;
 use crate::trust::fingerprint::Fingerprint;
 use crate::wire::VERSION;
 
@@ -108,9 +106,9 @@ impl Announcement {
     pub fn start(announce: Announce, told: impl FnMut(News) + Send + 'static) -> Announcement {
         let current = Arc::<Current>::default();
         let mut teller = Teller { told, names: Vec::new(), service: announce.what.kind().service() };
-        let (shared, builder) = (current.clone(), thread::Builder::new().name("announce".into()));
+        let (shared, builder) = (current.clone(), threads::worker("announce"));
         let run = move || keep(&shared, OVERGROWN_PAUSE_FIRST, || teller.announce(&announce, &shared));
-        if let Err(error) = builder.stack_size(WORKER_STACK_BYTES).spawn(run) {
+        if let Err(error) = builder.spawn(run) {
             tracing::info!("this machine is not announced: {error}");
         }
         Announcement { current }

@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::thread;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -22,6 +21,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::runtime::{Builder, Handle};
 
 use super::profile::PAYLOAD_BYTES_MAX;
+use crate::os::threads;
 use crate::session::cpu_speed::cores;
 
 /// Bytes of packets that a socket is asked to hold in each direction: what comes in 30 ms at 1 Gbit/s. The
@@ -67,7 +67,7 @@ fn start() -> io::Result<Handle> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     let carry = move || runtime.block_on(std::future::pending::<()>());
-    thread::Builder::new().name("quic".into()).spawn(carry)?;
+    threads::named("quic").spawn(carry)?;
     Ok(handle)
 }
 

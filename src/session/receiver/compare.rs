@@ -13,7 +13,8 @@ use super::outcomes::Outcomes;
 use crate::content::chunk::ChunkIndex;
 use crate::content::tree::{ChunkValue, chunk_value};
 use crate::content::zeros::value_of_zeros;
-use crate::limits::{CHUNK_BYTES, WORKER_STACK_BYTES};
+use crate::limits::CHUNK_BYTES;
+use crate::os::threads;
 use crate::session::ending::End;
 use crate::session::frames::Pages;
 use crate::session::progress::Progress;
@@ -112,7 +113,7 @@ fn start_threads<S: Compares>(session: &Arc<S>) {
     let mut state = queue.state.lock();
     while state.threads < wanted && !state.closed {
         let worker = session.clone();
-        let builder = thread::Builder::new().name("compare".into()).stack_size(WORKER_STACK_BYTES);
+        let builder = threads::worker("compare");
         match builder.spawn(move || compare_all(&worker)) {
             Ok(_) => state.threads += 1,
             // One is enough to go on with.

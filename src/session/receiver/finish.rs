@@ -5,7 +5,7 @@
 //! receiving; files that are complete meanwhile are finished together, with one wait for all of them.
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -14,8 +14,9 @@ use super::offered::{Entry, Offered};
 use super::outcomes::Outcomes;
 use super::terms::Diligence;
 use crate::content::tree::Hash;
-use crate::limits::{FINISH_BATCH_FILES, WORKER_STACK_BYTES};
+use crate::limits::FINISH_BATCH_FILES;
 use crate::os::rlimit;
+use crate::os::threads;
 use crate::session::ending::End;
 use crate::session::report::{FileStatus, ReportKind};
 use crate::store::{Existing, ExistingFile, Made, Part, Published, SinkError};
@@ -160,7 +161,7 @@ impl Finisher {
 
     fn start(&self, name: &str, work: impl FnOnce(&Outcomes) + Send + 'static) {
         let own = self.outcomes.clone();
-        let builder = thread::Builder::new().name(name.into()).stack_size(WORKER_STACK_BYTES);
+        let builder = threads::worker(name);
         match builder.spawn(move || work(&own)) {
             Ok(thread) => self.threads.lock().push(thread),
             Err(error) => self.outcomes.ending.decide(End::Exhausted(error.to_string())),

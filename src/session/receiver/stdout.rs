@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 
 use super::in_order::{InOrder, Step};
 use super::incoming::{Bytes, Incoming, Plan};
@@ -10,8 +9,8 @@ use super::offered::Offered;
 use super::outcomes::Outcomes;
 use crate::content::entry::{Cause, Failure};
 use crate::content::tree::Hash;
-use crate::limits::WORKER_STACK_BYTES;
 use crate::os::said::Said;
+use crate::os::threads;
 use crate::session::ending::End;
 use crate::session::progress::Progress;
 use crate::session::report::FileStatus;
@@ -50,7 +49,7 @@ pub fn offer_to_output(
     outcomes.insert(file.clone());
     let writer = Writer { outcomes: outcomes.clone(), file, queue, output: output.clone() };
     let stages = stages.clone();
-    let builder = thread::Builder::new().name("output".into()).stack_size(WORKER_STACK_BYTES);
+    let builder = threads::worker("output");
     // Nobody waits for this thread: whoever reads the output may hold it up for ever.
     match builder.spawn(move || writer.write_out(&stages)) {
         Ok(_) => outcomes.outbox.send(&ask),

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use base64::Engine;
@@ -21,6 +20,7 @@ use super::head::{Wrong, refusal};
 use super::job::{Done, Ended, Failed, Job};
 use crate::content::entry::Metadata;
 use crate::name::{Name, RelativePath, escape};
+use crate::os::threads;
 use crate::session::Progress;
 use crate::session::snapshot::{Scene, UnderWay};
 use crate::store::{Made, SinkError};
@@ -184,7 +184,7 @@ pub fn get_folder(base: Job, progress: &Arc<Progress>, hears: Hears) -> Result<(
     let mut threads = Vec::new();
     for _ in 0..workers {
         let (tree, from) = (tree.clone(), from.clone());
-        let spawned = thread::Builder::new().name("get".into()).spawn(move || tree.work(&from));
+        let spawned = threads::named("get").spawn(move || tree.work(&from));
         match spawned {
             Ok(thread) => threads.push(thread),
             Err(error) if threads.is_empty() => return Err(Failed::Thread(error)),

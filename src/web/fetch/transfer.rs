@@ -24,6 +24,7 @@ use super::shares::Shares;
 use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::tree::{Hash, Tree, chunk_value};
 use crate::limits::CHUNK_BYTES;
+use crate::os::threads;
 use crate::session::sender::ramp_up::Climb;
 use crate::session::snapshot::{Scene, UnderWay};
 use crate::store::Part;
@@ -172,7 +173,7 @@ impl Transfer {
             return None;
         }
         let transfer = self.clone();
-        let spawned = thread::Builder::new().name("check".into()).spawn(move || transfer.check_noted());
+        let spawned = threads::named("check").spawn(move || transfer.check_noted());
         spawned
             .inspect_err(|error| {
                 tracing::info!("what was there is checked first: {error}");
@@ -230,7 +231,7 @@ impl Transfer {
                     Ok(runtime) => runtime.block_on(transfer.carry(who, &mut None, None)),
                     Err(error) => tracing::info!("one connection less: {error}"),
                 };
-                match thread::Builder::new().name("get".into()).spawn(carry) {
+                match threads::named("get").spawn(carry) {
                     Ok(thread) => threads.push(thread),
                     Err(error) => {
                         tracing::info!("one connection less: {error}");
