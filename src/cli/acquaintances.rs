@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::error::Failure;
 use super::exit::Exit;
-use crate::limits::ALIKE_MIN;
+use crate::limits::{ALIKE_MIN, PORT_DEFAULT};
 use crate::net::discovery::Sighting;
 use crate::trust::dir::ConfigDir;
 use crate::trust::fingerprint::Fingerprint;
@@ -35,6 +35,18 @@ impl Acquaintances {
     /// The key that a host had, by `host:port`.
     pub fn key_of(&self, address: &str) -> Option<Fingerprint> {
         self.peers.hosts().iter().find(|host| host.address == address).map(|host| host.fingerprint)
+    }
+
+    /// Where this user has sent files, each as one would type it.
+    pub fn hosts(&self) -> Vec<String> {
+        let standard = format!(":{PORT_DEFAULT}");
+        let typed = |address: &str| address.strip_suffix(&standard).unwrap_or(address).to_owned();
+        self.peers.hosts().iter().map(|host| typed(&host.address)).collect()
+    }
+
+    /// Who may send to this machine, by name, and where this user has sent files: what `lanx trust` takes.
+    pub fn machines(&self) -> Vec<String> {
+        self.peers.senders().iter().map(|peer| peer.name.clone()).chain(self.hosts()).collect()
     }
 
     /// The name most like this one, of receivers that answer and of those that this user has sent to.

@@ -1,22 +1,19 @@
-//! `lanx help`: of a command what its `--help` says, and texts about what all commands have in common.
+//! `lanx help`: of a command what its `--help` says, and texts about what all commands have in common. And the manual pages.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::anyhow;
-use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
-use clap::{Arg, ValueHint};
-use clap_complete::Shell;
+use clap::ValueHint;
+use clap::builder::{PossibleValuesParser, StyledStr};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::args::examples;
-use super::config::takes_settings;
 use super::error::Failure;
 use super::exit::Exit;
 use super::ui::out;
-use super::ui::paint::Stream;
 use crate::limits::HELP_COLUMNS;
 use crate::name::Escaped;
 use crate::os::said::Said;
@@ -95,17 +92,7 @@ fn exit_codes() -> String {
     plain(&text, HELP_COLUMNS)
 }
 
-// What other programs are told of the command line: completions for shells, and manual pages.
-
-/// Print a completion script for a shell
-#[derive(clap::Args, Debug)]
-#[command(after_help = examples::COMPLETIONS)]
-pub struct CompletionsArgs {
-    /// The shell
-    #[arg(value_name = "SHELL", hide_possible_values = true,
-        value_parser = PossibleValuesParser::new(SHELLS).try_map(|shell| shell.parse::<Shell>()))]
-    shell: Shell,
-}
+// Manual pages.
 
 /// Write the manual pages into a folder
 #[derive(clap::Args, Debug)]
@@ -114,100 +101,6 @@ pub struct ManArgs {
     /// The folder, created if only its last part is missing
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: PathBuf,
-}
-
-/// The shells that the tests run.
-const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
-
-/// `lanx completions`.
-pub fn completions(args: &CompletionsArgs, parser: &clap::Command) -> Result<Exit, Failure> {
-    let mut command = offered(parser);
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut command, "lanx", &mut script);
-    match args.shell {
-        Shell::Bash => script.extend_from_slice(BASH.as_bytes()),
-        Shell::Fish => script.extend(fish(&command).into_bytes()),
-        _ => {}
-    }
-    out::say(Stream::Stdout, script);
-    Ok(Exit::Success)
-}
-
-/// The parser as a shell may offer it: without what is hidden, which clap_complete writes down like all else,
-/// and with the commands that `lanx config` takes, of which the parser knows only that a command line
-/// follows.
-fn offered(plain: &clap::Command) -> clap::Command {
-    let names = plain.get_subcommands().map(clap::Command::get_name).filter(|name| takes_settings(name));
-    let with_options = PossibleValuesParser::new(names.map(str::to_owned));
-    let shown = plain.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
-    let shown = shown.map(|command| command.mut_args(without_colon));
-    let shown = shown.map(|command| match command.get_name() {
-        "config" => command.mut_arg("line", |line| line.value_parser(with_options.clone())),
-        _ => command,
-    });
-    clap::Command::new("lanx")
-        .version(env!("CARGO_PKG_VERSION"))
-        .disable_help_flag(true)
-        .disable_help_subcommand(true)
-        .disable_version_flag(true)
-        .args(plain.get_arguments().cloned())
-        .subcommands(shown)
-}
-
-/// zsh takes what stands behind a colon in the name of a value, as in `HOST[:PORT]`, for a command that
-/// completes it.
-fn without_colon(arg: Arg) -> Arg {
-    let names = arg.get_value_names().unwrap_or_default();
-    let short = |name: &str| name.split(['[', ':']).next().unwrap_or_default().to_owned();
-    match names.iter().any(|name| name.contains(':')) {
-        true => {
-            let names: Vec<String> = names.iter().map(|name| short(name)).collect();
-            arg.value_names(names)
-        }
-        false => arg,
-    }
-}
-
-/// clap_complete offers in bash all options of a command where no word was begun, and then bash offers no
-/// files.
-const BASH: &str = r#"
-_lanx_words() {
-    local word words=()
-    _lanx "$@"
-    if [[ "$2" != -* ]]; then
-        for word in "${COMPREPLY[@]}"; do
-            [[ "${word}" == -* ]] || words+=("${word}")
-        done
-        COMPREPLY=("${words[@]}")
-    fi
-}
-complete -F _lanx_words -o bashdefault -o default lanx
-"#;
-
-/// For fish clap_complete leaves out the values of what is no option.
-fn fish(command: &clap::Command) -> String {
-    let mut script = String::new();
-    for command in command.get_subcommands() {
-        for arg in command.get_positionals() {
-            if let Some(values) = values_in_fish(arg) {
-                let name = command.get_name();
-                let _ = writeln!(
-                    script,
-                    "complete -c lanx -n \"__fish_lanx_using_subcommand {name}\" -f -a \"{values}\""
-                );
-            }
-        }
-    }
-    script
-}
-
-fn values_in_fish(arg: &Arg) -> Option<String> {
-    let values = arg.get_possible_values();
-    match arg.get_value_hint() {
-        ValueHint::Hostname => Some("(__fish_print_hostnames)".into()),
-        _ if values.is_empty() => None,
-        _ => Some(values.iter().map(|value| value.get_name()).collect::<Vec<_>>().join(" ")),
-    }
 }
 
 /// `lanx man`.

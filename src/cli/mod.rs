@@ -4,6 +4,7 @@ mod acquaintances;
 mod announce;
 mod args;
 mod cache;
+mod completions;
 mod config;
 mod credentials;
 mod dataset;
@@ -71,7 +72,7 @@ fn run(args: &Args) -> Exit {
         Command::Trust(trust) => trust::run(trust),
         Command::Cache(cache) => cache::run(cache),
         Command::Config(config) => config::run(config, command),
-        Command::Completions(completions) => help::completions(completions, &plain_command()),
+        Command::Completions(completions) => completions::run(completions, &plain_command()),
         Command::Man(man) => help::man(man, plain_command()),
         Command::Help(help) => help::run(help, command()),
     };

@@ -150,6 +150,11 @@ fn shells_take_their_completions() {
 
 /// What bash offers at the end of `words`; nothing where it offers files. `None` without bash.
 fn offered_by_bash(scene: &Scene, words: &[&str]) -> Option<String> {
+    offered_by_bash_with(scene, "", words)
+}
+
+/// The same, where `own` was run before.
+fn offered_by_bash_with(scene: &Scene, own: &str, words: &[&str]) -> Option<String> {
     let script = scene.path("complete");
     let [.., before, word] = words else { panic!("too few words") };
     let line = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
@@ -157,7 +162,7 @@ fn offered_by_bash(scene: &Scene, words: &[&str]) -> Option<String> {
         "COMP_WORDS=({line}); COMP_CWORD={}; \"$(complete -p lanx | sed 's/.*-F \\([^ ]*\\).*/\\1/')\" lanx '{word}' '{before}'; echo \"${{COMPREPLY[*]}}\"",
         words.len() - 1
     );
-    fs::write(&script, format!("{}\n{ask}\n", scene.run(["completions", "bash"]).out())).unwrap();
+    fs::write(&script, format!("{own}\n{}\n{ask}\n", scene.run(["completions", "bash"]).out())).unwrap();
     Some(run("bash", &["--norc"], &script)?.expect_success().out().trim().to_owned())
 }
 
@@ -194,7 +199,7 @@ fn fish_completes_commands_topics_and_shells() {
         ("lanx config ", "cache doctor get list manifest recv send serve trust verify"),
         (
             "lanx help ",
-            "completions config doctor exit-codes get help json list manifest recv send serve trust verify",
+            "cache completions config doctor exit-codes get help json list manifest recv send serve trust verify",
         ),
     ] {
         let text = scene.run(["completions", "fish"]).out();
@@ -217,12 +222,61 @@ fn zsh_completes_files_where_files_are_meant_and_machines_where_those_are() {
         assert!(lines.peek().is_some(), "{start}");
         assert!(lines.all(|line| line.trim_end_matches(" \\").ends_with(end)), "{start} {end}");
     };
-    ends("paths_and_host", ":_files'");
+    ends("paths_and_host", ":_lanx_files_or_hosts'");
     ends("::dir --", ":_files -/'");
-    ends("--to=", "]:HOST:_hosts'");
+    ends("--to=", "]:HOST:_lanx_hosts'");
+    ends(":machine --", ":_lanx_machines'");
     ends("--code-file=", ":_files'");
     ends("::line --", ":(send recv serve get list manifest verify doctor trust cache)'");
     assert!(!script.contains("(man)") && !script.contains("'man:"), "a hidden command is offered");
+}
+
+/// The scripts ask lanx for the machines: those that files were sent to, and those that may send.
+#[test]
+fn shells_offer_the_machines_that_this_user_knows() {
+    let scene = Scene::new();
+    scene.pair("config", "nas");
+    let known = |what: &str, who: &str| {
+        let mut command = scene.lanx_as(who);
+        command.args(["completions", what]);
+        Process::spawn(command).finish(PATIENCE).expect_success().out()
+    };
+    let hosts = known("hosts", "config");
+    let host = hosts.trim_end();
+    assert!(host.starts_with("127.0.0.1:") && hosts.lines().count() == 1, "{hosts}");
+    assert_eq!(known("machines", "config"), hosts);
+    assert_eq!(known("hosts", "nas"), "");
+    // By the name that it gave itself.
+    assert_eq!(known("machines", "nas").lines().count(), 1);
+
+    let own = format!(
+        "lanx() {{ LANX_CONFIG_DIR='{}' '{}' \"$@\"; }}",
+        scene.path("config").display(),
+        env!("CARGO_BIN_EXE_lanx")
+    );
+    for (words, offered) in [
+        (&["lanx", "send", "file", "127"][..], host),
+        (&["lanx", "send", "127"], ""),
+        (&["lanx", "send", "file", "--to", ""], host),
+        (&["lanx", "send", "file", "nas"], ""),
+        (&["lanx", "doctor", ""], host),
+        (&["lanx", "trust", "remove", ""], host),
+    ] {
+        let Some(found) = offered_by_bash_with(&scene, &own, words) else { return };
+        assert_eq!(found, offered, "{words:?}");
+    }
+    let script = scene.path("known.fish");
+    let text = scene.run(["completions", "fish"]).out();
+    let own = own
+        .replace("() {", "")
+        .replace("lanx LANX", "function lanx; env LANX")
+        .replace("\"$@\"; }", "$argv; end");
+    for line in ["lanx send file 127", "lanx send file --to 127", "lanx trust remove 127"] {
+        fs::write(&script, format!("{own}\n{text}\ncomplete -C '{line}' | string replace -r '\\t.*' ''\ntrue\n"))
+            .unwrap();
+        let Some(output) = run("fish", &["--no-config"], &script) else { return };
+        assert_eq!(output.expect_success().out().lines().collect::<Vec<_>>(), [host], "{line}");
+    }
 }
 
 #[test]
