@@ -1,5 +1,9 @@
 //! Errors that end the program.
 
+use std::fmt::Display;
+
+use anyhow::anyhow;
+
 use super::exit::Exit;
 use super::ui::{events, out};
 
@@ -25,6 +29,11 @@ impl Failure {
     /// The same, known to be about this machine.
     pub fn about(self, peer: impl ToString) -> Failure {
         Failure { peer: Some(peer.to_string()), ..self }
+    }
+
+    /// The same with this as what to do next.
+    pub fn with_hint(self, hint: impl Display) -> Failure {
+        Failure { error: anyhow!("{}; {hint}", self.error), ..self }
     }
 
     /// Tells it: to a person, and with --json to the script.

@@ -1,6 +1,7 @@
 //! A command line that could not be understood, as a script is told.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -22,9 +23,32 @@ pub fn told(error: &clap::Error) -> Option<String> {
 /// What to do about an option that other programs have and lanx does not need: scp, rsync, nc and croc for `send` and `recv`, curl,
 /// wget and aria2 for `get`, miniserve for `serve`.
 fn habit(error: &clap::Error) -> Option<String> {
-    if error.kind() != ErrorKind::UnknownArgument {
-        return None;
+    match error.kind() {
+        ErrorKind::UnknownArgument => option(error),
+        ErrorKind::InvalidSubcommand => command(error),
+        _ => None,
     }
+}
+
+/// What to do about a first word that is no command: a file, as croc takes one, or what other programs call theirs.
+fn command(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let shown = crate::name::escape(word);
+    Some(match word.as_str() {
+        "code" => {
+            "there is no command 'code'; `lanx recv` shows the code, and `lanx send` asks for it".into()
+        }
+        _ if Path::new(word).exists() => {
+            format!("{shown} is no command; a file is sent by: lanx send {shown} HOST")
+        }
+        _ if error.get(ContextKind::SuggestedSubcommand).is_some() => return None,
+        _ => format!(
+            "there is no command '{shown}'; `lanx send` and `lanx recv` move files, and `lanx help` names all commands"
+        ),
+    })
+}
+
+fn option(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else { return None };
     let command = match error.get(ContextKind::Usage) {
         Some(ContextValue::StyledStr(usage)) => {
@@ -66,14 +90,23 @@ fn habit(error: &clap::Error) -> Option<String> {
             "a password goes into a field: --header-file FILE with Authorization: Basic ..."
         }
         ("get", "-x" | "-s" | "--split") => "`--max-connections N` is how many connections there may be",
+        ("recv", "--code") => {
+            "it makes a code up and shows it; one of your own comes from LANX_CODE or --code-file, where nobody else on this machine can read it"
+        }
         ("get", "-F" | "-T" | "-d" | "-X" | "--data" | "--upload-file" | "--form") => {
-            "it only fetches; `lanx send` sends, or `curl -T FILE URL` to a `lanx serve --put`"
+            "get only fetches: `lanx send` sends, and so does `curl -T FILE URL` to a `lanx serve --put`"
+        }
+        ("get", "-N" | "--timestamping") => "what is there and the same is left alone, so leave it out",
+        // The first letter of wget's -np.
+        ("get", "-n" | "--no-parent") => "-r never leaves the folder that the URL names, so leave it out",
+        ("get", "-I" | "--head") => {
+            "get fetches all of a file; what a server says of one is shown by: curl -I URL"
         }
         ("serve", "--bind" | "-i" | "--interfaces") => "`--listen ADDR:PORT` is where it listens",
         ("serve", "-u" | "--upload-files") => "`--put` lets clients put files there",
         _ => return None,
     };
-    Some(format!("lanx has no {option}; {instead}"))
+    Some(format!("there is no option {option}; {instead}"))
 }
 
 /// What is wrong with a command line, as one line.

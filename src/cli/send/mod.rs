@@ -171,7 +171,11 @@ async fn find(args: &SendArgs, peers: &mut Vec<Peer>) -> Result<(), Failure> {
         if args.to.is_empty() && peers.iter().any(|peer| Path::new(&peer.host).exists()) {
             return Ok(());
         }
-        return targets::find(peers).await;
+        let missing = targets::missing_hosts(args);
+        return targets::find(peers).await.map_err(|failure| match missing.is_empty() {
+            true => failure,
+            false => failure.with_hint(missing),
+        });
     }
     peers.push(pick(&Acquaintances::load()?).await?);
     targets::find(peers).await

@@ -143,6 +143,26 @@ fn check_several(last: &OsStr, paths: &[OsString]) -> Result<(), Failure> {
     )))
 }
 
+/// What to type where words before the last one may be hosts as well: they are no files. Empty where there are none.
+pub fn missing_hosts(args: &SendArgs) -> String {
+    let Some((last, paths)) = args.words().split_last().filter(|_| args.to.is_empty()) else {
+        return String::new();
+    };
+    let is_missing_host = |path: &&OsString| {
+        let text = path.to_str().filter(|text| !text.contains(['/', '.']) && !Path::new(text).exists());
+        text.is_some_and(|text| text.parse::<Peer>().is_ok())
+    };
+    let hosts: Vec<&OsString> = paths.iter().filter(is_missing_host).collect();
+    let Some(first) = hosts.first() else { return String::new() };
+    let all =
+        hosts.iter().copied().chain([last]).map(|host| format!(" --to {}", Escaped::path(Path::new(host))));
+    let first = Escaped::path(Path::new(first));
+    format!(
+        "{first} is no file here: several hosts are named by --to: lanx send FILE{}",
+        all.collect::<String>()
+    )
+}
+
 /// The host and the rest of a target as scp and rsync take it, if it is one.
 fn parts(text: &str) -> Option<(&str, &str, &str)> {
     let bare = text.split_once('@').map_or(text, |(_, host)| host);

@@ -308,7 +308,6 @@ fn a_wrong_command_line_is_explained_with_exit_code_2() {
         &["recv", "--listen", "127.0.0.1"],
         &["recv", "--overwrite", "--rename"],
         &["recv", "a", "b"],
-        &["no-such-command"],
         &[],
     ] {
         let output = scene.run(args);
@@ -443,30 +442,52 @@ fn habits_of_other_programs_get_a_hint_that_helps() {
         ("send notes.txt 10.77.0.2 9000", "write HOST:PORT as one word: 10.77.0.2:9000\n"),
         (
             "send -P 9000 notes.txt nas",
-            "lanx: lanx has no -P; the port stands behind the host: lanx send FILE HOST:PORT\n",
+            "lanx: there is no option -P; the port stands behind the host: lanx send FILE HOST:PORT\n",
         ),
         (
             "send --progress notes.txt nas",
-            "lanx has no --progress; progress is always shown on a terminal, so leave it out\n",
+            "there is no option --progress; progress is always shown on a terminal, so leave it out\n",
         ),
         (
             "send -z notes.txt nas",
-            "lanx has no -z; `--compress zstd` compresses, and without it lanx does so where that is faster\n",
+            "there is no option -z; `--compress zstd` compresses, and without it lanx does so where that is faster\n",
         ),
         ("send -e ssh notes.txt nas", "each machine has a key of its own; leave it out\n"),
         ("send --partial notes.txt nas", "always goes on when it is sent again, so leave it out\n"),
-        ("send --delete notes.txt nas", "lanx has no --delete; it removes nothing at the receiver\n"),
-        ("send -l 800 notes.txt nas", "lanx has no -l; `--limit 5M` holds a rate\n"),
+        ("send --delete notes.txt nas", "there is no option --delete; it removes nothing at the receiver\n"),
+        ("send -l 800 notes.txt nas", "there is no option -l; `--limit 5M` holds a rate\n"),
         (
             "send --code=x notes.txt nas",
             "LANX_CODE or --code-file, where nobody else on this machine can read it\n",
         ),
-        ("recv -l 9000", "lanx has no -l; it always listens, and -p PORT is where: lanx recv -p 8000\n"),
+        (
+            "recv -l 9000",
+            "there is no option -l; it always listens, and -p PORT is where: lanx recv -p 8000\n",
+        ),
         ("get -O http://127.0.0.1:1/x", "always gets the name that it has in the URL, so leave it out\n"),
         ("get -L http://127.0.0.1:1/x", "redirects are always followed, so leave it out\n"),
         ("get -C - http://127.0.0.1:1/x", "what was interrupted always goes on, so leave it out\n"),
         ("get -k https://127.0.0.1:1/x", "`lanx serve` shows pins its certificate: URL#sha256=...\n"),
-        ("get -F file=@notes.txt http://127.0.0.1:1/", "or `curl -T FILE URL` to a `lanx serve --put`\n"),
+        (
+            "get -F file=@notes.txt http://127.0.0.1:1/",
+            "and so does `curl -T FILE URL` to a `lanx serve --put`\n",
+        ),
+        (
+            "recv --code x",
+            "comes from LANX_CODE or --code-file, where nobody else on this machine can read it\n",
+        ),
+        ("get -N http://127.0.0.1:1/x", "what is there and the same is left alone, so leave it out\n"),
+        (
+            "get -r -np http://127.0.0.1:1/",
+            "-r never leaves the folder that the URL names, so leave it out\n",
+        ),
+        ("get -I http://127.0.0.1:1/x", "what a server says of one is shown by: curl -I URL\n"),
+        ("code", "there is no command 'code'; `lanx recv` shows the code, and `lanx send` asks for it\n"),
+        ("notes.txt nas", "notes.txt is no command; a file is sent by: lanx send notes.txt HOST\n"),
+        (
+            "push notes.txt nas",
+            "`lanx send` and `lanx recv` move files, and `lanx help` names all commands\n",
+        ),
         ("serve --bind 127.0.0.1 notes.txt", "`--listen ADDR:PORT` is where it listens\n"),
         (
             "recv 10.77.0.2",
@@ -513,6 +534,11 @@ fn several_hosts_in_a_row_get_the_way_to_name_them() {
     scene
         .run(["send", name, "10.1.2.3", "10.1.2.4", "10.1.2.5"])
         .expect_complaint(2, &["10.1.2.3: no such file", "--to 10.1.2.3 --to 10.1.2.4 --to 10.1.2.5"]);
+    // A plain word may be either.
+    scene.run(["send", name, "nobody-a", "nobody-b"]).expect_complaint(
+        3,
+        &["cannot find nobody-b", "nobody-a is no file here", "--to nobody-a --to nobody-b"],
+    );
     // A file that is missing is no host.
     scene.run(["send", name, "notes.txt", "127.0.0.1:1"]).expect_complaint(3, &["notes.txt: no such file"]);
 }

@@ -272,8 +272,11 @@ fn shells_offer_the_machines_that_this_user_knows() {
         .replace("lanx LANX", "function lanx; env LANX")
         .replace("\"$@\"; }", "$argv; end");
     for line in ["lanx send file 127", "lanx send file --to 127", "lanx trust remove 127"] {
-        fs::write(&script, format!("{own}\n{text}\ncomplete -C '{line}' | string replace -r '\\t.*' ''\ntrue\n"))
-            .unwrap();
+        fs::write(
+            &script,
+            format!("{own}\n{text}\ncomplete -C '{line}' | string replace -r '\\t.*' ''\ntrue\n"),
+        )
+        .unwrap();
         let Some(output) = run("fish", &["--no-config"], &script) else { return };
         assert_eq!(output.expect_success().out().lines().collect::<Vec<_>>(), [host], "{line}");
     }

@@ -196,7 +196,11 @@ fn the_most_common_messages_are_these_word_for_word() {
             2,
             "lanx: invalid value '1' for '--wait <SECONDS>': expected a number from 2 to 86400 seconds",
         ),
-        ("nonsense", 2, "lanx: unrecognized subcommand 'nonsense'"),
+        (
+            "nonsense",
+            2,
+            "lanx: there is no command 'nonsense'; `lanx send` and `lanx recv` move files, and `lanx help` names all commands",
+        ),
     ] {
         let output = scene.run(line.split(' '));
         let text = output.err().replace(scene.src.to_str().unwrap(), "DIR");
