@@ -69,6 +69,8 @@ struct Tree {
     ended: Mutex<Option<Failed>>,
     over: AtomicBool,
     walked: AtomicBool,
+    /// Bytes of all files that the listing has told of so far.
+    listed: AtomicU64,
     waiting: AtomicU64,
     busy: AtomicUsize,
 }
@@ -176,6 +178,7 @@ pub fn get_folder(base: Job, progress: &Arc<Progress>, hears: Hears) -> Result<(
         ended: Mutex::default(),
         over: AtomicBool::new(false),
         walked: AtomicBool::new(false),
+        listed: AtomicU64::new(0),
         waiting: AtomicU64::new(0),
         busy: AtomicUsize::new(0),
     });
@@ -192,8 +195,9 @@ pub fn get_folder(base: Job, progress: &Arc<Progress>, hears: Hears) -> Result<(
         }
     }
     drop(from);
-    if let Err(failed) = tree.walk(&mut getter, &to) {
-        tree.end(failed);
+    match tree.walk(&mut getter, &to) {
+        Ok(()) => progress.expect(tree.listed.load(Ordering::Relaxed)),
+        Err(failed) => tree.end(failed),
     }
     tree.walked.store(true, Ordering::Relaxed);
     drop(to);
@@ -220,7 +224,8 @@ impl Tree {
             if self.is_over() {
                 continue;
             }
-            self.busy.fetch_add(1, Ordering::Relaxed);
+            // With those of others: as many connections are open at once.
+            let busy = self.busy.fetch_add(1, Ordering::Relaxed) + 1;
             let got = match &mut getter {
                 Some(getter) => Getter::get(getter, &job),
                 None => Getter::new(job.target.pin, job.silence).and_then(|new| getter.insert(new).get(&job)),
@@ -229,6 +234,8 @@ impl Tree {
             match got {
                 Err(failed) if failed.is_of_all() => self.end(failed),
                 got => {
+                    let busy = u8::try_from(busy).unwrap_or(u8::MAX);
+                    let got = got.map(|done| Done { connections: done.connections.max(busy), ..done });
                     if let Some(progress) = self.base.whole.as_ref().filter(|_| got.is_ok()) {
                         Progress::add(&progress.files_done, 1);
                     }
@@ -383,6 +390,8 @@ impl Tree {
             let name = HeaderName::from_static("want-repr-digest");
             job.fields.entry(name).or_insert(HeaderValue::from_static("blake3=9"));
         }
+        let listed = self.listed.load(Ordering::Relaxed).saturating_add(size);
+        self.listed.store(listed, Ordering::Relaxed);
         let mut task = Task { job: Arc::new(job), within: within.clone() };
         self.waiting.fetch_add(1, Ordering::Relaxed);
         loop {
