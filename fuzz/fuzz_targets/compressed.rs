@@ -14,7 +14,7 @@ use lanx::content::compress::{COMPRESSED_ROOM_BYTES, Codec, Codecs, Compressor, 
 use lanx::limits::CHUNK_BYTES;
 use lanx::session::frames::FrameWriter;
 use lanx::session::receiver::outcomes::Outcomes;
-use lanx::session::receiver::worker::receive_chunks;
+use lanx::session::receiver::worker::receive_frames;
 use lanx::session::receiver::{Receiving, Terms};
 use lanx::session::{End, PeerMisbehaved, Progress, outbox};
 use lanx::store::{Destination, Existing, Sink};
@@ -83,7 +83,7 @@ fuzz_target!(|bytes: &[u8]| {
     writer.flush().unwrap();
     drop(writer);
     let there = layout.len_of(chunk).is_some_and(|len| len == honest.len());
-    match receive_chunks(&session, &stream[..], opener, &AtomicU64::new(0)) {
+    match receive_frames(&session, &stream[..], opener, &AtomicU64::new(0)) {
         Ok(()) => assert!(right && there, "it took what is no chunk"),
         Err(End::Misbehaved(PeerMisbehaved::BadlyCompressed { .. })) => assert!(alone.is_err()),
         Err(End::Misbehaved(_)) => assert!(!right || !there, "a chunk that there is"),

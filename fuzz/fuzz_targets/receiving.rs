@@ -16,7 +16,7 @@ use lanx::content::tree::chunk_value;
 use lanx::limits::CHUNK_BYTES;
 use lanx::session::frames::FrameWriter;
 use lanx::session::receiver::outcomes::Outcomes;
-use lanx::session::receiver::worker::receive_chunks;
+use lanx::session::receiver::worker::receive_frames;
 use lanx::session::receiver::{Receiving, Terms};
 use lanx::session::{Diligence, End, OutboxReader, Progress, outbox};
 use lanx::store::{Destination, Existing, Owner, Sink};
@@ -195,7 +195,7 @@ impl Scene {
         writer.write(header, payload, || ()).unwrap();
         writer.flush().unwrap();
         drop(writer);
-        receive_chunks(&self.session, &stream[..], opener, &AtomicU64::new(0))
+        receive_frames(&self.session, &stream[..], opener, &AtomicU64::new(0))
     }
 
     fn step(&mut self, step: &Step) -> Result<(), End> {
@@ -280,7 +280,7 @@ impl Scene {
             Step::Send(bytes) => {
                 let (_, opener) = keys(self.connections);
                 self.connections += 1;
-                let _ = receive_chunks(&self.session, &bytes[..], opener, &AtomicU64::new(0));
+                let _ = receive_frames(&self.session, &bytes[..], opener, &AtomicU64::new(0));
                 Ok(())
             }
         }

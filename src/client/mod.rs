@@ -8,6 +8,7 @@
 pub mod handshake;
 mod pool;
 pub mod probe;
+mod retry;
 pub mod transfer;
 
 pub use pool::Connections;

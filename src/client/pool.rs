@@ -17,9 +17,9 @@ use crate::limits::{
 use crate::net::Door;
 use crate::os::background;
 use crate::os::cpu::Load;
+use crate::os::cpu::cores;
 use crate::os::threads;
 use crate::session::carrier::{AnyLane, Way};
-use crate::session::cpu_speed::cores;
 use crate::session::link::ConnectionHandle;
 use crate::session::sender::Sending;
 use crate::session::sender::compress::{Compress, Counted, Steps};
@@ -49,7 +49,7 @@ pub(super) struct Keys {
 
 /// Opens data connection `number`, with segments of at most so many bytes, and proves that it belongs to its
 /// session.
-pub(super) async fn open(
+pub(super) async fn connect(
     way: &dyn Way,
     keys: &Keys,
     number: u32,
@@ -238,7 +238,7 @@ impl Pool {
             waited: spent.of(Stage::Send).saturating_add(spent.of(Stage::Limit)),
             busy: all.saturating_sub(spent.of(Stage::Wait)),
         };
-        let idle = f64::from(1000_u16.saturating_sub(machine)) / 1000.0 * f64::from(cores());
+        let idle = f64::from(1000_u16.saturating_sub(machine)) / 1000.0 * cores() as f64;
         steps.step(counted, idle, now);
         let method = steps.method();
         if method != self.sending.compress.method() {
@@ -272,7 +272,7 @@ impl Pool {
     async fn open(&self) -> io::Result<()> {
         let number = self.number()?;
         let way = &*self.way;
-        let (lane, sealer) = open(way, &self.keys, number, way.segment_bytes(), self.patience).await?;
+        let (lane, sealer) = connect(way, &self.keys, number, way.segment_bytes(), self.patience).await?;
         let handle = lane.handle()?;
         if let Some(limit) = self.limit {
             handle.pace(limit);

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::handshake::Link;
 use super::pool::Connections;
-use super::pool::{Keys, open};
+use super::pool::{Keys, connect};
 use super::transfer::last_words;
 use crate::limits::{
     GOODBYE_TIMEOUT, LOST_TIMEOUTS_HANDSHAKE, PROBE_CONNECTIONS, PROGRESS_INTERVAL, SMALL_SEGMENT_BYTES,
@@ -283,7 +283,7 @@ impl Lines {
 
     async fn open(&mut self, segment_bytes: Option<u32>) -> io::Result<()> {
         let number = u32::try_from(self.open.len()).map_err(io::Error::other)? + self.probing.given_up();
-        let (lane, sealer) = open(&*self.way, &self.keys, number, segment_bytes, self.patience).await?;
+        let (lane, sealer) = connect(&*self.way, &self.keys, number, segment_bytes, self.patience).await?;
         let handle = lane.handle()?;
         let probing = self.probing.clone();
         let work = move || {

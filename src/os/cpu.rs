@@ -3,6 +3,12 @@
 use std::fs;
 use std::thread::available_parallelism;
 
+/// The cores that this program may use.
+#[must_use]
+pub fn cores() -> usize {
+    available_parallelism().map_or(1, usize::from)
+}
+
 /// How busy the CPUs were, in thousandths of their time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuShares {

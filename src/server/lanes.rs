@@ -106,7 +106,7 @@ impl DataConnections {
         };
         let (connections, session, counter) = (self.clone(), receiving.clone(), frames.clone());
         let work = move || {
-            let result = lane.receive_chunks(&session, opener, &counter);
+            let result = lane.receive_frames(&session, opener, &counter);
             connections.ended(&session, number, &counter, result, counted);
         };
         let builder = threads::worker("receive");

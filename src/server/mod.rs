@@ -3,9 +3,10 @@
 pub mod accept;
 pub mod events;
 pub mod handshake;
+mod host;
 mod lanes;
 mod pending;
 pub mod queue;
 mod session;
-mod sessions;
+pub mod state;
 pub mod stats;

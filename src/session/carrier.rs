@@ -15,7 +15,7 @@ use super::ending::End;
 use super::link::{ConnectionHandle, Control, Duplex, Lane};
 use super::probe::{Probing, send_probes};
 use super::receiver::Receiving;
-use super::receiver::worker::receive_chunks;
+use super::receiver::worker::receive_frames;
 use super::sender::Sending;
 use super::sender::lanes::DataConnection;
 use super::sender::worker::send_chunks;
@@ -46,11 +46,11 @@ pub trait AnyLane: Send {
     /// # Errors
     /// How it ended.
     fn send_probes(self: Box<Self>, probing: &Probing, number: u32, sealer: Sealer) -> Result<(), End>;
-    /// See [`receive_chunks`].
+    /// See [`receive_frames`].
     ///
     /// # Errors
     /// How it ended, or the session.
-    fn receive_chunks(
+    fn receive_frames(
         self: Box<Self>,
         receiving: &Arc<Receiving>,
         opener: Opener,
@@ -76,13 +76,13 @@ impl<L: Lane> AnyLane for L {
         send_probes(probing, number, *self, sealer)
     }
 
-    fn receive_chunks(
+    fn receive_frames(
         self: Box<Self>,
         receiving: &Arc<Receiving>,
         opener: Opener,
         frames: &AtomicU64,
     ) -> Result<(), End> {
-        receive_chunks(receiving, *self, opener, frames)
+        receive_frames(receiving, *self, opener, frames)
     }
 }
 

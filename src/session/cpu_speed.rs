@@ -1,6 +1,5 @@
 //! How fast this machine hashes and seals: one thread, a chunk that stays in the cache.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::frames::ChunkBuffer;
@@ -8,6 +7,7 @@ use crate::content::chunk::{ChunkIndex, Layout};
 use crate::content::compress::{COMPRESSED_ROOM_BYTES, Compressor, Method};
 use crate::content::tree::chunk_value;
 use crate::limits::CHUNK_BYTES;
+use crate::os::cpu::cores;
 use crate::wire::frame::Header;
 use crate::wire::seal::{Cipher, SECRET_BYTES, SealError, SessionSecret};
 
@@ -39,7 +39,7 @@ pub fn speeds(cipher: Cipher, time: Duration) -> Result<Speeds, SealError> {
     let seal = rate(time, || failed = sealer.seal(&header, buffer.content(CHUNK_BYTES)).err().or(failed));
     match failed {
         Some(error) => Err(error),
-        None => Ok(Speeds { hash, seal, cores: cores() }),
+        None => Ok(Speeds { hash, seal, cores: u32::try_from(cores()).unwrap_or(u32::MAX) }),
     }
 }
 
@@ -64,11 +64,6 @@ pub fn compression(time: Duration) -> [(Method, u64); 3] {
         };
         (method, rate(time, compress))
     })
-}
-
-/// The cores that this program may use.
-pub fn cores() -> u32 {
-    thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 
 /// Does `work`, which treats one chunk, for `time`, and once before.

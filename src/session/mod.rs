@@ -4,7 +4,7 @@
 //! [`crate::session::receiver::Receiving`]. Each side hears messages through its `handle`, speaks through an
 //! [`Outbox`], and moves chunks in worker threads that run
 //! [`send_chunks`](crate::session::sender::worker::send_chunks) and
-//! [`receive_chunks`](crate::session::receiver::worker::receive_chunks) over whatever [`Lane`](link::Lane)
+//! [`receive_frames`](crate::session::receiver::worker::receive_frames) over whatever [`Lane`](link::Lane)
 //! they are handed ([`link`]).
 
 pub mod bottleneck;

@@ -34,16 +34,16 @@ pub struct Source {
     beneath: Option<(Arc<Beneath>, PathBuf)>,
 }
 
-impl Stamp {
-    /// How `now` differs, if it does for sure.
-    fn change_to(&self, now: &Stamp) -> Option<Change> {
-        if (self.device, self.inode) != (now.device, now.inode) {
+impl Change {
+    /// What has become of a file, if it has changed for sure.
+    fn between(then: &Stamp, now: &Stamp) -> Option<Change> {
+        if (then.device, then.inode) != (now.device, now.inode) {
             Some(Change::Replaced)
-        } else if now.size < self.size {
-            Some(Change::Shrank { from: self.size, to: now.size })
-        } else if now.size > self.size {
-            Some(Change::Grew { from: self.size, to: now.size })
-        } else if (self.mtime_seconds, self.mtime_nanos) != (now.mtime_seconds, now.mtime_nanos) {
+        } else if now.size < then.size {
+            Some(Change::Shrank { from: then.size, to: now.size })
+        } else if now.size > then.size {
+            Some(Change::Grew { from: then.size, to: now.size })
+        } else if (then.mtime_seconds, then.mtime_nanos) != (now.mtime_seconds, now.mtime_nanos) {
             Some(Change::Modified)
         } else {
             None
@@ -253,7 +253,7 @@ impl OpenSource {
             source: errno.into(),
         };
         let now = Stamp::of(&rustix::fs::fstat(&self.file).map_err(io)?);
-        self.stamp.change_to(&now).map_or(Ok(now), |change| Err(self.changed(change)))
+        Change::between(&self.stamp, &now).map_or(Ok(now), |change| Err(self.changed(change)))
     }
 
     fn changed(&self, change: Change) -> SourceError {

@@ -19,6 +19,7 @@ mod destination;
 mod dir;
 mod dressed;
 mod durable;
+mod entries;
 mod error;
 mod existing;
 mod folders;
@@ -27,7 +28,6 @@ mod journal;
 mod locks;
 mod metadata;
 mod moves;
-mod own;
 mod owner;
 mod part;
 mod part_name;
@@ -38,9 +38,9 @@ mod refused;
 mod scarcity;
 mod sink;
 pub mod space;
-mod special;
 mod stdout;
 mod target;
+mod unlocked;
 
 #[cfg(test)]
 #[path = "store_tests.rs"]
@@ -48,6 +48,7 @@ mod tests;
 
 pub use clean::{PartFiles, Removal, StalePart};
 pub use destination::Destination;
+pub use entries::Made;
 pub use error::{FileKind, LinkFault, NO_ROOM, SinkError, SinkErrorKind, SpaceLimit};
 pub use existing::{Existing, ExistingFile, Found};
 pub use io::DataExtents;
@@ -55,6 +56,5 @@ pub use owner::Owner;
 pub use part::Part;
 pub use publish::{Published, Verified};
 pub use sink::Sink;
-pub use special::Made;
 pub use stdout::Output;
 pub use target::{Entry, Folder, FolderOptions, Target};

@@ -44,7 +44,7 @@ pub(super) struct Facts {
     pub(super) left_over: Mutex<HashSet<(Dev, u64)>>,
     /// Held from the look at what is to be replaced until it is.
     pub(super) replacing: Mutex<()>,
-    /// Whether locks keep sessions apart, by device; see [`super::own`].
+    /// Whether locks keep sessions apart, by device; see [`super::unlocked`].
     pub(super) locks: Mutex<HashMap<Dev, bool>>,
     /// Names of the part files in folders, where they do not.
     pub(super) part_names: Mutex<PartNames>,

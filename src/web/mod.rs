@@ -14,6 +14,7 @@
 //!   folder is answered with.
 
 pub mod access;
+mod api;
 pub mod archive;
 mod arrival;
 pub mod body;
@@ -25,7 +26,6 @@ pub mod hashes;
 pub mod hosts;
 pub mod listing;
 pub mod names;
-mod own;
 pub mod page;
 pub mod passing;
 pub mod pieces;

@@ -15,12 +15,12 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::mpsc;
 
 use super::access::Verdict as Admission;
+use super::api::modified;
 use super::archive;
 use super::body::Body;
 use super::hashes::Hashes;
 use super::listing::Listing;
 use super::names::{Unusable, Wanted, attachment, wanted};
-use super::own::modified;
 use super::page;
 use super::pieces::PIECE_BYTES;
 use super::place::{Folder, Found, Missing, OpenFile};

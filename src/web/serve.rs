@@ -8,10 +8,9 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hyper::Request;
@@ -30,6 +29,7 @@ use tokio_rustls::TlsAcceptor;
 use super::guarded::Guarded;
 use super::site::Site;
 use crate::net::tcp::tune;
+use crate::os::cpu::cores;
 use crate::os::rlimit;
 use crate::os::threads;
 use crate::trust::guesses::network_of;
@@ -178,7 +178,7 @@ impl Server {
         let most = rlimit::at_most(CONNECTIONS_MAX, DESCRIPTORS_PER_CONNECTION);
         let per_network = CONNECTIONS_PER_NETWORK_MAX.min(most);
         let door = Arc::new(Door { most, per_network, open: Mutex::default() });
-        let count = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX);
+        let count = cores().min(THREADS_MAX);
         let threads = (0..count).map(|_| {
             let host =
                 Host { site: site.clone(), tls: tls.clone().map(TlsAcceptor::from), phase: watched.clone() };

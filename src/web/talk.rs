@@ -34,7 +34,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::own::{Ask, BODY_BYTES_MAX, waits_json};
+use super::api::{Ask, BODY_BYTES_MAX, waits_json};
 use super::pieces::Upload;
 use super::refused::{Hears, Waits};
 use super::reply::{Reply, is_cross_site};

@@ -23,7 +23,7 @@
 //! values and hashes are those of what it becomes. Of a stream only full chunks have one. A connection ends
 //! between two frames.
 
-use super::codec::{DecodeError, Reader};
+use super::fields::{DecodeError, Reader};
 use super::seal::TAG_BYTES;
 use crate::content::chunk::{ChunkIndex, FileId};
 use crate::content::compress::Codec;

@@ -1,7 +1,7 @@
 //! What sender and receiver say to each other before a session begins; `PROTOCOL.md` tells the whole
 //! conversation.
 
-use super::codec::{DecodeError, Reader, Writer};
+use super::fields::{DecodeError, Reader, Writer};
 use super::options::Options;
 use super::seal::Cipher;
 use crate::limits::{CONNECTIONS_MAX, PEER_NAME_MAX_CHARS};

@@ -2,7 +2,7 @@
 //! fields in the order in which they stand here. The two directions have their own tags: what only a sender
 //! may say cannot be parsed from a receiver.
 
-use super::codec::{DecodeError, Reader, Writer};
+use super::fields::{DecodeError, Reader, Writer};
 pub use super::greeting::{Barred, Hello, PakeMessage, PakeProof, SessionId, Waiting, Wishes};
 use super::greeting::{cipher, connections};
 pub use super::offer::Offer;

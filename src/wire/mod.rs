@@ -4,7 +4,7 @@
 //! [`preface`] (the first bytes of every connection), [`message`] (the control connection) and
 //! [`frame`] (data connections). All integers are little-endian.
 
-pub mod codec;
+pub mod fields;
 pub mod frame;
 mod greeting;
 pub mod message;
@@ -14,7 +14,7 @@ pub mod preface;
 pub mod seal;
 pub mod stage_times;
 
-pub use codec::DecodeError;
+pub use fields::DecodeError;
 
 /// The version of everything in this room. Two programs whose versions differ do not talk to each other. What
 /// can be told in [`options`] needs no other one.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::codec::{DecodeError, Reader, Writer};
+use super::fields::{DecodeError, Reader, Writer};
 use crate::content::chunk::FileId;
 use crate::content::entry::{
     Archive, Attributes, BadAttributes, Cause, EntryKind, Failure, Metadata, Outcome,

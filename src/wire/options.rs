@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use super::VERSION;
-use super::codec::{DecodeError, Reader, Writer};
+use super::fields::{DecodeError, Reader, Writer};
 use crate::content::compress::Codecs;
 use crate::limits::{INTO_BYTES_MAX, OFFERS_BYTES_MIN};
 

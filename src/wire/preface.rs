@@ -17,7 +17,7 @@
 //! [`crate::wire::seal`]).
 
 use super::VERSION;
-use super::codec::DecodeError;
+use super::fields::DecodeError;
 use super::message::SessionId;
 
 /// Bytes in a preface.

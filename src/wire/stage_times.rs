@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::codec::{DecodeError, Reader, Writer};
+use super::fields::{DecodeError, Reader, Writer};
 
 /// What such a thread does at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

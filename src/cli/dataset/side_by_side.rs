@@ -2,6 +2,7 @@
 
 use std::thread;
 
+use crate::os::cpu::cores;
 use crate::os::threads;
 use anyhow::anyhow;
 use crossbeam_channel::{bounded, unbounded};
@@ -24,7 +25,7 @@ pub fn side_by_side<J: Send, R: Send>(
     work: impl Fn(J) -> R + Sync,
     mut take: impl FnMut(R) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores();
     let (jobs, to_do) = bounded::<J>(threads);
     let (results, done) = unbounded::<R>();
     let work = &work;

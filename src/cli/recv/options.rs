@@ -9,7 +9,7 @@ use crate::cli::args::recv::{Compression, RecvArgs, Verify};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::os::said::Said;
-use crate::server::accept::ReceiveOptions;
+use crate::server::state::ReceiveOptions;
 use crate::session::Diligence;
 use crate::session::rate_limit::Pace;
 use crate::store::{Existing, Folder, FolderOptions, Output, Target};

@@ -24,7 +24,7 @@ use crate::cli::{credentials, signals};
 use crate::limits::{SCREEN_PATIENCE, SETTINGS_PATIENCE};
 use crate::net::discovery::Announcement;
 use crate::os::background::aside;
-use crate::server::accept::{Order, ReceiveOptions};
+use crate::server::state::{Order, ReceiveOptions};
 use crate::server::stats::Ledger;
 use crate::trust::code::Code;
 use crate::trust::policy::AuthPolicy;

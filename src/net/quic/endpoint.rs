@@ -21,8 +21,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::runtime::{Builder, Handle};
 
 use super::profile::PAYLOAD_BYTES_MAX;
+use crate::os::cpu::cores;
 use crate::os::threads;
-use crate::session::cpu_speed::cores;
 
 /// Bytes of packets that a socket is asked to hold in each direction: what comes in 30 ms at 1 Gbit/s. The
 /// kernel grants no more than `net.core.rmem_max` and `wmem_max`.
@@ -50,7 +50,7 @@ impl Threads {
         if let Some(threads) = THREADS.get() {
             return Ok(threads.clone());
         }
-        let count = (cores() as usize).clamp(2, THREADS_MAX);
+        let count = cores().clamp(2, THREADS_MAX);
         let handles = (0..count).map(|_| start()).collect::<io::Result<_>>()?;
         Ok(THREADS.get_or_init(|| Arc::new(Threads { handles, next: AtomicUsize::new(0) })).clone())
     }

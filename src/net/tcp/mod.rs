@@ -1,6 +1,7 @@
-//! TCP: reaching a listener, listening, the connections themselves, and what sockets are tuned to.
+//! TCP: reaching a listener, listening, who arrives, the connections themselves, and what sockets are tuned to.
 
-pub mod connection;
+pub mod arrivals;
+mod connection;
 pub mod dial;
 pub mod large_packets;
 pub mod listen;

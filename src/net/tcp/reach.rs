@@ -2,21 +2,24 @@
 //! the way, and it is tried beside it with small ones.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
 use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client};
 
-use super::connection::reached;
+use super::connection::{TcpLane, control};
 use super::dial::{self, ConnectError, Connected};
 use super::large_packets;
-use crate::limits::{HANDSHAKE_TIMEOUT, SMALL_SEGMENT_BYTES};
+use crate::limits::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, SMALL_SEGMENT_BYTES};
 use crate::net::address::Peer;
-use crate::session::carrier::Reached;
+use crate::session::carrier::{AnyLane, Doing, Reached, Way};
 use crate::trust::tls;
 
 /// Connects to `peer` and finishes TLS. `large_lost` hears that this took small packets.
@@ -89,4 +92,51 @@ async fn secure(connected: Connected, tls: &Arc<ClientConfig>) -> Result<Reached
             _ => ConnectError::Tls { addr, reason: error.to_string() },
         })?;
     reached(stream, addr, round_trip).map_err(|error| ConnectError::Tls { addr, reason: error.to_string() })
+}
+
+/// Connects to the port that the control connection went to.
+struct TcpWay(SocketAddr);
+
+impl Way for TcpWay {
+    fn addr(&self) -> SocketAddr {
+        self.0
+    }
+
+    fn open(
+        &self,
+        hello: Vec<u8>,
+        segment_bytes: Option<u32>,
+        patience: Duration,
+    ) -> Doing<'_, io::Result<Box<dyn AnyLane>>> {
+        Box::pin(async move {
+            let mut stream = dial::data(self.0, segment_bytes, patience).await?;
+            timeout(CONNECT_TIMEOUT, stream.write_all(&hello)).await??;
+            TcpLane::boxed(stream)
+        })
+    }
+
+    fn segment_bytes(&self) -> Option<u32> {
+        large_packets::segment_bytes(self.0)
+    }
+
+    fn keep_small(&self) -> bool {
+        large_packets::keep_small(self.0)
+    }
+
+    fn headers_bytes(&self) -> u32 {
+        large_packets::headers_bytes(self.0)
+    }
+}
+
+/// What a sender has when TLS is complete.
+///
+/// # Errors
+/// As [`control`].
+fn reached(
+    stream: client::TlsStream<TcpStream>,
+    addr: SocketAddr,
+    round_trip: Duration,
+) -> io::Result<Reached> {
+    let control = control(stream, |stream| (stream.get_ref().0, &**stream.get_ref().1), addr)?;
+    Ok(Reached { control, way: Arc::new(TcpWay(addr)), round_trip })
 }

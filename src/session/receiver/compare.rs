@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
-use std::thread;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -14,6 +13,7 @@ use crate::content::chunk::ChunkIndex;
 use crate::content::tree::{ChunkValue, chunk_value};
 use crate::content::zeros::value_of_zeros;
 use crate::limits::CHUNK_BYTES;
+use crate::os::cpu::cores;
 use crate::os::threads;
 use crate::session::ending::End;
 use crate::session::frames::Pages;
@@ -108,8 +108,7 @@ pub fn compare<S: Compares>(
 /// Threads for the first comparison of a session; most sessions never need any.
 fn start_threads<S: Compares>(session: &Arc<S>) {
     let queue = session.queue();
-    let cores = || thread::available_parallelism().map_or(1, |n| n.get().min(COMPARERS_MAX));
-    let wanted = (*queue.wanted.get_or_init(cores)).min(session.threads_max());
+    let wanted = (*queue.wanted.get_or_init(|| cores().min(COMPARERS_MAX))).min(session.threads_max());
     let mut state = queue.state.lock();
     while state.threads < wanted && !state.closed {
         let worker = session.clone();

@@ -90,7 +90,7 @@ fn fates(
                 _ => {}
             }
         }
-        thread::yield_now();
+        std::thread::yield_now();
     }
     session.close();
     fates

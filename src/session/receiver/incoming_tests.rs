@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::content::chunk::FileId;
 use crate::content::entry::Metadata;
 use crate::limits::{CHUNK_BYTES, KEPT_BYTES_MIN, MESSAGE_BYTES_MAX};
 use crate::name::RelativePath;

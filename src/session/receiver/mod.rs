@@ -4,8 +4,10 @@
 //! to the finisher, which names it, or to whoever writes the standard output. What became of it is said to
 //! [`outcomes::Outcomes`] alone.
 
+mod claims;
 mod compare;
 mod entries;
+mod extent;
 mod files;
 mod finish;
 mod in_order;

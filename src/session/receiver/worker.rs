@@ -39,7 +39,7 @@ use crate::wire::stage_times::Stage;
 /// # Errors
 /// [`End::Lost`] where the stream fails or ends inside a frame, [`End::Misbehaved`] where the sender breaks the
 /// protocol. What the disk refuses fails only the file.
-pub fn receive_chunks<R: Read>(
+pub fn receive_frames<R: Read>(
     session: &Arc<Receiving>,
     stream: R,
     opener: Opener,

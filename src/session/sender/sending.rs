@@ -152,13 +152,13 @@ impl Sending {
                     return Ok(());
                 }
                 let chunks = attempt.file.layout.chunks();
-                self.send_missing(attempt, ChunkIndex(0), chunks)
+                self.dealer.enqueue_missing(attempt, ChunkIndex(0), chunks)
             }
             ReceiverMessage::SendUpTo { file, end } => self.send_up_to(file, end),
             ReceiverMessage::Compare { file, against } => self.compare(file, against),
             ReceiverMessage::Missing { file, first, count } => {
                 let Some(attempt) = self.dealer.announced(file, first, count)? else { return Ok(()) };
-                self.send_missing(attempt, first, count)
+                self.dealer.enqueue_missing(attempt, first, count)
             }
             ReceiverMessage::Hash { file, first, count } => {
                 let Some(attempt) = self.dealer.announced(file, first, count)? else { return Ok(()) };
@@ -200,10 +200,6 @@ impl Sending {
                     .into())
             }
         }
-    }
-
-    fn send_missing(&self, attempt: Arc<Attempt>, first: ChunkIndex, count: u64) -> Result<(), End> {
-        self.dealer.enqueue_missing(attempt, first, count)
     }
 
     /// A data connection has ended: what was on it goes another way.
@@ -500,7 +496,7 @@ impl Sending {
             self.want_stream(file, end.0);
             return Ok(());
         }
-        self.send_missing(attempt, ChunkIndex(first), end.0 - first)
+        self.dealer.enqueue_missing(attempt, ChunkIndex(first), end.0 - first)
     }
 
     /// The receiver wants the stream as far as chunk `end`.

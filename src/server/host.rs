@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 
-use super::accept::{Passage, ReceiveOptions, SessionServer};
 use super::events::Caller;
 use super::handshake::{AcceptedPeer, Reader, Refusal};
 use super::queue::{Party, Slot, TurnState};
 use super::session::Session;
+use super::state::{Passage, ReceiveOptions, SessionServer};
 use crate::content::compress::Codecs;
 use crate::limits::{
     BEAT_INTERVAL, ENDED_SESSIONS_MAX, GOODBYE_TIMEOUT, PLACE_KEPT_FOR, QUEUE_NEWS_INTERVAL,
