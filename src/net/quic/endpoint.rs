@@ -28,13 +28,16 @@ use crate::os::threads;
 /// kernel grants no more than `net.core.rmem_max` and `wmem_max`.
 pub const UDP_BUFFER_BYTES: usize = 4 << 20;
 
-/// Threads that QUIC runs on at most, beside the workers: one for the sockets, the others for connections.
+/// Threads that QUIC runs on at most, beside the workers.
 const THREADS_MAX: usize = 4;
 
-/// The threads that QUIC runs on.
+/// The threads that QUIC runs on. The first has the sockets and the first connection: what a socket hands to a
+/// connection on another thread wakes that for each batch of packets, which took a fifth of the CPU time.
 #[derive(Debug)]
 pub(super) struct Threads {
-    handles: Vec<Handle>,
+    first: Handle,
+    /// Those of further connections, each started when one comes.
+    others: Vec<OnceLock<Handle>>,
     next: AtomicUsize,
 }
 
@@ -50,16 +53,22 @@ impl Threads {
         if let Some(threads) = THREADS.get() {
             return Ok(threads.clone());
         }
-        let count = cores().clamp(2, THREADS_MAX);
-        let handles = (0..count).map(|_| start()).collect::<io::Result<_>>()?;
-        Ok(THREADS.get_or_init(|| Arc::new(Threads { handles, next: AtomicUsize::new(0) })).clone())
+        let others = (1..cores().clamp(2, THREADS_MAX)).map(|_| OnceLock::new()).collect();
+        let threads = Threads { first: start()?, others, next: AtomicUsize::new(0) };
+        Ok(THREADS.get_or_init(|| Arc::new(threads)).clone())
+    }
+
+    /// That of the next connection; each in its turn. Where the system gives no further thread, the first.
+    fn of_next(&self) -> &Handle {
+        let Threads { first, others, next } = self;
+        let at = next.fetch_add(1, Ordering::Relaxed) % (1 + others.len());
+        let other = at.checked_sub(1).and_then(|at| others.get(at));
+        other.map_or(first, |other| other.get_or_init(|| start().unwrap_or_else(|_| first.clone())))
     }
 
     /// Does this beside everything else.
     pub fn carry(&self, work: impl Future<Output = ()> + Send + 'static) {
-        if let Some(handle) = self.handles.first() {
-            handle.spawn(work);
-        }
+        self.first.spawn(work);
     }
 }
 
@@ -71,7 +80,7 @@ fn start() -> io::Result<Handle> {
     Ok(handle)
 }
 
-/// The threads as one socket sees them: it is driven by the first of them, and its connections by the others.
+/// The threads as one socket sees them: it is driven by the first of them.
 #[derive(Debug)]
 struct OfSocket {
     threads: Arc<Threads>,
@@ -85,20 +94,12 @@ impl Runtime for OfSocket {
 
     /// What drives the socket is the first that is spawned.
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        let Threads { handles, next } = &*self.threads;
-        let others = handles.len().saturating_sub(1).max(1);
-        let at = match self.has_driver.swap(true, Ordering::Relaxed) {
-            true => 1 + next.fetch_add(1, Ordering::Relaxed) % others,
-            false => 0,
-        };
-        if let Some(handle) = handles.get(at).or(handles.first()) {
-            handle.spawn(future);
-        }
+        let has_driver = self.has_driver.swap(true, Ordering::Relaxed);
+        if has_driver { self.threads.of_next() } else { &self.threads.first }.spawn(future);
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let handle = self.threads.handles.first().ok_or(io::ErrorKind::NotConnected)?;
-        let _within = handle.enter();
+        let _within = self.threads.first.enter();
         TokioRuntime.wrap_udp_socket(socket)
     }
 }

@@ -70,6 +70,8 @@ impl QuicListener {
         let tls = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
         let mut config = ServerConfig::with_crypto(Arc::new(tls));
         let mut transport = profile::transport(patience);
+        // It sends messages alone. To find out whether larger packets pass would take more than those.
+        transport.mtu_discovery_config(None);
         // Whoever comes opens one stream: a control connection goes both ways, a data connection of a session
         // that is here one way.
         transport
