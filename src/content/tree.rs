@@ -230,12 +230,18 @@ impl Stretch {
 /// `None` where they do not cover it.
 #[must_use]
 pub fn joined(size: u64, stretches: &BTreeMap<u64, (u64, ChunkValue)>) -> Option<Hash> {
-    let root = match stretches.get(&0) {
-        Some((bytes, value)) if *bytes == size => *value,
+    joined_of(size, &|at| stretches.get(&at).copied())
+}
+
+/// The same, where `stretch_at` tells of the stretch that begins there.
+#[must_use]
+pub fn joined_of(size: u64, stretch_at: &impl Fn(u64) -> Option<(u64, ChunkValue)>) -> Option<Hash> {
+    let root = match stretch_at(0) {
+        Some((bytes, value)) if bytes == size => value,
         _ if size <= BLAKE3_LEAF_BYTES as u64 => return None,
         _ => {
             let left = left_subtree_len(size);
-            let (left, right) = (part_of(stretches, 0, left)?, part_of(stretches, left, size - left)?);
+            let (left, right) = (part_of(stretch_at, 0, left)?, part_of(stretch_at, left, size - left)?);
             *merge_subtrees_root(&left, &right, Mode::Hash).as_bytes()
         }
     };
@@ -243,13 +249,18 @@ pub fn joined(size: u64, stretches: &BTreeMap<u64, (u64, ChunkValue)>) -> Option
 }
 
 /// The value of the subtree of so many bytes from `at`. As deep as the tree: 36 levels at most.
-fn part_of(stretches: &BTreeMap<u64, (u64, ChunkValue)>, at: u64, bytes: u64) -> Option<ChainingValue> {
-    match stretches.get(&at)? {
-        (own, value) if *own == bytes => Some(*value),
-        (own, _) if *own > bytes || bytes <= BLAKE3_LEAF_BYTES as u64 => None,
+fn part_of(
+    stretch_at: &impl Fn(u64) -> Option<(u64, ChunkValue)>,
+    at: u64,
+    bytes: u64,
+) -> Option<ChainingValue> {
+    match stretch_at(at)? {
+        (own, value) if own == bytes => Some(value),
+        (own, _) if own > bytes || bytes <= BLAKE3_LEAF_BYTES as u64 => None,
         _ => {
             let left = left_subtree_len(bytes);
-            let (left, right) = (part_of(stretches, at, left)?, part_of(stretches, at + left, bytes - left)?);
+            let (left, right) =
+                (part_of(stretch_at, at, left)?, part_of(stretch_at, at + left, bytes - left)?);
             Some(merge_subtrees_non_root(&left, &right, Mode::Hash))
         }
     }

@@ -24,7 +24,7 @@ use super::proof::Hashes;
 use super::target::{join, origin};
 use super::transfer::Transfer;
 use crate::content::entry::Metadata;
-use crate::content::tree::{Hash, joined};
+use crate::content::tree::Hash;
 use crate::limits::CHUNK_BYTES;
 use crate::name::RelativePath;
 use crate::session::Progress;
@@ -274,7 +274,7 @@ impl Job {
             let mut expected = self.expected.or(seen.blake3.map(|hash| Expected::Blake3(hash.into())));
             if expected.is_none() {
                 let told = self.values_told(dialer, kept, seen, uri).await?;
-                expected = told.and_then(|told| joined(size, &told)).map(Expected::Blake3);
+                expected = told.and_then(|told| told.hash()).map(Expected::Blake3);
             }
             if let Some(expected) = expected {
                 let read = |buffer: &mut [u8], at| file.read_at(buffer, at);

@@ -1,6 +1,5 @@
 //! What is to be got and how, and what becomes of that.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,12 +11,13 @@ use tokio::runtime::Runtime;
 use super::dial::DialError;
 use super::target::Target;
 use crate::content::entry::Metadata;
-use crate::content::tree::{ChunkValue, Hash};
+use crate::content::tree::{ChunkValue, Hash, joined_of};
 use crate::name::RelativePath;
 use crate::os::said::Said;
 use crate::session::Progress;
 use crate::session::rate_limit::Pace;
 use crate::store::{Published, Sink, SinkError};
+use crate::web::pieces::PIECE_BYTES;
 
 /// Between two tries, at first and at most.
 pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(200);
@@ -143,5 +143,28 @@ impl Expected {
     }
 }
 
-/// Of each piece, by where it begins: its length, and the value that a lanx tells of it.
-pub(super) type Values = BTreeMap<u64, (u64, ChunkValue)>;
+/// The values that a lanx tells of the pieces of a file, one after the other: 8 MiB for each TiB.
+pub(super) struct Values {
+    pub size: u64,
+    pub bytes: Vec<u8>,
+}
+
+impl Values {
+    /// The piece that begins there: its length, and its value.
+    pub fn at(&self, at: u64) -> Option<(u64, ChunkValue)> {
+        let (values, _) = self.bytes.as_chunks::<32>();
+        let number = usize::try_from(at / PIECE_BYTES).ok().filter(|_| at.is_multiple_of(PIECE_BYTES))?;
+        Some((PIECE_BYTES.min(self.size.checked_sub(at)?), *values.get(number)?))
+    }
+
+    /// Each piece: where it begins, its length, and its value.
+    pub fn pieces(&self) -> impl Iterator<Item = (u64, u64, ChunkValue)> {
+        let starts = (0..self.size).step_by(usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX));
+        starts.map_while(|at| self.at(at).map(|(bytes, value)| (at, bytes, value)))
+    }
+
+    /// The hash of the file; `None` where they are not those of all of it.
+    pub fn hash(&self) -> Option<Hash> {
+        joined_of(self.size, &|at| self.at(at))
+    }
+}

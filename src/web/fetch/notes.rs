@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::ops::Range;
 
 use hyper::Uri;
@@ -59,15 +59,19 @@ impl Notes {
         let pieces = layout.chunks().div_ceil(PIECE_CHUNKS);
         // Twice as many notes as pieces come from two runs at most; more are nonsense.
         let most = pieces.saturating_mul(2).saturating_mul(NOTE_BYTES);
-        let mut bytes = Vec::new();
-        if file.take(most).read_to_end(&mut bytes).is_err() || file.seek(io::SeekFrom::End(0)).is_err() {
+        let mut notes = BTreeMap::new();
+        let mut reader = BufReader::new(Read::by_ref(file).take(most));
+        let (mut number, mut value) = ([0; 8], [0; 32]);
+        while reader.read_exact(&mut number).and_then(|()| reader.read_exact(&mut value)).is_ok() {
+            let number = u64::from_le_bytes(number);
+            if number < pieces {
+                notes.insert(number, value);
+            }
+        }
+        if file.seek(io::SeekFrom::End(0)).is_err() {
             return BTreeMap::new();
         }
-        let notes = bytes.chunks_exact(NOTE_BYTES as usize).map(|note| {
-            let (number, value) = note.split_at(8);
-            (u64::from_le_bytes(number.try_into().unwrap_or_default()), value.try_into().unwrap_or_default())
-        });
-        notes.filter(|(number, _)| *number < pieces).collect()
+        notes
     }
 
     /// A chunk was written; where that completes a piece it is noted.

@@ -11,7 +11,7 @@ use super::dial::{Connection, Dialer};
 use super::head::{Seen, Wrong};
 use super::job::{Ended, Expected, Failed, Job, Values};
 use super::transfer::Transfer;
-use crate::content::tree::{ChunkValue, Hash, Stretch, joined};
+use crate::content::tree::{ChunkValue, Hash, Stretch};
 use crate::limits::CHUNK_BYTES;
 use crate::store::SinkError;
 use crate::units;
@@ -73,21 +73,20 @@ impl Transfer {
     /// Holds what came against the values that a lanx tells of its file. What is wrong is got once more. The
     /// hash of the file, where that was done; `None` where nobody tells any values.
     pub async fn prove(&self, kept: &mut Option<Connection>) -> Result<Option<Hash>, Ended> {
-        let size = self.layout.size();
         let told = self.values.lock().take();
         let told = match told {
             None => self.job.values_told(&self.dialer, kept, &self.seen, &self.uri).await?,
             told => told,
         };
         let Some(values) = told else { return Ok(None) };
-        let Some(hash) = joined(size, &values) else { return Ok(None) };
+        let Some(hash) = values.hash() else { return Ok(None) };
         if self.root() == Some(hash) {
             return Ok(Some(hash));
         }
         let mut wrong = 0;
-        for (at, (bytes, value)) in &values {
+        for (at, bytes, value) in values.pieces() {
             let mut tries = 0;
-            while self.value_at(*at, *bytes)? != *value {
+            while self.value_at(at, bytes)? != value {
                 wrong += u32::from(tries == 0);
                 if tries == MENDS_MAX {
                     self.part.forget_journal();
@@ -96,7 +95,7 @@ impl Transfer {
                     return Err(self.job.ended(Wrong::Refused(why.into())));
                 }
                 tries += 1;
-                self.get_again(kept, *at, *bytes).await?;
+                self.get_again(kept, at, bytes).await?;
             }
         }
         (self.job.told)(&format!(
@@ -175,8 +174,6 @@ impl Job {
                 return Ok(None);
             }
         }
-        let (told, _) = bytes.as_chunks::<32>();
-        let starts = (0..).step_by(usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX));
-        Ok(Some(starts.zip(told).map(|(at, value)| (at, (PIECE_BYTES.min(size - at), *value))).collect()))
+        Ok(Some(Values { size, bytes }))
     }
 }

@@ -47,22 +47,25 @@ struct Held {
 }
 
 impl Shares {
-    /// Of a file of so many chunks, of which these are there.
+    /// Of a file of so many chunks, of which these are there, in their order.
     #[must_use]
-    pub fn new(chunks: u64, there: &[u64]) -> Shares {
+    pub fn new(chunks: u64, there: impl IntoIterator<Item = Range<u64>>) -> Shares {
         let words = usize::try_from(chunks.div_ceil(64)).unwrap_or_default();
         let mut shares =
             Shares { claimed: vec![0; words], missing: chunks, free: Vec::new(), held: Vec::new() };
         let mut at = 0;
-        let mut there: Vec<u64> = there.iter().copied().filter(|chunk| *chunk < chunks).collect();
-        there.sort_unstable();
-        there.dedup();
-        for chunk in there {
-            shares.claim(chunk);
-            if at < chunk {
-                shares.free.push(at..chunk);
+        for there in there {
+            let there = there.start.max(at)..there.end.min(chunks);
+            if there.is_empty() {
+                continue;
             }
-            at = chunk + 1;
+            if at < there.start {
+                shares.free.push(at..there.start);
+            }
+            at = there.end;
+            there.for_each(|chunk| {
+                shares.claim(chunk);
+            });
         }
         if at < chunks {
             shares.free.push(at..chunks);
@@ -186,7 +189,7 @@ mod tests {
     #[test]
     fn whoever_is_done_takes_half_of_what_is_left() {
         let now = Instant::now();
-        let mut shares = Shares::new(60, &[]);
+        let mut shares = Shares::new(60, []);
         assert_eq!(shares.take(0, now), Some(0..60));
         assert_eq!(shares.take(1, now), Some(30..60));
         assert_eq!((shares.take(2, now), shares.left(1)), (Some(45..60), 30..45));
@@ -198,17 +201,17 @@ mod tests {
         shares.give_up(3);
         assert_eq!((shares.take(4, now), shares.left(0)), (Some(52..60), 20..30));
         // Where there is enough, a whole piece is the first.
-        let mut many = Shares::new(1000, &[]);
+        let mut many = Shares::new(1000, []);
         assert_eq!((many.take(0, now), many.take(1, now)), (Some(0..1000), Some(512..1000)));
         // Five chunks are not worth a request.
-        let mut few = Shares::new(5, &[]);
+        let mut few = Shares::new(5, []);
         assert_eq!((few.take(0, now), few.take(1, now)), (Some(0..5), None));
     }
 
     #[test]
     fn what_stalls_is_taken_away_and_read_once() {
         let now = Instant::now();
-        let mut shares = Shares::new(3, &[]);
+        let mut shares = Shares::new(3, []);
         shares.take(0, now);
         assert_eq!(shares.take(1, now), None);
         let later = now + STALLED;
@@ -222,7 +225,7 @@ mod tests {
     #[test]
     fn what_comes_drop_by_drop_is_taken_away_at_last() {
         let now = Instant::now();
-        let mut shares = Shares::new(3, &[]);
+        let mut shares = Shares::new(3, []);
         shares.take(0, now);
         for second in 1..10 {
             let later = now + Duration::from_secs(second);
@@ -235,10 +238,10 @@ mod tests {
     #[test]
     fn only_what_is_missing_is_dealt() {
         let now = Instant::now();
-        let mut shares = Shares::new(10, &[0, 1, 5, 9, 99]);
+        let mut shares = Shares::new(10, [0..2, 5..6, 9..100]);
         assert_eq!((shares.missing(), shares.take(0, now), shares.take(1, now)), (6, Some(6..9), Some(2..5)));
         assert_eq!(shares.take(2, now), None);
-        assert!(Shares::new(2, &[1, 0]).is_complete() && !Shares::new(1, &[]).is_complete());
+        assert!(Shares::new(2, [0..1, 0..2]).is_complete() && !Shares::new(1, []).is_complete());
         shares.put_back(0..2);
         assert_eq!((shares.missing(), shares.take(2, now)), (8, Some(0..2)));
         assert_eq!((shares.read(2, 0, now), shares.read(2, 1, now)), ((true, true), (true, false)));
@@ -248,10 +251,10 @@ mod tests {
         #[test]
         fn every_chunk_is_read_once_whatever_the_connections_do(
             chunks in 1..300u64,
-            there in proptest::collection::vec(0..300u64, 0..40),
+            there in proptest::collection::btree_set(0..300u64, 0..40),
             steps in proptest::collection::vec((0..5usize, 0..4u8, 0..3000u64), 0..600),
         ) {
-            let mut shares = Shares::new(chunks, &there);
+            let mut shares = Shares::new(chunks, there.iter().map(|chunk| *chunk..chunk + 1));
             let mut read = vec![0; chunks as usize];
             there.iter().filter(|chunk| **chunk < chunks).for_each(|chunk| read[*chunk as usize] = 1);
             let mut now = Instant::now();

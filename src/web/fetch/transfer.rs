@@ -95,13 +95,13 @@ impl Transfer {
             noted = notes.noted(layout);
         }
         job.count(|progress| &progress.offered, part.size());
-        let kept: Vec<u64> = noted.keys().flat_map(|piece| chunks_of(*piece, layout)).collect();
+        let shares = Shares::new(layout.chunks(), noted.keys().map(|piece| chunks_of(*piece, layout)));
         let transfer = Arc::new(Transfer {
             dialer,
             layout,
             seen,
             uri,
-            shares: Mutex::new(Shares::new(layout.chunks(), &kept)),
+            shares: Mutex::new(shares),
             tree: Mutex::new(Tree::new(layout)),
             notes: Mutex::new(notes),
             values: Mutex::default(),
