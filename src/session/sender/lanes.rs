@@ -180,12 +180,19 @@ pub struct DataConnections {
     /// Told when one of them has ended, or another number is allowed.
     pub changed: Notify,
     outbox: Outbox<SenderMessage>,
+    pulse: Mutex<Pulse>,
 }
 
 impl DataConnections {
     pub fn new(outbox: Outbox<SenderMessage>) -> DataConnections {
         let share = AtomicU8::new(CONNECTIONS_MAX);
-        DataConnections { all: Mutex::default(), share, changed: Notify::new(), outbox }
+        DataConnections {
+            all: Mutex::default(),
+            share,
+            changed: Notify::new(),
+            outbox,
+            pulse: Mutex::default(),
+        }
     }
 
     /// A data connection was opened.
@@ -273,6 +280,9 @@ impl DataConnections {
     /// Gives up the data connection that would hold up the end of a transfer whose chunks are all dealt, if
     /// there is one: see `straggler`. Whether there was.
     pub fn give_up_straggler(&self, now: Instant) -> bool {
+        if !self.pulse.lock().is_steady(now) {
+            return false;
+        }
         let mut connections: Vec<Arc<DataConnection>> = self.all.lock().values().cloned().collect();
         connections.retain(|connection| !connection.is_closed());
         let speeds: Vec<Speed> = connections.iter().map(|connection| connection.speed(now)).collect();
@@ -293,6 +303,7 @@ impl DataConnections {
     }
 
     pub fn confirmed(&self, number: u32, frames: u64) -> Result<(), PeerMisbehaved> {
+        self.pulse.lock().beat(Instant::now());
         let connection = self.all.lock().get(&number).cloned();
         // It may be about one that was refused before it began.
         connection.map_or(Ok(()), |connection| connection.confirm(frames))
@@ -311,6 +322,38 @@ impl DataConnections {
 
 // The end of a transfer: all chunks are dealt, and one connection that is far slower than the others still
 // has some. Sent again over the others they arrive sooner.
+
+/// When the receiver has confirmed something, over whichever connection. Behind a silence of them all, as of a
+/// network that has changed, each finds its speed anew, and none is slow yet.
+#[derive(Default)]
+struct Pulse {
+    first_and_last: Option<(Instant, Instant)>,
+    beats: u32,
+    resumed: Option<Instant>,
+}
+
+/// A silence lasts so long, and so many times as long as it usually takes from one confirmation to the next.
+const SILENCE: Duration = Duration::from_secs(1);
+const SILENCE_FACTOR: u32 = 16;
+
+/// For so long behind it no connection is judged.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+impl Pulse {
+    fn beat(&mut self, now: Instant) {
+        let (first, last) = self.first_and_last.unwrap_or((now, now));
+        let usual = last.duration_since(first) / self.beats.max(1);
+        if now.saturating_duration_since(last) >= SILENCE.max(SILENCE_FACTOR * usual) {
+            self.resumed = Some(now);
+        }
+        self.first_and_last = Some((first, now.max(last)));
+        self.beats = self.beats.saturating_add(1);
+    }
+
+    fn is_steady(&self, now: Instant) -> bool {
+        self.resumed.is_none_or(|at| now.saturating_duration_since(at) >= RECOVERY)
+    }
+}
 
 /// How a connection is doing.
 #[derive(Clone, Copy, Debug)]
@@ -354,6 +397,21 @@ mod stragglers_tests {
     fn judged(speeds: &[(usize, f64)]) -> Vec<bool> {
         let all: Vec<Speed> = speeds.iter().map(|&(backlog, rate)| Speed { backlog, rate }).collect();
         all.iter().map(|this| is_straggler(this, &all)).collect()
+    }
+
+    #[test]
+    fn none_is_judged_behind_a_silence_of_all() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut pulse = Pulse::default();
+        (0..100).for_each(|n| pulse.beat(at(10 * n)));
+        assert!(pulse.is_steady(at(1000)));
+        pulse.beat(at(3000));
+        assert_eq!([3000, 4999, 5000].map(|now| pulse.is_steady(at(now))), [false, false, true]);
+        // Where each confirmation takes a while anyway that is no silence.
+        let mut slow = Pulse::default();
+        (0..10).for_each(|n| slow.beat(at(1500 * n)));
+        assert!(slow.is_steady(at(13_501)));
     }
 
     #[test]
