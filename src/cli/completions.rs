@@ -115,8 +115,9 @@ fn without_colon(arg: Arg) -> Arg {
 const BASH: &str = r#"
 _lanx_known() {
     local word
+    # A name may have spaces in it.
     while read -r word; do
-        [[ "${word}" == "$2"* ]] && COMPREPLY+=("${word}")
+        [[ "${word}" == "$2"* ]] && COMPREPLY+=("$(printf %q "${word}")")
     done < <(lanx completions "$1" 2>/dev/null)
 }
 _lanx_words() {

@@ -2,8 +2,9 @@
 //! finds what is wrong, and SHA-256 for whoever wants that. They are computed when somebody asks, and kept
 //! for as long as the file is the same.
 //!
-//! What is being sent meanwhile is hashed on its way. All else is read for its hash: a piece at a time, two at most, and one at most for each network of clients. So one that asks
-//! for a thousand files waits for itself alone, and nobody waits until a large file is through.
+//! What is being sent meanwhile is hashed on its way. All else is read for its hash: a piece at a time, two at
+//! most, and one at most for each network of clients. So one that asks for a thousand files waits for itself
+//! alone, and nobody waits until a large file is through.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;

@@ -265,6 +265,13 @@ fn shells_offer_the_machines_that_this_user_knows() {
         let Some(found) = offered_by_bash_with(&scene, &own, words) else { return };
         assert_eq!(found, offered, "{words:?}");
     }
+    let mut rename = scene.lanx_as("nas");
+    let machine = known("machines", "nas");
+    rename.args(["trust", "name", machine.trim_end(), "my laptop"]);
+    Process::spawn(rename).finish(PATIENCE).expect_success();
+    let theirs = own.replace(scene.path("config").to_str().unwrap(), scene.path("nas").to_str().unwrap());
+    let found = offered_by_bash_with(&scene, &theirs, &["lanx", "trust", "remove", "my"]);
+    assert_eq!(found.as_deref(), Some("my\\ laptop"));
     let script = scene.path("known.fish");
     let text = scene.run(["completions", "fish"]).out();
     let own = own
