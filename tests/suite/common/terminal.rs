@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{PATIENCE, wait_until};
 
@@ -165,6 +166,12 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
+        // A program that was started where nobody minds a hangup (nohup) does not end by that.
+        let id = self.child.id();
+        let programs = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        for program in programs.split_whitespace().filter_map(|id| id.parse().ok()) {
+            let _ = Pid::from_raw(program).map(|program| kill_process(program, Signal::KILL));
+        }
         // Hangs up, upon which `script` ends its program.
         drop(self.keys.take());
         let _ = self.child.kill();
